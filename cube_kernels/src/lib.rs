@@ -1,0 +1,14 @@
+//! Kernels and bit layouts of [bitnet-burn](https://docs.rs/bitnet-burn): ternary and 8-bit fake
+//! quantisation and 2-bit packing, for every runtime of [CubeCL](https://docs.rs/cubecl).
+//!
+//! The crate knows no tensor library. [`Groups`] says which values share a scale, [`packing`]
+//! defines the bit layout, [`reference`] is the numerics in plain scalar code, and `kernels`
+//! (feature `cube`) launches the kernels on contiguous buffers.
+
+mod groups;
+#[cfg(feature = "cube")]
+pub mod kernels;
+pub mod packing;
+pub mod reference;
+
+pub use groups::Groups;

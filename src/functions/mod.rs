@@ -1,0 +1,23 @@
+//! The operations on tensors: what a quantiser, a layer or a user calls.
+//!
+//! Each checks its arguments, then hands over to [`ops`](crate::ops). Under autodiff the fake
+//! quantisers have the straight-through gradient of the identity.
+
+mod absmax;
+mod packing;
+mod ternary;
+
+pub use absmax::absmax_fake_quant;
+pub use packing::{ternary_pack, ternary_unpack};
+pub use ternary::ternary_fake_quant;
+
+use burn::tensor::{DType, Tensor};
+
+/// Panics unless the operation supports the tensor's type.
+fn assert_float<const D: usize>(operation: &str, tensor: &Tensor<D>) {
+    let dtype = tensor.dtype();
+    assert!(
+        matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
+        "{operation} takes f32, f16 or bf16 values, got {dtype:?}"
+    );
+}

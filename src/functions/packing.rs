@@ -1,0 +1,99 @@
+use bitnet_burn_kernels::packing::words_per_row;
+use burn::{
+    backend::{Dispatch, FloatDType, Shape},
+    tensor::{DType, Int, Tensor},
+};
+
+use super::assert_float;
+use crate::ops::{Groups, QatOps};
+
+/// Packs the ternary codes `clamp(round(W / gamma), -1, 1)` of a weight, sixteen to a `u32`
+/// along the last dimension, for the scales `gamma` that
+/// [`ternary_fake_quant`](super::ternary_fake_quant) returned.
+///
+/// The bit layout is documented in [`packing`](bitnet_burn_kernels::packing). A NaN has no code;
+/// it shows through the scale of its group, which is NaN then.
+///
+/// # Shapes
+///
+/// - weight: `[.., n]`, f32, f16 or bf16
+/// - scales: `[outer, inner]` of `groups`, f32
+/// - output: `[.., ceil(n / 16)]`, u32
+///
+/// # Panics
+///
+/// If `groups` does not cover the weight, or the scales have another shape or type.
+pub fn ternary_pack<const D: usize>(
+    weight: Tensor<D>,
+    scales: Tensor<2>,
+    groups: Groups,
+) -> Tensor<D, Int> {
+    assert_float("ternary_pack", &weight);
+    groups.assert_cover(&weight.dims());
+    assert_scales(&scales, groups);
+    Tensor::from_dispatch(Dispatch::ternary_pack(
+        weight.into_dispatch(),
+        scales.into_dispatch(),
+        groups,
+    ))
+}
+
+/// Unpacks `code * gamma`, the inverse of [`ternary_pack`]; equal to the fake-quantised weight
+/// bit for bit (but for the sign of zeros).
+///
+/// # Shapes
+///
+/// - packed: `[.., ceil(n / 16)]`, u32
+/// - scales: `[outer, inner]` of `groups`, f32
+/// - output: `shape = [.., n]`, of type `dtype`
+///
+/// # Panics
+///
+/// If `groups` does not cover `shape`, or the packed codes or scales do not fit it.
+pub fn ternary_unpack<const D: usize>(
+    packed: Tensor<D, Int>,
+    scales: Tensor<2>,
+    groups: Groups,
+    shape: [usize; D],
+    dtype: FloatDType,
+) -> Tensor<D> {
+    groups.assert_cover(&shape);
+    assert_scales(&scales, groups);
+    let mut expected = shape;
+    expected[D - 1] = words_per_row(shape[D - 1]);
+    assert_eq!(
+        packed.dims(),
+        expected,
+        "packed codes of a tensor of shape {shape:?} have shape {expected:?}, got {:?}",
+        packed.dims()
+    );
+    assert_eq!(
+        packed.dtype(),
+        DType::U32,
+        "packed codes are u32 words, got {:?}",
+        packed.dtype()
+    );
+    Tensor::from_dispatch(Dispatch::ternary_unpack(
+        packed.into_dispatch(),
+        scales.into_dispatch(),
+        groups,
+        Shape::from(shape),
+        dtype,
+    ))
+}
+
+fn assert_scales(scales: &Tensor<2>, groups: Groups) {
+    assert_eq!(
+        scales.dims(),
+        groups.scale_shape(),
+        "{groups:?} have scales of shape {:?}, got {:?}",
+        groups.scale_shape(),
+        scales.dims()
+    );
+    assert_eq!(
+        scales.dtype(),
+        DType::F32,
+        "scales are f32, got {:?}",
+        scales.dtype()
+    );
+}

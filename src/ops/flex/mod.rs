@@ -1,0 +1,103 @@
+//! Flex: loops over slices.
+
+mod slices;
+
+use bitnet_burn_kernels::{Groups, packing::words_per_row};
+use burn::backend::{
+    DType, Element, Flex, FloatDType, Shape, TensorData, TensorMetadata,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn_flex::FlexTensor;
+use half::{bf16, f16};
+
+use super::{QatOps, packed_shape};
+
+/// A contiguous tensor out of its values.
+fn tensor<E: Element>(values: Vec<E>, shape: Shape) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// The values of a float tensor in `f32`, row-major: borrowed where they lie so, else copied.
+fn with_values<R>(input: &FlexTensor, f: impl FnOnce(&[f32]) -> R) -> R {
+    if let Some(values) = input.as_slice::<f32>() {
+        return f(values);
+    }
+    let input = input.to_contiguous();
+    match input.dtype() {
+        DType::F32 => f(input.storage::<f32>()),
+        DType::F16 => f(&widen(input.storage::<f16>(), f16::to_f32)),
+        DType::BF16 => f(&widen(input.storage::<bf16>(), bf16::to_f32)),
+        dtype => panic!("quantization takes f32, f16 or bf16 values, got {dtype:?}"),
+    }
+}
+
+fn widen<E: Copy>(values: &[E], to_f32: impl Fn(E) -> f32) -> Vec<f32> {
+    values.iter().map(|&v| to_f32(v)).collect()
+}
+
+/// A float tensor of type `dtype` out of `f32` values.
+fn from_values(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
+    match dtype {
+        DType::F32 => tensor(values, shape),
+        DType::F16 => tensor(values.into_iter().map(f16::from_f32).collect(), shape),
+        DType::BF16 => tensor(values.into_iter().map(bf16::from_f32).collect(), shape),
+        dtype => panic!("quantization gives f32, f16 or bf16 values, not {dtype:?}"),
+    }
+}
+
+impl QatOps for Flex {
+    fn ternary_fake_quant(
+        weight: FloatTensor<Self>,
+        groups: Groups,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (values, scales) = with_values(&weight, |w| slices::ternary_fake_quant(w, groups));
+        (
+            from_values(values, weight.shape(), weight.dtype()),
+            tensor(scales, Shape::new(groups.scale_shape())),
+        )
+    }
+
+    fn absmax_fake_quant(
+        x: FloatTensor<Self>,
+        groups: Groups,
+        max_code: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (values, scales) = with_values(&x, |x| slices::absmax_fake_quant(x, groups, max_code));
+        (
+            from_values(values, x.shape(), x.dtype()),
+            tensor(scales, Shape::new(groups.scale_shape())),
+        )
+    }
+
+    fn ternary_pack(
+        weight: FloatTensor<Self>,
+        scales: FloatTensor<Self>,
+        groups: Groups,
+    ) -> IntTensor<Self> {
+        let shape = weight.shape();
+        let row_length = shape[shape.num_dims() - 1];
+        let words = with_values(&weight, |weight| {
+            with_values(&scales, |scales| {
+                slices::ternary_pack(weight, scales, groups, row_length)
+            })
+        });
+        tensor(words, packed_shape(&shape))
+    }
+
+    fn ternary_unpack(
+        packed: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        groups: Groups,
+        shape: Shape,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        let row_length = shape[shape.num_dims() - 1];
+        let packed = packed.to_contiguous();
+        let rows = shape.num_elements() / row_length.max(1);
+        let words = &packed.storage::<u32>()[..rows * words_per_row(row_length)];
+        let values = with_values(&scales, |scales| {
+            slices::ternary_unpack(words, scales, groups, row_length)
+        });
+        from_values(values, shape, dtype.into())
+    }
+}

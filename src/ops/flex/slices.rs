@@ -1,0 +1,329 @@
+//! The loops: written so that the compiler turns them into SIMD instructions, over all threads
+//! where there is enough to do.
+
+use bitnet_burn_kernels::{
+    Groups,
+    packing::{CODES_PER_WORD, pack_word, unpack_code, words_per_row},
+    reference::{EPSILON, at_least_epsilon, mean_prescale},
+};
+use rayon::prelude::*;
+
+/// Values below which one thread is faster than waking the others (about 20 us of work).
+const PARALLEL_THRESHOLD: usize = 1 << 15;
+
+/// Values handed to a thread at a time.
+const PARALLEL_CHUNK: usize = 1 << 14;
+
+/// Values summed in `f32` before the sum goes on in `f64`: short enough that the rounding of a
+/// partial sum stays below that of the final `f32` mean.
+const SUM_CHUNK: usize = 256;
+
+/// Independent partial results of a reduction, so that it is not one long chain of additions.
+const LANES: usize = 16;
+
+/// `sum |v| * prescale`.
+fn sum_magnitudes(values: &[f32], prescale: f32) -> f64 {
+    values
+        .chunks(SUM_CHUNK)
+        .map(|chunk| {
+            let mut lanes = [0.0f32; LANES];
+            let (vectors, rest) = chunk.as_chunks::<LANES>();
+            for vector in vectors {
+                for (sum, v) in lanes.iter_mut().zip(vector) {
+                    *sum += v.abs() * prescale;
+                }
+            }
+            let rest: f32 = rest.iter().map(|v| v.abs() * prescale).sum();
+            lanes.iter().map(|&v| v as f64).sum::<f64>() + rest as f64
+        })
+        .sum()
+}
+
+/// `max |v|`, NaN if there is one: see [`reference::absmax`](bitnet_burn_kernels::reference::absmax).
+fn max_magnitude(values: &[f32]) -> f32 {
+    // As signed integers: SSE2 compares those, and the sign bit is cleared.
+    let magnitude = |v: f32| v.abs().to_bits() as i32;
+    let mut lanes = [0i32; LANES];
+    let (vectors, rest) = values.as_chunks::<LANES>();
+    for vector in vectors {
+        for (largest, &v) in lanes.iter_mut().zip(vector) {
+            *largest = (*largest).max(magnitude(v));
+        }
+    }
+    let rest = rest.iter().map(|&v| magnitude(v)).max().unwrap_or(0);
+    let largest = lanes.into_iter().max().unwrap_or(0).max(rest);
+    f32::from_bits(largest as u32)
+}
+
+/// `clamp(round(value), -1, 1)` for a value already divided by its scale, ties to even.
+fn ternary_code(scaled: f32) -> f32 {
+    (i32::from(scaled > 0.5) - i32::from(scaled < -0.5)) as f32
+}
+
+/// Nearest integer, ties to even, for values within +-2^22: adding `1.5 * 2^23` leaves no bits
+/// for a fraction. (`round_ties_even` is a function call on x86-64 without SSE4.1.)
+fn round(value: f32) -> f32 {
+    const MAGIC: f32 = 12_582_912.0;
+    (value + MAGIC) - MAGIC
+}
+
+/// Runs `f` on pieces of `input` and `output`, in parallel if they are large.
+fn zip_chunks(
+    input: &[f32],
+    output: &mut [f32],
+    chunk: usize,
+    f: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+) {
+    if input.len() < PARALLEL_THRESHOLD {
+        f(0, input, output);
+        return;
+    }
+    input
+        .par_chunks(chunk)
+        .zip(output.par_chunks_mut(chunk))
+        .enumerate()
+        .for_each(|(i, (input, output))| f(i * chunk, input, output));
+}
+
+/// Whole rows of `row_length` values, about [`PARALLEL_CHUNK`] of them.
+fn rows_chunk(row_length: usize) -> usize {
+    (PARALLEL_CHUNK / row_length).max(1) * row_length
+}
+
+/// `gamma = max(mean|W|, EPSILON)` of every group.
+pub(super) fn absmean_scales(values: &[f32], groups: Groups) -> Vec<f32> {
+    let prescale = mean_prescale(groups.size);
+    let denominator = groups.size as f64 * prescale as f64;
+    let scale = |sum: f64| at_least_epsilon((sum / denominator) as f32);
+    if groups.size == 0 {
+        return vec![EPSILON; groups.num_groups()];
+    }
+    if groups.inner == 1 {
+        let row_sum = |row: &[f32]| match row.len() < PARALLEL_THRESHOLD {
+            true => sum_magnitudes(row, prescale),
+            // The same chunks in the same order whatever the number of threads.
+            false => row
+                .par_chunks(PARALLEL_CHUNK)
+                .map(|chunk| sum_magnitudes(chunk, prescale))
+                .collect::<Vec<_>>()
+                .iter()
+                .sum(),
+        };
+        return values
+            .chunks(groups.size)
+            .map(|row| scale(row_sum(row)))
+            .collect();
+    }
+    values
+        .par_chunks(groups.size * groups.inner)
+        .flat_map_iter(|block| {
+            let mut sums = vec![0.0f64; groups.inner];
+            for row in block.chunks(groups.inner) {
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum += (v.abs() * prescale) as f64;
+                }
+            }
+            sums.into_iter().map(scale)
+        })
+        .collect()
+}
+
+/// `max(max|x|, EPSILON)` of every group.
+fn absmax_scales(values: &[f32], groups: Groups) -> Vec<f32> {
+    if groups.size == 0 {
+        return vec![EPSILON; groups.num_groups()];
+    }
+    if groups.inner == 1 {
+        return values
+            .chunks(groups.size)
+            .map(|row| at_least_epsilon(max_magnitude(row)))
+            .collect();
+    }
+    values
+        .par_chunks(groups.size * groups.inner)
+        .flat_map_iter(|block| {
+            let mut largest = vec![0i32; groups.inner];
+            for row in block.chunks(groups.inner) {
+                for (largest, v) in largest.iter_mut().zip(row) {
+                    *largest = (*largest).max(v.abs().to_bits() as i32);
+                }
+            }
+            largest
+                .into_iter()
+                .map(|bits| at_least_epsilon(f32::from_bits(bits as u32)))
+        })
+        .collect()
+}
+
+/// Applies `f(value, scale)` to every value.
+fn map_groups(
+    values: &[f32],
+    scales: &[f32],
+    groups: Groups,
+    f: impl Fn(f32, f32) -> f32 + Sync,
+) -> Vec<f32> {
+    let mut output = vec![0.0; values.len()];
+    if groups.inner == 1 && groups.outer == 1 {
+        let scale = scales[0];
+        zip_chunks(values, &mut output, PARALLEL_CHUNK, |_, input, output| {
+            for (o, &v) in output.iter_mut().zip(input) {
+                *o = f(v, scale);
+            }
+        });
+        return output;
+    }
+    if groups.inner == 1 {
+        let chunk = rows_chunk(groups.size);
+        zip_chunks(values, &mut output, chunk, |start, input, output| {
+            let rows = input
+                .chunks(groups.size)
+                .zip(output.chunks_mut(groups.size));
+            for ((input, output), &scale) in rows.zip(&scales[start / groups.size..]) {
+                for (o, &v) in output.iter_mut().zip(input) {
+                    *o = f(v, scale);
+                }
+            }
+        });
+        return output;
+    }
+    let chunk = rows_chunk(groups.inner);
+    zip_chunks(values, &mut output, chunk, |start, input, output| {
+        let rows = input
+            .chunks(groups.inner)
+            .zip(output.chunks_mut(groups.inner));
+        for (row, (input, output)) in rows.enumerate() {
+            let outer = (start / groups.inner + row) / groups.size;
+            let scales = &scales[outer * groups.inner..][..groups.inner];
+            for ((o, &v), &scale) in output.iter_mut().zip(input).zip(scales) {
+                *o = f(v, scale);
+            }
+        }
+    });
+    output
+}
+
+pub(super) fn ternary_fake_quant(values: &[f32], groups: Groups) -> (Vec<f32>, Vec<f32>) {
+    let scales = absmean_scales(values, groups);
+    if values.is_empty() {
+        return (Vec::new(), scales);
+    }
+    let quantized = map_groups(values, &scales, groups, |v, gamma| {
+        ternary_code(v * (1.0 / gamma)) * gamma
+    });
+    (quantized, scales)
+}
+
+/// `clamp(round(v * s), min, max) / s`; the clamp comes first, so that the sum in [`round`] stays
+/// exact, and gives the same since the bounds are integers.
+fn fake_quantize(value: f32, scale: f32, min: f32, max: f32) -> f32 {
+    round((value * scale).clamp(min, max)) / scale
+}
+
+pub(super) fn absmax_fake_quant(
+    values: &[f32],
+    groups: Groups,
+    max_code: f32,
+) -> (Vec<f32>, Vec<f32>) {
+    let (min, max) = (-max_code - 1.0, max_code);
+    if groups.inner == 1 && groups.outer > 1 && groups.size > 0 {
+        return absmax_fake_quant_rows(values, groups.size, min, max);
+    }
+    let scales: Vec<f32> = absmax_scales(values, groups)
+        .into_iter()
+        .map(|absmax| max_code / absmax)
+        .collect();
+    if values.is_empty() {
+        return (Vec::new(), scales);
+    }
+    let quantized = map_groups(values, &scales, groups, |v, s| {
+        fake_quantize(v, s, min, max)
+    });
+    (quantized, scales)
+}
+
+/// Row by row, so that the second pass over a row finds it in the cache.
+fn absmax_fake_quant_rows(
+    values: &[f32],
+    row_length: usize,
+    min: f32,
+    max: f32,
+) -> (Vec<f32>, Vec<f32>) {
+    let mut output = vec![0.0; values.len()];
+    let mut scales = vec![0.0; values.len() / row_length];
+    let quantize = |input: &[f32], output: &mut [f32], scales: &mut [f32]| {
+        let rows = input.chunks(row_length).zip(output.chunks_mut(row_length));
+        for ((input, output), scale) in rows.zip(scales) {
+            let s = max / at_least_epsilon(max_magnitude(input));
+            *scale = s;
+            for (o, &v) in output.iter_mut().zip(input) {
+                *o = fake_quantize(v, s, min, max);
+            }
+        }
+    };
+    if values.len() < PARALLEL_THRESHOLD {
+        quantize(values, &mut output, &mut scales);
+    } else {
+        let chunk = rows_chunk(row_length);
+        values
+            .par_chunks(chunk)
+            .zip(output.par_chunks_mut(chunk))
+            .zip(scales.par_chunks_mut(chunk / row_length))
+            .for_each(|((input, output), scales)| quantize(input, output, scales));
+    }
+    (output, scales)
+}
+
+pub(super) fn ternary_pack(
+    values: &[f32],
+    scales: &[f32],
+    groups: Groups,
+    row_length: usize,
+) -> Vec<u32> {
+    if values.is_empty() {
+        return Vec::new();
+    }
+    let words = words_per_row(row_length);
+    let mut output = vec![0u32; values.len() / row_length * words];
+    output
+        .par_chunks_mut(words)
+        .zip(values.par_chunks(row_length))
+        .enumerate()
+        .for_each(|(row, (words, values))| {
+            for (word, (chunk, values)) in words
+                .iter_mut()
+                .zip(values.chunks(CODES_PER_WORD).enumerate())
+            {
+                let start = row * row_length + chunk * CODES_PER_WORD;
+                let mut codes = [0i8; CODES_PER_WORD];
+                for (i, (code, &v)) in codes.iter_mut().zip(values).enumerate() {
+                    let gamma = scales[groups.scale_index(start + i)];
+                    *code = ternary_code(v * (1.0 / gamma)) as i8;
+                }
+                *word = pack_word(&codes);
+            }
+        });
+    output
+}
+
+pub(super) fn ternary_unpack(
+    words: &[u32],
+    scales: &[f32],
+    groups: Groups,
+    row_length: usize,
+) -> Vec<f32> {
+    if words.is_empty() {
+        return Vec::new();
+    }
+    let mut output = vec![0.0f32; groups.num_elements()];
+    output
+        .par_chunks_mut(row_length)
+        .zip(words.par_chunks(words_per_row(row_length)))
+        .enumerate()
+        .for_each(|(row, (values, words))| {
+            for (i, value) in values.iter_mut().enumerate() {
+                let code = unpack_code(words[i / CODES_PER_WORD], i % CODES_PER_WORD);
+                *value = code as f32 * scales[groups.scale_index(row * row_length + i)];
+            }
+        });
+    output
+}
