@@ -1,4 +1,41 @@
+#![warn(missing_docs)]
+
 //! Quantization-aware training of BitNet models for [Burn](https://burn.dev).
+//!
+//! Two ways lead to a model with ternary weights:
+//!
+//! - **Layers**: [`nn`] has [`BitLinear`](nn::BitLinear) and the blocks and language model of
+//!   BitNet b1.58, with ternary weights and 8-bit activations.
+//! - **Any Burn model, unchanged**: [`quant::Prepare`] makes its weights train fake-quantised.
+//!
+//! Both read one [`QatScheme`](quant::QatScheme), in training and when the weights are packed to
+//! 2 bits, so that the packed weights are those that were trained, bit for bit.
+//!
+//! # Example
+//!
+//! ```
+//! use bitnet_burn::nn::BitLinearConfig;
+//! use burn::tensor::{Device, Distribution, Tensor};
+//!
+//! let device = Device::default();
+//! let layer = BitLinearConfig::new(64, 32).init(&device.clone().autodiff());
+//! let packed = layer.pack();
+//! let x = Tensor::<2>::random([4, 64], Distribution::Default, &device);
+//! assert_eq!(packed.forward(x).dims(), [4, 32]);
+//! ```
+//!
+//! # Modules
+//!
+//! - [`quant`]: schemes, quantisers, preparing and converting models
+//! - [`nn`]: layers and models
+//! - [`functions`]: the operations on tensors
+//! - [`ops`]: the operations on backends
+//! - [`optim`]: gradient clipping by the global norm
+//!
+//! Feature flags select backends as in Burn; see the README.
 
 pub mod functions;
+pub mod nn;
 pub mod ops;
+pub mod optim;
+pub mod quant;

@@ -1,0 +1,154 @@
+use burn::{
+    config::Config,
+    module::{Initializer, Module},
+    nn::{RmsNorm, RmsNormConfig},
+    tensor::{Bool, Device, Tensor, activation::softmax, assert_shape},
+};
+
+use super::{BitLinear, PackedBitLinear, Projection, RotaryEmbedding, TrainableProjection};
+use crate::quant::QatScheme;
+
+/// Configuration of a [`BitNetAttention`].
+#[derive(Config, Debug)]
+pub struct BitNetAttentionConfig {
+    /// The size of the model.
+    pub d_model: usize,
+    /// Number of query heads; must divide `d_model`.
+    pub n_heads: usize,
+    /// Number of key and value heads; must divide `n_heads`.
+    pub n_kv_heads: usize,
+    /// Epsilon of the sub-norm; `None` for no sub-norm.
+    #[config(default = "Some(1e-5)")]
+    pub sub_norm_epsilon: Option<f64>,
+    /// How the projections are quantised.
+    #[config(default = "QatScheme::b1_58()")]
+    pub scheme: QatScheme,
+    /// How the projections are initialised.
+    #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
+    pub initializer: Initializer,
+}
+
+/// Causal self-attention with rotary positions, grouped key and value heads, and a norm before
+/// the output projection: `Y = o(norm(softmax(Q K^T / sqrt(d_head)) V))`.
+#[derive(Module, Debug)]
+pub struct BitNetAttention<P: Projection = BitLinear> {
+    /// Projection of the queries.
+    pub q_proj: P,
+    /// Projection of the keys.
+    pub k_proj: P,
+    /// Projection of the values.
+    pub v_proj: P,
+    /// Projection of the output.
+    pub o_proj: P,
+    /// Norm of size `d_model`.
+    pub attn_sub_norm: Option<RmsNorm>,
+    n_heads: usize,
+    n_kv_heads: usize,
+}
+
+impl BitNetAttentionConfig {
+    /// Initialize a new [`BitNetAttention`] block.
+    ///
+    /// # Panics
+    ///
+    /// If the numbers of heads do not divide as documented.
+    pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetAttention<P> {
+        let (d_model, n_heads, n_kv_heads) = (self.d_model, self.n_heads, self.n_kv_heads);
+        assert!(
+            n_heads > 0 && d_model.is_multiple_of(n_heads),
+            "d_model {d_model} must be a multiple of n_heads {n_heads}"
+        );
+        assert!(
+            n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads),
+            "n_heads {n_heads} must be a multiple of n_kv_heads {n_kv_heads}"
+        );
+        let d_kv = d_model / n_heads * n_kv_heads;
+        let projection =
+            |d_output| P::init(d_model, d_output, &self.initializer, &self.scheme, device);
+        BitNetAttention {
+            q_proj: projection(d_model),
+            k_proj: projection(d_kv),
+            v_proj: projection(d_kv),
+            o_proj: projection(d_model),
+            attn_sub_norm: self.sub_norm_epsilon.map(|epsilon| {
+                RmsNormConfig::new(d_model)
+                    .with_epsilon(epsilon)
+                    .init(device)
+            }),
+            n_heads,
+            n_kv_heads,
+        }
+    }
+}
+
+impl<P: Projection> BitNetAttention<P> {
+    /// Applies the block.
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[batch, positions, d_model]`
+    /// - mask: `[positions, positions]`, true where a position must not look
+    ///
+    /// # Panics
+    ///
+    /// If the mask has another shape.
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rotary: &RotaryEmbedding,
+        mask: Tensor<2, Bool>,
+    ) -> Tensor<3> {
+        let [batch, positions, d_model] = x.dims();
+        assert_shape!(mask, [positions, positions]);
+        let d_head = d_model / self.n_heads;
+        let heads =
+            |x: Tensor<3>, n: usize| x.reshape([batch, positions, n, d_head]).swap_dims(1, 2);
+        let query = rotary.forward(heads(self.q_proj.forward(x.clone()), self.n_heads), 0);
+        let key = rotary.forward(heads(self.k_proj.forward(x.clone()), self.n_kv_heads), 0);
+        let value = heads(self.v_proj.forward(x), self.n_kv_heads);
+
+        // Scaling the queries is cheaper than scaling the scores, which are more.
+        let query = query.mul_scalar((d_head as f64).sqrt().recip());
+        let scores = query.matmul(self.repeat_heads(key).swap_dims(2, 3));
+        let mask = mask
+            .unsqueeze::<4>()
+            .expand([batch, self.n_heads, positions, positions]);
+        let attention = softmax(scores.mask_fill(mask, f32::NEG_INFINITY), 3);
+        let context = attention
+            .matmul(self.repeat_heads(value))
+            .swap_dims(1, 2)
+            .reshape([batch, positions, d_model]);
+        let context = match &self.attn_sub_norm {
+            Some(norm) => norm.forward(context),
+            None => context,
+        };
+        self.o_proj.forward(context)
+    }
+
+    /// Each key or value head once for every query head of its group.
+    fn repeat_heads(&self, x: Tensor<4>) -> Tensor<4> {
+        let repeat = self.n_heads / self.n_kv_heads;
+        if repeat == 1 {
+            return x;
+        }
+        let [batch, n_kv_heads, positions, d_head] = x.dims();
+        x.unsqueeze_dim::<5>(2)
+            .expand([batch, n_kv_heads, repeat, positions, d_head])
+            .reshape([batch, self.n_heads, positions, d_head])
+    }
+}
+
+impl BitNetAttention {
+    /// The block for inference, with packed weights.
+    pub fn pack(&self) -> BitNetAttention<PackedBitLinear> {
+        BitNetAttention {
+            q_proj: self.q_proj.pack(),
+            k_proj: self.k_proj.pack(),
+            v_proj: self.v_proj.pack(),
+            o_proj: self.o_proj.pack(),
+            attn_sub_norm: self.attn_sub_norm.as_ref().map(Module::valid),
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+        }
+    }
+}

@@ -1,0 +1,287 @@
+use burn::{
+    config::Config,
+    module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay, Param},
+    nn::{RmsNorm, RmsNormConfig},
+    tensor::{Device, Tensor, assert_shape, module::linear},
+};
+
+use super::{Projection, TrainableProjection};
+use crate::quant::{ActivationQuantizer, PackedWeight, QatScheme, Ste, WeightQuantizer};
+
+/// Configuration of a [`BitLinear`] layer.
+#[derive(Config, Debug)]
+pub struct BitLinearConfig {
+    /// The size of the input features.
+    pub d_input: usize,
+    /// The size of the output features.
+    pub d_output: usize,
+    /// If a bias should be added. BitNet models have none.
+    #[config(default = false)]
+    pub bias: bool,
+    /// Epsilon of an RMS norm applied to the input before it is quantised; `None` for no norm,
+    /// as in models that normalise outside of their linear layers.
+    pub rms_norm_epsilon: Option<f64>,
+    /// How weights and activations are quantised.
+    #[config(default = "QatScheme::b1_58()")]
+    pub scheme: QatScheme,
+    /// How the latent weights are initialised.
+    #[config(default = "Initializer::KaimingUniform{gain:1.0/3f64.sqrt(), fan_out_only:false}")]
+    pub initializer: Initializer,
+}
+
+/// Linear layer with ternary weights and quantised activations, trained with latent weights.
+///
+/// `Y = Qx(norm(X)) Qw(W) + b`
+///
+/// with `Qw` and `Qx` the quantisers of the scheme (see
+/// [`ternary_fake_quant`](crate::functions::ternary_fake_quant) and
+/// [`absmax_fake_quant`](crate::functions::absmax_fake_quant)) and an optional RMS norm. With the
+/// identity estimator the gradients are `dW = Qx(norm(X))^T dY` and `d norm(X) = dY Qw(W)^T`.
+///
+/// Equal to `AutoBitLinear` (online) of Hugging Face transformers.
+/// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::nn::BitLinearConfig;
+/// use burn::tensor::{Device, Distribution, Tensor};
+///
+/// let device = Device::default().autodiff();
+/// let layer = BitLinearConfig::new(64, 32).init(&device);
+/// let x = Tensor::<3>::random([2, 5, 64], Distribution::Default, &device);
+/// let y = layer.forward(x.clone());
+/// assert_eq!(y.dims(), [2, 5, 32]);
+///
+/// // For inference, 2 bits per weight and the same outputs.
+/// let packed = layer.pack();
+/// assert_eq!(packed.forward(x).dims(), [2, 5, 32]);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct BitLinear {
+    /// Latent weight of shape `[d_input, d_output]`.
+    pub weight: Param<Tensor<2>>,
+    /// Bias of shape `[d_output]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Norm of the input.
+    pub rms_norm: Option<RmsNorm>,
+    /// How weights and activations are quantised.
+    #[module(skip)]
+    pub scheme: QatScheme,
+}
+
+impl BitLinearConfig {
+    /// Initialize a new [`BitLinear`] layer.
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit the layer.
+    pub fn init(&self, device: &Device) -> BitLinear {
+        let shape = [self.d_input, self.d_output];
+        if let Err(error) = self.scheme.weight.groups(&shape, OUTPUT_AXIS) {
+            panic!("BitLinear of shape {shape:?}: {error}");
+        }
+        let fans = (Some(self.d_input), Some(self.d_output));
+        let bias = self.bias.then(|| {
+            self.initializer
+                .init_with([self.d_output], fans.0, fans.1, device)
+        });
+        BitLinear {
+            weight: self.initializer.init_with(shape, fans.0, fans.1, device),
+            bias,
+            rms_norm: self.rms_norm_epsilon.map(|epsilon| {
+                RmsNormConfig::new(self.d_input)
+                    .with_epsilon(epsilon)
+                    .init(device)
+            }),
+            scheme: self.scheme.clone(),
+        }
+    }
+}
+
+/// Dimension of the output channels in a weight `[d_input, d_output]`.
+const OUTPUT_AXIS: usize = 1;
+
+impl BitLinear {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[.., d_input]`
+    /// - output: `[.., d_output]`
+    ///
+    /// # Panics
+    ///
+    /// If the last dimension of `x` is not `d_input`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let [d_input, _] = self.weight.shape().dims();
+        assert_shape!(x, [.., d_input]);
+        let x = quantized_input(x, &self.rms_norm, &self.scheme.activation, self.scheme.ste);
+        linear(
+            x,
+            self.quantized_weight(),
+            self.bias.as_ref().map(Param::val),
+        )
+    }
+
+    /// `Qw(W)`, of shape `[d_input, d_output]`.
+    pub fn quantized_weight(&self) -> Tensor<2> {
+        let weight = self.weight.val();
+        let groups = self
+            .scheme
+            .weight
+            .groups(&weight.dims(), OUTPUT_AXIS)
+            .unwrap_or_else(|error| panic!("BitLinear: {error}"));
+        self.scheme
+            .weight
+            .fake_quant(weight, groups, self.scheme.ste)
+            .0
+    }
+
+    /// The layer for inference, with packed weights and the same outputs.
+    pub fn pack(&self) -> PackedBitLinear {
+        PackedBitLinear {
+            weight: PackedWeight::from_latent(
+                self.weight.base().without_autodiff(),
+                &self.scheme.weight,
+                OUTPUT_AXIS,
+            ),
+            bias: self.bias.as_ref().map(Module::valid),
+            rms_norm: self.rms_norm.as_ref().map(Module::valid),
+            activation: self.scheme.activation.clone(),
+        }
+    }
+}
+
+/// `Qx(norm(x))`.
+fn quantized_input<const D: usize>(
+    x: Tensor<D>,
+    rms_norm: &Option<RmsNorm>,
+    activation: &Option<ActivationQuantizer>,
+    ste: Ste,
+) -> Tensor<D> {
+    let x = match rms_norm {
+        Some(norm) => norm.forward(x),
+        None => x,
+    };
+    match activation {
+        Some(activation) => activation.fake_quant(x, ste),
+        None => x,
+    }
+}
+
+impl Projection for BitLinear {
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        BitLinear::forward(self, x)
+    }
+}
+
+impl TrainableProjection for BitLinear {
+    fn init(
+        d_input: usize,
+        d_output: usize,
+        initializer: &Initializer,
+        scheme: &QatScheme,
+        device: &Device,
+    ) -> Self {
+        BitLinearConfig::new(d_input, d_output)
+            .with_initializer(initializer.clone())
+            .with_scheme(scheme.clone())
+            .init(device)
+    }
+}
+
+impl ModuleDisplay for BitLinear {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [d_input, d_output] = self.weight.shape().dims();
+        let WeightQuantizer::Ternary(_) = self.scheme.weight;
+        content
+            .add("d_input", &d_input)
+            .add("d_output", &d_output)
+            .add("bias", &self.bias.is_some())
+            .add("rms_norm", &self.rms_norm.is_some())
+            .optional()
+    }
+}
+
+/// The inference form of [`BitLinear`]: packed weights of 2 bits.
+///
+/// Made by [`BitLinear::pack`]. Each forward pass unpacks the weight into a matrix that it drops
+/// afterwards; the values are those of training, bit for bit.
+#[derive(Module, Debug)]
+pub struct PackedBitLinear {
+    /// Packed weight.
+    pub weight: PackedWeight,
+    /// Bias of shape `[d_output]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// Norm of the input.
+    pub rms_norm: Option<RmsNorm>,
+    /// Quantiser of the input.
+    #[module(skip)]
+    pub activation: Option<ActivationQuantizer>,
+}
+
+impl PackedBitLinear {
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[.., d_input]`
+    /// - output: `[.., d_output]`
+    ///
+    /// # Panics
+    ///
+    /// If the last dimension of `x` is not `d_input`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let [_, d_input] = self.weight.dims();
+        assert_shape!(x, [.., d_input]);
+        let x = quantized_input(x, &self.rms_norm, &self.activation, Ste::Identity);
+        let weight = self.weight.unpack().transpose();
+        linear(x, weight, self.bias.as_ref().map(Param::val))
+    }
+}
+
+impl Projection for PackedBitLinear {
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        PackedBitLinear::forward(self, x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_shows_the_dimensions() {
+        let layer = BitLinearConfig::new(3, 5).init(&Device::default());
+        assert_eq!(
+            layer.to_string(),
+            "BitLinear {d_input: 3, d_output: 5, bias: false, rms_norm: false, params: 15}"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "axis 1 expected 4, got 3")]
+    fn the_input_must_have_d_input_features() {
+        let device = Device::default();
+        let layer = BitLinearConfig::new(4, 2).init(&device);
+        layer.forward(Tensor::<2>::zeros([1, 3], &device));
+    }
+
+    #[test]
+    #[should_panic(expected = "group_size 3 does not divide the 4 input features")]
+    fn a_group_size_that_does_not_fit_is_refused_at_init() {
+        use crate::quant::{TernaryConfig, WeightGranularity};
+        let weight = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 3 });
+        BitLinearConfig::new(4, 2)
+            .with_scheme(QatScheme::b1_58().with_weight(weight))
+            .init(&Device::default());
+    }
+}

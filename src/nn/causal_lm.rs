@@ -1,0 +1,215 @@
+use burn::{
+    config::Config,
+    module::{Initializer, Module},
+    nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm, RmsNormConfig},
+    tensor::{Bool, Device, Int, Tensor, module::linear},
+};
+
+use super::{
+    BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation,
+    PackedBitLinear, Projection, RotaryEmbedding, RotaryEmbeddingConfig, TrainableProjection,
+};
+use crate::quant::QatScheme;
+
+/// Configuration of a [`BitNetLm`].
+#[derive(Config, Debug)]
+pub struct BitNetLmConfig {
+    /// Number of tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// The size of the model.
+    pub d_model: usize,
+    /// Number of decoder layers.
+    pub n_layers: usize,
+    /// Number of query heads.
+    pub n_heads: usize,
+    /// The size between the projections of the feed-forward block.
+    pub d_ff: usize,
+    /// Number of key and value heads; `None` for as many as query heads.
+    pub n_kv_heads: Option<usize>,
+    /// Longest sequence.
+    #[config(default = 4096)]
+    pub max_positions: usize,
+    /// Base of the rotary frequencies.
+    #[config(default = 500000.0)]
+    pub rope_theta: f32,
+    /// Epsilon of all norms.
+    #[config(default = 1e-5)]
+    pub rms_norm_epsilon: f64,
+    /// Activation of the gate in the feed-forward block.
+    #[config(default = "GatedActivation::SquaredRelu")]
+    pub activation: GatedActivation,
+    /// If the attention output and the feed-forward product are normalised before they are
+    /// projected.
+    #[config(default = true)]
+    pub sub_norm: bool,
+    /// If the output head is the embedding table.
+    #[config(default = true)]
+    pub tied_embeddings: bool,
+    /// How the projections are quantised. Embedding, norms and head stay in full precision.
+    #[config(default = "QatScheme::b1_58()")]
+    pub scheme: QatScheme,
+    /// How embedding, projections and head are initialised.
+    #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
+    pub initializer: Initializer,
+}
+
+/// The decoder stack of a [`BitNetLm`].
+#[derive(Module, Debug)]
+pub struct BitNetModel<P: Projection = BitLinear> {
+    /// Token embedding.
+    pub embed_tokens: Embedding,
+    /// Decoder layers.
+    pub layers: Vec<DecoderLayer<P>>,
+    /// Final norm.
+    pub norm: RmsNorm,
+    /// Position embedding.
+    pub rotary: RotaryEmbedding,
+}
+
+/// BitNet b1.58 language model: Hugging Face's `BitNetForCausalLM`.
+///
+/// `BitNetLm<BitLinear>` (the default) trains with quantised weights and activations,
+/// `BitNetLm<Linear>` is the same architecture in full precision, and
+/// `BitNetLm<PackedBitLinear>`, made by [`pack`](Self::pack), infers from packed weights.
+///
+/// Source: [BitNet b1.58 2B4T](https://arxiv.org/abs/2504.12285).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::nn::{BitNetLm, BitNetLmConfig};
+/// use burn::tensor::{Device, Int, Tensor};
+///
+/// let device = Device::default();
+/// let model: BitNetLm = BitNetLmConfig::new(256, 32, 1, 2, 64)
+///     .with_max_positions(16)
+///     .init(&device);
+/// let tokens = Tensor::<2, Int>::from_ints([[1, 2, 3]], &device);
+/// assert_eq!(model.forward(tokens).dims(), [1, 3, 256]);
+/// ```
+#[derive(Module, Debug)]
+pub struct BitNetLm<P: Projection = BitLinear> {
+    /// Decoder stack.
+    pub model: BitNetModel<P>,
+    /// Output head; `None` if it is the embedding table.
+    pub lm_head: Option<Linear>,
+}
+
+impl BitNetLmConfig {
+    /// Initialize a new [`BitNetLm`].
+    ///
+    /// # Panics
+    ///
+    /// If the numbers of heads do not divide `d_model` and each other.
+    pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetLm<P> {
+        let embed_tokens = EmbeddingConfig::new(self.vocab_size, self.d_model)
+            .with_initializer(self.initializer.clone())
+            .init(device);
+        let layers = (0..self.n_layers).map(|_| self.layer(device)).collect();
+        let lm_head = (!self.tied_embeddings).then(|| {
+            LinearConfig::new(self.d_model, self.vocab_size)
+                .with_bias(false)
+                .with_initializer(self.initializer.clone())
+                .init(device)
+        });
+        let rotary = RotaryEmbeddingConfig::new(self.d_model / self.n_heads, self.max_positions)
+            .with_theta(self.rope_theta);
+        BitNetLm {
+            model: BitNetModel {
+                embed_tokens,
+                layers,
+                norm: self.norm(device),
+                rotary: rotary.init(device),
+            },
+            lm_head,
+        }
+    }
+
+    fn norm(&self, device: &Device) -> RmsNorm {
+        RmsNormConfig::new(self.d_model)
+            .with_epsilon(self.rms_norm_epsilon)
+            .init(device)
+    }
+
+    fn layer<P: TrainableProjection>(&self, device: &Device) -> DecoderLayer<P> {
+        let sub_norm_epsilon = self.sub_norm.then_some(self.rms_norm_epsilon);
+        let n_kv_heads = self.n_kv_heads.unwrap_or(self.n_heads);
+        DecoderLayer {
+            input_layernorm: self.norm(device),
+            self_attn: BitNetAttentionConfig::new(self.d_model, self.n_heads, n_kv_heads)
+                .with_sub_norm_epsilon(sub_norm_epsilon)
+                .with_scheme(self.scheme.clone())
+                .with_initializer(self.initializer.clone())
+                .init(device),
+            post_attention_layernorm: self.norm(device),
+            mlp: FeedForwardConfig::new(self.d_model, self.d_ff)
+                .with_activation(self.activation)
+                .with_sub_norm_epsilon(sub_norm_epsilon)
+                .with_scheme(self.scheme.clone())
+                .with_initializer(self.initializer.clone())
+                .init(device),
+        }
+    }
+}
+
+impl<P: Projection> BitNetModel<P> {
+    /// Hidden states of each position, normalised.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, positions]`
+    /// - output: `[batch, positions, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// If there are more positions than `max_positions`.
+    pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [_, positions] = tokens.dims();
+        // True above the diagonal: what comes after a position.
+        let mask = Tensor::<2, Bool>::tril_mask([positions, positions], 0, &tokens.device());
+        let mut x = self.embed_tokens.forward(tokens);
+        for layer in &self.layers {
+            x = layer.forward(x, &self.rotary, mask.clone());
+        }
+        self.norm.forward(x)
+    }
+}
+
+impl<P: Projection> BitNetLm<P> {
+    /// Logits of the token after each position.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, positions]`
+    /// - output: `[batch, positions, vocab_size]`
+    ///
+    /// # Panics
+    ///
+    /// If there are more positions than `max_positions`.
+    pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let hidden = self.model.forward(tokens);
+        match &self.lm_head {
+            Some(head) => head.forward(hidden),
+            None => linear(
+                hidden,
+                self.model.embed_tokens.weight.val().transpose(),
+                None,
+            ),
+        }
+    }
+}
+
+impl BitNetLm {
+    /// The model for inference, with packed weights and the same logits.
+    pub fn pack(&self) -> BitNetLm<PackedBitLinear> {
+        BitNetLm {
+            model: BitNetModel {
+                embed_tokens: self.model.embed_tokens.valid(),
+                layers: self.model.layers.iter().map(DecoderLayer::pack).collect(),
+                norm: self.model.norm.valid(),
+                rotary: self.model.rotary.valid(),
+            },
+            lm_head: self.lm_head.as_ref().map(Module::valid),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+use burn::{
+    module::Module,
+    nn::RmsNorm,
+    tensor::{Bool, Tensor},
+};
+
+use super::{
+    BitLinear, BitNetAttention, FeedForward, PackedBitLinear, Projection, RotaryEmbedding,
+};
+
+/// Decoder block: `H = X + attention(norm(X))`, `Y = H + feed_forward(norm(H))`.
+#[derive(Module, Debug)]
+pub struct DecoderLayer<P: Projection = BitLinear> {
+    /// Norm before the attention.
+    pub input_layernorm: RmsNorm,
+    /// Attention block.
+    pub self_attn: BitNetAttention<P>,
+    /// Norm before the feed-forward block.
+    pub post_attention_layernorm: RmsNorm,
+    /// Feed-forward block.
+    pub mlp: FeedForward<P>,
+}
+
+impl<P: Projection> DecoderLayer<P> {
+    /// Applies the block; see [`BitNetAttention::forward`] for the mask.
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[batch, positions, d_model]`
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rotary: &RotaryEmbedding,
+        mask: Tensor<2, Bool>,
+    ) -> Tensor<3> {
+        let attention =
+            self.self_attn
+                .forward(self.input_layernorm.forward(x.clone()), rotary, mask);
+        let x = x + attention;
+        let hidden = self.post_attention_layernorm.forward(x.clone());
+        x + self.mlp.forward(hidden)
+    }
+}
+
+impl DecoderLayer {
+    /// The block for inference, with packed weights.
+    pub fn pack(&self) -> DecoderLayer<PackedBitLinear> {
+        DecoderLayer {
+            input_layernorm: self.input_layernorm.valid(),
+            self_attn: self.self_attn.pack(),
+            post_attention_layernorm: self.post_attention_layernorm.valid(),
+            mlp: self.mlp.pack(),
+        }
+    }
+}

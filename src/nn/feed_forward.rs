@@ -1,0 +1,117 @@
+use burn::{
+    config::Config,
+    module::{Initializer, Module},
+    nn::{RmsNorm, RmsNormConfig},
+    tensor::{
+        Device, Tensor,
+        activation::{relu, silu},
+    },
+};
+
+use super::{BitLinear, PackedBitLinear, Projection, TrainableProjection};
+use crate::quant::QatScheme;
+
+/// Activation of the gate in a [`FeedForward`].
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GatedActivation {
+    /// `relu(x)^2`, of BitNet b1.58 2B4T (`relu2` in its configuration).
+    SquaredRelu,
+    /// `x * sigmoid(x)`, which makes the block SwiGLU (`silu`).
+    Silu,
+}
+
+impl GatedActivation {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::SquaredRelu => relu(x).square(),
+            Self::Silu => silu(x),
+        }
+    }
+}
+
+/// Configuration of a [`FeedForward`].
+#[derive(Config, Debug)]
+pub struct FeedForwardConfig {
+    /// The size of the model.
+    pub d_model: usize,
+    /// The size between the projections.
+    pub d_ff: usize,
+    /// Activation of the gate.
+    #[config(default = "GatedActivation::SquaredRelu")]
+    pub activation: GatedActivation,
+    /// Epsilon of the sub-norm; `None` for no sub-norm.
+    #[config(default = "Some(1e-5)")]
+    pub sub_norm_epsilon: Option<f64>,
+    /// How the projections are quantised.
+    #[config(default = "QatScheme::b1_58()")]
+    pub scheme: QatScheme,
+    /// How the projections are initialised.
+    #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
+    pub initializer: Initializer,
+}
+
+/// Gated feed-forward block with a norm before the last projection:
+/// `Y = down(norm(act(gate(X)) * up(X)))`.
+#[derive(Module, Debug)]
+pub struct FeedForward<P: Projection = BitLinear> {
+    /// Projection `d_model -> d_ff` of the gate.
+    pub gate_proj: P,
+    /// Projection `d_model -> d_ff`.
+    pub up_proj: P,
+    /// Projection `d_ff -> d_model`.
+    pub down_proj: P,
+    /// Norm of size `d_ff`.
+    pub ffn_sub_norm: Option<RmsNorm>,
+    #[module(skip)]
+    activation: GatedActivation,
+}
+
+impl FeedForwardConfig {
+    /// Initialize a new [`FeedForward`] block.
+    pub fn init<P: TrainableProjection>(&self, device: &Device) -> FeedForward<P> {
+        let projection =
+            |d_input, d_output| P::init(d_input, d_output, &self.initializer, &self.scheme, device);
+        FeedForward {
+            gate_proj: projection(self.d_model, self.d_ff),
+            up_proj: projection(self.d_model, self.d_ff),
+            down_proj: projection(self.d_ff, self.d_model),
+            ffn_sub_norm: self.sub_norm_epsilon.map(|epsilon| {
+                RmsNormConfig::new(self.d_ff)
+                    .with_epsilon(epsilon)
+                    .init(device)
+            }),
+            activation: self.activation,
+        }
+    }
+}
+
+impl<P: Projection> FeedForward<P> {
+    /// Applies the block.
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[.., d_model]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let gate = self.activation.apply(self.gate_proj.forward(x.clone()));
+        let hidden = gate * self.up_proj.forward(x);
+        let hidden = match &self.ffn_sub_norm {
+            Some(norm) => norm.forward(hidden),
+            None => hidden,
+        };
+        self.down_proj.forward(hidden)
+    }
+}
+
+impl FeedForward {
+    /// The block for inference, with packed weights.
+    pub fn pack(&self) -> FeedForward<PackedBitLinear> {
+        FeedForward {
+            gate_proj: self.gate_proj.pack(),
+            up_proj: self.up_proj.pack(),
+            down_proj: self.down_proj.pack(),
+            ffn_sub_norm: self.ffn_sub_norm.as_ref().map(Module::valid),
+            activation: self.activation,
+        }
+    }
+}

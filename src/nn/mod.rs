@@ -1,0 +1,25 @@
+//! BitNet layers and models.
+//!
+//! Architecture and parameter names follow Hugging Face's `BitNetForCausalLM`, so that its state
+//! dict maps one to one: `model.layers.0.self_attn.q_proj.weight` is that field here (norms call
+//! their weight `gamma`, as Burn does).
+//!
+//! Blocks and models are generic over their [`Projection`]: [`BitLinear`] trains,
+//! [`PackedBitLinear`] infers from packed weights, and Burn's
+//! [`Linear`](burn::nn::Linear) is the full-precision twin.
+
+mod attention;
+mod bit_linear;
+mod causal_lm;
+mod decoder_layer;
+mod feed_forward;
+mod projection;
+mod rotary_embedding;
+
+pub use attention::{BitNetAttention, BitNetAttentionConfig};
+pub use bit_linear::{BitLinear, BitLinearConfig, PackedBitLinear};
+pub use causal_lm::{BitNetLm, BitNetLmConfig, BitNetModel};
+pub use decoder_layer::DecoderLayer;
+pub use feed_forward::{FeedForward, FeedForwardConfig, GatedActivation};
+pub use projection::{Projection, TrainableProjection};
+pub use rotary_embedding::{RotaryEmbedding, RotaryEmbeddingConfig};

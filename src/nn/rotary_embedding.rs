@@ -1,0 +1,124 @@
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Device, Int, Tensor, assert_shape},
+};
+
+/// Configuration of a [`RotaryEmbedding`].
+#[derive(Config, Debug)]
+pub struct RotaryEmbeddingConfig {
+    /// The size of a head.
+    pub d_head: usize,
+    /// Number of positions.
+    pub max_positions: usize,
+    /// Base of the frequencies.
+    #[config(default = 10000.0)]
+    pub theta: f32,
+}
+
+/// Rotary position embedding in the half-rotation order of Hugging Face's Llama family:
+/// dimension `i` turns together with dimension `i + d_head / 2`.
+///
+/// `Y = X * cos(p f) + rotate_half(X) * sin(p f)` with `f_i = theta^(-2 i / d_head)` and
+/// `rotate_half([a, b]) = [-b, a]`.
+///
+/// (Burn's [`RotaryEncoding`](burn::nn::RotaryEncoding) turns neighbouring dimensions together;
+/// with it, checkpoints of that family would need their query and key weights permuted.)
+///
+/// Source: [RoFormer](https://arxiv.org/abs/2104.09864).
+#[derive(Module, Debug)]
+pub struct RotaryEmbedding {
+    /// Cosines of shape `[max_positions, d_head / 2]`.
+    cos: Tensor<2>,
+    /// Sines of shape `[max_positions, d_head / 2]`.
+    sin: Tensor<2>,
+}
+
+impl RotaryEmbeddingConfig {
+    /// Initialize a new [`RotaryEmbedding`].
+    ///
+    /// # Panics
+    ///
+    /// If `d_head` is odd.
+    pub fn init(&self, device: &Device) -> RotaryEmbedding {
+        assert!(
+            self.d_head.is_multiple_of(2),
+            "d_head must be even to be turned in pairs, got {}",
+            self.d_head
+        );
+        let half = self.d_head / 2;
+        let frequencies: Vec<f32> = (0..half)
+            .map(|i| (self.theta as f64).powf(-2.0 * i as f64 / self.d_head as f64) as f32)
+            .collect();
+        let frequencies = Tensor::<1>::from_floats(frequencies.as_slice(), device);
+        let positions = Tensor::<1, Int>::arange(0..self.max_positions as i64, device).float();
+        let angles = positions.reshape([self.max_positions, 1]) * frequencies.reshape([1, half]);
+        RotaryEmbedding {
+            cos: angles.clone().cos(),
+            sin: angles.sin(),
+        }
+    }
+}
+
+impl RotaryEmbedding {
+    /// Turns each head of `x`; the first of its positions is `start`.
+    ///
+    /// # Shapes
+    ///
+    /// - x, output: `[batch, heads, positions, d_head]`
+    ///
+    /// # Panics
+    ///
+    /// If a head has another size, or the positions go beyond `max_positions`.
+    pub fn forward(&self, x: Tensor<4>, start: usize) -> Tensor<4> {
+        let [max_positions, half] = self.cos.dims();
+        let d_head = 2 * half;
+        assert_shape!(x, [_, _, _, d_head]);
+        let positions = x.dims()[2];
+        assert!(
+            start + positions <= max_positions,
+            "positions {start}..{} go beyond max_positions {max_positions}",
+            start + positions
+        );
+        let table = |table: &Tensor<2>| {
+            table
+                .clone()
+                .narrow(0, start, positions)
+                .reshape([1, 1, positions, half])
+        };
+        let (cos, sin) = (table(&self.cos), table(&self.sin));
+        let a = x.clone().narrow(3, 0, half);
+        let b = x.narrow(3, half, half);
+        let turned_a = a.clone() * cos.clone() - b.clone() * sin.clone();
+        let turned_b = b * cos + a * sin;
+        Tensor::cat(vec![turned_a, turned_b], 3)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Distribution, Tolerance};
+
+    #[test]
+    fn the_product_of_two_heads_depends_on_their_distance_only() {
+        let device = Device::default();
+        let rotary = RotaryEmbeddingConfig::new(8, 16).init(&device);
+        let query = Tensor::<4>::random([1, 1, 1, 8], Distribution::Default, &device);
+        let key = Tensor::<4>::random([1, 1, 1, 8], Distribution::Default, &device);
+        let product = |q: usize, k: usize| {
+            let q = rotary.forward(query.clone(), q);
+            let k = rotary.forward(key.clone(), k);
+            (q * k).sum().into_data()
+        };
+        product(5, 2).assert_approx_eq::<f32>(&product(12, 9), Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    #[should_panic(expected = "positions 3..5 go beyond max_positions 4")]
+    fn a_position_beyond_the_table_is_refused() {
+        let device = Device::default();
+        let rotary = RotaryEmbeddingConfig::new(2, 4).init(&device);
+        rotary.forward(Tensor::zeros([1, 1, 2, 2], &device), 3);
+    }
+}

@@ -1,0 +1,78 @@
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{DType, Tensor},
+};
+
+/// Added to the norm before dividing, as in PyTorch.
+const EPSILON: f64 = 1e-6;
+
+/// Scales all gradients of a module so that their norm, taken over all of them together, is at
+/// most `max_norm`: `g * min(1, max_norm / (norm + 1e-6))`.
+///
+/// Returns the gradients and the norm before scaling, of shape `[1]`, or `None` if no parameter
+/// has a gradient. The values stay on the device. Equal to `torch.nn.utils.clip_grad_norm_`.
+/// (Burn's own gradient clipping takes the norm of each parameter by itself.)
+///
+/// A NaN or infinity in a gradient makes the norm non-finite and all gradients NaN or zero; look
+/// at the norm before stepping where that can happen.
+///
+/// # Panics
+///
+/// If `max_norm` is not positive.
+pub fn clip_grad_norm<M: Module>(
+    module: &M,
+    grads: GradientsParams,
+    max_norm: f64,
+) -> (GradientsParams, Option<Tensor<1>>) {
+    assert!(max_norm > 0.0, "max_norm must be positive, got {max_norm}");
+    let mut squares = SumOfSquares {
+        grads: &grads,
+        sum: None,
+    };
+    module.visit(&mut squares);
+    let Some(sum) = squares.sum else {
+        return (grads, None);
+    };
+    let norm = sum.sqrt();
+    let factor = norm
+        .clone()
+        .add_scalar(EPSILON)
+        .recip()
+        .mul_scalar(max_norm)
+        .clamp_max(1.0);
+    let mut scale = Scale { grads, factor };
+    module.visit(&mut scale);
+    (scale.grads, Some(norm))
+}
+
+struct SumOfSquares<'a> {
+    grads: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumOfSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            let squares = grad.cast(DType::F32).square().sum();
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + squares,
+                None => squares,
+            });
+        }
+    }
+}
+
+struct Scale {
+    grads: GradientsParams,
+    factor: Tensor<1>,
+}
+
+impl ModuleVisitor for Scale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            let factor = self.factor.clone().cast(grad.dtype()).unsqueeze();
+            self.grads.register(param.id, grad * factor);
+        }
+    }
+}

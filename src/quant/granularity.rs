@@ -1,0 +1,176 @@
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::Groups;
+
+/// Which values of a weight share a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WeightGranularity {
+    /// One scale for the whole weight (BitNet b1.58).
+    #[default]
+    PerTensor,
+    /// One scale for each output channel.
+    PerChannel,
+    /// One scale for each group of input features of an output channel.
+    PerGroup {
+        /// Number of input features in a group; must divide their number.
+        group_size: usize,
+    },
+}
+
+/// Which values of an activation share a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ActivationGranularity {
+    /// One scale for each position, over the last dimension (BitNet b1.58).
+    #[default]
+    PerToken,
+    /// One scale for the whole tensor.
+    PerTensor,
+}
+
+/// A granularity that does not fit a weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GranularityError {
+    /// The group size does not divide the number of input features.
+    GroupSize {
+        /// The configured group size.
+        group_size: usize,
+        /// The input features of an output channel.
+        d_input: usize,
+    },
+    /// The output channels lie between other dimensions, as in a transposed convolution.
+    OutputAxis {
+        /// Shape of the weight.
+        shape: Vec<usize>,
+        /// Dimension of the output channels.
+        output_axis: usize,
+    },
+}
+
+impl fmt::Display for GranularityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GroupSize {
+                group_size,
+                d_input,
+            } => write!(
+                f,
+                "group_size {group_size} does not divide the {d_input} input features"
+            ),
+            Self::OutputAxis { shape, output_axis } => write!(
+                f,
+                "scales per output channel or group need the output channels in the first or last \
+                 dimension, in shape {shape:?} they are dimension {output_axis}"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for GranularityError {}
+
+impl WeightGranularity {
+    /// The groups of a weight whose output channels lie along `output_axis`.
+    ///
+    /// # Errors
+    ///
+    /// If the granularity does not fit the shape.
+    ///
+    /// # Panics
+    ///
+    /// If the weight has less than two dimensions or no dimension `output_axis`.
+    pub fn groups(&self, shape: &[usize], output_axis: usize) -> Result<Groups, GranularityError> {
+        assert!(
+            shape.len() >= 2 && output_axis < shape.len(),
+            "a weight has two dimensions or more and its output channels in one of them, got \
+             shape {shape:?} and dimension {output_axis}"
+        );
+        let d_output = shape[output_axis];
+        let d_input: usize = shape
+            .iter()
+            .enumerate()
+            .filter(|(axis, _)| *axis != output_axis)
+            .map(|(_, size)| size)
+            .product();
+        let group_size = match *self {
+            Self::PerTensor => return Ok(Groups::per_tensor(d_input * d_output)),
+            Self::PerChannel => d_input,
+            Self::PerGroup { group_size } => group_size,
+        };
+        if d_input > 0 && (group_size == 0 || !d_input.is_multiple_of(group_size)) {
+            return Err(GranularityError::GroupSize {
+                group_size,
+                d_input,
+            });
+        }
+        let groups_per_channel = d_input.checked_div(group_size).unwrap_or(1);
+        if output_axis == 0 {
+            Ok(Groups {
+                outer: d_output * groups_per_channel,
+                size: group_size,
+                inner: 1,
+            })
+        } else if output_axis == shape.len() - 1 {
+            Ok(Groups {
+                outer: groups_per_channel,
+                size: group_size,
+                inner: d_output,
+            })
+        } else {
+            Err(GranularityError::OutputAxis {
+                shape: shape.to_vec(),
+                output_axis,
+            })
+        }
+    }
+}
+
+impl ActivationGranularity {
+    /// The groups of an activation of the given shape; a scalar is one token.
+    pub fn groups(&self, shape: &[usize]) -> Groups {
+        match self {
+            Self::PerToken if !shape.is_empty() => Groups::per_row(shape),
+            _ => Groups::per_tensor(shape.iter().product()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_input_features_lie_along_the_first_dimension_of_a_linear_weight() {
+        let granularity = WeightGranularity::PerGroup { group_size: 4 };
+        let groups = granularity.groups(&[8, 3], 1).unwrap();
+        assert_eq!(groups, Groups::along_axis(&[8, 3], 0, 4));
+    }
+
+    #[test]
+    fn a_convolution_has_its_channels_first() {
+        let groups = WeightGranularity::PerChannel
+            .groups(&[6, 2, 3, 3], 0)
+            .unwrap();
+        assert_eq!(groups.scale_shape(), [6, 1]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_with_the_numbers() {
+        let error = WeightGranularity::PerGroup { group_size: 3 }
+            .groups(&[8, 3], 1)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "group_size 3 does not divide the 8 input features"
+        );
+        let error = WeightGranularity::PerChannel
+            .groups(&[2, 6, 3, 3], 1)
+            .unwrap_err();
+        assert!(matches!(error, GranularityError::OutputAxis { .. }));
+    }
+}

@@ -1,0 +1,113 @@
+//! The float parameters of a model, with what a quantiser must know of them.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamId},
+    tensor::Tensor,
+};
+
+/// A float parameter as found in the model.
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub(super) id: ParamId,
+    pub(super) path: String,
+    /// Type of the module that holds it, without its generics.
+    pub(super) container: String,
+    pub(super) shape: Vec<usize>,
+    /// Name of the reparameterization that it carries.
+    pub(super) reparameterization: Option<String>,
+}
+
+impl Parameter {
+    /// Dimension of the output channels: Burn stores `[d_input, d_output]` in `Linear`,
+    /// `[in, out, ..]` in transposed convolutions and `[out, in, ..]` in convolutions; the rows
+    /// of an embedding are its channels.
+    pub(super) fn output_axis(&self) -> usize {
+        let transposed = self.container.starts_with("ConvTranspose");
+        match self.shape.len() {
+            2 if self.container == "Embedding" => 0,
+            2 => 1,
+            _ if transposed => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// Collects the float parameters of a model.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    pub(super) parameters: Vec<Parameter>,
+    /// Name and type of each module on the way to the present one.
+    stack: Vec<(String, String)>,
+    /// Modules below a reparameterization, whose parameters are not the model's own.
+    reparameterizations: usize,
+}
+
+/// Names of modules that are an output head.
+const HEAD_NAMES: [&str; 4] = ["lm_head", "head", "classifier", "output"];
+
+impl Inventory {
+    /// The float parameters of `model`.
+    pub(super) fn of<M: Module>(model: &M) -> Self {
+        let mut inventory = Self::default();
+        model.visit(&mut inventory);
+        inventory
+    }
+
+    /// Indices of the parameters of the output head.
+    pub(super) fn output_head(&self) -> Vec<usize> {
+        let weights = || {
+            let weight = |(_, p): &(usize, &Parameter)| p.shape.len() >= 2;
+            self.parameters.iter().enumerate().filter(weight)
+        };
+        let named: Vec<usize> = weights()
+            .filter(|(_, p)| p.path.split('.').any(|name| HEAD_NAMES.contains(&name)))
+            .map(|(index, _)| index)
+            .collect();
+        match named.is_empty() {
+            // With a single weight there is nothing else to train quantised.
+            true if weights().count() > 1 => {
+                weights().next_back().map(|(i, _)| i).into_iter().collect()
+            }
+            true => Vec::new(),
+            false => named,
+        }
+    }
+}
+
+impl ModuleVisitor for Inventory {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.reparameterizations > 0 {
+            return;
+        }
+        let names: Vec<&str> = self.stack.iter().map(|(name, _)| name.as_str()).collect();
+        // The top of the stack is the field of the parameter itself, whose "type" is that of the
+        // module it lies in.
+        let container = self.stack.last().map_or("", |(_, container)| container);
+        self.parameters.push(Parameter {
+            id: param.id,
+            path: names.join("."),
+            container: container.to_string(),
+            shape: param.lazy_shape().to_vec(),
+            reparameterization: None,
+        });
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        if container_type == "Reparameterization" {
+            self.reparameterizations += 1;
+            if let Some(parameter) = self.parameters.last_mut() {
+                parameter.reparameterization = Some(name.to_string());
+            }
+        }
+        // Burn writes `Struct:Linear`, with the kind of the type in front.
+        let container = container_type.rsplit(':').next().unwrap_or(container_type);
+        self.stack.push((name.to_string(), container.to_string()));
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        if container_type == "Reparameterization" {
+            self.reparameterizations -= 1;
+        }
+        self.stack.pop();
+    }
+}

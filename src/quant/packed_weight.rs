@@ -1,0 +1,128 @@
+use burn::{
+    module::{Module, Param, ParamId},
+    tensor::{FloatDType, Int, Tensor},
+};
+
+use super::{Ste, WeightQuantizer};
+use crate::{functions::ternary_unpack, ops::Groups};
+
+/// A packed weight: 2 bits per value and its scales, nothing else.
+///
+/// Stored as a matrix `[d_output, d_input]` with the codes of an output channel side by side, so
+/// that a row can be multiplied with an activation without touching the others. Bit layout:
+/// [`packing`](bitnet_burn_kernels::packing).
+///
+/// # Shapes
+///
+/// - codes: `[d_output, ceil(d_input / 16)]`, u32
+/// - scales: `[1, 1]` per tensor, `[d_output * groups, 1]` per channel and group, f32
+#[derive(Module, Debug)]
+pub struct PackedWeight {
+    /// Packed codes.
+    pub codes: Param<Tensor<2, Int>>,
+    /// Scales `gamma`.
+    pub scales: Param<Tensor<2>>,
+    d_input: usize,
+    #[module(skip)]
+    groups: Groups,
+    #[module(skip)]
+    dtype: FloatDType,
+}
+
+impl PackedWeight {
+    /// Packs a latent weight whose output channels lie along `output_axis`, the first or the
+    /// last dimension; the others are its input features, flattened.
+    ///
+    /// # Panics
+    ///
+    /// If the granularity of the quantiser does not fit the weight.
+    pub fn from_latent<const D: usize>(
+        weight: Tensor<D>,
+        quantizer: &WeightQuantizer,
+        output_axis: usize,
+    ) -> Self {
+        let shape = weight.dims();
+        let groups = quantizer
+            .groups(&shape, output_axis)
+            .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"));
+        let weight = weight.detach();
+        let dtype = weight.dtype().into();
+        // The scales come from the very operation that training uses, in the layout in which
+        // training uses it: another order of summation would give another last bit.
+        let (_, scales) = quantizer.fake_quant(weight.clone(), groups, Ste::Identity);
+        let (matrix, scales, groups) = channels_first(weight, scales, groups, output_axis);
+        let d_input = matrix.dims()[1];
+        let codes = quantizer.pack(matrix, scales.clone(), groups);
+        Self {
+            codes: Param::initialized(ParamId::new(), codes),
+            scales: Param::initialized(ParamId::new(), scales),
+            d_input,
+            groups,
+            dtype,
+        }
+    }
+
+    /// Output channels and input features.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.codes.val().dims()[0], self.d_input]
+    }
+
+    /// The weight as a matrix `[d_output, d_input]` of `code * gamma`.
+    pub fn unpack(&self) -> Tensor<2> {
+        let shape = self.dims();
+        ternary_unpack(
+            self.codes.val(),
+            self.scales.val(),
+            self.groups,
+            shape,
+            self.dtype,
+        )
+    }
+
+    /// The weight in the layout that it had before packing.
+    ///
+    /// # Panics
+    ///
+    /// If `shape` has another number of values, or `output_axis` is neither its first nor its
+    /// last dimension.
+    pub fn unpack_like<const D: usize>(&self, shape: [usize; D], output_axis: usize) -> Tensor<D> {
+        let matrix = self.unpack();
+        match output_axis {
+            0 => matrix.reshape(shape),
+            _ => matrix.transpose().reshape(shape),
+        }
+    }
+
+    /// Bytes of codes and scales.
+    pub fn num_bytes(&self) -> usize {
+        4 * (self.codes.val().shape().num_elements() + self.groups.num_groups())
+    }
+}
+
+/// The weight as `[d_output, d_input]` with its scales and groups in that order.
+fn channels_first<const D: usize>(
+    weight: Tensor<D>,
+    scales: Tensor<2>,
+    groups: Groups,
+    output_axis: usize,
+) -> (Tensor<2>, Tensor<2>, Groups) {
+    let shape = weight.dims();
+    let d_output = shape[output_axis];
+    let d_input = shape.iter().product::<usize>() / d_output.max(1);
+    if output_axis == 0 {
+        return (weight.reshape([d_output, d_input]), scales, groups);
+    }
+    assert_eq!(
+        output_axis,
+        D - 1,
+        "a weight is packed by its first or last dimension, got dimension {output_axis} of shape {shape:?}"
+    );
+    let matrix = weight.reshape([d_input, d_output]).transpose();
+    let groups_first = Groups {
+        outer: groups.num_groups(),
+        size: groups.size,
+        inner: 1,
+    };
+    let scales = scales.transpose().reshape(groups_first.scale_shape());
+    (matrix, scales, groups_first)
+}

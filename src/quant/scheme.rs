@@ -1,0 +1,93 @@
+use serde::{Deserialize, Serialize};
+
+use super::{AbsmaxConfig, ActivationQuantizer, Ste, TernaryConfig, WeightQuantizer};
+
+/// What is quantised, and how: one value for training, conversion and deployment.
+///
+/// Training and conversion read the same scheme, so that the packed weights are exactly those
+/// that were trained. The scheme serialises with `serde`; a missing field takes its BitNet b1.58
+/// value, and `"activation": null` leaves activations in float.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::quant::{QatScheme, TernaryConfig, WeightGranularity};
+///
+/// let scheme = QatScheme::b1_58()
+///     .with_weight(TernaryConfig::new(WeightGranularity::PerGroup { group_size: 64 }));
+/// let json = serde_json::to_string(&scheme).unwrap();
+/// assert_eq!(serde_json::from_str::<QatScheme>(&json).unwrap(), scheme);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QatScheme {
+    /// Quantiser of the weights.
+    pub weight: WeightQuantizer,
+    /// Quantiser of the input activations of quantised layers; `None` leaves them in float.
+    pub activation: Option<ActivationQuantizer>,
+    /// Estimator of the gradient through both quantisers.
+    pub ste: Ste,
+}
+
+impl QatScheme {
+    /// BitNet b1.58: ternary weights with one absmean scale per tensor, activations of 8 bits
+    /// with one absmax scale per token, identity gradient.
+    ///
+    /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
+    pub fn b1_58() -> Self {
+        Self {
+            weight: TernaryConfig::default().into(),
+            activation: Some(AbsmaxConfig::default().into()),
+            ste: Ste::Identity,
+        }
+    }
+
+    /// The same with another weight quantiser.
+    pub fn with_weight(mut self, weight: impl Into<WeightQuantizer>) -> Self {
+        self.weight = weight.into();
+        self
+    }
+
+    /// The same with another activation quantiser, or with none.
+    pub fn with_activation(mut self, activation: Option<ActivationQuantizer>) -> Self {
+        self.activation = activation;
+        self
+    }
+}
+
+impl Default for QatScheme {
+    fn default() -> Self {
+        Self::b1_58()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_each_choice_by_name() {
+        let json = serde_json::to_value(QatScheme::b1_58()).unwrap();
+        let expected = serde_json::json!({
+            "weight": {"ternary": {"granularity": "per_tensor"}},
+            "activation": {"absmax": {"bits": 8, "granularity": "per_token"}},
+            "ste": "identity",
+        });
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn missing_fields_are_those_of_b1_58_and_unknown_ones_an_error() {
+        let scheme: QatScheme = serde_json::from_str(r#"{"activation": null}"#).unwrap();
+        assert_eq!(scheme, QatScheme::b1_58().with_activation(None));
+        let error = serde_json::from_str::<QatScheme>(r#"{"weights": 1}"#).unwrap_err();
+        assert!(error.to_string().contains("unknown field `weights`"));
+    }
+
+    #[test]
+    fn a_bit_width_outside_the_range_is_refused_when_read() {
+        let json = r#"{"activation": {"absmax": {"bits": 9, "granularity": "per_token"}}}"#;
+        let error = serde_json::from_str::<QatScheme>(json).unwrap_err();
+        assert!(error.to_string().contains("2 to 8 bits, got 9"), "{error}");
+    }
+}
