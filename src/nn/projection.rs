@@ -1,5 +1,5 @@
 use burn::{
-    module::{Initializer, Module},
+    module::{Initializer, Module, ModuleDisplay},
     nn::{Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
@@ -7,7 +7,7 @@ use burn::{
 use crate::quant::QatScheme;
 
 /// A linear map `[.., d_input] -> [.., d_output]` inside a BitNet block.
-pub trait Projection: Module {
+pub trait Projection: Module + ModuleDisplay + 'static {
     /// Applies the map.
     ///
     /// # Shapes

@@ -7,6 +7,24 @@ use super::statistic::{Statistic, at_least_epsilon, group_statistic, reduce_in_c
 use super::ternary::scale_index;
 use crate::Groups;
 
+/// `value` as the nearest integer, ties to even.
+///
+/// Truncation and comparisons say the same without a rounding instruction, whose ties differ
+/// between devices: CubeCL's `round` is `Round` in SPIR-V, which leaves them open. All steps but
+/// the comparisons are exact, so that no compiler changes them by fusing operations.
+#[cube]
+fn round_ties_even(value: f32) -> f32 {
+    let towards_zero = f32::trunc(value);
+    let away = towards_zero + select(value < 0.0f32, -1.0f32, 1.0f32);
+    // Both doubled: the middle between two integers is an integer then.
+    let twice = f32::abs(value) * 2.0f32;
+    let middle = f32::abs(towards_zero) * 2.0f32 + 1.0f32;
+    let odd = f32::trunc(towards_zero * 0.5f32) * 2.0f32 != towards_zero;
+    let at_tie = select(odd, away, towards_zero);
+    let nearest = select(twice > middle, away, towards_zero);
+    select(twice == middle, at_tie, nearest)
+}
+
 /// `clamp(round(v * s), -max_code - 1, max_code) / s`, lane by lane.
 #[cube]
 fn fake_quantize<F: Float, N: Size>(
@@ -15,8 +33,13 @@ fn fake_quantize<F: Float, N: Size>(
     max_code: f32,
 ) -> Vector<F, N> {
     let scaled = Vector::<f32, N>::cast_from(value) * Vector::new(scale);
+    let mut rounded = Vector::<f32, N>::empty();
+    #[unroll]
+    for lane in 0..N::value() {
+        rounded.insert(lane, round_ties_even(scaled.extract(lane)));
+    }
     let code = clamp(
-        Vector::round(scaled),
+        rounded,
         Vector::new(-max_code - 1.0f32),
         Vector::new(max_code),
     );
@@ -176,5 +199,27 @@ pub fn absmax_fake_quant(
             max_code,
             dtype,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_without_a_rounding_instruction_is_rounding_to_even() {
+        // Quarters around the codes, and in each power of two what is next to its ends.
+        let quarters = (-1200..=1200).map(|i| i as f32 / 4.0);
+        let ends = (0..=255u32).flat_map(|e| [-1i32, 0, 1].map(|d| ((e << 23) as i32 + d) as u32));
+        for value in quarters.chain(ends.map(f32::from_bits)) {
+            for value in [value, -value, value.next_up(), value.next_down()] {
+                let (rounded, expected) = (round_ties_even(value), value.round_ties_even());
+                let same_bits = rounded.to_bits() == expected.to_bits();
+                assert!(
+                    same_bits || (rounded.is_nan() && expected.is_nan()),
+                    "{value}"
+                );
+            }
+        }
     }
 }

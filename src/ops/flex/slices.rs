@@ -21,7 +21,14 @@ const SUM_CHUNK: usize = 256;
 /// Independent partial results of a reduction, so that it is not one long chain of additions.
 const LANES: usize = 16;
 
+/// Runs a loop compiled for the widest SIMD instructions that the processor has. What it calls
+/// must be inlined, or it is compiled for the least that the target has.
+fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(f)
+}
+
 /// `sum |v| * prescale`.
+#[inline(always)]
 fn sum_magnitudes(values: &[f32], prescale: f32) -> f64 {
     values
         .chunks(SUM_CHUNK)
@@ -40,6 +47,7 @@ fn sum_magnitudes(values: &[f32], prescale: f32) -> f64 {
 }
 
 /// `max |v|`, NaN if there is one: see [`reference::absmax`](bitnet_burn_kernels::reference::absmax).
+#[inline(always)]
 fn max_magnitude(values: &[f32]) -> f32 {
     // As signed integers: SSE2 compares those, and the sign bit is cleared.
     let magnitude = |v: f32| v.abs().to_bits() as i32;
@@ -56,12 +64,14 @@ fn max_magnitude(values: &[f32]) -> f32 {
 }
 
 /// `clamp(round(value), -1, 1)` for a value already divided by its scale, ties to even.
+#[inline(always)]
 fn ternary_code(scaled: f32) -> f32 {
     (i32::from(scaled > 0.5) - i32::from(scaled < -0.5)) as f32
 }
 
 /// Nearest integer, ties to even, for values within +-2^22: adding `1.5 * 2^23` leaves no bits
 /// for a fraction. (`round_ties_even` is a function call on x86-64 without SSE4.1.)
+#[inline(always)]
 fn round(value: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
     (value + MAGIC) - MAGIC
@@ -75,19 +85,32 @@ fn zip_chunks(
     f: impl Fn(usize, &[f32], &mut [f32]) + Sync,
 ) {
     if input.len() < PARALLEL_THRESHOLD {
-        f(0, input, output);
+        vectorized(|| f(0, input, output));
         return;
     }
     input
         .par_chunks(chunk)
         .zip(output.par_chunks_mut(chunk))
         .enumerate()
-        .for_each(|(i, (input, output))| f(i * chunk, input, output));
+        .for_each(|(i, (input, output))| vectorized(|| f(i * chunk, input, output)));
 }
 
 /// Whole rows of `row_length` values, about [`PARALLEL_CHUNK`] of them.
 fn rows_chunk(row_length: usize) -> usize {
     (PARALLEL_CHUNK / row_length).max(1) * row_length
+}
+
+/// `f` of every row, in parallel if there is enough to do.
+fn map_rows(
+    values: &[f32],
+    row_length: usize,
+    f: impl Fn(&[f32]) -> f32 + Send + Sync,
+) -> Vec<f32> {
+    values
+        .par_chunks(row_length)
+        .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
+        .map(f)
+        .collect()
 }
 
 /// `gamma = max(mean|W|, EPSILON)` of every group.
@@ -100,29 +123,28 @@ pub(super) fn absmean_scales(values: &[f32], groups: Groups) -> Vec<f32> {
     }
     if groups.inner == 1 {
         let row_sum = |row: &[f32]| match row.len() < PARALLEL_THRESHOLD {
-            true => sum_magnitudes(row, prescale),
+            true => vectorized(|| sum_magnitudes(row, prescale)),
             // The same chunks in the same order whatever the number of threads.
             false => row
                 .par_chunks(PARALLEL_CHUNK)
-                .map(|chunk| sum_magnitudes(chunk, prescale))
+                .map(|chunk| vectorized(|| sum_magnitudes(chunk, prescale)))
                 .collect::<Vec<_>>()
                 .iter()
                 .sum(),
         };
-        return values
-            .chunks(groups.size)
-            .map(|row| scale(row_sum(row)))
-            .collect();
+        return map_rows(values, groups.size, |row| scale(row_sum(row)));
     }
     values
         .par_chunks(groups.size * groups.inner)
         .flat_map_iter(|block| {
             let mut sums = vec![0.0f64; groups.inner];
-            for row in block.chunks(groups.inner) {
-                for (sum, v) in sums.iter_mut().zip(row) {
-                    *sum += (v.abs() * prescale) as f64;
+            vectorized(|| {
+                for row in block.chunks(groups.inner) {
+                    for (sum, v) in sums.iter_mut().zip(row) {
+                        *sum += (v.abs() * prescale) as f64;
+                    }
                 }
-            }
+            });
             sums.into_iter().map(scale)
         })
         .collect()
@@ -134,20 +156,25 @@ fn absmax_scales(values: &[f32], groups: Groups) -> Vec<f32> {
         return vec![EPSILON; groups.num_groups()];
     }
     if groups.inner == 1 {
-        return values
-            .chunks(groups.size)
-            .map(|row| at_least_epsilon(max_magnitude(row)))
-            .collect();
+        let largest = |row: &[f32]| {
+            row.par_chunks(PARALLEL_CHUNK)
+                .map(|chunk| vectorized(|| max_magnitude(chunk)).to_bits())
+                .max()
+                .map_or(0.0, f32::from_bits)
+        };
+        return map_rows(values, groups.size, |row| at_least_epsilon(largest(row)));
     }
     values
         .par_chunks(groups.size * groups.inner)
         .flat_map_iter(|block| {
             let mut largest = vec![0i32; groups.inner];
-            for row in block.chunks(groups.inner) {
-                for (largest, v) in largest.iter_mut().zip(row) {
-                    *largest = (*largest).max(v.abs().to_bits() as i32);
+            vectorized(|| {
+                for row in block.chunks(groups.inner) {
+                    for (largest, v) in largest.iter_mut().zip(row) {
+                        *largest = (*largest).max(v.abs().to_bits() as i32);
+                    }
                 }
-            }
+            });
             largest
                 .into_iter()
                 .map(|bits| at_least_epsilon(f32::from_bits(bits as u32)))
@@ -215,6 +242,7 @@ pub(super) fn ternary_fake_quant(values: &[f32], groups: Groups) -> (Vec<f32>, V
 
 /// `clamp(round(v * s), min, max) / s`; the clamp comes first, so that the sum in [`round`] stays
 /// exact, and gives the same since the bounds are integers.
+#[inline(always)]
 fn fake_quantize(value: f32, scale: f32, min: f32, max: f32) -> f32 {
     round((value * scale).clamp(min, max)) / scale
 }
@@ -261,14 +289,14 @@ fn absmax_fake_quant_rows(
         }
     };
     if values.len() < PARALLEL_THRESHOLD {
-        quantize(values, &mut output, &mut scales);
+        vectorized(|| quantize(values, &mut output, &mut scales));
     } else {
         let chunk = rows_chunk(row_length);
         values
             .par_chunks(chunk)
             .zip(output.par_chunks_mut(chunk))
             .zip(scales.par_chunks_mut(chunk / row_length))
-            .for_each(|((input, output), scales)| quantize(input, output, scales));
+            .for_each(|((input, output), scales)| vectorized(|| quantize(input, output, scales)));
     }
     (output, scales)
 }

@@ -1,0 +1,285 @@
+//! The kernels in the variants that the launchers use.
+
+use cubecl::{
+    CubeKernel,
+    ir::{
+        DeviceIdentity, DeviceProperties, HardwareProperties, MemoryDeviceProperties,
+        features::Features,
+    },
+    prelude::*,
+    profile::TimingMethod,
+};
+use half::{bf16, f16};
+use std::sync::Arc;
+
+use crate::kernels::{Statistic, absmax, pack, statistic, ternary};
+
+/// Units of a cube that reduces, on every device that allows as many.
+const REDUCE_UNITS: u32 = 256;
+
+/// A kernel, and a name that tells it from the others.
+pub(super) struct Case {
+    pub name: String,
+    pub kernel: Box<dyn CubeKernel>,
+}
+
+impl Case {
+    fn new(name: String, kernel: impl CubeKernel) -> Self {
+        Self {
+            name,
+            kernel: Box::new(kernel),
+        }
+    }
+
+    /// Name of the kernel, without its variant.
+    pub fn function(&self) -> &str {
+        self.name.split(' ').next().unwrap_or_default()
+    }
+
+    /// Whether the kernel rounds activations to codes.
+    pub fn rounds(&self) -> bool {
+        ["quantize_rows", "quantize_with_scales"].contains(&self.function())
+    }
+
+    /// Whether the kernel only finds the largest magnitude of each group.
+    pub fn only_finds_maxima(&self) -> bool {
+        self.name.contains(&format!("{:?}", Statistic::AbsMax))
+    }
+}
+
+/// What differs between the targets.
+pub(super) struct Target {
+    /// Whether values can be `bf16`.
+    pub bf16: bool,
+    /// The most values that a device's [`vector_size`](crate::kernels::launch::vector_size) puts
+    /// into a vector.
+    pub max_width: usize,
+}
+
+impl Target {
+    fn types(&self) -> Vec<ElemType> {
+        let mut types = vec![f32::elem_type_native(), f16::elem_type_native()];
+        if self.bf16 {
+            types.push(bf16::elem_type_native());
+        }
+        types
+    }
+
+    /// The vector widths for values of `dtype`; devices load up to 16 bytes at once.
+    fn widths(&self, dtype: ElemType) -> impl Iterator<Item = usize> {
+        let most = self.max_width.min(16 / dtype.size());
+        [1, 2, 4, 8].into_iter().filter(move |width| *width <= most)
+    }
+
+    /// Every kernel in every variant.
+    pub fn cases(&self) -> Vec<Case> {
+        let mut cases = vec![invert()];
+        for dtype in self.types() {
+            cases.extend([pack(dtype), unpack(dtype)]);
+            cases.extend([Statistic::AbsMean, Statistic::AbsMax].map(|s| reduce_columns(s, dtype)));
+            for width in self.widths(dtype) {
+                for statistic in [Statistic::AbsMean, Statistic::AbsMax] {
+                    cases.extend(
+                        [true, false].map(|done| reduce_chunks(width, statistic, done, dtype)),
+                    );
+                }
+                cases.push(quantize(width, dtype));
+                cases.push(quantize_rows(width, dtype));
+                cases.push(quantize_with_scales(width, dtype));
+            }
+        }
+        cases
+    }
+}
+
+fn reduce_chunks(width: usize, statistic: Statistic, complete: bool, dtype: ElemType) -> Case {
+    let kernel = statistic::reduce_chunks::ReduceChunks::new(
+        reducing(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        (),
+        width,
+        statistic,
+        complete,
+        REDUCE_UNITS,
+        dtype,
+    );
+    let name = format!("reduce_chunks {dtype} x{width} {statistic:?} complete={complete}");
+    Case::new(name, kernel)
+}
+
+fn reduce_columns(statistic: Statistic, dtype: ElemType) -> Case {
+    let kernel = statistic::reduce_columns::ReduceColumns::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        (),
+        statistic,
+        dtype,
+    );
+    Case::new(format!("reduce_columns {dtype} {statistic:?}"), kernel)
+}
+
+fn quantize(width: usize, dtype: ElemType) -> Case {
+    let kernel = ternary::quantize::Quantize::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        width,
+        dtype,
+    );
+    Case::new(format!("quantize {dtype} x{width}"), kernel)
+}
+
+fn quantize_rows(width: usize, dtype: ElemType) -> Case {
+    let kernel = absmax::quantize_rows::QuantizeRows::new(
+        reducing(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        width,
+        REDUCE_UNITS,
+        dtype,
+    );
+    Case::new(format!("quantize_rows {dtype} x{width}"), kernel)
+}
+
+fn invert() -> Case {
+    let kernel = absmax::invert::Invert::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+    );
+    Case::new("invert".to_string(), kernel)
+}
+
+fn quantize_with_scales(width: usize, dtype: ElemType) -> Case {
+    let kernel = absmax::quantize_with_scales::QuantizeWithScales::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        width,
+        dtype,
+    );
+    Case::new(format!("quantize_with_scales {dtype} x{width}"), kernel)
+}
+
+fn pack(dtype: ElemType) -> Case {
+    let kernel = pack::pack::Pack::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        dtype,
+    );
+    Case::new(format!("pack {dtype}"), kernel)
+}
+
+fn unpack(dtype: ElemType) -> Case {
+    let kernel = pack::unpack::Unpack::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        dtype,
+    );
+    Case::new(format!("unpack {dtype}"), kernel)
+}
+
+fn buffer() -> BufferCompilationArg {
+    BufferCompilationArg { inplace: None }
+}
+
+/// A cube as [`elementwise`](crate::kernels::launch::elementwise) shapes it for many units.
+fn elementwise() -> KernelSettings {
+    settings(CubeDim::new_2d(32, 8))
+}
+
+/// A cube as [`one_cube_each`](crate::kernels::launch::one_cube_each) shapes it.
+fn reducing() -> KernelSettings {
+    settings(CubeDim::new_1d(REDUCE_UNITS))
+}
+
+fn settings(cube_dim: CubeDim) -> KernelSettings {
+    KernelSettings::new(*cube_dim, ExecutionMode::Unchecked, AddressType::U32)
+}
+
+/// A device that has what every GPU has.
+fn device() -> Arc<DeviceProperties> {
+    let hardware = HardwareProperties {
+        load_width: 128,
+        vector_register_count: None,
+        plane_size_min: 32,
+        plane_size_max: 32,
+        max_bindings: 30,
+        max_shared_memory_size: 32_768,
+        max_cube_count: (u16::MAX as u32, u16::MAX as u32, u16::MAX as u32),
+        max_units_per_cube: 1024,
+        max_cube_dim: (1024, 1024, 64),
+        num_streaming_multiprocessors: None,
+        num_tensor_cores: None,
+        min_tensor_cores_dim: None,
+        num_cpu_cores: None,
+        last_level_cache_size: None,
+        max_vector_size: VectorSize::MAX,
+        cube_mma_reserved_shared_memory: 0,
+    };
+    let identity = DeviceIdentity {
+        name: "offline".to_string(),
+        fingerprint: "offline".to_string(),
+        physical: None,
+    };
+    Arc::new(DeviceProperties::new(
+        Features::default(),
+        MemoryDeviceProperties::new(u64::MAX, 256),
+        hardware,
+        TimingMethod::Device,
+        identity,
+    ))
+}

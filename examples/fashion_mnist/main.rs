@@ -1,0 +1,88 @@
+//! Trains an ordinary Burn model on Fashion-MNIST in full precision and with ternary weights, then
+//! packs the ternary ones: `cargo run --release --example fashion_mnist -- --help`.
+
+mod data;
+mod idx;
+mod model;
+mod options;
+mod training;
+
+use std::{error::Error, process::ExitCode};
+
+use bitnet_burn::quant::{PackedModel, Prepare, QatScheme, TernaryConfig, convert};
+
+use data::FashionMnist;
+use model::Cnn;
+use options::{Command, HELP, Options};
+use training::{predict, train};
+
+fn main() -> ExitCode {
+    let result = options::parse()
+        .map_err(Into::into)
+        .and_then(|command| match command {
+            Command::Help => {
+                print!("{HELP}");
+                Ok(())
+            }
+            Command::Train(options) => run(&options),
+        });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fashion_mnist: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let data = FashionMnist::load(options.data.as_deref())?;
+    println!(
+        "{} training images, {} test images",
+        data.train.len(),
+        data.test.len()
+    );
+    options.device.seed(options.seed);
+    let initial = Cnn::new(&options.device.clone().autodiff());
+
+    println!("\nfull precision");
+    let float = train(initial.clone(), &data, options)?;
+
+    println!("\nquantization-aware, from the same initial weights");
+    let scheme = QatScheme::b1_58()
+        .with_weight(TernaryConfig::new(options.granularity))
+        .with_activation(None);
+    let prepared = Prepare::new(scheme.clone()).apply(initial)?;
+    println!("{}", prepared.report);
+    let ternary = train(prepared.model, &data, options)?;
+
+    // What is shipped: 2 bits per weight, and the values of training.
+    let packed = convert(&ternary, &scheme)?;
+    let unpacked = packed.unpack_into(ternary.clone());
+    println!("\ntest accuracy");
+    for (name, model) in [
+        ("full precision", &float),
+        ("ternary", &ternary),
+        ("ternary, packed", &unpacked),
+    ] {
+        let accuracy = data.test.accuracy(&predict(model, &data.test, options));
+        println!("  {name:<15}  {accuracy:.2} %");
+    }
+    print_sizes(&packed);
+    Ok(())
+}
+
+fn print_sizes(packed: &PackedModel) {
+    println!("\n{:<16} {:>10} {:>10}", "bytes", "float", "packed");
+    let mut float_total = 0;
+    for (path, weight) in &packed.weights {
+        let float = size_of::<f32>() * weight.dims().iter().product::<usize>();
+        float_total += float;
+        println!("  {path:<14} {float:>10} {:>10}", weight.num_bytes());
+    }
+    println!(
+        "  {:<14} {float_total:>10} {:>10}",
+        "all",
+        packed.num_bytes()
+    );
+}

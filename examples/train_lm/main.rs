@@ -1,0 +1,161 @@
+//! Trains a BitNet b1.58 character language model on text, or its full-precision twin:
+//! `cargo run --release --example train_lm -- --help`.
+
+mod checkpoint;
+mod data;
+mod model;
+mod options;
+mod progress;
+mod report;
+mod sample;
+
+use std::{error::Error, process::ExitCode, time::Instant};
+
+use bitnet_burn::nn::{BitLinear, TrainableProjection};
+use burn::{
+    lr_scheduler::{
+        LrSchedulerConfig, cosine::CosineAnnealingLrSchedulerConfig,
+        linear::LinearLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler,
+        sequential::SequentialLrSchedulerConfig,
+    },
+    module::Module,
+    nn::Linear,
+    optim::AdamWConfig,
+    train::{
+        ExecutionStrategy, Learner, SupervisedTraining,
+        metric::{LearningRateMetric, LossMetric, PerplexityMetric},
+    },
+};
+use std::sync::Arc;
+
+use data::{Corpus, STEPS_PER_EPOCH};
+use model::LanguageModel;
+use options::{Command, HELP, Options, Precision};
+use progress::PlainProgress;
+use report::Report;
+
+/// Training on a CPU allocates and frees activations of a megabyte at every operation. The system
+/// allocator maps them anew each time, which costs a fifth of the CPU time in page faults.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let result = options::parse()
+        .map_err(Into::into)
+        .and_then(|command| match command {
+            Command::Help => {
+                print!("{HELP}");
+                Ok(())
+            }
+            Command::Train(options) => run(&options),
+        });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("train_lm: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let corpus = Corpus::load(options.text.as_deref())?;
+    checkpoint::open_run(options, corpus.train_len())?;
+    let first_epoch = match options.resume {
+        true => checkpoint::last_epoch(&options.out)? + 1,
+        false => 1,
+    };
+    println!(
+        "{} characters to train on, {} to validate, {} different ones",
+        corpus.train_len(),
+        corpus.valid_len(),
+        corpus.vocabulary.len()
+    );
+    options.device.seed(options.seed);
+    match options.precision {
+        Precision::Qat => {
+            let (model, seconds) = train::<BitLinear>(options, &corpus, first_epoch)?;
+            let report = Report::new(options, &corpus, first_epoch, seconds, &model);
+            // What is shipped: 2 bits per weight, and the outputs of training.
+            let packed = LanguageModel {
+                lm: model.lm.pack(),
+            };
+            println!(
+                "packed to 2 bits per projection weight: validation loss {:.6}, trained {:.6}",
+                report::valid_loss(&packed, &corpus, &options.device),
+                report.valid_loss
+            );
+            sample::print(&packed.lm, &corpus, options);
+            report.print();
+        }
+        Precision::Full => {
+            let (model, seconds) = train::<Linear>(options, &corpus, first_epoch)?;
+            let report = Report::new(options, &corpus, first_epoch, seconds, &model);
+            sample::print(&model.lm, &corpus, options);
+            report.print();
+        }
+    }
+    Ok(())
+}
+
+/// Trains with burn-train's `Learner`; returns the model for inference, and the seconds.
+fn train<P: TrainableProjection>(
+    options: &Options,
+    corpus: &Corpus,
+    first_epoch: usize,
+) -> Result<(LanguageModel<P>, f64), Box<dyn Error>> {
+    let device = options.device.clone().autodiff();
+    let model = LanguageModel {
+        lm: model::config(corpus.vocabulary.len()).init::<P>(&device),
+    };
+    println!("{} parameters", model.num_params());
+    let optimizer = AdamWConfig::new()
+        .with_beta_1(0.9)
+        .with_beta_2(0.95)
+        .with_epsilon(1e-8)
+        .with_weight_decay(0.01)
+        .init();
+    let learner = Learner::new(model, optimizer, lr_scheduler(options)?);
+
+    let first_step = (first_epoch - 1) * STEPS_PER_EPOCH;
+    let train = corpus.train_loader(options.seed, first_step, options.steps);
+    let valid = corpus.valid_loader(&options.device);
+    let mut training = SupervisedTraining::new(&options.out, Arc::new(train), Arc::new(valid))
+        .metric_train_numeric(LossMetric::new())
+        .metric_train_numeric(LearningRateMetric::new())
+        .metric_valid_numeric(LossMetric::new())
+        .metric_valid_numeric(PerplexityMetric::new())
+        .with_training_strategy(ExecutionStrategy::SingleDevice(device).into())
+        .with_default_checkpointers()
+        .renderer(Box::new(PlainProgress::new(options.steps, first_epoch)))
+        .num_epochs(options.steps.div_ceil(STEPS_PER_EPOCH));
+    if first_epoch > 1 {
+        println!("going on after step {first_step}");
+        training = training.checkpoint(first_epoch - 1);
+    }
+
+    let start = Instant::now();
+    let result = training.launch(learner);
+    match result.error {
+        Some(error) => Err(error.to_string().into()),
+        None => Ok((result.model, start.elapsed().as_secs_f64())),
+    }
+}
+
+/// Linear warm-up over 100 steps, then a cosine to a tenth of the peak.
+fn lr_scheduler(options: &Options) -> Result<ModuleLrScheduler, String> {
+    let (peak, steps) = (options.learning_rate, options.steps);
+    let warm_up = 100.min(steps.div_ceil(2));
+    let first = peak / warm_up as f64;
+    let ramp = LinearLrSchedulerConfig::new(first, peak, (warm_up - 1).max(1));
+    let cosine = CosineAnnealingLrSchedulerConfig::new(peak, (steps - warm_up).max(1))
+        .with_min_lr(0.1 * peak);
+    SequentialLrSchedulerConfig::new(
+        vec![
+            LrSchedulerConfig::Linear(ramp),
+            LrSchedulerConfig::Cosine(cosine),
+        ],
+        vec![warm_up],
+    )
+    .init()
+}

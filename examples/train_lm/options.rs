@@ -1,0 +1,165 @@
+//! Command line of the example.
+
+use std::{fmt, path::PathBuf};
+
+use burn::tensor::Device;
+use lexopt::prelude::*;
+
+pub const HELP: &str = "\
+Trains a BitNet b1.58 character language model.
+
+Usage: train_lm [OPTIONS]
+
+Options:
+  --precision fp|qat   full precision, or quantization-aware [default: qat]
+  --steps N            optimizer steps [default: 1500]
+  --learning-rate X    peak learning rate [default: 2e-3]
+  --seed N             seed of initialization and data order [default: 0]
+  --device NAME        flex, ndarray, cpu, wgpu, cuda, vulkan or metal [default: flex]
+  --text FILE          text to train on [default: an excerpt of Shakespeare]
+  --out DIR            folder of checkpoints and logs [default: train_lm_out]
+  --resume             go on from the last checkpoint in the folder
+  --help               this text
+";
+
+/// Full precision, or fake-quantised weights and activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    Full,
+    Qat,
+}
+
+impl Precision {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Full => "fp",
+            Self::Qat => "qat",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Options {
+    pub precision: Precision,
+    pub steps: usize,
+    pub learning_rate: f64,
+    pub seed: u64,
+    pub device: Device,
+    pub text: Option<PathBuf>,
+    pub out: PathBuf,
+    pub resume: bool,
+}
+
+/// What the command line asks for.
+pub enum Command {
+    Train(Box<Options>),
+    Help,
+}
+
+/// One sentence that says what is wrong with the command line.
+#[derive(Debug)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(format!("{error} (--help lists the options)"))
+    }
+}
+
+pub fn parse() -> Result<Command, UsageError> {
+    let mut precision = Precision::Qat;
+    let mut steps = 1500;
+    let mut learning_rate = 2e-3;
+    let mut seed = 0;
+    let mut device = "flex".to_string();
+    let mut text = None;
+    let mut out = PathBuf::from("train_lm_out");
+    let mut resume = false;
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("precision") => precision = parse_precision(&parser.value()?.string()?)?,
+            Long("steps") => steps = parser.value()?.parse()?,
+            Long("learning-rate") => learning_rate = parser.value()?.parse()?,
+            Long("seed") => seed = parser.value()?.parse()?,
+            Long("device") => device = parser.value()?.string()?,
+            Long("text") => text = Some(PathBuf::from(parser.value()?)),
+            Long("out") => out = PathBuf::from(parser.value()?),
+            Long("resume") => resume = true,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if steps == 0 {
+        return Err(UsageError("--steps must be 1 or more, got 0".into()));
+    }
+    if !(learning_rate > 0.0 && learning_rate <= 1.0) {
+        return Err(UsageError(format!(
+            "--learning-rate must be above 0 and at most 1, got {learning_rate}"
+        )));
+    }
+    Ok(Command::Train(Box::new(Options {
+        precision,
+        steps,
+        learning_rate,
+        seed,
+        device: parse_device(&device)?,
+        text,
+        out,
+        resume,
+    })))
+}
+
+fn parse_precision(name: &str) -> Result<Precision, UsageError> {
+    match name {
+        "fp" => Ok(Precision::Full),
+        "qat" => Ok(Precision::Qat),
+        other => Err(UsageError(format!(
+            "--precision takes fp or qat, got `{other}`"
+        ))),
+    }
+}
+
+const DEVICES: [&str; 7] = ["flex", "ndarray", "cpu", "wgpu", "cuda", "vulkan", "metal"];
+
+fn parse_device(name: &str) -> Result<Device, UsageError> {
+    if !DEVICES.contains(&name) {
+        let known = DEVICES.join(", ");
+        return Err(UsageError(format!("unknown device `{name}`: {known}")));
+    }
+    compiled_device(name).ok_or_else(|| {
+        UsageError(format!(
+            "device {name} is not compiled in: add `--features {name}` to the cargo command"
+        ))
+    })
+}
+
+/// The device of a backend whose feature is on.
+fn compiled_device(name: &str) -> Option<Device> {
+    match name {
+        #[cfg(feature = "flex")]
+        "flex" => Some(Device::flex()),
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)]
+        "ndarray" => Some(Device::ndarray()),
+        #[cfg(feature = "cpu")]
+        "cpu" => Some(Device::cpu()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Some(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "cuda")]
+        "cuda" => Some(Device::cuda(0)),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Some(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "metal")]
+        "metal" => Some(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+        _ => None,
+    }
+}

@@ -1,0 +1,80 @@
+//! What a run achieved.
+
+use bitnet_burn::nn::Projection;
+use burn::{
+    data::dataloader::DataLoader,
+    tensor::{Device, ElementConversion},
+    train::InferenceStep,
+};
+use serde_json::json;
+
+use crate::{
+    data::{BATCH, CONTEXT, Corpus, STEPS_PER_EPOCH},
+    model::LanguageModel,
+    options::Options,
+};
+
+pub struct Report {
+    precision: &'static str,
+    steps: usize,
+    pub valid_loss: f64,
+    train_seconds: f64,
+    tokens_per_second: f64,
+}
+
+impl Report {
+    pub fn new<P: Projection>(
+        options: &Options,
+        corpus: &Corpus,
+        first_epoch: usize,
+        train_seconds: f64,
+        model: &LanguageModel<P>,
+    ) -> Self {
+        let steps = options.steps - (first_epoch - 1) * STEPS_PER_EPOCH;
+        Self {
+            precision: options.precision.name(),
+            steps: options.steps,
+            valid_loss: valid_loss(model, corpus, &options.device),
+            train_seconds,
+            tokens_per_second: (steps * BATCH * CONTEXT) as f64 / train_seconds,
+        }
+    }
+
+    /// One line of JSON.
+    pub fn print(&self) {
+        let line = json!({
+            "precision": self.precision,
+            "steps": self.steps,
+            "valid_loss": self.valid_loss,
+            "train_seconds": self.train_seconds,
+            "tokens_per_second": self.tokens_per_second,
+            "peak_rss_mib": peak_rss_mib(),
+        });
+        println!("{line}");
+    }
+}
+
+/// Mean loss over all windows of the validation text, in nats per character.
+pub fn valid_loss<P: Projection>(
+    model: &LanguageModel<P>,
+    corpus: &Corpus,
+    device: &Device,
+) -> f64 {
+    let loader = corpus.valid_loader(device);
+    let mut sum = 0.0;
+    for batch in loader.iter() {
+        let batch = batch.expect("windows of a text in memory");
+        let windows = batch.inputs.dims()[0];
+        let loss = model.step(batch).loss.into_scalar::<f32>();
+        sum += loss.elem::<f64>() * windows as f64;
+    }
+    sum / loader.num_items() as f64
+}
+
+/// Largest resident memory of the process so far, where the system tells (Linux).
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}

@@ -1,0 +1,19 @@
+//! Tests on tensors, written once for every backend: `BURN_DEVICE` says which one they run on.
+//!
+//! One binary, because linking Burn takes longer than running the tests.
+
+mod backend {
+    mod absmax;
+    mod fake_equals_packed;
+    mod oracle;
+    mod oracle_adamw;
+    mod oracle_bit_linear;
+    //TODO mod oracle_lm;
+    mod oracle_quant;
+    mod packing;
+    //TODO mod prepare;
+    //TODO mod prepare_errors;
+    mod straight_through;
+    mod ternary;
+    mod values;
+}

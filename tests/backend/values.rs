@@ -1,0 +1,160 @@
+//! Values for the tests, the tables that they run through, and comparisons that name the place.
+
+use bitnet_burn::ops::Groups;
+use burn::tensor::{DType, Device, Element, Int, Tensor, TensorData};
+use half::{bf16, f16};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+/// Half a unit in the last place, relative to the value: the error of one rounding in `f32`.
+pub const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Normally distributed values with the standard deviation of a trained weight, 0.1.
+pub fn normal(n: usize, seed: u64) -> Vec<f32> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..n)
+        .map(|_| {
+            // Box and Muller.
+            let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
+            let angle = core::f64::consts::TAU * rng.random::<f64>();
+            (0.1 * radius * angle.cos()) as f32
+        })
+        .collect()
+}
+
+/// The same, rounded to multiples of `2^-11`: as long as fewer than about 200 000 of them are
+/// summed, their sum is exact in `f32` in whatever order a backend adds, so that scales can be
+/// compared with zero tolerance. Exact in `f16`, too.
+pub fn exactly_summable(n: usize, seed: u64) -> Vec<f32> {
+    let round = |v: f32| (v * 2048.0).round() / 2048.0;
+    normal(n, seed).into_iter().map(round).collect()
+}
+
+/// A tensor of type `dtype` out of `f32` values, which are rounded on this side.
+pub fn tensor<const D: usize>(
+    values: &[f32],
+    shape: [usize; D],
+    dtype: DType,
+    device: &Device,
+) -> Tensor<D> {
+    let data = TensorData::new(values.to_vec(), shape).convert_dtype(dtype);
+    Tensor::from_data(data, (device, dtype))
+}
+
+/// `f32` values rounded to `dtype`.
+pub fn rounded(values: &[f32], dtype: DType) -> Vec<f32> {
+    let round = |v: f32| match dtype {
+        DType::F32 => v,
+        DType::F16 => f16::from_f32(v).to_f32(),
+        DType::BF16 => bf16::from_f32(v).to_f32(),
+        _ => unreachable!("no float type of the tests: {dtype:?}"),
+    };
+    values.iter().map(|&v| round(v)).collect()
+}
+
+/// The values of a float tensor, row-major.
+pub fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// The values of an integer tensor, row-major.
+pub fn ints<const D: usize, E: Element>(tensor: Tensor<D, Int>) -> Vec<E> {
+    tensor.into_data().iter::<E>().collect()
+}
+
+/// The float types that the device computes in.
+pub fn float_types(device: &Device) -> Vec<DType> {
+    [DType::F32, DType::F16, DType::BF16]
+        .into_iter()
+        .filter(|&dtype| device.supports_dtype(dtype))
+        .collect()
+}
+
+/// Whether tests run on Flex; the few that take minutes on the software stand-ins for GPUs ask.
+pub fn on_flex() -> bool {
+    format!("{:?}", Device::default()).contains("Flex")
+}
+
+/// Every way in which the operations divide a tensor of this shape into groups.
+pub fn groupings(shape: &[usize]) -> Vec<Groups> {
+    let mut groupings = vec![
+        Groups::per_tensor(shape.iter().product()),
+        Groups::per_row(shape),
+    ];
+    for axis in 0..shape.len() {
+        let length = shape[axis];
+        for size in [length, length / 2, length / 3] {
+            if size > 0 && length.is_multiple_of(size) {
+                groupings.push(Groups::along_axis(shape, axis, size));
+            }
+        }
+    }
+    groupings.sort_by_key(|groups| (groups.outer, groups.size, groups.inner));
+    groupings.dedup();
+    groupings
+}
+
+/// Calls a function generic over the rank with each shape of the table: ranks 1 to 4; rows with
+/// and without a rest in vectors of 4, packed bytes of 4 and packed words of 16.
+macro_rules! for_each_shape {
+    ($check:ident) => {
+        $check([1]);
+        $check([3]);
+        $check([33]);
+        $check([1, 1]);
+        $check([5, 7]);
+        $check([1, 33]);
+        $check([64, 96]);
+        $check([2, 3, 4]);
+        $check([3, 1, 16]);
+        $check([8, 3, 3, 3]);
+    };
+}
+pub(super) use for_each_shape;
+
+/// Fails at the first pair of values that is not equal (the two zeros are).
+#[track_caller]
+pub fn assert_equal<T: PartialEq + core::fmt::Debug>(actual: &[T], expected: &[T], what: &str) {
+    assert_eq!(actual.len(), expected.len(), "{what}: number of values");
+    let differ: Vec<usize> = (0..actual.len())
+        .filter(|&i| actual[i] != expected[i])
+        .collect();
+    if let Some(&first) = differ.first() {
+        panic!(
+            "{what}: {} of {} values differ, the first at {first}: got {:?}, expected {:?}",
+            differ.len(),
+            actual.len(),
+            actual[first],
+            expected[first]
+        );
+    }
+}
+
+/// Fails unless every value is within `bound(i)`; returns the largest error as a part of its bound.
+#[track_caller]
+pub fn assert_within(
+    actual: &[f32],
+    expected: &[f32],
+    bound: impl Fn(usize) -> f64,
+    what: &str,
+) -> f64 {
+    assert_eq!(actual.len(), expected.len(), "{what}: number of values");
+    let mut worst = 0.0f64;
+    for (i, (&a, &e)) in actual.iter().zip(expected).enumerate() {
+        let (error, bound) = ((a as f64 - e as f64).abs(), bound(i));
+        assert!(
+            error <= bound,
+            "{what}: value {i} is {a}, expected {e}: error {error:e}, bound {bound:e}"
+        );
+        if error > 0.0 {
+            worst = worst.max(error / bound);
+        }
+    }
+    worst
+}
+
+/// The largest absolute difference.
+pub fn largest_error(actual: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(actual.len(), expected.len());
+    let error = |(a, e): (&f32, &f32)| (a - e).abs();
+    actual.iter().zip(expected).map(error).fold(0.0, f32::max)
+}
