@@ -1,3 +1,227 @@
+//! Each operation against the same maths in calls of Burn tensors, and against a plain copy of the
+//! memory: `cargo bench --bench ops`. `BURN_DEVICE` picks the device.
+
+use bitnet_burn::{
+    functions::{absmax_fake_quant, ternary_fake_quant, ternary_pack, ternary_unpack},
+    ops::Groups,
+};
+use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor};
+use divan::{Bencher, black_box_drop};
+
+/// Freed memory is kept for the next tensor, as in the examples: with the allocator of the C
+/// library much of the time would be that of the kernel clearing fresh pages.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A weight `[d_input, d_output]`, and an activation `[tokens, d_input]`.
+const WEIGHT: [usize; 2] = [1024, 4096];
+const ACTIVATION: [usize; 2] = [2048, 1024];
+
+/// Input features that share a scale in the benches per group.
+const GROUP: usize = 128;
+
+const EPSILON: f32 = 1e-5;
+
 fn main() {
     divan::main();
+}
+
+fn random(shape: [usize; 2]) -> Tensor<2> {
+    let device = Device::default();
+    let tensor = Tensor::random(shape, Distribution::Normal(0.0, 0.02), &device);
+    device.sync().unwrap();
+    tensor
+}
+
+/// Times `f`, with the end of its work on the device and the release of its results.
+fn time<R>(bencher: Bencher, f: impl Fn() -> R) {
+    let device = Device::default();
+    bencher.bench_local(|| {
+        let results = f();
+        device.sync().unwrap();
+        black_box_drop(results);
+    });
+}
+
+/// Times copying as many bytes as a tensor of the given shape has, on one thread of the host.
+fn time_copy(bencher: Bencher, shape: [usize; 2]) {
+    let values = vec![1.0f32; shape.iter().product()];
+    bencher.bench_local(|| black_box_drop(divan::black_box(&values).to_vec()));
+}
+
+/// Which weights share a scale, as a shape `[outer, size, inner]`.
+#[derive(Clone, Copy, Debug)]
+enum Granularity {
+    Tensor,
+    Channel,
+    Group,
+}
+
+const GRANULARITIES: [Granularity; 3] = [
+    Granularity::Tensor,
+    Granularity::Channel,
+    Granularity::Group,
+];
+
+impl Granularity {
+    fn groups(self) -> Groups {
+        match self {
+            Self::Tensor => Groups::per_tensor(WEIGHT[0] * WEIGHT[1]),
+            Self::Channel => Groups::along_axis(&WEIGHT, 0, WEIGHT[0]),
+            Self::Group => Groups::along_axis(&WEIGHT, 0, GROUP),
+        }
+    }
+
+    fn grouped(self, weight: Tensor<2>) -> Tensor<3> {
+        let Groups { outer, size, inner } = self.groups();
+        weight.reshape([outer, size, inner])
+    }
+}
+
+#[divan::bench_group]
+mod ternary_fake_quant_1024x4096 {
+    use super::*;
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn operation(bencher: Bencher, granularity: Granularity) {
+        let weight = random(WEIGHT);
+        let groups = granularity.groups();
+        time(bencher, || ternary_fake_quant(weight.clone(), groups));
+    }
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn tensor_calls(bencher: Bencher, granularity: Granularity) {
+        let weight = random(WEIGHT);
+        time(bencher, || {
+            let weight = granularity.grouped(weight.clone());
+            let gamma = weight.clone().abs().mean_dim(1).clamp_min(EPSILON);
+            let codes = (weight / gamma.clone()).round().clamp(-1.0, 1.0);
+            ((codes * gamma.clone()).reshape(WEIGHT), gamma)
+        });
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, WEIGHT);
+    }
+}
+
+#[divan::bench_group]
+mod absmax_fake_quant_2048x1024 {
+    use super::*;
+
+    fn tensor_calls(bencher: Bencher, scales: impl Fn(Tensor<2>) -> Tensor<2>) {
+        let x = random(ACTIVATION);
+        time(bencher, || {
+            let scales = scales(x.clone().abs()).clamp_min(EPSILON).recip() * 127.0;
+            let codes = (x.clone() * scales.clone()).round().clamp(-128.0, 127.0);
+            (codes / scales.clone(), scales)
+        });
+    }
+
+    #[divan::bench]
+    fn token_operation(bencher: Bencher) {
+        let x = random(ACTIVATION);
+        let groups = Groups::per_row(&ACTIVATION);
+        time(bencher, || absmax_fake_quant(x.clone(), groups, 8));
+    }
+
+    #[divan::bench]
+    fn token_tensor_calls(bencher: Bencher) {
+        tensor_calls(bencher, |magnitudes| magnitudes.max_dim(1));
+    }
+
+    #[divan::bench]
+    fn tensor_operation(bencher: Bencher) {
+        let x = random(ACTIVATION);
+        let groups = Groups::per_tensor(ACTIVATION[0] * ACTIVATION[1]);
+        time(bencher, || absmax_fake_quant(x.clone(), groups, 8));
+    }
+
+    #[divan::bench]
+    fn tensor_tensor_calls(bencher: Bencher) {
+        tensor_calls(bencher, |magnitudes| magnitudes.max().reshape([1, 1]));
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, ACTIVATION);
+    }
+}
+
+/// `2 * i` for the sixteen codes of a word.
+fn shifts() -> Tensor<3, Int> {
+    Tensor::arange(0..16, &Device::default()).reshape([1, 1, 16]) * 2
+}
+
+#[divan::bench_group]
+mod ternary_pack_1024x4096 {
+    use super::*;
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn operation(bencher: Bencher, granularity: Granularity) {
+        let weight = random(WEIGHT);
+        let groups = granularity.groups();
+        let (_, scales) = ternary_fake_quant(weight.clone(), groups);
+        time(bencher, || {
+            ternary_pack(weight.clone(), scales.clone(), groups)
+        });
+    }
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn tensor_calls(bencher: Bencher, granularity: Granularity) {
+        let weight = random(WEIGHT);
+        let (_, scales) = ternary_fake_quant(weight.clone(), granularity.groups());
+        let scales = scales.unsqueeze_dim::<3>(1);
+        let shifts = shifts();
+        time(bencher, || {
+            let codes = granularity.grouped(weight.clone()) / scales.clone();
+            let codes = (codes.round().clamp(-1.0, 1.0) + 1.0).int();
+            let codes = codes.reshape([WEIGHT[0], WEIGHT[1] / 16, 16]);
+            codes.bitwise_left_shift(shifts.clone()).sum_dim(2)
+        });
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, WEIGHT);
+    }
+}
+
+#[divan::bench_group]
+mod ternary_unpack_1024x4096 {
+    use super::*;
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn operation(bencher: Bencher, granularity: Granularity) {
+        let groups = granularity.groups();
+        let (weight, scales) = ternary_fake_quant(random(WEIGHT), groups);
+        let packed = ternary_pack(weight, scales.clone(), groups);
+        time(bencher, || {
+            let (packed, scales) = (packed.clone(), scales.clone());
+            ternary_unpack(packed, scales, groups, WEIGHT, FloatDType::F32)
+        });
+    }
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn tensor_calls(bencher: Bencher, granularity: Granularity) {
+        let groups = granularity.groups();
+        let (weight, scales) = ternary_fake_quant(random(WEIGHT), groups);
+        // In the type that Burn's integer operations work in, which is no work of unpacking.
+        let int = shifts().dtype();
+        let packed = ternary_pack(weight, scales.clone(), groups).cast(int);
+        let (packed, scales) = (packed.unsqueeze_dim::<3>(2), scales.unsqueeze_dim::<3>(1));
+        let shifts = shifts();
+        time(bencher, || {
+            let codes = packed.clone().bitwise_right_shift(shifts.clone());
+            let codes = codes.bitwise_and_scalar(3).float() - 1.0;
+            let values = granularity.grouped(codes.reshape(WEIGHT)) * scales.clone();
+            values.reshape(WEIGHT)
+        });
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, WEIGHT);
+    }
 }

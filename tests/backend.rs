@@ -4,15 +4,18 @@
 
 mod backend {
     mod absmax;
+    mod checkpoint;
+    mod convert;
     mod fake_equals_packed;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;
-    //TODO mod oracle_lm;
+    mod oracle_lm;
     mod oracle_quant;
+    mod oracle_training;
     mod packing;
-    //TODO mod prepare;
-    //TODO mod prepare_errors;
+    mod prepare;
+    mod prepare_errors;
     mod straight_through;
     mod ternary;
     mod values;

@@ -107,9 +107,8 @@ impl TrainingProgressLogger for PlainProgress {
 
     fn end(&mut self) {}
 
-    fn log_event_training(&mut self, event: String) {
-        println!("{event}");
-    }
+    /// The events are one word per iteration, which the lines above make superfluous.
+    fn log_event_training(&mut self, _event: String) {}
 }
 
 impl EvaluationProgressLogger for PlainProgress {

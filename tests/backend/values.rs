@@ -69,9 +69,20 @@ pub fn float_types(device: &Device) -> Vec<DType> {
         .collect()
 }
 
-/// Whether tests run on Flex; the few that take minutes on the software stand-ins for GPUs ask.
+/// Whether tests run on Flex, the fastest backend here.
 pub fn on_flex() -> bool {
     format!("{:?}", Device::default()).contains("Flex")
+}
+
+/// Whether tests run on CubeCL's CPU runtime, which takes half a second to compile a matrix product
+/// for a shape, and an eighth to run the smallest.
+pub fn on_cubecl_cpu() -> bool {
+    format!("{:?}", Device::default()).contains("Cpu")
+}
+
+/// Steps of training after which a weight is taken for a trained one: each moves every weight.
+pub fn training_steps() -> usize {
+    if on_cubecl_cpu() { 1 } else { 30 }
 }
 
 /// Every way in which the operations divide a tensor of this shape into groups.

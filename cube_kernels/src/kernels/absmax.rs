@@ -68,7 +68,7 @@ pub(super) fn quantize_rows<F: Float, N: Size>(
         input,
         start,
         row_vectors,
-        1.0f32,
+        0u32,
         comptime!(Statistic::AbsMax),
         units,
     );

@@ -32,6 +32,20 @@ fn absolute(value: f32) -> f32 {
     f32::reinterpret(u32::reinterpret(value) & 0x7fff_ffffu32)
 }
 
+/// `magnitude * 2^-k` for `shift = k << 23`, by its exponent; results below the smallest normal
+/// number are zero, infinity and NaN stay.
+///
+/// A float multiplication would do on paper, but shader compilers may turn `a * s + b * s` into
+/// `(a + b) * s`, and then the sum overflows that this is there to prevent.
+#[cube]
+fn shift_exponent(magnitude: f32, shift: u32) -> f32 {
+    let bits = u32::reinterpret(magnitude);
+    let exponent_one = 0x0080_0000u32;
+    let infinity = 0x7f80_0000u32;
+    let shifted = select(bits < shift + exponent_one, 0u32, bits - shift);
+    f32::reinterpret(select(bits >= infinity, bits, shifted))
+}
+
 /// Two partial statistics as one.
 #[cube]
 fn combine(a: f32, b: f32, #[comptime] statistic: Statistic) -> f32 {
@@ -67,7 +81,7 @@ pub(super) fn reduce_in_cube<F: Float, N: Size>(
     input: &[Vector<F, N>],
     start: usize,
     vectors: usize,
-    prescale: f32,
+    shift: u32,
     #[comptime] statistic: Statistic,
     #[comptime] units: u32,
 ) -> f32 {
@@ -78,7 +92,7 @@ pub(super) fn reduce_in_cube<F: Float, N: Size>(
         let value = input[start + i];
         #[unroll]
         for lane in 0..N::value() {
-            let magnitude = absolute(f32::cast_from(value.extract(lane))) * prescale;
+            let magnitude = shift_exponent(absolute(f32::cast_from(value.extract(lane))), shift);
             partial = combine(partial, magnitude, statistic);
         }
         i += CUBE_DIM as usize;
@@ -106,7 +120,7 @@ pub(super) fn reduce_chunks<F: Float, N: Size>(
     cubes: u32,
     row_vectors: u32,
     chunk_vectors: u32,
-    prescale: f32,
+    shift: u32,
     denominator: f32,
     #[comptime] statistic: Statistic,
     #[comptime] complete: bool,
@@ -124,7 +138,7 @@ pub(super) fn reduce_chunks<F: Float, N: Size>(
         input,
         cube / chunks * row_vectors as usize + start,
         vectors,
-        prescale,
+        shift,
         statistic,
         units,
     );
@@ -145,7 +159,7 @@ pub(super) fn reduce_columns<F: Float>(
     columns: u32,
     size: u32,
     inner: u32,
-    prescale: f32,
+    shift: u32,
     denominator: f32,
     #[comptime] statistic: Statistic,
     #[define(F)] _dtype: ElemType,
@@ -158,7 +172,7 @@ pub(super) fn reduce_columns<F: Float>(
     let start = column / inner * inner * size as usize + column % inner;
     let mut value = 0.0f32;
     for i in 0..size as usize {
-        let magnitude = absolute(f32::cast_from(input[start + i * inner])) * prescale;
+        let magnitude = shift_exponent(absolute(f32::cast_from(input[start + i * inner])), shift);
         value = combine(value, magnitude, statistic);
     }
     output[column] = finish(value, denominator, statistic);
@@ -184,10 +198,12 @@ pub fn group_statistic(
     if groups.num_groups() == 0 {
         return;
     }
+    // Exact: a power of two.
     let prescale = match statistic {
         Statistic::AbsMean => mean_prescale(groups.size),
         Statistic::AbsMax => 1.0,
     };
+    let shift = 1f32.to_bits() - prescale.to_bits();
     let denominator = groups.size.max(1) as f32 * prescale;
     if groups.inner > 1 {
         let columns = groups.num_groups();
@@ -203,7 +219,7 @@ pub fn group_statistic(
                 index(columns),
                 index(groups.size),
                 index(groups.inner),
-                prescale,
+                shift,
                 denominator,
                 statistic,
                 dtype,
@@ -223,7 +239,7 @@ pub fn group_statistic(
             client,
             input,
             output,
-            prescale,
+            shift,
             Some(denominator),
             statistic,
             dtype,
@@ -232,7 +248,7 @@ pub fn group_statistic(
     }
     let chunks = rows.vectors.div_ceil(MAX_CHUNK_VECTORS);
     let partial = client.empty(rows.rows * chunks * size_of::<f32>());
-    rows.reduce(client, input, &partial, prescale, None, statistic, dtype);
+    rows.reduce(client, input, &partial, shift, None, statistic, dtype);
     let partials = Rows {
         rows: rows.rows,
         vectors: chunks,
@@ -243,7 +259,7 @@ pub fn group_statistic(
         client,
         &partial,
         output,
-        1.0,
+        0,
         Some(denominator),
         statistic,
         f32_type,
@@ -265,7 +281,7 @@ impl Rows {
         client: &Client,
         input: &Handle,
         output: &Handle,
-        prescale: f32,
+        shift: u32,
         denominator: Option<f32>,
         statistic: Statistic,
         dtype: ElemType,
@@ -289,7 +305,7 @@ impl Rows {
                 index(cubes),
                 index(self.vectors),
                 index(chunk_vectors),
-                prescale,
+                shift,
                 denominator.unwrap_or(1.0),
                 statistic,
                 denominator.is_some(),

@@ -1,0 +1,168 @@
+//! Which parameters of a Burn model [`Prepare`] takes, and what it reports.
+
+use bitnet_burn::{
+    functions::ternary_fake_quant,
+    quant::{
+        Decision, FakeQuant, Prepare, PrepareReport, QatScheme, TernaryConfig, WeightGranularity,
+    },
+};
+use burn::{
+    module::{Module, ParamGroup},
+    nn::{
+        Embedding, EmbeddingConfig, Linear, LinearConfig,
+        conv::{Conv2d, Conv2dConfig},
+    },
+    tensor::{Device, Int, Tensor, activation::relu},
+};
+
+use super::values::*;
+
+/// Two hidden layers and an output head.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    pub fc1: Linear,
+    pub fc2: Linear,
+    pub head: Linear,
+}
+
+impl Mlp {
+    pub fn new(device: &Device) -> Self {
+        let linear = |d_input, d_output| LinearConfig::new(d_input, d_output).init(device);
+        Self {
+            fc1: linear(8, 12),
+            fc2: linear(12, 12),
+            head: linear(12, 3),
+        }
+    }
+
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        let x = relu(self.fc1.forward(x));
+        self.head.forward(relu(self.fc2.forward(x)))
+    }
+}
+
+/// A convolution in front of the last layer.
+#[derive(Module, Debug)]
+pub struct Cnn {
+    pub conv: Conv2d,
+    pub last: Linear,
+}
+
+impl Cnn {
+    pub fn new(device: &Device) -> Self {
+        Self {
+            conv: Conv2dConfig::new([2, 4], [3, 3]).init(device),
+            last: LinearConfig::new(4 * 2 * 2, 3).init(device),
+        }
+    }
+
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        self.last.forward(relu(self.conv.forward(x)).flatten(1, 3))
+    }
+}
+
+/// A table in front of two layers.
+#[derive(Module, Debug)]
+struct Tagger {
+    embedding: Embedding,
+    hidden: Linear,
+    tags: Linear,
+}
+
+impl Tagger {
+    fn new(device: &Device) -> Self {
+        Self {
+            embedding: EmbeddingConfig::new(10, 8).init(device),
+            hidden: LinearConfig::new(8, 8).init(device),
+            tags: LinearConfig::new(8, 2).init(device),
+        }
+    }
+}
+
+pub fn scheme(granularity: WeightGranularity) -> QatScheme {
+    QatScheme::b1_58().with_weight(TernaryConfig::new(granularity))
+}
+
+fn decisions(report: &PrepareReport) -> Vec<(&str, Decision)> {
+    let decision = |p| -> (&str, Decision) {
+        let p: &bitnet_burn::quant::ParameterReport = p;
+        (&p.path, p.decision)
+    };
+    report.parameters.iter().map(decision).collect()
+}
+
+#[test]
+fn by_default_all_weights_but_tables_and_the_head_are_taken() {
+    let device = Device::default();
+    let prepare = Prepare::new(QatScheme::b1_58());
+    let mlp = prepare.apply(Mlp::new(&device)).unwrap();
+    let expected = [
+        ("fc1.weight", Decision::Quantized),
+        ("fc1.bias", Decision::Vector),
+        ("fc2.weight", Decision::Quantized),
+        ("fc2.bias", Decision::Vector),
+        ("head.weight", Decision::OutputHead),
+        ("head.bias", Decision::Vector),
+    ];
+    assert_eq!(decisions(&mlp.report), expected);
+    assert_eq!(mlp.report.num_quantized(), 2);
+    assert!(
+        mlp.model
+            .fc1
+            .weight
+            .reparameterization::<FakeQuant>()
+            .is_some()
+    );
+    assert!(
+        mlp.model
+            .head
+            .weight
+            .reparameterization::<FakeQuant>()
+            .is_none()
+    );
+    let text = mlp.report.to_string();
+    assert!(text.ends_with("2 of 6 parameters quantized"), "{text}");
+    assert!(text.contains("float (output head)"), "{text}");
+
+    // The last weight is the head where no name says so.
+    let cnn = prepare.apply(Cnn::new(&device)).unwrap();
+    let expected = [
+        ("conv.weight", Decision::Quantized),
+        ("conv.bias", Decision::Vector),
+        ("last.weight", Decision::OutputHead),
+        ("last.bias", Decision::Vector),
+    ];
+    assert_eq!(decisions(&cnn.report), expected);
+
+    let tagger = prepare.apply(Tagger::new(&device)).unwrap();
+    assert_eq!(
+        decisions(&tagger.report)[..2],
+        [
+            ("embedding.weight", Decision::Embedding),
+            ("hidden.weight", Decision::Quantized),
+        ]
+    );
+}
+
+#[test]
+fn a_group_is_taken_as_it_is_and_nothing_else() {
+    let device = Device::default();
+    let group = ParamGroup::from_paths(vec!["embedding.weight", "tags.weight"]);
+    let prepare = Prepare::new(QatScheme::b1_58()).with_group(group);
+    let prepared = prepare.apply(Tagger::new(&device)).unwrap();
+    let expected = [
+        ("embedding.weight", Decision::Quantized),
+        ("hidden.weight", Decision::NotSelected),
+        ("hidden.bias", Decision::NotSelected),
+        ("tags.weight", Decision::Quantized),
+        ("tags.bias", Decision::NotSelected),
+    ];
+    assert_eq!(decisions(&prepared.report), expected);
+
+    let model = prepared.model;
+    let rows = Tensor::<2, Int>::from_ints([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]], &device);
+    let rows = floats(model.embedding.forward(rows));
+    let table = model.embedding.weight.base();
+    let groups = bitnet_burn::ops::Groups::per_tensor(80);
+    assert_equal(&rows, &floats(ternary_fake_quant(table, groups).0), "table");
+}
