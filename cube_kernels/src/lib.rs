@@ -2,7 +2,7 @@
 //! quantisation and 2-bit packing, for every runtime of [CubeCL](https://docs.rs/cubecl).
 //!
 //! The crate knows no tensor library. [`Groups`] says which values share a scale, [`packing`]
-//! defines the bit layout, [`reference`] is the numerics in plain scalar code, and `kernels`
+//! defines the bit layout, [`mod@reference`] is the numerics in plain scalar code, and `kernels`
 //! (feature `cube`) launches the kernels on contiguous buffers.
 
 mod groups;

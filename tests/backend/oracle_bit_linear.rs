@@ -198,12 +198,12 @@ fn forward_and_gradients_equal_transformers() {
 
             additions += d;
             // (gamma d_norm - x_hat mean(x_hat gamma d_norm)) / rms, with x_hat = x / rms.
-            for r in 0..x.rows() {
+            for (r, &inverse) in inverse.iter().enumerate() {
                 let scaled = |c: usize| terms.at(r, c) * gamma[c].abs() as f64;
-                let hat = |c: usize| x.at(r, c) * inverse[r];
+                let hat = |c: usize| x.at(r, c) * inverse;
                 let mean = (0..d).map(|c| hat(c) * scaled(c)).sum::<f64>() / d as f64;
                 let row: Vec<f64> = (0..d)
-                    .map(|c| inverse[r] * (scaled(c) + hat(c) * mean))
+                    .map(|c| inverse * (scaled(c) + hat(c) * mean))
                     .collect();
                 terms.0[r * d..][..d].copy_from_slice(&row);
             }
