@@ -16,8 +16,8 @@ Options:
   --data DIR                    folder of the four idx.gz files of Fashion-MNIST
                                 [default: an excerpt of 4000 + 1000 images]
   --granularity tensor|channel  which weights share a scale [default: channel]
-  --epochs N                    passes over the training images [default: 20]
-  --learning-rate X             peak learning rate [default: 3e-3]
+  --epochs N                    passes over the training images [default: 10]
+  --learning-rate X             peak learning rate [default: 6e-3]
   --seed N                      seed of initialization and data order [default: 0]
   --device NAME                 flex, ndarray, cpu, wgpu, cuda, rocm, vulkan, metal or webgpu
                                 [default: flex]
@@ -61,8 +61,8 @@ impl From<lexopt::Error> for UsageError {
 pub fn parse() -> Result<Command, UsageError> {
     let mut data = None;
     let mut granularity = WeightGranularity::PerChannel;
-    let mut epochs = 20;
-    let mut learning_rate = 3e-3;
+    let mut epochs = 10;
+    let mut learning_rate = 6e-3;
     let mut seed = 0;
     let mut device = "flex".to_string();
     let mut parser = lexopt::Parser::from_env();

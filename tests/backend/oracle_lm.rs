@@ -76,13 +76,16 @@ fn logits_hidden_states_loss_and_gradients_equal_transformers() {
         println!("{name}: {:e}", largest_error(actual, &expected));
     };
 
-    let mask = Tensor::<2, Bool>::tril_mask([8, 8], 0, &device);
-    let mut hidden = lm.model.embed_tokens.forward(tokens.clone());
-    for (i, layer) in lm.model.layers.iter().enumerate() {
-        check(&floats(hidden.clone()), &format!("hidden_states.{i}"));
-        hidden = layer.forward(hidden, &lm.model.rotary, mask.clone());
+    // A second forward pass, which is minutes on CubeCL's CPU runtime beside other work.
+    if !on_cubecl_cpu() {
+        let mask = Tensor::<2, Bool>::tril_mask([8, 8], 0, &device);
+        let mut hidden = lm.model.embed_tokens.forward(tokens.clone());
+        for (i, layer) in lm.model.layers.iter().enumerate() {
+            check(&floats(hidden.clone()), &format!("hidden_states.{i}"));
+            hidden = layer.forward(hidden, &lm.model.rotary, mask.clone());
+        }
+        check(&floats(lm.model.norm.forward(hidden)), "hidden_states.2");
     }
-    check(&floats(lm.model.norm.forward(hidden)), "hidden_states.2");
 
     let logits = lm.forward(tokens.clone());
     check(&floats(logits.clone()), "logits");

@@ -77,7 +77,7 @@ pub fn on_flex() -> bool {
 /// Whether tests run on CubeCL's CPU runtime, which takes half a second to compile a matrix product
 /// for a shape, and an eighth to run the smallest.
 pub fn on_cubecl_cpu() -> bool {
-    format!("{:?}", Device::default()).contains("Cpu")
+    format!("{:?}", Device::default()).contains("Cube(Cpu")
 }
 
 /// Steps of training after which a weight is taken for a trained one: each moves every weight.
