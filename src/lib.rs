@@ -39,3 +39,8 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod quant;
+
+/// The code blocks of the README, compiled and run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

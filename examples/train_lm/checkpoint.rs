@@ -61,9 +61,32 @@ pub fn open_run(options: &Options, train_characters: usize) -> Result<(), Checkp
     }
     let io = |error| CheckpointError::Io(name.clone(), error);
     fs::create_dir_all(&options.out).map_err(io)?;
+    set_aside(&options.out).map_err(io)?;
     let temporary = options.out.join("run.json.tmp");
     fs::write(&temporary, expected).map_err(io)?;
     fs::rename(&temporary, &path).map_err(io)
+}
+
+/// What a run writes into its folder. `run.json` goes first: without it nothing can resume.
+const RUN_FILES: [&str; 5] = ["run.json", "checkpoint", "train", "valid", "experiment.log"];
+
+/// Moves an earlier run in the folder out of the way of a new one, whose `--resume` must not find
+/// checkpoints of another run.
+fn set_aside(out: &Path) -> io::Result<()> {
+    let present = |name: &&&str| out.join(name).exists();
+    let found: Vec<_> = RUN_FILES.iter().filter(present).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut folders = (1..).map(|number| out.join(format!("earlier-{number}")));
+    let folder = folders.find(|folder| !folder.exists());
+    let folder = folder.expect("numbers do not end");
+    fs::create_dir(&folder)?;
+    for name in found {
+        fs::rename(out.join(name), folder.join(name))?;
+    }
+    println!("the earlier run is kept in {}", folder.display());
+    Ok(())
 }
 
 /// The last epoch whose checkpoint is complete and readable.

@@ -130,7 +130,7 @@ fn train<P: TrainableProjection>(
         .renderer(Box::new(PlainProgress::new(options.steps, first_epoch)))
         .num_epochs(options.steps.div_ceil(STEPS_PER_EPOCH));
     if first_epoch > 1 {
-        println!("going on after step {first_step}");
+        println!("going on after step {}", first_step.min(options.steps));
         training = training.checkpoint(first_epoch - 1);
     }
 

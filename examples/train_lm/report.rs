@@ -30,7 +30,8 @@ impl Report {
         train_seconds: f64,
         model: &LanguageModel<P>,
     ) -> Self {
-        let steps = options.steps - (first_epoch - 1) * STEPS_PER_EPOCH;
+        let done_before = (first_epoch - 1) * STEPS_PER_EPOCH;
+        let steps = options.steps.saturating_sub(done_before);
         Self {
             precision: options.precision.name(),
             steps: options.steps,
