@@ -88,6 +88,7 @@ impl Groups {
     }
 
     /// Index of the scale of the value at `position` of the flattened tensor.
+    #[inline]
     pub fn scale_index(&self, position: usize) -> usize {
         position / (self.size * self.inner) * self.inner + position % self.inner
     }

@@ -35,6 +35,7 @@ pub fn words_per_row(values: usize) -> usize {
 /// # Panics
 ///
 /// If more than sixteen values are given, or (in debug builds) one is not in {-1, 0, 1}.
+#[inline]
 pub fn pack_word(values: &[i8]) -> u32 {
     assert!(
         values.len() <= CODES_PER_WORD,
@@ -49,6 +50,7 @@ pub fn pack_word(values: &[i8]) -> u32 {
 }
 
 /// Value `i` of a word, in {-1, 0, 1}.
+#[inline]
 pub fn unpack_code(word: u32, i: usize) -> i8 {
     ((word >> (BITS_PER_CODE * i)) & 3) as i8 - 1
 }

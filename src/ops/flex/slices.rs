@@ -301,6 +301,27 @@ fn absmax_fake_quant_rows(
     (output, scales)
 }
 
+/// Multiplies the values from position `start` of a tensor by the scales of their groups.
+#[inline(always)]
+fn scale_values(mut values: &mut [f32], start: usize, scales: &[f32], groups: Groups) {
+    let mut position = start;
+    while !values.is_empty() {
+        let scales = &scales[groups.scale_index(position)..];
+        // Neighbours share a scale, or each has the next one.
+        let run = match groups.inner {
+            1 => groups.size - position % groups.size,
+            inner => inner - position % inner,
+        };
+        let (now, later) = values.split_at_mut(run.min(values.len()));
+        match groups.inner {
+            1 => now.iter_mut().for_each(|v| *v *= scales[0]),
+            _ => now.iter_mut().zip(scales).for_each(|(v, s)| *v *= s),
+        }
+        position += now.len();
+        values = later;
+    }
+}
+
 pub(super) fn ternary_pack(
     values: &[f32],
     scales: &[f32],
@@ -311,24 +332,27 @@ pub(super) fn ternary_pack(
         return Vec::new();
     }
     let words = words_per_row(row_length);
+    let inverse: Vec<f32> = scales.iter().map(|gamma| 1.0 / gamma).collect();
     let mut output = vec![0u32; values.len() / row_length * words];
+    let pack_row = |scaled: &mut Vec<f32>, row: usize, words: &mut [u32], values: &[f32]| {
+        scaled.clear();
+        scaled.extend_from_slice(values);
+        scale_values(scaled, row * row_length, &inverse, groups);
+        for (word, scaled) in words.iter_mut().zip(scaled.chunks(CODES_PER_WORD)) {
+            let mut codes = [0i8; CODES_PER_WORD];
+            for (code, &v) in codes.iter_mut().zip(scaled) {
+                *code = ternary_code(v) as i8;
+            }
+            *word = pack_word(&codes);
+        }
+    };
     output
         .par_chunks_mut(words)
         .zip(values.par_chunks(row_length))
         .enumerate()
-        .for_each(|(row, (words, values))| {
-            for (word, (chunk, values)) in words
-                .iter_mut()
-                .zip(values.chunks(CODES_PER_WORD).enumerate())
-            {
-                let start = row * row_length + chunk * CODES_PER_WORD;
-                let mut codes = [0i8; CODES_PER_WORD];
-                for (i, (code, &v)) in codes.iter_mut().zip(values).enumerate() {
-                    let gamma = scales[groups.scale_index(start + i)];
-                    *code = ternary_code(v * (1.0 / gamma)) as i8;
-                }
-                *word = pack_word(&codes);
-            }
+        .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
+        .for_each_init(Vec::new, |scaled, (row, (words, values))| {
+            vectorized(|| pack_row(scaled, row, words, values));
         });
     output
 }
@@ -343,15 +367,19 @@ pub(super) fn ternary_unpack(
         return Vec::new();
     }
     let mut output = vec![0.0f32; groups.num_elements()];
+    let unpack_row = |row: usize, values: &mut [f32], words: &[u32]| {
+        for (values, &word) in values.chunks_mut(CODES_PER_WORD).zip(words) {
+            for (i, value) in values.iter_mut().enumerate() {
+                *value = unpack_code(word, i) as f32;
+            }
+        }
+        scale_values(values, row * row_length, scales, groups);
+    };
     output
         .par_chunks_mut(row_length)
         .zip(words.par_chunks(words_per_row(row_length)))
         .enumerate()
-        .for_each(|(row, (values, words))| {
-            for (i, value) in values.iter_mut().enumerate() {
-                let code = unpack_code(words[i / CODES_PER_WORD], i % CODES_PER_WORD);
-                *value = code as f32 * scales[groups.scale_index(row * row_length + i)];
-            }
-        });
+        .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
+        .for_each(|(row, (values, words))| vectorized(|| unpack_row(row, values, words)));
     output
 }
