@@ -44,6 +44,12 @@ fn mask<B: Backend>(
     compare(tensor.clone(), dtype)
 }
 
+fn not_a_number<B: Backend>(values: &FloatTensor<B>) -> BoolTensor<B> {
+    mask::<B>(values, |values, dtype| {
+        B::float_not_equal(values.clone(), values, dtype)
+    })
+}
+
 /// Lower bound of a scale. Written with a comparison, which leaves a NaN alone, as a backend's
 /// own clamp may not.
 fn at_least_epsilon<B: Backend>(scales: FloatTensor<B>) -> FloatTensor<B> {
@@ -109,9 +115,7 @@ pub(super) fn absmax_fake_quant<B: Backend>(
     let values = grouped::<B>(x, groups);
 
     // A maximum may pass over a NaN. As infinity it gives the scale 0, and 0 / 0 shows it again.
-    let not_a_number = mask::<B>(&values, |values, dtype| {
-        B::float_not_equal(values.clone(), values, dtype)
-    });
+    let not_a_number = not_a_number::<B>(&values);
     let magnitude = B::float_mask_fill(
         B::float_abs(values.clone()),
         not_a_number,
@@ -153,6 +157,9 @@ pub(super) fn ternary_pack<B: Backend>(
     let words = words_per_row(row_length);
 
     let codes = ternary_codes::<B>(grouped::<B>(weight, groups), broadcast::<B>(scales, groups));
+    // A NaN has no code, and NdArray does not convert it to an integer.
+    let uncoded = not_a_number::<B>(&codes);
+    let codes = B::float_mask_fill(codes, uncoded, 0.0.into());
     let codes = B::float_reshape(codes, Shape::new([rows, row_length]));
     let padding = B::float_zeros(
         Shape::new([rows, words * CODES_PER_WORD - row_length]),
