@@ -8,6 +8,10 @@
 //!
 //! [tips]: https://github.com/microsoft/unilm/blob/master/bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf
 
+mod affine;
+
+pub use affine::{affine_code, affine_fake_quant, affine_gradient, gradient_factor};
+
 use crate::Groups;
 
 /// Lower bound of a scale: `max(mean|W|, EPSILON)` and `max(max|x|, EPSILON)`.

@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::{Projection, TrainableProjection};
-use crate::quant::{ActivationQuantizer, PackedWeight, QatScheme, Ste, WeightQuantizer};
+use crate::quant::{ActivationFakeQuant, FakeQuant, PackedWeight, QatScheme};
 
 /// Configuration of a [`BitLinear`] layer.
 #[derive(Config, Debug)]
@@ -66,9 +66,10 @@ pub struct BitLinear {
     pub bias: Option<Param<Tensor<1>>>,
     /// Norm of the input.
     pub rms_norm: Option<RmsNorm>,
-    /// How weights and activations are quantised.
-    #[module(skip)]
-    pub scheme: QatScheme,
+    /// Quantiser of the weight.
+    pub weight_quant: FakeQuant,
+    /// Quantiser of the input; `None` leaves it in float.
+    pub input_quant: Option<ActivationFakeQuant>,
 }
 
 impl BitLinearConfig {
@@ -87,15 +88,17 @@ impl BitLinearConfig {
             self.initializer
                 .init_with([self.d_output], fans.0, fans.1, device)
         });
+        let weight: Param<Tensor<2>> = self.initializer.init_with(shape, fans.0, fans.1, device);
         BitLinear {
-            weight: self.initializer.init_with(shape, fans.0, fans.1, device),
+            weight_quant: FakeQuant::new(&self.scheme, weight.val(), OUTPUT_AXIS),
+            input_quant: ActivationFakeQuant::new(&self.scheme, device),
+            weight,
             bias,
             rms_norm: self.rms_norm_epsilon.map(|epsilon| {
                 RmsNormConfig::new(self.d_input)
                     .with_epsilon(epsilon)
                     .init(device)
             }),
-            scheme: self.scheme.clone(),
         }
     }
 }
@@ -117,7 +120,7 @@ impl BitLinear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [d_input, _] = self.weight.shape().dims();
         assert_shape!(x, [.., d_input]);
-        let x = quantized_input(x, &self.rms_norm, &self.scheme.activation, self.scheme.ste);
+        let x = quantized_input(x, &self.rms_norm, &self.input_quant);
         linear(
             x,
             self.quantized_weight(),
@@ -127,29 +130,22 @@ impl BitLinear {
 
     /// `Qw(W)`, of shape `[d_input, d_output]`.
     pub fn quantized_weight(&self) -> Tensor<2> {
-        let weight = self.weight.val();
-        let groups = self
-            .scheme
-            .weight
-            .groups(&weight.dims(), OUTPUT_AXIS)
-            .unwrap_or_else(|error| panic!("BitLinear: {error}"));
-        self.scheme
-            .weight
-            .fake_quant(weight, groups, self.scheme.ste)
-            .0
+        self.weight_quant.forward(self.weight.val())
     }
 
     /// The layer for inference, with packed weights and the same outputs.
+    ///
+    /// # Panics
+    ///
+    /// If the weight [cannot be packed](FakeQuant::is_packable).
     pub fn pack(&self) -> PackedBitLinear {
         PackedBitLinear {
-            weight: PackedWeight::from_latent(
-                self.weight.base().without_autodiff(),
-                &self.scheme.weight,
-                OUTPUT_AXIS,
-            ),
+            weight: self
+                .weight_quant
+                .pack(self.weight.base().without_autodiff()),
             bias: self.bias.as_ref().map(Module::valid),
             rms_norm: self.rms_norm.as_ref().map(Module::valid),
-            activation: self.scheme.activation.clone(),
+            input_quant: self.input_quant.as_ref().map(Module::valid),
         }
     }
 }
@@ -158,15 +154,14 @@ impl BitLinear {
 fn quantized_input<const D: usize>(
     x: Tensor<D>,
     rms_norm: &Option<RmsNorm>,
-    activation: &Option<ActivationQuantizer>,
-    ste: Ste,
+    input_quant: &Option<ActivationFakeQuant>,
 ) -> Tensor<D> {
     let x = match rms_norm {
         Some(norm) => norm.forward(x),
         None => x,
     };
-    match activation {
-        Some(activation) => activation.fake_quant(x, ste),
+    match input_quant {
+        Some(input_quant) => input_quant.forward(x),
         None => x,
     }
 }
@@ -201,7 +196,6 @@ impl ModuleDisplay for BitLinear {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         let [d_input, d_output] = self.weight.shape().dims();
-        let WeightQuantizer::Ternary(_) = self.scheme.weight;
         content
             .add("d_input", &d_input)
             .add("d_output", &d_output)
@@ -223,9 +217,8 @@ pub struct PackedBitLinear {
     pub bias: Option<Param<Tensor<1>>>,
     /// Norm of the input.
     pub rms_norm: Option<RmsNorm>,
-    /// Quantiser of the input.
-    #[module(skip)]
-    pub activation: Option<ActivationQuantizer>,
+    /// Quantiser of the input; `None` leaves it in float.
+    pub input_quant: Option<ActivationFakeQuant>,
 }
 
 impl PackedBitLinear {
@@ -242,7 +235,7 @@ impl PackedBitLinear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [_, d_input] = self.weight.dims();
         assert_shape!(x, [.., d_input]);
-        let x = quantized_input(x, &self.rms_norm, &self.activation, Ste::Identity);
+        let x = quantized_input(x, &self.rms_norm, &self.input_quant);
         let weight = self.weight.unpack().transpose();
         linear(x, weight, self.bias.as_ref().map(Param::val))
     }

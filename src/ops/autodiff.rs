@@ -4,7 +4,7 @@
 //! step is written here. The textbook form `w + (q - w).detach()` has neither property: its
 //! rounding moves about 4 % of normally distributed weights by one unit in the last place.
 
-use bitnet_burn_kernels::Groups;
+use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, FloatDType, Shape,
     tensor::{FloatTensor, IntTensor},
@@ -12,10 +12,10 @@ use burn::backend::{
 use burn_autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
-    ops::{Backward, NodeGuard, Ops, unary},
+    ops::{Backward, NodeGuard, Ops, OpsKind, unary},
 };
 
-use super::QatOps;
+use super::{QatOps, zero_points_of};
 
 /// The identity estimator: `dL/dx = dL/dQ(x)`.
 #[derive(Debug)]
@@ -46,6 +46,97 @@ fn straight_through<B: Backend, C: CheckpointStrategy>(
         .stateless(quantized)
 }
 
+/// What a gradient rule needs of the forward pass.
+#[derive(Debug, Clone)]
+struct Quantized<B: Backend> {
+    x: FloatTensor<B>,
+    steps: FloatTensor<B>,
+    zero_points: FloatTensor<B>,
+    groups: Groups,
+    codes: CodeRange,
+}
+
+impl<B: QatOps> Quantized<B> {
+    fn gradient(self, grad: FloatTensor<B>, rule: GradientRule) -> FloatTensor<B> {
+        let Self {
+            x,
+            steps,
+            zero_points,
+            groups,
+            codes,
+        } = self;
+        B::affine_gradient(x, grad, steps, zero_points, groups, codes, rule)
+    }
+}
+
+/// An estimator by rule: `dL/dx = dL/dQ(x) * factor`.
+#[derive(Debug)]
+struct RuleStraightThrough;
+
+impl<B: QatOps> Backward<B, 1> for RuleStraightThrough {
+    type State = (Quantized<B>, GradientRule);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (quantized, rule) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            quantized.gradient(grad, rule)
+        });
+    }
+}
+
+/// LSQ+ for `x`, the steps and the offsets:
+/// - `dL/dx = dL/dQ` within the codes, else 0
+/// - `dL/dstep = grad_scale * sum dL/dQ * (round(v) - v, or the code at the end)`
+/// - `dL/doffset = grad_scale * sum dL/dQ` of what lies outside the codes
+#[derive(Debug)]
+struct LearnedStep;
+
+impl<B: QatOps> Backward<B, 3> for LearnedStep {
+    type State = (Quantized<B>, f32);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (quantized, grad_scale) = ops.state;
+        let groups = quantized.groups;
+        let grad = grads.consume::<B>(&ops.node);
+        let [x, steps, offsets] = ops.parents;
+        let sum = |terms: FloatTensor<B>| {
+            let shape = Shape::new([groups.outer, groups.size, groups.inner]);
+            let terms = B::float_reshape(B::float_cast(terms, FloatDType::F32), shape);
+            let sum = B::float_mul_scalar(B::float_sum_dim(terms, 1), grad_scale.into());
+            B::float_reshape(sum, Shape::new(groups.scale_shape()))
+        };
+        // In f32: single terms in half precision would lose what their sum is made of.
+        let wide = |tensor: &FloatTensor<B>| B::float_cast(tensor.clone(), FloatDType::F32);
+        let wide_quantized = || Quantized {
+            x: wide(&quantized.x),
+            ..quantized.clone()
+        };
+        let passing = GradientRule::Clipped { bound: 1.0 };
+        if let Some(steps) = steps {
+            let terms = wide_quantized().gradient(wide(&grad), GradientRule::StepSize);
+            grads.register::<B>(steps.id, sum(terms));
+        }
+        if let Some(offsets) = offsets {
+            let inside = wide_quantized().gradient(wide(&grad), passing);
+            let outside = B::float_sub(wide(&grad), inside);
+            grads.register::<B>(offsets.id, sum(outside));
+        }
+        if let Some(x) = x {
+            grads.register::<B>(x.id, quantized.gradient(grad, passing));
+        }
+    }
+}
+
 impl<B: Backend + QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
     fn ternary_fake_quant(
         weight: FloatTensor<Self>,
@@ -72,6 +163,15 @@ impl<B: Backend + QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
         )
     }
 
+    fn group_statistic(
+        values: FloatTensor<Self>,
+        groups: Groups,
+        statistic: Statistic,
+    ) -> FloatTensor<Self> {
+        let values = values.into_primitive();
+        Self::from_inner(B::group_statistic(values, groups, statistic))
+    }
+
     fn ternary_pack(
         weight: FloatTensor<Self>,
         scales: FloatTensor<Self>,
@@ -89,5 +189,104 @@ impl<B: Backend + QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let scales = scales.into_primitive();
         Self::from_inner(B::ternary_unpack(packed, scales, groups, shape, dtype))
+    }
+
+    fn affine_fake_quant(
+        x: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+    ) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let (steps, zero_points) = (steps.into_primitive(), zero_points.into_primitive());
+        let quantized = B::affine_fake_quant(x, steps, zero_points, groups, codes);
+        straight_through::<B, C>(node, quantized)
+    }
+
+    fn affine_gradient(
+        x: FloatTensor<Self>,
+        grads: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+        rule: GradientRule,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::affine_gradient(
+            x.into_primitive(),
+            grads.into_primitive(),
+            steps.into_primitive(),
+            zero_points.into_primitive(),
+            groups,
+            codes,
+            rule,
+        ))
+    }
+
+    fn straight_through(
+        x: FloatTensor<Self>,
+        quantized: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+        rule: Option<GradientRule>,
+    ) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let quantized = quantized.into_primitive();
+        let Some(rule) = rule else {
+            return straight_through::<B, C>(node, quantized);
+        };
+        match RuleStraightThrough
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let state = Quantized {
+                    x,
+                    steps: steps.into_primitive(),
+                    zero_points: zero_points.into_primitive(),
+                    groups,
+                    codes,
+                };
+                prep.finish((state, rule), quantized)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(quantized),
+        }
+    }
+
+    fn learned_step_fake_quant(
+        x: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        offsets: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+        grad_scale: f32,
+    ) -> FloatTensor<Self> {
+        let (x, x_node) = x.into_parts();
+        let (steps, steps_node) = steps.into_parts();
+        let (offsets, offsets_node) = offsets.into_parts();
+        let zero_points = zero_points_of::<B>(&steps, offsets);
+        let quantized =
+            B::affine_fake_quant(x.clone(), steps.clone(), zero_points.clone(), groups, codes);
+        match LearnedStep
+            .prepare::<C>([x_node, steps_node, offsets_node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prep) => {
+                let state = Quantized {
+                    x,
+                    steps,
+                    zero_points,
+                    groups,
+                    codes,
+                };
+                prep.finish((state, grad_scale), quantized)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(quantized),
+        }
     }
 }

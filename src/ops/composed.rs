@@ -2,7 +2,7 @@
 //! the twin that the others are tested against.
 
 use bitnet_burn_kernels::{
-    Groups,
+    CodeRange, GradientRule, Groups, Statistic,
     packing::{BITS_PER_CODE, CODES_PER_WORD, words_per_row},
     reference::{EPSILON, mean_prescale},
 };
@@ -64,6 +64,39 @@ fn epsilon_scales<B: Backend>(values: &FloatTensor<B>, groups: Groups) -> FloatT
     B::float_full(shape, EPSILON.into(), &values.device(), FloatDType::F32)
 }
 
+/// `max(mean|v|, EPSILON)` of `[outer, size, inner]`, as `[outer, 1, inner]`.
+fn absmean<B: Backend>(values: FloatTensor<B>, groups: Groups) -> FloatTensor<B> {
+    let prescale = mean_prescale(groups.size);
+    let scaled = B::float_mul_scalar(B::float_abs(values), prescale.into());
+    let denominator = groups.size as f32 * prescale;
+    let mean = B::float_div_scalar(B::float_sum_dim(scaled, 1), denominator.into());
+    at_least_epsilon::<B>(mean)
+}
+
+/// `max(max|v|, EPSILON)` of `[outer, size, inner]`, as `[outer, 1, inner]`.
+fn absmax<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
+    // A maximum may pass over a NaN. As infinity it gives the scale 0, and 0 / 0 shows it again.
+    let not_a_number = not_a_number::<B>(&values);
+    let magnitude = B::float_mask_fill(B::float_abs(values), not_a_number, f32::INFINITY.into());
+    at_least_epsilon::<B>(B::float_max_dim(magnitude, 1))
+}
+
+pub(super) fn group_statistic<B: Backend>(
+    values: FloatTensor<B>,
+    groups: Groups,
+    statistic: Statistic,
+) -> FloatTensor<B> {
+    if groups.num_elements() == 0 {
+        return epsilon_scales::<B>(&values, groups);
+    }
+    let values = grouped::<B>(values, groups);
+    let scales = match statistic {
+        Statistic::AbsMean => absmean::<B>(values, groups),
+        Statistic::AbsMax => absmax::<B>(values),
+    };
+    flat::<B>(scales, groups)
+}
+
 pub(super) fn ternary_fake_quant<B: Backend>(
     weight: FloatTensor<B>,
     groups: Groups,
@@ -74,13 +107,7 @@ pub(super) fn ternary_fake_quant<B: Backend>(
         return (weight, scales);
     }
     let values = grouped::<B>(weight, groups);
-
-    let prescale = mean_prescale(groups.size);
-    let scaled = B::float_mul_scalar(B::float_abs(values.clone()), prescale.into());
-    let denominator = groups.size as f32 * prescale;
-    let mean = B::float_div_scalar(B::float_sum_dim(scaled, 1), denominator.into());
-    let gamma = at_least_epsilon::<B>(mean);
-
+    let gamma = absmean::<B>(values.clone(), groups);
     let codes = ternary_codes::<B>(values, gamma.clone());
     let quantized = B::float_mul(codes, gamma.clone());
     (
@@ -114,15 +141,7 @@ pub(super) fn absmax_fake_quant<B: Backend>(
     }
     let values = grouped::<B>(x, groups);
 
-    // A maximum may pass over a NaN. As infinity it gives the scale 0, and 0 / 0 shows it again.
-    let not_a_number = not_a_number::<B>(&values);
-    let magnitude = B::float_mask_fill(
-        B::float_abs(values.clone()),
-        not_a_number,
-        f32::INFINITY.into(),
-    );
-    let absmax = at_least_epsilon::<B>(B::float_max_dim(magnitude, 1));
-    let scales = inverse_scales::<B>(absmax, max_code);
+    let scales = inverse_scales::<B>(absmax::<B>(values.clone()), max_code);
 
     let codes = B::float_round(B::float_mul(values, scales.clone()));
     let codes = B::float_clamp(codes, (-max_code - 1.0).into(), max_code.into());
@@ -200,4 +219,133 @@ pub(super) fn ternary_unpack<B: Backend>(
     let codes = B::float_sub_scalar(B::int_into_float(codes, FloatDType::F32), 1.0.into());
     let values = B::float_mul(grouped::<B>(codes, groups), broadcast::<B>(scales, groups));
     ungrouped::<B>(values, shape, dtype)
+}
+
+/// Values in codes, `x / step + zero_point`, as `[outer, size, inner]`, and the steps and zero points
+/// to be broadcast.
+fn coded<B: Backend>(
+    x: FloatTensor<B>,
+    steps: FloatTensor<B>,
+    zero_points: FloatTensor<B>,
+    groups: Groups,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let steps = broadcast::<B>(steps, groups);
+    let zero_points = broadcast::<B>(zero_points, groups);
+    let scaled = B::float_div(grouped::<B>(x, groups), steps.clone());
+    let v = B::float_add(scaled, zero_points.clone());
+    (v, steps, zero_points)
+}
+
+pub(super) fn affine_fake_quant<B: Backend>(
+    x: FloatTensor<B>,
+    steps: FloatTensor<B>,
+    zero_points: FloatTensor<B>,
+    groups: Groups,
+    codes: CodeRange,
+) -> FloatTensor<B> {
+    if groups.num_elements() == 0 {
+        return x;
+    }
+    let (shape, dtype) = (x.shape(), x.dtype().into());
+    let (v, steps, zero_points) = coded::<B>(x, steps, zero_points, groups);
+    let codes = B::float_clamp(B::float_round(v), codes.min.into(), codes.max.into());
+    let quantized = B::float_mul(B::float_sub(codes, zero_points), steps);
+    ungrouped::<B>(quantized, shape, dtype)
+}
+
+pub(super) fn affine_gradient<B: Backend>(
+    x: FloatTensor<B>,
+    grads: FloatTensor<B>,
+    steps: FloatTensor<B>,
+    zero_points: FloatTensor<B>,
+    groups: Groups,
+    codes: CodeRange,
+    rule: GradientRule,
+) -> FloatTensor<B> {
+    if groups.num_elements() == 0 {
+        return grads;
+    }
+    let (shape, dtype) = (x.shape(), x.dtype().into());
+    let (v, _, zero_points) = coded::<B>(x, steps, zero_points, groups);
+    let factor = factor::<B>(v.clone(), zero_points, codes, rule);
+    let factor = B::float_mask_fill(factor, not_a_number::<B>(&v), 0.0.into());
+    let grads = B::float_mul(grouped::<B>(grads, groups), factor);
+    ungrouped::<B>(grads, shape, dtype)
+}
+
+fn factor<B: Backend>(
+    v: FloatTensor<B>,
+    zero_points: FloatTensor<B>,
+    codes: CodeRange,
+    rule: GradientRule,
+) -> FloatTensor<B> {
+    let CodeRange { min, max } = codes;
+    match rule {
+        GradientRule::Clipped { bound } => {
+            let x = B::float_sub(v, zero_points.clone());
+            let end = |code: f32| {
+                let end = B::float_add_scalar(B::float_neg(zero_points.clone()), code.into());
+                B::float_mul_scalar(end, bound.into())
+            };
+            let (low, high) = (end(min), end(max));
+            let ones = B::float_ones(x.shape(), &x.device(), FloatDType::F32);
+            let below = mask::<B>(&x, |x, dtype| B::float_lower(x, low, dtype));
+            let above = mask::<B>(&x, |x, dtype| B::float_greater(x, high, dtype));
+            let factor = B::float_mask_fill(ones, below, 0.0.into());
+            B::float_mask_fill(factor, above, 0.0.into())
+        }
+        GradientRule::Tanh { temperature } => {
+            let k = 1.0 / temperature;
+            let lower = B::float_clamp(B::float_floor(v.clone()), min.into(), (max - 1.0).into());
+            let threshold = B::float_add_scalar(lower, 0.5.into());
+            let slope = B::float_mul_scalar(B::float_sub(v.clone(), threshold), k.into());
+            let slope = B::float_tanh(slope);
+            let slope = B::float_neg(B::float_mul(slope.clone(), slope));
+            let slope = B::float_add_scalar(slope, 1.0.into());
+            let factor = B::float_mul_scalar(slope, (k / (2.0 * (0.5 * k).tanh())).into());
+            outside_as::<B>(factor, &v, codes, 0.0, 0.0)
+        }
+        GradientRule::Sigmoid { temperature } => sigmoid_slopes::<B>(v, codes, temperature),
+        GradientRule::StepSize => {
+            let inside = B::float_sub(B::float_round(v.clone()), v.clone());
+            outside_as::<B>(inside, &v, codes, min, max)
+        }
+    }
+}
+
+/// `factor` with other values where `v` lies below and above the codes.
+fn outside_as<B: Backend>(
+    factor: FloatTensor<B>,
+    v: &FloatTensor<B>,
+    codes: CodeRange,
+    below: f32,
+    above: f32,
+) -> FloatTensor<B> {
+    let is_below = mask::<B>(v, |v, dtype| {
+        B::float_lower_elem(v, codes.min.into(), dtype)
+    });
+    let is_above = mask::<B>(v, |v, dtype| {
+        B::float_greater_elem(v, codes.max.into(), dtype)
+    });
+    let factor = B::float_mask_fill(factor, is_below, below.into());
+    B::float_mask_fill(factor, is_above, above.into())
+}
+
+fn sigmoid_slopes<B: Backend>(
+    v: FloatTensor<B>,
+    codes: CodeRange,
+    temperature: f32,
+) -> FloatTensor<B> {
+    let mut sum = B::float_zeros(v.shape(), &v.device(), FloatDType::F32);
+    let mut lower = codes.min;
+    while lower < codes.max {
+        let distance = B::float_sub_scalar(v.clone(), (lower + 0.5).into());
+        let distance = B::float_abs(B::float_div_scalar(distance, temperature.into()));
+        let decay = B::float_exp(B::float_neg(distance));
+        let one_more = B::float_add_scalar(decay.clone(), 1.0.into());
+        let slope = B::float_div(decay, B::float_mul(one_more.clone(), one_more));
+        sum = B::float_add(sum, slope);
+        lower += 1.0;
+    }
+    B::float_div_scalar(sum, temperature.into())
 }

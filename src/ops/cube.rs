@@ -1,6 +1,6 @@
 //! CubeCL: launches of the kernels of `bitnet-burn-kernels`.
 
-use bitnet_burn_kernels::{Groups, kernels};
+use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic, kernels};
 use burn::backend::{
     DType, FloatDType, Shape, TensorMetadata,
     cubecl::dtype_to_elem_type,
@@ -57,6 +57,24 @@ impl QatOps for CubeBackend {
         (output, scales)
     }
 
+    fn group_statistic(
+        values: FloatTensor<Self>,
+        groups: Groups,
+        statistic: Statistic,
+    ) -> FloatTensor<Self> {
+        let values = into_contiguous(values);
+        let output = empty(&values, Shape::new(groups.scale_shape()), DType::F32);
+        kernels::group_statistic(
+            &values.client,
+            &values.handle,
+            &output.handle,
+            groups,
+            statistic,
+            dtype_to_elem_type(values.dtype),
+        );
+        output
+    }
+
     fn ternary_pack(
         weight: FloatTensor<Self>,
         scales: FloatTensor<Self>,
@@ -97,6 +115,55 @@ impl QatOps for CubeBackend {
             groups,
             row_length,
             dtype_to_elem_type(output.dtype),
+        );
+        output
+    }
+
+    fn affine_fake_quant(
+        x: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+    ) -> FloatTensor<Self> {
+        let [x, steps, zero_points] = [x, steps, zero_points].map(into_contiguous);
+        let output = empty(&x, x.shape(), x.dtype);
+        kernels::affine_fake_quant(
+            &x.client,
+            &x.handle,
+            &steps.handle,
+            &zero_points.handle,
+            &output.handle,
+            groups,
+            codes,
+            dtype_to_elem_type(x.dtype),
+        );
+        output
+    }
+
+    fn affine_gradient(
+        x: FloatTensor<Self>,
+        grads: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+        rule: GradientRule,
+    ) -> FloatTensor<Self> {
+        let [x, grads] = [x, grads].map(into_contiguous);
+        let [steps, zero_points] = [steps, zero_points].map(into_contiguous);
+        let output = empty(&x, x.shape(), x.dtype);
+        kernels::affine_gradient(
+            &x.client,
+            &x.handle,
+            &grads.handle,
+            &steps.handle,
+            &zero_points.handle,
+            &output.handle,
+            groups,
+            codes,
+            rule,
+            dtype_to_elem_type(x.dtype),
         );
         output
     }

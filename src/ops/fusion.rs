@@ -1,6 +1,6 @@
 //! Output shapes and types of the operations, which Fusion needs before they run.
 
-use bitnet_burn_kernels::Groups;
+use bitnet_burn_kernels::{Groups, Statistic};
 use burn::backend::{DType, FloatDType, Shape, fusion::custom::TensorSpec};
 
 use super::packed_shape;
@@ -19,6 +19,10 @@ pub(super) fn values_and_scales_of_bits(
     _max_code: &f32,
 ) -> (TensorSpec, TensorSpec) {
     values_and_scales(values, groups)
+}
+
+pub(super) fn scales_of(_values: &TensorSpec, groups: &Groups, _: &Statistic) -> TensorSpec {
+    scales(groups)
 }
 
 pub(super) fn packed_words(

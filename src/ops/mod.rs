@@ -26,7 +26,7 @@ use burn::backend::{
     tensor::{FloatTensor, IntTensor},
 };
 
-pub use bitnet_burn_kernels::Groups;
+pub use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
 
 /// Operations of quantization-aware training on backend primitives.
 ///
@@ -65,6 +65,16 @@ pub trait QatOps: Backend {
         composed::absmax_fake_quant::<Self>(x, groups, max_code)
     }
 
+    /// The statistic of every group, such as `gamma = max(mean|W|, 1e-5)`. It has no gradient.
+    #[fusion(meta = fusion::scales_of)]
+    fn group_statistic(
+        values: FloatTensor<Self>,
+        groups: Groups,
+        statistic: Statistic,
+    ) -> FloatTensor<Self> {
+        composed::group_statistic::<Self>(values, groups, statistic)
+    }
+
     /// The ternary codes of `weight` for the given scales, packed along the last dimension as
     /// [`packing`](bitnet_burn_kernels::packing) describes: `[.., n]` to `u32` `[.., ceil(n / 16)]`.
     #[fusion(meta = fusion::packed_words)]
@@ -88,6 +98,74 @@ pub trait QatOps: Backend {
     ) -> FloatTensor<Self> {
         composed::ternary_unpack::<Self>(packed, scales, groups, shape, dtype)
     }
+
+    /// `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, with steps and
+    /// zero points of the shape of scales.
+    ///
+    /// Under autodiff the gradient of `Q(x)` passes to `x` unchanged; the others are constants.
+    #[fusion(dtype = x, shape = x)]
+    fn affine_fake_quant(
+        x: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+    ) -> FloatTensor<Self> {
+        composed::affine_fake_quant::<Self>(x, steps, zero_points, groups, codes)
+    }
+
+    /// `grad * factor(x / step + zero_point)` by a rule. It has no gradient of its own.
+    #[fusion(dtype = x, shape = x)]
+    fn affine_gradient(
+        x: FloatTensor<Self>,
+        grads: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+        rule: GradientRule,
+    ) -> FloatTensor<Self> {
+        composed::affine_gradient::<Self>(x, grads, steps, zero_points, groups, codes, rule)
+    }
+
+    /// `quantized` as a function of `x`, whose gradient passes to `x` multiplied by the factor of
+    /// `rule`, or unchanged without a rule.
+    ///
+    /// Only autodiff has something to do here.
+    #[fusion(default)]
+    fn straight_through(
+        _x: FloatTensor<Self>,
+        quantized: FloatTensor<Self>,
+        _steps: FloatTensor<Self>,
+        _zero_points: FloatTensor<Self>,
+        _groups: Groups,
+        _codes: CodeRange,
+        _rule: Option<GradientRule>,
+    ) -> FloatTensor<Self> {
+        quantized
+    }
+
+    /// [`affine_fake_quant`](QatOps::affine_fake_quant) with `zero_point = -offset / step`.
+    ///
+    /// Under autodiff `x`, `steps` and `offsets` have the gradients of LSQ+, those of the steps
+    /// and offsets multiplied by `grad_scale`.
+    #[fusion(default)]
+    fn learned_step_fake_quant(
+        x: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        offsets: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+        _grad_scale: f32,
+    ) -> FloatTensor<Self> {
+        let zero_points = zero_points_of::<Self>(&steps, offsets);
+        Self::affine_fake_quant(x, steps, zero_points, groups, codes)
+    }
+}
+
+/// `-offset / step`.
+fn zero_points_of<B: Backend>(steps: &FloatTensor<B>, offsets: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_div(B::float_neg(offsets), steps.clone())
 }
 
 /// Shape of the packed form of a tensor of the given shape.

@@ -1,33 +1,60 @@
 use burn::{
-    module::{Module, Reparameterization},
+    module::{Module, Param, Reparameterization},
     tensor::Tensor,
 };
 
-use super::{Ste, WeightQuantizer};
+use super::{
+    BitWidth, NoiseConfig, PackedWeight, QatScheme, Ste, SymmetricConfig, TernaryConfig,
+    WeightQuantizer,
+    control::{ControlKind, QuantControl},
+    progressive::blend,
+    weight::QuantizedWeight,
+};
 use crate::ops::Groups;
 
 /// The reparameterization `W -> Q(W)`: a parameter that trains with its quantised value.
 ///
 /// The parameter keeps the latent weight ([`Param::base`](burn::module::Param::base)), which the
 /// optimizer updates and checkpoints store; layers read `Q(W)` through
-/// [`Param::val`](burn::module::Param::val). [`Prepare`](super::Prepare) attaches it.
+/// [`Param::val`](burn::module::Param::val). [`Prepare`](super::Prepare) attaches it, and
+/// [`QuantControls`](super::QuantControls) sets its progress, width and noise while it trains.
 #[derive(Module, Debug)]
 pub struct FakeQuant {
     #[module(skip)]
     quantizer: WeightQuantizer,
     #[module(skip)]
     ste: Ste,
+    #[module(skip)]
+    noise: Option<NoiseConfig>,
     output_axis: usize,
+    /// Trained step sizes `[outer, inner]`, if the quantiser has them.
+    pub steps: Option<Param<Tensor<2>>>,
+    control: QuantControl,
 }
 
 impl FakeQuant {
-    /// Fake quantisation of a weight whose output channels lie along `output_axis`.
-    pub fn new(quantizer: WeightQuantizer, ste: Ste, output_axis: usize) -> Self {
-        Self {
-            quantizer,
-            ste,
+    /// Fake quantisation of `weight`, whose output channels lie along `output_axis`, by the weight
+    /// quantiser, estimator and noise of a scheme.
+    ///
+    /// # Panics
+    ///
+    /// If the granularity of the quantiser does not fit the weight.
+    pub fn new<const D: usize>(scheme: &QatScheme, weight: Tensor<D>, output_axis: usize) -> Self {
+        let control = QuantControl::new(ControlKind::Weight, &weight.device());
+        let mut fake_quant = Self {
+            quantizer: scheme.weight.clone(),
+            ste: scheme.ste,
+            noise: scheme.noise,
             output_axis,
+            steps: None,
+            control,
+        };
+        let groups = fake_quant.groups(&weight.dims());
+        if let WeightQuantizer::LearnedStep(config) = &scheme.weight {
+            let steps = config.initial_steps(weight.detach(), groups);
+            fake_quant.steps = Some(Param::from_tensor(steps));
         }
+        fake_quant
     }
 
     /// The quantiser.
@@ -40,10 +67,91 @@ impl FakeQuant {
         self.output_axis
     }
 
+    /// Whether the codes are all in {-1, 0, 1} and nothing but the quantised value is used, so that
+    /// the weight can be packed.
+    pub fn is_packable(&self) -> bool {
+        let control = self.control.values();
+        control.lambda() == 1.0 && self.active_quantizer().is_ternary()
+    }
+
+    /// The quantiser in use: that of the scheme, unless a schedule set another width.
+    fn active_quantizer(&self) -> WeightQuantizer {
+        let granularity = self.quantizer.granularity();
+        match self.control.values().width() {
+            None => self.quantizer.clone(),
+            Some(BitWidth::Ternary) => TernaryConfig::new(granularity).into(),
+            Some(BitWidth::Bits(bits)) => SymmetricConfig::new(bits)
+                .with_granularity(granularity)
+                .into(),
+        }
+    }
+
     fn groups(&self, shape: &[usize]) -> Groups {
         self.quantizer
             .groups(shape, self.output_axis)
             .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"))
+    }
+
+    /// `Q(W)` of a latent weight, with the gradient of the estimator; the blend
+    /// `W + lambda * (Q(W) - W)` where a schedule set `lambda` below 1.
+    ///
+    /// # Panics
+    ///
+    /// If the granularity of the quantiser does not fit the weight.
+    pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
+        let control = self.control.values();
+        let lambda = control.lambda();
+        if lambda == 0.0 {
+            return latent;
+        }
+        let groups = self.groups(&latent.dims());
+        let quantized = || self.quantize(latent.clone(), groups);
+        let quantized = match self.noise {
+            // Noise is for training; an evaluation sees what is deployed.
+            Some(noise) if latent.is_autodiff() => {
+                let constant = self.constant(latent.clone().detach(), groups);
+                noise.apply(latent.clone(), constant, quantized, control.noise_key())
+            }
+            _ => quantized(),
+        };
+        blend(latent, quantized, lambda)
+    }
+
+    /// The quantised value as a constant, with its scales and levels.
+    fn constant<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> QuantizedWeight<D> {
+        match (&self.active_quantizer(), &self.steps) {
+            (WeightQuantizer::LearnedStep(config), Some(steps)) => {
+                config.quantize(latent, steps.val(), groups)
+            }
+            (quantizer, _) => quantizer.quantize(latent, groups),
+        }
+    }
+
+    fn quantize<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> Tensor<D> {
+        match (&self.active_quantizer(), &self.steps) {
+            (WeightQuantizer::LearnedStep(config), Some(steps)) => {
+                config.fake_quant(latent, steps.val(), groups)
+            }
+            (quantizer, _) => quantizer.fake_quant(latent, groups, self.ste).0,
+        }
+    }
+
+    /// The packed form of a latent weight: the values of [`forward`](Self::forward), bit for bit.
+    ///
+    /// # Panics
+    ///
+    /// If the weight [cannot be packed](Self::is_packable), or does not fit the granularity.
+    pub fn pack<const D: usize>(&self, latent: Tensor<D>) -> PackedWeight {
+        let control = self.control.values();
+        assert!(
+            control.lambda() == 1.0,
+            "a weight is packed when it is quantised in full, got lambda {}",
+            control.lambda()
+        );
+        let groups = self.groups(&latent.dims());
+        let quantizer = self.active_quantizer();
+        let quantized = self.constant(latent.detach(), groups);
+        PackedWeight::from_quantized(quantized, &quantizer, groups, self.output_axis)
     }
 }
 
@@ -51,7 +159,6 @@ impl Reparameterization for FakeQuant {
     const NAME: &'static str = "fake_quant";
 
     fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
-        let groups = self.groups(&base.dims());
-        self.quantizer.fake_quant(base, groups, self.ste).0
+        self.forward(base)
     }
 }

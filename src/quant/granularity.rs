@@ -31,6 +31,8 @@ pub enum ActivationGranularity {
     PerToken,
     /// One scale for the whole tensor.
     PerTensor,
+    /// One scale for each position of the last dimension, over all tokens.
+    PerChannel,
 }
 
 /// A granularity that does not fit a weight.
@@ -135,6 +137,14 @@ impl ActivationGranularity {
     pub fn groups(&self, shape: &[usize]) -> Groups {
         match self {
             Self::PerToken if !shape.is_empty() => Groups::per_row(shape),
+            Self::PerChannel if !shape.is_empty() => {
+                let Groups { outer, size, .. } = Groups::per_row(shape);
+                Groups {
+                    outer: 1,
+                    size: outer,
+                    inner: size,
+                }
+            }
             _ => Groups::per_tensor(shape.iter().product()),
         }
     }

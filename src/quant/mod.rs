@@ -1,23 +1,40 @@
-//! How a model is quantised: the scheme, the estimators, and the way of a model from latent
-//! weights ([`Prepare`]) to packed ones ([`convert`]).
+//! How a model is quantised: the scheme, the quantisers and estimators, what schedules set while a
+//! model trains ([`QuantControls`]), and the way of a model from latent weights ([`Prepare`]) to
+//! packed ones ([`convert`]).
 
 mod activation;
+mod activation_fake_quant;
+mod bit_width;
+mod control;
+mod controls;
 mod convert;
 mod fake_quant;
 mod granularity;
+mod group;
 mod inventory;
+mod learned_step;
+mod noise;
 mod packed_weight;
 mod prepare;
+mod progressive;
 mod scheme;
 mod ste;
 mod weight;
 
-pub use activation::{AbsmaxConfig, ActivationQuantizer};
+pub use activation::{
+    AbsmaxConfig, AbsmeanConfig, ActivationQuantizer, AsymmetricConfig, LearnedActivationConfig,
+    StaticConfig, TopKConfig,
+};
+pub use activation_fake_quant::ActivationFakeQuant;
+pub use bit_width::BitWidth;
+pub use controls::QuantControls;
 pub use convert::{ConvertError, PackedModel, convert};
 pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
+pub use learned_step::LearnedStepConfig;
+pub use noise::NoiseConfig;
 pub use packed_weight::PackedWeight;
 pub use prepare::{Decision, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared};
 pub use scheme::QatScheme;
-pub use ste::Ste;
-pub use weight::{TernaryConfig, WeightQuantizer};
+pub use ste::{ClippedSte, SigmoidSte, Ste, TanhSte};
+pub use weight::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale, WeightQuantizer};

@@ -3,7 +3,7 @@ use burn::{
     tensor::{FloatDType, Int, Tensor},
 };
 
-use super::{Ste, WeightQuantizer};
+use super::{WeightQuantizer, weight::QuantizedWeight};
 use crate::{functions::ternary_unpack, ops::Groups};
 
 /// A packed weight: 2 bits per value and its scales, nothing else.
@@ -35,7 +35,8 @@ impl PackedWeight {
     ///
     /// # Panics
     ///
-    /// If the granularity of the quantiser does not fit the weight.
+    /// If the granularity of the quantiser does not fit the weight, or its codes are not
+    /// [ternary](WeightQuantizer::is_ternary).
     pub fn from_latent<const D: usize>(
         weight: Tensor<D>,
         quantizer: &WeightQuantizer,
@@ -45,12 +46,20 @@ impl PackedWeight {
         let groups = quantizer
             .groups(&shape, output_axis)
             .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"));
-        let weight = weight.detach();
-        let dtype = weight.dtype().into();
-        // The scales come from the very operation that training uses, in the layout in which
-        // training uses it: another order of summation would give another last bit.
-        let (_, scales) = quantizer.fake_quant(weight.clone(), groups, Ste::Identity);
-        let (matrix, scales, groups) = channels_first(weight, scales, groups, output_axis);
+        let quantized = quantizer.quantize(weight.detach(), groups);
+        Self::from_quantized(quantized, quantizer, groups, output_axis)
+    }
+
+    /// Packs a quantised weight: its codes are found again in the very values that training uses.
+    pub(super) fn from_quantized<const D: usize>(
+        quantized: QuantizedWeight<D>,
+        quantizer: &WeightQuantizer,
+        groups: Groups,
+        output_axis: usize,
+    ) -> Self {
+        let QuantizedWeight { values, scales, .. } = quantized;
+        let dtype = values.dtype().into();
+        let (matrix, scales, groups) = channels_first(values, scales, groups, output_axis);
         let d_input = matrix.dims()[1];
         let codes = quantizer.pack(matrix, scales.clone(), groups);
         Self {

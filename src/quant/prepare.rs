@@ -230,9 +230,8 @@ impl Reparameterizer for Attach<'_> {
         _path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<FakeQuant>) {
-        let fake_quant = self.output_axes.get(&param.id).map(|output_axis| {
-            FakeQuant::new(self.scheme.weight.clone(), self.scheme.ste, *output_axis)
-        });
+        let output_axis = self.output_axes.get(&param.id);
+        let fake_quant = output_axis.map(|axis| FakeQuant::new(self.scheme, param.val(), *axis));
         (param, fake_quant)
     }
 }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{AbsmaxConfig, ActivationQuantizer, Ste, TernaryConfig, WeightQuantizer};
+use super::{AbsmaxConfig, ActivationQuantizer, NoiseConfig, Ste, TernaryConfig, WeightQuantizer};
 
 /// What is quantised, and how: one value for training, conversion and deployment.
 ///
@@ -27,6 +27,9 @@ pub struct QatScheme {
     pub activation: Option<ActivationQuantizer>,
     /// Estimator of the gradient through both quantisers.
     pub ste: Ste,
+    /// Noise on weights while they train.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseConfig>,
 }
 
 impl QatScheme {
@@ -39,6 +42,7 @@ impl QatScheme {
             weight: TernaryConfig::default().into(),
             activation: Some(AbsmaxConfig::default().into()),
             ste: Ste::Identity,
+            noise: None,
         }
     }
 
@@ -51,6 +55,18 @@ impl QatScheme {
     /// The same with another activation quantiser, or with none.
     pub fn with_activation(mut self, activation: Option<ActivationQuantizer>) -> Self {
         self.activation = activation;
+        self
+    }
+
+    /// The same with another estimator.
+    pub fn with_ste(mut self, ste: impl Into<Ste>) -> Self {
+        self.ste = ste.into();
+        self
+    }
+
+    /// The same with noise on the weights while they train.
+    pub fn with_noise(mut self, noise: Option<NoiseConfig>) -> Self {
+        self.noise = noise;
         self
     }
 }

@@ -62,9 +62,16 @@ fn config() -> BitNetLmConfig {
 pub fn load<P: TrainableProjection>(device: &Device) -> BitNetLm<P> {
     let mut model = config().init(device);
     let mut store = SafetensorsStore::from_file(data_path("i_tiny_bitnet/model.safetensors"))
-        .with_from_adapter(FromTransformers);
+        .with_from_adapter(FromTransformers)
+        .allow_partial(true);
     let result = model.load_from(&mut store).unwrap();
-    assert!(result.is_success() && result.unused.is_empty(), "{result}");
+    assert!(
+        result.errors.is_empty() && result.unused.is_empty(),
+        "{result}"
+    );
+    // What schedules set is ours alone.
+    let ours = |(path, _): &(String, String)| path.ends_with(".control.state");
+    assert!(result.missing.iter().all(ours), "{result}");
     assert_eq!(result.applied.len(), 24);
     model
 }

@@ -81,8 +81,8 @@ fn check_layer(layer: &BitLinear, what: &str) {
     // another order: one rounding for each product and addition on either side, relative to the
     // sum of the magnitudes.
     let norm = layer.rms_norm.as_ref().unwrap();
-    let activation = layer.scheme.activation.as_ref().unwrap();
-    let x_q = activation.fake_quant(norm.forward(x.clone()), Ste::Identity);
+    let input_quant = layer.input_quant.as_ref().unwrap();
+    let x_q = input_quant.forward(norm.forward(x.clone()));
     let bias = layer.bias.as_ref().unwrap().val().abs();
     let terms = floats(linear(x_q.abs(), weight.abs(), Some(bias)));
     let bound = |i: usize| 2.0 * (d_input as f64 + 1.0) * ROUNDING * terms[i] as f64;

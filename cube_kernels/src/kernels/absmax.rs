@@ -3,9 +3,9 @@
 use cubecl::{client::Client, prelude::*, server::Handle};
 
 use super::launch::{buffer, elementwise, index, one_cube_each, reduce_units, vector_size};
-use super::statistic::{Statistic, at_least_epsilon, group_statistic, reduce_in_cube};
+use super::statistic::{at_least_epsilon, group_statistic, reduce_in_cube};
 use super::ternary::scale_index;
-use crate::Groups;
+use crate::{Groups, Statistic};
 
 /// `value` as the nearest integer, ties to even.
 ///
@@ -13,7 +13,7 @@ use crate::Groups;
 /// between devices: CubeCL's `round` is `Round` in SPIR-V, which leaves them open. All steps but
 /// the comparisons are exact, so that no compiler changes them by fusing operations.
 #[cube]
-fn round_ties_even(value: f32) -> f32 {
+pub(super) fn round_ties_even(value: f32) -> f32 {
     let towards_zero = f32::trunc(value);
     let away = towards_zero + select(value < 0.0f32, -1.0f32, 1.0f32);
     // Both doubled: the middle between two integers is an integer then.

@@ -5,6 +5,7 @@
 //! whatever the type of the values.
 
 mod absmax;
+mod affine;
 mod launch;
 #[cfg(all(test, feature = "offline"))]
 mod offline;
@@ -13,6 +14,7 @@ mod statistic;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
+pub use affine::{affine_fake_quant, affine_gradient};
 pub use pack::{ternary_pack, ternary_unpack};
-pub use statistic::{Statistic, group_statistic};
+pub use statistic::group_statistic;
 pub use ternary::ternary_fake_quant;

@@ -74,7 +74,7 @@ pub(super) fn unpack<F: Float>(
 /// # Shapes
 ///
 /// - input: `groups.num_elements()` values of type `dtype`, rows of `row_length`
-/// - scales: `groups.num_groups()` values `f32`, the `gamma` of [`Statistic::AbsMean`](super::Statistic)
+/// - scales: `groups.num_groups()` values `f32`, the `gamma` of [`Statistic::AbsMean`](crate::Statistic)
 /// - output: `rows * ceil(row_length / 16)` words
 pub fn ternary_pack(
     client: &Client,

@@ -4,18 +4,9 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 
 use super::launch::{buffer, elementwise, index, one_cube_each, reduce_units, vector_size};
 use crate::{
-    Groups,
+    Groups, Statistic,
     reference::{EPSILON, mean_prescale},
 };
-
-/// What a group's scale is computed from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Statistic {
-    /// `max(mean|v|, 1e-5)`.
-    AbsMean,
-    /// `max(max|v|, 1e-5)`.
-    AbsMax,
-}
 
 /// Larger of two non-negative values; NaN is larger than everything.
 ///

@@ -3,8 +3,8 @@
 use cubecl::{client::Client, prelude::*, server::Handle};
 
 use super::launch::{buffer, elementwise, index, vector_size};
-use super::statistic::{Statistic, group_statistic};
-use crate::Groups;
+use super::statistic::group_statistic;
+use crate::{Groups, Statistic};
 
 /// The ternary code `clamp(round(value / scale), -1, 1)`, ties to even, as a float.
 ///

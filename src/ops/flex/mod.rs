@@ -1,8 +1,9 @@
 //! Flex: loops over slices.
 
+mod affine;
 mod slices;
 
-use bitnet_burn_kernels::{Groups, packing::words_per_row};
+use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic, packing::words_per_row};
 use burn::backend::{
     DType, Element, Flex, FloatDType, Shape, TensorData, TensorMetadata,
     tensor::{FloatTensor, IntTensor},
@@ -69,6 +70,18 @@ impl QatOps for Flex {
         )
     }
 
+    fn group_statistic(
+        values: FloatTensor<Self>,
+        groups: Groups,
+        statistic: Statistic,
+    ) -> FloatTensor<Self> {
+        let scales = with_values(&values, |values| match statistic {
+            Statistic::AbsMean => slices::absmean_scales(values, groups),
+            Statistic::AbsMax => slices::absmax_scales(values, groups),
+        });
+        tensor(scales, Shape::new(groups.scale_shape()))
+    }
+
     fn ternary_pack(
         weight: FloatTensor<Self>,
         scales: FloatTensor<Self>,
@@ -99,5 +112,43 @@ impl QatOps for Flex {
             slices::ternary_unpack(words, scales, groups, row_length)
         });
         from_values(values, shape, dtype.into())
+    }
+
+    fn affine_fake_quant(
+        x: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+    ) -> FloatTensor<Self> {
+        let values = with_values(&x, |x| {
+            with_values(&steps, |steps| {
+                with_values(&zero_points, |zero_points| {
+                    affine::affine_fake_quant(x, steps, zero_points, groups, codes)
+                })
+            })
+        });
+        from_values(values, x.shape(), x.dtype())
+    }
+
+    fn affine_gradient(
+        x: FloatTensor<Self>,
+        grads: FloatTensor<Self>,
+        steps: FloatTensor<Self>,
+        zero_points: FloatTensor<Self>,
+        groups: Groups,
+        codes: CodeRange,
+        rule: GradientRule,
+    ) -> FloatTensor<Self> {
+        let values = with_values(&x, |x| {
+            with_values(&grads, |grads| {
+                with_values(&steps, |steps| {
+                    with_values(&zero_points, |zero_points| {
+                        affine::affine_gradient(x, grads, steps, zero_points, groups, codes, rule)
+                    })
+                })
+            })
+        });
+        from_values(values, x.shape(), x.dtype())
     }
 }

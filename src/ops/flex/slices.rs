@@ -9,10 +9,10 @@ use bitnet_burn_kernels::{
 use rayon::prelude::*;
 
 /// Values below which one thread is faster than waking the others (about 20 us of work).
-const PARALLEL_THRESHOLD: usize = 1 << 15;
+pub(super) const PARALLEL_THRESHOLD: usize = 1 << 15;
 
 /// Values handed to a thread at a time.
-const PARALLEL_CHUNK: usize = 1 << 14;
+pub(super) const PARALLEL_CHUNK: usize = 1 << 14;
 
 /// Values summed in `f32` before the sum goes on in `f64`: short enough that the rounding of a
 /// partial sum stays below that of the final `f32` mean.
@@ -23,7 +23,7 @@ const LANES: usize = 16;
 
 /// Runs a loop compiled for the widest SIMD instructions that the processor has. What it calls
 /// must be inlined, or it is compiled for the least that the target has.
-fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(f)
 }
 
@@ -72,7 +72,7 @@ fn ternary_code(scaled: f32) -> f32 {
 /// Nearest integer, ties to even, for values within +-2^22: adding `1.5 * 2^23` leaves no bits
 /// for a fraction. (`round_ties_even` is a function call on x86-64 without SSE4.1.)
 #[inline(always)]
-fn round(value: f32) -> f32 {
+pub(super) fn round(value: f32) -> f32 {
     const MAGIC: f32 = 12_582_912.0;
     (value + MAGIC) - MAGIC
 }
@@ -151,7 +151,7 @@ pub(super) fn absmean_scales(values: &[f32], groups: Groups) -> Vec<f32> {
 }
 
 /// `max(max|x|, EPSILON)` of every group.
-fn absmax_scales(values: &[f32], groups: Groups) -> Vec<f32> {
+pub(super) fn absmax_scales(values: &[f32], groups: Groups) -> Vec<f32> {
     if groups.size == 0 {
         return vec![EPSILON; groups.num_groups()];
     }

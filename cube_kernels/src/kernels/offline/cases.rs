@@ -12,7 +12,10 @@ use cubecl::{
 use half::{bf16, f16};
 use std::sync::Arc;
 
-use crate::kernels::{Statistic, absmax, pack, statistic, ternary};
+use crate::{
+    Statistic,
+    kernels::{absmax, affine, pack, statistic, ternary},
+};
 
 /// Units of a cube that reduces, on every device that allows as many.
 const REDUCE_UNITS: u32 = 256;
@@ -38,7 +41,13 @@ impl Case {
 
     /// Whether the kernel rounds activations to codes.
     pub fn rounds(&self) -> bool {
-        ["quantize_rows", "quantize_with_scales"].contains(&self.function())
+        [
+            "quantize_rows",
+            "quantize_with_scales",
+            "affine_quantize",
+            "affine_multiply",
+        ]
+        .contains(&self.function())
     }
 
     /// Whether the kernel only finds the largest magnitude of each group.
@@ -86,6 +95,8 @@ impl Target {
                 cases.push(quantize(width, dtype));
                 cases.push(quantize_rows(width, dtype));
                 cases.push(quantize_with_scales(width, dtype));
+                cases.push(affine_quantize(width, dtype));
+                cases.extend(RULES.map(|rule| affine_multiply(width, rule, dtype)));
             }
         }
         cases
@@ -196,6 +207,56 @@ fn quantize_with_scales(width: usize, dtype: ElemType) -> Case {
         dtype,
     );
     Case::new(format!("quantize_with_scales {dtype} x{width}"), kernel)
+}
+
+const RULES: [affine::Rule; 4] = [
+    affine::Rule::Clipped,
+    affine::Rule::Tanh,
+    affine::Rule::Sigmoid,
+    affine::Rule::StepSize,
+];
+
+fn affine_quantize(width: usize, dtype: ElemType) -> Case {
+    let kernel = affine::affine_quantize::AffineQuantize::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        (),
+        width,
+        dtype,
+    );
+    Case::new(format!("affine_quantize {dtype} x{width}"), kernel)
+}
+
+fn affine_multiply(width: usize, rule: affine::Rule, dtype: ElemType) -> Case {
+    let kernel = affine::affine_multiply::AffineMultiply::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        (),
+        (),
+        width,
+        rule,
+        dtype,
+    );
+    Case::new(format!("affine_multiply {dtype} x{width} {rule:?}"), kernel)
 }
 
 fn pack(dtype: ElemType) -> Case {

@@ -1,0 +1,85 @@
+//! Quantisers with evenly spaced levels, and the gradients that stand in for theirs.
+
+/// The integer codes of a quantiser, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CodeRange {
+    /// Smallest code.
+    pub min: f32,
+    /// Largest code.
+    pub max: f32,
+}
+
+impl CodeRange {
+    /// Codes of ternary weights: -1 to 1.
+    pub const TERNARY: Self = Self {
+        min: -1.0,
+        max: 1.0,
+    };
+
+    /// Signed codes of `bits`: `-2^(bits-1)` to `2^(bits-1) - 1`.
+    ///
+    /// # Panics
+    ///
+    /// If `bits` is not in 2..=8.
+    pub fn signed(bits: u8) -> Self {
+        let half = Self::levels(bits) / 2.0;
+        Self {
+            min: -half,
+            max: half - 1.0,
+        }
+    }
+
+    /// Unsigned codes of `bits`: 0 to `2^bits - 1`.
+    ///
+    /// # Panics
+    ///
+    /// If `bits` is not in 2..=8.
+    pub fn unsigned(bits: u8) -> Self {
+        Self {
+            min: 0.0,
+            max: Self::levels(bits) - 1.0,
+        }
+    }
+
+    fn levels(bits: u8) -> f32 {
+        assert!(
+            (2..=8).contains(&bits),
+            "codes have 2 to 8 bits, got {bits}"
+        );
+        (1u32 << bits) as f32
+    }
+}
+
+/// The factor `f(v)` by which the gradient of a quantised value is multiplied, as a function of
+/// the value in codes, `v = x / step + zero_point`. A NaN has the factor 0 under every rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum GradientRule {
+    /// 1 where `bound * (min - z) <= v - z <= bound * (max - z)`, with the zero point `z`; else 0.
+    Clipped {
+        /// Size of the passing range, as a multiple of the range of the levels.
+        bound: f32,
+    },
+    /// Derivative of a tanh through each step of the staircase, scaled to meet the levels in the
+    /// middle between two steps: with `d` the distance from the nearest threshold,
+    /// `k / (2 tanh(k / 2)) * (1 - tanh(k d)^2)` with `k = 1 / temperature`; 0 outside the codes.
+    Tanh {
+        /// Width of the step, in codes.
+        temperature: f32,
+    },
+    /// Derivative of a sum of sigmoids, one for each threshold `t`:
+    /// `sum sigma'((v - t) / temperature) / temperature`. Terms of thresholds further away than
+    /// [`SIGMOID_REACH`](Self::SIGMOID_REACH) temperatures are left out; each is below
+    /// `3e-9 / temperature`.
+    Sigmoid {
+        /// Width of the steps, in codes.
+        temperature: f32,
+    },
+    /// Derivative with respect to the step size: `round(v) - v` within the codes, else the code at
+    /// that end.
+    StepSize,
+}
+
+impl GradientRule {
+    /// Temperatures beyond which a sigmoid's derivative is taken for zero.
+    pub const SIGMOID_REACH: f32 = 20.0;
+}

@@ -1,0 +1,8 @@
+/// What a group's scale is computed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Statistic {
+    /// `max(mean|v|, 1e-5)`.
+    AbsMean,
+    /// `max(max|v|, 1e-5)`.
+    AbsMax,
+}

@@ -1,0 +1,198 @@
+use burn::{
+    backend::Dispatch,
+    tensor::{DType, Tensor},
+};
+
+use super::assert_float;
+use crate::ops::{CodeRange, GradientRule, Groups, QatOps};
+
+/// Evenly spaced levels `(code - zero_point) * step` for the codes of a range: those of one
+/// quantised tensor.
+///
+/// # Shapes
+///
+/// - steps, zero_points: `[outer, inner]` of `groups`, f32
+#[derive(Debug, Clone)]
+pub struct Levels {
+    /// Distance of neighbouring levels.
+    pub steps: Tensor<2>,
+    /// Code of the value 0.
+    pub zero_points: Tensor<2>,
+    /// Which values share a step.
+    pub groups: Groups,
+    /// The codes.
+    pub codes: CodeRange,
+}
+
+impl Levels {
+    /// Levels around zero, `code * step`.
+    pub fn symmetric(steps: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
+        let zero_points = steps.zeros_like();
+        Self {
+            steps,
+            zero_points,
+            groups,
+            codes,
+        }
+    }
+
+    fn assert_cover<const D: usize>(&self, operation: &str, x: &Tensor<D>) {
+        assert_float(operation, x);
+        self.groups.assert_cover(&x.dims());
+        assert_per_group("steps", &self.steps, self.groups);
+        assert_per_group("zero points", &self.zero_points, self.groups);
+    }
+}
+
+/// Panics unless the tensor has one `f32` for each group.
+fn assert_per_group(what: &str, tensor: &Tensor<2>, groups: Groups) {
+    assert_eq!(
+        tensor.dims(),
+        groups.scale_shape(),
+        "{groups:?} have {what} of shape {:?}, got {:?}",
+        groups.scale_shape(),
+        tensor.dims()
+    );
+    assert_eq!(
+        tensor.dtype(),
+        DType::F32,
+        "{what} are f32, got {:?}",
+        tensor.dtype()
+    );
+}
+
+/// Fake quantisation to given levels:
+/// `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, ties to even.
+///
+/// The gradient passes to `x` unchanged; [`straight_through`] gives it another. Steps and zero points
+/// are constants; [`learned_step_fake_quant`] trains them.
+///
+/// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+/// Inference](https://arxiv.org/abs/1712.05877).
+///
+/// # Shapes
+///
+/// - x, output: `[..]`, f32, f16 or bf16
+///
+/// # Panics
+///
+/// If the levels do not fit `x`.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{functions::{Levels, affine_fake_quant}, ops::{CodeRange, Groups}};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let x = Tensor::<1>::from_floats([0.6, -0.2, 9.0], &device);
+/// let steps = Tensor::full([1, 1], 0.5, &device);
+/// let levels = Levels::symmetric(steps, Groups::per_tensor(3), CodeRange::signed(4));
+/// let quantized = affine_fake_quant(x, levels);
+/// assert_eq!(quantized.into_data().to_vec::<f32>().unwrap(), [0.5, 0.0, 3.5]);
+/// ```
+pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor<D> {
+    levels.assert_cover("affine_fake_quant", &x);
+    Tensor::from_dispatch(Dispatch::affine_fake_quant(
+        x.into_dispatch(),
+        levels.steps.into_dispatch(),
+        levels.zero_points.into_dispatch(),
+        levels.groups,
+        levels.codes,
+    ))
+}
+
+/// `quantized` as a function of `x`: the value is `quantized` to the last bit, the gradient that of
+/// a [`GradientRule`] for the levels, or of the identity without a rule.
+///
+/// Makes a straight-through estimator out of any quantiser. `quantized` is taken as a constant.
+///
+/// # Shapes
+///
+/// - x, quantized, output: `[..]`, f32, f16 or bf16
+///
+/// # Panics
+///
+/// If the shapes or types of `x` and `quantized` differ, or the levels do not fit them.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{functions::{Levels, straight_through}, ops::{CodeRange, GradientRule, Groups}};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default().autodiff();
+/// let x = Tensor::<1>::from_floats([0.4, 3.0], &device).require_grad();
+/// let sign = x.clone().detach().sign();
+/// let levels = Levels::symmetric(Tensor::ones([1, 1], &device), Groups::per_tensor(2), CodeRange::TERNARY);
+/// let clipped = Some(GradientRule::Clipped { bound: 1.0 });
+/// let grads = straight_through(x.clone(), sign, levels, clipped).sum().backward();
+/// assert_eq!(x.grad(&grads).unwrap().into_data().to_vec::<f32>().unwrap(), [1.0, 0.0]);
+/// ```
+pub fn straight_through<const D: usize>(
+    x: Tensor<D>,
+    quantized: Tensor<D>,
+    levels: Levels,
+    rule: Option<GradientRule>,
+) -> Tensor<D> {
+    levels.assert_cover("straight_through", &x);
+    assert_eq!(
+        (x.dims(), x.dtype()),
+        (quantized.dims(), quantized.dtype()),
+        "a quantised tensor has the shape and type of the values"
+    );
+    Tensor::from_dispatch(Dispatch::straight_through(
+        x.into_dispatch(),
+        quantized.into_dispatch(),
+        levels.steps.into_dispatch(),
+        levels.zero_points.into_dispatch(),
+        levels.groups,
+        levels.codes,
+        rule,
+    ))
+}
+
+/// Fake quantisation with trained steps and offsets, LSQ and LSQ+:
+/// `Q(x) = (clamp(round(v), min, max) - z) * step` with `z = -offset / step` and `v = x / step + z`.
+///
+/// Gradients, with `g = dL/dQ`:
+/// - `dL/dx = g` where `min <= v <= max`, else 0
+/// - `dL/dstep = grad_scale * sum g * (round(v) - v)` where `min <= v <= max`, else `min` or `max`
+///   in place of the bracket
+/// - `dL/doffset = grad_scale * sum g` over `v < min` and `v > max`
+///
+/// LSQ takes `grad_scale = 1 / sqrt(n * max)` for a step that `n` values share. An offset of 0 that
+/// is not tracked gives LSQ.
+///
+/// Sources: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153),
+/// [LSQ+](https://arxiv.org/abs/2004.09576).
+///
+/// # Shapes
+///
+/// - x, output: `[..]`, f32, f16 or bf16
+/// - steps, offsets: `[outer, inner]` of `groups`, f32
+///
+/// # Panics
+///
+/// If `groups` does not cover `x`, or steps or offsets have another shape or type.
+pub fn learned_step_fake_quant<const D: usize>(
+    x: Tensor<D>,
+    steps: Tensor<2>,
+    offsets: Tensor<2>,
+    groups: Groups,
+    codes: CodeRange,
+    grad_scale: f32,
+) -> Tensor<D> {
+    assert_float("learned_step_fake_quant", &x);
+    groups.assert_cover(&x.dims());
+    assert_per_group("steps", &steps, groups);
+    assert_per_group("offsets", &offsets, groups);
+    Tensor::from_dispatch(Dispatch::learned_step_fake_quant(
+        x.into_dispatch(),
+        steps.into_dispatch(),
+        offsets.into_dispatch(),
+        groups,
+        codes,
+        grad_scale,
+    ))
+}

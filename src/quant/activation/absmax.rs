@@ -1,0 +1,55 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::ActivationQuantizer;
+use crate::{
+    functions::{Levels, absmax_fake_quant},
+    ops::CodeRange,
+    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+};
+
+/// Symmetric activations: `clamp(round(x * s)) / s` with
+/// `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)`.
+///
+/// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764) (8 bits per token).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AbsmaxConfig {
+    /// Bits of a code, 2 to 8.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+    /// Which activations share a scale.
+    pub granularity: ActivationGranularity,
+}
+
+impl AbsmaxConfig {
+    pub(in crate::quant) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
+        let groups = self.granularity.groups(&x.dims());
+        if ste == Ste::Identity {
+            return absmax_fake_quant(x, groups, self.bits).0;
+        }
+        let (quantized, scales) = absmax_fake_quant(x.clone().detach(), groups, self.bits);
+        let codes = CodeRange::signed(self.bits);
+        ste.apply(
+            x,
+            quantized,
+            Levels::symmetric(scales.recip(), groups, codes),
+        )
+    }
+}
+
+impl Default for AbsmaxConfig {
+    /// 8 bits per token, as in BitNet b1.58.
+    fn default() -> Self {
+        Self {
+            bits: 8,
+            granularity: ActivationGranularity::PerToken,
+        }
+    }
+}
+
+impl From<AbsmaxConfig> for ActivationQuantizer {
+    fn from(config: AbsmaxConfig) -> Self {
+        Self::Absmax(config)
+    }
+}

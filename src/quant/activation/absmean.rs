@@ -1,0 +1,54 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{ActivationQuantizer, base::quantize_to};
+use crate::{
+    functions::{Levels, group_statistic},
+    ops::{CodeRange, Statistic},
+    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+};
+
+/// Symmetric activations scaled by the mean magnitude `beta = max(mean|x|, 1e-5)`:
+/// `clamp(round(x * sqrt(max) / beta), -max - 1, max) * beta / sqrt(max)` with
+/// `max = 2^(bits-1) - 1`.
+///
+/// What lies beyond `sqrt(max)` mean magnitudes is clamped: 4 bits for inputs with few outliers.
+/// (The papers add a tiny epsilon to `beta`; here it is a lower bound, as elsewhere.)
+///
+/// Sources: [BitNet a4.8](https://arxiv.org/abs/2411.04965),
+/// [BitNet v2](https://arxiv.org/abs/2504.18415).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AbsmeanConfig {
+    /// Bits of a code, 2 to 8.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+    /// Which activations share a scale.
+    pub granularity: ActivationGranularity,
+}
+
+impl AbsmeanConfig {
+    pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
+        let groups = self.granularity.groups(&x.dims());
+        let codes = CodeRange::signed(self.bits);
+        let beta = group_statistic(x.clone().detach(), groups, Statistic::AbsMean);
+        let steps = beta.div_scalar(codes.max.sqrt());
+        quantize_to(x, Levels::symmetric(steps, groups, codes), ste)
+    }
+}
+
+impl Default for AbsmeanConfig {
+    /// 4 bits per token, as in BitNet a4.8 and v2.
+    fn default() -> Self {
+        Self {
+            bits: 4,
+            granularity: ActivationGranularity::PerToken,
+        }
+    }
+}
+
+impl From<AbsmeanConfig> for ActivationQuantizer {
+    fn from(config: AbsmeanConfig) -> Self {
+        Self::Absmean(config)
+    }
+}

@@ -1,0 +1,69 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{ActivationQuantizer, base::quantize_to};
+use crate::{
+    functions::Levels,
+    ops::CodeRange,
+    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits, group::GroupedValues},
+};
+use bitnet_burn_kernels::reference::EPSILON;
+
+/// Activations between their smallest and their largest value, with a zero point:
+/// `(clamp(round(x / step) + zero_point, 0, max) - zero_point) * step` with `max = 2^bits - 1`,
+/// `step = max((max x - min x) / max, 1e-5 / max)` and `zero_point = round(-min x / step)`.
+///
+/// Both ends include 0, which is represented exactly.
+///
+/// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+/// Inference](https://arxiv.org/abs/1712.05877).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AsymmetricConfig {
+    /// Bits of a code, 2 to 8.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+    /// Which activations share a scale.
+    pub granularity: ActivationGranularity,
+}
+
+impl AsymmetricConfig {
+    /// The levels for the values of a tensor.
+    fn levels<const D: usize>(&self, x: Tensor<D>) -> Levels {
+        let groups = self.granularity.groups(&x.dims());
+        let codes = CodeRange::unsigned(self.bits);
+        let (min, max) = GroupedValues::new(x, groups).range_with_zero();
+        let range = max - min.clone();
+        // With a comparison, which leaves a NaN alone.
+        let small = range.clone().lower_scalar(EPSILON);
+        let steps = range.mask_fill(small, EPSILON).div_scalar(codes.max);
+        let zero_points = min.div(steps.clone()).neg().round();
+        Levels {
+            steps,
+            zero_points,
+            groups,
+            codes,
+        }
+    }
+
+    pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
+        let levels = self.levels(x.clone().detach());
+        quantize_to(x, levels, ste)
+    }
+}
+
+impl Default for AsymmetricConfig {
+    /// 8 bits per token.
+    fn default() -> Self {
+        Self {
+            bits: 8,
+            granularity: ActivationGranularity::PerToken,
+        }
+    }
+}
+
+impl From<AsymmetricConfig> for ActivationQuantizer {
+    fn from(config: AsymmetricConfig) -> Self {
+        Self::Asymmetric(config)
+    }
+}

@@ -1,0 +1,78 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AbsmaxConfig, AbsmeanConfig, AsymmetricConfig, LearnedActivationConfig, StaticConfig,
+    TopKConfig,
+};
+use crate::{
+    functions::{Levels, affine_fake_quant},
+    quant::Ste,
+};
+
+/// Quantiser of activations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ActivationQuantizer {
+    /// Symmetric, scaled by the largest magnitude.
+    Absmax(AbsmaxConfig),
+    /// Scaled by the smallest and the largest value, with a zero point.
+    Asymmetric(AsymmetricConfig),
+    /// Symmetric, scaled by the mean magnitude; the 4-bit activations of BitNet a4.8 and v2.
+    Absmean(AbsmeanConfig),
+    /// The largest magnitudes of each token, the others zero; BitNet a4.8.
+    TopK(TopKConfig),
+    /// With a range from calibration.
+    Static(StaticConfig),
+    /// With a trained step size and offset, LSQ and LSQ+.
+    LearnedStep(LearnedActivationConfig),
+}
+
+impl ActivationQuantizer {
+    /// Bits of a code.
+    pub fn bits(&self) -> u8 {
+        match self {
+            Self::Absmax(config) => config.bits,
+            Self::Asymmetric(config) => config.bits,
+            Self::Absmean(config) => config.bits,
+            Self::TopK(config) => config.bits,
+            Self::Static(config) => config.bits,
+            Self::LearnedStep(config) => config.bits,
+        }
+    }
+
+    /// The fake-quantised activation, with the gradient of `ste`.
+    ///
+    /// Static and trained quantisers have parameters, which
+    /// [`ActivationFakeQuant`](crate::quant::ActivationFakeQuant) holds; here they have those that
+    /// they start with.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8, or a configured share not in 0..=1.
+    pub fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
+        match self {
+            Self::Absmax(config) => config.fake_quant(x, ste),
+            Self::Asymmetric(config) => config.fake_quant(x, ste),
+            Self::Absmean(config) => config.fake_quant(x, ste),
+            Self::TopK(config) => config.fake_quant(x, ste),
+            Self::Static(config) => config.fake_quant(x, None, ste),
+            Self::LearnedStep(config) => {
+                let [steps, offsets] = config.initial_parameters(&x.device());
+                config.fake_quant(x, steps, offsets)
+            }
+        }
+    }
+}
+
+/// Quantises to the levels, with the gradient of `ste`.
+pub(super) fn quantize_to<const D: usize>(x: Tensor<D>, levels: Levels, ste: Ste) -> Tensor<D> {
+    match ste {
+        Ste::Identity => affine_fake_quant(x, levels),
+        _ => {
+            let quantized = affine_fake_quant(x.clone().detach(), levels.clone());
+            ste.apply(x, quantized, levels)
+        }
+    }
+}

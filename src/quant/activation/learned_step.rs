@@ -1,0 +1,90 @@
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::ActivationQuantizer;
+use crate::{
+    functions::learned_step_fake_quant,
+    ops::{CodeRange, Groups},
+    quant::{bit_width::deserialize_bits, learned_step::at_least_epsilon},
+};
+
+/// Activations with a trained step size and, if asymmetric, a trained offset (LSQ and LSQ+):
+/// `(clamp(round(v), min, max) - z) * step` with `z = -offset / step` and `v = x / step + z`.
+///
+/// One step and offset for the whole tensor. The step starts at `2 absmean / sqrt(max)`, the offset
+/// at the value that puts zero in the middle of the codes. The gradient of the activations is that
+/// of LSQ, whatever the estimator of the scheme.
+///
+/// Sources: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153),
+/// [LSQ+](https://arxiv.org/abs/2004.09576).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearnedActivationConfig {
+    /// Bits of a code, 2 to 8.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+    /// If an offset is trained, with unsigned codes (LSQ+).
+    pub offset: bool,
+    /// Mean magnitude of the activations that the step starts for; 0.8 is that of normally
+    /// distributed ones behind a norm.
+    pub absmean: f32,
+}
+
+impl LearnedActivationConfig {
+    fn codes(&self) -> CodeRange {
+        match self.offset {
+            true => CodeRange::unsigned(self.bits),
+            false => CodeRange::signed(self.bits),
+        }
+    }
+
+    /// Step and offset at the start, `[1, 1]` each.
+    pub(in crate::quant) fn initial_parameters(&self, device: &Device) -> [Tensor<2>; 2] {
+        let step = 2.0 * self.absmean / CodeRange::signed(self.bits).max.sqrt();
+        let codes = self.codes();
+        let middle = match self.offset {
+            true => ((codes.min + codes.max) / 2.0).ceil(),
+            false => 0.0,
+        };
+        [step, -middle * step].map(|value| Tensor::full([1, 1], value, device))
+    }
+
+    pub(in crate::quant) fn fake_quant<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        steps: Tensor<2>,
+        offsets: Tensor<2>,
+    ) -> Tensor<D> {
+        let codes = self.codes();
+        let values: usize = x.dims().iter().product();
+        let features = x.dims().last().copied().unwrap_or(1);
+        // LSQ counts the features of a layer, not the tokens of a batch.
+        let grad_scale = 1.0 / (features.max(1) as f32 * codes.max).sqrt();
+        let groups = Groups::per_tensor(values);
+        learned_step_fake_quant(
+            x,
+            at_least_epsilon(steps),
+            offsets,
+            groups,
+            codes,
+            grad_scale,
+        )
+    }
+}
+
+impl Default for LearnedActivationConfig {
+    /// 8 bits, symmetric.
+    fn default() -> Self {
+        Self {
+            bits: 8,
+            offset: false,
+            absmean: 0.8,
+        }
+    }
+}
+
+impl From<LearnedActivationConfig> for ActivationQuantizer {
+    fn from(config: LearnedActivationConfig) -> Self {
+        Self::LearnedStep(config)
+    }
+}

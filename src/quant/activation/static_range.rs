@@ -1,0 +1,81 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{AbsmaxConfig, ActivationQuantizer, base::quantize_to};
+use crate::{
+    functions::Levels,
+    ops::{CodeRange, Groups},
+    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+};
+
+/// Activations with a fixed step size and zero point from calibration: nothing is computed over the
+/// values of a forward pass, which integer accelerators want.
+///
+/// Before calibration the scale is that of each tensor's largest magnitude.
+///
+/// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+/// Inference](https://arxiv.org/abs/1712.05877).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StaticConfig {
+    /// Bits of a code, 2 to 8.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+    /// If the codes are signed and the zero point 0.
+    pub symmetric: bool,
+}
+
+/// Step size and zero point from calibration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::quant) struct StaticRange {
+    pub step: f32,
+    pub zero_point: f32,
+}
+
+impl StaticConfig {
+    pub(in crate::quant) fn fake_quant<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        range: Option<StaticRange>,
+        ste: Ste,
+    ) -> Tensor<D> {
+        let Some(StaticRange { step, zero_point }) = range else {
+            let absmax = AbsmaxConfig {
+                bits: self.bits,
+                granularity: ActivationGranularity::PerTensor,
+            };
+            return absmax.fake_quant(x, ste);
+        };
+        let device = x.device();
+        let levels = Levels {
+            steps: Tensor::full([1, 1], step, &device),
+            zero_points: Tensor::full([1, 1], zero_point, &device),
+            groups: Groups::per_tensor(x.dims().iter().product()),
+            codes: self.codes(),
+        };
+        quantize_to(x, levels, ste)
+    }
+
+    fn codes(&self) -> CodeRange {
+        match self.symmetric {
+            true => CodeRange::signed(self.bits),
+            false => CodeRange::unsigned(self.bits),
+        }
+    }
+}
+
+impl Default for StaticConfig {
+    /// 8 bits, symmetric.
+    fn default() -> Self {
+        Self {
+            bits: 8,
+            symmetric: true,
+        }
+    }
+}
+
+impl From<StaticConfig> for ActivationQuantizer {
+    fn from(config: StaticConfig) -> Self {
+        Self::Static(config)
+    }
+}

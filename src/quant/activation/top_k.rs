@@ -1,0 +1,95 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{AbsmaxConfig, ActivationQuantizer};
+use crate::{
+    functions::Levels,
+    ops::CodeRange,
+    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+};
+
+/// Sparse activations: of each token the `keep` largest magnitudes are quantised by absmax, the
+/// others are zero. Of equal magnitudes at the border all are kept.
+///
+/// The gradient of the estimator passes to all values, the zeroed ones too.
+///
+/// Sources: [Q-Sparse](https://arxiv.org/abs/2407.10969),
+/// [BitNet a4.8](https://arxiv.org/abs/2411.04965) (half of the inputs of the output projection,
+/// 8 bits).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopKConfig {
+    /// Share of the values that are kept, above 0 and at most 1.
+    #[serde(deserialize_with = "deserialize_share")]
+    pub keep: f64,
+    /// Bits of a code, 2 to 8.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+}
+
+impl TopKConfig {
+    pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
+        assert!(
+            is_share(self.keep),
+            "keep must be above 0 and at most 1, got {}",
+            self.keep
+        );
+        let absmax = AbsmaxConfig {
+            bits: self.bits,
+            granularity: ActivationGranularity::PerToken,
+        };
+        let constant = x.clone().detach();
+        let groups = absmax.granularity.groups(&x.dims());
+        let kept = self.mask(constant.clone());
+        // The largest magnitude of a token is kept, so that its scale is that of all its values.
+        let (quantized, scales) = crate::functions::absmax_fake_quant(constant, groups, self.bits);
+        let codes = CodeRange::signed(self.bits);
+        let levels = Levels::symmetric(scales.recip(), groups, codes);
+        ste.apply(x, quantized * kept, levels)
+    }
+
+    /// 1 for what is kept, else 0.
+    fn mask<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let values = x.dims()[D - 1];
+        let count = ((self.keep * values as f64).round() as usize).clamp(1, values.max(1));
+        if x.dims().contains(&0) || count == values {
+            return x.ones_like();
+        }
+        let magnitudes = x.abs();
+        let largest = magnitudes.clone().topk(count, D - 1);
+        let threshold = largest.min_dim(D - 1);
+        let dtype = magnitudes.dtype();
+        magnitudes
+            .clone()
+            .greater_equal(threshold.expand(magnitudes.dims()))
+            .float()
+            .cast(dtype)
+    }
+}
+
+fn is_share(value: f64) -> bool {
+    value > 0.0 && value <= 1.0
+}
+
+fn deserialize_share<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(deserializer)?;
+    match is_share(share) {
+        true => Ok(share),
+        false => Err(serde::de::Error::custom(format!(
+            "keep must be above 0 and at most 1, got {share}"
+        ))),
+    }
+}
+
+impl Default for TopKConfig {
+    /// Half of the values with 8 bits, as in BitNet a4.8.
+    fn default() -> Self {
+        Self { keep: 0.5, bits: 8 }
+    }
+}
+
+impl From<TopKConfig> for ActivationQuantizer {
+    fn from(config: TopKConfig) -> Self {
+        Self::TopK(config)
+    }
+}

@@ -1,0 +1,85 @@
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+
+use super::{
+    AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, QatScheme, Ste,
+    control::{ControlKind, QuantControl},
+    progressive::blend,
+};
+
+/// `x -> Q(x)` for the input of a quantised layer, with what the quantiser learns or is calibrated
+/// to.
+///
+/// [`QuantControls`](super::QuantControls) sets its progress and width while it trains, and its range
+/// after calibration.
+#[derive(Module, Debug)]
+pub struct ActivationFakeQuant {
+    #[module(skip)]
+    quantizer: ActivationQuantizer,
+    #[module(skip)]
+    ste: Ste,
+    /// Trained step size `[1, 1]`, if the quantiser has it.
+    pub step: Option<Param<Tensor<2>>>,
+    /// Trained offset `[1, 1]`, if the quantiser has it.
+    pub offset: Option<Param<Tensor<2>>>,
+    control: QuantControl,
+}
+
+impl ActivationFakeQuant {
+    /// The activation quantiser of a scheme; `None` if it leaves activations in float.
+    pub fn new(scheme: &QatScheme, device: &Device) -> Option<Self> {
+        let quantizer = scheme.activation.clone()?;
+        let (mut step, mut offset) = (None, None);
+        if let ActivationQuantizer::LearnedStep(config) = &quantizer {
+            let [steps, offsets] = config.initial_parameters(device);
+            step = Some(Param::from_tensor(steps));
+            offset = config.offset.then(|| Param::from_tensor(offsets));
+        }
+        Some(Self {
+            quantizer,
+            ste: scheme.ste,
+            step,
+            offset,
+            control: QuantControl::new(ControlKind::Activation, device),
+        })
+    }
+
+    /// The quantiser.
+    pub fn quantizer(&self) -> &ActivationQuantizer {
+        &self.quantizer
+    }
+
+    /// `Q(x)`, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
+    /// schedule set `lambda` below 1.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let lambda = self.control.values().lambda();
+        if lambda == 0.0 {
+            return x;
+        }
+        blend(x.clone(), self.quantize(x), lambda)
+    }
+
+    fn quantize<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let control = self.control.values();
+        if let Some(BitWidth::Bits(bits)) = control.width() {
+            let granularity = ActivationGranularity::PerToken;
+            return AbsmaxConfig { bits, granularity }.fake_quant(x, self.ste);
+        }
+        match (&self.quantizer, &self.step) {
+            (ActivationQuantizer::Static(config), _) => {
+                config.fake_quant(x, control.range(), self.ste)
+            }
+            (ActivationQuantizer::LearnedStep(config), Some(step)) => {
+                let step = step.val();
+                let offset = match &self.offset {
+                    Some(offset) => offset.val(),
+                    None => step.clone().detach().zeros_like(),
+                };
+                config.fake_quant(x, step, offset)
+            }
+            (quantizer, _) => quantizer.fake_quant(x, self.ste),
+        }
+    }
+}

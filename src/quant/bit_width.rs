@@ -1,0 +1,78 @@
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ops::CodeRange;
+
+/// Width of the codes that a value is quantised to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BitWidth {
+    /// Signed codes of this number of bits, 2 to 8.
+    Bits(#[serde(deserialize_with = "deserialize_bits")] u8),
+    /// The codes -1, 0 and 1.
+    Ternary,
+}
+
+impl BitWidth {
+    /// The codes.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8.
+    pub fn codes(&self) -> CodeRange {
+        match self {
+            Self::Bits(bits) => CodeRange::signed(*bits),
+            Self::Ternary => CodeRange::TERNARY,
+        }
+    }
+
+    /// Information in a code, in bits: `log2(3)` for ternary codes.
+    pub fn bits(&self) -> f64 {
+        match self {
+            Self::Bits(bits) => *bits as f64,
+            Self::Ternary => 3f64.log2(),
+        }
+    }
+}
+
+impl fmt::Display for BitWidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bits(bits) => write!(f, "{bits} bits"),
+            Self::Ternary => f.write_str("ternary"),
+        }
+    }
+}
+
+/// Reads a number of bits in 2..=8.
+pub(super) fn deserialize_bits<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u8, D::Error> {
+    let bits = u8::deserialize(deserializer)?;
+    match bits {
+        2..=8 => Ok(bits),
+        _ => Err(serde::de::Error::custom(format!(
+            "codes have 2 to 8 bits, got {bits}"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widths_serialise_by_name_and_others_are_refused() {
+        assert_eq!(
+            serde_json::to_string(&BitWidth::Bits(4)).unwrap(),
+            r#"{"bits":4}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<BitWidth>(r#""ternary""#).unwrap(),
+            BitWidth::Ternary
+        );
+        let error = serde_json::from_str::<BitWidth>(r#"{"bits":9}"#).unwrap_err();
+        assert!(error.to_string().contains("2 to 8 bits, got 9"), "{error}");
+    }
+}

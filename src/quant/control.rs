@@ -1,0 +1,194 @@
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use burn::{
+    module::{Module, Param, ParamId},
+    tensor::{Device, Int, Tensor, TensorData},
+};
+
+use super::{BitWidth, activation::StaticRange};
+
+/// What a schedule or a calibration sets on a quantiser while a model trains.
+///
+/// All clones and device forks of a module share it: a change takes effect on each at its next
+/// forward pass, without a new model. Records of the module hold its values, and loading a record
+/// sets them. [`QuantControls`](super::QuantControls) finds those of a model.
+#[derive(Module, Debug)]
+pub(super) struct QuantControl {
+    /// Stands for the shared values in records; its own value is a placeholder.
+    state: Param<Tensor<1, Int>>,
+    #[module(skip)]
+    values: Arc<ControlValues>,
+}
+
+/// The shared values. Each is one atomic, read in every forward pass.
+#[derive(Debug)]
+pub(super) struct ControlValues {
+    pub kind: ControlKind,
+    lambda: AtomicU32,
+    width: AtomicU32,
+    noise_key: AtomicU64,
+    /// Bits of step and zero point; 0 stands for none, as a step is positive.
+    range: AtomicU64,
+}
+
+/// What is quantised under a control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ControlKind {
+    Weight,
+    Activation,
+}
+
+/// Number of integers in a record.
+const RECORD_LENGTH: usize = 6;
+
+/// The width as a number: 0 as configured, 1 ternary, else bits.
+fn width_code(width: Option<BitWidth>) -> u32 {
+    match width {
+        None => 0,
+        Some(BitWidth::Ternary) => 1,
+        Some(BitWidth::Bits(bits)) => bits as u32,
+    }
+}
+
+impl ControlValues {
+    fn new(kind: ControlKind) -> Self {
+        Self {
+            kind,
+            lambda: AtomicU32::new(1f32.to_bits()),
+            width: AtomicU32::new(0),
+            noise_key: AtomicU64::new(0),
+            range: AtomicU64::new(0),
+        }
+    }
+
+    /// Share of the quantised value in the blend with the latent one, 0 to 1.
+    pub fn lambda(&self) -> f32 {
+        f32::from_bits(self.lambda.load(Ordering::Relaxed))
+    }
+
+    pub fn set_lambda(&self, lambda: f32) {
+        self.lambda.store(lambda.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Width in place of the configured one.
+    pub fn width(&self) -> Option<BitWidth> {
+        match self.width.load(Ordering::Relaxed) {
+            1 => Some(BitWidth::Ternary),
+            bits @ 2..=8 => Some(BitWidth::Bits(bits as u8)),
+            _ => None,
+        }
+    }
+
+    pub fn set_width(&self, width: Option<BitWidth>) {
+        self.width.store(width_code(width), Ordering::Relaxed);
+    }
+
+    /// What random numbers of this layer and step are made from.
+    pub fn noise_key(&self) -> u64 {
+        self.noise_key.load(Ordering::Relaxed)
+    }
+
+    pub fn set_noise_key(&self, key: u64) {
+        self.noise_key.store(key, Ordering::Relaxed);
+    }
+
+    /// Step size and zero point from calibration.
+    pub fn range(&self) -> Option<StaticRange> {
+        match self.range.load(Ordering::Relaxed) {
+            0 => None,
+            bits => Some(StaticRange {
+                step: f32::from_bits((bits >> 32) as u32),
+                zero_point: f32::from_bits(bits as u32),
+            }),
+        }
+    }
+
+    pub fn set_range(&self, range: Option<StaticRange>) {
+        let bits = range.map_or(0, |StaticRange { step, zero_point }| {
+            (step.to_bits() as u64) << 32 | zero_point.to_bits() as u64
+        });
+        self.range.store(bits, Ordering::Relaxed);
+    }
+
+    /// The values as integers; floats by their bits, so that a record holds them exactly.
+    fn record(&self) -> [i32; RECORD_LENGTH] {
+        let (key, range) = (self.noise_key(), self.range.load(Ordering::Relaxed));
+        [
+            self.lambda.load(Ordering::Relaxed) as i32,
+            self.width.load(Ordering::Relaxed) as i32,
+            key as i32,
+            (key >> 32) as i32,
+            range as i32,
+            (range >> 32) as i32,
+        ]
+    }
+
+    /// Takes the values of a record.
+    fn restore(&self, record: &[i32]) {
+        let [lambda, width, key_low, key_high, range_low, range_high] = record else {
+            return;
+        };
+        let long = |low: &i32, high: &i32| (*high as u32 as u64) << 32 | *low as u32 as u64;
+        self.lambda.store(*lambda as u32, Ordering::Relaxed);
+        self.width.store(*width as u32, Ordering::Relaxed);
+        self.noise_key
+            .store(long(key_low, key_high), Ordering::Relaxed);
+        self.range
+            .store(long(range_low, range_high), Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    /// Where [`QuantControl::collect`] gathers; a save hook is the one door that visitors leave
+    /// open to what a parameter belongs to.
+    static COLLECTED: RefCell<Option<Vec<Arc<ControlValues>>>> = const { RefCell::new(None) };
+}
+
+impl QuantControl {
+    pub fn new(kind: ControlKind, device: &Device) -> Self {
+        let values = Arc::new(ControlValues::new(kind));
+        let data = |record: [i32; RECORD_LENGTH]| TensorData::from(record);
+        let placeholder = Tensor::from_data(data(values.record()), device);
+        let (saved, loaded) = (values.clone(), values.clone());
+        let state = Param::initialized(ParamId::new(), placeholder)
+            .save_mapper(move |state: Tensor<1, Int>| {
+                let collects = COLLECTED.with_borrow_mut(|collected| match collected {
+                    Some(collected) => {
+                        collected.push(saved.clone());
+                        true
+                    }
+                    None => false,
+                });
+                match collects {
+                    true => state,
+                    false => Tensor::from_data(data(saved.record()), &state.device()),
+                }
+            })
+            .load_mapper(move |state: Tensor<1, Int>| {
+                let record: Vec<i32> = state.to_data().iter::<i64>().map(|v| v as i32).collect();
+                loaded.restore(&record);
+                state
+            });
+        Self { state, values }
+    }
+
+    /// The shared values.
+    pub fn values(&self) -> &ControlValues {
+        &self.values
+    }
+
+    /// The shared values of the control that a parameter stands for, if it does.
+    pub fn of_parameter<const D: usize>(
+        param: &Param<Tensor<D, Int>>,
+    ) -> Option<Arc<ControlValues>> {
+        COLLECTED.set(Some(Vec::new()));
+        let _ = param.transform_for_save();
+        COLLECTED.take().and_then(|mut collected| collected.pop())
+    }
+}

@@ -1,0 +1,189 @@
+use core::fmt;
+use std::sync::Arc;
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::{Int, Tensor},
+};
+
+use super::{
+    BitWidth,
+    control::{ControlKind, ControlValues, QuantControl},
+    noise::mix,
+};
+
+/// What schedules set on the quantisers of a model while it trains.
+///
+/// Found once, it stays connected to the model: to all its clones, forks on other devices, and what
+/// an optimizer makes of it. A change takes effect at the next forward pass and is part of the
+/// records of the model.
+///
+/// The path of a quantiser is that of its parameter or module: `layers.0.fc.weight` for a prepared
+/// weight, `layers.0.q_proj.weight_quant` and `layers.0.q_proj.input_quant` in a
+/// [`BitLinear`](crate::nn::BitLinear).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{nn::BitLinearConfig, quant::QuantControls};
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let layer = BitLinearConfig::new(8, 4).init(&device);
+/// let controls = QuantControls::of(&layer);
+/// controls.set_lambda(0.0); // full precision
+/// assert_eq!(layer.quantized_weight().into_data(), layer.weight.val().into_data());
+/// controls.set_lambda(1.0); // quantised
+/// assert_ne!(layer.quantized_weight().into_data(), layer.weight.val().into_data());
+/// ```
+#[derive(Debug, Clone)]
+pub struct QuantControls {
+    controls: Vec<Named>,
+}
+
+#[derive(Debug, Clone)]
+struct Named {
+    path: String,
+    values: Arc<ControlValues>,
+}
+
+impl QuantControls {
+    /// The controls of all quantisers of a module, in the order in which it declares them.
+    pub fn of<M: Module>(module: &M) -> Self {
+        let mut collector = Collector {
+            path: Vec::new(),
+            controls: Vec::new(),
+        };
+        module.visit(&mut collector);
+        Self {
+            controls: collector.controls,
+        }
+    }
+
+    /// Number of quantisers.
+    pub fn len(&self) -> usize {
+        self.controls.len()
+    }
+
+    /// Whether the module has no quantisers.
+    pub fn is_empty(&self) -> bool {
+        self.controls.is_empty()
+    }
+
+    /// Paths of the quantisers.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.controls.iter().map(|control| control.path.as_str())
+    }
+
+    /// Those whose path fulfils a condition.
+    pub fn filter(&self, mut condition: impl FnMut(&str) -> bool) -> Self {
+        let controls = self.controls.iter().filter(|c| condition(&c.path));
+        Self {
+            controls: controls.cloned().collect(),
+        }
+    }
+
+    /// Sets the share of the quantised value in `x + lambda * (Q(x) - x)`, for weights and
+    /// activations.
+    ///
+    /// # Panics
+    ///
+    /// If `lambda` is not in 0..=1.
+    pub fn set_lambda(&self, lambda: f64) {
+        assert!(
+            (0.0..=1.0).contains(&lambda),
+            "lambda must be in 0 to 1, got {lambda}"
+        );
+        for control in &self.controls {
+            control.values.set_lambda(lambda as f32);
+        }
+    }
+
+    /// The share of the quantised value of each quantiser, with its path.
+    pub fn lambdas(&self) -> impl Iterator<Item = (&str, f64)> {
+        let lambda = |control: &Named| control.values.lambda() as f64;
+        self.controls
+            .iter()
+            .map(move |c| (c.path.as_str(), lambda(c)))
+    }
+
+    /// Sets the width of weight codes in place of the configured quantiser; `None` goes back to it.
+    ///
+    /// # Panics
+    ///
+    /// If a number of bits is not in 2..=8.
+    pub fn set_weight_width(&self, width: Option<BitWidth>) {
+        self.set_width(ControlKind::Weight, width);
+    }
+
+    /// Sets the bits of activation codes, by absmax per token, in place of the configured
+    /// quantiser; `None` goes back to it.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8.
+    pub fn set_activation_bits(&self, bits: Option<u8>) {
+        self.set_width(ControlKind::Activation, bits.map(BitWidth::Bits));
+    }
+
+    fn set_width(&self, kind: ControlKind, width: Option<BitWidth>) {
+        if let Some(width) = width {
+            // Checks the number of bits.
+            width.codes();
+        }
+        let of_kind = self.controls.iter().filter(|c| c.values.kind == kind);
+        of_kind.for_each(|control| control.values.set_width(width));
+    }
+
+    /// Says which step is trained, so that each step and each layer has its own random numbers; see
+    /// [`NoiseConfig`](super::NoiseConfig).
+    pub fn set_step(&self, step: u64) {
+        for (layer, control) in self.controls.iter().enumerate() {
+            control.values.set_noise_key(mix(mix(step) ^ layer as u64));
+        }
+    }
+}
+
+impl fmt::Display for QuantControls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Named { path, values } in &self.controls {
+            write!(f, "{path}: lambda {}", values.lambda())?;
+            if let Some(width) = values.width() {
+                write!(f, ", {width}")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Finds the controls of a module by the parameters that stand for them in records.
+struct Collector {
+    path: Vec<String>,
+    controls: Vec<Named>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        if let Some(values) = QuantControl::of_parameter(param) {
+            // The way ends in `fake_quant.control.state` for a reparameterization, which belongs to
+            // its parameter, else in `control.state`.
+            let own = ["fake_quant", "control", "state"];
+            let names: Vec<&str> = self.path.iter().map(String::as_str).collect();
+            let names = names.strip_suffix(&own[1..]).unwrap_or(&names);
+            let names = names.strip_suffix(&own[..1]).unwrap_or(names);
+            self.controls.push(Named {
+                path: names.join("."),
+                values,
+            });
+        }
+    }
+}

@@ -1,0 +1,85 @@
+use burn::tensor::{Bool, DType, Tensor};
+
+use crate::{
+    functions::group_statistic,
+    ops::{Groups, Statistic},
+};
+use bitnet_burn_kernels::reference::{EPSILON, mean_prescale};
+
+/// The values of a tensor as `[outer, size, inner]` in f32, for statistics that have no operation
+/// of their own.
+#[derive(Debug)]
+pub(super) struct GroupedValues {
+    values: Tensor<3>,
+    groups: Groups,
+}
+
+impl GroupedValues {
+    pub fn new<const D: usize>(values: Tensor<D>, groups: Groups) -> Self {
+        groups.assert_cover(&values.dims());
+        let shape = [groups.outer, groups.size, groups.inner];
+        Self {
+            values: values.cast(DType::F32).reshape(shape),
+            groups,
+        }
+    }
+
+    /// One value for each group, `[outer, inner]`; `empty` where groups have no values. A group with
+    /// a NaN or infinity gets a NaN: most orders and maxima pass over it.
+    fn reduce(&self, empty: f32, f: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<2> {
+        let shape = self.groups.scale_shape();
+        if self.groups.num_elements() == 0 {
+            return Tensor::full(shape, empty, &self.values.device());
+        }
+        // The largest magnitude is not finite then, and infinity minus itself is a NaN.
+        let largest = group_statistic(self.values.clone(), self.groups, Statistic::AbsMax);
+        let not_finite = largest.clone().sub(largest);
+        f(self.values.clone()).reshape(shape).add(not_finite)
+    }
+
+    /// Mean of each group; 0 for no values.
+    pub fn mean(&self) -> Tensor<2> {
+        let prescale = mean_prescale(self.groups.size);
+        let denominator = self.groups.size as f32 * prescale;
+        self.reduce(0.0, |values| {
+            values
+                .mul_scalar(prescale)
+                .sum_dim(1)
+                .div_scalar(denominator)
+        })
+    }
+
+    /// `max(median|v|, 1e-5)` of each group.
+    pub fn absmedian(&self) -> Tensor<2> {
+        self.reduce(EPSILON, |values| {
+            let median = values.abs().median(1);
+            let small = median.clone().lower_scalar(EPSILON);
+            median.mask_fill(small, EPSILON)
+        })
+    }
+
+    /// Smallest and largest value of each group, both together with 0.
+    pub fn range_with_zero(&self) -> (Tensor<2>, Tensor<2>) {
+        let min = self.reduce(0.0, |values| values.min_dim(1).clamp_max(0.0));
+        let max = self.reduce(0.0, |values| values.max_dim(1).clamp_min(0.0));
+        (min, max)
+    }
+
+    /// Whether values are greater than the threshold of their group.
+    pub fn greater(&self, thresholds: Tensor<2>) -> Tensor<3, Bool> {
+        self.values.clone().greater(self.spread(thresholds))
+    }
+
+    /// Each value times the scale of its group.
+    pub fn scaled(&self, scales: Tensor<2>) -> Tensor<3> {
+        self.values.clone().mul(self.spread(scales))
+    }
+
+    /// What each group has, for each of its values.
+    fn spread(&self, per_group: Tensor<2>) -> Tensor<3> {
+        let Groups { outer, size, inner } = self.groups;
+        per_group
+            .reshape([outer, 1, inner])
+            .expand([outer, size, inner])
+    }
+}

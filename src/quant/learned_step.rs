@@ -1,0 +1,94 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{BitWidth, WeightGranularity, WeightQuantizer, weight::QuantizedWeight};
+use crate::{
+    functions::{Levels, affine_fake_quant, group_statistic, learned_step_fake_quant},
+    ops::{Groups, Statistic},
+};
+use bitnet_burn_kernels::reference::EPSILON;
+
+/// Weights with trained step sizes (LSQ): `Q(W) = clamp(round(W / step), min, max) * step`, where
+/// `step` is a parameter.
+///
+/// It starts at `2 mean|W| / sqrt(max)` and is kept at 1e-5 or more. Its gradient is multiplied by
+/// `1 / sqrt(n * max)` for `n` weights of a step, so that it moves about as fast as they do. The
+/// gradient of the weights is that of LSQ, whatever the estimator of the scheme.
+///
+/// Source: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearnedStepConfig {
+    /// Width of the codes.
+    pub width: BitWidth,
+    /// Which weights share a step.
+    pub granularity: WeightGranularity,
+}
+
+impl LearnedStepConfig {
+    /// Codes of the given width and one step for the whole weight.
+    pub fn new(width: BitWidth) -> Self {
+        Self {
+            width,
+            granularity: WeightGranularity::PerTensor,
+        }
+    }
+
+    /// The same with another granularity.
+    pub fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
+        self.granularity = granularity;
+        self
+    }
+
+    /// The step sizes that a weight starts with, `[outer, inner]`.
+    pub fn initial_steps<const D: usize>(&self, weight: Tensor<D>, groups: Groups) -> Tensor<2> {
+        group_statistic(weight, groups, Statistic::AbsMean)
+            .mul_scalar(2.0 / self.width.codes().max.sqrt())
+    }
+
+    /// The quantised weight for given step sizes, as a constant.
+    pub(super) fn quantize<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        steps: Tensor<2>,
+        groups: Groups,
+    ) -> QuantizedWeight<D> {
+        let codes = self.width.codes();
+        let steps = at_least_epsilon(steps.detach());
+        let levels = Levels::symmetric(steps.clone(), groups, codes);
+        let values = affine_fake_quant(weight, levels);
+        QuantizedWeight::symmetric(values, steps, groups, codes)
+    }
+
+    /// The fake-quantised weight, with gradients for the weight and the step sizes.
+    pub(super) fn fake_quant<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        steps: Tensor<2>,
+        groups: Groups,
+    ) -> Tensor<D> {
+        let codes = self.width.codes();
+        let steps = at_least_epsilon(steps);
+        let offsets = steps.clone().detach().zeros_like();
+        let grad_scale = 1.0 / (groups.size.max(1) as f32 * codes.max).sqrt();
+        learned_step_fake_quant(weight, steps, offsets, groups, codes, grad_scale)
+    }
+}
+
+/// Steps of 1e-5 or more. Where one is smaller, it keeps its gradient, so that it can grow again.
+pub(super) fn at_least_epsilon(steps: Tensor<2>) -> Tensor<2> {
+    let missing = steps.clone().detach().neg().add_scalar(EPSILON);
+    steps.add(missing.clamp_min(0.0))
+}
+
+impl Default for LearnedStepConfig {
+    fn default() -> Self {
+        Self::new(BitWidth::Ternary)
+    }
+}
+
+impl From<LearnedStepConfig> for WeightQuantizer {
+    fn from(config: LearnedStepConfig) -> Self {
+        Self::LearnedStep(config)
+    }
+}

@@ -1,0 +1,115 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{ClippedSte, SigmoidSte, TanhSte};
+use crate::{
+    functions::{Levels, straight_through},
+    ops::GradientRule,
+};
+
+/// Straight-through estimator: the gradient that stands in for that of a quantiser.
+///
+/// A quantiser is piecewise constant, so that its own gradient is zero almost everywhere. The
+/// forward value is `Q(x)` to the last bit for every estimator. The learnable estimator, LSQ, is a
+/// quantiser of its own: [`LearnedStepConfig`](crate::quant::LearnedStepConfig).
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ste {
+    /// `dL/dx = dL/dQ(x)`, without a clipping mask; the estimator of BitNet.
+    ///
+    /// Source: [Estimating or Propagating Gradients Through Stochastic
+    /// Neurons](https://arxiv.org/abs/1308.3432).
+    #[default]
+    Identity,
+    /// No gradient beyond a multiple of the largest level.
+    Clipped(ClippedSte),
+    /// The slope of a tanh between the levels.
+    Tanh(TanhSte),
+    /// The slope of a sum of sigmoids.
+    Sigmoid(SigmoidSte),
+}
+
+impl Ste {
+    /// The factor of the gradient; `None` for the identity.
+    pub fn rule(&self) -> Option<GradientRule> {
+        match self {
+            Self::Identity => None,
+            Self::Clipped(ste) => Some(ste.rule()),
+            Self::Tanh(ste) => Some(ste.rule()),
+            Self::Sigmoid(ste) => Some(ste.rule()),
+        }
+    }
+
+    /// `quantized` as a function of `x`, with the gradient of this estimator for the levels.
+    ///
+    /// # Panics
+    ///
+    /// If the shapes or types differ, or the levels do not fit them.
+    pub fn apply<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        quantized: Tensor<D>,
+        levels: Levels,
+    ) -> Tensor<D> {
+        straight_through(x, quantized, levels, self.rule())
+    }
+}
+
+/// Reads a number that must be positive and finite.
+pub(super) fn deserialize_positive<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<f32, D::Error> {
+    let value = f32::deserialize(deserializer)?;
+    match value > 0.0 && value.is_finite() {
+        true => Ok(value),
+        false => Err(serde::de::Error::custom(format!(
+            "expected a positive number, got {value}"
+        ))),
+    }
+}
+
+/// Panics unless the number is positive and finite.
+pub(super) fn assert_positive(name: &str, value: f32) {
+    assert!(
+        value > 0.0 && value.is_finite(),
+        "{name} must be positive, got {value}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn estimators_serialise_by_name_and_refuse_what_is_not_positive() {
+        for (ste, json) in [
+            (Ste::Identity, r#""identity""#),
+            (ClippedSte::new(1.5).into(), r#"{"clipped":{"bound":1.5}}"#),
+            (
+                TanhSte::new(0.25).into(),
+                r#"{"tanh":{"temperature":0.25}}"#,
+            ),
+            (
+                SigmoidSte::new(0.25).into(),
+                r#"{"sigmoid":{"temperature":0.25}}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&ste).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Ste>(json).unwrap(), ste);
+        }
+        for json in [
+            r#"{"clipped":{"bound":0.0}}"#,
+            r#"{"tanh":{"temperature":-1.0}}"#,
+        ] {
+            let error = serde_json::from_str::<Ste>(json).unwrap_err().to_string();
+            assert!(error.contains("expected a positive number"), "{error}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "temperature must be positive, got 0")]
+    fn a_temperature_of_zero_is_refused() {
+        SigmoidSte::new(0.0);
+    }
+}

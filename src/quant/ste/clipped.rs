@@ -1,0 +1,48 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Ste, assert_positive, deserialize_positive};
+use crate::ops::GradientRule;
+
+/// Clipped straight-through estimator: `dL/dx = dL/dQ(x)` where
+/// `bound * lowest level <= x <= bound * highest level`, else 0.
+///
+/// For ternary weights that is `|W| <= bound * gamma`, for absmax activations `|x|` at most `bound`
+/// times the scale of the largest code. With a bound of 1 weights that cannot be represented stop
+/// moving away from the levels (saturating estimator).
+///
+/// Sources: [Quantized Neural Networks](https://arxiv.org/abs/1609.07061) (bound 1).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClippedSte {
+    /// Multiple of the range of the levels outside of which there is no gradient.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub bound: f32,
+}
+
+impl ClippedSte {
+    /// An estimator that passes gradients within `bound` times the range of the levels.
+    ///
+    /// # Panics
+    ///
+    /// If `bound` is not positive and finite.
+    pub fn new(bound: f32) -> Self {
+        assert_positive("bound", bound);
+        Self { bound }
+    }
+
+    pub(super) fn rule(&self) -> GradientRule {
+        GradientRule::Clipped { bound: self.bound }
+    }
+}
+
+impl Default for ClippedSte {
+    fn default() -> Self {
+        Self { bound: 1.0 }
+    }
+}
+
+impl From<ClippedSte> for Ste {
+    fn from(ste: ClippedSte) -> Self {
+        Self::Clipped(ste)
+    }
+}

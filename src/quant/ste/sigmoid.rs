@@ -1,0 +1,53 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Ste, assert_positive, deserialize_positive};
+use crate::ops::GradientRule;
+
+/// Soft estimator of quantisation networks: the slope of a sum of sigmoids, one for each threshold
+/// `t` between two codes.
+///
+/// With `v = x / step` in codes and `sigma'(z) = sigma(z) (1 - sigma(z))`:
+///
+/// `dL/dx = dL/dQ(x) * sum over t of sigma'((v - t) / temperature) / temperature`
+///
+/// Unlike [`TanhSte`](super::TanhSte) it lets values beyond the last level move back. The cost of
+/// the backward pass grows with the number of thresholds within 20 temperatures.
+///
+/// Source: [Quantization Networks](https://arxiv.org/abs/1911.09464), equations 3 and 9.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SigmoidSte {
+    /// Width of the steps, in codes.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub temperature: f32,
+}
+
+impl SigmoidSte {
+    /// An estimator of the given temperature.
+    ///
+    /// # Panics
+    ///
+    /// If `temperature` is not positive and finite.
+    pub fn new(temperature: f32) -> Self {
+        assert_positive("temperature", temperature);
+        Self { temperature }
+    }
+
+    pub(super) fn rule(&self) -> GradientRule {
+        GradientRule::Sigmoid {
+            temperature: self.temperature,
+        }
+    }
+}
+
+impl Default for SigmoidSte {
+    fn default() -> Self {
+        Self { temperature: 0.25 }
+    }
+}
+
+impl From<SigmoidSte> for Ste {
+    fn from(ste: SigmoidSte) -> Self {
+        Self::Sigmoid(ste)
+    }
+}

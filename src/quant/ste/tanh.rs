@@ -1,0 +1,54 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Ste, assert_positive, deserialize_positive};
+use crate::ops::GradientRule;
+
+/// Soft estimator of differentiable soft quantisation (DSQ): the slope of a tanh that climbs from
+/// each level to the next.
+///
+/// With `v = x / step` in codes, `d` its distance from the nearest threshold between two codes and
+/// `k = 1 / temperature`:
+///
+/// `dL/dx = dL/dQ(x) * k / (2 tanh(k / 2)) * (1 - tanh(k d)^2)` within the codes, else 0.
+///
+/// The mean factor between two levels is 1. A high temperature gives the clipped estimator, a low
+/// one lets only values near a threshold move.
+///
+/// Source: [Differentiable Soft Quantization](https://arxiv.org/abs/1908.05033), equations 3 to 5.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TanhSte {
+    /// Width of the step between two levels, in codes.
+    #[serde(deserialize_with = "deserialize_positive")]
+    pub temperature: f32,
+}
+
+impl TanhSte {
+    /// An estimator of the given temperature.
+    ///
+    /// # Panics
+    ///
+    /// If `temperature` is not positive and finite.
+    pub fn new(temperature: f32) -> Self {
+        assert_positive("temperature", temperature);
+        Self { temperature }
+    }
+
+    pub(super) fn rule(&self) -> GradientRule {
+        GradientRule::Tanh {
+            temperature: self.temperature,
+        }
+    }
+}
+
+impl Default for TanhSte {
+    fn default() -> Self {
+        Self { temperature: 0.5 }
+    }
+}
+
+impl From<TanhSte> for Ste {
+    fn from(ste: TanhSte) -> Self {
+        Self::Tanh(ste)
+    }
+}

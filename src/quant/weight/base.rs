@@ -1,0 +1,161 @@
+use burn::tensor::{Int, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale};
+use crate::{
+    functions::{Levels, ternary_fake_quant, ternary_pack},
+    ops::{CodeRange, Groups},
+    quant::{BitWidth, GranularityError, LearnedStepConfig, Ste, WeightGranularity},
+};
+
+/// Quantiser of weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WeightQuantizer {
+    /// Ternary, BitNet b1.58.
+    Ternary(TernaryConfig),
+    /// The sign around the mean, BitNet b1.
+    Binary(BinaryConfig),
+    /// Signed codes of 2 to 8 bits, scaled by the largest magnitude.
+    Symmetric(SymmetricConfig),
+    /// Ternary or 2 to 8 bits with trained step sizes, LSQ.
+    LearnedStep(LearnedStepConfig),
+}
+
+/// A quantised weight, a constant for autodiff.
+#[derive(Debug)]
+pub(in crate::quant) struct QuantizedWeight<const D: usize> {
+    pub values: Tensor<D>,
+    /// What the codes of the weight are multiplied with.
+    pub scales: Tensor<2>,
+    /// The levels for a gradient rule.
+    pub levels: Levels,
+}
+
+impl<const D: usize> QuantizedWeight<D> {
+    /// A weight whose levels lie around zero.
+    pub fn symmetric(
+        values: Tensor<D>,
+        steps: Tensor<2>,
+        groups: Groups,
+        codes: CodeRange,
+    ) -> Self {
+        Self {
+            values,
+            scales: steps.clone(),
+            levels: Levels::symmetric(steps, groups, codes),
+        }
+    }
+}
+
+impl WeightQuantizer {
+    /// Information in a code, in bits: `log2(3)` for ternary codes.
+    pub fn bits(&self) -> f64 {
+        match self {
+            Self::Ternary(_) => BitWidth::Ternary.bits(),
+            Self::Binary(_) => 1.0,
+            Self::Symmetric(config) => config.bits as f64,
+            Self::LearnedStep(config) => config.width.bits(),
+        }
+    }
+
+    /// Which weights share a scale.
+    pub fn granularity(&self) -> WeightGranularity {
+        match self {
+            Self::Ternary(config) => config.granularity,
+            Self::Binary(config) => config.granularity,
+            Self::Symmetric(config) => config.granularity,
+            Self::LearnedStep(config) => config.granularity,
+        }
+    }
+
+    /// The groups of a weight; see [`WeightGranularity::groups`].
+    ///
+    /// # Errors
+    ///
+    /// If the granularity does not fit the shape.
+    pub fn groups(&self, shape: &[usize], output_axis: usize) -> Result<Groups, GranularityError> {
+        self.granularity().groups(shape, output_axis)
+    }
+
+    /// The quantised weight and its scales: every value is a small whole number times the scale of
+    /// its group.
+    ///
+    /// With trained step sizes, those that the weight would start with;
+    /// [`FakeQuant`](crate::quant::FakeQuant) has the trained ones.
+    pub(in crate::quant) fn quantize<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        groups: Groups,
+    ) -> QuantizedWeight<D> {
+        match self {
+            Self::Ternary(config) => config.quantize(weight, groups),
+            Self::Binary(config) => config.quantize(weight, groups),
+            Self::Symmetric(config) => config.quantize(weight, groups),
+            Self::LearnedStep(config) => {
+                let steps = config.initial_steps(weight.clone(), groups);
+                config.quantize(weight, steps, groups)
+            }
+        }
+    }
+
+    /// The fake-quantised weight and its scales, with the gradient of `ste`.
+    ///
+    /// With trained step sizes, for those that the weight starts with:
+    /// [`FakeQuant`](crate::quant::FakeQuant) trains them.
+    ///
+    /// # Panics
+    ///
+    /// If `groups` does not cover the weight.
+    pub fn fake_quant<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        groups: Groups,
+        ste: Ste,
+    ) -> (Tensor<D>, Tensor<2>) {
+        if let (Self::Ternary(config), Ste::Identity) = (self, ste)
+            && config.scale == TernaryScale::Absmean
+        {
+            // One operation for what BitNet does in every step.
+            return ternary_fake_quant(weight, groups);
+        }
+        let quantized = self.quantize(weight.clone().detach(), groups);
+        let values = ste.apply(weight, quantized.values, quantized.levels);
+        (values, quantized.scales)
+    }
+
+    /// Whether the codes are all in {-1, 0, 1}, which [`pack`](Self::pack) stores in 2 bits.
+    pub fn is_ternary(&self) -> bool {
+        match self {
+            Self::Ternary(_) | Self::Binary(_) => true,
+            // The largest magnitude has the code 1, so that -2 does not occur.
+            Self::Symmetric(config) => config.bits == 2,
+            Self::LearnedStep(config) => config.width == BitWidth::Ternary,
+        }
+    }
+
+    /// The packed codes of a quantised weight, for the scales that came with it.
+    ///
+    /// # Panics
+    ///
+    /// If the codes are not [ternary](Self::is_ternary), or `groups` does not cover the weight.
+    pub fn pack<const D: usize>(
+        &self,
+        quantized: Tensor<D>,
+        scales: Tensor<2>,
+        groups: Groups,
+    ) -> Tensor<D, Int> {
+        assert!(
+            self.is_ternary(),
+            "only codes -1, 0 and 1 are packed, got the quantizer {self:?}"
+        );
+        ternary_pack(quantized, scales, groups)
+    }
+}
+
+impl Default for WeightQuantizer {
+    fn default() -> Self {
+        TernaryConfig::default().into()
+    }
+}

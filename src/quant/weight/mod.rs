@@ -1,0 +1,13 @@
+//! Quantisers of weights.
+
+mod base;
+mod binary;
+mod symmetric;
+mod ternary;
+
+pub use base::WeightQuantizer;
+pub use binary::BinaryConfig;
+pub use symmetric::SymmetricConfig;
+pub use ternary::{TernaryConfig, TernaryScale};
+
+pub(super) use base::QuantizedWeight;

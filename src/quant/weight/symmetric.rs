@@ -1,0 +1,64 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{QuantizedWeight, WeightQuantizer};
+use crate::{
+    functions::{Levels, affine_fake_quant, group_statistic},
+    ops::{CodeRange, Groups, Statistic},
+    quant::{WeightGranularity, bit_width::deserialize_bits},
+};
+
+/// Symmetric weights of 2 to 8 bits: `Q(W) = clamp(round(W / step), -2^(bits-1), 2^(bits-1) - 1) *
+/// step` with `step = max(max|W|, 1e-5) / (2^(bits-1) - 1)`.
+///
+/// With 2 bits the codes are -1, 0 and 1.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SymmetricConfig {
+    /// Bits of a code, 2 to 8.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+    /// Which weights share a step.
+    pub granularity: WeightGranularity,
+}
+
+impl SymmetricConfig {
+    /// Weights of `bits` bits, with one step per output channel.
+    pub fn new(bits: u8) -> Self {
+        Self {
+            bits,
+            granularity: WeightGranularity::PerChannel,
+        }
+    }
+
+    /// The same with another granularity.
+    pub fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
+        self.granularity = granularity;
+        self
+    }
+
+    pub(in crate::quant) fn quantize<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        groups: Groups,
+    ) -> QuantizedWeight<D> {
+        let codes = CodeRange::signed(self.bits);
+        let absmax = group_statistic(weight.clone(), groups, Statistic::AbsMax);
+        let steps = absmax.div_scalar(codes.max);
+        let levels = Levels::symmetric(steps.clone(), groups, codes);
+        let values = affine_fake_quant(weight, levels);
+        QuantizedWeight::symmetric(values, steps, groups, codes)
+    }
+}
+
+impl Default for SymmetricConfig {
+    fn default() -> Self {
+        Self::new(8)
+    }
+}
+
+impl From<SymmetricConfig> for WeightQuantizer {
+    fn from(config: SymmetricConfig) -> Self {
+        Self::Symmetric(config)
+    }
+}

@@ -1,0 +1,82 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{QuantizedWeight, WeightQuantizer};
+use crate::{
+    functions::{Levels, affine_fake_quant, ternary_fake_quant},
+    ops::{CodeRange, Groups},
+    quant::{WeightGranularity, group::GroupedValues},
+};
+
+/// Ternary weights: `Q(W) = clamp(round(W / gamma), -1, 1) * gamma`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TernaryConfig {
+    /// Which weights share a `gamma`.
+    pub granularity: WeightGranularity,
+    /// What `gamma` is.
+    #[serde(skip_serializing_if = "TernaryScale::is_absmean")]
+    pub scale: TernaryScale,
+}
+
+/// The scale `gamma` of ternary weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TernaryScale {
+    /// `max(mean|W|, 1e-5)`, of BitNet b1.58.
+    ///
+    /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
+    #[default]
+    Absmean,
+    /// `max(median|W|, 1e-5)`, the lower of the two middle magnitudes of an even number: a scale
+    /// that outliers do not move.
+    ///
+    /// Source: [BitNet b1.58 Reloaded](https://arxiv.org/abs/2407.09527).
+    Absmedian,
+}
+
+impl TernaryScale {
+    fn is_absmean(&self) -> bool {
+        *self == Self::Absmean
+    }
+}
+
+impl TernaryConfig {
+    /// Absmean ternary weights of the given granularity.
+    pub fn new(granularity: WeightGranularity) -> Self {
+        Self {
+            granularity,
+            scale: TernaryScale::Absmean,
+        }
+    }
+
+    /// The same with another scale.
+    pub fn with_scale(mut self, scale: TernaryScale) -> Self {
+        self.scale = scale;
+        self
+    }
+
+    pub(super) fn quantize<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        groups: Groups,
+    ) -> QuantizedWeight<D> {
+        let codes = CodeRange::TERNARY;
+        let (values, gamma) = match self.scale {
+            TernaryScale::Absmean => ternary_fake_quant(weight, groups),
+            TernaryScale::Absmedian => {
+                let gamma = GroupedValues::new(weight.clone(), groups).absmedian();
+                let levels = Levels::symmetric(gamma.clone(), groups, codes);
+                (affine_fake_quant(weight, levels), gamma)
+            }
+        };
+        QuantizedWeight::symmetric(values, gamma, groups, codes)
+    }
+}
+
+impl From<TernaryConfig> for WeightQuantizer {
+    fn from(config: TernaryConfig) -> Self {
+        Self::Ternary(config)
+    }
+}
