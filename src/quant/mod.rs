@@ -8,6 +8,7 @@ mod granularity;
 mod inventory;
 mod packed_weight;
 mod prepare;
+pub mod schedule;
 mod scheme;
 mod ste;
 mod weight;
