@@ -2,6 +2,7 @@
 //! weights ([`Prepare`]) to packed ones ([`convert`]).
 
 mod activation;
+pub mod calibration;
 mod convert;
 mod fake_quant;
 mod granularity;
