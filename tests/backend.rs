@@ -4,6 +4,7 @@
 
 mod backend {
     mod absmax;
+    mod calibration;
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;

@@ -1,0 +1,392 @@
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+use super::CalibrationError;
+
+/// Counts of the values of the stream; its range goes from the smallest to the largest.
+///
+/// [`Observer::histogram`](super::Observer::histogram) gives the counts, out of which
+/// [`PercentileConfig::range`](super::PercentileConfig::range) and
+/// [`MseConfig::range`](super::MseConfig::range) compute other ranges of the same stream. Every
+/// value of an observed tensor is read to the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistogramConfig {
+    /// Number of bins, a power of two from 16 to 65536; 4096 by default.
+    #[serde(deserialize_with = "deserialize_bins")]
+    pub bins: usize,
+}
+
+impl Default for HistogramConfig {
+    fn default() -> Self {
+        Self { bins: 4096 }
+    }
+}
+
+impl HistogramConfig {
+    pub(super) fn validate(&self) -> Result<(), CalibrationError> {
+        check_bins(self.bins)
+    }
+}
+
+pub(super) fn deserialize_bins<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<usize, D::Error> {
+    let bins = usize::deserialize(deserializer)?;
+    check_bins(bins).map_err(D::Error::custom)?;
+    Ok(bins)
+}
+
+pub(super) fn check_bins(bins: usize) -> Result<(), CalibrationError> {
+    match (16..=65536).contains(&bins) && bins.is_power_of_two() {
+        true => Ok(()),
+        false => Err(CalibrationError::Config {
+            field: "bins",
+            expected: "a power of two from 16 to 65536",
+            found: bins as f64,
+        }),
+    }
+}
+
+/// Counts of values in bins of equal width.
+///
+/// Of `n` bins, bin `j` counts the values in `[(j - n/2) w, (j - n/2 + 1) w)`. The width `w` is the
+/// power of two with which the bins just hold the largest magnitude seen: `max|x| < w n / 2`. Where
+/// a larger one comes, `w` doubles as often as needed, and each time two neighbours become one bin.
+/// That is exact, because bins start at multiples of their width: the counts are those of all
+/// values put into the final bins, in whatever order they come. PyTorch's `HistogramObserver` is
+/// the idea, which spreads the counts of an old bin over new ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
+pub struct Histogram {
+    /// Magnitudes are less than `2^exponent`.
+    exponent: i32,
+    counts: Vec<u64>,
+    /// Smallest value; above the largest as long as there is none.
+    min: f32,
+    max: f32,
+}
+
+/// Exponent that nothing but zero is below, and the one that no finite `f32` reaches.
+const EXPONENTS: core::ops::RangeInclusive<i32> = -149..=128;
+
+impl Histogram {
+    /// An empty histogram.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bins is not a power of two from 16 to 65536.
+    pub fn new(bins: usize) -> Self {
+        check_bins(bins).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            exponent: *EXPONENTS.start(),
+            counts: vec![0; bins],
+            min: f32::MAX,
+            max: f32::MIN,
+        }
+    }
+
+    /// Counts values; NaN and infinities are left out.
+    ///
+    /// Returns the number of values counted.
+    pub fn extend(&mut self, values: &[f32]) -> u64 {
+        let finite = || values.iter().copied().filter(|value| value.is_finite());
+        let largest = finite().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        self.grow(exponent_above(largest));
+        let (width, middle) = (self.width(), self.middle());
+        let mut counted = 0;
+        for value in finite() {
+            self.min = self.min.min(value);
+            self.max = self.max.max(value);
+            self.counts[(bin(value, width) + middle) as usize] += 1;
+            counted += 1;
+        }
+        counted
+    }
+
+    /// Adds the counts of another histogram of as many bins.
+    ///
+    /// # Panics
+    ///
+    /// If the numbers of bins differ.
+    pub fn merge(&mut self, other: &Self) {
+        let (bins, others) = (self.counts.len(), other.counts.len());
+        assert_eq!(bins, others, "histograms of {bins} and {others} bins");
+        let mut other = other.clone();
+        let exponent = self.exponent.max(other.exponent);
+        self.grow(exponent);
+        other.grow(exponent);
+        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
+            *count += more;
+        }
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+
+    /// Number of values.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Counts of all bins.
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Width of a bin, a power of two.
+    pub fn width(&self) -> f64 {
+        2.0f64.powi(self.exponent) / self.middle() as f64
+    }
+
+    /// Lower edge of a bin.
+    pub fn edge(&self, bin: usize) -> f64 {
+        (bin as i64 - self.middle()) as f64 * self.width()
+    }
+
+    /// Smallest and largest value, if there are any.
+    pub fn extremes(&self) -> Option<(f32, f32)> {
+        (self.min <= self.max).then_some((self.min, self.max))
+    }
+
+    /// Middle of each bin with values, no farther out than the extremes, and their number.
+    ///
+    /// No value of the bin is more than half a width away from it.
+    pub fn centres(&self) -> impl Iterator<Item = (f64, u64)> {
+        let (min, max, half) = (self.min as f64, self.max as f64, self.width() / 2.0);
+        let counts = self.counts.iter().enumerate();
+        let filled = counts.filter(|&(_, &count)| count > 0);
+        filled.map(move |(bin, &count)| ((self.edge(bin) + half).clamp(min, max), count))
+    }
+
+    /// Number of bins below zero.
+    fn middle(&self) -> i64 {
+        self.counts.len() as i64 / 2
+    }
+
+    /// Doubles the width until magnitudes up to `2^exponent` fit.
+    fn grow(&mut self, exponent: i32) {
+        if exponent <= self.exponent {
+            return;
+        }
+        let middle = self.middle();
+        let doublings = (exponent - self.exponent).min(i64::BITS as i32 - 1);
+        let mut counts = vec![0; self.counts.len()];
+        for (bin, count) in self.counts.iter().enumerate() {
+            // Shifting a negative number rounds down, as bins do.
+            counts[(((bin as i64 - middle) >> doublings) + middle) as usize] += count;
+        }
+        self.counts = counts;
+        self.exponent = exponent;
+    }
+}
+
+/// Number of the bin of a value, counted from zero. Exact: a power of two divides exactly.
+fn bin(value: f32, width: f64) -> i64 {
+    (value as f64 / width).floor() as i64
+}
+
+/// The smallest exponent with `magnitude < 2^exponent`.
+fn exponent_above(magnitude: f32) -> i32 {
+    if magnitude == 0.0 {
+        return *EXPONENTS.start();
+    }
+    // Every f32 is normal as f64, whose exponent can be read off.
+    let biased = ((magnitude as f64).to_bits() >> 52) as i32;
+    biased - 1023 + 1
+}
+
+/// A histogram as read, not checked yet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    exponent: i32,
+    counts: Vec<u64>,
+    min: f32,
+    max: f32,
+}
+
+impl TryFrom<Fields> for Histogram {
+    type Error = CalibrationError;
+
+    fn try_from(fields: Fields) -> Result<Self, CalibrationError> {
+        let state = |valid: bool, what| match valid {
+            true => Ok(()),
+            false => Err(CalibrationError::State(what)),
+        };
+        let Fields {
+            exponent,
+            counts,
+            min,
+            max,
+        } = fields;
+        check_bins(counts.len())?;
+        state(EXPONENTS.contains(&exponent), "an exponent that no f32 has")?;
+        let total = counts.iter().try_fold(0u64, |sum, &n| sum.checked_add(n));
+        state(total.is_some(), "more counts than can be")?;
+        let histogram = Self {
+            exponent,
+            counts,
+            min,
+            max,
+        };
+        state(histogram.is_consistent(), "extremes outside of the counts")?;
+        Ok(histogram)
+    }
+}
+
+impl Histogram {
+    /// Whether the extremes lie in the outermost bins with values.
+    fn is_consistent(&self) -> bool {
+        let bin = |value: f32| bin(value, self.width()) + self.middle();
+        let filled = |&count: &u64| count > 0;
+        let first = self.counts.iter().position(filled).map(|bin| bin as i64);
+        let last = self.counts.iter().rposition(filled).map(|bin| bin as i64);
+        match self.extremes() {
+            Some((min, max)) => first == Some(bin(min)) && last == Some(bin(max)),
+            None => first.is_none() && (self.min, self.max) == (f32::MAX, f32::MIN),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::calibration::samples::{distributions, shuffled};
+
+    /// All values at once into bins of the width that the largest magnitude asks for.
+    fn brute_force(values: &[f32], bins: usize) -> (f64, Vec<u64>) {
+        let largest = values.iter().fold(0.0f64, |l, &v| l.max((v as f64).abs()));
+        let mut width = 2.0f64.powi(-149) / (bins / 2) as f64;
+        while largest >= width * (bins / 2) as f64 {
+            width *= 2.0;
+        }
+        let mut counts = vec![0; bins];
+        for &value in values {
+            let mut bin = 0;
+            while (bin as f64 + 1.0 - (bins / 2) as f64) * width <= value as f64 {
+                bin += 1;
+            }
+            counts[bin] += 1;
+        }
+        (width, counts)
+    }
+
+    #[test]
+    fn counts_of_a_stream_are_those_of_all_its_values_at_once() {
+        for (name, values) in distributions(600, 11) {
+            for (bins, sample) in [(16, 7), (64, 100), (64, 600)] {
+                let mut histogram = Histogram::new(bins);
+                let counted: u64 = values.chunks(sample).map(|s| histogram.extend(s)).sum();
+                let (width, counts) = brute_force(&values, bins);
+                assert_eq!(histogram.width(), width, "{name}");
+                assert_eq!(histogram.counts(), counts, "{name}, {bins} bins");
+                assert_eq!((counted, histogram.total()), (600, 600));
+            }
+        }
+    }
+
+    #[test]
+    fn neither_order_nor_partition_of_the_stream_matters() {
+        for (name, values) in distributions(500, 12) {
+            let mut whole = Histogram::new(256);
+            whole.extend(&values);
+            let mut one_by_one = Histogram::new(256);
+            for value in shuffled(&values, 1) {
+                one_by_one.extend(&[value]);
+            }
+            assert_eq!(one_by_one, whole, "{name}");
+            let (mut left, mut right) = (Histogram::new(256), Histogram::new(256));
+            left.extend(&values[..120]);
+            right.extend(&values[120..]);
+            right.merge(&left);
+            assert_eq!(right, whole, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_power_of_two_lies_in_a_bin_like_any_other_value() {
+        for value in [1.0, -1.0, 2.0f32.powi(-149), f32::MAX, f32::MIN] {
+            let mut histogram = Histogram::new(16);
+            histogram.extend(&[value]);
+            let bin = histogram.counts().iter().position(|&n| n == 1).unwrap();
+            let value = value as f64;
+            assert!(histogram.edge(bin) <= value && value < histogram.edge(bin + 1));
+            assert_eq!(histogram.centres().collect::<Vec<_>>(), [(value, 1)]);
+        }
+    }
+
+    #[test]
+    fn zeros_and_the_largest_values_share_a_histogram() {
+        let mut histogram = Histogram::new(16);
+        histogram.extend(&[0.0; 5]);
+        assert_eq!(histogram.extremes(), Some((0.0, 0.0)));
+        histogram.extend(&[f32::MAX, f32::MIN, 2.0f32.powi(-149)]);
+        assert_eq!(histogram.counts()[8], 6);
+        assert_eq!((histogram.counts()[0], histogram.counts()[15]), (1, 1));
+        assert_eq!(histogram.extremes(), Some((f32::MIN, f32::MAX)));
+    }
+
+    #[test]
+    fn without_finite_values_it_stays_empty() {
+        let mut histogram = Histogram::new(16);
+        assert_eq!(histogram.extend(&[]), 0);
+        assert_eq!(histogram.extend(&[f32::NAN, f32::INFINITY]), 0);
+        assert_eq!(histogram, Histogram::new(16));
+        assert_eq!(histogram.extremes(), None);
+    }
+
+    #[test]
+    fn json_round_trips_and_contradictions_are_refused() {
+        let mut histogram = Histogram::new(16);
+        for state in [histogram.clone(), {
+            histogram.extend(&[0.1, -0.3, 1e-20]);
+            histogram.clone()
+        }] {
+            let json = serde_json::to_string(&state).unwrap();
+            assert_eq!(serde_json::from_str::<Histogram>(&json).unwrap(), state);
+        }
+        let json = serde_json::to_value(&histogram).unwrap();
+        for (field, value, message) in [
+            (
+                "exponent",
+                serde_json::json!(200),
+                "an exponent that no f32 has",
+            ),
+            (
+                "counts",
+                serde_json::json!([1, 2]),
+                "a power of two from 16",
+            ),
+            (
+                "counts",
+                serde_json::json!(vec![u64::MAX; 16]),
+                "more counts than can be",
+            ),
+            (
+                "counts",
+                serde_json::json!(vec![0; 16]),
+                "extremes outside of the counts",
+            ),
+            (
+                "min",
+                serde_json::json!(-0.9),
+                "extremes outside of the counts",
+            ),
+            (
+                "max",
+                serde_json::json!(3.0),
+                "extremes outside of the counts",
+            ),
+        ] {
+            let mut json = json.clone();
+            json[field] = value;
+            let error = serde_json::from_value::<Histogram>(json).unwrap_err();
+            assert!(error.to_string().contains(message), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a power of two from 16 to 65536, got 100")]
+    fn a_number_of_bins_out_of_range_panics() {
+        Histogram::new(100);
+    }
+}

@@ -1,0 +1,44 @@
+use serde::{Deserialize, Serialize};
+
+use super::{ObserverGranularity, extremes::Extremes};
+
+/// The range from the smallest to the largest value of the stream.
+///
+/// Of a tensor, only the bounds leave the device. The order of the samples does not matter.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MinMaxConfig {
+    /// Which values share a range.
+    pub granularity: ObserverGranularity,
+}
+
+/// State of the observer: bounds of each channel, without any before the first sample.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MinMax {
+    pub(super) min: Vec<f32>,
+    pub(super) max: Vec<f32>,
+}
+
+impl MinMax {
+    pub(super) fn update(&mut self, sample: &Extremes) {
+        self.widen(&sample.min, &sample.max);
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.widen(&other.min, &other.max);
+    }
+
+    fn widen(&mut self, min: &[f32], max: &[f32]) {
+        if self.min.is_empty() {
+            (self.min, self.max) = (min.to_vec(), max.to_vec());
+            return;
+        }
+        for (bound, &min) in self.min.iter_mut().zip(min) {
+            *bound = bound.min(min);
+        }
+        for (bound, &max) in self.max.iter_mut().zip(max) {
+            *bound = bound.max(max);
+        }
+    }
+}

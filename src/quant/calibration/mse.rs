@@ -1,0 +1,269 @@
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+use super::{CalibrationError, Histogram, Mapping, Range, StaticParams, histogram};
+
+/// The range whose quantisation loses least: `[r min, r max]` with the clip ratio `r` out of
+/// `1/k, 2/k, .., 1` that minimises
+///
+/// `mse(r) = sum_j n_j (c_j - Q_r(c_j))^2 / sum_j n_j`.
+///
+/// `min` and `max` are those of the stream, `Q_r` is the quantiser of
+/// [`StaticParams`] for the range, `n_j` the number of values in bin `j` of a histogram and `c_j`
+/// its [centre](Histogram::centres). Of equal ratios the largest is taken.
+///
+/// As `|x - Q(x)|` changes by at most as much as `x`, and no value is more than half a
+/// [width](Histogram::width) `w` from the centre of its bin, `sqrt(mse)` is within `w / 2` of that
+/// of the values themselves, and the ratio found is at most `w` worse than the best one.
+///
+/// The order of the samples does not matter. Every value of an observed tensor is read to the
+/// host; the search takes `k` times the number of bins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MseConfig {
+    /// Bits of the codes that the range is for, 2 to 8; 8 by default.
+    #[serde(deserialize_with = "deserialize_bits")]
+    pub bits: u8,
+    /// How the codes stand for values; symmetric by default.
+    pub mapping: Mapping,
+    /// Number of clip ratios `k`, 1 to 10000; 100 by default.
+    #[serde(deserialize_with = "deserialize_candidates")]
+    pub candidates: usize,
+    /// Number of bins, a power of two from 16 to 65536; 4096 by default.
+    #[serde(deserialize_with = "histogram::deserialize_bins")]
+    pub bins: usize,
+}
+
+impl Default for MseConfig {
+    fn default() -> Self {
+        Self {
+            bits: 8,
+            mapping: Mapping::Symmetric,
+            candidates: 100,
+            bins: 4096,
+        }
+    }
+}
+
+fn deserialize_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let bits = u8::deserialize(deserializer)?;
+    check("bits", "2 to 8", 2..=8, bits as usize).map_err(D::Error::custom)?;
+    Ok(bits)
+}
+
+fn deserialize_candidates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let candidates = usize::deserialize(deserializer)?;
+    check("candidates", "1 to 10000", 1..=10000, candidates).map_err(D::Error::custom)?;
+    Ok(candidates)
+}
+
+fn check(
+    field: &'static str,
+    expected: &'static str,
+    range: core::ops::RangeInclusive<usize>,
+    found: usize,
+) -> Result<(), CalibrationError> {
+    match range.contains(&found) {
+        true => Ok(()),
+        false => Err(CalibrationError::Config {
+            field,
+            expected,
+            found: found as f64,
+        }),
+    }
+}
+
+impl MseConfig {
+    pub(super) fn validate(&self) -> Result<(), CalibrationError> {
+        check("bits", "2 to 8", 2..=8, self.bits as usize)?;
+        check("candidates", "1 to 10000", 1..=10000, self.candidates)?;
+        histogram::check_bins(self.bins)
+    }
+
+    /// The range of values that were counted.
+    ///
+    /// # Errors
+    ///
+    /// If the histogram is empty.
+    ///
+    /// # Panics
+    ///
+    /// If a field is out of its range.
+    pub fn range(&self, histogram: &Histogram) -> Result<Range, CalibrationError> {
+        self.validate().unwrap_or_else(|error| panic!("{error}"));
+        let extremes = histogram.extremes();
+        let (min, max) = extremes.ok_or(CalibrationError::NothingObserved)?;
+        let centres: Vec<(f64, u64)> = histogram.centres().collect();
+        let mut best = (f64::INFINITY, Range::new(vec![min], vec![max])?);
+        for candidate in (1..=self.candidates).rev() {
+            let range = self.clipped(min, max, candidate)?;
+            let error = squared_error(&centres, &range.static_params(self.bits, self.mapping));
+            if error < best.0 {
+                best = (error, range);
+            }
+        }
+        Ok(best.1)
+    }
+
+    /// The range of the clip ratio `candidate / candidates`.
+    fn clipped(&self, min: f32, max: f32, candidate: usize) -> Result<Range, CalibrationError> {
+        let ratio = candidate as f64 / self.candidates as f64;
+        let clip = |bound: f32| vec![(ratio * bound as f64) as f32];
+        Range::new(clip(min), clip(max))
+    }
+}
+
+fn squared_error(centres: &[(f64, u64)], params: &StaticParams) -> f64 {
+    let error =
+        |&(centre, count): &(f64, u64)| count as f64 * (centre - params.quantised(centre)).powi(2);
+    centres.iter().map(error).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::calibration::samples::distributions;
+
+    fn histogram(values: &[f32], bins: usize) -> Histogram {
+        let mut histogram = Histogram::new(bins);
+        histogram.extend(values);
+        histogram
+    }
+
+    /// Root of the mean squared error of the values themselves, straight from the definition.
+    fn rms(values: &[f32], min: f64, max: f64, config: &MseConfig) -> f64 {
+        let eps = f32::EPSILON as f64;
+        let quantised = |x: f64| match config.mapping {
+            Mapping::Symmetric => {
+                let half = 2f64.powi(config.bits as i32 - 1);
+                let step = (min.abs().max(max.abs()) / (half - 1.0)).max(eps);
+                (x / step).round_ties_even().clamp(-half, half - 1.0) * step
+            }
+            Mapping::Asymmetric => {
+                let largest = 2f64.powi(config.bits as i32) - 1.0;
+                let step = ((max.max(0.0) - min.min(0.0)) / largest).max(eps);
+                let zero = (-(min.min(0.0) / step).round_ties_even()).clamp(0.0, largest);
+                let code = (x / step).round_ties_even() + zero;
+                (code.clamp(0.0, largest) - zero) * step
+            }
+        };
+        let error = |&v: &f32| (v as f64 - quantised(v as f64)).powi(2);
+        (values.iter().map(error).sum::<f64>() / values.len() as f64).sqrt()
+    }
+
+    #[test]
+    fn the_range_found_is_as_good_as_the_best_of_the_values_within_a_bin() {
+        for (name, values) in distributions(800, 31) {
+            let histogram = histogram(&values, 1024);
+            let (min, max) = histogram.extremes().unwrap();
+            for (bits, mapping) in [
+                (2, Mapping::Symmetric),
+                (4, Mapping::Symmetric),
+                (3, Mapping::Asymmetric),
+                (8, Mapping::Asymmetric),
+            ] {
+                let config = MseConfig {
+                    bits,
+                    mapping,
+                    candidates: 40,
+                    bins: 1024,
+                };
+                let range = config.range(&histogram).unwrap();
+                let found = rms(
+                    &values,
+                    range.min()[0] as f64,
+                    range.max()[0] as f64,
+                    &config,
+                );
+                let best = (1..=40)
+                    .map(|i| i as f64 / 40.0)
+                    .map(|r| rms(&values, r * min as f64, r * max as f64, &config))
+                    .fold(f64::INFINITY, f64::min);
+                // Twice half a bin, and bounds and steps rounded to f32, which moves each level by
+                // at most 3 of 2^24 parts of the range.
+                let rounding = 1e-6 * (min.abs() as f64).max(max.abs() as f64);
+                let bound = best + histogram.width() + rounding;
+                assert!(
+                    found <= bound,
+                    "{name}, {bits} bits, {mapping:?}: {found} > {bound}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_error_of_the_centres_is_that_of_the_values_within_half_a_bin() {
+        for (name, values) in distributions(800, 32) {
+            let histogram = histogram(&values, 512);
+            let (min, max) = histogram.extremes().unwrap();
+            let centres: Vec<_> = histogram.centres().collect();
+            for candidate in 1..=10 {
+                let config = MseConfig {
+                    bits: 4,
+                    candidates: 10,
+                    ..MseConfig::default()
+                };
+                let range = config.clipped(min, max, candidate).unwrap();
+                let params = range.static_params(4, Mapping::Symmetric);
+                let counted = (squared_error(&centres, &params) / values.len() as f64).sqrt();
+                let exact = rms(
+                    &values,
+                    range.min()[0] as f64,
+                    range.max()[0] as f64,
+                    &config,
+                );
+                let rounding = 1e-6 * (min.abs() as f64).max(max.abs() as f64);
+                let bound = histogram.width() / 2.0 + rounding;
+                assert!(
+                    (counted - exact).abs() <= bound,
+                    "{name}, {candidate} of 10"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn few_bits_clip_a_normal_distribution_and_many_hardly() {
+        let values = &distributions(5000, 33)[0].1;
+        let histogram = histogram(values, 4096);
+        let clip = |bits| {
+            let range = MseConfig {
+                bits,
+                ..MseConfig::default()
+            }
+            .range(&histogram)
+            .unwrap();
+            range.max()[0] / histogram.extremes().unwrap().1
+        };
+        // The best step of a uniform quantiser with 3 levels is 1.22 standard deviations (Max
+        // 1960), with the largest value of 5000 at about 3.7; -2 is a fourth level here.
+        assert!((0.2..0.45).contains(&clip(2)), "{}", clip(2));
+        assert!(clip(8) > 0.85, "{}", clip(8));
+    }
+
+    #[test]
+    fn a_constant_is_kept_whole() {
+        let range = MseConfig::default()
+            .range(&histogram(&[0.75; 9], 16))
+            .unwrap();
+        assert_eq!((range.min(), range.max()), (&[0.75][..], &[0.75][..]));
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_when_read() {
+        for (json, message) in [
+            (r#"{"bits": 1}"#, "`bits` of an observer is 2 to 8, got 1"),
+            (
+                r#"{"candidates": 0}"#,
+                "`candidates` of an observer is 1 to 10000, got 0",
+            ),
+            (
+                r#"{"bins": 100}"#,
+                "`bins` of an observer is a power of two",
+            ),
+            (r#"{"mapping": "affine"}"#, "unknown variant `affine`"),
+        ] {
+            let error = serde_json::from_str::<MseConfig>(json).unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+}

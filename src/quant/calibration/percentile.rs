@@ -1,0 +1,162 @@
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+use super::{CalibrationError, Histogram, Range, histogram};
+
+/// The range between two percentiles of all values of the stream, which cuts off outliers.
+///
+/// With percentile `p` and `n` values, the upper bound is the upper edge of the bin that holds the
+/// `ceil(p / 100 * n)`-th smallest value, at most the largest value; the lower bound is the same
+/// from below. So at least `p` percent of the values are not above the range and as many not below
+/// it, and it is at most one [width](Histogram::width) longer than need be at either end, which is
+/// less than `max|x| * 4 / bins`. The order of the samples does not matter. Every value of an
+/// observed tensor is read to the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PercentileConfig {
+    /// Percentage of values that a bound holds, in (50, 100]; 99.99 by default.
+    #[serde(deserialize_with = "deserialize_percentile")]
+    pub percentile: f64,
+    /// Number of bins, a power of two from 16 to 65536; 4096 by default.
+    #[serde(deserialize_with = "histogram::deserialize_bins")]
+    pub bins: usize,
+}
+
+impl Default for PercentileConfig {
+    fn default() -> Self {
+        Self {
+            percentile: 99.99,
+            bins: 4096,
+        }
+    }
+}
+
+fn deserialize_percentile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let percentile = f64::deserialize(deserializer)?;
+    check_percentile(percentile).map_err(D::Error::custom)?;
+    Ok(percentile)
+}
+
+fn check_percentile(percentile: f64) -> Result<(), CalibrationError> {
+    match percentile > 50.0 && percentile <= 100.0 {
+        true => Ok(()),
+        false => Err(CalibrationError::Config {
+            field: "percentile",
+            expected: "in (50, 100]",
+            found: percentile,
+        }),
+    }
+}
+
+impl PercentileConfig {
+    pub(super) fn validate(&self) -> Result<(), CalibrationError> {
+        check_percentile(self.percentile)?;
+        histogram::check_bins(self.bins)
+    }
+
+    /// The range of values that were counted.
+    ///
+    /// # Errors
+    ///
+    /// If the histogram is empty.
+    ///
+    /// # Panics
+    ///
+    /// If the percentile is not in (50, 100].
+    pub fn range(&self, histogram: &Histogram) -> Result<Range, CalibrationError> {
+        check_percentile(self.percentile).unwrap_or_else(|error| panic!("{error}"));
+        let extremes = histogram.extremes();
+        let (min, max) = extremes.ok_or(CalibrationError::NothingObserved)?;
+        let total = histogram.total();
+        let rank = ((self.percentile / 100.0 * total as f64).ceil() as u64).clamp(1, total);
+        let counts = histogram.counts();
+        let first = bin_of_rank(counts.iter().rev(), rank);
+        let lower = histogram.edge(counts.len() - 1 - first);
+        let upper = histogram.edge(bin_of_rank(counts.iter(), rank) + 1);
+        // Where an edge is not exact in f32 (it has few digits, but may underflow), rounding takes
+        // it no farther in than the values of its bin.
+        let lower = lower.max(min as f64) as f32;
+        let upper = upper.min(max as f64) as f32;
+        Range::new(vec![lower], vec![upper])
+    }
+}
+
+/// Number of the bin that holds the value of a rank, counted from 1.
+fn bin_of_rank<'a>(counts: impl Iterator<Item = &'a u64>, rank: u64) -> usize {
+    let mut seen = 0;
+    for (bin, count) in counts.enumerate() {
+        seen += count;
+        if seen >= rank {
+            return bin;
+        }
+    }
+    unreachable!("rank {rank} of {seen} values")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::calibration::samples::distributions;
+
+    fn of(values: &[f32], percentile: f64, bins: usize) -> (Range, f64) {
+        let mut histogram = Histogram::new(bins);
+        histogram.extend(values);
+        let range = PercentileConfig { percentile, bins }.range(&histogram);
+        (range.unwrap(), histogram.width())
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_sorted_values_within_a_bin() {
+        for (name, values) in distributions(3000, 21) {
+            let mut sorted = values.clone();
+            sorted.sort_by(f32::total_cmp);
+            for percentile in [51.0, 90.0, 99.0, 99.9, 99.99, 100.0] {
+                let (range, width) = of(&values, percentile, 1024);
+                let rank = (percentile / 100.0 * 3000.0f64).ceil() as usize;
+                let (exact_max, exact_min) = (sorted[rank - 1] as f64, sorted[3000 - rank] as f64);
+                let (min, max) = (range.min()[0] as f64, range.max()[0] as f64);
+                let what = format!("{name}, {percentile}: [{min}, {max}]");
+                assert!(exact_max <= max && max <= exact_max + width, "{what}");
+                assert!(exact_min - width <= min && min <= exact_min, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_percents_are_the_extremes_exactly() {
+        for (name, values) in distributions(100, 22) {
+            let range = of(&values, 100.0, 16).0;
+            let min = values.iter().copied().fold(f32::MAX, f32::min);
+            let max = values.iter().copied().fold(f32::MIN, f32::max);
+            assert_eq!(
+                (range.min(), range.max()),
+                (&[min][..], &[max][..]),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn one_outlier_in_ten_thousand_is_cut_off() {
+        let mut values: Vec<f32> = (0..9999).map(|i| i as f32 / 9998.0).collect();
+        values.push(8.0);
+        let (range, width) = of(&values, 99.99, 4096);
+        assert_eq!(width, 1.0 / 128.0);
+        assert!((1.0..=1.0 + width as f32).contains(&range.max()[0]));
+        assert_eq!(range.min(), [0.0]);
+    }
+
+    #[test]
+    fn percentiles_out_of_range_are_refused_when_read() {
+        for percentile in ["50.0", "100.5", "-1.0"] {
+            let json = format!(r#"{{"percentile": {percentile}}}"#);
+            let error = serde_json::from_str::<PercentileConfig>(&json).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .contains("`percentile` of an observer is in (50, 100]")
+            );
+        }
+        let empty = PercentileConfig::default().range(&Histogram::new(16));
+        assert!(matches!(empty, Err(CalibrationError::NothingObserved)));
+    }
+}

@@ -1,0 +1,107 @@
+use serde::{Deserialize, Serialize};
+
+use super::{CalibrationError, Mapping, StaticParams};
+
+/// The values that a quantiser must represent: `[min, max]`, one for the whole tensor or one for
+/// each channel.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::quant::calibration::{Mapping, Range};
+///
+/// let range = Range::new(vec![-1.27], vec![0.5])?;
+/// let params = range.static_params(8, Mapping::Symmetric);
+/// assert_eq!(params.step, [0.01]);
+/// # Ok::<(), bitnet_burn::quant::calibration::CalibrationError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Bounds")]
+pub struct Range {
+    min: Vec<f32>,
+    max: Vec<f32>,
+}
+
+/// A range as read, not checked yet.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bounds {
+    min: Vec<f32>,
+    max: Vec<f32>,
+}
+
+impl TryFrom<Bounds> for Range {
+    type Error = CalibrationError;
+
+    fn try_from(bounds: Bounds) -> Result<Self, CalibrationError> {
+        Self::new(bounds.min, bounds.max)
+    }
+}
+
+impl Range {
+    /// A range of the bounds of each channel, or of one pair of bounds for the whole tensor.
+    ///
+    /// # Errors
+    ///
+    /// If there are no bounds, not as many lower as upper ones, or a pair of them is not finite or
+    /// not in order.
+    pub fn new(min: Vec<f32>, max: Vec<f32>) -> Result<Self, CalibrationError> {
+        if min.is_empty() || min.len() != max.len() {
+            let (min, max) = (min.len(), max.len());
+            return Err(CalibrationError::NumBounds { min, max });
+        }
+        for (channel, (&min, &max)) in min.iter().zip(&max).enumerate() {
+            if !(min.is_finite() && max.is_finite() && min <= max) {
+                return Err(CalibrationError::Bounds { channel, min, max });
+            }
+        }
+        Ok(Self { min, max })
+    }
+
+    /// Lower bounds.
+    pub fn min(&self) -> &[f32] {
+        &self.min
+    }
+
+    /// Upper bounds.
+    pub fn max(&self) -> &[f32] {
+        &self.max
+    }
+
+    /// Steps and zero points that represent the range in codes of `bits` bits.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8.
+    pub fn static_params(&self, bits: u8, mapping: Mapping) -> StaticParams {
+        StaticParams::new(self, bits, mapping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_that_are_no_range_are_refused_when_read() {
+        for (json, message) in [
+            (r#"{"min": [], "max": []}"#, "got 0 and 0"),
+            (r#"{"min": [0.0], "max": [1.0, 2.0]}"#, "got 1 and 2"),
+            (
+                r#"{"min": [0.0, 2.0], "max": [1.0, 1.5]}"#,
+                "channel 1 has [2, 1.5]",
+            ),
+            (r#"{"min": [null], "max": [1.0]}"#, "invalid type: null"),
+            (r#"{"min": [-1e39], "max": [1.0]}"#, "out of range"),
+            (
+                r#"{"min": [0.0], "max": [1.0], "mean": 0.5}"#,
+                "unknown field `mean`",
+            ),
+        ] {
+            let error = serde_json::from_str::<Range>(json).unwrap_err();
+            assert!(error.to_string().contains(message), "{json}: {error}");
+        }
+        assert!(Range::new(vec![f32::NAN], vec![1.0]).is_err());
+        assert!(Range::new(vec![0.0], vec![f32::INFINITY]).is_err());
+    }
+}

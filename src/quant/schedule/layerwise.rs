@@ -1,0 +1,238 @@
+use serde::{Deserialize, Serialize};
+
+use super::{LayerOrder, ProgressiveSchedule, ScheduleError};
+
+/// Layers that are quantised one after the other, each on its own part of one schedule.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::quant::schedule::{
+///     LayerOrder, LayerwiseConfig, ProgressiveSchedule, ProgressiveShape,
+/// };
+///
+/// let whole = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, 300)?;
+/// let lambda = LayerwiseConfig::new(whole)
+///     .with_order(LayerOrder::BackToFront)
+///     .init(&["layers.0", "layers.1", "layers.2"])?;
+/// assert_eq!(lambda.value(150, 2), 1.0);
+/// assert_eq!(lambda.value(150, 1), 0.5);
+/// assert_eq!(lambda.value_of(150, "layers.0"), Some(0.0));
+/// # Ok::<(), bitnet_burn::quant::schedule::ScheduleError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LayerwiseConfig {
+    /// From the start of the first layer to the end of the last, and the shape of each.
+    pub schedule: ProgressiveSchedule,
+    /// Which layer comes first.
+    pub order: LayerOrder,
+    /// Part of a layer's time that is also that of its successor, in [0, 1]: with 0 a layer
+    /// starts where the one before ends, with 1 all go together.
+    #[serde(deserialize_with = "deserialize_overlap")]
+    pub overlap: f64,
+}
+
+fn deserialize_overlap<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    check_overlap(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn check_overlap(overlap: f64) -> Result<f64, ScheduleError> {
+    match (0.0..=1.0).contains(&overlap) {
+        true => Ok(overlap),
+        false => Err(ScheduleError::Overlap(overlap)),
+    }
+}
+
+/// The schedule of every layer of a model; see [`LayerwiseConfig`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerwiseSchedule {
+    /// Name and schedule of each layer, from front to back.
+    layers: Vec<(String, ProgressiveSchedule)>,
+}
+
+impl LayerwiseConfig {
+    /// From front to back without overlap.
+    pub fn new(schedule: ProgressiveSchedule) -> Self {
+        Self {
+            schedule,
+            ..Self::default()
+        }
+    }
+
+    /// The same in another order.
+    pub fn with_order(mut self, order: LayerOrder) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// The same with layers that overlap.
+    pub fn with_overlap(mut self, overlap: f64) -> Self {
+        self.overlap = overlap;
+        self
+    }
+
+    /// The schedules of the layers of a model, named from front to back.
+    ///
+    /// With `n` layers and the whole from `start` to `end`, a layer takes
+    /// `d = (end - start) / (1 + (n - 1)(1 - overlap))` steps, and the one at place `r` of the
+    /// order starts `r * d * (1 - overlap)` after the first, both rounded down to steps.
+    ///
+    /// # Errors
+    ///
+    /// If the overlap is not in [0, 1] or the order does not fit the names of the layers.
+    pub fn init<S: AsRef<str>>(&self, layers: &[S]) -> Result<LayerwiseSchedule, ScheduleError> {
+        check_overlap(self.overlap)?;
+        let ranks = self.order.ranks(layers)?;
+        let last = layers.len().saturating_sub(1);
+        let layer = |(name, rank): (&S, usize)| {
+            let (start, end) = self.span(rank, last);
+            (name.as_ref().to_string(), self.schedule.between(start, end))
+        };
+        Ok(LayerwiseSchedule {
+            layers: layers.iter().zip(ranks).map(layer).collect(),
+        })
+    }
+
+    /// Start and end of the layer at place `rank` of `0..=last`.
+    fn span(&self, rank: usize, last: usize) -> (usize, usize) {
+        let (start, end) = (self.schedule.start(), self.schedule.end());
+        let whole = (end - start) as f64;
+        let apart = 1.0 - self.overlap;
+        let duration = whole / (1.0 + last as f64 * apart);
+        let begin = rank as f64 * apart * duration;
+        // The cast rounds down. A sum may round to a step too many, or the last to one too few.
+        let at = |offset: f64| start + (offset as usize).min(end - start);
+        match rank == last {
+            true => (at(begin), end),
+            false => (at(begin), at(begin + duration)),
+        }
+    }
+}
+
+impl LayerwiseSchedule {
+    /// The value of a layer at a step, in [0, 1]; layers count from front to back.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such layer.
+    pub fn value(&self, step: usize, layer: usize) -> f64 {
+        assert!(
+            layer < self.layers.len(),
+            "the schedule has {} layers, got the layer number {layer}",
+            self.layers.len()
+        );
+        self.layers[layer].1.value(step)
+    }
+
+    /// The value of a layer at a step; `None` if no layer has the name.
+    pub fn value_of(&self, step: usize, layer: &str) -> Option<f64> {
+        let mut layers = self.layers.iter();
+        let (_, schedule) = layers.find(|(name, _)| name == layer)?;
+        Some(schedule.value(step))
+    }
+
+    /// Name and schedule of each layer, from front to back.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = (&str, &ProgressiveSchedule)> {
+        (self.layers.iter()).map(|(name, schedule)| (name.as_str(), schedule))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quant::schedule::ProgressiveShape;
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    fn whole(start: usize, end: usize) -> LayerwiseConfig {
+        LayerwiseConfig::new(
+            ProgressiveSchedule::new(ProgressiveShape::Linear, start, end).unwrap(),
+        )
+    }
+
+    fn spans(config: &LayerwiseConfig, n: usize) -> Vec<(usize, usize)> {
+        let names: Vec<String> = (0..n).map(|i| i.to_string()).collect();
+        let schedule = config.init(&names).unwrap();
+        let span = |(_, s): (&str, &ProgressiveSchedule)| (s.start(), s.end());
+        schedule.layers().map(span).collect()
+    }
+
+    #[test]
+    fn without_overlap_layers_follow_each_other() {
+        let config = whole(100, 400);
+        assert_eq!(spans(&config, 3), [(100, 200), (200, 300), (300, 400)]);
+        let config = config.with_order(LayerOrder::BackToFront);
+        assert_eq!(spans(&config, 3), [(300, 400), (200, 300), (100, 200)]);
+    }
+
+    #[test]
+    fn half_an_overlap_starts_a_layer_in_the_middle_of_the_one_before() {
+        let config = whole(0, 400).with_overlap(0.5);
+        assert_eq!(spans(&config, 3), [(0, 200), (100, 300), (200, 400)]);
+    }
+
+    #[test]
+    fn with_full_overlap_or_one_layer_each_takes_the_whole() {
+        assert_eq!(spans(&whole(3, 17).with_overlap(1.0), 4), [(3, 17); 4]);
+        assert_eq!(spans(&whole(3, 17), 1), [(3, 17)]);
+        assert_eq!(spans(&whole(5, 5), 3), [(5, 5); 3]);
+        assert_eq!(spans(&whole(5, 9), 0), []);
+    }
+
+    #[test]
+    fn any_layers_fill_the_whole_in_their_order() {
+        let mut rng = StdRng::seed_from_u64(3);
+        for _ in 0..300 {
+            let start = rng.random_range(0..50);
+            let end = start + rng.random_range(0..500);
+            let overlap: f64 = rng.random();
+            let n = rng.random_range(1..40);
+            let config = whole(start, end).with_overlap(overlap);
+            let spans = spans(&config, n);
+            assert_eq!(spans[0].0, start);
+            assert_eq!(spans[n - 1].1, end);
+            let duration = (end - start) as f64 / (1.0 + (n - 1) as f64 * (1.0 - overlap));
+            for (rank, &(first, last)) in spans.iter().enumerate() {
+                assert!(first <= last);
+                // Both ends are rounded down to a step.
+                let exact = start as f64 + rank as f64 * (1.0 - overlap) * duration;
+                assert!((first as f64 - exact).abs() < 1.0 + 1e-9, "{config:?}");
+                assert!((last as f64 - exact - duration).abs() < 1.0 + 1e-9);
+            }
+            assert!(spans.is_sorted());
+        }
+    }
+
+    #[test]
+    fn values_are_found_by_number_and_by_name() {
+        let schedule = whole(0, 200).init(&["a", "b"]).unwrap();
+        assert_eq!(schedule.value(50, 0), 0.5);
+        assert_eq!(schedule.value_of(150, "b"), Some(0.5));
+        assert_eq!(schedule.value_of(150, "c"), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "the schedule has 1 layers, got the layer number 1")]
+    fn a_layer_number_out_of_range_panics_with_the_numbers() {
+        whole(0, 1).init(&["a"]).unwrap().value(0, 1);
+    }
+
+    #[test]
+    fn json_round_trips_and_a_wrong_overlap_is_refused() {
+        let config = whole(1, 2)
+            .with_order(LayerOrder::BackToFront)
+            .with_overlap(0.25);
+        let json = serde_json::to_string(&config).unwrap();
+        assert_eq!(
+            serde_json::from_str::<LayerwiseConfig>(&json).unwrap(),
+            config
+        );
+        let error = serde_json::from_str::<LayerwiseConfig>(r#"{"overlap": 1.5}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("lies in [0, 1], got 1.5"),
+            "{error}"
+        );
+        let error = whole(0, 1).with_overlap(f64::NAN).init(&["a"]).unwrap_err();
+        assert!(matches!(error, ScheduleError::Overlap(_)));
+    }
+}
