@@ -4,6 +4,8 @@
 mod grad_norm;
 mod latent_clipping;
 mod latent_quantizer;
+mod loss_scaler;
+mod mixed_precision;
 mod oscillation_freezing;
 mod oscillation_monitor;
 mod oscillation_state;
@@ -15,6 +17,8 @@ mod weight_decay_schedule;
 pub use grad_norm::clip_grad_norm;
 pub use latent_clipping::LatentClipping;
 pub use latent_quantizer::LatentQuantizer;
+pub use loss_scaler::{LossScaler, LossScalerConfig, LossScalerError, LossScalerRecord};
+pub use mixed_precision::{MixedPrecision, MixedPrecisionError};
 pub use oscillation_freezing::{FreezingThreshold, OscillationFreezingConfig};
 pub use oscillation_monitor::{OscillationMonitor, OscillationReport};
 pub use oscillation_state::OscillationState;
