@@ -30,7 +30,7 @@
 //! - [`nn`]: layers and models
 //! - [`functions`]: the operations on tensors
 //! - [`ops`]: the operations on backends
-//! - [`optim`]: gradient clipping by the global norm
+//! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
 //!
 //! Feature flags select backends as in Burn; see the README.
 

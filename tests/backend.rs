@@ -8,6 +8,11 @@ mod backend {
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;
+    mod optim_learning_rates;
+    mod optim_loss_scaler;
+    mod optim_mixed_precision;
+    mod optim_oscillation;
+    mod optim_qat_optimizer;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;

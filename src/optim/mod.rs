@@ -1,5 +1,30 @@
-//! What training with quantised weights needs beside Burn's optimizers.
+//! What training with quantised weights needs around Burn's optimizers: latent weights that are
+//! clipped, frozen and decayed by a schedule, BitNet's learning rates, and mixed precision.
 
 mod grad_norm;
+mod latent_clipping;
+mod latent_quantizer;
+mod loss_scaler;
+mod mixed_precision;
+mod oscillation_freezing;
+mod oscillation_monitor;
+mod oscillation_state;
+mod qat_optimizer;
+mod two_stage_lr;
+mod weight_decay;
+mod weight_decay_schedule;
 
 pub use grad_norm::clip_grad_norm;
+pub use latent_clipping::LatentClipping;
+pub use latent_quantizer::LatentQuantizer;
+pub use loss_scaler::{LossScaler, LossScalerConfig, LossScalerError, LossScalerRecord};
+pub use mixed_precision::{MixedPrecision, MixedPrecisionError};
+pub use oscillation_freezing::{FreezingThreshold, OscillationFreezingConfig};
+pub use oscillation_monitor::{OscillationMonitor, OscillationReport};
+pub use oscillation_state::OscillationState;
+pub use qat_optimizer::{
+    QatAdam, QatAdamW, QatOptimizer, QatOptimizerConfig, QatOptimizerState, QatSgd,
+};
+pub use two_stage_lr::{LrDecay, TwoStageLrScheduler, TwoStageLrSchedulerConfig};
+pub use weight_decay::{DecoupledWeightDecay, WeightDecayScheduler};
+pub use weight_decay_schedule::WeightDecaySchedule;

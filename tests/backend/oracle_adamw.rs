@@ -1,9 +1,9 @@
-//! Burn's AdamW, with our clipping by the global norm, against PyTorch's.
+//! Burn's AdamW, bare and inside of ours, with our clipping by the global norm, against PyTorch's.
 
-use bitnet_burn::optim::clip_grad_norm;
+use bitnet_burn::optim::{DecoupledWeightDecay, QatOptimizerConfig, clip_grad_norm};
 use burn::{
     module::{Module, Param},
-    optim::{AdamWConfig, GradientsParams},
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
     tensor::{Device, Tensor},
 };
 
@@ -17,7 +17,7 @@ struct OneParameter {
     param: Param<Tensor<2>>,
 }
 
-fn optimizer(case: &Case) -> AdamWConfig {
+fn adamw(case: &Case) -> AdamWConfig {
     let beta = |i: usize| case.about["betas"][i].as_f64().unwrap() as f32;
     AdamWConfig::new()
         .with_beta_1(beta(0))
@@ -27,10 +27,24 @@ fn optimizer(case: &Case) -> AdamWConfig {
 }
 
 #[test]
-fn five_steps_equal_pytorch() {
+fn five_steps_of_burn_equal_pytorch() {
+    five_steps_equal_pytorch(|case| adamw(case).init());
+}
+
+#[test]
+fn five_steps_of_ours_equal_pytorch() {
+    five_steps_equal_pytorch(|case| {
+        let weight_decay = DecoupledWeightDecay::new(case.number("weight_decay") as f32);
+        let inner = adamw(case).with_weight_decay(0.0).build();
+        let optimizer = QatOptimizerConfig::new().build(inner);
+        optimizer.with_weight_decay(&weight_decay).into()
+    });
+}
+
+fn five_steps_equal_pytorch(optimizer: impl Fn(&Case) -> ModuleOptimizer) {
     let device = Device::default().autodiff();
     for case in Oracle::open("k_adamw").cases() {
-        let mut optimizer = optimizer(&case).init();
+        let mut optimizer = optimizer(&case);
         let mut module = OneParameter {
             param: Param::from_tensor(case.tensor("param.0", &device)),
         };
@@ -86,4 +100,20 @@ fn gradients_below_the_norm_are_left_alone_and_none_are_no_norm() {
     assert_within(&floats(norm.unwrap()), &[0.5], |_| 4.0 * ROUNDING, "norm");
     let grad = grads.get::<2>(module.param.id).unwrap();
     assert_equal(&floats(grad), &[0.3, -0.4], "gradient");
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_makes_a_norm_that_is_not() {
+    let device = Device::default().autodiff();
+    let module = OneParameter {
+        param: Param::from_tensor(Tensor::<2>::zeros([1, 2], &device)),
+    };
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut grads = GradientsParams::new();
+        let grad = Tensor::<2>::from_floats([[0.3, bad]], &device.clone().inner());
+        grads.register(module.param.id, grad);
+        let (_, norm) = clip_grad_norm(&module, grads, 1.0);
+        let norm = floats(norm.unwrap())[0];
+        assert!(!norm.is_finite(), "{bad}: {norm}");
+    }
 }

@@ -1,0 +1,78 @@
+use burn::{
+    config::Config,
+    tensor::{DType, Tensor},
+};
+
+use crate::{
+    ops::Groups,
+    quant::{FakeQuant, Ste, WeightQuantizer},
+};
+
+/// The quantiser that the forward pass applies to a latent weight, for an optimizer that must know
+/// the integer codes or the scales of the weight it updates.
+#[derive(Config, Debug, PartialEq)]
+pub struct LatentQuantizer {
+    /// The quantiser of the weights.
+    #[config(default = "WeightQuantizer::default()")]
+    pub quantizer: WeightQuantizer,
+    /// Dimension of the output channels: 1 in a linear layer, 0 in a convolution. Without effect
+    /// if the whole weight has one scale.
+    #[config(default = 1)]
+    pub output_axis: usize,
+}
+
+impl Default for LatentQuantizer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<&FakeQuant> for LatentQuantizer {
+    fn from(fake_quant: &FakeQuant) -> Self {
+        Self {
+            quantizer: fake_quant.quantizer().clone(),
+            output_axis: fake_quant.output_axis(),
+        }
+    }
+}
+
+/// Integer codes of a weight, and the scale of each.
+pub(super) struct Codes<const D: usize> {
+    /// `round(Q(W) / scale)`, in f32.
+    pub(super) codes: Tensor<D>,
+    /// The scale of each value, in f32, of the shape of the weight.
+    pub(super) scales: Tensor<D>,
+}
+
+impl LatentQuantizer {
+    /// The codes of a weight without a gradient.
+    pub(super) fn codes<const D: usize>(&self, weight: Tensor<D>) -> Codes<D> {
+        let shape = weight.dims();
+        let (quantized, scales) = self.fake_quant(weight);
+        let codes = (quantized.cast(DType::F32) / scales.clone()).round();
+        debug_assert_eq!(codes.dims(), shape);
+        Codes { codes, scales }
+    }
+
+    /// The scale of each value, in f32, of the shape of the weight.
+    pub(super) fn scales<const D: usize>(&self, weight: Tensor<D>) -> Tensor<D> {
+        self.fake_quant(weight).1
+    }
+
+    fn fake_quant<const D: usize>(&self, weight: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+        let shape = weight.dims();
+        let groups = self.groups(&shape);
+        let (quantized, scales) = self.quantizer.fake_quant(weight, groups, Ste::Identity);
+        let scales = scales
+            .reshape([groups.outer, 1, groups.inner])
+            .expand([groups.outer, groups.size, groups.inner])
+            .reshape(shape);
+        (quantized, scales)
+    }
+
+    fn groups(&self, shape: &[usize]) -> Groups {
+        self.quantizer
+            .groups(shape, self.output_axis)
+            .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"))
+    }
+}

@@ -1,0 +1,299 @@
+use core::fmt;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    config::{Config, ConfigError},
+    lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+    module::{Module, ModuleVisitor, Param},
+    optim::{GradientsParams, ModuleOptimizer},
+    tensor::{Bool, Tensor},
+};
+
+/// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`.
+#[derive(Config, Debug, PartialEq)]
+pub struct LossScalerConfig {
+    /// The scale at the start.
+    #[config(default = 65536.0)]
+    pub initial_scale: f32,
+    /// The scale is multiplied by this after `growth_interval` steps without an overflow.
+    #[config(default = 2.0)]
+    pub growth_factor: f32,
+    /// The scale is multiplied by this after a step with an overflow.
+    #[config(default = 0.5)]
+    pub backoff_factor: f32,
+    /// Steps without an overflow until the scale grows.
+    #[config(default = 2000)]
+    pub growth_interval: u32,
+}
+
+/// Dynamic loss scaling, for gradients in f16.
+///
+/// Small gradients are zero in f16. The loss is multiplied by a scale before the backward pass and
+/// the gradients are divided by it afterwards, in f32. The scale is as large as it can be without
+/// an infinity in a gradient: a step with one is skipped and lowers the scale, and a run of steps
+/// without one raises it. bf16 has the range of f32 and needs no scaling.
+///
+/// Equal to `torch.amp.GradScaler`. Source: [Mixed Precision
+/// Training](https://arxiv.org/abs/1710.03740).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::optim::LossScalerConfig;
+/// use burn::{
+///     nn::LinearConfig,
+///     optim::{GradientsParams, SgdConfig},
+///     tensor::{Device, Tensor},
+/// };
+///
+/// let device = Device::default().autodiff();
+/// let mut model = LinearConfig::new(2, 1).init(&device);
+/// let mut optimizer = SgdConfig::new().init();
+/// let mut scaler = LossScalerConfig::new().init();
+///
+/// let loss = model.forward(Tensor::<2>::ones([3, 2], &device)).mean();
+/// let grads = GradientsParams::from_grads(scaler.scale(loss).backward(), &model);
+/// let stepped;
+/// (model, stepped) = scaler.step(&mut optimizer, 0.1, model, grads);
+/// assert!(stepped);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct LossScaler {
+    config: LossScalerConfig,
+    record: LossScalerRecord,
+}
+
+/// What changes in a [`LossScaler`]; part of a checkpoint.
+#[derive(Config, Debug, PartialEq)]
+pub struct LossScalerRecord {
+    /// The present scale.
+    pub scale: f32,
+    /// Steps without an overflow since the scale last changed.
+    pub growth_tracker: u32,
+}
+
+/// Why a record could not be saved or loaded.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LossScalerError {
+    /// The file could not be written.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// The file could not be read as a record.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: ConfigError,
+    },
+    /// The record holds a value that no scaler has.
+    Record {
+        /// The record.
+        record: LossScalerRecord,
+        /// Steps until the scale grows.
+        growth_interval: u32,
+    },
+}
+
+impl LossScalerConfig {
+    /// Initialize a new [`LossScaler`].
+    ///
+    /// # Panics
+    ///
+    /// If the scale is not positive and finite, `growth_factor` is not above 1, `backoff_factor`
+    /// is not in (0, 1), or `growth_interval` is 0.
+    pub fn init(&self) -> LossScaler {
+        let valid = self.initial_scale > 0.0
+            && self.initial_scale.is_finite()
+            && self.growth_factor > 1.0
+            && self.backoff_factor > 0.0
+            && self.backoff_factor < 1.0
+            && self.growth_interval > 0;
+        assert!(
+            valid,
+            "a loss scaler has a positive initial_scale, a growth_factor above 1, a \
+             backoff_factor in (0, 1) and a growth_interval of 1 or more, got {self:?}"
+        );
+        LossScaler {
+            config: self.clone(),
+            record: LossScalerRecord::new(self.initial_scale, 0),
+        }
+    }
+}
+
+impl LossScaler {
+    /// The loss times the scale, for the backward pass. Make the loss f32 first: times 65536 a
+    /// loss of 1 is infinite in f16.
+    pub fn scale<const D: usize>(&self, loss: Tensor<D>) -> Tensor<D> {
+        loss.mul_scalar(self.record.scale)
+    }
+
+    /// The gradients of the module divided by the scale, and whether all of them are finite.
+    ///
+    /// Gradients keep their type: those of a low-precision copy are to be made f32 first (see
+    /// [`MixedPrecision`](super::MixedPrecision)). Clip them after this. Waits once for the device.
+    pub fn unscale<M: Module>(
+        &self,
+        module: &M,
+        grads: GradientsParams,
+    ) -> (GradientsParams, bool) {
+        let mut unscale = Unscale {
+            grads,
+            // The quotient in f64, as PyTorch has it.
+            factor: 1.0 / f64::from(self.record.scale),
+            finite: None,
+        };
+        module.visit(&mut unscale);
+        let finite = unscale.finite.is_none_or(|all| all.into_scalar::<bool>());
+        (unscale.grads, finite)
+    }
+
+    /// Changes the scale after a step: call once for each, with whether a gradient was infinite
+    /// or NaN (so that the optimizer's step was skipped).
+    pub fn update(&mut self, overflow: bool) {
+        let LossScalerRecord {
+            scale,
+            growth_tracker,
+        } = &mut self.record;
+        if overflow {
+            *scale *= self.config.backoff_factor;
+            *growth_tracker = 0;
+            return;
+        }
+        *growth_tracker += 1;
+        if *growth_tracker == self.config.growth_interval {
+            let grown = *scale * self.config.growth_factor;
+            if grown.is_finite() {
+                *scale = grown;
+            }
+            *growth_tracker = 0;
+        }
+    }
+
+    /// [Unscales](Self::unscale), lets the optimizer step unless a gradient is not finite, and
+    /// [updates](Self::update). Returns the module and whether the optimizer stepped.
+    pub fn step<M: Module>(
+        &mut self,
+        optimizer: &mut ModuleOptimizer,
+        lr: impl Into<ModuleLearningRate>,
+        module: M,
+        grads: GradientsParams,
+    ) -> (M, bool) {
+        let (grads, finite) = self.unscale(&module, grads);
+        self.update(!finite);
+        match finite {
+            true => (optimizer.step(lr, module, grads), true),
+            false => (module, false),
+        }
+    }
+
+    /// What to store in a checkpoint.
+    pub fn to_record(&self) -> LossScalerRecord {
+        self.record.clone()
+    }
+
+    /// Goes on from a record.
+    ///
+    /// # Errors
+    ///
+    /// If the record's scale is not positive and finite, or its steps reach `growth_interval`.
+    pub fn load_record(mut self, record: LossScalerRecord) -> Result<Self, LossScalerError> {
+        let growth_interval = self.config.growth_interval;
+        if !(record.scale > 0.0 && record.scale.is_finite())
+            || record.growth_tracker >= growth_interval
+        {
+            return Err(LossScalerError::Record {
+                record,
+                growth_interval,
+            });
+        }
+        self.record = record;
+        Ok(self)
+    }
+
+    /// Saves the record as JSON, first under another name, so that the file is never half written.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), LossScalerError> {
+        let path = path.as_ref();
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        self.record
+            .save(&temporary)
+            .and_then(|()| fs::rename(&temporary, path))
+            .map_err(|source| LossScalerError::Write {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    /// Goes on from a record that was [saved](Self::save).
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or as [`load_record`](Self::load_record).
+    pub fn load(self, path: impl AsRef<Path>) -> Result<Self, LossScalerError> {
+        let path = path.as_ref();
+        let record = LossScalerRecord::load(path).map_err(|source| LossScalerError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.load_record(record)
+    }
+}
+
+struct Unscale {
+    grads: GradientsParams,
+    factor: f64,
+    finite: Option<Tensor<1, Bool>>,
+}
+
+impl ModuleVisitor for Unscale {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            let finite = grad.clone().is_finite().all();
+            self.finite = Some(match self.finite.take() {
+                Some(all) => all.bool_and(finite),
+                None => finite,
+            });
+            self.grads.register(param.id, grad.mul_scalar(self.factor));
+        }
+    }
+}
+
+impl fmt::Display for LossScalerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Write { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Read { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::Record {
+                record,
+                growth_interval,
+            } => write!(
+                f,
+                "a loss scaler has a positive, finite scale and fewer than {growth_interval} \
+                 steps behind it, the record has {} and {}",
+                record.scale, record.growth_tracker
+            ),
+        }
+    }
+}
+
+impl core::error::Error for LossScalerError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Write { source, .. } => Some(source),
+            Self::Read { source, .. } => Some(source),
+            Self::Record { .. } => None,
+        }
+    }
+}

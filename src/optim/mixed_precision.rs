@@ -1,0 +1,187 @@
+use core::fmt;
+
+use burn::{
+    config::Config,
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Device, FloatDType, Tensor},
+};
+
+/// Forward and backward passes in a smaller float type, with master weights in f32.
+///
+/// A step makes a copy of the model in the smaller type, runs it, and hands the copy's gradients
+/// to the optimizer of the master: parameters of copy and master have the same ids. Updates too
+/// small for the smaller type are kept by the master, as are the latent weights of quantisation.
+///
+/// The weights that the copy trains with are `Q(W)` of its rounded latent weights, whose scales
+/// are those of the master up to that rounding. To deploy exactly what was trained,
+/// [convert](crate::quant::convert) the copy.
+///
+/// Inputs are to be cast by the caller, and losses are best computed in f32. f16 needs a
+/// [`LossScaler`](super::LossScaler).
+///
+/// Source: [Mixed Precision Training](https://arxiv.org/abs/1710.03740), section 3.1.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::optim::MixedPrecision;
+/// use burn::{
+///     nn::LinearConfig,
+///     optim::{AdamWConfig, GradientsParams},
+///     tensor::{DType, Device, FloatDType, Tensor},
+/// };
+///
+/// # fn main() -> Result<(), bitnet_burn::optim::MixedPrecisionError> {
+/// let device = Device::default().autodiff();
+/// let mut master = LinearConfig::new(4, 2).init(&device);
+/// let mut optimizer = AdamWConfig::new().init();
+/// let precision = MixedPrecision::new(FloatDType::BF16);
+/// precision.check(&master)?;
+///
+/// let x = Tensor::<2>::ones([3, 4], &device);
+/// let copy = precision.working_copy(&master);
+/// let loss = copy.forward(x.cast(precision.dtype)).cast(DType::F32).mean();
+/// let grads = GradientsParams::from_grads(loss.backward(), &copy);
+/// master = optimizer.step(1e-3, master.clone(), precision.master_gradients(&master, grads));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+pub struct MixedPrecision {
+    /// The type of the forward and backward passes.
+    pub dtype: FloatDType,
+}
+
+/// Why a model cannot train in a float type.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum MixedPrecisionError {
+    /// The device does not compute in the type.
+    Unsupported {
+        /// The type.
+        dtype: FloatDType,
+        /// The device.
+        device: Device,
+    },
+    /// The model has running statistics, which a copy shares with its master.
+    RunningStatistics {
+        /// Path of the layer.
+        path: String,
+    },
+}
+
+impl MixedPrecision {
+    /// Checks that the model's devices compute in the type, and that the model can be copied.
+    ///
+    /// # Errors
+    ///
+    /// If a device does not compute in the type, or the model has a `BatchNorm`: its running
+    /// statistics are shared by all clones of a model, so that a copy in another type would change
+    /// its master's.
+    pub fn check<M: Module>(&self, model: &M) -> Result<(), MixedPrecisionError> {
+        for device in model.devices() {
+            self.check_device(&device)?;
+        }
+        let mut search = RunningStatistics::default();
+        model.visit(&mut search);
+        match search.found {
+            Some(path) => Err(MixedPrecisionError::RunningStatistics { path }),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks that a device computes in the type.
+    ///
+    /// # Errors
+    ///
+    /// If it does not.
+    pub fn check_device(&self, device: &Device) -> Result<(), MixedPrecisionError> {
+        match device.supports_dtype(self.dtype) {
+            true => Ok(()),
+            false => Err(MixedPrecisionError::Unsupported {
+                dtype: self.dtype,
+                device: device.clone(),
+            }),
+        }
+    }
+
+    /// A copy of the model with its float parameters in the type, under the same ids.
+    pub fn working_copy<M: Module>(&self, master: &M) -> M {
+        master.clone().map(&mut CastParameters(self.dtype))
+    }
+
+    /// The gradients of a working copy in the types of the master's parameters, for its optimizer.
+    pub fn master_gradients<M: Module>(
+        &self,
+        master: &M,
+        grads: GradientsParams,
+    ) -> GradientsParams {
+        let mut cast = CastGradients(grads);
+        master.visit(&mut cast);
+        cast.0
+    }
+}
+
+struct CastParameters(FloatDType);
+
+impl ModuleMapper for CastParameters {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| {
+            // A tensor that was cast on the graph would not be a leaf.
+            let require_grad = value.is_require_grad();
+            let value = value.set_require_grad(false).cast(self.0);
+            match require_grad {
+                true => value.require_grad(),
+                false => value,
+            }
+        })
+    }
+}
+
+struct CastGradients(GradientsParams);
+
+impl ModuleVisitor for CastGradients {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.0.remove::<D>(param.id) {
+            self.0.register(param.id, grad.cast(param.base().dtype()));
+        }
+    }
+}
+
+/// Looks for the first batch norm.
+#[derive(Default)]
+struct RunningStatistics {
+    path: Vec<String>,
+    found: Option<String>,
+}
+
+impl ModuleVisitor for RunningStatistics {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        if self.found.is_none() && container_type.ends_with(":BatchNorm") {
+            self.found = Some(self.path.join("."));
+        }
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+}
+
+impl fmt::Display for MixedPrecisionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsupported { dtype, device } => {
+                write!(f, "device {device:?} does not compute in {dtype:?}")
+            }
+            Self::RunningStatistics { path } => write!(
+                f,
+                "the BatchNorm `{path}` has running statistics, which a copy of the model shares; \
+                 mixed precision needs a model without them"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for MixedPrecisionError {}

@@ -1,0 +1,159 @@
+use burn::{config::Config, tensor::Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{LatentQuantizer, OscillationMonitor, OscillationState, latent_quantizer::Codes};
+
+/// Tracking of weights whose integer code oscillates, and freezing of those that do so often.
+///
+/// A latent weight near a threshold of the quantiser is pushed to and fro across it, since the
+/// straight-through gradient of either code points to the other. At each step, with `c` the integer
+/// code of a weight after the step and `m` the momentum:
+///
+/// - the weight *flips* if `c` is not the code before, and *oscillates* (`o = 1`) if it flips in
+///   the direction opposite to that of its last flip;
+/// - `f <- m o + (1 - m) f` is the frequency of its oscillation;
+/// - if `f` is above the threshold, the weight is frozen to the code `round(c_mean)`;
+/// - `c_mean <- m c + (1 - m) c_mean`.
+///
+/// A frozen weight is set to `code * scale` and takes no update from then on, neither of the
+/// gradient nor of weight decay; it is set anew only if the scale has moved so far that the weight
+/// would be quantised to another code. (Setting it anew at each step would let a scale that is
+/// taken from the weights themselves, such as `mean|W|`, shrink without end.) Weights are never
+/// thawed.
+///
+/// State: four f32 values and a flag for each weight.
+///
+/// Source: [Overcoming Oscillations in Quantization-Aware
+/// Training](https://arxiv.org/abs/2203.11086), section 4.3 and algorithm 1.
+#[derive(Config, Debug, PartialEq)]
+pub struct OscillationFreezingConfig {
+    /// Momentum `m` of the moving averages. The threshold should be at least two or three times
+    /// as large: a single oscillation makes `f = m`.
+    #[config(default = 0.01)]
+    pub momentum: f64,
+    /// The frequency above which a weight is frozen.
+    #[config(default = "FreezingThreshold::Never")]
+    pub threshold: FreezingThreshold,
+}
+
+/// The frequency of oscillation above which a weight is frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FreezingThreshold {
+    /// Oscillations are tracked, and nothing is frozen.
+    Never,
+    /// The same at every step.
+    Constant(f64),
+    /// `end + (start - end) (1 + cos(pi t / total_steps)) / 2` at step `t`, and `end` after the
+    /// last. The paper goes from 0.04 to 0.015 or 0.01: weights that oscillate least are frozen
+    /// last.
+    Cosine {
+        /// The threshold at step 0.
+        start: f64,
+        /// The threshold from step `total_steps` on.
+        end: f64,
+        /// Steps from `start` to `end`.
+        total_steps: usize,
+    },
+}
+
+impl FreezingThreshold {
+    /// The threshold at a step counted from 0; infinite for [`Never`](Self::Never).
+    pub fn at(&self, step: usize) -> f64 {
+        match *self {
+            Self::Never => f64::INFINITY,
+            Self::Constant(threshold) => threshold,
+            Self::Cosine {
+                end, total_steps, ..
+            } if step >= total_steps => end,
+            Self::Cosine {
+                start,
+                end,
+                total_steps,
+            } => {
+                let angle = core::f64::consts::PI * step as f64 / total_steps as f64;
+                end + (start - end) * (1.0 + angle.cos()) / 2.0
+            }
+        }
+    }
+}
+
+impl OscillationFreezingConfig {
+    /// Panics unless every value is in its range.
+    pub(super) fn assert_valid(&self) {
+        let (momentum, threshold) = (self.momentum, self.threshold);
+        assert!(
+            momentum > 0.0 && momentum <= 1.0,
+            "the momentum must be in (0, 1], got {momentum}"
+        );
+        let valid = match threshold {
+            FreezingThreshold::Never => true,
+            FreezingThreshold::Constant(threshold) => threshold > 0.0,
+            FreezingThreshold::Cosine { start, end, .. } => start > 0.0 && end > 0.0,
+        };
+        assert!(valid, "a threshold must be positive, got {threshold:?}");
+    }
+
+    /// Holds the frozen weights of `stepped`, tracks the codes of the others, and freezes those
+    /// that oscillate too often. `before` is the weight before the step.
+    pub(super) fn step<const D: usize>(
+        &self,
+        before: Tensor<D>,
+        stepped: Tensor<D>,
+        quantizer: &LatentQuantizer,
+        state: Option<OscillationState<D>>,
+        monitor: Option<&OscillationMonitor>,
+    ) -> (Tensor<D>, OscillationState<D>) {
+        let mut state =
+            state.unwrap_or_else(|| OscillationState::new(quantizer.codes(before.clone()).codes));
+        let held = stepped.mask_where(state.frozen.clone(), before);
+        let Codes { codes, scales } = quantizer.codes(held.clone());
+        let moved = codes.clone().not_equal(state.codes.clone());
+        let codes = codes.mask_where(state.frozen.clone(), state.codes.clone());
+
+        let threshold = self.threshold.at(state.steps);
+        let tracked = state.track(codes, self.momentum, threshold);
+        if let Some(monitor) = monitor {
+            monitor.add(&tracked, &state);
+        }
+        // A frozen weight is set when it is frozen, and when its code is no longer its own.
+        let set = tracked
+            .newly_frozen
+            .bool_or(moved.bool_and(state.frozen.clone()));
+        let centre = (state.codes.clone() * scales).cast(held.dtype());
+        (held.mask_where(set, centre), state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threshold_follows_half_a_cosine_and_stays_at_its_end() {
+        let threshold = FreezingThreshold::Cosine {
+            start: 0.04,
+            end: 0.01,
+            total_steps: 100,
+        };
+        let expected = [(0, 0.04), (50, 0.025), (100, 0.01), (1000, 0.01)];
+        for (step, value) in expected {
+            let at = threshold.at(step);
+            assert!((at - value).abs() < 1e-15, "step {step}: {at}");
+        }
+        assert_eq!(FreezingThreshold::Never.at(5), f64::INFINITY);
+    }
+
+    #[test]
+    fn the_configuration_reads_back_from_json() {
+        let json = r#"{"momentum": 0.02, "threshold": {"constant": 0.05}}"#;
+        let config: OscillationFreezingConfig = serde_json::from_str(json).unwrap();
+        assert_eq!(
+            config,
+            OscillationFreezingConfig::new()
+                .with_momentum(0.02)
+                .with_threshold(FreezingThreshold::Constant(0.05))
+        );
+    }
+}

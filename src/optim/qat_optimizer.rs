@@ -1,0 +1,215 @@
+use burn::{
+    config::Config,
+    optim::{
+        Adam, AdamW, LearningRate, Optimizer, RecordState, Sgd, StateSink, StateSource, join_path,
+    },
+    tensor::{Device, Tensor},
+};
+
+use super::{
+    DecoupledWeightDecay, LatentClipping, LatentQuantizer, OscillationFreezingConfig,
+    OscillationMonitor, OscillationState,
+};
+
+/// Configuration of a [`QatOptimizer`]: what is done to latent weights beside the step of the
+/// optimizer inside. Nothing by default.
+#[derive(Config, Debug, PartialEq)]
+pub struct QatOptimizerConfig {
+    /// The quantiser of the weights; read by clipping relative to their scale and by freezing.
+    #[config(default = "LatentQuantizer::new()")]
+    pub quantizer: LatentQuantizer,
+    /// Bound on the latent weights.
+    pub clipping: Option<LatentClipping>,
+    /// Tracking and freezing of oscillating weights.
+    pub freezing: Option<OscillationFreezingConfig>,
+}
+
+/// One of Burn's optimizers, with what training with quantised weights needs around its step:
+///
+/// 1. [decoupled weight decay](DecoupledWeightDecay) that can change during training,
+/// 2. the step of the optimizer inside,
+/// 3. [clipping](LatentClipping) of the latent weights,
+/// 4. [freezing](OscillationFreezingConfig) of weights that oscillate.
+///
+/// Each part is off unless asked for, and without any the step is that of the optimizer inside,
+/// bit for bit. Parts 3 and 4 pass over vectors (biases and norms), which are not quantised; what
+/// else is not quantised, such as embeddings, needs its own
+/// [group](burn::optim::ModuleOptimizer::with_group).
+///
+/// Records are those of the optimizer inside, with what freezing remembers beside it: a checkpoint
+/// can be loaded with and without the parts.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::optim::{DecoupledWeightDecay, LatentClipping, QatOptimizerConfig};
+/// use burn::{
+///     module::ParamGroup,
+///     optim::{AdamWConfig, ModuleOptimizer},
+/// };
+///
+/// // Decay by ours, which a schedule can switch off; so none by AdamW itself.
+/// let adamw = AdamWConfig::new().with_beta_2(0.95).with_weight_decay(0.0);
+/// let weight_decay = DecoupledWeightDecay::new(0.1);
+///
+/// let plain = QatOptimizerConfig::new();
+/// let quantized = QatOptimizerConfig::new().with_clipping(Some(LatentClipping::Scaled(2.0)));
+/// let optimizer = ModuleOptimizer::from(plain.build(adamw.build()).with_weight_decay(&weight_decay))
+///     .with_group(
+///         ParamGroup::from_predicate("layers"),
+///         quantized.build(adamw.build()).with_weight_decay(&weight_decay),
+///         None,
+///     );
+/// ```
+///
+/// # Learning rates of scales
+///
+/// Parameters such as learned step sizes get a learning rate of their own from Burn's
+/// [`ModuleLrScheduler`](burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler), by a group:
+///
+/// ```
+/// use bitnet_burn::optim::TwoStageLrSchedulerConfig;
+/// use burn::{lr_scheduler::module_lr_scheduler::ModuleLrScheduler, module::ParamGroup};
+///
+/// let schedule = |scale| TwoStageLrSchedulerConfig::new(scale * 1.2e-3, scale * 8e-4, 1000).init();
+/// let steps = ParamGroup::from_regex(r"\.fake_quant\.step$").unwrap();
+/// let scheduler = ModuleLrScheduler::new(schedule(1.0)).with_group(steps, schedule(0.1));
+/// ```
+#[derive(Debug, Clone)]
+pub struct QatOptimizer<O> {
+    inner: O,
+    config: QatOptimizerConfig,
+    weight_decay: Option<DecoupledWeightDecay>,
+    monitor: Option<OscillationMonitor>,
+}
+
+/// [`QatOptimizer`] around Burn's [`AdamW`].
+pub type QatAdamW = QatOptimizer<AdamW>;
+
+/// [`QatOptimizer`] around Burn's [`Adam`].
+pub type QatAdam = QatOptimizer<Adam>;
+
+/// [`QatOptimizer`] around Burn's [`Sgd`].
+pub type QatSgd = QatOptimizer<Sgd>;
+
+/// State of a [`QatOptimizer`] for one parameter.
+#[derive(Debug, Clone)]
+pub struct QatOptimizerState<S, const D: usize> {
+    /// The state of the optimizer inside.
+    pub inner: Option<S>,
+    /// The state of freezing.
+    pub oscillation: Option<OscillationState<D>>,
+}
+
+impl QatOptimizerConfig {
+    /// The optimizer around `inner`, such as `AdamWConfig::new().build()`.
+    ///
+    /// # Panics
+    ///
+    /// If a bound, a momentum or a threshold is outside of its range.
+    pub fn build<O: Optimizer>(&self, inner: O) -> QatOptimizer<O> {
+        if let Some(clipping) = &self.clipping {
+            clipping.assert_valid();
+        }
+        if let Some(freezing) = &self.freezing {
+            freezing.assert_valid();
+        }
+        QatOptimizer {
+            inner,
+            config: self.clone(),
+            weight_decay: None,
+            monitor: None,
+        }
+    }
+}
+
+impl<O: Optimizer> QatOptimizer<O> {
+    /// The same with decoupled weight decay, of which `weight_decay` holds the value.
+    pub fn with_weight_decay(mut self, weight_decay: &DecoupledWeightDecay) -> Self {
+        self.weight_decay = Some(weight_decay.clone());
+        self
+    }
+
+    /// The same with its flips, oscillations and frozen weights counted by `monitor`; without
+    /// effect unless the configuration has `freezing`.
+    pub fn with_monitor(mut self, monitor: &OscillationMonitor) -> Self {
+        self.monitor = Some(monitor.clone());
+        self
+    }
+}
+
+impl<O: Optimizer> Optimizer for QatOptimizer<O> {
+    type State<const D: usize> = QatOptimizerState<O::State<D>, D>;
+
+    /// # Panics
+    ///
+    /// If scales are needed and the granularity of the quantiser does not fit the weight.
+    fn step<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: Option<Self::State<D>>,
+    ) -> (Tensor<D>, Option<Self::State<D>>) {
+        let (inner, oscillation) = match state {
+            Some(state) => (state.inner, state.oscillation),
+            None => (None, None),
+        };
+        // The parts for quantised weights pass over vectors.
+        let clipping = self.config.clipping.as_ref().filter(|_| D >= 2);
+        let freezing = self.config.freezing.as_ref().filter(|_| D >= 2);
+        let quantizer = &self.config.quantizer;
+
+        let before = freezing.map(|_| tensor.clone());
+        let decayed = match &self.weight_decay {
+            Some(weight_decay) => weight_decay.apply(lr, tensor),
+            None => tensor,
+        };
+        let (stepped, inner) = self.inner.step(lr, decayed, grad, inner);
+        let clipped = match clipping {
+            Some(clipping) => clipping.clip(stepped, quantizer),
+            None => stepped,
+        };
+        let (updated, oscillation) = match freezing.zip(before) {
+            Some((freezing, before)) => {
+                let monitor = self.monitor.as_ref();
+                let (updated, state) =
+                    freezing.step(before, clipped, quantizer, oscillation, monitor);
+                (updated, Some(state))
+            }
+            None => (clipped, None),
+        };
+        (updated, Some(QatOptimizerState { inner, oscillation }))
+    }
+
+    fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
+        QatOptimizerState {
+            inner: state.inner.map(|inner| O::to_device(inner, device)),
+            oscillation: state.oscillation.map(|state| state.to_device(device)),
+        }
+    }
+}
+
+/// Where the record of a parameter has the state of freezing.
+const OSCILLATION: &str = "oscillation";
+
+impl<S: RecordState, const D: usize> RecordState for QatOptimizerState<S, D> {
+    fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
+        // Under the names of the optimizer inside, so that its own records fit.
+        if let Some(inner) = &self.inner {
+            inner.state_flatten(prefix, out);
+        }
+        if let Some(oscillation) = &self.oscillation {
+            oscillation.state_flatten(&join_path(prefix, OSCILLATION), out);
+        }
+    }
+
+    fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
+        let oscillation = join_path(prefix, OSCILLATION);
+        let state = Self {
+            inner: S::state_unflatten(prefix, src, device),
+            oscillation: OscillationState::state_unflatten(&oscillation, src, device),
+        };
+        (state.inner.is_some() || state.oscillation.is_some()).then_some(state)
+    }
+}

@@ -1,0 +1,141 @@
+use core::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+/// Weight decay as a function of the step, counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WeightDecaySchedule {
+    /// The same at every step.
+    Constant {
+        /// The value.
+        value: f32,
+    },
+    /// `value` before the step `until`, then 0.
+    Until {
+        /// The value before the step.
+        value: f32,
+        /// The first step without decay.
+        until: usize,
+    },
+    /// From `start` at step 0 on a straight line to `end` at step `steps`, and `end` afterwards.
+    Linear {
+        /// The value at step 0.
+        start: f32,
+        /// The value from step `steps` on.
+        end: f32,
+        /// Steps from `start` to `end`.
+        steps: usize,
+    },
+    /// `end + (start - end) (1 + cos(pi t / steps)) / 2` at step `t`, and `end` from step `steps`
+    /// on.
+    Cosine {
+        /// The value at step 0.
+        start: f32,
+        /// The value from step `steps` on.
+        end: f32,
+        /// Steps from `start` to `end`.
+        steps: usize,
+    },
+    /// Half a cosine from 0 up to `peak` at step `until`, then 0.
+    RiseUntil {
+        /// The value that is approached.
+        peak: f32,
+        /// The first step without decay.
+        until: usize,
+    },
+}
+
+impl WeightDecaySchedule {
+    /// The recipe of BitNet b1.58: `value` (0.1) for the first half of the training, then 0.
+    ///
+    /// Source: [Training Tips, Code and
+    /// FAQ](https://github.com/microsoft/unilm/blob/master/bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf),
+    /// table 2.
+    pub fn until_midpoint(value: f32, total_steps: usize) -> Self {
+        Self::Until {
+            value,
+            until: total_steps / 2,
+        }
+    }
+
+    /// The recipe of BitNet b1.58 2B4T: along a cosine to `peak` (0.1) at the midpoint of the
+    /// training, then 0.
+    ///
+    /// Source: [BitNet b1.58 2B4T Technical Report](https://arxiv.org/abs/2504.12285),
+    /// section 3.1.
+    pub fn rise_until_midpoint(peak: f32, total_steps: usize) -> Self {
+        Self::RiseUntil {
+            peak,
+            until: total_steps / 2,
+        }
+    }
+
+    /// The weight decay at a step.
+    pub fn at(&self, step: usize) -> f32 {
+        let between = |start: f32, end: f32, part: f64| {
+            (f64::from(end) + f64::from(start - end) * part) as f32
+        };
+        let cosine = |steps: usize| (1.0 + (PI * step as f64 / steps as f64).cos()) / 2.0;
+        match *self {
+            Self::Constant { value } => value,
+            Self::Until { value, until } if step < until => value,
+            Self::RiseUntil { peak, until } if step < until => between(0.0, peak, cosine(until)),
+            Self::Until { .. } | Self::RiseUntil { .. } => 0.0,
+            Self::Linear { end, steps, .. } | Self::Cosine { end, steps, .. } if step >= steps => {
+                end
+            }
+            Self::Linear { start, end, steps } => {
+                between(start, end, 1.0 - step as f64 / steps as f64)
+            }
+            Self::Cosine { start, end, steps } => between(start, end, cosine(steps)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(schedule: WeightDecaySchedule, expected: &[(usize, f32)]) {
+        for &(step, value) in expected {
+            let at = schedule.at(step);
+            assert!((at - value).abs() <= 1e-8, "{schedule:?} at {step}: {at}");
+        }
+    }
+
+    #[test]
+    fn the_recipe_of_bitnet_switches_decay_off_at_the_midpoint() {
+        let schedule = WeightDecaySchedule::until_midpoint(0.1, 1001);
+        check(schedule, &[(0, 0.1), (499, 0.1), (500, 0.0), (2000, 0.0)]);
+    }
+
+    #[test]
+    fn the_recipe_of_2b4t_rises_to_the_midpoint() {
+        let schedule = WeightDecaySchedule::rise_until_midpoint(0.1, 400);
+        check(schedule, &[(0, 0.0), (100, 0.05), (200, 0.0), (400, 0.0)]);
+        assert!(schedule.at(199) > 0.0999);
+    }
+
+    #[test]
+    fn lines_and_cosines_meet_their_ends() {
+        let (start, end, steps) = (0.2, 0.1, 100);
+        let linear = WeightDecaySchedule::Linear { start, end, steps };
+        check(linear, &[(0, 0.2), (25, 0.175), (100, 0.1), (101, 0.1)]);
+        let cosine = WeightDecaySchedule::Cosine { start, end, steps };
+        check(cosine, &[(0, 0.2), (50, 0.15), (100, 0.1), (101, 0.1)]);
+        check(WeightDecaySchedule::Constant { value: 0.3 }, &[(7, 0.3)]);
+    }
+
+    #[test]
+    fn a_schedule_of_no_steps_is_at_its_end() {
+        let linear = WeightDecaySchedule::Linear {
+            start: 0.2,
+            end: 0.1,
+            steps: 0,
+        };
+        check(linear, &[(0, 0.1)]);
+    }
+}
