@@ -7,6 +7,14 @@ mod backend {
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;
+    mod loss_causal_lm;
+    mod loss_info_nce;
+    mod loss_kurtosis;
+    mod loss_level_distance;
+    mod loss_oscillation_dampening;
+    mod loss_reference;
+    mod loss_scale_decay;
+    mod loss_sparsity;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;
