@@ -8,6 +8,7 @@ mod backend {
     mod convert;
     mod fake_equals_packed;
     mod loss_causal_lm;
+    mod loss_configs;
     mod loss_info_nce;
     mod loss_kurtosis;
     mod loss_level_distance;
@@ -15,6 +16,7 @@ mod backend {
     mod loss_reference;
     mod loss_scale_decay;
     mod loss_sparsity;
+    mod loss_weight_regularizer;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;

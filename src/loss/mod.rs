@@ -13,6 +13,7 @@ mod precision;
 mod range;
 mod scale_decay;
 mod sparsity;
+mod weight_regularizer;
 
 pub use causal_lm::{CausalLmLoss, CausalLmLossConfig};
 pub use info_nce::{InfoNceLoss, InfoNceLossConfig};
@@ -21,3 +22,4 @@ pub use level_distance::{Distance, LevelDistanceLoss, LevelDistanceLossConfig};
 pub use oscillation_dampening::OscillationDampeningLoss;
 pub use scale_decay::{ScaleDecayLoss, ScaleDecayLossConfig};
 pub use sparsity::{L1Loss, SparsityTargetLoss, SparsityTargetLossConfig};
+pub use weight_regularizer::{Regularizer, WeightRegularizer, WeightRegularizerConfig};

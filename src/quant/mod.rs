@@ -16,6 +16,7 @@ pub use activation::{AbsmaxConfig, ActivationQuantizer};
 pub use convert::{ConvertError, PackedModel, convert};
 pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
+pub(crate) use inventory::Inventory;
 pub use packed_weight::PackedWeight;
 pub use prepare::{Decision, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared};
 pub use scheme::QatScheme;
