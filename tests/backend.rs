@@ -13,6 +13,16 @@ mod backend {
     mod optim_mixed_precision;
     mod optim_oscillation;
     mod optim_qat_optimizer;
+    mod loss_causal_lm;
+    mod loss_configs;
+    mod loss_info_nce;
+    mod loss_kurtosis;
+    mod loss_level_distance;
+    mod loss_oscillation_dampening;
+    mod loss_reference;
+    mod loss_scale_decay;
+    mod loss_sparsity;
+    mod loss_weight_regularizer;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;

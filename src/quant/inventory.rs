@@ -7,21 +7,21 @@ use burn::{
 
 /// A float parameter as found in the model.
 #[derive(Debug)]
-pub(super) struct Parameter {
-    pub(super) id: ParamId,
-    pub(super) path: String,
+pub(crate) struct Parameter {
+    pub(crate) id: ParamId,
+    pub(crate) path: String,
     /// Type of the module that holds it, without its generics.
-    pub(super) container: String,
-    pub(super) shape: Vec<usize>,
+    pub(crate) container: String,
+    pub(crate) shape: Vec<usize>,
     /// Name of the reparameterization that it carries.
-    pub(super) reparameterization: Option<String>,
+    pub(crate) reparameterization: Option<String>,
 }
 
 impl Parameter {
     /// Dimension of the output channels: Burn stores `[d_input, d_output]` in `Linear`,
     /// `[in, out, ..]` in transposed convolutions and `[out, in, ..]` in convolutions; the rows
     /// of an embedding are its channels.
-    pub(super) fn output_axis(&self) -> usize {
+    pub(crate) fn output_axis(&self) -> usize {
         let transposed = self.container.starts_with("ConvTranspose");
         match self.shape.len() {
             2 if self.container == "Embedding" => 0,
@@ -34,8 +34,8 @@ impl Parameter {
 
 /// Collects the float parameters of a model.
 #[derive(Debug, Default)]
-pub(super) struct Inventory {
-    pub(super) parameters: Vec<Parameter>,
+pub(crate) struct Inventory {
+    pub(crate) parameters: Vec<Parameter>,
     /// Name and type of each module on the way to the present one.
     stack: Vec<(String, String)>,
     /// Modules below a reparameterization, whose parameters are not the model's own.
@@ -47,14 +47,14 @@ const HEAD_NAMES: [&str; 4] = ["lm_head", "head", "classifier", "output"];
 
 impl Inventory {
     /// The float parameters of `model`.
-    pub(super) fn of<M: Module>(model: &M) -> Self {
+    pub(crate) fn of<M: Module>(model: &M) -> Self {
         let mut inventory = Self::default();
         model.visit(&mut inventory);
         inventory
     }
 
     /// Indices of the parameters of the output head.
-    pub(super) fn output_head(&self) -> Vec<usize> {
+    pub(crate) fn output_head(&self) -> Vec<usize> {
         let weights = || {
             let weight = |(_, p): &(usize, &Parameter)| p.shape.len() >= 2;
             self.parameters.iter().enumerate().filter(weight)

@@ -35,6 +35,7 @@ pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
 pub use learned_step::LearnedStepConfig;
 pub use noise::NoiseConfig;
+pub(crate) use inventory::Inventory;
 pub use packed_weight::PackedWeight;
 pub use prepare::{Decision, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared};
 pub use scheme::QatScheme;

@@ -1,0 +1,213 @@
+use burn::{
+    config::Config,
+    module::Module,
+    nn::loss::Reduction,
+    tensor::{Bool, Int, Tensor, assert_shape},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    precision::full_precision,
+    range::{Range, fraction, not_negative},
+};
+
+/// Configuration of a [`CausalLmLoss`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CausalLmLossConfig {
+    /// Target of the positions that do not count, -100 as in PyTorch by default; `None` if all
+    /// positions count.
+    pub ignore_index: Option<i64>,
+    /// Part `epsilon` of the target that is spread evenly over the vocabulary, 0 to 1.
+    #[serde(deserialize_with = "fraction")]
+    pub label_smoothing: f64,
+    /// Weight of the squared log of the partition function, 0 or above; 1e-4 in PaLM.
+    #[serde(deserialize_with = "not_negative")]
+    pub z_loss: f64,
+    /// How the losses of the positions become one: `Mean` (and `Auto`) divides their sum by the
+    /// number of positions that count, `BatchMean` by the number of sequences, `Sum` by nothing.
+    pub reduction: Reduction,
+}
+
+impl Config for CausalLmLossConfig {}
+
+impl Default for CausalLmLossConfig {
+    fn default() -> Self {
+        Self {
+            ignore_index: Some(-100),
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            reduction: Reduction::Mean,
+        }
+    }
+}
+
+/// Cross-entropy of a language model: the mean of `-log p(target)` over the positions that count.
+///
+/// With logits `x`, `lse = log(sum_j exp(x_j))` and target `y`, the loss of a position is
+///
+/// `(1 - epsilon) (lse - x_y) + epsilon (lse - mean_j x_j) + z_loss * lse^2`
+///
+/// Logits and targets are aligned: the target of a position is the token *after* it. Nothing is
+/// shifted here, unlike in Hugging Face's models.
+///
+/// Beside Burn's [`CrossEntropyLoss`](burn::nn::loss::CrossEntropyLoss), with which it agrees
+/// where both apply, it takes targets such as -100 that are no token, has the z-loss and a sum,
+/// computes in f32 for f16 and bf16 logits, and is 0 instead of NaN if no position counts.
+/// Nothing is read back from the device.
+///
+/// Equal to `torch.nn.functional.cross_entropy` with the same `ignore_index` and
+/// `label_smoothing`. Source of the z-loss: [PaLM](https://arxiv.org/abs/2204.02311).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::CausalLmLossConfig;
+/// use burn::tensor::{Device, Int, Tensor};
+///
+/// let device = Device::default();
+/// let tokens = Tensor::<2, Int>::from_ints([[5, 2, 7, 1]], &device);
+/// // What a model with 8 tokens gives for the first three.
+/// let logits = Tensor::<3>::zeros([1, 3, 8], &device);
+/// let targets = tokens.slice([0..1, 1..4]);
+/// let loss = CausalLmLossConfig::new().init().forward(logits, targets);
+/// assert!((loss.into_scalar::<f32>() - 8f32.ln()).abs() < 1e-6);
+/// ```
+#[derive(Module, Debug)]
+pub struct CausalLmLoss {
+    /// Target of the positions that do not count.
+    pub ignore_index: Option<i64>,
+    /// Part of the target that is spread evenly over the vocabulary.
+    pub label_smoothing: f64,
+    /// Weight of the squared log of the partition function.
+    pub z_loss: f64,
+    /// How the losses of the positions become one.
+    #[module(skip)]
+    pub reduction: Reduction,
+}
+
+impl CausalLmLossConfig {
+    /// Plain cross-entropy, its mean over the positions whose target is not -100.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`ignore_index`](Self::ignore_index).
+    pub fn with_ignore_index(mut self, ignore_index: Option<i64>) -> Self {
+        self.ignore_index = ignore_index;
+        self
+    }
+
+    /// Sets [`label_smoothing`](Self::label_smoothing).
+    pub fn with_label_smoothing(mut self, label_smoothing: f64) -> Self {
+        self.label_smoothing = label_smoothing;
+        self
+    }
+
+    /// Sets [`z_loss`](Self::z_loss).
+    pub fn with_z_loss(mut self, z_loss: f64) -> Self {
+        self.z_loss = z_loss;
+        self
+    }
+
+    /// Sets [`reduction`](Self::reduction).
+    pub fn with_reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// Initialize a [`CausalLmLoss`].
+    ///
+    /// # Panics
+    ///
+    /// If `label_smoothing` is not in [0, 1], or `z_loss` is negative or not finite.
+    pub fn init(&self) -> CausalLmLoss {
+        Range::Fraction.assert_contains("label_smoothing", self.label_smoothing);
+        Range::NotNegative.assert_contains("z_loss", self.z_loss);
+        CausalLmLoss {
+            ignore_index: self.ignore_index,
+            label_smoothing: self.label_smoothing,
+            z_loss: self.z_loss,
+            reduction: self.reduction.clone(),
+        }
+    }
+}
+
+impl CausalLmLoss {
+    /// The loss; 0, with gradients of 0, if no position counts.
+    ///
+    /// A target that is neither in `0..vocab` nor `ignore_index` is not looked for: what a backend
+    /// does with an index out of range follows.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[batch, positions, vocab]`
+    /// - targets: `[batch, positions]`
+    /// - output: `[1]`, f32, or f64 for f64 logits
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit, or the vocabulary is empty.
+    pub fn forward(&self, logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
+        let [batch, positions, vocab] = logits.dims();
+        assert_shape!(targets, [batch, positions]);
+        assert!(
+            vocab > 0,
+            "logits of shape {:?} have no vocabulary",
+            logits.dims()
+        );
+        if batch * positions == 0 {
+            // Not every backend reduces a dimension of a tensor without values.
+            return full_precision(logits).sum();
+        }
+        let ignored = self
+            .ignore_index
+            .map(|index| targets.clone().equal_scalar(index));
+        let targets = match &ignored {
+            // The gather of the target's logit must not meet an index that is none.
+            Some(ignored) => targets.mask_fill(ignored.clone(), 0),
+            None => targets,
+        };
+        let losses = self.losses(logits, targets);
+        self.reduce(losses, ignored)
+    }
+
+    /// The loss of each position, whether it counts or not.
+    fn losses(&self, logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
+        let logits = full_precision(logits);
+        // Differences to the largest logit, so that neither `exp` overflows nor the loss is a
+        // difference of large numbers. It cancels in the loss, hence has no gradient.
+        let largest = logits.clone().detach().max_dim(2);
+        let shifted = logits - largest.clone();
+        let log_sum = shifted.clone().exp().sum_dim(2).log();
+        let target = shifted.clone().gather(2, targets.unsqueeze_dim(2));
+
+        let mut losses = log_sum.clone() - target.mul_scalar(1.0 - self.label_smoothing);
+        if self.label_smoothing > 0.0 {
+            losses = losses - shifted.mean_dim(2).mul_scalar(self.label_smoothing);
+        }
+        if self.z_loss > 0.0 {
+            losses = losses + (log_sum + largest).square().mul_scalar(self.z_loss);
+        }
+        losses.squeeze_dim(2)
+    }
+
+    fn reduce(&self, losses: Tensor<2>, ignored: Option<Tensor<2, Bool>>) -> Tensor<1> {
+        let [batch, positions] = losses.dims();
+        let sum = match &ignored {
+            Some(ignored) => losses.mask_fill(ignored.clone(), 0).sum(),
+            None => losses.sum(),
+        };
+        match (&self.reduction, ignored) {
+            (Reduction::Sum, _) => sum,
+            (Reduction::BatchMean, _) => sum.div_scalar(batch as f64),
+            (Reduction::Mean | Reduction::Auto, None) => sum.div_scalar((batch * positions) as f64),
+            (Reduction::Mean | Reduction::Auto, Some(ignored)) => {
+                // Counted in integers: f32 cannot count above 2^24.
+                let counted = ignored.bool_not().int().sum().clamp_min(1);
+                let dtype = sum.dtype();
+                sum / counted.float().cast(dtype)
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Int, Tensor, activation::log_softmax, assert_shape},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    precision::{full_precision, mean},
+    range::{Range, positive},
+};
+
+/// Configuration of an [`InfoNceLoss`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InfoNceLossConfig {
+    /// What similarities are divided by, above 0; 0.07 by default.
+    #[serde(deserialize_with = "positive")]
+    pub temperature: f64,
+    /// If queries and keys are scaled to length 1, so that similarities are cosines; yes by
+    /// default.
+    pub normalize: bool,
+    /// If the loss is the mean of both directions, query to key and key to query, as in CLIP; no
+    /// by default.
+    pub symmetric: bool,
+}
+
+impl Config for InfoNceLossConfig {}
+
+impl Default for InfoNceLossConfig {
+    fn default() -> Self {
+        Self {
+            temperature: 0.07,
+            normalize: true,
+            symmetric: false,
+        }
+    }
+}
+
+/// InfoNCE: cross-entropy of finding the key of each query among the keys of the batch.
+///
+/// `L = -mean_i log softmax_j(q_i . k_j / temperature)_(j = i)`
+///
+/// Query `i` and key `i` belong together; the other keys of the batch are its negatives. The
+/// symmetric loss is the mean of this and of the same with queries and keys exchanged. For a
+/// learned temperature, scale the queries yourself and leave `temperature` at 1 and `normalize`
+/// off.
+///
+/// Sources: [Representation Learning with Contrastive Predictive
+/// Coding](https://arxiv.org/abs/1807.03748); symmetric: [CLIP](https://arxiv.org/abs/2103.00020).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::InfoNceLossConfig;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let loss = InfoNceLossConfig::new().with_temperature(0.1).init();
+/// let queries = Tensor::<2>::from_floats([[1.0, 0.0], [0.0, 1.0]], &device);
+/// let loss = loss.forward(queries.clone(), queries).into_scalar::<f32>();
+/// assert!((loss - (1.0 + (-10f32).exp()).ln()).abs() < 1e-6);
+/// ```
+#[derive(Module, Debug)]
+pub struct InfoNceLoss {
+    /// What similarities are divided by.
+    pub temperature: f64,
+    /// If queries and keys are scaled to length 1.
+    pub normalize: bool,
+    /// If the loss is the mean of both directions.
+    pub symmetric: bool,
+}
+
+impl InfoNceLossConfig {
+    /// Cosine similarities with temperature 0.07, queries to keys.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`temperature`](Self::temperature).
+    pub fn with_temperature(mut self, temperature: f64) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// Sets [`normalize`](Self::normalize).
+    pub fn with_normalize(mut self, normalize: bool) -> Self {
+        self.normalize = normalize;
+        self
+    }
+
+    /// Sets [`symmetric`](Self::symmetric).
+    pub fn with_symmetric(mut self, symmetric: bool) -> Self {
+        self.symmetric = symmetric;
+        self
+    }
+
+    /// Initialize an [`InfoNceLoss`].
+    ///
+    /// # Panics
+    ///
+    /// If `temperature` is not positive and finite.
+    pub fn init(&self) -> InfoNceLoss {
+        Range::Positive.assert_contains("temperature", self.temperature);
+        InfoNceLoss {
+            temperature: self.temperature,
+            normalize: self.normalize,
+            symmetric: self.symmetric,
+        }
+    }
+}
+
+impl InfoNceLoss {
+    /// The loss; 0 for a batch of none.
+    ///
+    /// # Shapes
+    ///
+    /// - queries: `[batch, d_model]`
+    /// - keys: `[batch, d_model]`
+    /// - output: `[1]`, f32, or f64 for f64 inputs
+    ///
+    /// # Panics
+    ///
+    /// If queries and keys are not of one shape.
+    pub fn forward(&self, queries: Tensor<2>, keys: Tensor<2>) -> Tensor<1> {
+        let [batch, d_model] = queries.dims();
+        assert_shape!(keys, [batch, d_model]);
+        if batch == 0 {
+            // Not every backend reduces a dimension of a tensor without values.
+            return full_precision(queries).sum() + full_precision(keys).sum();
+        }
+        let [queries, keys] = [queries, keys].map(|vectors| {
+            let vectors = full_precision(vectors);
+            match self.normalize {
+                true => l2_normalize(vectors),
+                false => vectors,
+            }
+        });
+        let similarities = queries
+            .div_scalar(self.temperature)
+            .matmul(keys.transpose());
+        match self.symmetric {
+            false => matched(similarities),
+            true => {
+                let backward = matched(similarities.clone().transpose());
+                (matched(similarities) + backward).div_scalar(2.0)
+            }
+        }
+    }
+}
+
+/// Mean cross-entropy of the rows, whose targets lie on the diagonal.
+fn matched(similarities: Tensor<2>) -> Tensor<1> {
+    let [batch, _] = similarities.dims();
+    let diagonal = Tensor::<1, Int>::arange(0..batch as i64, &similarities.device());
+    let log_probabilities = log_softmax(similarities, 1);
+    mean(log_probabilities.gather(1, diagonal.unsqueeze_dim(1))).neg()
+}
+
+/// Rows divided by `max(|x|, 1e-12)`, as `torch.nn.functional.normalize`.
+///
+/// The square is bounded, not its root, whose derivative at 0 is infinite.
+fn l2_normalize(vectors: Tensor<2>) -> Tensor<2> {
+    let squares = vectors.clone().square().sum_dim(1);
+    vectors / squares.clamp_min(1e-24).sqrt()
+}

@@ -1,0 +1,82 @@
+use burn::{config::Config, module::Module, tensor::Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    precision::{full_precision, mean},
+    range::{Range, not_negative},
+};
+
+/// Configuration of a [`ScaleDecayLoss`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ScaleDecayLossConfig {
+    /// Weight of the loss, 0 or above; 1 by default.
+    #[serde(deserialize_with = "not_negative")]
+    pub coefficient: f64,
+}
+
+impl Config for ScaleDecayLossConfig {}
+
+impl Default for ScaleDecayLossConfig {
+    fn default() -> Self {
+        Self { coefficient: 1.0 }
+    }
+}
+
+/// Decay of the scales (step sizes) of a quantiser: `L = coefficient * mean(s^2)`.
+///
+/// For scales that are parameters: large steps cost, so that they grow only where the task loss
+/// gains from it.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::ScaleDecayLossConfig;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let scales = Tensor::<1>::from_floats([1.0, 3.0], &Device::default());
+/// let loss = ScaleDecayLossConfig::new().with_coefficient(0.5).init();
+/// assert_eq!(loss.forward(scales).into_scalar::<f32>(), 2.5);
+/// ```
+#[derive(Module, Debug)]
+pub struct ScaleDecayLoss {
+    /// Weight of the loss.
+    pub coefficient: f64,
+}
+
+impl ScaleDecayLossConfig {
+    /// With coefficient 1.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`coefficient`](Self::coefficient).
+    pub fn with_coefficient(mut self, coefficient: f64) -> Self {
+        self.coefficient = coefficient;
+        self
+    }
+
+    /// Initialize a [`ScaleDecayLoss`].
+    ///
+    /// # Panics
+    ///
+    /// If `coefficient` is negative or not finite.
+    pub fn init(&self) -> ScaleDecayLoss {
+        Range::NotNegative.assert_contains("coefficient", self.coefficient);
+        ScaleDecayLoss {
+            coefficient: self.coefficient,
+        }
+    }
+}
+
+impl ScaleDecayLoss {
+    /// The loss; 0 for no scales.
+    ///
+    /// # Shapes
+    ///
+    /// - scales: `[..]`
+    /// - output: `[1]`, f32, or f64 for f64 inputs
+    pub fn forward<const D: usize>(&self, scales: Tensor<D>) -> Tensor<1> {
+        mean(full_precision(scales).square()).mul_scalar(self.coefficient)
+    }
+}

@@ -1,0 +1,154 @@
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Tensor, activation::sigmoid},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    precision::{full_precision, mean},
+    range::{Range, fraction, positive},
+};
+
+/// `L = mean|W|`, whose gradient is `sign(W) / n`, and 0 at 0.
+///
+/// Note what it does to absmean-quantised weights: their codes depend on `W / mean|W|` only, so a
+/// shrinking of all weights leaves them as they are. [`SparsityTargetLoss`] acts on the codes.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::L1Loss;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let weight = Tensor::<1>::from_floats([0.5, -1.5], &Device::default());
+/// assert_eq!(L1Loss::new().forward(weight).into_scalar::<f32>(), 1.0);
+/// ```
+#[derive(Module, Debug)]
+pub struct L1Loss;
+
+impl Default for L1Loss {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl L1Loss {
+    /// Create the loss.
+    pub fn new() -> Self {
+        Self
+    }
+
+    /// The loss; 0 for a weight of no values.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[..]`
+    /// - output: `[1]`, f32, or f64 for f64 inputs
+    pub fn forward<const D: usize>(&self, weight: Tensor<D>) -> Tensor<1> {
+        mean(full_precision(weight).abs())
+    }
+}
+
+/// Configuration of a [`SparsityTargetLoss`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SparsityTargetLossConfig {
+    /// The part of zeros among the codes that is asked for, 0 to 1.
+    #[serde(deserialize_with = "fraction")]
+    pub target: f64,
+    /// Width of the soft threshold, in units of `gamma`, above 0; 0.1 by default. The smaller,
+    /// the closer is the estimate to the true part of zeros, and the fewer weights have a
+    /// gradient.
+    #[serde(default = "default_temperature", deserialize_with = "positive")]
+    pub temperature: f64,
+}
+
+fn default_temperature() -> f64 {
+    0.1
+}
+
+impl Config for SparsityTargetLossConfig {}
+
+/// Squared distance of the part of zeros among ternary codes to a target, through a
+/// differentiable estimate of it.
+///
+/// `L = (mean(sigmoid((gamma / 2 - |W|) / (temperature * gamma))) - target)^2` with
+/// `gamma = max(mean|W|, 1e-5)`, over the whole weight and without gradient.
+///
+/// The code of a weight is 0 where `|W| <= gamma / 2`: the sigmoid is that step made smooth, and
+/// the estimate tends to the part of zeros as the temperature goes to 0. For ternary weights with
+/// one scale per tensor; with a scale for each channel or group, call it on each of these.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::SparsityTargetLossConfig;
+/// use burn::tensor::{Device, Tensor};
+///
+/// // gamma is 1; two of four codes are 0.
+/// let weight = Tensor::<1>::from_floats([0.1, -0.1, 1.9, -1.9], &Device::default());
+/// let loss = SparsityTargetLossConfig::new(0.5).init().forward(weight);
+/// assert!(loss.into_scalar::<f32>() < 1e-3);
+/// ```
+#[derive(Module, Debug)]
+pub struct SparsityTargetLoss {
+    /// The part of zeros that is asked for.
+    pub target: f64,
+    /// Width of the soft threshold, in units of `gamma`.
+    pub temperature: f64,
+}
+
+impl SparsityTargetLossConfig {
+    /// A part `target` of zeros, with temperature 0.1.
+    pub fn new(target: f64) -> Self {
+        Self {
+            target,
+            temperature: default_temperature(),
+        }
+    }
+
+    /// Sets [`temperature`](Self::temperature).
+    pub fn with_temperature(mut self, temperature: f64) -> Self {
+        self.temperature = temperature;
+        self
+    }
+
+    /// Initialize a [`SparsityTargetLoss`].
+    ///
+    /// # Panics
+    ///
+    /// If `target` is not in [0, 1], or `temperature` is not positive and finite.
+    pub fn init(&self) -> SparsityTargetLoss {
+        Range::Fraction.assert_contains("target sparsity", self.target);
+        Range::Positive.assert_contains("temperature", self.temperature);
+        SparsityTargetLoss {
+            target: self.target,
+            temperature: self.temperature,
+        }
+    }
+}
+
+/// The smallest scale, as of the quantiser.
+const EPSILON: f64 = 1e-5;
+
+impl SparsityTargetLoss {
+    /// The loss; 0 for a weight of no values.
+    ///
+    /// # Shapes
+    ///
+    /// - weight: `[..]`, the latent weight
+    /// - output: `[1]`, f32, or f64 for f64 inputs
+    pub fn forward<const D: usize>(&self, weight: Tensor<D>) -> Tensor<1> {
+        let n = weight.shape().num_elements();
+        let magnitude = full_precision(weight).flatten::<1>(0, D - 1).abs();
+        if n == 0 {
+            // Nothing is neither sparse nor dense.
+            return magnitude.sum();
+        }
+        let gamma = mean(magnitude.clone().detach()).clamp_min(EPSILON);
+        let margin = gamma.clone().div_scalar(2.0) - magnitude;
+        let zeros = sigmoid(margin / gamma.mul_scalar(self.temperature));
+        mean(zeros).sub_scalar(self.target).square()
+    }
+}

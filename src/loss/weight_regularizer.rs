@@ -1,0 +1,281 @@
+use std::collections::{HashMap, HashSet};
+
+use burn::{
+    config::Config,
+    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
+    tensor::Tensor,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    KurtosisLossConfig, L1Loss, LevelDistanceLossConfig, OscillationDampeningLoss,
+    ScaleDecayLossConfig, SparsityTargetLossConfig,
+    range::{Range, not_negative},
+};
+use crate::{
+    ops::Groups,
+    quant::{Inventory, Ste, WeightQuantizer},
+};
+
+/// A regulariser of weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Regularizer {
+    /// Distance to the quantisation levels: [`LevelDistanceLoss`](super::LevelDistanceLoss).
+    LevelDistance(LevelDistanceLossConfig),
+    /// Kurtosis: [`KurtosisLoss`](super::KurtosisLoss).
+    Kurtosis(KurtosisLossConfig),
+    /// Magnitude: [`L1Loss`].
+    L1,
+    /// Part of zeros: [`SparsityTargetLoss`](super::SparsityTargetLoss).
+    SparsityTarget(SparsityTargetLossConfig),
+    /// Size of scales that are parameters: [`ScaleDecayLoss`](super::ScaleDecayLoss).
+    ScaleDecay(ScaleDecayLossConfig),
+    /// Oscillations: [`OscillationDampeningLoss`].
+    OscillationDampening,
+}
+
+/// Configuration of a [`WeightRegularizer`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WeightRegularizerConfig {
+    /// What is computed of each weight.
+    pub regularizer: Regularizer,
+    /// What the sum over the weights is multiplied by, 0 or above; 1 by default.
+    #[serde(default = "one", deserialize_with = "not_negative")]
+    pub coefficient: f64,
+    /// The parameters that are taken; all by default. Of these, only weights are taken: no vectors
+    /// (biases, gains of norms), and nothing that belongs to a reparameterization (adapters).
+    /// [`Regularizer::ScaleDecay`] takes them all.
+    #[serde(default = "ParamGroup::all")]
+    pub group: ParamGroup,
+    /// How the weights are quantised; read by the regularisers that need levels.
+    #[serde(default)]
+    pub quantizer: WeightQuantizer,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Config for WeightRegularizerConfig {}
+
+/// A regulariser of all weights of a module that a group selects:
+/// `L = coefficient * sum_W loss(W)`.
+///
+/// It reads latent weights, those that the optimizer updates, of modules that are fake-quantised
+/// by [`Prepare`](crate::quant::Prepare) or have layers that quantise, such as
+/// [`BitLinear`](crate::nn::BitLinear); the gradients go to these parameters. A parameter that
+/// appears several times in the module counts once.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{
+///     loss::{KurtosisLossConfig, Regularizer, WeightRegularizerConfig},
+///     nn::BitLinearConfig,
+/// };
+/// use burn::{module::ParamGroup, tensor::Device};
+///
+/// let layer = BitLinearConfig::new(8, 4).init(&Device::default().autodiff());
+/// let kurtosis = Regularizer::Kurtosis(KurtosisLossConfig::new());
+/// let regularizer = WeightRegularizerConfig::new(kurtosis)
+///     .with_coefficient(0.1)
+///     .with_group(ParamGroup::from_predicate("weight"))
+///     .init();
+/// let penalty = regularizer.forward(&layer).expect("a weight");
+/// // Added to the loss of the task, or by itself:
+/// let gradients = penalty.backward();
+/// assert!(layer.weight.val().grad(&gradients).is_some());
+/// ```
+#[derive(Debug, Clone)]
+pub struct WeightRegularizer {
+    config: WeightRegularizerConfig,
+}
+
+impl WeightRegularizerConfig {
+    /// The sum of `regularizer` over all weights of a module, ternary with one scale per tensor.
+    pub fn new(regularizer: Regularizer) -> Self {
+        Self {
+            regularizer,
+            coefficient: one(),
+            group: ParamGroup::all(),
+            quantizer: WeightQuantizer::default(),
+        }
+    }
+
+    /// Sets [`coefficient`](Self::coefficient).
+    pub fn with_coefficient(mut self, coefficient: f64) -> Self {
+        self.coefficient = coefficient;
+        self
+    }
+
+    /// Sets [`group`](Self::group).
+    pub fn with_group(mut self, group: ParamGroup) -> Self {
+        self.group = group;
+        self
+    }
+
+    /// Sets [`quantizer`](Self::quantizer).
+    pub fn with_quantizer(mut self, quantizer: impl Into<WeightQuantizer>) -> Self {
+        self.quantizer = quantizer.into();
+        self
+    }
+
+    /// Initialize a [`WeightRegularizer`].
+    ///
+    /// # Panics
+    ///
+    /// If the coefficient or a value of the regulariser is out of its range.
+    pub fn init(&self) -> WeightRegularizer {
+        Range::NotNegative.assert_contains("coefficient", self.coefficient);
+        self.regularizer.assert_valid();
+        WeightRegularizer {
+            config: self.clone(),
+        }
+    }
+}
+
+impl WeightRegularizer {
+    /// The weighted sum over the selected weights, of shape `[1]`; `None` if nothing is selected.
+    ///
+    /// # Panics
+    ///
+    /// If the regulariser needs levels and the granularity of the quantiser does not fit a
+    /// selected weight.
+    pub fn forward<M: Module>(&self, module: &M) -> Option<Tensor<1>> {
+        let mut penalties = Penalties {
+            config: &self.config,
+            output_axes: output_axes(module),
+            path: Vec::new(),
+            counted: HashSet::new(),
+            sum: None,
+        };
+        module.visit(&mut penalties);
+        let sum = penalties.sum?;
+        Some(sum.mul_scalar(self.config.coefficient))
+    }
+}
+
+/// The weights of a module with the dimension of their output channels.
+fn output_axes<M: Module>(module: &M) -> HashMap<ParamId, usize> {
+    Inventory::of(module)
+        .parameters
+        .into_iter()
+        // A weight without values has no levels.
+        .filter(|p| p.shape.len() >= 2 && !p.shape.contains(&0))
+        .map(|p| (p.id, p.output_axis()))
+        .collect()
+}
+
+/// Sums up the losses of the parameters that the group selects.
+struct Penalties<'a> {
+    config: &'a WeightRegularizerConfig,
+    output_axes: HashMap<ParamId, usize>,
+    path: Vec<String>,
+    counted: HashSet<ParamId>,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for Penalties<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.path.join(".");
+        let selected = self.config.group.matches(&param.id, Some(&path));
+        if !selected || self.counted.contains(&param.id) {
+            return;
+        }
+        let output_axis = self.output_axes.get(&param.id).copied();
+        let Some(penalty) = self.config.penalty(param, output_axis, &path) else {
+            return;
+        };
+        self.counted.insert(param.id);
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum + penalty,
+            None => penalty,
+        });
+    }
+}
+
+impl Regularizer {
+    /// Panics if a value is out of its range.
+    fn assert_valid(&self) {
+        match self {
+            Self::Kurtosis(config) => drop(config.init()),
+            Self::SparsityTarget(config) => drop(config.init()),
+            Self::ScaleDecay(config) => drop(config.init()),
+            Self::LevelDistance(_) | Self::L1 | Self::OscillationDampening => {}
+        }
+    }
+}
+
+impl WeightRegularizerConfig {
+    /// The loss of a parameter; `None` if it is no weight and the regulariser is one of weights.
+    fn penalty<const D: usize>(
+        &self,
+        param: &Param<Tensor<D>>,
+        output_axis: Option<usize>,
+        path: &str,
+    ) -> Option<Tensor<1>> {
+        let value = param.val();
+        Some(match (&self.regularizer, output_axis) {
+            (Regularizer::ScaleDecay(config), _) => config.init().forward(value),
+            (_, None) => return None,
+            (Regularizer::Kurtosis(config), _) => config.init().forward(value),
+            (Regularizer::L1, _) => L1Loss::new().forward(value),
+            (Regularizer::SparsityTarget(config), _) => config.init().forward(value),
+            (Regularizer::LevelDistance(config), Some(output_axis)) => {
+                let levels = self.levels(value, output_axis, path);
+                config.init().forward(levels.weight, levels.quantized)
+            }
+            (Regularizer::OscillationDampening, Some(output_axis)) => {
+                let levels = self.levels(value, output_axis, path);
+                OscillationDampeningLoss::new().forward(
+                    levels.weight,
+                    levels.quantized,
+                    levels.lowest,
+                    levels.highest,
+                )
+            }
+        })
+    }
+
+    fn levels<const D: usize>(&self, weight: Tensor<D>, output_axis: usize, path: &str) -> Levels {
+        let shape = weight.dims();
+        let groups = self
+            .quantizer
+            .groups(&shape, output_axis)
+            .unwrap_or_else(|error| panic!("parameter {path} of shape {shape:?}: {error}"));
+        let Groups { outer, size, inner } = groups;
+
+        let latent = weight.clone().detach();
+        let (quantized, scales) = self.quantizer.fake_quant(latent, groups, Ste::Identity);
+        // Rounded as the quantised weight is, so that a clipped weight is at its level exactly.
+        let scales = scales.cast(weight.dtype()).reshape([outer, 1, inner]);
+        let (lowest, highest) = match &self.quantizer {
+            WeightQuantizer::Ternary(_) => (scales.clone().neg(), scales),
+        };
+        Levels {
+            weight: weight.reshape([outer, size, inner]),
+            quantized: quantized.reshape([outer, size, inner]),
+            lowest,
+            highest,
+        }
+    }
+}
+
+/// A weight, its quantised value and range, by `[outer, size, inner]` of its groups.
+struct Levels {
+    weight: Tensor<3>,
+    quantized: Tensor<3>,
+    lowest: Tensor<3>,
+    highest: Tensor<3>,
+}
