@@ -8,11 +8,6 @@ mod backend {
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;
-    mod optim_learning_rates;
-    mod optim_loss_scaler;
-    mod optim_mixed_precision;
-    mod optim_oscillation;
-    mod optim_qat_optimizer;
     mod loss_causal_lm;
     mod loss_configs;
     mod loss_info_nce;
@@ -23,6 +18,11 @@ mod backend {
     mod loss_scale_decay;
     mod loss_sparsity;
     mod loss_weight_regularizer;
+    mod optim_learning_rates;
+    mod optim_loss_scaler;
+    mod optim_mixed_precision;
+    mod optim_oscillation;
+    mod optim_qat_optimizer;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;

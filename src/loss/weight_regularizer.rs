@@ -260,9 +260,9 @@ impl WeightRegularizerConfig {
         let (quantized, scales) = self.quantizer.fake_quant(latent, groups, Ste::Identity);
         // Rounded as the quantised weight is, so that a clipped weight is at its level exactly.
         let scales = scales.cast(weight.dtype()).reshape([outer, 1, inner]);
-        let (lowest, highest) = match &self.quantizer {
-            WeightQuantizer::Ternary(_) => (scales.clone().neg(), scales),
-        };
+        let codes = self.quantizer.codes();
+        let lowest = scales.clone().mul_scalar(codes.min);
+        let highest = scales.mul_scalar(codes.max);
         Levels {
             weight: weight.reshape([outer, size, inner]),
             quantized: quantized.reshape([outer, size, inner]),

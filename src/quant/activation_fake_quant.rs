@@ -37,12 +37,16 @@ impl ActivationFakeQuant {
             step = Some(Param::from_tensor(steps));
             offset = config.offset.then(|| Param::from_tensor(offsets));
         }
+        let static_config = match &quantizer {
+            ActivationQuantizer::Static(config) => Some(config.clone()),
+            _ => None,
+        };
         Some(Self {
             quantizer,
             ste: scheme.ste,
             step,
             offset,
-            control: QuantControl::new(ControlKind::Activation, device),
+            control: QuantControl::new(ControlKind::Activation, static_config, device),
         })
     }
 
@@ -54,7 +58,9 @@ impl ActivationFakeQuant {
     /// `Q(x)`, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
     /// schedule set `lambda` below 1.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let lambda = self.control.values().lambda();
+        let control = self.control.values();
+        control.observation.see(&x);
+        let lambda = control.lambda();
         if lambda == 0.0 {
             return x;
         }

@@ -11,7 +11,7 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use super::{BitWidth, activation::StaticRange};
+use super::{BitWidth, StaticConfig, activation::StaticRange, observation::Observation};
 
 /// What a schedule or a calibration sets on a quantiser while a model trains.
 ///
@@ -30,6 +30,9 @@ pub(super) struct QuantControl {
 #[derive(Debug)]
 pub(super) struct ControlValues {
     pub kind: ControlKind,
+    /// How a static quantiser of activations uses a range.
+    pub static_config: Option<StaticConfig>,
+    pub observation: Observation,
     lambda: AtomicU32,
     width: AtomicU32,
     noise_key: AtomicU64,
@@ -57,9 +60,11 @@ fn width_code(width: Option<BitWidth>) -> u32 {
 }
 
 impl ControlValues {
-    fn new(kind: ControlKind) -> Self {
+    fn new(kind: ControlKind, static_config: Option<StaticConfig>) -> Self {
         Self {
             kind,
+            static_config,
+            observation: Observation::default(),
             lambda: AtomicU32::new(1f32.to_bits()),
             width: AtomicU32::new(0),
             noise_key: AtomicU64::new(0),
@@ -151,8 +156,8 @@ thread_local! {
 }
 
 impl QuantControl {
-    pub fn new(kind: ControlKind, device: &Device) -> Self {
-        let values = Arc::new(ControlValues::new(kind));
+    pub fn new(kind: ControlKind, static_config: Option<StaticConfig>, device: &Device) -> Self {
+        let values = Arc::new(ControlValues::new(kind, static_config));
         let data = |record: [i32; RECORD_LENGTH]| TensorData::from(record);
         let placeholder = Tensor::from_data(data(values.record()), device);
         let (saved, loaded) = (values.clone(), values.clone());

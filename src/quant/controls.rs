@@ -75,6 +75,12 @@ impl QuantControls {
         self.controls.iter().map(|control| control.path.as_str())
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &ControlValues)> {
+        self.controls
+            .iter()
+            .map(|control| (control.path.as_str(), &*control.values))
+    }
+
     /// Those whose path fulfils a condition.
     pub fn filter(&self, mut condition: impl FnMut(&str) -> bool) -> Self {
         let controls = self.controls.iter().filter(|c| condition(&c.path));
@@ -96,6 +102,25 @@ impl QuantControls {
         );
         for control in &self.controls {
             control.values.set_lambda(lambda as f32);
+        }
+    }
+
+    /// Sets the share of each quantiser by its path, as a layer-wise schedule gives it; `None` leaves
+    /// one as it is.
+    ///
+    /// # Panics
+    ///
+    /// If a value is not in 0..=1.
+    pub fn set_lambdas(&self, mut lambda: impl FnMut(&str) -> Option<f64>) {
+        for control in &self.controls {
+            if let Some(lambda) = lambda(&control.path) {
+                assert!(
+                    (0.0..=1.0).contains(&lambda),
+                    "lambda must be in 0 to 1, got {lambda} for {}",
+                    control.path
+                );
+                control.values.set_lambda(lambda as f32);
+            }
         }
     }
 

@@ -6,7 +6,9 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 
-use super::{FakeQuant, GranularityError, PackedWeight, QatScheme, inventory::Inventory};
+use super::{
+    FakeQuant, GranularityError, PackedWeight, QatScheme, WeightQuantizer, inventory::Inventory,
+};
 
 /// The packed weights of a prepared model.
 ///
@@ -29,7 +31,10 @@ pub enum ConvertError {
         /// Path of the parameter.
         path: String,
     },
-    /// A weight was trained with another quantiser than that of the scheme.
+    /// The scheme has codes other than -1, 0 and 1, which are not packed.
+    NotTernary,
+    /// A weight was trained with another quantiser than that of the scheme, or is not quantised in
+    /// full yet.
     OtherScheme {
         /// Path of the parameter.
         path: String,
@@ -52,6 +57,9 @@ pub enum ConvertError {
 /// If no parameter is fake-quantised, a weight is not finite, or the model was prepared with
 /// another scheme.
 pub fn convert<M: Module>(model: &M, scheme: &QatScheme) -> Result<PackedModel, ConvertError> {
+    if !scheme.weight.is_ternary() {
+        return Err(ConvertError::NotTernary);
+    }
     let mut latent = Values::default();
     model.visit(&mut latent);
     let mut effective = Values::default();
@@ -70,12 +78,16 @@ pub fn convert<M: Module>(model: &M, scheme: &QatScheme) -> Result<PackedModel, 
         if let Err(source) = scheme.weight.groups(&parameter.shape, output_axis) {
             return Err(ConvertError::Granularity { path, source });
         }
-        let base = latent.0.remove(&parameter.id).expect("visited above");
-        let trained = effective.0.remove(&parameter.id).expect("visited above");
+        let base = latent.weights.remove(&parameter.id).expect("visited above");
+        let trained = effective
+            .weights
+            .remove(&parameter.id)
+            .expect("visited above");
         if !base.all_finite() {
             return Err(ConvertError::NotFinite { path });
         }
-        let (weight, unpacked) = base.pack(scheme, output_axis);
+        let steps = latent.steps.get(&path).cloned();
+        let (weight, unpacked) = base.pack(scheme, output_axis, steps);
         if !equal(&unpacked, &trained.data()) {
             return Err(ConvertError::OtherScheme { path });
         }
@@ -155,25 +167,56 @@ impl Value {
     }
 
     /// The packed weight, and what it unpacks to.
-    fn pack(self, scheme: &QatScheme, output_axis: usize) -> (PackedWeight, TensorData) {
+    fn pack(
+        self,
+        scheme: &QatScheme,
+        output_axis: usize,
+        steps: Option<Tensor<2>>,
+    ) -> (PackedWeight, TensorData) {
         with_tensor!(self, tensor => {
             let shape = tensor.dims();
-            let packed = PackedWeight::from_latent(tensor, &scheme.weight, output_axis);
+            let packed = match (&scheme.weight, steps) {
+                (WeightQuantizer::LearnedStep(config), Some(steps)) => {
+                    let groups = scheme.weight.groups(&shape, output_axis).expect("checked above");
+                    let quantized = config.quantize(tensor, steps, groups);
+                    PackedWeight::from_quantized(quantized, &scheme.weight, groups, output_axis)
+                }
+                (quantizer, _) => PackedWeight::from_latent(tensor, quantizer, output_axis),
+            };
             let unpacked = packed.unpack_like(shape, output_axis).into_data();
             (packed, unpacked)
         })
     }
 }
 
-/// Collects the values of the float parameters that can be weights.
+/// Collects the values of the float parameters that can be weights, and the trained step sizes by
+/// the path of their weight.
 #[derive(Debug, Default)]
-struct Values(HashMap<ParamId, Value>);
+struct Values {
+    weights: HashMap<ParamId, Value>,
+    steps: HashMap<String, Tensor<2>>,
+    path: Vec<String>,
+}
 
 impl ModuleVisitor for Values {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(value) = Value::new(param.val()) {
-            self.0.insert(param.id, value);
+        if let [path @ .., reparameterization, field] = &self.path[..]
+            && (reparameterization.as_str(), field.as_str()) == (FakeQuant::NAME, "steps")
+        {
+            let steps = param.val().detach().into_dispatch();
+            self.steps
+                .insert(path.join("."), Tensor::from_dispatch(steps));
+        } else if let Some(value) = Value::new(param.val()) {
+            self.weights.insert(param.id, value);
         }
+    }
+
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
     }
 }
 
@@ -211,9 +254,14 @@ impl fmt::Display for ConvertError {
                 "no parameter of the model is fake-quantized: prepare it first"
             ),
             Self::NotFinite { path } => write!(f, "parameter {path} holds a NaN or infinity"),
+            Self::NotTernary => write!(
+                f,
+                "only codes -1, 0 and 1 are packed, and the scheme has others"
+            ),
             Self::OtherScheme { path } => write!(
                 f,
-                "parameter {path} was prepared with another scheme than the one given"
+                "parameter {path} was prepared with another scheme than the one given, or a \
+                 schedule has not quantized it in full"
             ),
             Self::Granularity { path, source } => write!(f, "parameter {path}: {source}"),
         }

@@ -40,7 +40,7 @@ impl FakeQuant {
     ///
     /// If the granularity of the quantiser does not fit the weight.
     pub fn new<const D: usize>(scheme: &QatScheme, weight: Tensor<D>, output_axis: usize) -> Self {
-        let control = QuantControl::new(ControlKind::Weight, &weight.device());
+        let control = QuantControl::new(ControlKind::Weight, None, &weight.device());
         let mut fake_quant = Self {
             quantizer: scheme.weight.clone(),
             ste: scheme.ste,
@@ -100,6 +100,7 @@ impl FakeQuant {
     /// If the granularity of the quantiser does not fit the weight.
     pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
         let control = self.control.values();
+        control.observation.see(&latent);
         let lambda = control.lambda();
         if lambda == 0.0 {
             return latent;

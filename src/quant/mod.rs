@@ -5,9 +5,10 @@
 mod activation;
 mod activation_fake_quant;
 mod bit_width;
+mod calibrate;
+pub mod calibration;
 mod control;
 mod controls;
-pub mod calibration;
 mod convert;
 mod fake_quant;
 mod granularity;
@@ -15,6 +16,7 @@ mod group;
 mod inventory;
 mod learned_step;
 mod noise;
+mod observation;
 mod packed_weight;
 mod prepare;
 mod progressive;
@@ -29,15 +31,17 @@ pub use activation::{
 };
 pub use activation_fake_quant::ActivationFakeQuant;
 pub use bit_width::BitWidth;
+pub use calibrate::CalibrateError;
 pub use controls::QuantControls;
 pub use convert::{ConvertError, PackedModel, convert};
 pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
 pub use learned_step::LearnedStepConfig;
 pub use noise::NoiseConfig;
-pub(crate) use inventory::Inventory;
 pub use packed_weight::PackedWeight;
 pub use prepare::{Decision, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared};
 pub use scheme::QatScheme;
 pub use ste::{ClippedSte, SigmoidSte, Ste, TanhSte};
 pub use weight::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale, WeightQuantizer};
+
+pub(crate) use inventory::Inventory;

@@ -5,7 +5,7 @@ use super::{AbsmaxConfig, ActivationQuantizer, base::quantize_to};
 use crate::{
     functions::Levels,
     ops::{CodeRange, Groups},
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits, calibration::Mapping},
 };
 
 /// Activations with a fixed step size and zero point from calibration: nothing is computed over the
@@ -54,6 +54,14 @@ impl StaticConfig {
             codes: self.codes(),
         };
         quantize_to(x, levels, ste)
+    }
+
+    /// How a range becomes a step and a zero point.
+    pub(in crate::quant) fn mapping(&self) -> Mapping {
+        match self.symmetric {
+            true => Mapping::Symmetric,
+            false => Mapping::Asymmetric,
+        }
     }
 
     fn codes(&self) -> CodeRange {

@@ -1,16 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ScheduleError;
-
-/// Width of the codes that a value is quantised to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BitWidth {
-    /// Codes of this number of bits, 2 to 8.
-    Bits(u8),
-    /// The codes -1, 0 and 1.
-    Ternary,
-}
+use crate::quant::BitWidth;
 
 /// A width of codes, and the step that it is used from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,7 +21,7 @@ pub struct BitWidthStage {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::quant::schedule::{BitWidth, BitWidthSchedule};
+/// use bitnet_burn::quant::{BitWidth, schedule::BitWidthSchedule};
 ///
 /// let width = BitWidthSchedule::new([
 ///     (0, BitWidth::Bits(8)),

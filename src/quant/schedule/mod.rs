@@ -7,7 +7,7 @@ mod layer_order;
 mod layerwise;
 mod progressive;
 
-pub use bit_width::{BitWidth, BitWidthSchedule, BitWidthStage};
+pub use bit_width::{BitWidthSchedule, BitWidthStage};
 pub use error::ScheduleError;
 pub use layer_order::LayerOrder;
 pub use layerwise::{LayerwiseConfig, LayerwiseSchedule};

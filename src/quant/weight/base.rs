@@ -60,6 +60,15 @@ impl WeightQuantizer {
         }
     }
 
+    /// The codes that are multiplied with a scale.
+    pub fn codes(&self) -> CodeRange {
+        match self {
+            Self::Ternary(_) | Self::Binary(_) => CodeRange::TERNARY,
+            Self::Symmetric(config) => CodeRange::signed(config.bits),
+            Self::LearnedStep(config) => config.width.codes(),
+        }
+    }
+
     /// Which weights share a scale.
     pub fn granularity(&self) -> WeightGranularity {
         match self {
