@@ -7,6 +7,7 @@ mod backend {
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;
+    mod hadamard;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;

@@ -8,6 +8,10 @@
 //!
 //! [tips]: https://github.com/microsoft/unilm/blob/master/bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf
 
+mod hadamard;
+
+pub use hadamard::{hadamard_scale, hadamard_transform};
+
 use crate::Groups;
 
 /// Lower bound of a scale: `max(mean|W|, EPSILON)` and `max(max|x|, EPSILON)`.

@@ -1,13 +1,15 @@
 //! The operations on tensors: what a quantiser, a layer or a user calls.
 //!
 //! Each checks its arguments, then hands over to [`ops`](crate::ops). Under autodiff the fake
-//! quantisers have the straight-through gradient of the identity.
+//! quantisers have the straight-through gradient of the identity, the Hadamard transform its own.
 
 mod absmax;
+mod hadamard;
 mod packing;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
+pub use hadamard::hadamard_transform;
 pub use packing::{ternary_pack, ternary_unpack};
 pub use ternary::ternary_fake_quant;
 

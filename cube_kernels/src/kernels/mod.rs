@@ -1,10 +1,11 @@
 //! CubeCL kernels and their launchers.
 //!
 //! All buffers are contiguous and hold what a [`Groups`](crate::Groups) describes: values in the
-//! given float type, scales in `f32` as `[outer, inner]`. Statistics are computed in `f32`
+//! given float type, scales in `f32` as `[outer, inner]`. Statistics and sums are computed in `f32`
 //! whatever the type of the values.
 
 mod absmax;
+mod hadamard;
 mod launch;
 #[cfg(all(test, feature = "offline"))]
 mod offline;
@@ -13,6 +14,7 @@ mod statistic;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
+pub use hadamard::hadamard_transform;
 pub use pack::{ternary_pack, ternary_unpack};
 pub use statistic::{Statistic, group_statistic};
 pub use ternary::ternary_fake_quant;

@@ -1,5 +1,6 @@
 //! Flex: loops over slices.
 
+mod hadamard;
 mod slices;
 
 use bitnet_burn_kernels::{Groups, packing::words_per_row};
@@ -99,5 +100,10 @@ impl QatOps for Flex {
             slices::ternary_unpack(words, scales, groups, row_length)
         });
         from_values(values, shape, dtype.into())
+    }
+
+    fn hadamard_transform(x: FloatTensor<Self>, block: usize) -> FloatTensor<Self> {
+        let values = with_values(&x, |x| hadamard::hadamard_transform(x, block));
+        from_values(values, x.shape(), x.dtype())
     }
 }

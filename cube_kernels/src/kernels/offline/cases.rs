@@ -1,5 +1,7 @@
 //! The kernels in the variants that the launchers use.
 
+mod hadamard;
+
 use cubecl::{
     CubeKernel,
     ir::{
@@ -39,6 +41,11 @@ impl Case {
     /// Whether the kernel rounds activations to codes.
     pub fn rounds(&self) -> bool {
         ["quantize_rows", "quantize_with_scales"].contains(&self.function())
+    }
+
+    /// Whether the kernel is a Hadamard transform with at least one stage.
+    pub fn transforms(&self) -> bool {
+        self.function().starts_with("transform_") && !self.name.ends_with(" 0 stages")
     }
 
     /// Whether the kernel only finds the largest magnitude of each group.
@@ -88,6 +95,7 @@ impl Target {
                 cases.push(quantize_with_scales(width, dtype));
             }
         }
+        cases.extend(hadamard::cases(self));
         cases
     }
 }
