@@ -2,7 +2,9 @@
 //! memory: `cargo bench --bench ops`. `BURN_DEVICE` picks the device.
 
 use bitnet_burn::{
-    functions::{absmax_fake_quant, ternary_fake_quant, ternary_pack, ternary_unpack},
+    functions::{
+        absmax_fake_quant, hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
+    },
     ops::Groups,
 };
 use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor};
@@ -223,5 +225,49 @@ mod ternary_unpack_1024x4096 {
     #[divan::bench]
     fn copy(bencher: Bencher) {
         time_copy(bencher, WEIGHT);
+    }
+}
+
+/// Values that the Hadamard transform mixes: some, and a whole row.
+const BLOCKS: [usize; 3] = [64, 128, 1024];
+
+#[divan::bench_group]
+mod hadamard_transform_2048x1024 {
+    use super::*;
+
+    #[divan::bench(args = BLOCKS)]
+    fn operation(bencher: Bencher, block: usize) {
+        let x = random(ACTIVATION);
+        time(bencher, || hadamard_transform(x.clone(), block));
+    }
+
+    #[divan::bench(args = BLOCKS)]
+    fn tensor_calls(bencher: Bencher, block: usize) {
+        let x = random(ACTIVATION);
+        time(bencher, || {
+            let mut values = x.clone();
+            for stage in 0..block.ilog2() {
+                let distance = 1 << stage;
+                let pairs = values.reshape([-1, 2, distance]);
+                let (a, b) = (pairs.clone().narrow(1, 0, 1), pairs.narrow(1, 1, 1));
+                let halves = vec![a.clone() + b.clone(), a - b];
+                values = Tensor::cat(halves, 1).reshape(ACTIVATION);
+            }
+            values / (block as f32).sqrt()
+        });
+    }
+
+    /// The same as one product with the matrix of the transform.
+    #[divan::bench(args = BLOCKS)]
+    fn matrix_product(bencher: Bencher, block: usize) {
+        let x = random(ACTIVATION).reshape([-1, block as i32]);
+        let identity = Tensor::<2>::eye(block, &Device::default());
+        let matrix = hadamard_transform(identity, block);
+        time(bencher, || x.clone().matmul(matrix.clone()));
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, ACTIVATION);
     }
 }

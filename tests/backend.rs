@@ -8,6 +8,7 @@ mod backend {
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;
+    mod hadamard;
     mod loss_causal_lm;
     mod loss_configs;
     mod loss_info_nce;

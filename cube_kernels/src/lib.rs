@@ -1,5 +1,6 @@
 //! Kernels and bit layouts of [bitnet-burn](https://docs.rs/bitnet-burn): ternary and 8-bit fake
-//! quantisation and 2-bit packing, for every runtime of [CubeCL](https://docs.rs/cubecl).
+//! quantisation, 2-bit packing and the Hadamard rotation, for every runtime of
+//! [CubeCL](https://docs.rs/cubecl).
 //!
 //! The crate knows no tensor library. [`Groups`] says which values share a scale, [`CodeRange`] and
 //! [`GradientRule`] what a quantiser with even steps does and what stands in for its gradient,

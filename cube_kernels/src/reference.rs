@@ -11,6 +11,9 @@
 mod affine;
 
 pub use affine::{affine_code, affine_fake_quant, affine_gradient, gradient_factor};
+mod hadamard;
+
+pub use hadamard::{hadamard_scale, hadamard_transform};
 
 use crate::Groups;
 

@@ -1,17 +1,19 @@
 //! The operations on tensors: what a quantiser, a layer or a user calls.
 //!
 //! Each checks its arguments, then hands over to [`ops`](crate::ops). Under autodiff the fake
-//! quantisers have the straight-through gradient of the identity; [`straight_through`] gives any
-//! of them another.
+//! quantisers have the straight-through gradient of the identity, and [`straight_through`] gives any
+//! of them another; the Hadamard transform has its own.
 
 mod absmax;
 mod affine;
+mod hadamard;
 mod packing;
 mod statistic;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
 pub use affine::{Levels, affine_fake_quant, learned_step_fake_quant, straight_through};
+pub use hadamard::hadamard_transform;
 pub use packing::{ternary_pack, ternary_unpack};
 pub use statistic::group_statistic;
 pub use ternary::ternary_fake_quant;

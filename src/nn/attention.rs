@@ -63,13 +63,14 @@ impl BitNetAttentionConfig {
             "n_heads {n_heads} must be a multiple of n_kv_heads {n_kv_heads}"
         );
         let d_kv = d_model / n_heads * n_kv_heads;
+        let unrotated = self.scheme.clone().with_rotation(None);
         let projection =
-            |d_output| P::init(d_model, d_output, &self.initializer, &self.scheme, device);
+            |d_output| P::init(d_model, d_output, &self.initializer, &unrotated, device);
         BitNetAttention {
             q_proj: projection(d_model),
             k_proj: projection(d_kv),
             v_proj: projection(d_kv),
-            o_proj: projection(d_model),
+            o_proj: P::init(d_model, d_model, &self.initializer, &self.scheme, device),
             attn_sub_norm: self.sub_norm_epsilon.map(|epsilon| {
                 RmsNormConfig::new(d_model)
                     .with_epsilon(epsilon)

@@ -70,12 +70,14 @@ pub struct FeedForward<P: Projection = BitLinear> {
 impl FeedForwardConfig {
     /// Initialize a new [`FeedForward`] block.
     pub fn init<P: TrainableProjection>(&self, device: &Device) -> FeedForward<P> {
-        let projection =
-            |d_input, d_output| P::init(d_input, d_output, &self.initializer, &self.scheme, device);
+        let unrotated = self.scheme.clone().with_rotation(None);
+        let projection = |d_input, d_output, scheme| {
+            P::init(d_input, d_output, &self.initializer, scheme, device)
+        };
         FeedForward {
-            gate_proj: projection(self.d_model, self.d_ff),
-            up_proj: projection(self.d_model, self.d_ff),
-            down_proj: projection(self.d_ff, self.d_model),
+            gate_proj: projection(self.d_model, self.d_ff, &unrotated),
+            up_proj: projection(self.d_model, self.d_ff, &unrotated),
+            down_proj: projection(self.d_ff, self.d_model, &self.scheme),
             ffn_sub_norm: self.sub_norm_epsilon.map(|epsilon| {
                 RmsNormConfig::new(self.d_ff)
                     .with_epsilon(epsilon)

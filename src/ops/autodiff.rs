@@ -1,4 +1,4 @@
-//! Straight-through gradients.
+//! Gradients: of the fake quantisers straight-through, of the Hadamard transform its own.
 //!
 //! The forward value of a fake quantiser is the quantised value to the last bit; the backward
 //! step is written here. The textbook form `w + (q - w).detach()` has neither property: its
@@ -44,6 +44,27 @@ fn straight_through<B: Backend, C: CheckpointStrategy>(
         .prepare::<C>([input])
         .compute_bound()
         .stateless(quantized)
+}
+
+/// `dL/dx = H dL/dy`: `H` is symmetric.
+#[derive(Debug)]
+struct HadamardTransform;
+
+impl<B: Backend + QatOps> Backward<B, 1> for HadamardTransform {
+    /// The number of values in a block.
+    type State = usize;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let block = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            B::hadamard_transform(grad, block)
+        });
+    }
 }
 
 /// What a gradient rule needs of the forward pass.
@@ -287,6 +308,17 @@ impl<B: Backend + QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
                 prep.finish((state, grad_scale), quantized)
             }
             OpsKind::UnTracked(prep) => prep.finish(quantized),
+        }
+    }
+
+    fn hadamard_transform(x: FloatTensor<Self>, block: usize) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let output = B::hadamard_transform(x, block);
+        // Nothing of the forward pass is needed, so there is nothing to recompute either.
+        let prepared = HadamardTransform.prepare::<C>([node]).compute_bound();
+        match prepared.stateful() {
+            OpsKind::Tracked(tracked) => tracked.finish(block, output),
+            OpsKind::UnTracked(untracked) => untracked.finish(output),
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The operations as chains of Burn operations: what a backend without its own loops uses, and
 //! the twin that the others are tested against.
 
+mod hadamard;
+
+pub(super) use hadamard::hadamard_transform;
+
 use bitnet_burn_kernels::{
     CodeRange, GradientRule, Groups, Statistic,
     packing::{BITS_PER_CODE, CODES_PER_WORD, words_per_row},

@@ -167,4 +167,18 @@ impl QatOps for CubeBackend {
         );
         output
     }
+
+    fn hadamard_transform(x: FloatTensor<Self>, block: usize) -> FloatTensor<Self> {
+        let x = into_contiguous(x);
+        let output = empty(&x, x.shape(), x.dtype);
+        kernels::hadamard_transform(
+            &x.client,
+            &x.handle,
+            &output.handle,
+            x.shape().num_elements(),
+            block,
+            dtype_to_elem_type(x.dtype),
+        );
+        output
+    }
 }

@@ -99,6 +99,15 @@ pub trait QatOps: Backend {
         composed::ternary_unpack::<Self>(packed, scales, groups, shape, dtype)
     }
 
+    /// The orthonormal Walsh-Hadamard transform of each block of `block` neighbouring values of
+    /// the last dimension, which a power of two `block` divides.
+    ///
+    /// Under autodiff the gradient of `x` is the transform of the gradient.
+    #[fusion(dtype = x, shape = x)]
+    fn hadamard_transform(x: FloatTensor<Self>, block: usize) -> FloatTensor<Self> {
+        composed::hadamard_transform::<Self>(x, block)
+    }
+
     /// `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, with steps and
     /// zero points of the shape of scales.
     ///

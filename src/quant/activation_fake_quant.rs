@@ -4,7 +4,8 @@ use burn::{
 };
 
 use super::{
-    AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, QatScheme, Ste,
+    AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, HadamardConfig, QatScheme,
+    Ste,
     control::{ControlKind, QuantControl},
     progressive::blend,
 };
@@ -20,6 +21,8 @@ pub struct ActivationFakeQuant {
     quantizer: ActivationQuantizer,
     #[module(skip)]
     ste: Ste,
+    #[module(skip)]
+    rotation: Option<HadamardConfig>,
     /// Trained step size `[1, 1]`, if the quantiser has it.
     pub step: Option<Param<Tensor<2>>>,
     /// Trained offset `[1, 1]`, if the quantiser has it.
@@ -29,7 +32,15 @@ pub struct ActivationFakeQuant {
 
 impl ActivationFakeQuant {
     /// The activation quantiser of a scheme; `None` if it leaves activations in float.
+    ///
+    /// # Panics
+    ///
+    /// If the scheme rotates activations that it does not quantise.
     pub fn new(scheme: &QatScheme, device: &Device) -> Option<Self> {
+        assert!(
+            scheme.activation.is_some() || scheme.rotation.is_none(),
+            "a rotation is for activations that are quantized, and the scheme leaves them in float"
+        );
         let quantizer = scheme.activation.clone()?;
         let (mut step, mut offset) = (None, None);
         if let ActivationQuantizer::LearnedStep(config) = &quantizer {
@@ -44,6 +55,7 @@ impl ActivationFakeQuant {
         Some(Self {
             quantizer,
             ste: scheme.ste,
+            rotation: scheme.rotation,
             step,
             offset,
             control: QuantControl::new(ControlKind::Activation, static_config, device),
@@ -55,9 +67,13 @@ impl ActivationFakeQuant {
         &self.quantizer
     }
 
-    /// `Q(x)`, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
+    /// `Q(x)`, or `Q(H(x))` with a rotation, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
     /// schedule set `lambda` below 1.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let x = match &self.rotation {
+            Some(rotation) => rotation.apply(x),
+            None => x,
+        };
         let control = self.control.values();
         control.observation.see(&x);
         let lambda = control.lambda();

@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{AbsmaxConfig, ActivationQuantizer, NoiseConfig, Ste, TernaryConfig, WeightQuantizer};
+use super::{
+    AbsmaxConfig, ActivationQuantizer, HadamardConfig, NoiseConfig, Ste, TernaryConfig,
+    WeightQuantizer,
+};
 
 /// What is quantised, and how: one value for training, conversion and deployment.
 ///
@@ -27,6 +30,10 @@ pub struct QatScheme {
     pub activation: Option<ActivationQuantizer>,
     /// Estimator of the gradient through both quantisers.
     pub ste: Ste,
+    /// Rotation of the input of quantised layers before it is quantised; `None` leaves it as it is.
+    /// The language model rotates the inputs of the projections out of a block alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<HadamardConfig>,
     /// Noise on weights while they train.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseConfig>,
@@ -42,6 +49,7 @@ impl QatScheme {
             weight: TernaryConfig::default().into(),
             activation: Some(AbsmaxConfig::default().into()),
             ste: Ste::Identity,
+            rotation: None,
             noise: None,
         }
     }
@@ -61,6 +69,12 @@ impl QatScheme {
     /// The same with another estimator.
     pub fn with_ste(mut self, ste: impl Into<Ste>) -> Self {
         self.ste = ste.into();
+        self
+    }
+
+    /// The same with another rotation of activations, or with none.
+    pub fn with_rotation(mut self, rotation: Option<HadamardConfig>) -> Self {
+        self.rotation = rotation;
         self
     }
 

@@ -1,11 +1,12 @@
 //! CubeCL kernels and their launchers.
 //!
 //! All buffers are contiguous and hold what a [`Groups`](crate::Groups) describes: values in the
-//! given float type, scales in `f32` as `[outer, inner]`. Statistics are computed in `f32`
+//! given float type, scales in `f32` as `[outer, inner]`. Statistics and sums are computed in `f32`
 //! whatever the type of the values.
 
 mod absmax;
 mod affine;
+mod hadamard;
 mod launch;
 #[cfg(all(test, feature = "offline"))]
 mod offline;
@@ -15,6 +16,7 @@ mod ternary;
 
 pub use absmax::absmax_fake_quant;
 pub use affine::{affine_fake_quant, affine_gradient};
+pub use hadamard::hadamard_transform;
 pub use pack::{ternary_pack, ternary_unpack};
 pub use statistic::group_statistic;
 pub use ternary::ternary_fake_quant;

@@ -1,6 +1,7 @@
 //! Flex: loops over slices.
 
 mod affine;
+mod hadamard;
 mod slices;
 
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic, packing::words_per_row};
@@ -149,6 +150,11 @@ impl QatOps for Flex {
                 })
             })
         });
+        from_values(values, x.shape(), x.dtype())
+    }
+
+    fn hadamard_transform(x: FloatTensor<Self>, block: usize) -> FloatTensor<Self> {
+        let values = with_values(&x, |x| hadamard::hadamard_transform(x, block));
         from_values(values, x.shape(), x.dtype())
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn round(value: f32) -> f32 {
 }
 
 /// Runs `f` on pieces of `input` and `output`, in parallel if they are large.
-fn zip_chunks(
+pub(super) fn zip_chunks(
     input: &[f32],
     output: &mut [f32],
     chunk: usize,
@@ -96,7 +96,7 @@ fn zip_chunks(
 }
 
 /// Whole rows of `row_length` values, about [`PARALLEL_CHUNK`] of them.
-fn rows_chunk(row_length: usize) -> usize {
+pub(super) fn rows_chunk(row_length: usize) -> usize {
     (PARALLEL_CHUNK / row_length).max(1) * row_length
 }
 

@@ -1,5 +1,7 @@
 //! The kernels in the variants that the launchers use.
 
+mod hadamard;
+
 use cubecl::{
     CubeKernel,
     ir::{
@@ -48,6 +50,11 @@ impl Case {
             "affine_multiply",
         ]
         .contains(&self.function())
+    }
+
+    /// Whether the kernel is a Hadamard transform with at least one stage.
+    pub fn transforms(&self) -> bool {
+        self.function().starts_with("transform_") && !self.name.ends_with(" 0 stages")
     }
 
     /// Whether the kernel only finds the largest magnitude of each group.
@@ -99,6 +106,7 @@ impl Target {
                 cases.extend(RULES.map(|rule| affine_multiply(width, rule, dtype)));
             }
         }
+        cases.extend(hadamard::cases(self));
         cases
     }
 }

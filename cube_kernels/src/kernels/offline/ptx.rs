@@ -82,3 +82,11 @@ fn maxima_are_of_integers() {
         assert_instructions(case, &ptx(case, 80), &["max.u32"], &["max.f32"]);
     }
 }
+
+#[test]
+fn transforms_add_in_registers_and_scale_what_was_rounded() {
+    for case in TARGET.cases().iter().filter(|case| case.transforms()) {
+        let present = ["add.f32", "sub.f32", "mul.f32"];
+        assert_instructions(case, &ptx(case, 80), &present, &["fma.", "ld.local"]);
+    }
+}

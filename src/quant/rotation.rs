@@ -1,0 +1,76 @@
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::functions::hadamard_transform;
+
+/// Hadamard rotation of activations, H-BitLinear of BitNet v2: each block of `block` neighbouring
+/// features is multiplied by an orthonormal Hadamard matrix, which spreads outliers over all of
+/// them, so that few bits suffice. The weights learn to see rotated inputs: nothing turns back.
+///
+/// Source: [BitNet v2](https://arxiv.org/abs/2504.18415).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HadamardConfig {
+    /// Features that are mixed with each other: a power of two that divides the features of a
+    /// layer; `None` for the largest.
+    #[serde(default, deserialize_with = "deserialize_block")]
+    pub block: Option<usize>,
+}
+
+impl HadamardConfig {
+    /// Rotation over the largest power of two that divides the features of a layer.
+    pub fn largest() -> Self {
+        Self { block: None }
+    }
+
+    /// Rotation of blocks of the given size.
+    ///
+    /// # Panics
+    ///
+    /// If it is not a power of two.
+    pub fn new(block: usize) -> Self {
+        assert!(
+            block.is_power_of_two(),
+            "a Hadamard block is a power of two, got {block}"
+        );
+        Self { block: Some(block) }
+    }
+
+    /// The rotated activations.
+    ///
+    /// # Panics
+    ///
+    /// If the block does not divide the last dimension.
+    pub fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let features = x.dims()[D - 1];
+        // The lowest bit of a number is its largest power of two.
+        let largest = 1 << features.max(1).trailing_zeros();
+        hadamard_transform(x, self.block.unwrap_or(largest))
+    }
+}
+
+fn deserialize_block<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<usize>, D::Error> {
+    let block = Option::<usize>::deserialize(deserializer)?;
+    match block {
+        Some(block) if !block.is_power_of_two() => Err(serde::de::Error::custom(format!(
+            "a Hadamard block is a power of two, got {block}"
+        ))),
+        block => Ok(block),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_is_no_power_of_two_is_refused_when_read() {
+        let error = serde_json::from_str::<HadamardConfig>(r#"{"block": 12}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("power of two, got 12"),
+            "{error}"
+        );
+    }
+}
