@@ -33,6 +33,7 @@ mod backend {
     mod packing;
     mod prepare;
     mod prepare_errors;
+    mod property_table;
     mod straight_through;
     mod ternary;
     mod values;

@@ -76,6 +76,26 @@ impl fmt::Display for GranularityError {
 
 impl core::error::Error for GranularityError {}
 
+impl fmt::Display for WeightGranularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PerTensor => f.write_str("per tensor"),
+            Self::PerChannel => f.write_str("per channel"),
+            Self::PerGroup { group_size } => write!(f, "per group of {group_size}"),
+        }
+    }
+}
+
+impl fmt::Display for ActivationGranularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PerToken => "per token",
+            Self::PerTensor => "per tensor",
+            Self::PerChannel => "per channel",
+        })
+    }
+}
+
 impl WeightGranularity {
     /// The groups of a weight whose output channels lie along `output_axis`.
     ///

@@ -1,3 +1,5 @@
+use core::fmt;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +64,20 @@ impl ActivationQuantizer {
                 let [steps, offsets] = config.initial_parameters(&x.device());
                 config.fake_quant(x, steps, offsets)
             }
+        }
+    }
+}
+
+impl fmt::Display for ActivationQuantizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = self.bits();
+        match self {
+            Self::Absmax(config) => write!(f, "absmax {bits} bits {}", config.granularity),
+            Self::Asymmetric(config) => write!(f, "asymmetric {bits} bits {}", config.granularity),
+            Self::Absmean(config) => write!(f, "absmean {bits} bits {}", config.granularity),
+            Self::TopK(config) => write!(f, "top {} of a token, {bits} bits", config.keep),
+            Self::Static(_) => write!(f, "static {bits} bits"),
+            Self::LearnedStep(_) => write!(f, "learned step {bits} bits"),
         }
     }
 }

@@ -1,3 +1,5 @@
+use core::fmt;
+
 use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -160,6 +162,18 @@ impl WeightQuantizer {
             "only codes -1, 0 and 1 are packed, got the quantizer {self:?}"
         );
         ternary_pack(quantized, scales, groups)
+    }
+}
+
+impl fmt::Display for WeightQuantizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ternary(config) => write!(f, "{} ternary", config.scale)?,
+            Self::Binary(_) => f.write_str("binary")?,
+            Self::Symmetric(config) => write!(f, "symmetric {} bits", config.bits)?,
+            Self::LearnedStep(config) => write!(f, "learned step {}", config.width)?,
+        }
+        write!(f, " {}", self.granularity())
     }
 }
 

@@ -1,3 +1,5 @@
+use core::fmt;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,15 @@ pub enum TernaryScale {
 impl TernaryScale {
     fn is_absmean(&self) -> bool {
         *self == Self::Absmean
+    }
+}
+
+impl fmt::Display for TernaryScale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absmean => "absmean",
+            Self::Absmedian => "absmedian",
+        })
     }
 }
 
