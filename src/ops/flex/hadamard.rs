@@ -7,21 +7,27 @@ use super::slices::{rows_chunk, zip_chunks};
 /// Values whose first stages are done at once, in registers.
 const LANES: usize = 16;
 
-/// The stages on neighbours less than `block` apart, within the lanes.
+/// Values that go through all stages before the next are read: they stay in the L1 cache.
+const PIECE: usize = 1024;
+
+/// The stages of blocks of `BLOCK` values within the lanes. A constant, because with branches
+/// between the stages the compiler makes no SIMD instructions of them.
 #[inline(always)]
-fn stages_in_lanes(mut lanes: [f32; LANES], block: usize) -> [f32; LANES] {
-    for distance in [1, 2, 4, 8] {
-        if distance < block {
-            let before = lanes;
-            for (i, lane) in lanes.iter_mut().enumerate() {
-                *lane = match i & distance == 0 {
-                    true => before[i] + before[i ^ distance],
-                    false => before[i ^ distance] - before[i],
-                };
+fn stages_in_lanes<const BLOCK: usize>(input: &[[f32; LANES]], output: &mut [[f32; LANES]]) {
+    for (output, &input) in output.iter_mut().zip(input) {
+        *output = input;
+        for distance in [1, 2, 4, 8] {
+            if distance < BLOCK {
+                let before = *output;
+                for (i, lane) in output.iter_mut().enumerate() {
+                    *lane = match i & distance == 0 {
+                        true => before[i] + before[i ^ distance],
+                        false => before[i ^ distance] - before[i],
+                    };
+                }
             }
         }
     }
-    lanes
 }
 
 /// The stage on neighbours `distance` apart.
@@ -41,13 +47,17 @@ fn distances(first: usize, block: usize) -> impl Iterator<Item = usize> {
         .take_while(move |distance| *distance < block)
 }
 
-/// Transforms one block, or as many short ones as the lanes hold (or fewer at the end).
+/// Transforms whole blocks.
 #[inline(always)]
 fn transform(input: &[f32], output: &mut [f32], block: usize, scale: f32) {
     let (lanes, rest) = input.as_chunks::<LANES>();
     let (transformed, rest_transformed) = output.as_chunks_mut::<LANES>();
-    for (output, input) in transformed.iter_mut().zip(lanes) {
-        *output = stages_in_lanes(*input, block);
+    match block {
+        1 => stages_in_lanes::<1>(lanes, transformed),
+        2 => stages_in_lanes::<2>(lanes, transformed),
+        4 => stages_in_lanes::<4>(lanes, transformed),
+        8 => stages_in_lanes::<8>(lanes, transformed),
+        _ => stages_in_lanes::<LANES>(lanes, transformed),
     }
     // There is a rest only of blocks shorter than the lanes.
     rest_transformed.copy_from_slice(rest);
@@ -63,17 +73,12 @@ fn transform(input: &[f32], output: &mut [f32], block: usize, scale: f32) {
 pub(super) fn hadamard_transform(values: &[f32], block: usize) -> Vec<f32> {
     let scale = hadamard_scale(block);
     let mut output = vec![0.0; values.len()];
-    let piece = block.max(LANES);
-    zip_chunks(
-        values,
-        &mut output,
-        rows_chunk(piece),
-        |_, input, output| {
-            let pieces = input.chunks(piece).zip(output.chunks_mut(piece));
-            for (input, output) in pieces {
-                transform(input, output, block, scale);
-            }
-        },
-    );
+    let piece = block.max(PIECE);
+    let chunk = rows_chunk(piece);
+    zip_chunks(values, &mut output, chunk, |_, input, output| {
+        for (input, output) in input.chunks(piece).zip(output.chunks_mut(piece)) {
+            transform(input, output, block, scale);
+        }
+    });
     output
 }
