@@ -28,6 +28,7 @@
 //!
 //! - [`quant`]: schemes, quantisers, preparing and converting models
 //! - [`nn`]: layers and models
+//! - [`loss`]: losses, distillation from a full-precision teacher
 //! - [`functions`]: the operations on tensors
 //! - [`ops`]: the operations on backends
 //! - [`optim`]: gradient clipping by the global norm
@@ -35,6 +36,7 @@
 //! Feature flags select backends as in Burn; see the README.
 
 pub mod functions;
+pub mod loss;
 pub mod nn;
 pub mod ops;
 pub mod optim;

@@ -7,6 +7,8 @@ mod backend {
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;
+    mod loss_distillation;
+    mod loss_distillation_states;
     mod oracle;
     mod oracle_adamw;
     mod oracle_bit_linear;
