@@ -32,6 +32,7 @@
 //! - [`functions`]: the operations on tensors
 //! - [`ops`]: the operations on backends
 //! - [`optim`]: gradient clipping by the global norm
+//! - `train` (feature `train`): distillation with Burn's `Learner`
 //!
 //! Feature flags select backends as in Burn; see the README.
 
@@ -41,6 +42,8 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod quant;
+#[cfg(feature = "train")]
+pub mod train;
 
 /// The code blocks of the README, compiled and run as documentation tests.
 #[cfg(doctest)]

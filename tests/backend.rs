@@ -6,6 +6,8 @@ mod backend {
     mod absmax;
     mod checkpoint;
     mod convert;
+    #[cfg(feature = "train")]
+    mod distiller;
     mod fake_equals_packed;
     mod loss_distillation;
     mod loss_distillation_states;
@@ -19,6 +21,8 @@ mod backend {
     mod prepare;
     mod prepare_errors;
     mod straight_through;
+    #[cfg(feature = "train")]
+    mod teacher_logits;
     mod ternary;
     mod values;
 }
