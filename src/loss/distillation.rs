@@ -95,6 +95,8 @@ pub struct StudentStates {
 /// A teacher's logits, all of them or the largest.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+// There is one of them a step; a box would not pay.
+#[allow(clippy::large_enum_variant)]
 pub enum TeacherLogits {
     /// Logits `[batch, positions, vocab]`.
     Full(Tensor<3>),
