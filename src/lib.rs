@@ -28,10 +28,12 @@
 //!
 //! - [`quant`]: schemes, quantisers, preparing and converting models
 //! - [`nn`]: layers and models
-//! - [`loss`]: losses of language models and embeddings, regularisers of quantised weights
+//! - [`loss`]: losses of language models and embeddings, regularisers of quantised weights,
+//!   distillation from a full-precision teacher
 //! - [`functions`]: the operations on tensors
 //! - [`ops`]: the operations on backends
 //! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
+//! - `train` (feature `train`): distillation with Burn's `Learner`
 //!
 //! Feature flags select backends as in Burn; see the README.
 
@@ -41,6 +43,8 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod quant;
+#[cfg(feature = "train")]
+pub mod train;
 
 /// The code blocks of the README, compiled and run as documentation tests.
 #[cfg(doctest)]

@@ -7,10 +7,14 @@ mod backend {
     mod calibration;
     mod checkpoint;
     mod convert;
+    #[cfg(feature = "train")]
+    mod distiller;
     mod fake_equals_packed;
     mod hadamard;
     mod loss_causal_lm;
     mod loss_configs;
+    mod loss_distillation;
+    mod loss_distillation_states;
     mod loss_info_nce;
     mod loss_kurtosis;
     mod loss_level_distance;
@@ -35,6 +39,8 @@ mod backend {
     mod prepare_errors;
     mod property_table;
     mod straight_through;
+    #[cfg(feature = "train")]
+    mod teacher_logits;
     mod ternary;
     mod values;
 }

@@ -137,6 +137,19 @@ impl Case<'_> {
         tensor(&self.floats(name), shape, self.dtype(name), device)
     }
 
+    /// Class numbers, one for each example.
+    pub fn labels(&self, name: &str, device: &Device) -> Tensor<1, Int> {
+        let labels: Vec<i32> = self.view(name, |view| {
+            assert_eq!(view.dtype(), Dtype::I64);
+            let (labels, _) = view.data().as_chunks::<8>();
+            labels
+                .iter()
+                .map(|&b| i64::from_le_bytes(b) as i32)
+                .collect()
+        });
+        Tensor::from_ints(labels.as_slice(), device)
+    }
+
     /// Token numbers.
     pub fn tokens(&self, name: &str, device: &Device) -> Tensor<2, Int> {
         let (ids, shape) = self.view(name, |view| {

@@ -1,0 +1,65 @@
+//! The teacher's logits for all windows, on disk.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+};
+
+use bitnet_burn::train::teacher_logits::{
+    TeacherLogitsError, TeacherLogitsFormat, TeacherLogitsReader, TeacherLogitsWriter,
+};
+use burn::nn::Linear;
+
+use crate::{data::CONTEXT, model::LanguageModel, options::Options, windows::Windows};
+
+/// What the file must hold: windows and teacher are told by the options and the teacher's file.
+pub fn format(
+    options: &Options,
+    vocab_size: usize,
+    teacher_file: &Path,
+) -> std::io::Result<TeacherLogitsFormat> {
+    let mut hasher = DefaultHasher::new();
+    fs::read(teacher_file)?.hash(&mut hasher);
+    let text = options.text.as_ref().map(fs::read).transpose()?;
+    text.hash(&mut hasher);
+    let fingerprint = format!("{:016x}, seed {}", hasher.finish(), options.seed);
+    let format = TeacherLogitsFormat::new(vocab_size, CONTEXT, fingerprint);
+    Ok(match options.top_k {
+        0 => format,
+        k if k >= vocab_size => format,
+        k => format.with_top_k(k, options.temperature),
+    })
+}
+
+/// The logits of an earlier run, if they are of the same teacher and windows, or new ones.
+pub fn open_or_write(
+    path: &Path,
+    format: &TeacherLogitsFormat,
+    teacher: &LanguageModel<Linear>,
+    windows: &Windows,
+) -> Result<TeacherLogitsReader, TeacherLogitsError> {
+    let needed: usize = windows
+        .batches
+        .iter()
+        .map(|batch| batch.inputs.dims()[0])
+        .sum();
+    match TeacherLogitsReader::open(path, format) {
+        Ok(reader) if reader.len() >= needed => {
+            println!(
+                "the teacher's logits of an earlier run are in {}",
+                path.display()
+            );
+            return Ok(reader);
+        }
+        Ok(_) => println!("the teacher's logits of an earlier run are too few"),
+        Err(_) if !path.exists() => {}
+        Err(error) => println!("{error}"),
+    }
+    let mut writer = TeacherLogitsWriter::create(path, format.clone())?;
+    for batch in windows.batches.iter() {
+        writer.push(teacher.lm.forward(batch.inputs.clone()))?;
+    }
+    writer.finish()?;
+    TeacherLogitsReader::open(path, format)
+}

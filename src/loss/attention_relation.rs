@@ -1,0 +1,234 @@
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Bool, DType, Tensor},
+};
+
+use super::{
+    kl_divergence::kl_divergence,
+    token_mean::{flat_mask, token_mean},
+    unit_norm::unit_norm,
+};
+
+/// Relation to a padded position: low enough for a probability of zero.
+const NO_RELATION: f64 = -1e9;
+
+/// Configuration of an [`AttentionRelationLoss`].
+#[derive(Config, Debug, PartialEq)]
+pub struct AttentionRelationLossConfig {
+    /// Number of heads into which the states are divided, for student and teacher alike; need
+    /// not be the number of heads of either, but must divide the width of both.
+    pub split_heads: usize,
+    /// Divides the relations.
+    #[config(default = 1.0)]
+    pub temperature: f64,
+}
+
+/// Queries, keys and values of one attention layer, heads side by side.
+///
+/// # Shapes
+///
+/// Each `[batch, positions, width]`, as the projections return them; keys and values may be
+/// narrower than queries (grouped heads). [`from_heads`](Self::from_heads) takes states that are
+/// divided into heads already.
+#[derive(Debug, Clone)]
+pub struct AttentionStates {
+    /// Queries.
+    pub query: Tensor<3>,
+    /// Keys.
+    pub key: Tensor<3>,
+    /// Values.
+    pub value: Tensor<3>,
+}
+
+/// Divergence of the relations between a student's positions from those between a teacher's.
+///
+/// For each of queries, keys and values, with `a_h` the states of head `h` of
+/// [`split_heads`](AttentionRelationLossConfig::split_heads), each divided by its Euclidean norm:
+/// `R = softmax(a_h a_h^T / temperature)`, and
+/// `L = sum over Q, K, V of mean over batch, heads and positions of KL(R_teacher || R_student)`.
+/// Relations are positions by positions, so that student and teacher may differ in width and
+/// heads. The paper takes one layer, late in the model. No gradient flows to the teacher.
+///
+/// # Which of the paper's two definitions
+///
+/// [BitNet Distillation](https://arxiv.org/abs/2510.13998) defines this loss twice, and not alike:
+/// equation 12 takes `softmax(A A^T / sqrt(d))` of the states as they are, algorithm 1 (the
+/// authors' code) that of states divided by their norms. This is algorithm 1, for two reasons.
+///
+/// - Without the division, a position's relation to itself is its squared norm over `sqrt(d)`: the
+///   longer the states, the nearer each row is to one-hot and its gradient to zero. And relations
+///   then move with the scale of the states, which quantising changes and which student and teacher
+///   of different widths need not share. Cosines have neither defect.
+/// - The paper's weights, 1e5 for classification and 1e3 for summarisation, belong to the code:
+///   cosines lie in -1 to 1, so that at temperature 1 all rows are close to even and the loss is
+///   small. Start lower than 1e5 where other losses are summed with it, and look at the parts.
+///
+/// Algorithm 1 also cuts probabilities off below 1e-8 before the logarithm. Here the logarithm of
+/// the softmax is computed directly, which needs no cut and gives the same value as long as no
+/// probability is that small, that is for temperatures above 0.17 at 512 positions.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::{AttentionRelationLossConfig, AttentionStates};
+/// use burn::tensor::{Device, Distribution, Tensor};
+///
+/// let device = Device::default();
+/// let states = |width| {
+///     let states = || Tensor::random([2, 5, width], Distribution::Default, &device);
+///     AttentionStates { query: states(), key: states(), value: states() }
+/// };
+/// let loss = AttentionRelationLossConfig::new(2).init();
+/// assert_eq!(loss.forward(&states(8), &states(12)).dims(), [1]);
+/// ```
+#[derive(Module, Debug)]
+pub struct AttentionRelationLoss {
+    /// Number of heads into which the states are divided.
+    pub split_heads: usize,
+    /// Divides the relations.
+    pub temperature: f64,
+}
+
+impl AttentionRelationLossConfig {
+    /// Initialize a new [`AttentionRelationLoss`].
+    ///
+    /// # Panics
+    ///
+    /// If there are no heads or the temperature is not positive and finite.
+    pub fn init(&self) -> AttentionRelationLoss {
+        let (split_heads, temperature) = (self.split_heads, self.temperature);
+        assert!(split_heads > 0, "split_heads must be 1 or more, got 0");
+        assert!(
+            temperature > 0.0 && temperature.is_finite(),
+            "temperature must be positive and finite, got {temperature}"
+        );
+        AttentionRelationLoss {
+            split_heads,
+            temperature,
+        }
+    }
+}
+
+impl AttentionStates {
+    /// States that are divided into heads, side by side again.
+    ///
+    /// # Shapes
+    ///
+    /// Each `[batch, heads, positions, d_head]`.
+    pub fn from_heads(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Self {
+        let joined = |states: Tensor<4>| {
+            let [batch, heads, positions, d_head] = states.dims();
+            let states = states.swap_dims(1, 2);
+            states.reshape([batch, positions, heads * d_head])
+        };
+        Self {
+            query: joined(query),
+            key: joined(key),
+            value: joined(value),
+        }
+    }
+
+    /// Queries, keys, values.
+    fn all(&self) -> [&Tensor<3>; 3] {
+        [&self.query, &self.key, &self.value]
+    }
+}
+
+impl AttentionRelationLoss {
+    /// The loss over all positions.
+    ///
+    /// # Shapes
+    ///
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    ///
+    /// If batch or positions of the states differ, or a width is no multiple of `split_heads`.
+    pub fn forward(&self, student: &AttentionStates, teacher: &AttentionStates) -> Tensor<1> {
+        self.loss(student, teacher, None)
+    }
+
+    /// The loss without padding: padded positions have no relations, and none are had to them.
+    ///
+    /// # Shapes
+    ///
+    /// - mask_pad: `[batch, positions]`, true where a position does not count
+    /// - output: `[1]`, 0 if no position counts
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward), or if the mask has another shape.
+    pub fn forward_masked(
+        &self,
+        student: &AttentionStates,
+        teacher: &AttentionStates,
+        mask_pad: Tensor<2, Bool>,
+    ) -> Tensor<1> {
+        self.loss(student, teacher, Some(mask_pad))
+    }
+
+    fn loss(
+        &self,
+        student: &AttentionStates,
+        teacher: &AttentionStates,
+        mask_pad: Option<Tensor<2, Bool>>,
+    ) -> Tensor<1> {
+        let losses = student.all().into_iter().zip(teacher.all());
+        let losses = losses.map(|(student, teacher)| {
+            let student = self.relations(student.clone(), mask_pad.clone());
+            let teacher = self.relations(teacher.clone().detach(), mask_pad.clone());
+            assert_eq!(
+                student.dims(),
+                teacher.dims(),
+                "states of student and teacher must have the same batch and positions"
+            );
+            let dims = student.dims();
+            let mask_pad = mask_pad.clone().map(|mask_pad| {
+                let [batch, heads, positions, _] = dims;
+                let mask_pad = mask_pad.unsqueeze_dim::<3>(1);
+                flat_mask(mask_pad.expand([batch, heads, positions]), &dims)
+            });
+            token_mean(kl_divergence(student, teacher), mask_pad)
+        });
+        losses.reduce(|sum, loss| sum + loss).expect("three states")
+    }
+
+    /// Relations before the softmax: `[batch, split_heads, positions, positions]`.
+    fn relations(&self, states: Tensor<3>, mask_pad: Option<Tensor<2, Bool>>) -> Tensor<4> {
+        let states = unit_norm(split_heads(states.cast(DType::F32), self.split_heads));
+        let [batch, heads, positions, _] = states.dims();
+        let relations = states
+            .clone()
+            .matmul(states.swap_dims(2, 3))
+            .div_scalar(self.temperature);
+        match mask_pad {
+            Some(mask_pad) => {
+                let columns = mask_pad.reshape([batch, 1, 1, positions]);
+                let columns = columns.expand([batch, heads, positions, positions]);
+                relations.mask_fill(columns, NO_RELATION)
+            }
+            None => relations,
+        }
+    }
+}
+
+/// States divided into `n` heads of neighbouring values.
+///
+/// # Shapes
+///
+/// - states: `[batch, positions, width]`
+/// - output: `[batch, n, positions, width / n]`
+///
+/// # Panics
+///
+/// If `width` is no multiple of `n`.
+pub fn split_heads(states: Tensor<3>, n: usize) -> Tensor<4> {
+    let [batch, positions, width] = states.dims();
+    assert!(
+        n > 0 && width.is_multiple_of(n),
+        "states of width {width} cannot be divided into {n} heads"
+    );
+    let states = states.reshape([batch, positions, n, width / n]);
+    states.swap_dims(1, 2)
+}

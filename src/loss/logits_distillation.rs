@@ -1,0 +1,170 @@
+use burn::{
+    config::Config,
+    module::Module,
+    tensor::{Bool, Tensor},
+};
+
+use super::{
+    TopKLogits,
+    kl_divergence::{kl_divergence, scaled},
+    token_mean::{flat_mask, token_mean},
+};
+
+/// Configuration of a [`LogitsDistillationLoss`].
+#[derive(Config, Debug, PartialEq)]
+pub struct LogitsDistillationLossConfig {
+    /// Divides the logits of both; above 1 it evens the distributions out. BitDistill: 5.
+    #[config(default = 1.0)]
+    pub temperature: f64,
+    /// If the divergence is multiplied by `temperature^2`, which makes the size of its gradient
+    /// about independent of the temperature: on in Hinton et al. and in PyTorch's recipes, off
+    /// in the BitDistill paper.
+    #[config(default = true)]
+    pub scale_by_temperature_squared: bool,
+}
+
+/// Divergence of a student's logits from a teacher's:
+/// `L = T^2 * mean over tokens of KL(softmax(teacher / T) || softmax(student / T))`.
+///
+/// The mean is over tokens, that is all dimensions but the last (`batchmean` of PyTorch's
+/// `kl_div` on `[tokens, vocab]`). The factor `T^2` is an
+/// [option](LogitsDistillationLossConfig::scale_by_temperature_squared). Computed in `f32`
+/// whatever the logits' type; no gradient flows to the teacher.
+///
+/// Sources: [Distilling the Knowledge in a Neural Network](https://arxiv.org/abs/1503.02531),
+/// [BitNet Distillation](https://arxiv.org/abs/2510.13998), equations 8 and 9.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::LogitsDistillationLossConfig;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// let student = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
+/// let loss = LogitsDistillationLossConfig::new().with_temperature(2.0).init();
+/// // Logits that differ by a constant are the same distribution.
+/// let teacher = student.clone().add_scalar(1.0);
+/// assert!(loss.forward(student, teacher).into_scalar::<f32>().abs() < 1e-6);
+/// ```
+#[derive(Module, Debug)]
+pub struct LogitsDistillationLoss {
+    /// Divides the logits.
+    pub temperature: f64,
+    /// If the divergence is multiplied by `temperature^2`.
+    pub scale_by_temperature_squared: bool,
+}
+
+impl LogitsDistillationLossConfig {
+    /// Initialize a new [`LogitsDistillationLoss`].
+    ///
+    /// # Panics
+    ///
+    /// If the temperature is not positive and finite.
+    pub fn init(&self) -> LogitsDistillationLoss {
+        let temperature = self.temperature;
+        assert!(
+            temperature > 0.0 && temperature.is_finite(),
+            "temperature must be positive and finite, got {temperature}"
+        );
+        LogitsDistillationLoss {
+            temperature,
+            scale_by_temperature_squared: self.scale_by_temperature_squared,
+        }
+    }
+}
+
+impl LogitsDistillationLoss {
+    /// The mean over all tokens.
+    ///
+    /// # Shapes
+    ///
+    /// - student, teacher: `[.., vocab]`
+    /// - output: `[1]`
+    ///
+    /// # Panics
+    ///
+    /// If the shapes differ.
+    pub fn forward<const D: usize>(&self, student: Tensor<D>, teacher: Tensor<D>) -> Tensor<1> {
+        token_mean(self.forward_no_reduction(student, teacher), None)
+    }
+
+    /// The mean over the tokens that are not padding.
+    ///
+    /// # Shapes
+    ///
+    /// - student, teacher: `[.., vocab]`
+    /// - mask_pad: `[..]`, true where a token does not count
+    /// - output: `[1]`, 0 if no token counts
+    ///
+    /// # Panics
+    ///
+    /// If the shapes do not fit each other.
+    pub fn forward_masked<const D: usize, const M: usize>(
+        &self,
+        student: Tensor<D>,
+        teacher: Tensor<D>,
+        mask_pad: Tensor<M, Bool>,
+    ) -> Tensor<1> {
+        let mask_pad = flat_mask(mask_pad, &student.dims());
+        token_mean(self.forward_no_reduction(student, teacher), Some(mask_pad))
+    }
+
+    /// The divergence of each token, tokens one after the other.
+    ///
+    /// # Shapes
+    ///
+    /// - student, teacher: `[.., vocab]`
+    /// - output: `[tokens]`
+    ///
+    /// # Panics
+    ///
+    /// If the shapes differ.
+    pub fn forward_no_reduction<const D: usize>(
+        &self,
+        student: Tensor<D>,
+        teacher: Tensor<D>,
+    ) -> Tensor<1> {
+        assert_eq!(
+            student.dims(),
+            teacher.dims(),
+            "logits of student and teacher must have the same shape"
+        );
+        let t = self.temperature;
+        self.rescaled(kl_divergence(
+            scaled(student, t),
+            scaled(teacher.detach(), t),
+        ))
+    }
+
+    /// The divergence of each token from a teacher of which the `k` largest logits and the mass
+    /// of the rest are known: that of the distributions over `k + 1` events, the `k` tokens and
+    /// "any other". It is at most the divergence over the vocabulary, and equal to it where
+    /// student and teacher agree on how the rest divides.
+    ///
+    /// # Shapes
+    ///
+    /// - student: `[batch, positions, vocab]`
+    /// - output: `[tokens]`
+    ///
+    /// # Panics
+    ///
+    /// If the teacher's logits have another batch, positions or temperature.
+    pub fn forward_top_k_no_reduction(&self, student: Tensor<3>, teacher: TopKLogits) -> Tensor<1> {
+        let t = self.temperature;
+        assert!(
+            teacher.temperature == t,
+            "top-k logits were cut at temperature {}, the loss has {t}",
+            teacher.temperature
+        );
+        let student = teacher.same_events(scaled(student, t));
+        self.rescaled(kl_divergence(student, teacher.events()))
+    }
+
+    fn rescaled(&self, divergence: Tensor<1>) -> Tensor<1> {
+        match self.scale_by_temperature_squared {
+            true => divergence.mul_scalar(self.temperature.powi(2)),
+            false => divergence,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+use burn::tensor::{Bool, Tensor};
+
+/// Mean of one value per token over the tokens that are not padding; 0 if all are.
+///
+/// # Shapes
+///
+/// - values, mask_pad: `[tokens]`, true where a token does not count
+/// - output: `[1]`
+pub(super) fn token_mean(values: Tensor<1>, mask_pad: Option<Tensor<1, Bool>>) -> Tensor<1> {
+    let Some(mask_pad) = mask_pad else {
+        return values.mean();
+    };
+    let count = mask_pad.clone().bool_not().int().sum().float();
+    let count = count.cast(values.dtype()).clamp_min(1.0);
+    values.mask_fill(mask_pad, 0.0).sum() / count
+}
+
+/// The mask of tokens one after the other, of a tensor with one more dimension.
+///
+/// # Panics
+///
+/// If the mask has other dimensions than the leading ones of the tensor.
+pub(super) fn flat_mask<const M: usize>(
+    mask_pad: Tensor<M, Bool>,
+    dims: &[usize],
+) -> Tensor<1, Bool> {
+    let tokens = &dims[..dims.len() - 1];
+    assert_eq!(
+        mask_pad.dims().as_slice(),
+        tokens,
+        "mask_pad must have the dimensions of the tokens"
+    );
+    mask_pad.reshape([tokens.iter().product::<usize>()])
+}

@@ -1,0 +1,66 @@
+use burn::{
+    backend::ExecutionError,
+    train::{
+        ItemLazy,
+        metric::{AccuracyInput, Adaptor, LossInput, PerplexityInput, TopKAccuracyInput},
+    },
+};
+
+use crate::loss::DistillationLosses;
+
+/// What a step of distillation gives to metrics: the losses, and the student's output.
+///
+/// The loss is the total; accuracies and perplexity are those of the student's output, if it has
+/// them.
+pub struct DistillationOutput<O> {
+    /// The student's output.
+    pub output: O,
+    /// The total, and its parts.
+    pub losses: DistillationLosses,
+}
+
+impl<O: ItemLazy> ItemLazy for DistillationOutput<O> {
+    fn sync(self) -> Result<Self, ExecutionError> {
+        let losses = self.losses;
+        Ok(Self {
+            output: self.output.sync()?,
+            losses: DistillationLosses {
+                total: losses.total.without_autodiff(),
+                task: losses.task.without_autodiff(),
+                logits: losses.logits.map(|part| part.without_autodiff()),
+                hidden: losses.hidden.map(|part| part.without_autodiff()),
+                attention: losses.attention.map(|part| part.without_autodiff()),
+            },
+        })
+    }
+}
+
+impl<O> Adaptor<LossInput> for DistillationOutput<O> {
+    fn adapt(&self) -> LossInput {
+        LossInput::new(self.losses.total.clone())
+    }
+}
+
+impl<O> Adaptor<DistillationLosses> for DistillationOutput<O> {
+    fn adapt(&self) -> DistillationLosses {
+        self.losses.clone()
+    }
+}
+
+impl<O: Adaptor<PerplexityInput>> Adaptor<PerplexityInput> for DistillationOutput<O> {
+    fn adapt(&self) -> PerplexityInput {
+        self.output.adapt()
+    }
+}
+
+impl<O: Adaptor<AccuracyInput>> Adaptor<AccuracyInput> for DistillationOutput<O> {
+    fn adapt(&self) -> AccuracyInput {
+        self.output.adapt()
+    }
+}
+
+impl<O: Adaptor<TopKAccuracyInput>> Adaptor<TopKAccuracyInput> for DistillationOutput<O> {
+    fn adapt(&self) -> TopKAccuracyInput {
+        self.output.adapt()
+    }
+}

@@ -1,0 +1,200 @@
+use burn::{
+    lr_scheduler::module_lr_scheduler::ModuleLearningRate,
+    module::{Module, ModuleDisplay},
+    optim::{GradientsParams, ModuleOptimizer},
+    tensor::Tensor,
+    train::{InferenceStep, TrainOutput, TrainStep},
+};
+
+use super::{DistillationOutput, Frozen};
+use crate::{
+    loss::{DistillationLoss, StudentStates, TeacherStates},
+    optim::clip_grad_norm,
+};
+
+/// What a student's forward pass on a batch gives.
+pub struct StudentStep<O> {
+    /// The student's own loss, of shape `[1]`.
+    pub loss: Tensor<1>,
+    /// What is compared with the teacher.
+    pub states: StudentStates,
+    /// What metrics read, as after a step of inference.
+    pub output: O,
+}
+
+/// A model that a [`Distiller`] trains. Its `InferenceStep` is the validation.
+pub trait Student: Module + InferenceStep<Input: Clone> {
+    /// The forward pass of training.
+    fn study(&self, batch: Self::Input) -> StudentStep<Self::Output>;
+}
+
+/// A model that a [`Student`] learns from, of whatever architecture, or something that has the
+/// answers of one, for example in the batch.
+pub trait Teacher<Batch>: Module {
+    /// The forward pass. The module is in inference mode; the batch is that of training, whose
+    /// tensors may be on a device with autodiff, where they count as constants.
+    fn teach(&self, batch: Batch) -> TeacherStates;
+}
+
+/// A student and a frozen teacher as something that burn-train's `Learner` trains.
+///
+/// A step of training minimises a [`DistillationLoss`] of both on the same batch. Only the student
+/// and a learned projection of the loss, if there is one, are optimised and written to
+/// checkpoints; the teacher is [`Frozen`] and moves to the training device with them. A step of
+/// validation is the student's own: its loss there is that of the student trained alone, and
+/// can be compared with it. In training, `LossMetric` shows the total, and
+/// [`DistillationMetric`](super::DistillationMetric) its parts.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{
+///     loss::{DistillationLossConfig, StudentStates, TeacherStates},
+///     nn::{BitLinear, BitLinearConfig},
+///     train::{Distiller, Student, StudentStep, Teacher},
+/// };
+/// use burn::{
+///     module::Module,
+///     nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
+///     tensor::{Device, Distribution, Int, Tensor},
+///     train::{ClassificationOutput, InferenceStep, TrainStep},
+/// };
+///
+/// #[derive(Clone)]
+/// struct Batch {
+///     inputs: Tensor<2>,
+///     targets: Tensor<1, Int>,
+/// }
+///
+/// #[derive(Module, Debug)]
+/// struct Ternary(BitLinear);
+///
+/// #[derive(Module, Debug)]
+/// struct Full(Linear);
+///
+/// impl InferenceStep for Ternary {
+///     type Input = Batch;
+///     type Output = ClassificationOutput;
+///
+///     fn step(&self, batch: Batch) -> ClassificationOutput {
+///         let logits = self.0.forward(batch.inputs);
+///         let loss = CrossEntropyLossConfig::new().init(&logits.device());
+///         let loss = loss.forward(logits.clone(), batch.targets.clone());
+///         ClassificationOutput::new(loss, logits, batch.targets)
+///     }
+/// }
+///
+/// impl Student for Ternary {
+///     fn study(&self, batch: Batch) -> StudentStep<ClassificationOutput> {
+///         let output = self.step(batch);
+///         StudentStep {
+///             loss: output.loss.clone(),
+///             states: StudentStates::new(output.output.clone().unsqueeze()),
+///             output,
+///         }
+///     }
+/// }
+///
+/// impl Teacher<Batch> for Full {
+///     fn teach(&self, batch: Batch) -> TeacherStates {
+///         TeacherStates::new(self.0.forward(batch.inputs).unsqueeze())
+///     }
+/// }
+///
+/// let device = Device::default().autodiff();
+/// let student = Ternary(BitLinearConfig::new(8, 3).init(&device));
+/// let teacher = Full(LinearConfig::new(8, 3).init(&device));
+/// let loss = DistillationLossConfig::new().init(&device);
+/// // What `Learner::new` takes.
+/// let distiller = Distiller::new(student, teacher, loss);
+///
+/// let batch = Batch {
+///     inputs: Tensor::random([4, 8], Distribution::Default, &device),
+///     targets: Tensor::zeros([4], &device),
+/// };
+/// assert_eq!(TrainStep::step(&distiller, batch).grads.len(), 2); // the student's weight and bias
+/// ```
+#[derive(Module, Debug)]
+pub struct Distiller<S: Module + ModuleDisplay, T: Module + ModuleDisplay> {
+    /// What is trained.
+    pub student: S,
+    /// What is learned from.
+    pub teacher: Frozen<T>,
+    /// What is minimised.
+    pub loss: DistillationLoss,
+    max_grad_norm: Option<f64>,
+}
+
+impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
+    /// A distiller without gradient clipping.
+    pub fn new(student: S, teacher: T, loss: DistillationLoss) -> Self {
+        Self {
+            student,
+            teacher: Frozen::new(teacher),
+            loss,
+            max_grad_norm: None,
+        }
+    }
+
+    /// The same with gradients clipped by their norm over all parameters, as
+    /// [`clip_grad_norm`] does.
+    ///
+    /// # Panics
+    ///
+    /// If the norm is not positive.
+    pub fn with_max_grad_norm(mut self, max_grad_norm: f64) -> Self {
+        assert!(
+            max_grad_norm > 0.0,
+            "max_grad_norm must be positive, got {max_grad_norm}"
+        );
+        self.max_grad_norm = Some(max_grad_norm);
+        self
+    }
+}
+
+impl<S, T> TrainStep for Distiller<S, T>
+where
+    S: Student + ModuleDisplay,
+    T: Teacher<S::Input> + ModuleDisplay,
+{
+    type Input = S::Input;
+    type Output = DistillationOutput<S::Output>;
+
+    fn step(&self, batch: S::Input) -> TrainOutput<Self::Output> {
+        let teacher = self.teacher.module().teach(batch.clone());
+        let student = self.student.study(batch);
+        let losses = self.loss.forward(student.loss, &student.states, &teacher);
+        let grads = losses.total.backward();
+        let output = DistillationOutput {
+            output: student.output,
+            losses,
+        };
+        TrainOutput::new(self, grads, output)
+    }
+
+    fn optimize(
+        self,
+        optim: &mut ModuleOptimizer,
+        lr: ModuleLearningRate,
+        grads: GradientsParams,
+    ) -> Self {
+        let grads = match self.max_grad_norm {
+            Some(max_norm) => clip_grad_norm(&self, grads, max_norm).0,
+            None => grads,
+        };
+        optim.step(lr, self, grads)
+    }
+}
+
+impl<S, T> InferenceStep for Distiller<S, T>
+where
+    S: Student + ModuleDisplay,
+    T: Module + ModuleDisplay,
+{
+    type Input = S::Input;
+    type Output = S::Output;
+
+    fn step(&self, batch: S::Input) -> S::Output {
+        self.student.step(batch)
+    }
+}

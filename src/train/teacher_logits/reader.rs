@@ -1,0 +1,246 @@
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use half::f16;
+
+use super::{
+    LogitsType, StoredLogits, TeacherLogitsError, TeacherLogitsFormat,
+    format::CHECKSUM_SIZE,
+    header::{Header, check_sum},
+    writer::checksum,
+};
+use crate::loss::{TeacherLogits, TopKLogits};
+
+/// Reads a file of teacher logits by the numbers of examples; only those that are asked for are in
+/// memory. Data loaders on several threads can share one.
+///
+/// A data loader is the place for it: an error there ends the training with a
+/// [`DatasetError`](burn::data::dataset::DatasetError) around it.
+#[derive(Debug)]
+pub struct TeacherLogitsReader {
+    path: PathBuf,
+    file: Mutex<File>,
+    format: TeacherLogitsFormat,
+    num_examples: usize,
+}
+
+/// The values of one example, or of several one after the other.
+#[derive(Default)]
+struct Values {
+    logits: Vec<f32>,
+    rest: Vec<f32>,
+    tokens: Vec<i32>,
+}
+
+impl TeacherLogitsReader {
+    /// Opens a file, which must be complete and of the expected format and fingerprint.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is no file of teacher logits, has another version or a damaged
+    /// header, was made of something else, or is too short or too long.
+    pub fn open(
+        path: impl AsRef<Path>,
+        expected: &TeacherLogitsFormat,
+    ) -> Result<Self, TeacherLogitsError> {
+        let path = path.as_ref().to_path_buf();
+        let io = TeacherLogitsError::io(&path);
+        let mut file = File::open(&path).map_err(&io)?;
+        let length = file.metadata().map_err(&io)?.len();
+        let header = Header::read(&mut file, length, &path)?;
+        check_content(&header.format, expected, &path)?;
+
+        let examples = header
+            .num_examples
+            .checked_mul(expected.num_bytes_of_example());
+        let bytes = examples.and_then(|bytes| bytes.checked_add(Header::num_bytes(expected)));
+        // What overflows is more than any file has.
+        let bytes = bytes.unwrap_or(u64::MAX);
+        if length != bytes {
+            return Err(TeacherLogitsError::Length {
+                path,
+                expected: bytes,
+                found: length,
+            });
+        }
+        Ok(Self {
+            path,
+            file: Mutex::new(file),
+            format: header.format,
+            num_examples: header.num_examples as usize,
+        })
+    }
+
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.num_examples
+    }
+
+    /// Whether there are no examples.
+    pub fn is_empty(&self) -> bool {
+        self.num_examples == 0
+    }
+
+    /// The logits of the examples with these numbers, in this order, as a batch on the device.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[examples, positions, vocab]`, or `[examples, positions, k]` of the top k
+    ///
+    /// # Errors
+    ///
+    /// If the file has no such example, cannot be read, or the example is damaged.
+    pub fn read(
+        &self,
+        examples: &[usize],
+        device: &Device,
+    ) -> Result<TeacherLogits, TeacherLogitsError> {
+        let mut values = Values::default();
+        let mut bytes = Vec::new();
+        for &example in examples {
+            self.read_bytes(example, &mut bytes)?;
+            self.parse(example, &bytes, &mut values)?;
+        }
+        let (n, positions) = (examples.len(), self.format.positions);
+        let shape = [n, positions, self.format.num_stored()];
+        let logits = Tensor::from_data(TensorData::new(values.logits, shape), device);
+        Ok(match self.format.stored {
+            StoredLogits::Full => TeacherLogits::Full(logits),
+            StoredLogits::TopK { temperature, .. } => {
+                let rest = TensorData::new(values.rest, [n, positions, 1]);
+                let tokens = TensorData::new(values.tokens, shape);
+                TeacherLogits::TopK(TopKLogits {
+                    indices: Tensor::<3, Int>::from_data(tokens, device),
+                    logits,
+                    log_rest: Some(Tensor::from_data(rest, device)),
+                    temperature,
+                })
+            }
+        })
+    }
+
+    /// The bytes of an example without its checksum, which is checked.
+    fn read_bytes(&self, example: usize, bytes: &mut Vec<u8>) -> Result<(), TeacherLogitsError> {
+        if example >= self.num_examples {
+            return Err(TeacherLogitsError::NoExample {
+                path: self.path.clone(),
+                example,
+                num_examples: self.num_examples,
+            });
+        }
+        let io = TeacherLogitsError::io(&self.path);
+        let size = self.format.num_bytes_of_example();
+        let start = Header::num_bytes(&self.format) + example as u64 * size;
+        bytes.resize(size as usize, 0);
+        {
+            // A thread that panicked while it had the file left nothing half done.
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(start)).map_err(&io)?;
+            file.read_exact(bytes).map_err(&io)?;
+        }
+        let found = bytes.split_off(bytes.len() - CHECKSUM_SIZE);
+        let expected = checksum(example as u64, bytes);
+        check_sum(&place(example), expected, &found, &self.path)
+    }
+
+    /// Appends the values of an example.
+    fn parse(
+        &self,
+        example: usize,
+        bytes: &[u8],
+        values: &mut Values,
+    ) -> Result<(), TeacherLogitsError> {
+        let format = &self.format;
+        let stored = format.positions * format.num_stored();
+        let (logits, bytes) = bytes.split_at(stored * format.logits_type.size());
+        let logits: Vec<f32> = match format.logits_type {
+            LogitsType::F32 => words(logits).map(f32::from_le_bytes).collect(),
+            LogitsType::F16 => words(logits)
+                .map(|word| f16::from_le_bytes(word).to_f32())
+                .collect(),
+        };
+        let wrong = |value: &&f32| value.is_nan() || **value == f32::INFINITY;
+        if let Some(value) = logits.iter().find(wrong) {
+            return Err(self.wrong(example, "a logit below infinity", value.to_string()));
+        }
+        values.logits.extend(logits);
+        if format.stored == StoredLogits::Full {
+            return Ok(());
+        }
+
+        let (rest, tokens) = bytes.split_at(format.positions * size_of::<f32>());
+        let rest: Vec<f32> = words(rest).map(f32::from_le_bytes).collect();
+        if let Some(value) = rest.iter().find(|value| !value.is_finite()) {
+            return Err(self.wrong(example, "a finite mass of the rest", value.to_string()));
+        }
+        values.rest.extend(rest);
+        let tokens: Vec<u32> = match format.token_size() {
+            2 => words(tokens)
+                .map(|word| u16::from_le_bytes(word).into())
+                .collect(),
+            _ => words(tokens).map(u32::from_le_bytes).collect(),
+        };
+        // A device need not check what it gathers.
+        if let Some(token) = tokens.iter().find(|&&token| token as usize >= format.vocab) {
+            let expected = format!("a token below {}", format.vocab);
+            return Err(self.wrong(example, &expected, token.to_string()));
+        }
+        values
+            .tokens
+            .extend(tokens.into_iter().map(|token| token as i32));
+        Ok(())
+    }
+
+    fn wrong(&self, example: usize, expected: &str, found: String) -> TeacherLogitsError {
+        TeacherLogitsError::Value {
+            path: self.path.clone(),
+            place: place(example),
+            expected: expected.to_string(),
+            found,
+        }
+    }
+}
+
+fn place(example: usize) -> String {
+    format!("example {example}")
+}
+
+/// Words of `N` bytes.
+fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.as_chunks().0.iter().copied()
+}
+
+/// Fails unless the file holds what is expected.
+fn check_content(
+    found: &TeacherLogitsFormat,
+    expected: &TeacherLogitsFormat,
+    path: &Path,
+) -> Result<(), TeacherLogitsError> {
+    let text = |value: &dyn core::fmt::Debug| format!("{value:?}");
+    let fields = |format: &TeacherLogitsFormat| {
+        [
+            ("fingerprint", text(&format.fingerprint)),
+            ("vocabulary", text(&format.vocab)),
+            ("positions", text(&format.positions)),
+            ("type of logits", text(&format.logits_type)),
+            ("stored logits", text(&format.stored)),
+        ]
+    };
+    let fields = fields(expected).into_iter().zip(fields(found));
+    for ((field, expected), (_, found)) in fields {
+        if expected != found {
+            return Err(TeacherLogitsError::OtherContent {
+                path: path.to_path_buf(),
+                field,
+                expected,
+                found,
+            });
+        }
+    }
+    Ok(())
+}

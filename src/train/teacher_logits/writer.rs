@@ -1,0 +1,230 @@
+use std::{
+    fs::{self, File},
+    io::{BufWriter, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use burn::tensor::{DType, Int, Tensor};
+use half::f16;
+
+use super::{LogitsType, StoredLogits, TeacherLogitsError, TeacherLogitsFormat, header::Header};
+use crate::loss::TopKLogits;
+
+/// Writers so far, for the names of their files.
+static WRITERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Writes a file of teacher logits, example by example.
+///
+/// The file gets its name when it is [finished](Self::finish); until then it is a temporary one
+/// beside it, which is removed if the writer is dropped. So there is never half a file under the
+/// name, and an older one stays until the new one is complete.
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), bitnet_burn::train::teacher_logits::TeacherLogitsError> {
+/// use bitnet_burn::train::teacher_logits::{
+///     TeacherLogitsFormat, TeacherLogitsReader, TeacherLogitsWriter,
+/// };
+/// use burn::tensor::{Device, Distribution, Tensor};
+///
+/// let device = Device::default();
+/// let path = std::env::temp_dir().join(format!("teacher_logits_{}", std::process::id()));
+/// let format = TeacherLogitsFormat::new(100, 4, "teacher 1, text 1").with_top_k(8, 2.0);
+///
+/// let mut writer = TeacherLogitsWriter::create(&path, format.clone())?;
+/// // Examples 0 to 5, in two batches.
+/// writer.push(Tensor::random([3, 4, 100], Distribution::Default, &device))?;
+/// writer.push(Tensor::random([3, 4, 100], Distribution::Default, &device))?;
+/// writer.finish()?;
+///
+/// let reader = TeacherLogitsReader::open(&path, &format)?;
+/// assert_eq!(reader.len(), 6);
+/// let logits = reader.read(&[5, 0], &device)?;
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TeacherLogitsWriter {
+    path: PathBuf,
+    temporary: PathBuf,
+    file: Option<BufWriter<File>>,
+    format: TeacherLogitsFormat,
+    num_examples: u64,
+}
+
+impl TeacherLogitsWriter {
+    /// Starts a file that will be called `path`.
+    ///
+    /// # Errors
+    ///
+    /// If no file can be made in the folder of `path`.
+    pub fn create(
+        path: impl AsRef<Path>,
+        format: TeacherLogitsFormat,
+    ) -> Result<Self, TeacherLogitsError> {
+        let path = path.as_ref().to_path_buf();
+        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
+        let mut name = path.file_name().unwrap_or_default().to_os_string();
+        name.push(format!(".{}-{number}.tmp", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let io = TeacherLogitsError::io(&temporary);
+        let file = File::create(&temporary).map_err(&io)?;
+        let mut writer = Self {
+            path,
+            file: Some(BufWriter::new(file)),
+            format,
+            num_examples: 0,
+            temporary: temporary.clone(),
+        };
+        let header = writer.header();
+        writer.write(&header)?;
+        Ok(writer)
+    }
+
+    /// Adds the next examples.
+    ///
+    /// # Shapes
+    ///
+    /// - logits: `[examples, positions, vocab]`
+    ///
+    /// # Panics
+    ///
+    /// If positions and vocabulary are not those of the format.
+    ///
+    /// # Errors
+    ///
+    /// If a logit to be stored is NaN, infinite or too large for the type of the file (minus
+    /// infinity can be stored), the device does not give the logits, or the disk does not take
+    /// them. The examples before the one with a bad logit are in the file.
+    pub fn push(&mut self, logits: Tensor<3>) -> Result<(), TeacherLogitsError> {
+        let [examples, positions, vocab] = logits.dims();
+        assert_eq!(
+            [positions, vocab],
+            [self.format.positions, self.format.vocab],
+            "positions and vocabulary of the logits must be those of the file"
+        );
+        let logits = logits.without_autodiff();
+        let (logits, rest, tokens) = match self.format.stored {
+            StoredLogits::Full => (floats(logits)?, Vec::new(), Vec::new()),
+            StoredLogits::TopK { k, temperature } => {
+                let top = TopKLogits::from_logits(logits, k, temperature);
+                let rest = top.log_rest.expect("k is below the vocabulary");
+                (floats(top.logits)?, floats(rest)?, integers(top.indices)?)
+            }
+        };
+        let stored = positions * self.format.num_stored();
+        let of = |values: usize, example: usize, length: usize| match values {
+            0 => 0..0,
+            _ => example * length..(example + 1) * length,
+        };
+        for example in 0..examples {
+            let bytes = self.example(
+                &logits[of(logits.len(), example, stored)],
+                &rest[of(rest.len(), example, positions)],
+                &tokens[of(tokens.len(), example, stored)],
+            )?;
+            self.write(&bytes)?;
+            self.num_examples += 1;
+        }
+        Ok(())
+    }
+
+    /// Completes the file and gives it its name, replacing one that has it.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not take it.
+    pub fn finish(mut self) -> Result<(), TeacherLogitsError> {
+        let header = self.header();
+        let io = TeacherLogitsError::io(&self.temporary);
+        let file = self.file.take().expect("there until finished");
+        let mut file = file.into_inner().map_err(|error| io(error.into_error()))?;
+        file.seek(SeekFrom::Start(0)).map_err(&io)?;
+        file.write_all(&header).map_err(&io)?;
+        // The name must not get to the disk before the bytes.
+        file.sync_all().map_err(&io)?;
+        drop(file);
+        fs::rename(&self.temporary, &self.path).map_err(TeacherLogitsError::io(&self.path))
+    }
+
+    fn header(&self) -> Vec<u8> {
+        let header = Header {
+            format: self.format.clone(),
+            num_examples: self.num_examples,
+        };
+        header.to_bytes()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), TeacherLogitsError> {
+        let file = self.file.as_mut().expect("there until finished");
+        file.write_all(bytes)
+            .map_err(TeacherLogitsError::io(&self.temporary))
+    }
+
+    /// The bytes of the next example.
+    fn example(
+        &self,
+        logits: &[f32],
+        rest: &[f32],
+        tokens: &[u32],
+    ) -> Result<Vec<u8>, TeacherLogitsError> {
+        let mut bytes = Vec::with_capacity(self.format.num_bytes_of_example() as usize);
+        for (i, &value) in logits.iter().enumerate() {
+            let half = f16::from_f32(value);
+            let storable = match self.format.logits_type {
+                LogitsType::F32 => value < f32::INFINITY,
+                // A number that becomes infinite has lost its size; minus infinity keeps it.
+                LogitsType::F16 => half < f16::INFINITY && half.is_finite() == value.is_finite(),
+            };
+            if !storable {
+                return Err(TeacherLogitsError::Unstorable {
+                    example: self.num_examples,
+                    position: i / self.format.num_stored(),
+                    value,
+                });
+            }
+            match self.format.logits_type {
+                LogitsType::F32 => bytes.extend(value.to_le_bytes()),
+                LogitsType::F16 => bytes.extend(half.to_le_bytes()),
+            }
+        }
+        bytes.extend(rest.iter().flat_map(|value| value.to_le_bytes()));
+        for &token in tokens {
+            bytes.extend(&token.to_le_bytes()[..self.format.token_size()]);
+        }
+        let checksum = checksum(self.num_examples, &bytes);
+        bytes.extend(checksum.to_le_bytes());
+        Ok(bytes)
+    }
+}
+
+impl Drop for TeacherLogitsWriter {
+    fn drop(&mut self) {
+        // After `finish`, or if the folder is gone, there is nothing to remove.
+        self.file = None;
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Checksum of an example: of its number, too, so that examples that changed places are noticed.
+pub(super) fn checksum(example: u64, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&example.to_le_bytes());
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
+fn floats(tensor: Tensor<3>) -> Result<Vec<f32>, TeacherLogitsError> {
+    let data = tensor.try_into_data_dtype(DType::F32);
+    let data = data.map_err(|source| TeacherLogitsError::Device { source })?;
+    Ok(data.iter::<f32>().collect())
+}
+
+fn integers(tensor: Tensor<3, Int>) -> Result<Vec<u32>, TeacherLogitsError> {
+    let data = tensor.try_into_data_dtype(DType::I64);
+    let data = data.map_err(|source| TeacherLogitsError::Device { source })?;
+    Ok(data.iter::<i64>().map(|token| token as u32).collect())
+}
