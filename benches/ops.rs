@@ -3,11 +3,15 @@
 
 use bitnet_burn::{
     functions::{
-        absmax_fake_quant, hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
+        Levels, absmax_fake_quant, affine_fake_quant, hadamard_transform, ternary_fake_quant,
+        ternary_pack, ternary_unpack,
     },
-    ops::Groups,
+    ops::{CodeRange, GradientRule, Groups, QatOps},
 };
-use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor};
+use burn::{
+    backend::Dispatch,
+    tensor::{Device, Distribution, FloatDType, Int, Tensor},
+};
 use divan::{Bencher, black_box_drop};
 
 /// Freed memory is kept for the next tensor, as in the examples: with the allocator of the C
@@ -148,6 +152,96 @@ mod absmax_fake_quant_2048x1024 {
     #[divan::bench]
     fn copy(bencher: Bencher) {
         time_copy(bencher, ACTIVATION);
+    }
+}
+
+/// Steps for 4-bit weights, by granularity.
+fn steps(granularity: Granularity) -> Tensor<2> {
+    Tensor::full(granularity.groups().scale_shape(), 0.01, &Device::default())
+}
+
+#[divan::bench_group]
+mod affine_fake_quant_1024x4096 {
+    use super::*;
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn operation(bencher: Bencher, granularity: Granularity) {
+        let weight = random(WEIGHT);
+        let codes = CodeRange::signed(4);
+        let levels = Levels::symmetric(steps(granularity), granularity.groups(), codes);
+        time(bencher, || affine_fake_quant(weight.clone(), levels.clone()));
+    }
+
+    #[divan::bench(args = GRANULARITIES)]
+    fn tensor_calls(bencher: Bencher, granularity: Granularity) {
+        let weight = random(WEIGHT);
+        let steps = steps(granularity).unsqueeze_dim::<3>(1);
+        time(bencher, || {
+            let scaled = granularity.grouped(weight.clone()) / steps.clone();
+            (scaled.round().clamp(-8.0, 7.0) * steps.clone()).reshape(WEIGHT)
+        });
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, WEIGHT);
+    }
+}
+
+/// The gradients of the estimators, one scale for the whole weight.
+#[divan::bench_group]
+mod affine_gradient_1024x4096 {
+    use super::*;
+
+    fn operation(bencher: Bencher, rule: GradientRule) {
+        let (weight, grads) = (random(WEIGHT), random(WEIGHT));
+        let groups = Granularity::Tensor.groups();
+        let steps = steps(Granularity::Tensor);
+        time(bencher, || {
+            Dispatch::affine_gradient(
+                weight.clone().into_dispatch(),
+                grads.clone().into_dispatch(),
+                steps.clone().into_dispatch(),
+                steps.zeros_like().into_dispatch(),
+                groups,
+                CodeRange::TERNARY,
+                rule,
+            )
+        });
+    }
+
+    #[divan::bench]
+    fn clipped(bencher: Bencher) {
+        operation(bencher, GradientRule::Clipped { bound: 1.0 });
+    }
+
+    #[divan::bench]
+    fn clipped_tensor_calls(bencher: Bencher) {
+        let (weight, grads) = (random(WEIGHT), random(WEIGHT));
+        time(bencher, || {
+            let outside = weight.clone().abs().greater_scalar(0.01);
+            grads.clone().mask_fill(outside, 0.0)
+        });
+    }
+
+    #[divan::bench]
+    fn tanh(bencher: Bencher) {
+        operation(bencher, GradientRule::Tanh { temperature: 0.5 });
+    }
+
+    #[divan::bench]
+    fn sigmoid(bencher: Bencher) {
+        operation(bencher, GradientRule::Sigmoid { temperature: 0.25 });
+    }
+
+    #[divan::bench]
+    fn step_size(bencher: Bencher) {
+        operation(bencher, GradientRule::StepSize);
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, WEIGHT);
     }
 }
 

@@ -11,6 +11,7 @@ mod backend {
     mod distiller;
     mod fake_equals_packed;
     mod hadamard;
+    mod learned_step;
     mod loss_causal_lm;
     mod loss_configs;
     mod loss_distillation;
@@ -38,6 +39,7 @@ mod backend {
     mod prepare;
     mod prepare_errors;
     mod property_table;
+    mod quant_controls;
     mod straight_through;
     #[cfg(feature = "train")]
     mod teacher_logits;
