@@ -169,7 +169,9 @@ mod affine_fake_quant_1024x4096 {
         let weight = random(WEIGHT);
         let codes = CodeRange::signed(4);
         let levels = Levels::symmetric(steps(granularity), granularity.groups(), codes);
-        time(bencher, || affine_fake_quant(weight.clone(), levels.clone()));
+        time(bencher, || {
+            affine_fake_quant(weight.clone(), levels.clone())
+        });
     }
 
     #[divan::bench(args = GRANULARITIES)]

@@ -6,6 +6,17 @@ use crate::{
 };
 use bitnet_burn_kernels::reference::{EPSILON, mean_prescale};
 
+/// The tensor in another shape; Burn's own takes a 0 for the length of the old shape.
+pub(super) fn reshape<const D: usize, const E: usize>(
+    tensor: Tensor<D>,
+    shape: [usize; E],
+) -> Tensor<E> {
+    match shape.contains(&0) {
+        true => Tensor::zeros(shape, (&tensor.device(), tensor.dtype())),
+        false => tensor.reshape(shape),
+    }
+}
+
 /// The values of a tensor as `[outer, size, inner]` in f32, for statistics that have no operation
 /// of their own.
 #[derive(Debug)]
@@ -19,7 +30,7 @@ impl GroupedValues {
         groups.assert_cover(&values.dims());
         let shape = [groups.outer, groups.size, groups.inner];
         Self {
-            values: values.cast(DType::F32).reshape(shape),
+            values: reshape(values.cast(DType::F32), shape),
             groups,
         }
     }
@@ -78,6 +89,9 @@ impl GroupedValues {
     /// What each group has, for each of its values.
     fn spread(&self, per_group: Tensor<2>) -> Tensor<3> {
         let Groups { outer, size, inner } = self.groups;
+        if self.groups.num_elements() == 0 {
+            return self.values.zeros_like();
+        }
         per_group
             .reshape([outer, 1, inner])
             .expand([outer, size, inner])

@@ -1,7 +1,10 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use super::{group::GroupedValues, weight::QuantizedWeight};
+use super::{
+    group::{GroupedValues, reshape},
+    weight::QuantizedWeight,
+};
 
 /// Noise on weights while they train. Evaluation and packing see none.
 ///
@@ -58,7 +61,7 @@ impl NoiseConfig {
                 let groups = constant.levels.groups;
                 let noise = GroupedValues::new(noise, groups)
                     .scaled(constant.levels.steps.mul_scalar(factor));
-                latent + noise.reshape(shape).cast(dtype)
+                latent + reshape(noise, shape).cast(dtype)
             }
             Self::Quant { fraction, seed } => {
                 let drawn = uniform(shape, mix(seed ^ key), &device).lower_scalar(fraction);

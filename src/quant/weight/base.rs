@@ -131,6 +131,10 @@ impl WeightQuantizer {
             // One operation for what BitNet does in every step.
             return ternary_fake_quant(weight, groups);
         }
+        if let Self::LearnedStep(config) = self {
+            let steps = config.initial_steps(weight.clone().detach(), groups);
+            return (config.fake_quant(weight, steps.clone(), groups), steps);
+        }
         let quantized = self.quantize(weight.clone().detach(), groups);
         let values = ste.apply(weight, quantized.values, quantized.levels);
         (values, quantized.scales)

@@ -5,7 +5,10 @@ use super::{QuantizedWeight, WeightQuantizer};
 use crate::{
     functions::{Levels, group_statistic},
     ops::{CodeRange, Groups, Statistic},
-    quant::{WeightGranularity, group::GroupedValues},
+    quant::{
+        WeightGranularity,
+        group::{GroupedValues, reshape},
+    },
 };
 
 /// Binary weights of BitNet b1: `Q(W) = alpha` where `W > mean W`, else `-alpha`, with
@@ -44,7 +47,7 @@ impl BinaryConfig {
         let steps = alpha.clone().mul_scalar(2.0);
         let zero_points = mean.div(steps.clone()).neg().add_scalar(0.5);
         QuantizedWeight {
-            values: values.reshape(weight.dims()).cast(weight.dtype()),
+            values: reshape(values, weight.dims()).cast(weight.dtype()),
             scales: alpha,
             levels: Levels {
                 steps,
