@@ -1,7 +1,7 @@
 use burn::{
     config::Config,
     module::{Initializer, Module},
-    nn::{RmsNorm, RmsNormConfig},
+    nn::{Linear, RmsNorm, RmsNormConfig},
     tensor::{Bool, Device, Tensor, activation::softmax, assert_shape},
 };
 
@@ -148,6 +148,27 @@ impl BitNetAttention {
             v_proj: self.v_proj.pack(),
             o_proj: self.o_proj.pack(),
             attn_sub_norm: self.attn_sub_norm.as_ref().map(Module::valid),
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+        }
+    }
+}
+
+impl BitNetAttention<Linear> {
+    /// The block with the same parameters and quantised projections; see
+    /// [`BitLinear::from_linear`].
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit a projection.
+    pub fn into_bitnet(self, scheme: &QatScheme) -> BitNetAttention {
+        let unrotated = scheme.clone().with_rotation(None);
+        BitNetAttention {
+            q_proj: BitLinear::from_linear(self.q_proj, &unrotated),
+            k_proj: BitLinear::from_linear(self.k_proj, &unrotated),
+            v_proj: BitLinear::from_linear(self.v_proj, &unrotated),
+            o_proj: BitLinear::from_linear(self.o_proj, scheme),
+            attn_sub_norm: self.attn_sub_norm,
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
         }

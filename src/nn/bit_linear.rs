@@ -1,7 +1,7 @@
 use burn::{
     config::Config,
     module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay, Param},
-    nn::{RmsNorm, RmsNormConfig},
+    nn::{Linear, RmsNorm, RmsNormConfig},
     tensor::{Device, Tensor, assert_shape, module::linear},
 };
 
@@ -80,26 +80,18 @@ impl BitLinearConfig {
     /// If the weight granularity of the scheme does not fit the layer.
     pub fn init(&self, device: &Device) -> BitLinear {
         let shape = [self.d_input, self.d_output];
-        if let Err(error) = self.scheme.weight.groups(&shape, OUTPUT_AXIS) {
-            panic!("BitLinear of shape {shape:?}: {error}");
-        }
         let fans = (Some(self.d_input), Some(self.d_output));
         let bias = self.bias.then(|| {
             self.initializer
                 .init_with([self.d_output], fans.0, fans.1, device)
         });
-        let weight: Param<Tensor<2>> = self.initializer.init_with(shape, fans.0, fans.1, device);
-        BitLinear {
-            weight_quant: FakeQuant::new(&self.scheme, weight.val(), OUTPUT_AXIS),
-            input_quant: ActivationFakeQuant::new(&self.scheme, device),
-            weight,
-            bias,
-            rms_norm: self.rms_norm_epsilon.map(|epsilon| {
-                RmsNormConfig::new(self.d_input)
-                    .with_epsilon(epsilon)
-                    .init(device)
-            }),
-        }
+        let weight = self.initializer.init_with(shape, fans.0, fans.1, device);
+        let rms_norm = self.rms_norm_epsilon.map(|epsilon| {
+            RmsNormConfig::new(self.d_input)
+                .with_epsilon(epsilon)
+                .init(device)
+        });
+        BitLinear::from_parameters(weight, bias, rms_norm, &self.scheme)
     }
 }
 
@@ -107,6 +99,64 @@ impl BitLinearConfig {
 const OUTPUT_AXIS: usize = 1;
 
 impl BitLinear {
+    /// The layer with the parameters of a full-precision one, to fine-tune: the float weight
+    /// becomes the latent weight. There is no norm.
+    ///
+    /// At [`lambda`](crate::quant::QuantControls::set_lambda) 0 it computes what the linear layer
+    /// does, bit for bit, unless the scheme rotates the input. Parameters keep their identifiers,
+    /// and whether they are trained. Records hold the weight as `[d_input, d_output]`, whatever the
+    /// [layout](burn::nn::LinearLayout) of the linear layer.
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit the layer, or the weight has an adapter
+    /// or is fake-quantised already.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use bitnet_burn::{nn::BitLinear, quant::{QatScheme, QuantControls}};
+    /// use burn::{nn::LinearConfig, tensor::{Device, Distribution, Tensor}};
+    ///
+    /// let device = Device::default();
+    /// let linear = LinearConfig::new(64, 32).init(&device);
+    /// let layer = BitLinear::from_linear(linear.clone(), &QatScheme::b1_58());
+    /// QuantControls::of(&layer).set_lambda(0.0);
+    /// let x = Tensor::<2>::random([5, 64], Distribution::Default, &device);
+    /// assert_eq!(layer.forward(x.clone()).into_data(), linear.forward(x).into_data());
+    /// ```
+    pub fn from_linear(linear: Linear, scheme: &QatScheme) -> Self {
+        let Linear { weight, bias } = linear;
+        assert!(
+            weight.adapter().is_none() && weight.reparameterization::<FakeQuant>().is_none(),
+            "a BitLinear is made from a plain weight, got one with a reparameterization"
+        );
+        // The column layout transposes weights on their way to records and back.
+        let weight = weight.save_mapper(|weight| weight);
+        let weight = weight.load_mapper(|weight| weight);
+        Self::from_parameters(weight, bias, None, scheme)
+    }
+
+    fn from_parameters(
+        weight: Param<Tensor<2>>,
+        bias: Option<Param<Tensor<1>>>,
+        rms_norm: Option<RmsNorm>,
+        scheme: &QatScheme,
+    ) -> Self {
+        let shape: [usize; 2] = weight.lazy_shape().dims();
+        if let Err(error) = scheme.weight.groups(&shape, OUTPUT_AXIS) {
+            panic!("BitLinear of shape {shape:?}: {error}");
+        }
+        let latent = weight.val();
+        Self {
+            input_quant: ActivationFakeQuant::new(scheme, &latent.device()),
+            weight_quant: FakeQuant::new(scheme, latent, OUTPUT_AXIS),
+            weight,
+            bias,
+            rms_norm,
+        }
+    }
+
     /// Applies the layer.
     ///
     /// # Shapes

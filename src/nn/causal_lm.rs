@@ -213,3 +213,51 @@ impl BitNetLm {
         }
     }
 }
+
+impl BitNetLm<Linear> {
+    /// The model with the same parameters and quantised projections, to fine-tune; see
+    /// [`BitLinear::from_linear`].
+    ///
+    /// At [`lambda`](crate::quant::QuantControls::set_lambda) 0 its logits are those of the
+    /// full-precision model, bit for bit. The
+    /// scheme's rotation is for the projections out of a block alone, as at
+    /// [`init`](BitNetLmConfig::init); the weights are not rotated with it, so that a rotation
+    /// changes the logits from the start.
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit a projection.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use bitnet_burn::{
+    ///     nn::{BitNetLm, BitNetLmConfig},
+    ///     quant::{QatScheme, QuantControls, schedule::ProgressiveSchedule},
+    /// };
+    /// use burn::{nn::Linear, tensor::Device};
+    ///
+    /// let device = Device::default().autodiff();
+    /// let config = BitNetLmConfig::new(256, 32, 1, 2, 64).with_max_positions(16);
+    /// let full_precision: BitNetLm<Linear> = config.init(&device);
+    ///
+    /// let model = full_precision.into_bitnet(&QatScheme::b1_58());
+    /// let (controls, lambda) = (QuantControls::of(&model), ProgressiveSchedule::default());
+    /// for step in 0..3 {
+    ///     controls.set_lambda(lambda.value(step));
+    ///     // a training step
+    /// }
+    /// ```
+    pub fn into_bitnet(self, scheme: &QatScheme) -> BitNetLm {
+        let layers = self.model.layers.into_iter();
+        BitNetLm {
+            model: BitNetModel {
+                embed_tokens: self.model.embed_tokens,
+                layers: layers.map(|layer| layer.into_bitnet(scheme)).collect(),
+                norm: self.model.norm,
+                rotary: self.model.rotary,
+            },
+            lm_head: self.lm_head,
+        }
+    }
+}

@@ -1,12 +1,13 @@
 use burn::{
     module::Module,
-    nn::RmsNorm,
+    nn::{Linear, RmsNorm},
     tensor::{Bool, Tensor},
 };
 
 use super::{
     BitLinear, BitNetAttention, FeedForward, PackedBitLinear, Projection, RotaryEmbedding,
 };
+use crate::quant::QatScheme;
 
 /// Decoder block: `H = X + attention(norm(X))`, `Y = H + feed_forward(norm(H))`.
 #[derive(Module, Debug)]
@@ -50,6 +51,23 @@ impl DecoderLayer {
             self_attn: self.self_attn.pack(),
             post_attention_layernorm: self.post_attention_layernorm.valid(),
             mlp: self.mlp.pack(),
+        }
+    }
+}
+
+impl DecoderLayer<Linear> {
+    /// The block with the same parameters and quantised projections; see
+    /// [`BitNetLm::into_bitnet`](super::BitNetLm::into_bitnet).
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit a projection.
+    pub fn into_bitnet(self, scheme: &QatScheme) -> DecoderLayer {
+        DecoderLayer {
+            input_layernorm: self.input_layernorm,
+            self_attn: self.self_attn.into_bitnet(scheme),
+            post_attention_layernorm: self.post_attention_layernorm,
+            mlp: self.mlp.into_bitnet(scheme),
         }
     }
 }

@@ -1,7 +1,7 @@
 use burn::{
     config::Config,
     module::{Initializer, Module},
-    nn::{RmsNorm, RmsNormConfig},
+    nn::{Linear, RmsNorm, RmsNormConfig},
     tensor::{
         Device, Tensor,
         activation::{relu, silu},
@@ -113,6 +113,25 @@ impl FeedForward {
             up_proj: self.up_proj.pack(),
             down_proj: self.down_proj.pack(),
             ffn_sub_norm: self.ffn_sub_norm.as_ref().map(Module::valid),
+            activation: self.activation,
+        }
+    }
+}
+
+impl FeedForward<Linear> {
+    /// The block with the same parameters and quantised projections; see
+    /// [`BitLinear::from_linear`].
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit a projection.
+    pub fn into_bitnet(self, scheme: &QatScheme) -> FeedForward {
+        let unrotated = scheme.clone().with_rotation(None);
+        FeedForward {
+            gate_proj: BitLinear::from_linear(self.gate_proj, &unrotated),
+            up_proj: BitLinear::from_linear(self.up_proj, &unrotated),
+            down_proj: BitLinear::from_linear(self.down_proj, scheme),
+            ffn_sub_norm: self.ffn_sub_norm,
             activation: self.activation,
         }
     }
