@@ -196,12 +196,16 @@ impl AttentionRelationLoss {
 
     /// Relations before the softmax: `[batch, split_heads, positions, positions]`.
     fn relations(&self, states: Tensor<3>, mask_pad: Option<Tensor<2, Bool>>) -> Tensor<4> {
-        let states = unit_norm(split_heads(states.cast(DType::F32), self.split_heads));
-        let [batch, heads, positions, _] = states.dims();
+        let states = split_heads(states.cast(DType::F32), self.split_heads);
+        let [batch, heads, positions, d_head] = states.dims();
+        // All heads in one dimension: with the swapped dimensions of the split, Burn's fused matrix
+        // product on CubeCL gives wrong values.
+        let states = unit_norm(states.reshape([batch * heads, positions, d_head]));
         let relations = states
             .clone()
-            .matmul(states.swap_dims(2, 3))
-            .div_scalar(self.temperature);
+            .matmul(states.swap_dims(1, 2))
+            .div_scalar(self.temperature)
+            .reshape([batch, heads, positions, positions]);
         match mask_pad {
             Some(mask_pad) => {
                 let columns = mask_pad.reshape([batch, 1, 1, positions]);
