@@ -77,7 +77,7 @@ impl ActivationFakeQuant {
         let control = self.control.values();
         control.observation.see(&x);
         let lambda = control.lambda();
-        if lambda == 0.0 {
+        if lambda == 0.0 || x.shape().num_elements() == 0 {
             return x;
         }
         blend(x.clone(), self.quantize(x), lambda)

@@ -36,16 +36,17 @@ impl GroupedValues {
     }
 
     /// One value for each group, `[outer, inner]`; `empty` where groups have no values. A group with
-    /// a NaN or infinity gets a NaN: most orders and maxima pass over it.
+    /// a NaN or infinity gets one: most orders and maxima pass over a NaN.
     fn reduce(&self, empty: f32, f: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<2> {
         let shape = self.groups.scale_shape();
         if self.groups.num_elements() == 0 {
             return Tensor::full(shape, empty, &self.values.device());
         }
-        // The largest magnitude is not finite then, and infinity minus itself is a NaN.
+        // The largest magnitude is not finite then. A comparison decides, as shader compilers take
+        // `x - x` for 0.
         let largest = group_statistic(self.values.clone(), self.groups, Statistic::AbsMax);
-        let not_finite = largest.clone().sub(largest);
-        f(self.values.clone()).reshape(shape).add(not_finite)
+        let finite = largest.clone().lower_equal_scalar(f32::MAX);
+        largest.mask_where(finite, f(self.values.clone()).reshape(shape))
     }
 
     /// Mean of each group; 0 for no values.

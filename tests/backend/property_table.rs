@@ -18,11 +18,14 @@ use super::values::*;
 /// A group quantised by scalar code: its values, step and zero point.
 type Quantized = (Vec<f32>, f32, f32);
 
+/// What quantises a group.
+type Reference = Box<dyn Fn(&[f32]) -> Quantized>;
+
 /// A quantiser, and an independent reference for one of its groups.
 struct Row<Q> {
     quantizer: Q,
     codes: CodeRange,
-    reference: Box<dyn Fn(&[f32]) -> Quantized>,
+    reference: Reference,
 }
 
 impl<Q> Row<Q> {
@@ -429,11 +432,12 @@ fn a_nan_or_infinity_shows_in_the_values_of_its_group() {
             let shows = floats(quantized).iter().any(|q| !q.is_finite());
             assert!(shows, "{bad} in {:?}", row.quantizer);
         }
-        // A range that was fixed before clamps an infinity like any large value.
+        // A range that was fixed before clamps an infinity like any large value, and on a GPU a NaN,
+        // too.
         let fixed = |row: &Row<_>| format!("{:?}", row.quantizer).starts_with("LearnedStep");
         for (_, row) in activation_rows()
             .iter()
-            .filter(|(_, row)| bad.is_nan() || !fixed(row))
+            .filter(|(_, row)| !fixed(row) || bad.is_nan() && on_flex())
         {
             let quantized = row.quantizer.fake_quant(x.clone(), Ste::Identity);
             let shows = floats(quantized).iter().any(|q| !q.is_finite());

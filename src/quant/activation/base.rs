@@ -54,6 +54,9 @@ impl ActivationQuantizer {
     ///
     /// If the number of bits is not in 2..=8, or a configured share not in 0..=1.
     pub fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
+        if x.shape().num_elements() == 0 {
+            return x;
+        }
         match self {
             Self::Absmax(config) => config.fake_quant(x, ste),
             Self::Asymmetric(config) => config.fake_quant(x, ste),

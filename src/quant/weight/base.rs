@@ -4,6 +4,8 @@ use burn::tensor::{Int, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale};
+use bitnet_burn_kernels::reference::EPSILON;
+
 use crate::{
     functions::{Levels, ternary_fake_quant, ternary_pack},
     ops::{CodeRange, Groups},
@@ -130,6 +132,10 @@ impl WeightQuantizer {
         {
             // One operation for what BitNet does in every step.
             return ternary_fake_quant(weight, groups);
+        }
+        if groups.num_elements() == 0 {
+            let scales = Tensor::full(groups.scale_shape(), EPSILON, &weight.device());
+            return (weight, scales);
         }
         if let Self::LearnedStep(config) = self {
             let steps = config.initial_steps(weight.clone().detach(), groups);
