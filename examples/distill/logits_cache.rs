@@ -18,10 +18,14 @@ pub fn format(
     options: &Options,
     vocab_size: usize,
     teacher_file: &Path,
-) -> std::io::Result<TeacherLogitsFormat> {
+) -> Result<TeacherLogitsFormat, String> {
+    let read = |path: &Path| {
+        let bytes = fs::read(path);
+        bytes.map_err(|error| format!("cannot read {}: {error}", path.display()))
+    };
     let mut hasher = DefaultHasher::new();
-    fs::read(teacher_file)?.hash(&mut hasher);
-    let text = options.text.as_ref().map(fs::read).transpose()?;
+    read(teacher_file)?.hash(&mut hasher);
+    let text = options.text.as_deref().map(read).transpose()?;
     text.hash(&mut hasher);
     let fingerprint = format!("{:016x}, seed {}", hasher.finish(), options.seed);
     let format = TeacherLogitsFormat::new(vocab_size, CONTEXT, fingerprint);
@@ -52,9 +56,9 @@ pub fn open_or_write(
             );
             return Ok(reader);
         }
-        Ok(_) => println!("the teacher's logits of an earlier run are too few"),
+        Ok(_) => println!("writing the teacher's logits anew: there are too few"),
         Err(_) if !path.exists() => {}
-        Err(error) => println!("{error}"),
+        Err(error) => println!("writing the teacher's logits anew: {error}"),
     }
     let mut writer = TeacherLogitsWriter::create(path, format.clone())?;
     for batch in windows.batches.iter() {

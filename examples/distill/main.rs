@@ -171,7 +171,7 @@ fn student<T: Teacher<Lesson> + ModuleDisplay + 'static>(
 ) -> Result<LanguageModel<BitLinear>, Box<dyn Error>> {
     let device = Device::default();
     // Both students start from the same weights.
-    device.seed(options.seed + 1);
+    device.seed(options.seed.wrapping_add(1));
     let config = BitNetLmConfig {
         d_model: 64,
         d_ff: 192,

@@ -12,8 +12,8 @@ Usage: distill [OPTIONS]
 Options:
   --steps N            optimizer steps of each of the three [default: 500]
   --learning-rate X    peak learning rate [default: 2e-3]
-  --temperature X      temperature of the distillation [default: 2]
-  --alpha X            weight of the teacher; the text has 1 - alpha [default: 0.5]
+  --temperature X      temperature of the distillation [default: 1]
+  --alpha X            weight of the teacher; the text has 1 - alpha [default: 0.9]
   --top-k N            logits kept of each token, 0 for all [default: 16]
   --teacher FILE       a teacher of an earlier run, instead of training one
   --text FILE          text to train on [default: an excerpt of Shakespeare]
@@ -65,8 +65,8 @@ pub fn parse() -> Result<Command, UsageError> {
     let mut options = Options {
         steps: 500,
         learning_rate: 2e-3,
-        temperature: 2.0,
-        alpha: 0.5,
+        temperature: 1.0,
+        alpha: 0.9,
         top_k: 16,
         teacher: None,
         text: None,

@@ -1,6 +1,9 @@
 //! The windows of text that a student sees, the same ones in every epoch.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use bitnet_burn::train::teacher_logits::TeacherLogitsReader;
 use burn::{
@@ -26,10 +29,12 @@ pub struct Windows {
     pub batches: Arc<[Batch]>,
     logits: Option<Arc<TeacherLogitsReader>>,
     device: Device,
+    /// Goes on from epoch to epoch, and starts at zero on the device of a training.
+    next_step: Arc<AtomicUsize>,
 }
 
 impl Windows {
-    /// Windows for this many steps; all of them are in an epoch.
+    /// Windows for this many steps; all of them are in an epoch, and the last epoch may be shorter.
     pub fn new(corpus: &Corpus, seed: u64, steps: usize, device: &Device) -> Self {
         let loader = corpus.train_loader(seed, 0, steps.min(STEPS_PER_EPOCH));
         let loader = loader.to_device(device);
@@ -43,6 +48,7 @@ impl Windows {
                 .collect(),
             logits: None,
             device: device.clone(),
+            next_step: Arc::new(AtomicUsize::new(0)),
         }
     }
 
@@ -68,9 +74,11 @@ impl Windows {
 
 impl DataLoader<Lesson> for Windows {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Lesson> + 'a> {
+        let first = self.next_step.fetch_add(STEPS_PER_EPOCH, Ordering::SeqCst);
         Box::new(Lessons {
             windows: self,
             next: 0,
+            count: STEPS_PER_EPOCH.min(self.steps.saturating_sub(first)),
         })
     }
 
@@ -94,13 +102,14 @@ impl DataLoader<Lesson> for Windows {
 struct Lessons<'a> {
     windows: &'a Windows,
     next: usize,
+    count: usize,
 }
 
 impl Iterator for Lessons<'_> {
     type Item = Result<Lesson, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        (self.next < self.windows.batches.len()).then(|| {
+        (self.next < self.count).then(|| {
             self.next += 1;
             self.windows.lesson(self.next - 1)
         })
@@ -110,7 +119,7 @@ impl Iterator for Lessons<'_> {
 impl DataLoaderIterator<Lesson> for Lessons<'_> {
     fn progress(&self) -> Progress {
         let unit = Some("windows".to_string());
-        Progress::new(self.next * BATCH, self.windows.num_items(), unit)
+        Progress::new(self.next * BATCH, self.count * BATCH, unit)
     }
 }
 

@@ -67,17 +67,21 @@ pub trait Teacher<Batch>: Module {
 /// }
 ///
 /// #[derive(Module, Debug)]
-/// struct Ternary(BitLinear);
+/// struct Ternary {
+///     layer: BitLinear,
+/// }
 ///
 /// #[derive(Module, Debug)]
-/// struct Full(Linear);
+/// struct Full {
+///     layer: Linear,
+/// }
 ///
 /// impl InferenceStep for Ternary {
 ///     type Input = Batch;
 ///     type Output = ClassificationOutput;
 ///
 ///     fn step(&self, batch: Batch) -> ClassificationOutput {
-///         let logits = self.0.forward(batch.inputs);
+///         let logits = self.layer.forward(batch.inputs);
 ///         let loss = CrossEntropyLossConfig::new().init(&logits.device());
 ///         let loss = loss.forward(logits.clone(), batch.targets.clone());
 ///         ClassificationOutput::new(loss, logits, batch.targets)
@@ -97,13 +101,13 @@ pub trait Teacher<Batch>: Module {
 ///
 /// impl Teacher<Batch> for Full {
 ///     fn teach(&self, batch: Batch) -> TeacherStates {
-///         TeacherStates::new(self.0.forward(batch.inputs).unsqueeze())
+///         TeacherStates::new(self.layer.forward(batch.inputs).unsqueeze())
 ///     }
 /// }
 ///
 /// let device = Device::default().autodiff();
-/// let student = Ternary(BitLinearConfig::new(8, 3).init(&device));
-/// let teacher = Full(LinearConfig::new(8, 3).init(&device));
+/// let student = Ternary { layer: BitLinearConfig::new(8, 3).init(&device) };
+/// let teacher = Full { layer: LinearConfig::new(8, 3).init(&device) };
 /// let loss = DistillationLossConfig::new().init(&device);
 /// // What `Learner::new` takes.
 /// let distiller = Distiller::new(student, teacher, loss);
@@ -112,7 +116,7 @@ pub trait Teacher<Batch>: Module {
 ///     inputs: Tensor::random([4, 8], Distribution::Default, &device),
 ///     targets: Tensor::zeros([4], &device),
 /// };
-/// assert_eq!(TrainStep::step(&distiller, batch).grads.len(), 2); // the student's weight and bias
+/// assert_eq!(TrainStep::step(&distiller, batch).grads.len(), 1); // the student's weight
 /// ```
 #[derive(Module, Debug)]
 pub struct Distiller<S: Module + ModuleDisplay, T: Module + ModuleDisplay> {
