@@ -1,5 +1,5 @@
-//! Trains an ordinary Burn model on Fashion-MNIST in full precision and with ternary weights, then
-//! packs the ternary ones: `cargo run --release --example fashion_mnist -- --help`.
+//! Trains an ordinary Burn model on Fashion-MNIST in full precision and with ternary or 2-bit
+//! weights, then packs the ternary ones: `cargo run --release --example fashion_mnist -- --help`.
 
 mod data;
 mod idx;
@@ -9,7 +9,7 @@ mod training;
 
 use std::{error::Error, process::ExitCode};
 
-use bitnet_burn::quant::{PackedModel, Prepare, QatScheme, TernaryConfig, convert};
+use bitnet_burn::quant::{PackedModel, Prepare, QatScheme, convert};
 
 use data::FashionMnist;
 use model::Cnn;
@@ -50,25 +50,26 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 
     println!("\nquantization-aware, from the same initial weights");
     let scheme = QatScheme::b1_58()
-        .with_weight(TernaryConfig::new(options.granularity))
+        .with_weight(options.quantizer())
         .with_activation(None);
     let prepared = Prepare::new(scheme.clone()).apply(initial)?;
     println!("{}", prepared.report);
-    let ternary = train(prepared.model, &data, options)?;
+    let quantized = train(prepared.model, &data, options)?;
 
-    // What is shipped: 2 bits per weight, and the values of training.
-    let packed = convert(&ternary, &scheme)?;
-    let unpacked = packed.unpack_into(ternary.clone());
     println!("\ntest accuracy");
-    for (name, model) in [
-        ("full precision", &float),
-        ("ternary", &ternary),
-        ("ternary, packed", &unpacked),
-    ] {
+    let print_accuracy = |name: &str, model: &Cnn| {
         let accuracy = data.test.accuracy(&predict(model, &data.test, options));
         println!("  {name:<15}  {accuracy:.2} %");
+    };
+    print_accuracy("full precision", &float);
+    print_accuracy(options.weights.name(), &quantized);
+    if scheme.weight.is_ternary() {
+        // What is shipped: 2 bits per weight, and the values of training.
+        let packed = convert(&quantized, &scheme)?;
+        let name = format!("{}, packed", options.weights.name());
+        print_accuracy(&name, &packed.unpack_into(quantized));
+        print_sizes(&packed);
     }
-    print_sizes(&packed);
     Ok(())
 }
 

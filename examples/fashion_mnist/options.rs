@@ -2,20 +2,25 @@
 
 use std::{fmt, path::PathBuf};
 
-use bitnet_burn::quant::WeightGranularity;
+use bitnet_burn::quant::{
+    BitWidth, LearnedStepConfig, SymmetricConfig, TernaryConfig, WeightGranularity, WeightQuantizer,
+};
 use burn::tensor::Device;
 use lexopt::prelude::*;
 
 pub const HELP: &str = "\
 Trains a convolutional network on Fashion-MNIST twice from the same initial weights: in full
-precision, and quantization-aware with ternary weights.
+precision, and quantization-aware with ternary or 2-bit weights.
 
 Usage: fashion_mnist [OPTIONS]
 
 Options:
   --data DIR                    folder of the four idx.gz files of Fashion-MNIST
                                 [default: an excerpt of 4000 + 1000 images]
-  --granularity tensor|channel  which weights share a scale [default: channel]
+  --weights NAME                ternary; absmax2, 2 bits scaled by the largest magnitude; or
+                                lsq2, 2 bits with trained step sizes [default: ternary]
+  --granularity tensor|channel  which weights share a scale
+                                [default: channel for ternary, tensor for the others]
   --epochs N                    passes over the training images [default: 10]
   --learning-rate X             peak learning rate [default: 6e-3]
   --seed N                      seed of initialization and data order [default: 0]
@@ -24,14 +29,52 @@ Options:
   --help                        this text
 ";
 
+/// How weights are quantised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    Ternary,
+    Absmax2,
+    Lsq2,
+}
+
+impl Weights {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ternary => "ternary",
+            Self::Absmax2 => "absmax2",
+            Self::Lsq2 => "lsq2",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Options {
     pub data: Option<PathBuf>,
-    pub granularity: WeightGranularity,
+    pub weights: Weights,
+    /// `None` for the default of the weights.
+    pub granularity: Option<WeightGranularity>,
     pub epochs: usize,
     pub learning_rate: f64,
     pub seed: u64,
     pub device: Device,
+}
+
+impl Options {
+    /// The quantiser of the weights.
+    pub fn quantizer(&self) -> WeightQuantizer {
+        let default = match self.weights {
+            Weights::Ternary => WeightGranularity::PerChannel,
+            Weights::Absmax2 | Weights::Lsq2 => WeightGranularity::PerTensor,
+        };
+        let granularity = self.granularity.unwrap_or(default);
+        match self.weights {
+            Weights::Ternary => TernaryConfig::new(granularity).into(),
+            Weights::Absmax2 => SymmetricConfig::new(2).with_granularity(granularity).into(),
+            Weights::Lsq2 => LearnedStepConfig::new(BitWidth::Bits(2))
+                .with_granularity(granularity)
+                .into(),
+        }
+    }
 }
 
 /// What the command line asks for.
@@ -60,7 +103,8 @@ impl From<lexopt::Error> for UsageError {
 
 pub fn parse() -> Result<Command, UsageError> {
     let mut data = None;
-    let mut granularity = WeightGranularity::PerChannel;
+    let mut weights = Weights::Ternary;
+    let mut granularity = None;
     let mut epochs = 10;
     let mut learning_rate = 6e-3;
     let mut seed = 0;
@@ -69,7 +113,10 @@ pub fn parse() -> Result<Command, UsageError> {
     while let Some(argument) = parser.next()? {
         match argument {
             Long("data") => data = Some(PathBuf::from(parser.value()?)),
-            Long("granularity") => granularity = parse_granularity(&parser.value()?.string()?)?,
+            Long("weights") => weights = parse_weights(&parser.value()?.string()?)?,
+            Long("granularity") => {
+                granularity = Some(parse_granularity(&parser.value()?.string()?)?);
+            }
             Long("epochs") => epochs = parser.value()?.parse()?,
             Long("learning-rate") => learning_rate = parser.value()?.parse()?,
             Long("seed") => seed = parser.value()?.parse()?,
@@ -90,6 +137,7 @@ pub fn parse() -> Result<Command, UsageError> {
     }
     Ok(Command::Train(Options {
         data,
+        weights,
         granularity,
         epochs,
         learning_rate,
@@ -100,6 +148,16 @@ pub fn parse() -> Result<Command, UsageError> {
 
 /// Keeps the number of steps well inside a `usize` on 32-bit machines too.
 const MAX_EPOCHS: usize = 10_000;
+
+fn parse_weights(name: &str) -> Result<Weights, UsageError> {
+    let known = [Weights::Ternary, Weights::Absmax2, Weights::Lsq2];
+    let found = known.into_iter().find(|weights| weights.name() == name);
+    found.ok_or_else(|| {
+        UsageError(format!(
+            "--weights takes ternary, absmax2 or lsq2, got `{name}`"
+        ))
+    })
+}
 
 fn parse_granularity(name: &str) -> Result<WeightGranularity, UsageError> {
     match name {

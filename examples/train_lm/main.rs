@@ -3,11 +3,13 @@
 
 mod checkpoint;
 mod data;
+mod device;
 mod model;
 mod options;
 mod progress;
 mod report;
 mod sample;
+mod validation;
 
 use std::{error::Error, process::ExitCode, time::Instant};
 
@@ -33,6 +35,7 @@ use model::LanguageModel;
 use options::{Command, HELP, Options, Precision};
 use progress::PlainProgress;
 use report::Report;
+use validation::valid_loss;
 
 /// Training on a CPU allocates and frees activations of a megabyte at every operation. The system
 /// allocator maps them anew each time, which costs a fifth of the CPU time in page faults.
@@ -82,7 +85,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             };
             println!(
                 "packed to 2 bits per projection weight: validation loss {:.6}, trained {:.6}",
-                report::valid_loss(&packed, &corpus, &options.device),
+                valid_loss(&packed, &corpus, &options.device),
                 report.valid_loss
             );
             sample::print(&packed.lm, &corpus, options);

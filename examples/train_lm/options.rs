@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf};
 use burn::tensor::Device;
 use lexopt::prelude::*;
 
+use crate::device::parse_device;
+
 pub const HELP: &str = "\
 Trains a BitNet b1.58 character language model.
 
@@ -111,7 +113,7 @@ pub fn parse() -> Result<Command, UsageError> {
         steps,
         learning_rate,
         seed,
-        device: parse_device(&device)?,
+        device: parse_device(&device).map_err(UsageError)?,
         text,
         out,
         resume,
@@ -125,41 +127,5 @@ fn parse_precision(name: &str) -> Result<Precision, UsageError> {
         other => Err(UsageError(format!(
             "--precision takes fp or qat, got `{other}`"
         ))),
-    }
-}
-
-const DEVICES: [&str; 7] = ["flex", "ndarray", "cpu", "wgpu", "cuda", "vulkan", "metal"];
-
-fn parse_device(name: &str) -> Result<Device, UsageError> {
-    if !DEVICES.contains(&name) {
-        let known = DEVICES.join(", ");
-        return Err(UsageError(format!("unknown device `{name}`: {known}")));
-    }
-    compiled_device(name).ok_or_else(|| {
-        UsageError(format!(
-            "device {name} is not compiled in: add `--features {name}` to the cargo command"
-        ))
-    })
-}
-
-/// The device of a backend whose feature is on.
-fn compiled_device(name: &str) -> Option<Device> {
-    match name {
-        #[cfg(feature = "flex")]
-        "flex" => Some(Device::flex()),
-        #[cfg(feature = "ndarray")]
-        #[allow(deprecated)]
-        "ndarray" => Some(Device::ndarray()),
-        #[cfg(feature = "cpu")]
-        "cpu" => Some(Device::cpu()),
-        #[cfg(feature = "wgpu")]
-        "wgpu" => Some(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "cuda")]
-        "cuda" => Some(Device::cuda(0)),
-        #[cfg(feature = "vulkan")]
-        "vulkan" => Some(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
-        #[cfg(feature = "metal")]
-        "metal" => Some(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
-        _ => None,
     }
 }

@@ -1,0 +1,141 @@
+//! Command line of the example.
+
+use std::{fmt, path::PathBuf};
+
+use burn::tensor::Device;
+use lexopt::prelude::*;
+
+use crate::{data::STEPS_PER_EPOCH, device::parse_device};
+
+pub const HELP: &str = "\
+Fine-tunes a full-precision character language model to BitNet b1.58: abruptly, progressively, and
+with static activations.
+
+Usage: finetune_to_bitnet [OPTIONS]
+
+Options:
+  --checkpoint FILE        full-precision model, as `train_lm --precision fp` writes it to
+                           train_lm_out/checkpoint/model-N.bpk [default: train one]
+  --fp-steps N             steps of full-precision training without a checkpoint [default: 500]
+  --fp-learning-rate X     its peak learning rate [default: 2e-3]
+  --steps N                steps of each fine-tuning [default: 300]
+  --learning-rate X        its peak learning rate [default: 1e-3]
+  --warm-up X              share of the steps over which lambda grows to 1 [default: 0.5]
+  --calibration-batches N  batches that static scales are observed over [default: 16]
+  --seed N                 seed of initialization and data order [default: 0]
+  --device NAME            flex, ndarray, cpu, wgpu, cuda, vulkan or metal [default: flex]
+  --text FILE              text to train on [default: an excerpt of Shakespeare]
+  --help                   this text
+";
+
+#[derive(Debug)]
+pub struct Options {
+    pub checkpoint: Option<PathBuf>,
+    pub fp_steps: usize,
+    pub fp_learning_rate: f64,
+    pub steps: usize,
+    pub learning_rate: f64,
+    pub warm_up_share: f64,
+    pub calibration_batches: usize,
+    pub seed: u64,
+    pub device: Device,
+    pub text: Option<PathBuf>,
+}
+
+impl Options {
+    /// Steps over which lambda grows.
+    pub fn warm_up(&self) -> usize {
+        (self.warm_up_share * self.steps as f64).round() as usize
+    }
+}
+
+/// What the command line asks for.
+pub enum Command {
+    FineTune(Box<Options>),
+    Help,
+}
+
+/// One sentence that says what is wrong with the command line.
+#[derive(Debug)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self(format!("{error} (--help lists the options)"))
+    }
+}
+
+pub fn parse() -> Result<Command, UsageError> {
+    let mut options = Options {
+        checkpoint: None,
+        fp_steps: 500,
+        fp_learning_rate: 2e-3,
+        steps: 300,
+        learning_rate: 1e-3,
+        warm_up_share: 0.5,
+        calibration_batches: 16,
+        seed: 0,
+        device: Device::default(),
+        text: None,
+    };
+    let mut device = "flex".to_string();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("checkpoint") => options.checkpoint = Some(PathBuf::from(parser.value()?)),
+            Long("fp-steps") => options.fp_steps = parser.value()?.parse()?,
+            Long("fp-learning-rate") => options.fp_learning_rate = parser.value()?.parse()?,
+            Long("steps") => options.steps = parser.value()?.parse()?,
+            Long("learning-rate") => options.learning_rate = parser.value()?.parse()?,
+            Long("warm-up") => options.warm_up_share = parser.value()?.parse()?,
+            Long("calibration-batches") => options.calibration_batches = parser.value()?.parse()?,
+            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("device") => device = parser.value()?.string()?,
+            Long("text") => options.text = Some(PathBuf::from(parser.value()?)),
+            Long("help") | Short('h') => return Ok(Command::Help),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    options.check()?;
+    options.device = parse_device(&device).map_err(UsageError)?;
+    Ok(Command::FineTune(Box::new(options)))
+}
+
+impl Options {
+    fn check(&self) -> Result<(), UsageError> {
+        for (name, count) in [("--fp-steps", self.fp_steps), ("--steps", self.steps)] {
+            if count == 0 {
+                return Err(UsageError(format!("{name} must be 1 or more, got 0")));
+            }
+        }
+        for (name, rate) in [
+            ("--fp-learning-rate", self.fp_learning_rate),
+            ("--learning-rate", self.learning_rate),
+        ] {
+            if !(rate > 0.0 && rate <= 1.0) {
+                return Err(UsageError(format!(
+                    "{name} must be above 0 and at most 1, got {rate}"
+                )));
+            }
+        }
+        if !(1..=STEPS_PER_EPOCH).contains(&self.calibration_batches) {
+            let batches = self.calibration_batches;
+            return Err(UsageError(format!(
+                "--calibration-batches must be 1 to {STEPS_PER_EPOCH}, got {batches}"
+            )));
+        }
+        if !(0.0..=1.0).contains(&self.warm_up_share) {
+            let share = self.warm_up_share;
+            return Err(UsageError(format!("--warm-up must be 0 to 1, got {share}")));
+        }
+        Ok(())
+    }
+}
