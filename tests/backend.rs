@@ -10,6 +10,7 @@ mod backend {
     #[cfg(feature = "train")]
     mod distiller;
     mod fake_equals_packed;
+    mod from_linear;
     mod hadamard;
     mod learned_step;
     mod loss_causal_lm;
