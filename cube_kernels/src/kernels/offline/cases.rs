@@ -43,18 +43,18 @@ impl Case {
 
     /// Whether the kernel rounds activations to codes.
     pub fn rounds(&self) -> bool {
-        [
-            "quantize_rows",
-            "quantize_with_scales",
-            "affine_quantize",
-            "affine_multiply",
-        ]
-        .contains(&self.function())
+        ["quantize_rows", "quantize_with_scales", "affine_quantize"].contains(&self.function())
+            || self.name.ends_with("StepSize")
     }
 
     /// Whether the kernel is a Hadamard transform with at least one stage.
     pub fn transforms(&self) -> bool {
         self.function().starts_with("transform_") && !self.name.ends_with(" 0 stages")
+    }
+
+    /// Whether the kernel calls functions that for NVIDIA GPUs are in the CUDA toolkit's libdevice.
+    pub fn needs_libdevice(&self) -> bool {
+        self.name.ends_with("Tanh") || self.name.ends_with("Sigmoid")
     }
 
     /// Whether the kernel only finds the largest magnitude of each group.

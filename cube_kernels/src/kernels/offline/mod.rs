@@ -28,6 +28,7 @@ fn assert_instructions(case: &Case, code: &str, present: &[&str], absent: &[&str
 fn the_table_has_every_kernel_of_the_crate() {
     let sources = [
         include_str!("../absmax.rs"),
+        include_str!("../affine.rs"),
         include_str!("../hadamard.rs"),
         include_str!("../pack.rs"),
         include_str!("../statistic.rs"),
