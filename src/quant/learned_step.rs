@@ -42,8 +42,8 @@ impl LearnedStepConfig {
 
     /// The step sizes that a weight starts with, `[outer, inner]`.
     pub fn initial_steps<const D: usize>(&self, weight: Tensor<D>, groups: Groups) -> Tensor<2> {
-        group_statistic(weight, groups, Statistic::AbsMean)
-            .mul_scalar(2.0 / self.width.codes().max.sqrt())
+        let absmean = group_statistic(weight, groups, Statistic::AbsMean);
+        at_least_epsilon(absmean.mul_scalar(2.0 / self.width.codes().max.sqrt()))
     }
 
     /// The quantised weight for given step sizes, as a constant.

@@ -8,14 +8,14 @@ use bitnet_burn::{
         StudentStates, TeacherStates,
     },
     nn::{BitLinear, BitLinearConfig},
-    train::{DistillationMetric, Distiller, Student, StudentStep, Teacher},
+    train::{DistillationMetric, Distiller, Frozen, Student, StudentStep, Teacher},
 };
 use burn::{
     data::{
         dataloader::{DataLoader, DataLoaderIterator, Progress},
         dataset::DatasetError,
     },
-    module::Module,
+    module::{Module, ModuleMapper, Param},
     nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
     optim::{GradientsParams, SgdConfig},
     store::ModuleRecord,
@@ -114,6 +114,23 @@ impl Teacher<Batch> for Large {
 
 type SmallAndLarge = Distiller<Small, Large>;
 
+/// Gives every parameter values that depend on nothing but the order of the parameters.
+struct Drawn {
+    seed: u64,
+}
+
+impl ModuleMapper for Drawn {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.seed += 1;
+        param.map(|value| {
+            let values = normal(value.shape().num_elements(), self.seed);
+            let values = values.into_iter().map(|v| 4.0 * v).collect::<Vec<_>>();
+            let drawn = tensor(&values, value.dims(), DType::F32, &value.device());
+            drawn.set_require_grad(value.is_require_grad())
+        })
+    }
+}
+
 /// With a projection of the hidden states, so that the loss has a parameter.
 fn distiller(device: &Device) -> SmallAndLarge {
     let hidden = HiddenDistillationLossConfig::new(INPUTS, 16).with_projection(true);
@@ -124,7 +141,11 @@ fn distiller(device: &Device) -> SmallAndLarge {
         ))
         .with_hidden_weight(0.1)
         .with_hidden(Some(hidden));
-    Distiller::new(Small::init(device), Large::init(device), loss.init(device))
+    Distiller::new(
+        Small::init(device).map(&mut Drawn { seed: 100 }),
+        Large::init(device).map(&mut Drawn { seed: 200 }),
+        loss.init(device).map(&mut Drawn { seed: 300 }),
+    )
 }
 
 fn weights(teacher: &Large) -> Vec<f32> {
@@ -176,7 +197,9 @@ fn the_teacher_is_in_no_record_and_keeps_its_weights_when_one_is_loaded() {
     let parameters = first.student.num_params() + INPUTS * 16;
     assert_eq!(first.num_params(), parameters);
 
-    let second = distiller(&device);
+    let mut second = distiller(&device);
+    second.student = second.student.map(&mut Drawn { seed: 400 });
+    second.teacher = Frozen::new(Large::init(&device));
     let before = weights(second.teacher.module());
     let second = second.load_record(first.clone().into_record());
     assert_equal(&weights(second.teacher.module()), &before, "teacher");
@@ -295,23 +318,21 @@ fn a_run_of_the_learner_brings_the_student_to_the_teacher_and_saves_it_alone() {
         .with_application_logger(None)
         .with_default_checkpointers()
         .num_epochs(2);
-    let learner = Learner::new(before.clone(), SgdConfig::new().init(), 0.1);
+    let learner = Learner::new(before.clone(), SgdConfig::new().init(), 0.5);
     let result = training.launch(learner);
     assert!(result.error.is_none());
     let after = result.model;
 
     assert_equal(&weights(after.teacher.module()), &teacher, "teacher");
     let held_out = batch(95, &Device::default());
-    let known = batch(90, &Device::default());
     let total = |distiller: &SmallAndLarge| {
-        let study = distiller.student.study(known.clone());
-        let states = distiller.teacher.module().teach(known.clone());
+        let study = distiller.student.study(held_out.clone());
+        let states = distiller.teacher.module().teach(held_out.clone());
         let losses = distiller.loss.forward(study.loss, &study.states, &states);
         floats(losses.total)[0]
     };
     let (first, last) = (total(&before.valid()), total(&after));
-    // Of eight small steps from random weights, no more can be said for sure.
-    assert!(last < first, "from {first} to {last}");
+    assert!(last < 0.9 * first, "from {first} to {last}");
 
     // Validation is the student's own.
     let alone = after.student.step(held_out.clone()).loss;
@@ -322,7 +343,7 @@ fn a_run_of_the_learner_brings_the_student_to_the_teacher_and_saves_it_alone() {
     let bias = usize::from(after.student.layer.bias.is_some());
     let names = "weight, controls of its quantiser and that of its input, projection, bias";
     assert_eq!(record.len(), 4 + bias, "{names}");
-    let loaded = distiller(&device).load_record(record);
+    let loaded = before.load_record(record);
     assert_equal(
         &floats(loaded.student.layer.weight.val()),
         &floats(after.student.layer.weight.val()),

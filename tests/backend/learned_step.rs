@@ -3,10 +3,11 @@
 
 use bitnet_burn::{
     functions::learned_step_fake_quant,
+    nn::BitLinearConfig,
     ops::{CodeRange, Groups},
     quant::{
         ActivationFakeQuant, BitWidth, FakeQuant, LearnedActivationConfig, LearnedStepConfig,
-        PackedWeight, Prepare, QatScheme, WeightGranularity, convert,
+        PackedWeight, Prepare, QatScheme, Ste, WeightGranularity, WeightQuantizer, convert,
     },
 };
 use burn::{
@@ -142,6 +143,35 @@ fn a_prepared_model_trains_its_steps_and_packs_to_what_it_trained() {
         let loaded = other.load_record(model.clone().into_record());
         assert_equal(&floats(loaded.weight.val()), &trained, "loaded");
     }
+}
+
+#[test]
+fn a_layer_that_trains_its_steps_packs_to_plain_tensors_and_the_same_outputs() {
+    let device = Device::default().autodiff();
+    let layer = BitLinearConfig::new(16, 8)
+        .with_scheme(lsq_scheme(WeightGranularity::PerChannel))
+        .init(&device);
+    let packed = layer.pack();
+    assert!(!packed.weight.scales.val().is_autodiff());
+    let valid = layer.valid();
+    let unpacked = packed.weight.unpack_like([16, 8], 1);
+    assert_equal(
+        &floats(unpacked),
+        &floats(valid.quantized_weight()),
+        "weight",
+    );
+    let x = tensor(&normal(48, 5), [3, 16], DType::F32, &Device::default());
+    assert_eq!(packed.forward(x).dims(), [3, 8]);
+}
+
+#[test]
+fn small_weights_start_with_the_scale_that_they_are_quantized_with() {
+    let weight = Tensor::<2>::full([2, 2], 1e-6, &Device::default());
+    let quantizer = WeightQuantizer::from(LearnedStepConfig::new(BitWidth::Bits(8)));
+    let groups = Groups::per_tensor(4);
+    // 2 * 1e-5 / sqrt(127) is below the least step.
+    let (_, steps) = quantizer.fake_quant(weight, groups, Ste::Identity);
+    assert!((floats(steps)[0] as f64 - 1e-5).abs() <= 4.0 * ROUNDING * 1e-5);
 }
 
 #[test]

@@ -311,11 +311,13 @@ fn check<Q: core::fmt::Debug>(
             let exact: Vec<f32> = (0..count)
                 .map(|i| (upstream[i] as f64 * formula[i]) as f32)
                 .collect();
-            // A soft factor has a tanh or exponentials of a number of size 1 to 8 behind it, whose
-            // errors a GPU may let grow to a few units of their argument: 64 roundings of the
-            // largest factor, 1 / temperature. Then one rounding to the type of the result.
+            // The factors go up to 1.31 (tanh) and 1.05 (sigmoid). Flex and NdArray compute them with
+            // a function that is right to a unit in the last place and about eight operations; a
+            // shader's tanh and exp inherit errors of their argument, a few times that. Then one
+            // rounding to the type of the result.
+            let operations = if on_cpu_library() { 16.0 } else { 64.0 };
             let soft = match ste {
-                Ste::Tanh(_) | Ste::Sigmoid(_) => 64.0 * ROUNDING * 4.0,
+                Ste::Tanh(_) | Ste::Sigmoid(_) => operations * ROUNDING * 1.31,
                 _ => 0.0,
             };
             let bound = |i: usize| {
@@ -437,7 +439,7 @@ fn a_nan_or_infinity_shows_in_the_values_of_its_group() {
         let fixed = |row: &Row<_>| format!("{:?}", row.quantizer).starts_with("LearnedStep");
         for (_, row) in activation_rows()
             .iter()
-            .filter(|(_, row)| !fixed(row) || bad.is_nan() && on_flex())
+            .filter(|(_, row)| !fixed(row) || bad.is_nan() && on_cpu_library())
         {
             let quantized = row.quantizer.fake_quant(x.clone(), Ste::Identity);
             let shows = floats(quantized).iter().any(|q| !q.is_finite());

@@ -74,6 +74,11 @@ pub fn on_flex() -> bool {
     format!("{:?}", Device::default()).contains("Flex")
 }
 
+/// Whether tests run on a backend of ordinary Rust code, with the float functions of the system.
+pub fn on_cpu_library() -> bool {
+    on_flex() || format!("{:?}", Device::default()).contains("NdArray")
+}
+
 /// Whether tests run on CubeCL's CPU runtime, which takes half a second to compile a matrix product
 /// for a shape, and an eighth to run the smallest.
 pub fn on_cubecl_cpu() -> bool {
