@@ -8,6 +8,7 @@ mod backend {
     mod checkpoint;
     mod convert;
     mod fake_equals_packed;
+    mod from_linear;
     mod hadamard;
     mod loss_causal_lm;
     mod loss_configs;
@@ -35,5 +36,6 @@ mod backend {
     mod prepare_errors;
     mod straight_through;
     mod ternary;
+    mod toy_runs;
     mod values;
 }
