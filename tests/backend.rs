@@ -45,5 +45,6 @@ mod backend {
     #[cfg(feature = "train")]
     mod teacher_logits;
     mod ternary;
+    mod toy_runs;
     mod values;
 }

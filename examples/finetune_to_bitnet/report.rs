@@ -21,8 +21,8 @@ impl Report {
     }
 
     pub fn print_table(&self) {
-        println!("{:<34} {:>10}", "", "validation loss");
-        let line = |name: &str, loss: f64| println!("{name:<34} {loss:>10.6}");
+        println!("{:<40} validation loss", "");
+        let line = |name: &str, loss: f64| println!("{name:<40} {loss:>10.6}");
         line("full precision", self.full_precision);
         line("converted, without a step", self.converted);
         line("abrupt", self.abrupt);
@@ -30,7 +30,7 @@ impl Report {
         for (observer, loss) in &self.static_losses {
             let change = 100.0 * (loss / self.better() - 1.0);
             let name = format!("better, static activations ({observer})");
-            println!("{name:<34} {loss:>10.6} {change:+.3} %");
+            println!("{name:<40} {loss:>10.6} {change:+.3} %");
         }
         line("better, packed", self.packed);
     }

@@ -122,7 +122,12 @@ impl FakeQuant {
     fn constant<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> QuantizedWeight<D> {
         match (&self.active_quantizer(), &self.steps) {
             (WeightQuantizer::LearnedStep(config), Some(steps)) => {
-                config.quantize(latent, steps.val(), groups)
+                // A weight that left autodiff, to be packed, does not come back through its steps.
+                let steps = match latent.is_autodiff() {
+                    true => steps.val(),
+                    false => steps.val().without_autodiff(),
+                };
+                config.quantize(latent, steps, groups)
             }
             (quantizer, _) => quantizer.quantize(latent, groups),
         }
