@@ -7,6 +7,13 @@ use super::launch::{buffer, elementwise, index, vector_size};
 use super::ternary::scale_index;
 use crate::{CodeRange, GradientRule, Groups};
 
+/// Whether a value is NaN, by its bits: a `clamp` of most devices drops a NaN, and shader compilers
+/// take for granted that there is none in comparisons.
+#[cube]
+fn is_nan(value: f32) -> bool {
+    (u32::reinterpret(value) & 0x7fff_ffffu32) > 0x7f80_0000u32
+}
+
 /// Each unit quantises one vector, whose values share a step.
 #[cube(launch_unchecked)]
 pub(super) fn affine_quantize<F: Float, N: Size>(
@@ -32,7 +39,7 @@ pub(super) fn affine_quantize<F: Float, N: Size>(
     #[unroll]
     for lane in 0..N::value() {
         let v = f32::cast_from(value.extract(lane)) / step + zero_point;
-        let code = clamp(round_ties_even(v), min, max);
+        let code = select(is_nan(v), v, clamp(round_ties_even(v), min, max));
         quantized.insert(lane, F::cast_from((code - zero_point) * step));
     }
     output[position] = quantized;
