@@ -5,6 +5,8 @@
 mod backend {
     mod absmax;
     mod calibration;
+    #[cfg(feature = "train")]
+    mod callback_strategy;
     mod checkpoint;
     mod convert;
     #[cfg(feature = "train")]
@@ -46,5 +48,7 @@ mod backend {
     mod teacher_logits;
     mod ternary;
     mod toy_runs;
+    #[cfg(feature = "train")]
+    mod training;
     mod values;
 }

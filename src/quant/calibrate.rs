@@ -1,10 +1,22 @@
 use core::fmt;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     QuantControls,
     activation::StaticRange,
     calibration::{CalibrationTable, ObserverConfig, SamplingPolicy, TableError},
+    observation::Seen,
 };
+
+/// What quantisers have observed so far, to go on with after a break.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ObservationState {
+    /// By the paths of the quantisers.
+    observations: BTreeMap<String, Seen>,
+}
 
 /// Why a calibration table does not fit a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +71,25 @@ impl QuantControls {
     pub fn observe(&self, observer: &ObserverConfig, policy: SamplingPolicy) {
         for (_, values) in self.iter() {
             values.observation.start(observer, policy);
+        }
+    }
+
+    /// What has been observed so far; the observation goes on.
+    pub fn observations(&self) -> ObservationState {
+        let seen = |(path, values): (&str, &super::control::ControlValues)| {
+            Some((path.to_string(), values.observation.seen()?))
+        };
+        ObservationState {
+            observations: self.iter().filter_map(seen).collect(),
+        }
+    }
+
+    /// Goes on with observations where they stood, of the quantisers with the same paths.
+    pub fn resume_observations(&self, mut state: ObservationState) {
+        for (path, values) in self.iter() {
+            if let Some(seen) = state.observations.remove(path) {
+                values.observation.resume(seen);
+            }
         }
     }
 

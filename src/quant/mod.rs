@@ -32,13 +32,14 @@ pub use activation::{
 };
 pub use activation_fake_quant::ActivationFakeQuant;
 pub use bit_width::BitWidth;
-pub use calibrate::CalibrateError;
+pub use calibrate::{CalibrateError, ObservationState};
 pub use controls::QuantControls;
 pub use convert::{ConvertError, PackedModel, convert};
 pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
 pub use learned_step::LearnedStepConfig;
 pub use noise::NoiseConfig;
+pub(crate) use noise::mix;
 pub use packed_weight::PackedWeight;
 pub use prepare::{Decision, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared};
 pub use rotation::HadamardConfig;

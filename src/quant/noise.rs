@@ -88,7 +88,7 @@ fn unit(bits: u64) -> f32 {
 /// SplitMix64: a random-looking number for each counter.
 ///
 /// Source: [Fast Splittable Pseudorandom Number Generators](https://doi.org/10.1145/2660193.2660195).
-pub(super) fn mix(counter: u64) -> u64 {
+pub(crate) fn mix(counter: u64) -> u64 {
     let z = counter.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -4,6 +4,7 @@ use std::sync::{
 };
 
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::calibration::{CalibrationError, Observer, ObserverConfig, SamplingPolicy};
 
@@ -17,22 +18,40 @@ pub(super) struct Observation {
 
 #[derive(Debug)]
 struct State {
+    seen: Seen,
+    error: Option<CalibrationError>,
+}
+
+/// An observation under way, as checkpoints keep it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seen {
     observer: Observer,
     policy: SamplingPolicy,
     passes: usize,
-    error: Option<CalibrationError>,
 }
 
 impl Observation {
     pub fn start(&self, config: &ObserverConfig, policy: SamplingPolicy) {
-        let state = State {
+        self.resume(Seen {
             observer: config.init(),
             policy,
             passes: 0,
-            error: None,
-        };
+        });
+    }
+
+    /// Goes on with an observation.
+    pub fn resume(&self, seen: Seen) {
+        let state = State { seen, error: None };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         self.active.store(true, Ordering::Release);
+    }
+
+    /// The observation under way, if there is one without an error.
+    pub fn seen(&self) -> Option<Seen> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = state.as_ref().filter(|state| state.error.is_none())?;
+        Some(state.seen.clone())
     }
 
     /// Ends the observation: the observer, or the first error of reading a tensor.
@@ -45,7 +64,7 @@ impl Observation {
             .take()?;
         Some(match state.error {
             Some(error) => Err(error),
-            None => Ok(state.observer),
+            None => Ok(state.seen.observer),
         })
     }
 
@@ -58,13 +77,14 @@ impl Observation {
         let Some(state) = state.as_mut() else {
             return;
         };
-        let pass = state.passes;
-        state.passes += 1;
+        let seen = &mut state.seen;
+        let pass = seen.passes;
+        seen.passes += 1;
         if state.error.is_none()
-            && state
+            && seen
                 .policy
-                .should_observe(pass, state.observer.num_samples())
-            && let Err(error) = state.observer.observe(values.clone().detach())
+                .should_observe(pass, seen.observer.num_samples())
+            && let Err(error) = seen.observer.observe(values.clone().detach())
         {
             state.error = Some(error);
         }

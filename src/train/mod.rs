@@ -1,12 +1,19 @@
-//! Training with Burn's `Learner`: distillation from a frozen teacher, or from its logits on disk.
+//! Training with Burn's `Learner`: a loop with callbacks and checkpoints at any step, and
+//! distillation from a frozen teacher, or from its logits on disk.
 
+pub mod callback;
+pub mod checkpoint;
 mod distillation_metric;
 mod distillation_output;
 mod distiller;
 mod frozen;
+mod silent_renderer;
+mod strategy;
 pub mod teacher_logits;
 
 pub use distillation_metric::DistillationMetric;
 pub use distillation_output::DistillationOutput;
 pub use distiller::{Distiller, Student, StudentStep, Teacher};
 pub use frozen::Frozen;
+pub use silent_renderer::SilentRenderer;
+pub use strategy::CallbackStrategy;

@@ -1,0 +1,95 @@
+use burn::{
+    module::{ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{DType, Tensor},
+    train::LearnerModel,
+};
+
+use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
+
+/// Says the norm of the gradients every so many steps: over all parameters, and the largest and
+/// smallest of one parameter. The norms are those before a model clips them.
+pub struct GradientStatistics {
+    every: usize,
+}
+
+impl GradientStatistics {
+    /// Every `every` optimizer steps.
+    ///
+    /// # Panics
+    ///
+    /// If `every` is 0.
+    pub fn every(every: usize) -> Self {
+        assert!(every > 0, "statistics are 1 step or more apart, got 0");
+        Self { every }
+    }
+}
+
+impl<M: LearnerModel> Callback<M> for GradientStatistics {
+    fn name(&self) -> &str {
+        "gradient_statistics"
+    }
+
+    fn before_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        step: &mut OptimizerStep<'_>,
+    ) -> CallbackResult {
+        if !run.position().step.is_multiple_of(self.every) {
+            return Ok(());
+        }
+        let mut squares = Squares {
+            grads: step.grads,
+            path: Vec::new(),
+            found: Vec::new(),
+        };
+        run.model().visit(&mut squares);
+        let (paths, sums): (Vec<_>, Vec<_>) = squares.found.into_iter().unzip();
+        if sums.is_empty() {
+            return Ok(());
+        }
+        let norms: Vec<f32> = Tensor::cat(sums, 0).sqrt().try_into_vec_as()?;
+        let total = norms
+            .iter()
+            .map(|norm| f64::from(*norm).powi(2))
+            .sum::<f64>();
+        let by_norm = |a: &(&String, f32), b: &(&String, f32)| a.1.total_cmp(&b.1);
+        let pairs = || paths.iter().zip(norms.iter().copied());
+        let (largest, max) = pairs().max_by(by_norm).expect("there are gradients");
+        let (smallest, min) = pairs().min_by(by_norm).expect("there are gradients");
+        run.notify_values(
+            "gradient_statistics",
+            format!("the gradient of {largest} is the largest, of {smallest} the smallest"),
+            [
+                ("norm", total.sqrt()),
+                ("largest", f64::from(max)),
+                ("smallest", f64::from(min)),
+            ],
+        );
+        Ok(())
+    }
+}
+
+/// The sum of squares of each gradient.
+struct Squares<'a> {
+    grads: &'a GradientsParams,
+    path: Vec<String>,
+    found: Vec<(String, Tensor<1>)>,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.get::<D>(param.id) {
+            let squares = grad.cast(DType::F32).square().sum();
+            self.found.push((self.path.join("."), squares));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use burn::train::{
+    LearnerModel,
+    metric::{Adaptor, LossInput, store::Split},
+};
+use serde_json::{Value, json};
+
+use super::{Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, loss::loss_of};
+
+/// Writes a training as lines of JSON: its steps, validations and events.
+///
+/// ```text
+/// {"kind":"step","step":100,"epoch":1,"loss":2.31,"learning_rate":0.001}
+/// {"kind":"validation","step":250,"epoch":1,"metrics":{"Loss":2.02}}
+/// {"kind":"event","step":250,"epoch":1,"source":"checkpoint","message":"step 250 is saved"}
+/// ```
+///
+/// A training that is resumed goes on in the file, without the lines of steps that it makes again.
+pub struct JsonLogger {
+    path: PathBuf,
+    every: usize,
+    metrics: Vec<String>,
+    file: Option<BufWriter<File>>,
+}
+
+impl JsonLogger {
+    /// A line every 50 steps into the file, and the `Loss` of each validation.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            every: 50,
+            metrics: vec!["Loss".to_string()],
+            file: None,
+        }
+    }
+
+    /// The same with a line every `every` steps; reading a loss waits for the device.
+    ///
+    /// # Panics
+    ///
+    /// If `every` is 0.
+    pub fn every(mut self, every: usize) -> Self {
+        assert!(every > 0, "lines are 1 step or more apart, got 0");
+        self.every = every;
+        self
+    }
+
+    /// The same with another numeric metric of the validation.
+    pub fn with_metric(mut self, name: impl Into<String>) -> Self {
+        self.metrics.push(name.into());
+        self
+    }
+
+    fn write(&mut self, line: &Value) -> CallbackResult {
+        let path = self.path.display().to_string();
+        if let Some(file) = &mut self.file {
+            // One write, so that a program that is killed leaves whole lines.
+            let written = file.write_all(format!("{line}\n").as_bytes());
+            let written = written.and_then(|()| file.flush());
+            written.map_err(|error| format!("{path}: {error}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens the log and leaves out what comes after a step.
+fn open(path: &Path, step: usize) -> std::io::Result<File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    if path.exists() {
+        let aside = path.with_extension("aside");
+        let mut kept = BufWriter::new(File::create(&aside)?);
+        for line in BufReader::new(File::open(path)?).lines() {
+            let line = line?;
+            let value: Option<Value> = serde_json::from_str(&line).ok();
+            let at = value.as_ref().and_then(|value| value["step"].as_u64());
+            // A line that was cut off goes, too.
+            if at.is_some_and(|at| at <= step as u64) && step > 0 {
+                writeln!(kept, "{line}")?;
+            }
+        }
+        kept.into_inner()?.sync_all()?;
+        fs::rename(&aside, path)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+impl<M: LearnerModel> Callback<M> for JsonLogger
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
+    fn name(&self) -> &str {
+        "json_logger"
+    }
+
+    fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let file = open(&self.path, run.position().step);
+        let file = file.map_err(|error| format!("{}: {error}", self.path.display()))?;
+        self.file = Some(BufWriter::new(file));
+        Ok(())
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        output: &TrainOutputOf<M>,
+    ) -> CallbackResult {
+        let position = run.position();
+        if !position.step.is_multiple_of(self.every) {
+            return Ok(());
+        }
+        self.write(&json!({
+            "kind": "step",
+            "step": position.step,
+            "epoch": position.epoch,
+            "loss": loss_of(output)?,
+            "learning_rate": run.learning_rate(),
+        }))
+    }
+
+    fn on_validation_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let metrics = self.metrics.iter().filter_map(|name| {
+            let value = run.metric(name, Split::Valid)?;
+            Some((name.clone(), json!(value)))
+        });
+        let metrics: serde_json::Map<String, Value> = metrics.collect();
+        let position = run.position();
+        self.write(&json!({
+            "kind": "validation",
+            "step": position.step,
+            "epoch": position.epoch,
+            "metrics": metrics,
+        }))
+    }
+
+    fn on_event(&mut self, event: &TrainingEvent) -> CallbackResult {
+        let mut line = serde_json::to_value(event)?;
+        line["kind"] = "event".into();
+        self.write(&line)
+    }
+}

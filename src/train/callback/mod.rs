@@ -1,0 +1,61 @@
+//! What is called while a model trains: the parts of quantised training as callbacks of one loop.
+//!
+//! [`CallbackStrategy`](super::CallbackStrategy) runs the loop of Burn's `Learner` and calls each
+//! [`Callback`] at the places that it overrides. One of your own takes a few lines:
+//!
+//! ```
+//! use bitnet_burn::train::callback::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
+//! use burn::train::LearnerModel;
+//!
+//! struct StopAt(usize);
+//!
+//! impl<M: LearnerModel> Callback<M> for StopAt {
+//!     fn name(&self) -> &str {
+//!         "stop_at"
+//!     }
+//!
+//!     fn after_optimizer_step(
+//!         &mut self,
+//!         run: &mut TrainingRun<M>,
+//!         _output: &TrainOutputOf<M>,
+//!     ) -> CallbackResult {
+//!         if run.position().step == self.0 {
+//!             run.stop("stop_at", "that is enough");
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//! ```
+
+mod base;
+mod bit_width_annealing;
+mod calibration;
+mod early_stopping;
+mod event;
+mod gradient_statistics;
+mod json_logger;
+mod loss;
+mod loss_scaling;
+mod nan_guard;
+mod plain_progress;
+mod progressive_quantization;
+mod quantization_noise;
+mod run;
+mod scheduled_weight_decay;
+
+pub use base::{
+    BackwardPass, Callback, CallbackError, CallbackResult, OptimizerStep, TrainOutputOf,
+};
+pub use bit_width_annealing::BitWidthAnnealing;
+pub use calibration::Calibration;
+pub use early_stopping::EarlyStopping;
+pub use event::TrainingEvent;
+pub use gradient_statistics::GradientStatistics;
+pub use json_logger::JsonLogger;
+pub use loss_scaling::{LossScaling, SharedLossScaler};
+pub use nan_guard::{NanGuard, NonFinite};
+pub use plain_progress::PlainProgress;
+pub use progressive_quantization::ProgressiveQuantization;
+pub use quantization_noise::QuantizationNoise;
+pub use run::TrainingRun;
+pub use scheduled_weight_decay::ScheduledWeightDecay;

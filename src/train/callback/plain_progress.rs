@@ -1,0 +1,140 @@
+use std::time::{Duration, Instant};
+
+use burn::train::{
+    LearnerModel,
+    metric::{Adaptor, LossInput, store::Split},
+};
+
+use super::{Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, loss::loss_of};
+
+/// Prints how far a training has come, as plain lines for log files and terminals alike.
+///
+/// ```text
+/// step    100/1500 | 9.1 steps/s | 0:02:33 left | loss 2.3127 | learning rate 1.0e-3
+/// step    250/1500 | validation | Loss 2.0214
+/// step    250/1500 | checkpoint: step 250 is saved
+/// ```
+pub struct PlainProgress {
+    total_steps: Option<usize>,
+    every: usize,
+    since: Instant,
+    step_then: usize,
+    /// Time of steps alone, and their number, for the time that is left.
+    trained: (Duration, usize),
+}
+
+impl PlainProgress {
+    /// A line every 50 steps.
+    pub fn new() -> Self {
+        Self {
+            total_steps: None,
+            every: 50,
+            since: Instant::now(),
+            step_then: 0,
+            trained: (Duration::ZERO, 0),
+        }
+    }
+
+    /// The same with the number of all steps, for the time that is left.
+    pub fn with_total_steps(mut self, steps: usize) -> Self {
+        self.total_steps = Some(steps);
+        self
+    }
+
+    /// The same with a line every `every` steps.
+    ///
+    /// # Panics
+    ///
+    /// If `every` is 0.
+    pub fn every(mut self, every: usize) -> Self {
+        assert!(every > 0, "lines are 1 step or more apart, got 0");
+        self.every = every;
+        self
+    }
+
+    fn step(&self, step: usize) -> String {
+        match self.total_steps {
+            Some(total) => format!("step {step:>6}/{total}"),
+            None => format!("step {step:>6}"),
+        }
+    }
+
+    /// Time that the steps to come take, if their number is known.
+    fn left(&self, step: usize) -> Option<Duration> {
+        let (time, steps) = self.trained;
+        let rest = self.total_steps?.saturating_sub(step);
+        (steps > 0).then(|| time.mul_f64(rest as f64 / steps as f64))
+    }
+}
+
+impl Default for PlainProgress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M: LearnerModel> Callback<M> for PlainProgress
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
+    fn name(&self) -> &str {
+        "plain_progress"
+    }
+
+    fn on_epoch_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        self.since = Instant::now();
+        self.step_then = run.position().step;
+        Ok(())
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        output: &TrainOutputOf<M>,
+    ) -> CallbackResult {
+        let step = run.position().step;
+        if !step.is_multiple_of(self.every) && Some(step) != self.total_steps {
+            return Ok(());
+        }
+        let loss = loss_of(output)?;
+        let (time, steps) = (self.since.elapsed(), step - self.step_then);
+        self.trained.0 += time;
+        self.trained.1 += steps;
+        let rate = steps as f64 / time.as_secs_f64();
+        let left = self.left(step).map_or(String::new(), |left| {
+            let seconds = left.as_secs();
+            let (minutes, seconds) = (seconds / 60, seconds % 60);
+            format!(" | {}:{:02}:{seconds:02} left", minutes / 60, minutes % 60)
+        });
+        println!(
+            "{} | {rate:.1} steps/s{left} | loss {loss:.4} | learning rate {:.1e}",
+            self.step(step),
+            run.learning_rate()
+        );
+        self.since = Instant::now();
+        self.step_then = step;
+        Ok(())
+    }
+
+    fn on_validation_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        if let Some(loss) = run.metric("Loss", Split::Valid) {
+            let step = self.step(run.position().step);
+            println!("{step} | validation | Loss {loss:.4}");
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: &TrainingEvent) -> CallbackResult {
+        print!(
+            "{} | {}: {}",
+            self.step(event.step),
+            event.source,
+            event.message
+        );
+        for (name, value) in &event.values {
+            print!(", {name} {value:.4}");
+        }
+        println!();
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+use std::{collections::BTreeMap, sync::Arc};
+
+use burn::{
+    store::ModuleRecord,
+    train::{
+        Interrupter, Learner, LearnerModel,
+        metric::store::{Aggregate, EventStoreClient, Split},
+    },
+};
+
+use super::TrainingEvent;
+use crate::train::checkpoint::TrainingPosition;
+
+/// A training under way, as callbacks see it.
+pub struct TrainingRun<M: LearnerModel> {
+    pub(in crate::train) learner: Learner<M>,
+    pub(in crate::train) position: TrainingPosition,
+    pub(in crate::train) num_epochs: usize,
+    pub(in crate::train) interrupter: Interrupter,
+    pub(in crate::train) event_store: Arc<EventStoreClient>,
+    pub(in crate::train) events: Vec<TrainingEvent>,
+    pub(in crate::train) checkpoint_requested: bool,
+    pub(in crate::train) rollback: Option<(String, String)>,
+}
+
+impl<M: LearnerModel> TrainingRun<M> {
+    /// The model, whose parameters are shared, not copied.
+    pub fn model(&self) -> M {
+        self.learner.model()
+    }
+
+    /// Puts other parameters into the model. The optimizer keeps its state.
+    ///
+    /// # Panics
+    ///
+    /// If the record is one of another model.
+    pub fn load_model(&mut self, record: ModuleRecord) {
+        self.learner.load_model(record);
+    }
+
+    /// Where the training stands.
+    pub fn position(&self) -> TrainingPosition {
+        self.position
+    }
+
+    /// Number of epochs of the whole training.
+    pub fn num_epochs(&self) -> usize {
+        self.num_epochs
+    }
+
+    /// The learning rate of the last step; 0 before the first.
+    pub fn learning_rate(&self) -> f64 {
+        self.learner.lr_current().base()
+    }
+
+    /// The mean of a numeric metric over this epoch, known after its validation; `None` if there is
+    /// no such metric.
+    pub fn metric(&self, name: &str, split: Split) -> Option<f64> {
+        let epoch = self.position.epoch;
+        let store = &self.event_store;
+        store.find_metric(name, epoch, Aggregate::Mean, &split)
+    }
+
+    /// Tells all callbacks, and so the logs, that something happened.
+    pub fn notify(&mut self, source: &str, message: impl Into<String>) {
+        self.notify_values(source, message, []);
+    }
+
+    /// [`notify`](Self::notify) with numbers.
+    pub fn notify_values<'a>(
+        &mut self,
+        source: &str,
+        message: impl Into<String>,
+        values: impl IntoIterator<Item = (&'a str, f64)>,
+    ) {
+        let values = values.into_iter().map(|(name, v)| (name.to_string(), v));
+        self.events.push(TrainingEvent {
+            step: self.position.step,
+            epoch: self.position.epoch,
+            source: source.to_string(),
+            message: message.into(),
+            values: BTreeMap::from_iter(values),
+        });
+    }
+
+    /// Ends the training after this step, as something that was wanted. (An error of a callback ends
+    /// it as a failure.)
+    pub fn stop(&mut self, source: &str, reason: &str) {
+        self.notify(source, format!("the training stops: {reason}"));
+        self.interrupter.stop(Some(reason));
+    }
+
+    /// Whether the training will end after this step.
+    pub fn is_stopping(&self) -> bool {
+        self.interrupter.should_stop()
+    }
+
+    /// Writes a checkpoint after this step.
+    pub fn request_checkpoint(&mut self) {
+        self.checkpoint_requested = true;
+    }
+
+    /// Puts the model and the optimizer back to what they were at the last whole checkpoint, after
+    /// this step. The position, the learning rate and the data go on, so that what led astray does
+    /// not come again.
+    pub fn request_rollback(&mut self, source: &str, reason: impl Into<String>) {
+        self.rollback = Some((source.to_string(), reason.into()));
+    }
+}

@@ -1,0 +1,47 @@
+use burn::train::LearnerModel;
+
+use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
+use crate::optim::{DecoupledWeightDecay, WeightDecaySchedule};
+
+/// Sets the weight decay of a [`QatOptimizer`](crate::optim::QatOptimizer) by a schedule over the
+/// optimizer steps.
+///
+/// [`WeightDecayScheduler`](crate::optim::WeightDecayScheduler) does the same where no callbacks are
+/// called.
+pub struct ScheduledWeightDecay {
+    weight_decay: DecoupledWeightDecay,
+    schedule: WeightDecaySchedule,
+}
+
+impl ScheduledWeightDecay {
+    /// The schedule of a weight decay, a clone of which the optimizer has.
+    pub fn new(weight_decay: &DecoupledWeightDecay, schedule: WeightDecaySchedule) -> Self {
+        Self {
+            weight_decay: weight_decay.clone(),
+            schedule,
+        }
+    }
+}
+
+impl<M: LearnerModel> Callback<M> for ScheduledWeightDecay {
+    fn name(&self) -> &str {
+        "scheduled_weight_decay"
+    }
+
+    fn before_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        _step: &mut OptimizerStep<'_>,
+    ) -> CallbackResult {
+        let value = self.schedule.at(run.position().step);
+        if value != self.weight_decay.get() {
+            self.weight_decay.set(value);
+            run.notify_values(
+                "scheduled_weight_decay",
+                "the weight decay changes",
+                [("weight_decay", f64::from(value))],
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    CheckpointError, CheckpointManifest, Records, TrainingPosition,
+    files::{check, read_manifest, read_records, sync_folder, write},
+};
+
+/// Begins the name of what is not whole, or about to be removed.
+const ASIDE: &str = ".aside-";
+
+/// A folder of checkpoints.
+///
+/// # Example
+///
+/// ```no_run
+/// use bitnet_burn::train::checkpoint::CheckpointFolder;
+///
+/// let folder = CheckpointFolder::new("run/checkpoints");
+/// let newest = folder.newest()?;
+/// for (step, error) in &newest.refused {
+///     eprintln!("step {step} cannot be used: {error}");
+/// }
+/// if let Some(manifest) = newest.manifest {
+///     println!("{:?}", manifest.position);
+/// }
+/// # Ok::<(), bitnet_burn::train::checkpoint::CheckpointError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CheckpointFolder {
+    path: PathBuf,
+}
+
+/// The newest whole checkpoint, and the newer ones that are not.
+#[derive(Debug)]
+pub struct WholeCheckpoint {
+    /// Its manifest; `None` if no checkpoint is whole.
+    pub manifest: Option<CheckpointManifest>,
+    /// The steps of newer ones, and why they cannot be used.
+    pub refused: Vec<(usize, CheckpointError)>,
+}
+
+/// A checkpoint that was read and is whole.
+pub(in crate::train) struct Checkpoint {
+    pub manifest: CheckpointManifest,
+    pub records: Records,
+}
+
+/// What a checkpoint says beside its records.
+pub(in crate::train) struct Description<'a> {
+    pub position: TrainingPosition,
+    pub fingerprint: &'a str,
+    pub parameters: &'a str,
+    pub metric: Option<f64>,
+    pub callbacks: BTreeMap<String, serde_json::Value>,
+}
+
+impl CheckpointFolder {
+    /// The folder at a path, which need not exist.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn step_path(&self, step: usize) -> PathBuf {
+        self.path.join(format!("step-{step:08}"))
+    }
+
+    /// Steps of its checkpoints in ascending order, whole or not.
+    ///
+    /// # Errors
+    ///
+    /// If the folder exists and cannot be read.
+    pub fn steps(&self) -> Result<Vec<usize>, CheckpointError> {
+        let io = |source| CheckpointError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let mut steps = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(io)? {
+            let name = entry.map_err(io)?.file_name();
+            let step = name.to_str().and_then(|name| name.strip_prefix("step-"));
+            steps.extend(step.and_then(|step| step.parse::<usize>().ok()));
+        }
+        steps.sort_unstable();
+        Ok(steps)
+    }
+
+    /// The manifest of a checkpoint, every file of which was found whole.
+    ///
+    /// # Errors
+    ///
+    /// If a file is missing or is not what was written, or the manifest is foreign or newer.
+    pub fn verify(&self, step: usize) -> Result<CheckpointManifest, CheckpointError> {
+        let folder = self.step_path(step);
+        let manifest = read_manifest(&folder)?;
+        for entry in &manifest.files {
+            check(&folder, entry)?;
+        }
+        Ok(manifest)
+    }
+
+    /// The newest checkpoint that is whole.
+    ///
+    /// # Errors
+    ///
+    /// If the folder exists and cannot be read.
+    pub fn newest(&self) -> Result<WholeCheckpoint, CheckpointError> {
+        let mut refused = Vec::new();
+        for step in self.steps()?.into_iter().rev() {
+            match self.verify(step) {
+                Ok(manifest) => {
+                    let manifest = Some(manifest);
+                    return Ok(WholeCheckpoint { manifest, refused });
+                }
+                Err(error) => refused.push((step, error)),
+            }
+        }
+        let manifest = None;
+        Ok(WholeCheckpoint { manifest, refused })
+    }
+
+    /// Reads a checkpoint, with the checks of [`verify`](Self::verify) on the very bytes that are
+    /// used.
+    pub(in crate::train) fn load(&self, step: usize) -> Result<Checkpoint, CheckpointError> {
+        let folder = self.step_path(step);
+        let manifest = read_manifest(&folder)?;
+        let records = read_records(&folder, &manifest)?;
+        Ok(Checkpoint { manifest, records })
+    }
+
+    /// Reads the checkpoint of a step that was asked for by name.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be used, with the newest one that can.
+    pub(in crate::train) fn load_or_offer(
+        &self,
+        step: usize,
+    ) -> Result<Checkpoint, CheckpointError> {
+        self.load(step).map_err(|source| {
+            let newest = self.newest().ok().and_then(|newest| newest.manifest);
+            CheckpointError::Refused {
+                step,
+                source: Box::new(source),
+                previous: newest.map(|manifest| manifest.position.step),
+            }
+        })
+    }
+
+    /// Writes a checkpoint; one of the same step is replaced when the new one is whole.
+    pub(in crate::train) fn save(
+        &self,
+        records: Records,
+        description: Description<'_>,
+    ) -> Result<(), CheckpointError> {
+        let step = description.position.step;
+        fs::create_dir_all(&self.path).map_err(CheckpointError::io(&self.path))?;
+        let aside = self.path.join(format!("{ASIDE}step-{step:08}"));
+        remove_folder(&aside)?;
+        fs::create_dir(&aside).map_err(CheckpointError::io(&aside))?;
+        let written = write(&aside, records, description).and_then(|()| self.put(&aside, step));
+        if written.is_err() {
+            // The error that is reported is that of writing.
+            let _ = fs::remove_dir_all(&aside);
+        }
+        written
+    }
+
+    /// Gives a whole checkpoint its name.
+    fn put(&self, aside: &Path, step: usize) -> Result<(), CheckpointError> {
+        let target = self.step_path(step);
+        let old = self.path.join(format!("{ASIDE}old-step-{step:08}"));
+        if target.exists() {
+            remove_folder(&old)?;
+            fs::rename(&target, &old).map_err(CheckpointError::io(&target))?;
+        }
+        fs::rename(aside, &target).map_err(CheckpointError::io(&target))?;
+        sync_folder(&self.path)?;
+        remove_folder(&old)
+    }
+
+    /// Removes what an earlier program left half done; a checkpoint that was about to be replaced
+    /// gets its name back.
+    pub(in crate::train) fn clean(&self) -> Result<(), CheckpointError> {
+        if !self.path.exists() {
+            return Ok(());
+        }
+        let io = CheckpointError::io(&self.path);
+        let entries: Vec<_> = match fs::read_dir(&self.path) {
+            Ok(entries) => entries.flatten().collect(),
+            Err(error) => return Err(io(error)),
+        };
+        for entry in entries {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some(rest) = name.strip_prefix(ASIDE) else {
+                continue;
+            };
+            match rest.strip_prefix("old-") {
+                Some(name) if !self.path.join(name).exists() => {
+                    let path = entry.path();
+                    fs::rename(&path, self.path.join(name)).map_err(CheckpointError::io(&path))?;
+                }
+                _ => remove_folder(&entry.path())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all but the newest `keep_last` checkpoints that are whole and those of `keep`.
+    ///
+    /// Broken ones do not count, so that a whole one stays in their place.
+    pub(in crate::train) fn prune(
+        &self,
+        keep_last: usize,
+        keep: &[usize],
+    ) -> Result<(), CheckpointError> {
+        let steps = self.steps()?;
+        let whole = |step: &usize| read_manifest(&self.step_path(*step)).is_ok();
+        let newest: Vec<usize> = steps.iter().rev().copied().filter(whole).collect();
+        let newest = &newest[..keep_last.min(newest.len())];
+        for step in steps {
+            if newest.contains(&step) || keep.contains(&step) {
+                continue;
+            }
+            // Under another name first: a checkpoint is whole or not there.
+            let aside = self.path.join(format!("{ASIDE}removed-{step:08}"));
+            let path = self.step_path(step);
+            fs::rename(&path, &aside).map_err(CheckpointError::io(&path))?;
+            remove_folder(&aside)?;
+        }
+        Ok(())
+    }
+}
+
+fn remove_folder(path: &Path) -> Result<(), CheckpointError> {
+    match path.exists() {
+        true => fs::remove_dir_all(path).map_err(CheckpointError::io(path)),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,204 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::{
+    tensor::Device,
+    train::{
+        Learner, LearnerModel, LearningResult, SupervisedLearningStrategy,
+        SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingStrategy,
+        ValidLoader,
+    },
+};
+
+use super::{resume::Start, training_loop::TrainingLoop};
+use crate::train::{callback::Callback, checkpoint::CheckpointPolicy};
+
+/// Burn's loop of training on one device, which calls [`Callback`]s and writes checkpoints at any
+/// step.
+///
+/// Without callbacks and random operations it does what Burn's own strategy for one device does, step
+/// for step. Give it to
+/// [`with_training_strategy`](burn::train::SupervisedTraining::with_training_strategy); metrics,
+/// loggers, renderers, early stopping, gradient accumulation and Burn's checkpointers work as with
+/// Burn's own.
+///
+/// # Resuming
+///
+/// With [`checkpoints`](Self::with_checkpoints) a training that was broken off goes on after the last
+/// checkpoint as if nothing had happened: the model with its quantisation controls, optimizer,
+/// learning rate and callbacks are loaded, the batches that were trained on are passed over, and
+/// random operations take up the numbers of their step. The data loader must give the same batches
+/// again: Burn's with a fixed [seed](burn::data::dataloader::DataLoaderBuilder::shuffle) does. On
+/// Flex and NdArray the steps that follow are then equal, bit for bit; GPUs may add up floats in
+/// another order from run to run.
+///
+/// # Random operations
+///
+/// The device is seeded before each batch by the [seed](Self::with_seed) and the number of the
+/// batch.
+///
+/// # Errors
+///
+/// An error of a callback or of a checkpoint ends the training and is the
+/// [`error`](LearningResult::error) of its result: a
+/// [`TrainingError::Checkpoint`](burn::train::TrainingError), or a
+/// [`CallbackError`](crate::train::callback::CallbackError) in a `TrainingError::Dataset`, which is
+/// the one variant of Burn's that holds errors of any type.
+///
+/// # Example
+///
+/// ```no_run
+/// use bitnet_burn::{
+///     quant::{QuantControls, schedule::ProgressiveSchedule},
+///     train::{
+///         CallbackStrategy,
+///         callback::{NanGuard, ProgressiveQuantization},
+///         checkpoint::{CheckpointPolicy, Resume},
+///     },
+/// };
+/// use burn::train::{Learner, LearnerModel, LearningResult, SupervisedTraining};
+///
+/// fn train<M: LearnerModel>(
+///     training: SupervisedTraining<M>,
+///     learner: Learner<M>,
+/// ) -> LearningResult<M> {
+///     let controls = QuantControls::of(&learner.model());
+///     let strategy = CallbackStrategy::default()
+///         .with_callback(ProgressiveQuantization::new(controls, ProgressiveSchedule::default()))
+///         .with_callback(NanGuard::stop())
+///         .with_checkpoints(
+///             CheckpointPolicy::new("run/checkpoints").every_steps(500).resume(Resume::Latest),
+///         );
+///     training.with_training_strategy(strategy.into()).launch(learner)
+/// }
+/// ```
+pub struct CallbackStrategy<M: LearnerModel> {
+    pub(super) device: Device,
+    pub(super) seed: u64,
+    pub(super) checkpoints: Option<CheckpointPolicy>,
+    callbacks: Mutex<Callbacks<M>>,
+}
+
+pub(super) type Callbacks<M> = Vec<Box<dyn Callback<M>>>;
+
+impl<M: LearnerModel> Default for CallbackStrategy<M> {
+    /// Training on Burn's default device.
+    fn default() -> Self {
+        Self::new(Device::default())
+    }
+}
+
+impl<M: LearnerModel> CallbackStrategy<M> {
+    /// Training on a device, without callbacks and checkpoints.
+    pub fn new(device: Device) -> Self {
+        let device = match device.is_autodiff() {
+            true => device,
+            false => device.autodiff(),
+        };
+        Self {
+            device,
+            seed: 0,
+            checkpoints: None,
+            callbacks: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// The same with a callback, which is called after those before it.
+    ///
+    /// # Panics
+    ///
+    /// If another callback has its name.
+    pub fn with_callback(self, callback: impl Callback<M> + 'static) -> Self {
+        let mut callbacks = self.callbacks();
+        let name = callback.name();
+        assert!(
+            callbacks.iter().all(|other| other.name() != name),
+            "two callbacks have the name {name:?}, by which checkpoints know them"
+        );
+        callbacks.push(Box::new(callback));
+        drop(callbacks);
+        self
+    }
+
+    /// The same with checkpoints.
+    pub fn with_checkpoints(mut self, policy: CheckpointPolicy) -> Self {
+        self.checkpoints = Some(policy);
+        self
+    }
+
+    /// The same with another seed of random operations than 0.
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    pub(super) fn callbacks(&self) -> MutexGuard<'_, Callbacks<M>> {
+        self.callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M: LearnerModel> From<CallbackStrategy<M>> for TrainingStrategy<M> {
+    fn from(strategy: CallbackStrategy<M>) -> Self {
+        Self::Custom(Arc::new(strategy))
+    }
+}
+
+impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
+    fn train(
+        &self,
+        mut learner: Learner<M>,
+        dataloader_train: TrainLoader<M>,
+        dataloader_valid: ValidLoader<M>,
+        mut components: TrainingComponents<M>,
+    ) -> LearningResult<M> {
+        learner.fork(&self.device);
+        let start = Start::find(self, &mut learner, components.checkpoint);
+        let start = start.unwrap_or_else(|error| Start::failed(&components.interrupter, error));
+        // Burn says to its loggers that the epoch after this one is the first.
+        components.checkpoint = Some(start.position.epoch - 1);
+        let running = Running {
+            strategy: self,
+            start: Mutex::new(Some(start)),
+        };
+        running.train(learner, dataloader_train, dataloader_valid, components)
+    }
+
+    fn fit(
+        &self,
+        components: TrainingComponents<M>,
+        learner: Learner<M>,
+        dataloader_train: TrainLoader<M>,
+        dataloader_valid: ValidLoader<M>,
+        starting_epoch: usize,
+    ) -> (M, SupervisedTrainingEventProcessor<M>) {
+        let start = Start::at_epoch(starting_epoch);
+        TrainingLoop::new(self, components, learner, start).run(dataloader_train, dataloader_valid)
+    }
+}
+
+/// A strategy that knows where to begin.
+struct Running<'a, M: LearnerModel> {
+    strategy: &'a CallbackStrategy<M>,
+    start: Mutex<Option<Start>>,
+}
+
+impl<M: LearnerModel> SupervisedLearningStrategy<M> for Running<'_, M> {
+    fn fit(
+        &self,
+        components: TrainingComponents<M>,
+        learner: Learner<M>,
+        dataloader_train: TrainLoader<M>,
+        dataloader_valid: ValidLoader<M>,
+        starting_epoch: usize,
+    ) -> (M, SupervisedTrainingEventProcessor<M>) {
+        let start = self
+            .start
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let start = start.unwrap_or_else(|| Start::at_epoch(starting_epoch));
+        TrainingLoop::new(self.strategy, components, learner, start)
+            .run(dataloader_train, dataloader_valid)
+    }
+}

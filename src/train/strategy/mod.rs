@@ -1,0 +1,9 @@
+//! The loop of Burn's `Learner` with callbacks and checkpoints at any step.
+
+mod callback_strategy;
+mod checkpoints;
+mod epoch;
+mod resume;
+mod training_loop;
+
+pub use callback_strategy::CallbackStrategy;

@@ -1,0 +1,213 @@
+use std::sync::MutexGuard;
+
+use burn::{
+    data::dataset::DatasetError,
+    train::{
+        CloneEarlyStoppingStrategy, EventProcessorTraining, Learner, LearnerEvent, LearnerModel,
+        LearningCheckpointer, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
+        TrainingError, ValidLoader,
+    },
+};
+
+use super::{
+    CallbackStrategy,
+    callback_strategy::Callbacks,
+    checkpoints::Checkpoints,
+    resume::{Start, training_error},
+};
+use crate::train::{
+    callback::{Callback, CallbackError, CallbackResult, TrainOutputOf, TrainingRun},
+    checkpoint::CheckpointError,
+};
+
+/// A training from its first batch to its last.
+pub(super) struct TrainingLoop<'a, M: LearnerModel> {
+    pub strategy: &'a CallbackStrategy<M>,
+    pub run: TrainingRun<M>,
+    pub processor: SupervisedTrainingEventProcessor<M>,
+    pub checkpoints: Option<Checkpoints<M>>,
+    pub grad_accumulation: usize,
+    callbacks: MutexGuard<'a, Callbacks<M>>,
+    /// Burn's own, once an epoch.
+    checkpointer: Option<LearningCheckpointer<M>>,
+    early_stopping: Option<Box<dyn CloneEarlyStoppingStrategy>>,
+    /// Batches of the first epoch that were trained on before.
+    pub skip_batches: usize,
+}
+
+impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
+    pub fn new(
+        strategy: &'a CallbackStrategy<M>,
+        components: TrainingComponents<M>,
+        learner: Learner<M>,
+        start: Start,
+    ) -> Self {
+        let failed = components.interrupter.error().is_some();
+        let policy = strategy.checkpoints.clone().filter(|_| !failed);
+        let checkpoints = policy.map(|policy| Checkpoints::new(policy, &learner.model()));
+        let mut run = TrainingRun {
+            learner,
+            position: start.position,
+            num_epochs: components.num_epochs,
+            interrupter: components.interrupter,
+            event_store: components.event_store,
+            events: Vec::new(),
+            checkpoint_requested: false,
+            rollback: None,
+        };
+        for message in start.messages {
+            run.notify("checkpoint", message);
+        }
+        Self {
+            strategy,
+            run,
+            processor: components.event_processor,
+            checkpoints,
+            grad_accumulation: components.grad_accumulation.unwrap_or(1),
+            callbacks: strategy.callbacks(),
+            checkpointer: components.checkpointer,
+            early_stopping: components.early_stopping,
+            skip_batches: start.position.batches,
+        }
+    }
+
+    /// Trains and gives the model back.
+    pub fn run(
+        mut self,
+        train: TrainLoader<M>,
+        valid: ValidLoader<M>,
+    ) -> (M, SupervisedTrainingEventProcessor<M>) {
+        let device = &self.strategy.device;
+        let train = train.to_device(device);
+        let valid = valid.to_device(&device.clone().inner());
+        // A loader that shuffles draws an order for each epoch.
+        for _ in 1..self.run.position.epoch {
+            drop(train.iter());
+            drop(valid.iter());
+        }
+        self.call(|callback, run| callback.on_train_start(run));
+        while self.run.position.epoch <= self.run.num_epochs && !self.run.is_stopping() {
+            self.epoch(&train, &valid);
+        }
+        self.call(|callback, run| callback.on_train_end(run));
+        (self.run.learner.model(), self.processor)
+    }
+
+    fn epoch(&mut self, train: &TrainLoader<M>, valid: &ValidLoader<M>) {
+        let epoch = self.run.position.epoch;
+        self.call(|callback, run| callback.on_epoch_start(run));
+        self.train_epoch(train);
+        if self.run.is_stopping() {
+            self.checkpoint_of_a_stop();
+            return;
+        }
+        self.validate(valid);
+        self.process_train(LearnerEvent::EndEpoch(epoch));
+        let flushed = self.processor.flush();
+        self.run.interrupter.fail_on_error(flushed);
+        self.call(|callback, run| callback.on_validation_end(run));
+        self.call(|callback, run| callback.on_epoch_end(run));
+        if self.run.interrupter.error().is_some() {
+            return;
+        }
+        self.end_epoch(epoch);
+        self.run.position.epoch += 1;
+        self.run.position.batches = 0;
+    }
+
+    /// Checkpoints and early stopping after an epoch.
+    fn end_epoch(&mut self, epoch: usize) {
+        if self
+            .checkpoints
+            .as_ref()
+            .is_some_and(Checkpoints::every_epoch)
+        {
+            self.checkpoint(Checkpoints::save_epoch);
+        }
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.checkpoint(&self.run.learner, epoch, &self.run.event_store);
+        }
+        let store = &self.run.event_store;
+        if let Some(early_stopping) = &mut self.early_stopping
+            && early_stopping.should_stop(epoch, store)
+        {
+            self.run.stop("training", "no metric improves any more");
+            self.deliver();
+        }
+    }
+
+    /// A training that was stopped on purpose can go on from there.
+    fn checkpoint_of_a_stop(&mut self) {
+        if self.run.interrupter.error().is_none() && self.checkpoints.is_some() {
+            self.checkpoint(Checkpoints::save);
+        }
+    }
+
+    /// Writes a checkpoint and says so; an error ends the training.
+    pub fn checkpoint(
+        &mut self,
+        save: impl FnOnce(
+            &mut Checkpoints<M>,
+            &mut TrainingRun<M>,
+            &Callbacks<M>,
+        ) -> Result<(), CheckpointError>,
+    ) {
+        self.run.checkpoint_requested = false;
+        let Some(checkpoints) = &mut self.checkpoints else {
+            return;
+        };
+        match save(checkpoints, &mut self.run, &self.callbacks) {
+            Ok(()) => self.call(|callback, run| callback.on_checkpoint(run)),
+            Err(error) => self.fail_checkpoint(error),
+        }
+    }
+
+    /// Ends the training for a checkpoint that cannot be written or read.
+    pub fn fail_checkpoint(&mut self, error: CheckpointError) {
+        self.run.notify("checkpoint", error.to_string());
+        self.deliver();
+        self.run.interrupter.fail(training_error(error));
+    }
+
+    /// Calls all callbacks in turn, up to one that fails, and passes on what they said.
+    pub fn call(
+        &mut self,
+        mut f: impl FnMut(&mut dyn Callback<M>, &mut TrainingRun<M>) -> CallbackResult,
+    ) {
+        for callback in self.callbacks.iter_mut() {
+            if let Err(source) = f(&mut **callback, &mut self.run) {
+                fail(&self.run, &**callback, source);
+                break;
+            }
+        }
+        self.deliver();
+    }
+
+    /// Passes on to all callbacks what was said.
+    pub fn deliver(&mut self) {
+        for event in std::mem::take(&mut self.run.events) {
+            for callback in self.callbacks.iter_mut() {
+                if let Err(source) = callback.on_event(&event) {
+                    fail(&self.run, &**callback, source);
+                }
+            }
+        }
+    }
+
+    pub fn process_train(&mut self, event: LearnerEvent<TrainOutputOf<M>>) {
+        let processed = self.processor.process_train(event);
+        self.run.interrupter.fail_on_error(processed);
+    }
+}
+
+/// Ends the training for a callback that failed.
+fn fail<M: LearnerModel>(
+    run: &TrainingRun<M>,
+    callback: &dyn Callback<M>,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) {
+    let callback = callback.name().to_string();
+    let error = CallbackError { callback, source };
+    let error = TrainingError::Dataset(DatasetError::new(error));
+    run.interrupter.fail(error);
+}
