@@ -7,7 +7,11 @@ mod backend {
     mod calibration;
     #[cfg(feature = "train")]
     mod callback_strategy;
+    #[cfg(feature = "train")]
+    mod callbacks;
     mod checkpoint;
+    #[cfg(feature = "train")]
+    mod checkpoint_folder;
     mod convert;
     #[cfg(feature = "train")]
     mod distiller;
@@ -48,6 +52,8 @@ mod backend {
     mod teacher_logits;
     mod ternary;
     mod toy_runs;
+    #[cfg(feature = "train")]
+    mod train_faults;
     #[cfg(feature = "train")]
     mod training;
     mod values;

@@ -125,6 +125,10 @@ impl Callback<Net> for Recorder {
         self.add("epoch end", run)
     }
 
+    fn before_checkpoint(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
+        self.add("before checkpoint", run)
+    }
+
     fn on_checkpoint(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
         self.add("checkpoint", run)
     }
@@ -165,6 +169,7 @@ fn callbacks_are_called_at_every_place_in_turn() {
         ("validation start", 2),
         ("validation end", 2),
         ("epoch end", 2),
+        ("before checkpoint", 2),
         ("checkpoint", 2),
         ("train end", 2),
     ]);

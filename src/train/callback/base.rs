@@ -109,6 +109,11 @@ pub trait Callback<M: LearnerModel>: Send {
         Ok(())
     }
 
+    /// Before a checkpoint is written; an error keeps it from being so.
+    fn before_checkpoint(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
+        Ok(())
+    }
+
     /// After a checkpoint was written.
     fn on_checkpoint(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())

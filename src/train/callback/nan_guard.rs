@@ -10,7 +10,7 @@ use burn::{
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
 
 /// Notices NaN and infinite values in gradients before the optimizer uses them, and in parameters
-/// before each validation, and says which tensors have them.
+/// before each validation and checkpoint, and says which tensors have them.
 ///
 /// Waits for the device once a step.
 #[derive(Debug, Clone)]
@@ -45,6 +45,18 @@ impl NanGuard {
             skips: 0,
         }
     }
+
+    fn check_parameters<M: Module>(&self, model: &M) -> CallbackResult {
+        match all_finite(model, None) {
+            true => Ok(()),
+            false => Err(NonFinite {
+                parameters: paths(model, None),
+                gradients: Vec::new(),
+                skips: self.skips,
+            }
+            .into()),
+        }
+    }
 }
 
 impl<M: LearnerModel> Callback<M> for NanGuard {
@@ -77,16 +89,11 @@ impl<M: LearnerModel> Callback<M> for NanGuard {
     }
 
     fn on_validation_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
-        let model = run.model();
-        match all_finite(&model, None) {
-            true => Ok(()),
-            false => Err(NonFinite {
-                parameters: paths(&model, None),
-                gradients: Vec::new(),
-                skips: self.skips,
-            }
-            .into()),
-        }
+        self.check_parameters(&run.model())
+    }
+
+    fn before_checkpoint(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        self.check_parameters(&run.model())
     }
 
     fn state(&self) -> Option<serde_json::Value> {

@@ -153,7 +153,9 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         ) -> Result<(), CheckpointError>,
     ) {
         self.run.checkpoint_requested = false;
-        let Some(checkpoints) = &mut self.checkpoints else {
+        self.call(|callback, run| callback.before_checkpoint(run));
+        let failed = self.run.interrupter.error().is_some();
+        let Some(checkpoints) = self.checkpoints.as_mut().filter(|_| !failed) else {
             return;
         };
         match save(checkpoints, &mut self.run, &self.callbacks) {
