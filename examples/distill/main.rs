@@ -1,5 +1,5 @@
 //! Trains a full-precision teacher and a BitNet student, alone and distilled, on text:
-//! `cargo run --release --features train --example distill -- --help`.
+//! `cargo run --release --example distill -- --help`.
 
 #[allow(dead_code)] // The prompt is for samples of text, of which there are none here.
 #[path = "../train_lm/data.rs"]
@@ -9,8 +9,6 @@ mod logits_cache;
 #[path = "../train_lm/model.rs"]
 mod model;
 mod options;
-#[path = "../train_lm/progress.rs"]
-mod progress;
 mod training;
 mod windows;
 
@@ -152,7 +150,7 @@ fn teacher(
     let model = LanguageModel {
         lm: config.init(&device.clone().autodiff()),
     };
-    let train = Arc::new(corpus.train_loader(options.seed, 0, options.steps));
+    let train = Arc::new(corpus.train_loader(options.seed, options.steps));
     let valid = Arc::new(corpus.valid_loader(&device));
     let model = training::train("teacher", model, options, train, valid)?;
     let path = options.out.join("teacher.bpk");

@@ -2,6 +2,7 @@
 
 use std::{error::Error, sync::Arc};
 
+use bitnet_burn::train::{CallbackStrategy, SilentRenderer, callback::PlainProgress};
 use burn::{
     data::dataloader::DataLoader,
     lr_scheduler::{
@@ -12,12 +13,12 @@ use burn::{
     optim::AdamWConfig,
     tensor::Device,
     train::{
-        ExecutionStrategy, InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainStep,
+        InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainStep,
         metric::{Adaptor, LossInput, LossMetric},
     },
 };
 
-use crate::{data::STEPS_PER_EPOCH, options::Options, progress::PlainProgress};
+use crate::{data::STEPS_PER_EPOCH, options::Options};
 
 /// Trains a model; returns it for inference.
 pub fn train<M: LearnerModel>(
@@ -39,12 +40,14 @@ where
         .with_weight_decay(0.01)
         .init();
     let learner = Learner::new(model, optimizer, lr_scheduler(options)?);
-    let device = Device::default().autodiff();
+    let strategy = CallbackStrategy::new(Device::default())
+        .with_seed(options.seed)
+        .with_callback(PlainProgress::new().with_total_steps(options.steps));
     let training = SupervisedTraining::new(options.out.join(name), train, valid)
         .metric_train_numeric(LossMetric::new())
         .metric_valid_numeric(LossMetric::new())
-        .with_training_strategy(ExecutionStrategy::SingleDevice(device).into())
-        .renderer(Box::new(PlainProgress::new(options.steps, 1)))
+        .with_training_strategy(strategy.into())
+        .renderer(Box::new(SilentRenderer))
         .num_epochs(options.steps.div_ceil(STEPS_PER_EPOCH));
     let result = training.launch(learner);
     match result.error {

@@ -36,7 +36,7 @@ pub struct Windows {
 impl Windows {
     /// Windows for this many steps; all of them are in an epoch, and the last epoch may be shorter.
     pub fn new(corpus: &Corpus, seed: u64, steps: usize, device: &Device) -> Self {
-        let loader = corpus.train_loader(seed, 0, steps.min(STEPS_PER_EPOCH));
+        let loader = corpus.train_loader(seed, steps.min(STEPS_PER_EPOCH));
         let loader = loader.to_device(device);
         let batches = loader.iter();
         Self {

@@ -36,7 +36,7 @@ pub fn losses(
     let mut losses = Vec::new();
     for (name, observer) in observers() {
         observed.observe(&observer, SamplingPolicy::default());
-        let loader = corpus.train_loader(options.seed, 0, options.calibration_batches);
+        let loader = corpus.train_loader(options.seed, options.calibration_batches);
         for batch in loader.to_device(&options.device).iter() {
             dynamic.step(batch?);
         }

@@ -44,7 +44,7 @@ impl Training<'_> {
         let mut scheduler = CosineAnnealingLrSchedulerConfig::new(self.learning_rate, self.steps)
             .with_min_lr(0.1 * self.learning_rate)
             .init()?;
-        let loader = self.corpus.train_loader(self.seed, 0, self.steps);
+        let loader = self.corpus.train_loader(self.seed, self.steps);
         let loader = loader.to_device(&self.device.clone().autodiff());
         let epochs = self.steps.div_ceil(STEPS_PER_EPOCH);
         let mut since = Instant::now();

@@ -107,14 +107,14 @@ impl Corpus {
         self.valid[..CONTEXT].to_vec()
     }
 
-    /// Random windows of the training text, from the given step on.
-    pub fn train_loader(&self, seed: u64, first_step: usize, steps: usize) -> TrainLoader {
+    /// Random windows of the training text.
+    pub fn train_loader(&self, seed: u64, steps: usize) -> TrainLoader {
         TrainLoader {
             tokens: self.train.clone(),
             device: Device::default(),
             seed,
             steps,
-            next_step: Arc::new(AtomicUsize::new(first_step)),
+            next_step: Arc::new(AtomicUsize::new(0)),
         }
     }
 

@@ -1,19 +1,29 @@
 //! Trains a BitNet b1.58 character language model on text, or its full-precision twin:
 //! `cargo run --release --example train_lm -- --help`.
 
-mod checkpoint;
 mod data;
 mod device;
 mod model;
 mod options;
-mod progress;
 mod report;
+mod run_folder;
 mod sample;
 mod validation;
 
 use std::{error::Error, process::ExitCode, time::Instant};
 
-use bitnet_burn::nn::{BitLinear, TrainableProjection};
+use bitnet_burn::{
+    nn::{BitLinear, TrainableProjection},
+    quant::{
+        QuantControls,
+        schedule::{ProgressiveSchedule, ProgressiveShape},
+    },
+    train::{
+        CallbackStrategy, SilentRenderer,
+        callback::{JsonLogger, NanGuard, PlainProgress, ProgressiveQuantization},
+        checkpoint::CheckpointPolicy,
+    },
+};
 use burn::{
     lr_scheduler::{
         LrSchedulerConfig, cosine::CosineAnnealingLrSchedulerConfig,
@@ -24,7 +34,7 @@ use burn::{
     nn::Linear,
     optim::AdamWConfig,
     train::{
-        ExecutionStrategy, Learner, SupervisedTraining,
+        Learner, SupervisedTraining,
         metric::{LearningRateMetric, LossMetric, PerplexityMetric},
     },
 };
@@ -33,7 +43,6 @@ use std::sync::Arc;
 use data::{Corpus, STEPS_PER_EPOCH};
 use model::LanguageModel;
 use options::{Command, HELP, Options, Precision};
-use progress::PlainProgress;
 use report::Report;
 use validation::valid_loss;
 
@@ -63,11 +72,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let corpus = Corpus::load(options.text.as_deref())?;
-    checkpoint::open_run(options, corpus.train_len())?;
-    let first_epoch = match options.resume {
-        true => checkpoint::last_epoch(&options.out)? + 1,
-        false => 1,
-    };
+    let (checkpoints, done) = run_folder::open(options, corpus.train_len())?;
     println!(
         "{} characters to train on, {} to validate, {} different ones",
         corpus.train_len(),
@@ -77,8 +82,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     options.device.seed(options.seed);
     match options.precision {
         Precision::Qat => {
-            let (model, seconds) = train::<BitLinear>(options, &corpus, first_epoch)?;
-            let report = Report::new(options, &corpus, first_epoch, seconds, &model);
+            let (model, seconds) = train::<BitLinear>(options, &corpus, checkpoints)?;
+            let report = Report::new(options, &corpus, options.steps - done, seconds, &model);
             // What is shipped: 2 bits per weight, and the outputs of training.
             let packed = LanguageModel {
                 lm: model.lm.pack(),
@@ -92,8 +97,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             report.print();
         }
         Precision::Full => {
-            let (model, seconds) = train::<Linear>(options, &corpus, first_epoch)?;
-            let report = Report::new(options, &corpus, first_epoch, seconds, &model);
+            let (model, seconds) = train::<Linear>(options, &corpus, checkpoints)?;
+            let report = Report::new(options, &corpus, options.steps - done, seconds, &model);
             sample::print(&model.lm, &corpus, options);
             report.print();
         }
@@ -105,7 +110,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 fn train<P: TrainableProjection>(
     options: &Options,
     corpus: &Corpus,
-    first_epoch: usize,
+    checkpoints: CheckpointPolicy,
 ) -> Result<(LanguageModel<P>, f64), Box<dyn Error>> {
     let device = options.device.clone().autodiff();
     let model = LanguageModel {
@@ -118,24 +123,28 @@ fn train<P: TrainableProjection>(
         .with_epsilon(1e-8)
         .with_weight_decay(0.01)
         .init();
-    let learner = Learner::new(model, optimizer, lr_scheduler(options)?);
+    // In full precision there is nothing that the schedule could set.
+    let controls = QuantControls::of(&model);
+    let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, options.progressive)?;
+    let strategy = CallbackStrategy::new(device)
+        .with_seed(options.seed)
+        .with_callback(ProgressiveQuantization::new(controls, lambda))
+        .with_callback(NanGuard::stop())
+        .with_callback(PlainProgress::new().with_total_steps(options.steps))
+        .with_callback(JsonLogger::new(run_folder::log_file(options)))
+        .with_checkpoints(checkpoints);
 
-    let first_step = (first_epoch - 1) * STEPS_PER_EPOCH;
-    let train = corpus.train_loader(options.seed, first_step, options.steps);
+    let learner = Learner::new(model, optimizer, lr_scheduler(options)?);
+    let train = corpus.train_loader(options.seed, options.steps);
     let valid = corpus.valid_loader(&options.device);
-    let mut training = SupervisedTraining::new(&options.out, Arc::new(train), Arc::new(valid))
+    let training = SupervisedTraining::new(&options.out, Arc::new(train), Arc::new(valid))
         .metric_train_numeric(LossMetric::new())
         .metric_train_numeric(LearningRateMetric::new())
         .metric_valid_numeric(LossMetric::new())
         .metric_valid_numeric(PerplexityMetric::new())
-        .with_training_strategy(ExecutionStrategy::SingleDevice(device).into())
-        .with_default_checkpointers()
-        .renderer(Box::new(PlainProgress::new(options.steps, first_epoch)))
+        .with_training_strategy(strategy.into())
+        .renderer(Box::new(SilentRenderer))
         .num_epochs(options.steps.div_ceil(STEPS_PER_EPOCH));
-    if first_epoch > 1 {
-        println!("going on after step {}", first_step.min(options.steps));
-        training = training.checkpoint(first_epoch - 1);
-    }
 
     let start = Instant::now();
     let result = training.launch(learner);

@@ -16,6 +16,7 @@ Options:
   --precision fp|qat   full precision, or quantization-aware [default: qat]
   --steps N            optimizer steps [default: 1500]
   --learning-rate X    peak learning rate [default: 2e-3]
+  --progressive N      steps over which the share of quantization grows to 1 [default: 0]
   --seed N             seed of initialization and data order [default: 0]
   --device NAME        flex, ndarray, cpu, wgpu, cuda, vulkan or metal [default: flex]
   --text FILE          text to train on [default: an excerpt of Shakespeare]
@@ -45,6 +46,7 @@ pub struct Options {
     pub precision: Precision,
     pub steps: usize,
     pub learning_rate: f64,
+    pub progressive: usize,
     pub seed: u64,
     pub device: Device,
     pub text: Option<PathBuf>,
@@ -80,6 +82,7 @@ pub fn parse() -> Result<Command, UsageError> {
     let mut precision = Precision::Qat;
     let mut steps = 1500;
     let mut learning_rate = 2e-3;
+    let mut progressive = 0;
     let mut seed = 0;
     let mut device = "flex".to_string();
     let mut text = None;
@@ -91,6 +94,7 @@ pub fn parse() -> Result<Command, UsageError> {
             Long("precision") => precision = parse_precision(&parser.value()?.string()?)?,
             Long("steps") => steps = parser.value()?.parse()?,
             Long("learning-rate") => learning_rate = parser.value()?.parse()?,
+            Long("progressive") => progressive = parser.value()?.parse()?,
             Long("seed") => seed = parser.value()?.parse()?,
             Long("device") => device = parser.value()?.string()?,
             Long("text") => text = Some(PathBuf::from(parser.value()?)),
@@ -112,6 +116,7 @@ pub fn parse() -> Result<Command, UsageError> {
         precision,
         steps,
         learning_rate,
+        progressive,
         seed,
         device: parse_device(&device).map_err(UsageError)?,
         text,

@@ -4,7 +4,7 @@ use bitnet_burn::nn::Projection;
 use serde_json::json;
 
 use crate::{
-    data::{BATCH, CONTEXT, Corpus, STEPS_PER_EPOCH},
+    data::{BATCH, CONTEXT, Corpus},
     model::LanguageModel,
     options::Options,
     validation::valid_loss,
@@ -22,12 +22,10 @@ impl Report {
     pub fn new<P: Projection>(
         options: &Options,
         corpus: &Corpus,
-        first_epoch: usize,
+        steps: usize,
         train_seconds: f64,
         model: &LanguageModel<P>,
     ) -> Self {
-        let done_before = (first_epoch - 1) * STEPS_PER_EPOCH;
-        let steps = options.steps.saturating_sub(done_before);
         Self {
             precision: options.precision.name(),
             steps: options.steps,

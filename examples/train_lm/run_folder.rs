@@ -1,0 +1,84 @@
+//! The folder of a run: what the run is, and an earlier one that is in the way.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use bitnet_burn::train::checkpoint::{CheckpointFolder, CheckpointPolicy, Resume};
+use serde_json::json;
+
+use crate::options::Options;
+
+/// Steps from one checkpoint to the next.
+const STEPS_PER_CHECKPOINT: usize = 100;
+
+/// The options that must stay the same for a run to go on, on one line.
+fn fingerprint(options: &Options, train_characters: usize) -> String {
+    json!({
+        "precision": options.precision.name(),
+        "steps": options.steps,
+        "learning_rate": options.learning_rate,
+        "progressive": options.progressive,
+        "seed": options.seed,
+        "train_characters": train_characters,
+    })
+    .to_string()
+}
+
+/// Prepares the folder; says how checkpoints are written into it, and how many steps an earlier part
+/// of the run has taken.
+pub fn open(
+    options: &Options,
+    train_characters: usize,
+) -> Result<(CheckpointPolicy, usize), String> {
+    let folder = options.out.join("checkpoints");
+    let policy = CheckpointPolicy::new(&folder)
+        .every_steps(STEPS_PER_CHECKPOINT)
+        .fingerprint(fingerprint(options, train_characters));
+    if options.resume {
+        let newest = CheckpointFolder::new(&folder).newest();
+        let newest = newest.map_err(|error| error.to_string())?.manifest;
+        let missing = || {
+            let folder = folder.display();
+            format!("there is no run to resume: {folder} has no whole checkpoint")
+        };
+        let step = newest.ok_or_else(missing)?.position.step;
+        return Ok((policy.resume(Resume::Latest), step));
+    }
+    let aside = set_aside(&options.out);
+    aside.map_err(|error| format!("cannot use {}: {error}", options.out.display()))?;
+    Ok((policy, 0))
+}
+
+/// The lines of JSON that a run writes.
+pub fn log_file(options: &Options) -> PathBuf {
+    options.out.join("log.jsonl")
+}
+
+/// What a run writes into its folder. The checkpoints go first: without them nothing can resume.
+const RUN_FILES: [&str; 5] = [
+    "checkpoints",
+    "log.jsonl",
+    "train",
+    "valid",
+    "experiment.log",
+];
+
+/// Moves an earlier run in the folder out of the way of a new one.
+fn set_aside(out: &Path) -> io::Result<()> {
+    let present = |name: &&&str| out.join(name).exists();
+    let found: Vec<_> = RUN_FILES.iter().filter(present).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut folders = (1..).map(|number| out.join(format!("earlier-{number}")));
+    let folder = folders.find(|folder| !folder.exists());
+    let folder = folder.expect("numbers do not end");
+    fs::create_dir(&folder)?;
+    for name in found {
+        fs::rename(out.join(name), folder.join(name))?;
+    }
+    println!("the earlier run is kept in {}", folder.display());
+    Ok(())
+}
