@@ -56,5 +56,7 @@ mod backend {
     mod train_faults;
     #[cfg(feature = "train")]
     mod training;
+    #[cfg(feature = "train")]
+    mod training_config;
     mod values;
 }

@@ -16,6 +16,7 @@ mod group;
 mod inventory;
 mod learned_step;
 mod noise;
+pub(crate) mod none_word;
 mod observation;
 mod packed_weight;
 mod prepare;

@@ -9,7 +9,7 @@ use super::{
 ///
 /// Training and conversion read the same scheme, so that the packed weights are exactly those
 /// that were trained. The scheme serialises with `serde`; a missing field takes its BitNet b1.58
-/// value, and `"activation": null` leaves activations in float.
+/// value, and `"activation": "none"` leaves activations in float.
 ///
 /// # Example
 ///
@@ -26,7 +26,9 @@ use super::{
 pub struct QatScheme {
     /// Quantiser of the weights.
     pub weight: WeightQuantizer,
-    /// Quantiser of the input activations of quantised layers; `None` leaves them in float.
+    /// Quantiser of the input activations of quantised layers; `None` leaves them in float, written as
+    /// `"none"` (TOML has no null; both are read).
+    #[serde(with = "super::none_word")]
     pub activation: Option<ActivationQuantizer>,
     /// Estimator of the gradient through both quantisers.
     pub ste: Ste,
@@ -112,6 +114,19 @@ mod tests {
         assert_eq!(scheme, QatScheme::b1_58().with_activation(None));
         let error = serde_json::from_str::<QatScheme>(r#"{"weights": 1}"#).unwrap_err();
         assert!(error.to_string().contains("unknown field `weights`"));
+    }
+
+    #[test]
+    fn activations_in_float_have_a_word_that_every_format_has() {
+        let scheme = QatScheme::b1_58().with_activation(None);
+        let json = serde_json::to_value(&scheme).unwrap();
+        assert_eq!(json["activation"], "none");
+        assert_eq!(serde_json::from_value::<QatScheme>(json).unwrap(), scheme);
+        let error = serde_json::from_str::<QatScheme>(r#"{"activation": "non"}"#).unwrap_err();
+        assert!(
+            error.to_string().contains("expected a value or \"none\""),
+            "{error}"
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod callback;
 pub mod checkpoint;
+pub mod config;
 mod distillation_metric;
 mod distillation_output;
 mod distiller;

@@ -1,0 +1,40 @@
+use burn::train::LearnerModel;
+
+use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
+use crate::optim::clip_grad_norm;
+
+/// Scales gradients down by their norm over all parameters, as [`clip_grad_norm`] does.
+///
+/// Add it after callbacks that look at gradients. A model need not clip in its `TrainStep::optimize`
+/// then.
+pub struct GradientClipping {
+    max_norm: f64,
+}
+
+impl GradientClipping {
+    /// To a norm of at most `max_norm`.
+    ///
+    /// # Panics
+    ///
+    /// If `max_norm` is not positive.
+    pub fn new(max_norm: f64) -> Self {
+        assert!(max_norm > 0.0, "max_norm must be positive, got {max_norm}");
+        Self { max_norm }
+    }
+}
+
+impl<M: LearnerModel> Callback<M> for GradientClipping {
+    fn name(&self) -> &str {
+        "gradient_clipping"
+    }
+
+    fn before_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        step: &mut OptimizerStep<'_>,
+    ) -> CallbackResult {
+        let grads = std::mem::take(step.grads);
+        *step.grads = clip_grad_norm(&run.model(), grads, self.max_norm).0;
+        Ok(())
+    }
+}

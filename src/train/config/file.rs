@@ -1,0 +1,117 @@
+//! Configurations as text.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{TrainingConfig, TrainingConfigError};
+
+enum Format {
+    Toml,
+    Json,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self, TrainingConfigError> {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Ok(Self::Toml),
+            Some("json") => Ok(Self::Json),
+            _ => Err(TrainingConfigError::UnknownFormat {
+                path: path.to_path_buf(),
+            }),
+        }
+    }
+}
+
+fn parse_error<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> TrainingConfigError {
+    TrainingConfigError::Parse {
+        field: error.path().to_string(),
+        message: error.inner().to_string(),
+    }
+}
+
+impl TrainingConfig {
+    /// Reads a configuration in TOML and checks it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no configuration, or a value is out of its range.
+    pub fn from_toml(text: &str) -> Result<Self, TrainingConfigError> {
+        let deserializer =
+            toml::Deserializer::parse(text).map_err(|error| TrainingConfigError::Parse {
+                field: String::new(),
+                message: error.to_string(),
+            })?;
+        let config: Self = serde_path_to_error::deserialize(deserializer).map_err(parse_error)?;
+        config.validate().map(|()| config)
+    }
+
+    /// Reads a configuration in JSON and checks it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no configuration, or a value is out of its range.
+    pub fn from_json(text: &str) -> Result<Self, TrainingConfigError> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let config: Self =
+            serde_path_to_error::deserialize(&mut deserializer).map_err(parse_error)?;
+        deserializer
+            .end()
+            .map_err(|error| TrainingConfigError::Parse {
+                field: String::new(),
+                message: error.to_string(),
+            })?;
+        config.validate().map(|()| config)
+    }
+
+    /// The configuration in TOML.
+    pub fn to_toml(&self) -> String {
+        toml::to_string_pretty(self).expect("a configuration has a form in TOML")
+    }
+
+    /// The configuration in JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a configuration has a form in JSON")
+    }
+
+    /// Reads a file that ends in `.toml` or `.json`, and checks it.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, is no configuration, or a value is out of its range.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, TrainingConfigError> {
+        let path = path.as_ref();
+        let format = Format::of(path)?;
+        let text = fs::read_to_string(path).map_err(io(path))?;
+        match format {
+            Format::Toml => Self::from_toml(&text),
+            Format::Json => Self::from_json(&text),
+        }
+    }
+
+    /// Writes a file that ends in `.toml` or `.json`; an older one stays until the new one is whole.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), TrainingConfigError> {
+        let path = path.as_ref();
+        let text = match Format::of(path)? {
+            Format::Toml => self.to_toml(),
+            Format::Json => self.to_json(),
+        };
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".aside");
+        let aside = PathBuf::from(aside);
+        fs::write(&aside, text).map_err(io(&aside))?;
+        fs::rename(&aside, path).map_err(io(path))
+    }
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainingConfigError {
+    move |source| TrainingConfigError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
+}

@@ -1,0 +1,17 @@
+//! A whole training as one value, read from TOML or JSON.
+
+mod error;
+mod file;
+mod learning_rate;
+mod monitoring;
+mod optimizer;
+mod schedule;
+mod training;
+mod validation;
+
+pub use error::TrainingConfigError;
+pub use learning_rate::LearningRateConfig;
+pub use monitoring::{MonitoringConfig, NanPolicy};
+pub use optimizer::OptimizerConfig;
+pub use schedule::{CalibrationConfig, ScheduleConfig};
+pub use training::{RunConfig, TrainingConfig};

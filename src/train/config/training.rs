@@ -1,0 +1,242 @@
+use burn::{
+    tensor::Device,
+    train::{
+        LearnerModel,
+        metric::{Adaptor, LossInput},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CalibrationConfig, LearningRateConfig, MonitoringConfig, NanPolicy, OptimizerConfig,
+    ScheduleConfig, TrainingConfigError,
+    validation::{check, check_count},
+};
+use crate::{
+    quant::{QatScheme, QuantControls},
+    train::{
+        CallbackStrategy,
+        callback::{
+            BitWidthAnnealing, Calibration, GradientClipping, GradientStatistics, JsonLogger,
+            NanGuard, PlainProgress, ProgressiveQuantization, QuantizationNoise, TrainOutputOf,
+        },
+        checkpoint::CheckpointPolicy,
+    },
+};
+
+/// A training: how long, with which quantisation, optimizer and schedules, and what is kept of it.
+///
+/// All fields have defaults that train well; unknown ones are errors. The model and the data are the
+/// program's.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::train::config::TrainingConfig;
+///
+/// let config = TrainingConfig::from_toml(
+///     r#"
+///     [training]
+///     steps = 1500
+///     epochs = 6
+///
+///     [qat.weight.ternary]
+///     granularity = "per_tensor"
+///
+///     [learning_rate.cosine]
+///     peak = 1.5e-3
+///
+///     [schedule.progressive]
+///     shape = "linear"
+///     end = 300
+///
+///     [checkpoints]
+///     folder = "run/checkpoints"
+///     every_steps = 100
+///     "#,
+/// )?;
+/// let optimizer = config.optimizer.init();
+/// let scheduler = config.learning_rate.init(config.training.steps)?;
+///
+/// let error = TrainingConfig::from_toml("[optimizer]\nbeta_2 = 1.5").unwrap_err();
+/// assert_eq!(error.to_string(), "optimizer.beta_2 is 1.5, expected 0 or more and below 1");
+/// # Ok::<(), bitnet_burn::train::config::TrainingConfigError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// How long it takes, and what its random numbers are.
+    pub training: RunConfig,
+    /// What is quantised.
+    pub qat: QatScheme,
+    /// What updates the parameters.
+    pub optimizer: OptimizerConfig,
+    /// How fast.
+    pub learning_rate: LearningRateConfig,
+    /// How quantisation changes.
+    pub schedule: ScheduleConfig,
+    /// How the ranges of static activations are found; absent for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationConfig>,
+    /// What is said about it.
+    pub monitoring: MonitoringConfig,
+    /// What is kept of it; absent for nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<CheckpointPolicy>,
+}
+
+/// The length of a training, and its seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Optimizer steps, 1 or more.
+    pub steps: usize,
+    /// Epochs, 1 or more: parts of the training with a validation after each.
+    pub epochs: usize,
+    /// Batches whose gradients are added up for a step, 1 or more.
+    pub grad_accumulation: usize,
+    /// Seed of all that is random.
+    pub seed: u64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1500,
+            epochs: 6,
+            grad_accumulation: 1,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainingConfig {
+    /// Checks the ranges of all values.
+    ///
+    /// # Errors
+    ///
+    /// The first that is out of its range.
+    pub fn validate(&self) -> Result<(), TrainingConfigError> {
+        check_count("training.steps", self.training.steps)?;
+        check_count("training.epochs", self.training.epochs)?;
+        check_count(
+            "training.grad_accumulation",
+            self.training.grad_accumulation,
+        )?;
+        check(
+            self.qat.rotation.is_none() || self.qat.activation.is_some(),
+            "qat.rotation",
+            "given without qat.activation",
+            "absent, as activations stay in float",
+        )?;
+        self.optimizer.validate()?;
+        self.learning_rate.validate()?;
+        self.schedule.validate()?;
+        if let Some(calibration) = &self.calibration {
+            calibration.validate()?;
+        }
+        self.monitoring.validate()?;
+        if let Some(policy) = &self.checkpoints {
+            check_count("checkpoints.keep_last", policy.keep_last)?;
+            if let Some(steps) = policy.every_steps {
+                check_count("checkpoints.every_steps", steps)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The loop of this training for a model that was built with its [scheme](Self::qat). Checkpoints
+    /// without a fingerprint get the configuration as theirs.
+    ///
+    /// # Errors
+    ///
+    /// If a value is out of its range, or a layer-wise schedule does not fit the model.
+    pub fn strategy<M: LearnerModel>(
+        &self,
+        device: Device,
+        model: &M,
+    ) -> Result<CallbackStrategy<M>, TrainingConfigError>
+    where
+        TrainOutputOf<M>: Adaptor<LossInput>,
+    {
+        self.validate()?;
+        let controls = QuantControls::of(model);
+        let mut strategy = CallbackStrategy::new(device).with_seed(self.training.seed);
+        strategy = self.scheduled(strategy, controls)?;
+        // First what looks at gradients as they are, then what changes them.
+        strategy = match self.monitoring.nan {
+            NanPolicy::Ignore => strategy,
+            NanPolicy::Stop => strategy.with_callback(NanGuard::stop()),
+            NanPolicy::Skip { max_skips } => strategy.with_callback(NanGuard::skip(max_skips)),
+        };
+        if let Some(every) = self.monitoring.gradients_every {
+            strategy = strategy.with_callback(GradientStatistics::every(every));
+        }
+        if let Some(max_norm) = self.optimizer.max_grad_norm {
+            strategy = strategy.with_callback(GradientClipping::new(max_norm));
+        }
+        if let Some(every) = self.monitoring.progress_every {
+            let progress = PlainProgress::new().with_total_steps(self.training.steps);
+            strategy = strategy.with_callback(progress.every(every));
+        }
+        if let Some(path) = &self.monitoring.log_file {
+            let logger = JsonLogger::new(path).every(self.monitoring.log_every);
+            strategy = strategy.with_callback(logger);
+        }
+        Ok(match &self.checkpoints {
+            Some(policy) => strategy.with_checkpoints(self.with_fingerprint(policy.clone())),
+            None => strategy,
+        })
+    }
+
+    /// Callbacks that set the quantisers.
+    fn scheduled<M: LearnerModel>(
+        &self,
+        mut strategy: CallbackStrategy<M>,
+        controls: QuantControls,
+    ) -> Result<CallbackStrategy<M>, TrainingConfigError> {
+        if let Some(schedule) = &self.schedule.progressive {
+            let callback = ProgressiveQuantization::new(controls.clone(), schedule.clone());
+            strategy = strategy.with_callback(callback);
+        }
+        if let Some(config) = &self.schedule.layerwise {
+            let paths: Vec<&str> = controls.paths().collect();
+            let schedule = config.init(&paths).map_err(|error| {
+                let field = "schedule.layerwise".to_string();
+                let message = error.to_string();
+                TrainingConfigError::Parse { field, message }
+            })?;
+            let callback = ProgressiveQuantization::layerwise(controls.clone(), schedule);
+            strategy = strategy.with_callback(callback);
+        }
+        if let Some(schedule) = &self.schedule.bit_width {
+            let callback = BitWidthAnnealing::new(controls.clone(), schedule.clone());
+            strategy = strategy.with_callback(callback);
+        }
+        if self.qat.noise.is_some() {
+            strategy = strategy.with_callback(QuantizationNoise::new(controls.clone()));
+        }
+        if let Some(config) = &self.calibration {
+            let observer = config.observer.clone();
+            let callback = Calibration::new(controls, observer, config.start, config.end);
+            let callback = callback.with_policy(config.sampling);
+            strategy = strategy.with_callback(match &config.file {
+                Some(path) => callback.with_file(path),
+                None => callback,
+            });
+        }
+        Ok(strategy)
+    }
+
+    /// What must stay the same for a training to go on: all but where things are written.
+    fn with_fingerprint(&self, policy: CheckpointPolicy) -> CheckpointPolicy {
+        if !policy.fingerprint.is_empty() {
+            return policy;
+        }
+        let mut same = self.clone();
+        same.checkpoints = None;
+        same.monitoring = MonitoringConfig::default();
+        let fingerprint = serde_json::to_string(&same).unwrap_or_default();
+        policy.fingerprint(fingerprint)
+    }
+}

@@ -1,0 +1,320 @@
+//! A training as text: every value comes back, every mistake is named.
+
+use std::fs;
+
+use bitnet_burn::{
+    quant::{
+        BitWidth, HadamardConfig, NoiseConfig, QatScheme, StaticConfig, SymmetricConfig,
+        TernaryConfig, WeightGranularity,
+        calibration::{MseConfig, SamplingPolicy},
+        schedule::{BitWidthSchedule, LayerwiseConfig, ProgressiveSchedule, ProgressiveShape},
+    },
+    train::{
+        checkpoint::{BestMetric, CheckpointPolicy, Resume},
+        config::{
+            CalibrationConfig, LearningRateConfig, MonitoringConfig, NanPolicy, OptimizerConfig,
+            RunConfig, ScheduleConfig, TrainingConfig, TrainingConfigError,
+        },
+    },
+};
+use burn::tensor::Device;
+
+use super::training::{BATCHES, Folder, Run};
+
+/// A configuration in which nothing has its default.
+fn unusual() -> TrainingConfig {
+    let weight = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 64 });
+    TrainingConfig {
+        training: RunConfig {
+            steps: 77,
+            epochs: 3,
+            grad_accumulation: 2,
+            seed: 9,
+        },
+        qat: QatScheme::b1_58()
+            .with_weight(weight)
+            .with_activation(Some(StaticConfig::default().into()))
+            .with_rotation(Some(HadamardConfig::new(64)))
+            .with_noise(Some(NoiseConfig::Quant {
+                fraction: 0.5,
+                seed: 3,
+            })),
+        optimizer: OptimizerConfig {
+            beta_1: 0.8,
+            beta_2: 0.99,
+            epsilon: 1e-7,
+            weight_decay: 0.0,
+            max_grad_norm: None,
+        },
+        learning_rate: LearningRateConfig::Cosine {
+            peak: 1.5e-3,
+            warm_up_steps: 7,
+            end: 0.0,
+        },
+        schedule: ScheduleConfig {
+            progressive: Some(
+                ProgressiveSchedule::new(ProgressiveShape::Sigmoid { k: 15.0 }, 3, 60).unwrap(),
+            ),
+            layerwise: None,
+            bit_width: Some(
+                BitWidthSchedule::new([(0, BitWidth::Bits(8)), (9, BitWidth::Ternary)]).unwrap(),
+            ),
+        },
+        calibration: Some(CalibrationConfig {
+            start: 10,
+            end: 20,
+            observer: MseConfig::default().into(),
+            sampling: SamplingPolicy::every(3).with_max_samples(5),
+            file: Some("ranges.json".into()),
+        }),
+        monitoring: MonitoringConfig {
+            progress_every: None,
+            log_file: Some("log.jsonl".into()),
+            log_every: 3,
+            gradients_every: Some(7),
+            nan: NanPolicy::Skip { max_skips: 4 },
+        },
+        checkpoints: Some(
+            CheckpointPolicy::new("run/checkpoints")
+                .every_steps(11)
+                .keep_last(4)
+                .keep_best(BestMetric::loss())
+                .resume(Resume::Step(22))
+                .fingerprint("mine"),
+        ),
+    }
+}
+
+#[test]
+fn every_value_comes_back_from_toml_and_json() {
+    let mut configs = vec![TrainingConfig::default(), unusual()];
+    let mut float = unusual();
+    float.qat = QatScheme::b1_58()
+        .with_weight(SymmetricConfig::new(4))
+        .with_activation(None);
+    float.schedule.progressive = None;
+    float.schedule.layerwise = Some(LayerwiseConfig::default());
+    float.learning_rate = LearningRateConfig::TwoStage {
+        peak_1: 1e-3,
+        peak_2: 5e-4,
+        warm_up_steps: 0,
+        decay: bitnet_burn::optim::LrDecay::Cosine,
+    };
+    configs.push(float);
+    let folder = Folder::new("config");
+    for config in configs {
+        let read = TrainingConfig::from_toml(&config.to_toml()).unwrap();
+        assert_eq!(read, config, "{}", config.to_toml());
+        let read = TrainingConfig::from_json(&config.to_json()).unwrap();
+        assert_eq!(read, config, "{}", config.to_json());
+        for name in ["config.toml", "config.json"] {
+            let path = folder.0.join(name);
+            config.save(&path).unwrap();
+            assert_eq!(TrainingConfig::load(&path).unwrap(), config);
+        }
+    }
+    assert_eq!(
+        fs::read_dir(&folder.0).unwrap().count(),
+        2,
+        "nothing is left beside them"
+    );
+    assert_eq!(
+        TrainingConfig::from_toml("").unwrap(),
+        TrainingConfig::default()
+    );
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_range() {
+    for (text, message) in [
+        (
+            "[training]\nsteps = 0",
+            "training.steps is 0, expected 1 or more",
+        ),
+        (
+            "[training]\nepochs = 0",
+            "training.epochs is 0, expected 1 or more",
+        ),
+        (
+            "[optimizer]\nbeta_1 = 1.0",
+            "optimizer.beta_1 is 1, expected 0 or more and below 1",
+        ),
+        (
+            "[optimizer]\nepsilon = 0.0",
+            "optimizer.epsilon is 0, expected a finite number above 0",
+        ),
+        (
+            "[optimizer]\nweight_decay = -0.1",
+            "optimizer.weight_decay is -0.1, expected a finite number of 0 or more",
+        ),
+        (
+            "[optimizer]\nmax_grad_norm = nan",
+            "optimizer.max_grad_norm is NaN, expected a finite number above 0",
+        ),
+        (
+            "[learning_rate.cosine]\npeak = 1e-3\nend = 2.0",
+            "learning_rate.cosine.end is 2, expected 0 to 1",
+        ),
+        (
+            "[monitoring]\nprogress_every = 0",
+            "monitoring.progress_every is 0, expected 1 or more",
+        ),
+        (
+            "[checkpoints]\nfolder = \"run\"\nkeep_last = 0",
+            "checkpoints.keep_last is 0, expected 1 or more",
+        ),
+        (
+            "[calibration]\nstart = 5\nend = 5",
+            "calibration.end is 5, expected more than calibration.start, 5",
+        ),
+        (
+            "[schedule.progressive]\nend = 5\n[schedule.layerwise]",
+            "schedule.layerwise is given beside schedule.progressive, expected only one of the two",
+        ),
+    ] {
+        let error = TrainingConfig::from_toml(text).unwrap_err();
+        assert!(
+            matches!(error, TrainingConfigError::OutOfRange { .. }),
+            "{error:?}"
+        );
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn a_text_that_is_no_configuration_is_an_error_with_its_place() {
+    for (text, parts) in [
+        (
+            "[optimizer]\nbeta = 1",
+            vec!["optimizer", "unknown field `beta`"],
+        ),
+        (
+            "[training]\nsteps = \"many\"",
+            vec!["training.steps", "invalid type: string"],
+        ),
+        (
+            "[training]\nsteps = -1",
+            vec!["training.steps", "invalid value"],
+        ),
+        (
+            "[qat.activation.absmax]\nbits = 9\ngranularity = \"per_token\"",
+            vec!["qat.activation", "2 to 8 bits, got 9"],
+        ),
+        (
+            "[schedule.progressive]\nstart = 9\nend = 3",
+            vec!["schedule.progressive", "9", "3"],
+        ),
+        (
+            "[qat]\nactivation = \"non\"",
+            vec!["qat.activation", "\"none\""],
+        ),
+        ("training = ", vec!["line 1"]),
+    ] {
+        let error = TrainingConfig::from_toml(text).unwrap_err();
+        assert!(
+            matches!(error, TrainingConfigError::Parse { .. }),
+            "{error:?}"
+        );
+        let message = error.to_string();
+        for part in parts {
+            assert!(message.contains(part), "{part:?} in {message:?}");
+        }
+    }
+    let json = r#"{"optimizer": {"beta_2": "x"}}"#;
+    let message = TrainingConfig::from_json(json).unwrap_err().to_string();
+    assert!(message.contains("optimizer.beta_2"), "{message}");
+    assert!(TrainingConfig::from_json("{} {}").is_err());
+
+    let message = TrainingConfig::load("config.yaml").unwrap_err().to_string();
+    assert!(message.contains("ends in .toml or .json"), "{message}");
+    let message = TrainingConfig::load("/nowhere/config.toml")
+        .unwrap_err()
+        .to_string();
+    assert!(message.starts_with("/nowhere/config.toml: "), "{message}");
+}
+
+#[test]
+fn a_warm_up_must_end_within_the_training() {
+    let error = LearningRateConfig::default().init(100).err().unwrap();
+    let expected = "learning_rate.cosine.warm_up_steps is 100, expected fewer than the 100 steps of \
+                    the training";
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn the_learning_rate_rises_to_its_peak_and_falls_to_its_end() {
+    let config = LearningRateConfig::Cosine {
+        peak: 2e-3,
+        warm_up_steps: 4,
+        end: 0.1,
+    };
+    let mut scheduler = config.init(10).unwrap();
+    let rates: Vec<f64> = (0..10).map(|_| scheduler.step().base()).collect();
+    let cosine = |t: f64| 2e-3 * (0.1 + 0.9 * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0);
+    let expected = [5e-4, 1e-3, 1.5e-3, 2e-3];
+    for (step, (&rate, &value)) in rates.iter().zip(&expected).enumerate() {
+        assert!(
+            (rate - value).abs() < 1e-12,
+            "step {step}: {rate}, expected {value}"
+        );
+    }
+    let last = rates[9];
+    assert!(
+        rates[4..].windows(2).all(|pair| pair[1] < pair[0]),
+        "{rates:?}"
+    );
+    assert!((last - cosine(5.0 / 6.0)).abs() < 2e-4, "{last}");
+}
+
+#[test]
+fn a_training_runs_by_its_configuration_and_goes_on_only_with_the_same() {
+    let folder = Folder::new("config");
+    let mut config = unusual();
+    config.qat.rotation = None;
+    config.training.steps = 3 * BATCHES;
+    config.schedule.bit_width = None;
+    config.monitoring.log_file = Some(folder.0.join("log.jsonl"));
+    let calibration = config.calibration.as_mut().unwrap();
+    calibration.file = Some(folder.0.join("ranges.json"));
+    let policy = CheckpointPolicy::new(folder.0.join("checkpoints"));
+    config.checkpoints = Some(policy);
+    // The layers are narrower than the groups.
+    config.qat.weight = TernaryConfig::default().into();
+    let run = Run {
+        scheme: config.qat.clone(),
+        ..Run::new(&folder.0)
+    };
+    let launch = |config: &TrainingConfig| {
+        let learner = run.learner();
+        let strategy = config
+            .strategy(Device::default(), &learner.model())
+            .unwrap();
+        run.launch_learner(learner, strategy)
+    };
+    let result = launch(&config);
+    assert!(result.error.is_none(), "{:?}", result.error);
+    assert!(result.model.weights().iter().all(|w| w.is_finite()));
+    let log = fs::read_to_string(folder.0.join("log.jsonl")).unwrap();
+    for source in [
+        "calibration",
+        "progressive_quantization",
+        "gradient_statistics",
+    ] {
+        // Lambda is 1 only at step 60, after the training.
+        let expected = source != "progressive_quantization";
+        assert_eq!(log.contains(source), expected, "{source} in {log}");
+    }
+    assert!(folder.0.join("ranges.json").exists());
+
+    let resume = |config: &mut TrainingConfig| {
+        config.checkpoints.as_mut().unwrap().resume = Resume::Latest;
+    };
+    let mut other = config.clone();
+    other.optimizer.beta_1 = 0.7;
+    resume(&mut other);
+    let error = launch(&other).error.unwrap().to_string();
+    assert!(error.contains("is of another run"), "{error}");
+    resume(&mut config);
+    config.monitoring.log_every = 1;
+    assert!(launch(&config).error.is_none());
+}
