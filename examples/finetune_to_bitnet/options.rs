@@ -20,7 +20,7 @@ Options:
   --fp-learning-rate X     its peak learning rate [default: 2e-3]
   --steps N                steps of each fine-tuning [default: 300]
   --learning-rate X        its peak learning rate [default: 1e-3]
-  --warm-up X              share of the steps over which lambda grows to 1 [default: 0.5]
+  --warm-up X              share of the steps over which lambda grows to 1 [default: 0.1]
   --calibration-batches N  batches that static scales are observed over [default: 16]
   --seed N                 seed of initialization and data order [default: 0]
   --device NAME            flex, ndarray, cpu, wgpu, cuda, vulkan or metal [default: flex]
@@ -80,7 +80,7 @@ pub fn parse() -> Result<Command, UsageError> {
         fp_learning_rate: 2e-3,
         steps: 300,
         learning_rate: 1e-3,
-        warm_up_share: 0.5,
+        warm_up_share: 0.1,
         calibration_batches: 16,
         seed: 0,
         device: Device::default(),

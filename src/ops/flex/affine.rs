@@ -102,8 +102,9 @@ pub(super) fn affine_gradient(
         GradientRule::Clipped { bound } => {
             map_values(inputs, steps, zero_points, groups, |[x, grad], step, z| {
                 let v = x / step + z;
-                let inside = bound * (min - z) <= v - z && v - z <= bound * (max - z);
-                grad * f32::from(inside)
+                // Both comparisons always: a branch would keep the loop from becoming SIMD.
+                let inside = (bound * (min - z) <= v - z) & (v - z <= bound * (max - z));
+                grad * if inside { 1.0 } else { 0.0 }
             })
         }
         GradientRule::StepSize => {
