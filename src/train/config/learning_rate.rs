@@ -127,7 +127,7 @@ fn cosine(
     let rest = total_steps - warm_up;
     let cosine = CosineAnnealingLrSchedulerConfig::new(peak, rest).with_min_lr(end * peak);
     if warm_up == 0 {
-        return Ok(cosine.init().map_err(burn)?.into());
+        return cosine.init().map_err(burn);
     }
     let first = peak / warm_up as f64;
     let ramp = LinearLrSchedulerConfig::new(first, peak, (warm_up - 1).max(1));
