@@ -30,15 +30,18 @@
 //! - [`nn`]: layers and models
 //! - [`loss`]: losses of language models and embeddings, regularisers of quantised weights,
 //!   distillation from a full-precision teacher
+//! - [`metric`]: what quantisation does to each layer over a training, as numbers and as a page
 //! - [`functions`]: the operations on tensors
 //! - [`ops`]: the operations on backends
 //! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
-//! - `train` (feature `train`): distillation with Burn's `Learner`
+//! - `train` (feature `train`): callbacks, checkpoints, configuration and distillation for Burn's
+//!   `Learner`
 //!
 //! Feature flags select backends as in Burn; see the README.
 
 pub mod functions;
 pub mod loss;
+pub mod metric;
 pub mod nn;
 pub mod ops;
 pub mod optim;

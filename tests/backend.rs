@@ -15,6 +15,8 @@ mod backend {
     mod convert;
     #[cfg(feature = "train")]
     mod distiller;
+    #[cfg(feature = "train")]
+    mod error_monitor;
     mod fake_equals_packed;
     mod from_linear;
     mod hadamard;
@@ -47,6 +49,7 @@ mod backend {
     mod prepare_errors;
     mod property_table;
     mod quant_controls;
+    mod quantization_error;
     mod straight_through;
     #[cfg(feature = "train")]
     mod teacher_logits;

@@ -6,6 +6,7 @@ use burn::{
 use super::{
     AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, HadamardConfig, QatScheme,
     Ste,
+    activation::StaticRange,
     control::{ControlKind, QuantControl},
     progressive::blend,
 };
@@ -76,11 +77,42 @@ impl ActivationFakeQuant {
         };
         let control = self.control.values();
         control.observation.see(&x);
+        if control.error_probe.starts() && x.shape().num_elements() > 0 {
+            let x = x.clone().without_autodiff();
+            let probe = &control.error_probe;
+            probe.measure_activation(x.clone(), self.quantize(x), self.limits());
+        }
         let lambda = control.lambda();
         if lambda == 0.0 || x.shape().num_elements() == 0 {
             return x;
         }
         blend(x.clone(), self.quantize(x), lambda)
+    }
+
+    /// The values that the first and the last code reach to, where the range does not come from the
+    /// values themselves.
+    fn limits(&self) -> Option<[Tensor<1>; 2]> {
+        let control = self.control.values();
+        let (step, zero_point, codes) = match (&self.quantizer, &self.step) {
+            _ if control.width().is_some() => return None,
+            (ActivationQuantizer::Static(config), _) => {
+                let StaticRange { step, zero_point } = control.range()?;
+                let device = self.control.device();
+                let fixed = |value| Tensor::full([1], value, &device);
+                (fixed(step), fixed(zero_point), config.codes())
+            }
+            (ActivationQuantizer::LearnedStep(config), Some(step)) => {
+                let step = step.val().reshape([1]);
+                let zero_point = match &self.offset {
+                    Some(offset) => offset.val().reshape([1]).neg() / step.clone(),
+                    None => step.zeros_like(),
+                };
+                (step, zero_point, config.codes())
+            }
+            _ => return None,
+        };
+        let limit = |code: f32| (zero_point.clone().neg() + code) * step.clone();
+        Some([limit(codes.min - 0.5), limit(codes.max + 0.5)])
     }
 
     fn quantize<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

@@ -11,7 +11,10 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 
-use super::{BitWidth, StaticConfig, activation::StaticRange, observation::Observation};
+use super::{
+    BitWidth, StaticConfig, activation::StaticRange, error_probe::ErrorProbe,
+    observation::Observation,
+};
 
 /// What a schedule or a calibration sets on a quantiser while a model trains.
 ///
@@ -33,6 +36,7 @@ pub(super) struct ControlValues {
     /// How a static quantiser of activations uses a range.
     pub static_config: Option<StaticConfig>,
     pub observation: Observation,
+    pub error_probe: ErrorProbe,
     lambda: AtomicU32,
     width: AtomicU32,
     noise_key: AtomicU64,
@@ -65,6 +69,7 @@ impl ControlValues {
             kind,
             static_config,
             observation: Observation::default(),
+            error_probe: ErrorProbe::default(),
             lambda: AtomicU32::new(1f32.to_bits()),
             width: AtomicU32::new(0),
             noise_key: AtomicU64::new(0),
@@ -186,6 +191,11 @@ impl QuantControl {
     /// The shared values.
     pub fn values(&self) -> &ControlValues {
         &self.values
+    }
+
+    /// The device of the module.
+    pub fn device(&self) -> Device {
+        self.state.val().device()
     }
 
     /// The shared values of the control that a parameter stands for, if it does.

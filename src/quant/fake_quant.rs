@@ -101,6 +101,9 @@ impl FakeQuant {
     pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
         let control = self.control.values();
         control.observation.see(&latent);
+        if control.error_probe.starts() {
+            self.measure(latent.clone());
+        }
         let lambda = control.lambda();
         if lambda == 0.0 || latent.shape().num_elements() == 0 {
             return latent;
@@ -116,6 +119,17 @@ impl FakeQuant {
             _ => quantized(),
         };
         blend(latent, quantized, lambda)
+    }
+
+    /// Measures what quantisation does to a latent weight; an empty one has nothing to measure.
+    fn measure<const D: usize>(&self, latent: Tensor<D>) {
+        let latent = latent.without_autodiff();
+        if latent.shape().num_elements() > 0 {
+            let groups = self.groups(&latent.dims());
+            let quantized = self.constant(latent.clone(), groups);
+            let probe = &self.control.values().error_probe;
+            probe.measure_weight(latent, quantized, groups);
+        }
     }
 
     /// The quantised value as a constant, with its scales and levels.

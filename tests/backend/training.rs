@@ -123,7 +123,7 @@ impl TrainStep for Net {
 }
 
 /// A loader with another order in each epoch, the same in each run.
-fn loader(seed: u64, shuffles: bool) -> Arc<dyn DataLoader<Batch>> {
+pub fn loader(seed: u64, shuffles: bool) -> Arc<dyn DataLoader<Batch>> {
     let inputs = normal(ITEMS * INPUTS, seed);
     let items = inputs.chunks(INPUTS).map(|inputs| Item {
         inputs: inputs.iter().map(|x| 10.0 * x).collect(),

@@ -31,7 +31,7 @@ pub struct LearnedActivationConfig {
 }
 
 impl LearnedActivationConfig {
-    fn codes(&self) -> CodeRange {
+    pub(in crate::quant) fn codes(&self) -> CodeRange {
         match self.offset {
             true => CodeRange::unsigned(self.bits),
             false => CodeRange::signed(self.bits),

@@ -64,7 +64,7 @@ impl StaticConfig {
         }
     }
 
-    fn codes(&self) -> CodeRange {
+    pub(in crate::quant) fn codes(&self) -> CodeRange {
         match self.symmetric {
             true => CodeRange::signed(self.bits),
             false => CodeRange::unsigned(self.bits),

@@ -31,6 +31,7 @@ mod base;
 mod bit_width_annealing;
 mod calibration;
 mod early_stopping;
+mod error_monitor;
 mod event;
 mod gradient_clipping;
 mod gradient_statistics;
@@ -50,6 +51,7 @@ pub use base::{
 pub use bit_width_annealing::BitWidthAnnealing;
 pub use calibration::Calibration;
 pub use early_stopping::EarlyStopping;
+pub use error_monitor::ErrorMonitor;
 pub use event::TrainingEvent;
 pub use gradient_clipping::GradientClipping;
 pub use gradient_statistics::GradientStatistics;

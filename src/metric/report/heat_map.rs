@@ -1,0 +1,96 @@
+use core::fmt::Write;
+
+use super::text::{escape, number};
+
+const WIDTH: f64 = 1080.0;
+const LEFT: f64 = 330.0;
+const RIGHT: f64 = 90.0;
+const ROW: f64 = 16.0;
+
+/// A row of colours for each layer over steps, from pale to dark blue, as SVG.
+pub(super) fn heat_map(rows: &[(String, Vec<(f64, f64)>)], unit: &str) -> String {
+    let values = || {
+        let points = rows.iter().flat_map(|(_, points)| points);
+        points
+            .map(|point| point.1)
+            .filter(|value| value.is_finite())
+    };
+    let (min, max) = (
+        values().fold(f64::INFINITY, f64::min),
+        values().fold(f64::NEG_INFINITY, f64::max),
+    );
+    let mut steps: Vec<f64> = rows
+        .iter()
+        .flat_map(|(_, points)| points.iter().map(|point| point.0))
+        .collect();
+    steps.sort_by(f64::total_cmp);
+    steps.dedup();
+    let cell = (WIDTH - LEFT - RIGHT) / steps.len().max(1) as f64;
+    let height = rows.len() as f64 * ROW + 24.0;
+    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">");
+    for (i, (name, points)) in rows.iter().enumerate() {
+        let top = i as f64 * ROW;
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+            LEFT - 8.0,
+            top + 12.0,
+            escape(name)
+        );
+        for (step, value) in points.iter().filter(|point| point.1.is_finite()) {
+            let column = steps.partition_point(|other| other < step);
+            let share = if max > min {
+                (value - min) / (max - min)
+            } else {
+                0.5
+            };
+            let _ = write!(
+                svg,
+                "<rect x=\"{:.2}\" y=\"{top}\" width=\"{:.2}\" height=\"{}\" \
+                 fill=\"hsl(215,65%,{:.0}%)\"><title>step {step}: {}</title></rect>",
+                LEFT + column as f64 * cell,
+                cell + 0.2,
+                ROW - 1.0,
+                94.0 - 64.0 * share,
+                number(*value)
+            );
+        }
+    }
+    write_legend(&mut svg, &steps, (min, max), height, unit);
+    svg.push_str("</svg>");
+    svg
+}
+
+fn write_legend(svg: &mut String, steps: &[f64], range: (f64, f64), height: f64, unit: &str) {
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
+        return;
+    };
+    let right = WIDTH - RIGHT;
+    let _ = write!(
+        svg,
+        "<text x=\"{LEFT}\" y=\"{:.1}\">step {first}</text>\
+         <text x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">step {last}</text>",
+        height - 6.0,
+        height - 6.0
+    );
+    let (min, max) = range;
+    for i in 0..=8 {
+        let share = i as f64 / 8.0;
+        let _ = write!(
+            svg,
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"14\" height=\"9\" fill=\"hsl(215,65%,{:.0}%)\"/>",
+            right + 12.0,
+            4.0 + 9.0 * (8 - i) as f64,
+            94.0 - 64.0 * share
+        );
+    }
+    let _ = write!(
+        svg,
+        "<text x=\"{x:.1}\" y=\"13\">{}</text><text x=\"{x:.1}\" y=\"84\">{}</text>\
+         <text x=\"{x:.1}\" y=\"48\">{}</text>",
+        number(max),
+        number(min),
+        escape(unit),
+        x = right + 30.0
+    );
+}

@@ -1,0 +1,179 @@
+use burn::tensor::TensorReadError;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    QuantControls,
+    control::ControlKind,
+    error_probe::{CodeCounts, Counts, Measurement, Sum},
+};
+
+/// What quantisation does to the values of one quantiser, in one forward pass.
+///
+/// `W` are the values and `Q` the quantised ones, in full, whatever share of them a schedule uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuantizationError {
+    /// Path of the quantiser, as in [`QuantControls`].
+    pub path: String,
+    /// Whether these are weights, else activations.
+    pub is_weight: bool,
+    /// Number of values.
+    pub count: usize,
+    /// Signal to quantisation noise, `10 log10(sum W^2 / sum (W - Q)^2)`, in dB. `None` where it is
+    /// no number: for values that are all zero, hit exactly, or not finite.
+    pub sqnr_db: Option<f64>,
+    /// `mean (W - Q)^2`; `None` for values that are not finite, as below.
+    pub mse: Option<f64>,
+    /// `sum W Q / sqrt(sum W^2 sum Q^2)`; `None` for zeros, too.
+    pub cosine: Option<f64>,
+    /// `max |W - Q|`
+    pub max_error: Option<f64>,
+    /// Share of the quantised values that are zero.
+    pub zero_fraction: f64,
+    /// Share of values beyond the range of a quantiser whose range is fixed or trained.
+    pub clipping_rate: f64,
+    /// The scales of a weight; `None` for activations, and if one is not finite.
+    pub scale: Option<ScaleSummary>,
+    /// Number of weights with each code, in ascending order of the codes; empty for activations.
+    pub code_histogram: Vec<CodeCount>,
+    /// Number of latent weights in each of 33 bins of equal width, the middle one around 0, an eighth
+    /// of the largest code's value apart; the outermost hold what lies beyond. Empty for activations.
+    pub weight_histogram: Vec<u64>,
+    /// Share of the weights whose code is another than at the last look; `None` at the first, and
+    /// for activations.
+    pub flip_rate: Option<f64>,
+}
+
+/// The scales of a weight, over its groups.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScaleSummary {
+    /// Their mean.
+    pub mean: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+/// How many weights have a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CodeCount {
+    /// The code.
+    pub code: i32,
+    /// The number of weights.
+    pub count: u64,
+}
+
+impl QuantControls {
+    /// Asks each quantiser to measure its next forward pass, on whatever clone or fork it comes. A
+    /// quantiser at lambda 0 measures as well.
+    pub fn request_errors(&self) {
+        for (_, values) in self.iter() {
+            values.error_probe.request();
+        }
+    }
+
+    /// What was measured since the last call, in the order of the quantisers; those that have had no
+    /// forward pass are left out.
+    ///
+    /// Reads one to three small tensors of each quantiser from the device, and the codes of weights
+    /// with more than 16 levels.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not give the values away.
+    pub fn collect_errors(&self) -> Result<Vec<QuantizationError>, TensorReadError> {
+        self.iter()
+            .filter_map(|(path, values)| {
+                let measurement = values.error_probe.take()?;
+                let is_weight = values.kind == ControlKind::Weight;
+                Some(QuantizationError::read(path, is_weight, measurement))
+            })
+            .collect()
+    }
+}
+
+/// A number, if it is one.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+impl QuantizationError {
+    fn read(
+        path: &str,
+        is_weight: bool,
+        measurement: Measurement,
+    ) -> Result<Self, TensorReadError> {
+        let Measurement { sums, codes, count } = measurement;
+        let sums: Vec<f32> = sums.try_into_vec_as()?;
+        let sum = |sum: Sum| f64::from(sums[sum as usize]);
+        let (signal, noise) = (sum(Sum::Signal), sum(Sum::Noise));
+        let norms = signal.sqrt() * sum(Sum::Quantized).sqrt();
+        let (code_histogram, weight_histogram, flips) = match codes {
+            Some(codes) => read_codes(codes)?,
+            None => (Vec::new(), Vec::new(), None),
+        };
+        let share = |part: f64| part / count as f64;
+        Ok(Self {
+            path: path.to_string(),
+            is_weight,
+            count,
+            sqnr_db: finite(10.0 * (signal / noise).log10()),
+            mse: finite(share(noise)),
+            cosine: finite(sum(Sum::Product) / norms),
+            max_error: finite(sum(Sum::LargestError)).filter(|_| noise.is_finite()),
+            zero_fraction: share(sum(Sum::Zeros)),
+            clipping_rate: share(sum(Sum::Clipped)),
+            scale: finite(sum(Sum::ScaleMean))
+                .filter(|_| is_weight)
+                .map(|mean| ScaleSummary {
+                    mean,
+                    min: sum(Sum::ScaleMin),
+                    max: sum(Sum::ScaleMax),
+                }),
+            code_histogram,
+            weight_histogram,
+            flip_rate: flips.map(|flips| share(flips as f64)),
+        })
+    }
+}
+
+type CodesAndFlips = (Vec<CodeCount>, Vec<u64>, Option<u64>);
+
+fn read_codes(codes: CodeCounts) -> Result<CodesAndFlips, TensorReadError> {
+    let CodeCounts {
+        range,
+        latent,
+        counts,
+        flips,
+    } = codes;
+    let levels = (range.max - range.min) as usize + 1;
+    let min = range.min as i32;
+    let counts: Vec<u64> = match counts {
+        Counts::Counted(counts) => counts.try_into_vec_as()?,
+        Counts::Codes(codes) => {
+            let mut counts = vec![0; levels];
+            for code in codes.try_into_vec_as::<i32>()? {
+                // A NaN has whatever code.
+                if let Some(count) = counts.get_mut((code - min) as usize) {
+                    *count += 1;
+                }
+            }
+            counts
+        }
+    };
+    let histogram = counts
+        .into_iter()
+        .enumerate()
+        .map(|(level, count)| CodeCount {
+            code: min + level as i32,
+            count,
+        });
+    let flips = match flips {
+        Some(flips) => Some(flips.try_into_scalar::<u64>()?),
+        None => None,
+    };
+    Ok((histogram.collect(), latent.try_into_vec_as()?, flips))
+}

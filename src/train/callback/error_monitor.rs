@@ -1,0 +1,186 @@
+use std::path::PathBuf;
+
+use burn::train::{
+    LearnerModel,
+    metric::{Adaptor, LossInput, store::Split},
+};
+
+use super::{Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, loss::loss_of};
+use crate::{
+    metric::{ErrorHistory, ErrorReport, HtmlReport},
+    quant::QuantControls,
+    train::SharedErrorHistory,
+};
+
+/// Measures what quantisation does to each layer, every so many steps, and keeps it: as metrics (see
+/// [`QuantizationErrorMetric`](crate::train::QuantizationErrorMetric)), as JSON lines and as a page
+/// of HTML.
+///
+/// The measurement is part of the forward pass of its step. See [`QuantizationError`] for what is
+/// measured.
+///
+/// [`QuantizationError`]: crate::quant::QuantizationError
+pub struct ErrorMonitor {
+    controls: QuantControls,
+    history: SharedErrorHistory,
+    every: usize,
+    requested: bool,
+    title: String,
+    html: Option<PathBuf>,
+    json: Option<PathBuf>,
+    training_loss: Vec<(f64, f64)>,
+    validation_loss: Vec<(f64, f64)>,
+    events: Vec<TrainingEvent>,
+}
+
+/// Steps between two measurements, unless told otherwise.
+const EVERY: usize = 100;
+
+/// Events that the page shows.
+const MAX_EVENTS: usize = 200;
+
+impl ErrorMonitor {
+    /// Measures the quantisers of the controls every 100 steps.
+    pub fn new(controls: QuantControls) -> Self {
+        Self {
+            controls,
+            history: SharedErrorHistory::default(),
+            every: EVERY,
+            requested: false,
+            title: "Quantisation-aware training".to_string(),
+            html: None,
+            json: None,
+            training_loss: Vec::new(),
+            validation_loss: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The same with another number of steps in between.
+    ///
+    /// # Panics
+    ///
+    /// If the number is 0.
+    pub fn every(mut self, steps: usize) -> Self {
+        assert!(steps > 0, "measurements are 1 step or more apart, got 0");
+        self.every = steps;
+        self
+    }
+
+    /// The same with a page of HTML, written after each validation and at the end.
+    pub fn with_html(mut self, path: impl Into<PathBuf>, title: impl Into<String>) -> Self {
+        self.html = Some(path.into());
+        self.title = title.into();
+        self
+    }
+
+    /// The same with the reports as JSON lines, written after each validation and at the end. A
+    /// training that is resumed goes on with those of the file.
+    pub fn with_json(mut self, path: impl Into<PathBuf>) -> Self {
+        self.json = Some(path.into());
+        self
+    }
+
+    /// The reports, for metrics and for after the training.
+    pub fn history(&self) -> SharedErrorHistory {
+        self.history.clone()
+    }
+
+    fn write(&self) -> CallbackResult {
+        let history = self.history.get();
+        if let Some(path) = &self.json {
+            history.save(path)?;
+        }
+        if let Some(path) = &self.html {
+            self.page(&history).save(path)?;
+        }
+        Ok(())
+    }
+
+    fn page<'a>(&self, history: &'a ErrorHistory) -> HtmlReport<'a> {
+        let lines = [
+            ("training", &self.training_loss),
+            ("validation", &self.validation_loss),
+        ];
+        let lines = lines
+            .into_iter()
+            .filter(|(_, points)| !points.is_empty())
+            .map(|(name, points)| (name.to_string(), points.clone()))
+            .collect();
+        let page = HtmlReport::new(&self.title, history).with_series("Loss", lines);
+        let events = self.events.iter();
+        events.fold(page, |page, event| page.with_note(event.to_string()))
+    }
+}
+
+impl<M: LearnerModel> Callback<M> for ErrorMonitor
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
+    fn name(&self) -> &str {
+        "error_monitor"
+    }
+
+    fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let step = run.position().step;
+        if let Some(path) = self.json.as_ref().filter(|path| step > 0 && path.exists()) {
+            let mut history = ErrorHistory::load(path)?;
+            history.truncate(step);
+            self.history.with(|shared| *shared = history);
+        }
+        Ok(())
+    }
+
+    fn before_forward(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        if !self.requested && run.position().step.is_multiple_of(self.every) {
+            self.controls.request_errors();
+            self.requested = true;
+        }
+        Ok(())
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        output: &TrainOutputOf<M>,
+    ) -> CallbackResult {
+        if !std::mem::take(&mut self.requested) {
+            return Ok(());
+        }
+        // The step whose forward pass was measured is counted by now.
+        let step = run.position().step - 1;
+        let layers = self.controls.collect_errors()?;
+        self.training_loss.push((step as f64, loss_of(output)?));
+        self.history
+            .with(|history| history.reports.push(ErrorReport { step, layers }));
+        Ok(())
+    }
+
+    fn on_validation_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let step = run.position().step as f64;
+        if let Some(loss) = run.metric("Loss", Split::Valid) {
+            self.validation_loss.push((step, loss));
+        }
+        self.write()
+    }
+
+    fn on_event(&mut self, event: &TrainingEvent) -> CallbackResult {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push(event.clone());
+        }
+        Ok(())
+    }
+
+    fn on_train_end(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
+        self.write()
+    }
+
+    fn state(&self) -> Option<serde_json::Value> {
+        serde_json::to_value((&self.training_loss, &self.validation_loss)).ok()
+    }
+
+    fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
+        (self.training_loss, self.validation_loss) = serde_json::from_value(state)?;
+        Ok(())
+    }
+}
