@@ -100,7 +100,8 @@ fn the_page_holds_all_drawings_and_escapes_what_it_shows() {
     for part in [
         "<h2>Loss</h2>",
         "Signal to quantisation noise of weights",
-        "SQNR by layer",
+        "SQNR by layer, weights",
+        "SQNR by layer, activations",
         "Share of codes that changed",
         "latent weights",
         "second.input_quant",

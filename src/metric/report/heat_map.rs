@@ -1,6 +1,9 @@
 use core::fmt::Write;
 
-use super::text::{escape, number};
+use super::{
+    color::shade,
+    text::{escape, number},
+};
 
 const WIDTH: f64 = 1080.0;
 const LEFT: f64 = 330.0;
@@ -47,11 +50,11 @@ pub(super) fn heat_map(rows: &[(String, Vec<(f64, f64)>)], unit: &str) -> String
             let _ = write!(
                 svg,
                 "<rect x=\"{:.2}\" y=\"{top}\" width=\"{:.2}\" height=\"{}\" \
-                 fill=\"hsl(215,65%,{:.0}%)\"><title>step {step}: {}</title></rect>",
+                 fill=\"{}\"><title>step {step}: {}</title></rect>",
                 LEFT + column as f64 * cell,
                 cell + 0.2,
                 ROW - 1.0,
-                94.0 - 64.0 * share,
+                shade(share),
                 number(*value)
             );
         }
@@ -78,10 +81,10 @@ fn write_legend(svg: &mut String, steps: &[f64], range: (f64, f64), height: f64,
         let share = i as f64 / 8.0;
         let _ = write!(
             svg,
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"14\" height=\"9\" fill=\"hsl(215,65%,{:.0}%)\"/>",
+            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"14\" height=\"9\" fill=\"{}\"/>",
             right + 12.0,
             4.0 + 9.0 * (8 - i) as f64,
-            94.0 - 64.0 * share
+            shade(share)
         );
     }
     let _ = write!(

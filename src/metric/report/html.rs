@@ -124,9 +124,15 @@ impl<'a> HtmlReport<'a> {
                 section(html, &title, &line_chart(lines, "SQNR, dB"));
             }
         }
-        let rows: Vec<Series> = weights.into_iter().chain(activations).collect();
-        if !rows.is_empty() {
-            section(html, "SQNR by layer", &heat_map(&rows, "dB"));
+        // Apart, as activations of 8 bits are far better than ternary weights.
+        for (name, rows) in [("weights", weights), ("activations", activations)] {
+            if !rows.is_empty() {
+                section(
+                    html,
+                    &format!("SQNR by layer, {name}"),
+                    &heat_map(&rows, "dB"),
+                );
+            }
         }
         let flips = self.lines(true, |error| error.flip_rate);
         if !flips.is_empty() {

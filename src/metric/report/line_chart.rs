@@ -1,21 +1,20 @@
 use core::fmt::Write;
 
-use super::{axis::Axis, text::escape};
+use super::{axis::Axis, color::hsl, text::escape};
 
-const WIDTH: f64 = 1080.0;
+const WIDTH: f64 = 1120.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 70.0;
 const BOTTOM: f64 = 40.0;
 const TOP: f64 = 12.0;
 /// Room for the names of the lines.
-const RIGHT: f64 = 300.0;
+const RIGHT: f64 = 335.0;
 const LEGEND_LINE: f64 = 15.0;
 
 /// A colour for each line, far apart for neighbours; lines beyond 36 come round again.
-pub(super) fn color(index: usize) -> String {
-    let hue = index * 137 % 360;
-    let lightness = [42, 32, 52][index / 12 % 3];
-    format!("hsl({hue},65%,{lightness}%)")
+fn color(index: usize) -> String {
+    let hue = (index * 137 % 360) as f64;
+    hsl(hue, 0.65, [0.42, 0.32, 0.52][index / 12 % 3])
 }
 
 /// Lines over steps, as SVG.

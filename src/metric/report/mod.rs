@@ -2,6 +2,7 @@
 
 mod axis;
 mod bar_chart;
+mod color;
 mod heat_map;
 mod html;
 mod line_chart;
