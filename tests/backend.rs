@@ -33,6 +33,8 @@ mod backend {
     mod loss_scale_decay;
     mod loss_sparsity;
     mod loss_weight_regularizer;
+    #[cfg(feature = "train")]
+    mod mitigation;
     mod optim_learning_rates;
     mod optim_loss_scaler;
     mod optim_mixed_precision;

@@ -4,6 +4,7 @@
 mod grad_norm;
 mod latent_clipping;
 mod latent_quantizer;
+mod learning_rate_scale;
 mod loss_scaler;
 mod mixed_precision;
 mod oscillation_freezing;
@@ -17,6 +18,7 @@ mod weight_decay_schedule;
 pub use grad_norm::clip_grad_norm;
 pub use latent_clipping::LatentClipping;
 pub use latent_quantizer::LatentQuantizer;
+pub use learning_rate_scale::{LearningRateScale, ScaledLrScheduler};
 pub use loss_scaler::{LossScaler, LossScalerConfig, LossScalerError, LossScalerRecord};
 pub use mixed_precision::{MixedPrecision, MixedPrecisionError};
 pub use oscillation_freezing::{FreezingThreshold, OscillationFreezingConfig};

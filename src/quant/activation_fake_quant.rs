@@ -83,7 +83,7 @@ impl ActivationFakeQuant {
             probe.measure_activation(x.clone(), self.quantize(x), self.limits());
         }
         let lambda = control.lambda();
-        if lambda == 0.0 || x.shape().num_elements() == 0 {
+        if lambda == 0.0 || control.excluded() || x.shape().num_elements() == 0 {
             return x;
         }
         blend(x.clone(), self.quantize(x), lambda)

@@ -38,6 +38,7 @@ pub(super) struct ControlValues {
     pub observation: Observation,
     pub error_probe: ErrorProbe,
     lambda: AtomicU32,
+    /// The code of a width, and the flags above.
     width: AtomicU32,
     noise_key: AtomicU64,
     /// Bits of step and zero point; 0 stands for none, as a step is positive.
@@ -53,6 +54,14 @@ pub(super) enum ControlKind {
 
 /// Number of integers in a record.
 const RECORD_LENGTH: usize = 6;
+
+/// Bit of the width that says that each output channel of a weight has its own scale.
+const PER_CHANNEL: u32 = 1 << 8;
+
+/// Bit of the width that says that nothing is quantised.
+const EXCLUDED: u32 = 1 << 9;
+/// Both.
+const FLAGS: u32 = PER_CHANNEL | EXCLUDED;
 
 /// The width as a number: 0 as configured, 1 ternary, else bits.
 fn width_code(width: Option<BitWidth>) -> u32 {
@@ -88,7 +97,7 @@ impl ControlValues {
 
     /// Width in place of the configured one.
     pub fn width(&self) -> Option<BitWidth> {
-        match self.width.load(Ordering::Relaxed) {
+        match self.width.load(Ordering::Relaxed) & !FLAGS {
             1 => Some(BitWidth::Ternary),
             bits @ 2..=8 => Some(BitWidth::Bits(bits as u8)),
             _ => None,
@@ -96,7 +105,44 @@ impl ControlValues {
     }
 
     pub fn set_width(&self, width: Option<BitWidth>) {
-        self.width.store(width_code(width), Ordering::Relaxed);
+        let code = width_code(width);
+        self.update_width(|width| width & FLAGS | code);
+    }
+
+    /// Whether each output channel of a weight has its own scale, whatever is configured.
+    pub fn per_channel(&self) -> bool {
+        self.flag(PER_CHANNEL)
+    }
+
+    pub fn set_per_channel(&self, per_channel: bool) {
+        self.set_flag(PER_CHANNEL, per_channel);
+    }
+
+    /// Whether values stay in float, whatever lambda is.
+    pub fn excluded(&self) -> bool {
+        self.flag(EXCLUDED)
+    }
+
+    pub fn set_excluded(&self, excluded: bool) {
+        self.set_flag(EXCLUDED, excluded);
+    }
+
+    fn flag(&self, flag: u32) -> bool {
+        self.width.load(Ordering::Relaxed) & flag != 0
+    }
+
+    fn set_flag(&self, flag: u32, value: bool) {
+        self.update_width(|width| match value {
+            true => width | flag,
+            false => width & !flag,
+        });
+    }
+
+    fn update_width(&self, f: impl Fn(u32) -> u32) {
+        // It always gives a value.
+        let _ = self
+            .width
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |width| Some(f(width)));
     }
 
     /// What random numbers of this layer and step are made from.

@@ -151,6 +151,21 @@ impl QuantControls {
         self.set_width(ControlKind::Activation, bits.map(BitWidth::Bits));
     }
 
+    /// Gives each output channel of the weights its own scale, whatever is configured, or goes back to
+    /// that. Trained step sizes keep the granularity that they were made for.
+    pub fn set_per_channel(&self, per_channel: bool) {
+        let weights = self.controls.iter();
+        let weights = weights.filter(|c| c.values.kind == ControlKind::Weight);
+        weights.for_each(|control| control.values.set_per_channel(per_channel));
+    }
+
+    /// Leaves values in float whatever lambda is, or goes back to quantising them.
+    pub fn set_excluded(&self, excluded: bool) {
+        for control in &self.controls {
+            control.values.set_excluded(excluded);
+        }
+    }
+
     fn set_width(&self, kind: ControlKind, width: Option<BitWidth>) {
         if let Some(width) = width {
             // Checks the number of bits.
@@ -175,6 +190,12 @@ impl fmt::Display for QuantControls {
             write!(f, "{path}: lambda {}", values.lambda())?;
             if let Some(width) = values.width() {
                 write!(f, ", {width}")?;
+            }
+            if values.per_channel() {
+                write!(f, ", per channel")?;
+            }
+            if values.excluded() {
+                write!(f, ", excluded")?;
             }
             writeln!(f)?;
         }

@@ -5,7 +5,7 @@ use burn::{
 
 use super::{
     BitWidth, NoiseConfig, PackedWeight, QatScheme, Ste, SymmetricConfig, TernaryConfig,
-    WeightQuantizer,
+    WeightGranularity, WeightQuantizer,
     control::{ControlKind, QuantControl},
     progressive::blend,
     weight::QuantizedWeight,
@@ -71,14 +71,19 @@ impl FakeQuant {
     /// the weight can be packed.
     pub fn is_packable(&self) -> bool {
         let control = self.control.values();
-        control.lambda() == 1.0 && self.active_quantizer().is_ternary()
+        control.lambda() == 1.0 && !control.excluded() && self.active_quantizer().is_ternary()
     }
 
-    /// The quantiser in use: that of the scheme, unless a schedule set another width.
+    /// The quantiser in use: that of the scheme, unless a schedule set another width or a scale for
+    /// each channel.
     fn active_quantizer(&self) -> WeightQuantizer {
-        let granularity = self.quantizer.granularity();
-        match self.control.values().width() {
-            None => self.quantizer.clone(),
+        let control = self.control.values();
+        let granularity = match control.per_channel() {
+            true => WeightGranularity::PerChannel,
+            false => self.quantizer.granularity(),
+        };
+        match control.width() {
+            None => self.quantizer.clone().with_granularity(granularity),
             Some(BitWidth::Ternary) => TernaryConfig::new(granularity).into(),
             Some(BitWidth::Bits(bits)) => SymmetricConfig::new(bits)
                 .with_granularity(granularity)
@@ -87,7 +92,7 @@ impl FakeQuant {
     }
 
     fn groups(&self, shape: &[usize]) -> Groups {
-        self.quantizer
+        self.active_quantizer()
             .groups(shape, self.output_axis)
             .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"))
     }
@@ -105,7 +110,7 @@ impl FakeQuant {
             self.measure(latent.clone());
         }
         let lambda = control.lambda();
-        if lambda == 0.0 || latent.shape().num_elements() == 0 {
+        if lambda == 0.0 || control.excluded() || latent.shape().num_elements() == 0 {
             return latent;
         }
         let groups = self.groups(&latent.dims());
@@ -167,6 +172,10 @@ impl FakeQuant {
             control.lambda() == 1.0,
             "a weight is packed when it is quantised in full, got lambda {}",
             control.lambda()
+        );
+        assert!(
+            !control.excluded(),
+            "a weight that is excluded from quantization is not packed"
         );
         let groups = self.groups(&latent.dims());
         let quantizer = self.active_quantizer();

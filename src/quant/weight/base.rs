@@ -83,6 +83,17 @@ impl WeightQuantizer {
         }
     }
 
+    /// The same with another granularity; trained step sizes keep that for which they were made.
+    pub(in crate::quant) fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
+        match &mut self {
+            Self::Ternary(config) => config.granularity = granularity,
+            Self::Binary(config) => config.granularity = granularity,
+            Self::Symmetric(config) => config.granularity = granularity,
+            Self::LearnedStep(_) => {}
+        }
+        self
+    }
+
     /// The groups of a weight; see [`WeightGranularity::groups`].
     ///
     /// # Errors

@@ -1,0 +1,93 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use burn::{
+    lr_scheduler::{DynLrScheduler, LrScheduler, LrSchedulerRecord},
+    optim::LearningRate,
+};
+
+/// A factor of a learning rate that can change while a model trains.
+///
+/// Clones share it: give one to a [`ScaledLrScheduler`] and keep one to [`set`](Self::set).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::optim::{LearningRateScale, ScaledLrScheduler};
+/// use burn::lr_scheduler::{LrScheduler, constant::ConstantLr};
+///
+/// let scale = LearningRateScale::default();
+/// let mut scheduler = ScaledLrScheduler::new(ConstantLr::new(1e-3), &scale);
+/// assert_eq!(scheduler.step(), 1e-3);
+/// scale.set(0.5);
+/// assert_eq!(scheduler.step(), 5e-4);
+/// ```
+#[derive(Debug, Clone)]
+pub struct LearningRateScale(Arc<AtomicU64>);
+
+impl Default for LearningRateScale {
+    /// The factor 1.
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(1f64.to_bits())))
+    }
+}
+
+impl LearningRateScale {
+    /// The present factor.
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Sets the factor for the steps to come, in all clones.
+    ///
+    /// # Panics
+    ///
+    /// If it is not above 0 and finite.
+    pub fn set(&self, scale: f64) {
+        assert!(
+            scale > 0.0 && scale.is_finite(),
+            "the scale of a learning rate must be positive, got {scale}"
+        );
+        self.0.store(scale.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// A scheduler whose learning rate is multiplied by a [`LearningRateScale`], which is a part of its
+/// record.
+#[derive(Clone)]
+pub struct ScaledLrScheduler {
+    scheduler: DynLrScheduler,
+    scale: LearningRateScale,
+}
+
+impl ScaledLrScheduler {
+    /// The learning rate of a scheduler times the factor.
+    pub fn new(scheduler: impl LrScheduler + 'static, scale: &LearningRateScale) -> Self {
+        Self {
+            scheduler: scheduler.into(),
+            scale: scale.clone(),
+        }
+    }
+}
+
+impl LrScheduler for ScaledLrScheduler {
+    fn step(&mut self) -> LearningRate {
+        self.scheduler.step() * self.scale.get()
+    }
+
+    fn to_record(&self) -> LrSchedulerRecord {
+        LrSchedulerRecord::new()
+            .with_scalar("scale", self.scale.get())
+            .with_record("scheduler", self.scheduler.to_record())
+    }
+
+    fn load_record(&mut self, record: LrSchedulerRecord) {
+        if let Some(scale) = record.scalar("scale") {
+            self.scale.set(scale);
+        }
+        let inner = self.scheduler.clone();
+        self.scheduler = inner.load_record(record.record("scheduler"));
+    }
+}

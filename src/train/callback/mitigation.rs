@@ -1,0 +1,291 @@
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use burn::train::{
+    LearnerModel,
+    metric::{Adaptor, LossInput},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Callback, CallbackResult, MitigationRule, Remedy, Symptom, TrainOutputOf, TrainingRun,
+    loss::loss_of,
+};
+use crate::{
+    metric::ErrorReport,
+    optim::LearningRateScale,
+    quant::{BitWidth, QuantControls},
+    train::SharedErrorHistory,
+};
+
+const NAME: &str = "mitigation";
+
+/// Acts on what the error monitor sees: when a layer, or the loss, is beyond a threshold for some
+/// measurements, it is given more bits or scales, left in float, trained more slowly, or the training
+/// goes back to the last checkpoint.
+///
+/// Each remedy is applied to a quantiser once, logged with its reason, and can be
+/// [taken back](Mitigations::revert). Add it after the
+/// [`ErrorMonitor`](super::ErrorMonitor) whose history it reads.
+pub struct Mitigation {
+    rules: Vec<MitigationRule>,
+    history: SharedErrorHistory,
+    mitigations: Mitigations,
+    dry_run: bool,
+    state: State,
+}
+
+/// What was done, shared with the callback.
+#[derive(Clone)]
+pub struct Mitigations {
+    controls: QuantControls,
+    scale: LearningRateScale,
+    applied: Arc<Mutex<Vec<Mitigated>>>,
+}
+
+/// A remedy that was applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mitigated {
+    /// Optimizer steps taken until then.
+    pub step: usize,
+    /// Path of the quantiser; `None` if it concerns the whole training.
+    pub path: Option<String>,
+    /// What was done.
+    pub remedy: Remedy,
+    /// Why.
+    pub reason: String,
+    /// Whether it was only said, in a dry run.
+    pub dry_run: bool,
+    /// Whether it was taken back.
+    pub reverted: bool,
+}
+
+/// What a checkpoint holds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct State {
+    /// Step of the newest report that was looked at.
+    looked_at: Option<usize>,
+    /// Measurements in a row that showed the symptom of a rule, by its number and the quantiser.
+    shown: BTreeMap<String, usize>,
+    smallest_loss: Option<f64>,
+    applied: Vec<Mitigated>,
+}
+
+impl Mitigation {
+    /// By rules, for the quantisers of the controls and the reports of a monitor.
+    ///
+    /// # Panics
+    ///
+    /// If a threshold or a remedy is out of its range.
+    pub fn new(
+        rules: Vec<MitigationRule>,
+        controls: QuantControls,
+        history: SharedErrorHistory,
+    ) -> Self {
+        rules.iter().for_each(MitigationRule::assert_valid);
+        Self {
+            rules,
+            history,
+            mitigations: Mitigations {
+                controls,
+                scale: LearningRateScale::default(),
+                applied: Arc::default(),
+            },
+            dry_run: false,
+            state: State::default(),
+        }
+    }
+
+    /// The same with the factor of the learning rate that the scheduler has; see
+    /// [`ScaledLrScheduler`](crate::optim::ScaledLrScheduler). Without it a lower learning rate has no
+    /// effect.
+    pub fn with_learning_rate_scale(mut self, scale: &LearningRateScale) -> Self {
+        self.mitigations.scale = scale.clone();
+        self
+    }
+
+    /// The same, but it only says what it would do.
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+
+    /// What is done, for after the training, and to take it back.
+    pub fn mitigations(&self) -> Mitigations {
+        self.mitigations.clone()
+    }
+
+    /// Symptoms in a row of a rule; those that are enough begin anew.
+    fn is_enough(&mut self, rule: usize, path: &str, shows: bool) -> bool {
+        let shown = self
+            .state
+            .shown
+            .entry(format!("{rule} {path}"))
+            .or_default();
+        *shown = if shows { *shown + 1 } else { 0 };
+        let enough = *shown >= self.rules[rule].patience;
+        if enough {
+            *shown = 0;
+        }
+        enough
+    }
+
+    /// Remedies for what a report and the loss show.
+    fn diagnose(&mut self, report: &ErrorReport, loss: f64) -> Vec<Mitigated> {
+        let mut found = Vec::new();
+        let dry_run = self.dry_run;
+        let smallest = self.state.smallest_loss;
+        for index in 0..self.rules.len() {
+            let MitigationRule {
+                symptom, remedy, ..
+            } = self.rules[index].clone();
+            let mut add = |path: Option<&str>, value: f64| {
+                found.push(Mitigated {
+                    step: report.step,
+                    path: path.map(str::to_string),
+                    remedy,
+                    reason: format!("{symptom}: {value:.4}"),
+                    dry_run,
+                    reverted: false,
+                });
+            };
+            if let Symptom::LossAbove { factor } = symptom {
+                let high = smallest.is_some_and(|smallest| !(loss <= factor * smallest));
+                if self.is_enough(index, "loss", high) {
+                    add(None, loss);
+                }
+                continue;
+            }
+            for layer in &report.layers {
+                let value = symptom.of_layer(layer);
+                if self.is_enough(index, &layer.path, value.is_some()) {
+                    add(Some(&layer.path), value.unwrap_or(f64::NAN));
+                }
+            }
+        }
+        if loss.is_finite() {
+            self.state.smallest_loss = Some(smallest.map_or(loss, |smallest| smallest.min(loss)));
+        }
+        found
+    }
+
+    /// Applies a remedy unless it is in effect, and says so.
+    fn apply<M: LearnerModel>(&mut self, run: &mut TrainingRun<M>, mitigated: Mitigated) {
+        if !self.mitigations.is_new(&mitigated) {
+            return;
+        }
+        let Mitigated {
+            path,
+            remedy,
+            reason,
+            ..
+        } = &mitigated;
+        let place = path.as_deref().unwrap_or("training");
+        let would = if self.dry_run { "would be: " } else { "" };
+        run.notify(NAME, format!("{place}: {would}{remedy}, as {reason}"));
+        if !self.dry_run {
+            match remedy {
+                Remedy::RollBack => run.request_rollback(NAME, reason.clone()),
+                _ => self.mitigations.set(&mitigated, true),
+            }
+        }
+        self.mitigations.lock().push(mitigated);
+    }
+}
+
+impl Mitigations {
+    /// What was done, in the order of the steps.
+    pub fn applied(&self) -> Vec<Mitigated> {
+        self.lock().clone()
+    }
+
+    /// Takes back what was done, by its place in [`applied`](Self::applied): the quantiser goes back to
+    /// its configuration, the learning rate to what it was. Returns whether there was something to
+    /// take back; a rollback, a dry run and what was taken back before have nothing.
+    pub fn revert(&self, index: usize) -> bool {
+        let mut applied = self.lock();
+        let Some(mitigated) = applied.get_mut(index) else {
+            return false;
+        };
+        if mitigated.dry_run || mitigated.reverted || mitigated.remedy == Remedy::RollBack {
+            return false;
+        }
+        mitigated.reverted = true;
+        self.set(mitigated, false);
+        true
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Mitigated>> {
+        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a remedy is not in effect already. Those of the whole training can come again.
+    fn is_new(&self, new: &Mitigated) -> bool {
+        new.path.is_none()
+            || self
+                .lock()
+                .iter()
+                .all(|old| (&old.path, &old.remedy) != (&new.path, &new.remedy) || old.reverted)
+    }
+
+    /// Puts a remedy into effect, or out of it.
+    fn set(&self, mitigated: &Mitigated, on: bool) {
+        let path = mitigated.path.as_deref();
+        let controls = self.controls.filter(|other| Some(other) == path);
+        match mitigated.remedy {
+            Remedy::PerChannel => controls.set_per_channel(on),
+            Remedy::Bits { bits } => {
+                controls.set_weight_width(on.then_some(BitWidth::Bits(bits)));
+                controls.set_activation_bits(on.then_some(bits));
+            }
+            Remedy::Exclude => controls.set_excluded(on),
+            Remedy::LearningRate { factor } => {
+                let factor = if on { factor } else { factor.recip() };
+                self.scale.set(self.scale.get() * factor);
+            }
+            Remedy::RollBack => {}
+        }
+    }
+}
+
+impl<M: LearnerModel> Callback<M> for Mitigation
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        output: &TrainOutputOf<M>,
+    ) -> CallbackResult {
+        let Some(report) = self.history.newest() else {
+            return Ok(());
+        };
+        if self.state.looked_at.is_some_and(|step| step >= report.step) {
+            return Ok(());
+        }
+        self.state.looked_at = Some(report.step);
+        for mitigated in self.diagnose(&report, loss_of(output)?) {
+            self.apply(run, mitigated);
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Option<serde_json::Value> {
+        let mut state = self.state.clone();
+        state.applied = self.mitigations.applied();
+        serde_json::to_value(state).ok()
+    }
+
+    fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
+        self.state = serde_json::from_value(state)?;
+        // What was set is in the records of the model and the scheduler.
+        *self.mitigations.lock() = std::mem::take(&mut self.state.applied);
+        Ok(())
+    }
+}
