@@ -52,6 +52,7 @@ mod backend {
     mod property_table;
     mod quant_controls;
     mod quantization_error;
+    mod sensitivity;
     mod straight_through;
     #[cfg(feature = "train")]
     mod teacher_logits;

@@ -5,10 +5,7 @@ use burn::{
 
 use super::{
     AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, HadamardConfig, QatScheme,
-    Ste,
-    activation::StaticRange,
-    control::{ControlKind, QuantControl},
-    progressive::blend,
+    Ste, activation::StaticRange, control::QuantControl, progressive::blend,
 };
 
 /// `x -> Q(x)` for the input of a quantised layer, with what the quantiser learns or is calibrated
@@ -59,7 +56,7 @@ impl ActivationFakeQuant {
             rotation: scheme.rotation,
             step,
             offset,
-            control: QuantControl::new(ControlKind::Activation, static_config, device),
+            control: QuantControl::of_activation(static_config, device),
         })
     }
 

@@ -33,6 +33,8 @@ pub(super) struct QuantControl {
 #[derive(Debug)]
 pub(super) struct ControlValues {
     pub kind: ControlKind,
+    /// Number of weights that are quantised; 0 for activations.
+    pub num_weights: usize,
     /// How a static quantiser of activations uses a range.
     pub static_config: Option<StaticConfig>,
     pub observation: Observation,
@@ -43,6 +45,13 @@ pub(super) struct ControlValues {
     noise_key: AtomicU64,
     /// Bits of step and zero point; 0 stands for none, as a step is positive.
     range: AtomicU64,
+}
+
+/// Lambda, width and flags of a control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Setting {
+    lambda: u32,
+    width: u32,
 }
 
 /// What is quantised under a control.
@@ -73,9 +82,10 @@ fn width_code(width: Option<BitWidth>) -> u32 {
 }
 
 impl ControlValues {
-    fn new(kind: ControlKind, static_config: Option<StaticConfig>) -> Self {
+    fn new(kind: ControlKind, static_config: Option<StaticConfig>, num_weights: usize) -> Self {
         Self {
             kind,
+            num_weights,
             static_config,
             observation: Observation::default(),
             error_probe: ErrorProbe::default(),
@@ -172,6 +182,19 @@ impl ControlValues {
         self.range.store(bits, Ordering::Relaxed);
     }
 
+    /// How far and to which width it quantises, to set back to.
+    pub fn setting(&self) -> Setting {
+        Setting {
+            lambda: self.lambda.load(Ordering::Relaxed),
+            width: self.width.load(Ordering::Relaxed),
+        }
+    }
+
+    pub fn set(&self, setting: Setting) {
+        self.lambda.store(setting.lambda, Ordering::Relaxed);
+        self.width.store(setting.width, Ordering::Relaxed);
+    }
+
     /// The values as integers; floats by their bits, so that a record holds them exactly.
     fn record(&self) -> [i32; RECORD_LENGTH] {
         let (key, range) = (self.noise_key(), self.range.load(Ordering::Relaxed));
@@ -207,8 +230,24 @@ thread_local! {
 }
 
 impl QuantControl {
-    pub fn new(kind: ControlKind, static_config: Option<StaticConfig>, device: &Device) -> Self {
-        let values = Arc::new(ControlValues::new(kind, static_config));
+    /// The control of a weight of so many values.
+    pub fn of_weight(num_weights: usize, device: &Device) -> Self {
+        Self::new(
+            ControlValues::new(ControlKind::Weight, None, num_weights),
+            device,
+        )
+    }
+
+    /// The control of activations, with how a static quantiser uses a range.
+    pub fn of_activation(static_config: Option<StaticConfig>, device: &Device) -> Self {
+        Self::new(
+            ControlValues::new(ControlKind::Activation, static_config, 0),
+            device,
+        )
+    }
+
+    fn new(values: ControlValues, device: &Device) -> Self {
+        let values = Arc::new(values);
         let data = |record: [i32; RECORD_LENGTH]| TensorData::from(record);
         let placeholder = Tensor::from_data(data(values.record()), device);
         let (saved, loaded) = (values.clone(), values.clone());

@@ -8,7 +8,7 @@ use burn::{
 
 use super::{
     BitWidth,
-    control::{ControlKind, ControlValues, QuantControl},
+    control::{ControlKind, ControlValues, QuantControl, Setting},
     noise::mix,
 };
 
@@ -86,6 +86,41 @@ impl QuantControls {
         let controls = self.controls.iter().filter(|c| condition(&c.path));
         Self {
             controls: controls.cloned().collect(),
+        }
+    }
+
+    /// The quantisers of each layer, in the order of the model: those of the weight and the input of
+    /// one module.
+    pub fn layers(&self) -> Vec<(String, Self)> {
+        let mut layers: Vec<(String, Self)> = Vec::new();
+        for control in &self.controls {
+            let layer = layer_of(&control.path);
+            match layers.iter_mut().find(|(name, _)| name == layer) {
+                Some((_, own)) => own.controls.push(control.clone()),
+                None => layers.push((
+                    layer.to_string(),
+                    Self {
+                        controls: vec![control.clone()],
+                    },
+                )),
+            }
+        }
+        layers
+    }
+
+    /// Number of weights that the quantisers quantise.
+    pub fn num_weights(&self) -> usize {
+        self.controls.iter().map(|c| c.values.num_weights).sum()
+    }
+
+    /// How far and to which width each quantiser quantises, to [set back](Self::restore) to.
+    pub(super) fn settings(&self) -> Vec<Setting> {
+        self.controls.iter().map(|c| c.values.setting()).collect()
+    }
+
+    pub(super) fn restore(&self, settings: &[Setting]) {
+        for (control, setting) in self.controls.iter().zip(settings) {
+            control.values.set(*setting);
         }
     }
 
@@ -201,6 +236,11 @@ impl fmt::Display for QuantControls {
         }
         Ok(())
     }
+}
+
+/// The module that a quantiser belongs to, by its path; `model` for the model itself.
+pub(super) fn layer_of(path: &str) -> &str {
+    path.rsplit_once('.').map_or("model", |(layer, _)| layer)
 }
 
 /// Finds the controls of a module by the parameters that stand for them in records.

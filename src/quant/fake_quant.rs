@@ -5,9 +5,7 @@ use burn::{
 
 use super::{
     BitWidth, NoiseConfig, PackedWeight, QatScheme, Ste, SymmetricConfig, TernaryConfig,
-    WeightGranularity, WeightQuantizer,
-    control::{ControlKind, QuantControl},
-    progressive::blend,
+    WeightGranularity, WeightQuantizer, control::QuantControl, progressive::blend,
     weight::QuantizedWeight,
 };
 use crate::ops::Groups;
@@ -40,7 +38,8 @@ impl FakeQuant {
     ///
     /// If the granularity of the quantiser does not fit the weight.
     pub fn new<const D: usize>(scheme: &QatScheme, weight: Tensor<D>, output_axis: usize) -> Self {
-        let control = QuantControl::new(ControlKind::Weight, None, &weight.device());
+        let num_weights = weight.shape().num_elements();
+        let control = QuantControl::of_weight(num_weights, &weight.device());
         let mut fake_quant = Self {
             quantizer: scheme.weight.clone(),
             ste: scheme.ste,

@@ -16,6 +16,7 @@ mod granularity;
 mod group;
 mod inventory;
 mod learned_step;
+mod mixed_precision_plan;
 mod noise;
 pub(crate) mod none_word;
 mod observation;
@@ -26,6 +27,7 @@ mod quantization_error;
 mod rotation;
 pub mod schedule;
 mod scheme;
+mod sensitivity;
 mod ste;
 mod weight;
 
@@ -41,6 +43,7 @@ pub use convert::{ConvertError, PackedModel, convert};
 pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
 pub use learned_step::LearnedStepConfig;
+pub use mixed_precision_plan::{MixedPrecisionPlan, PlanBudget, PlanError, Precision};
 pub use noise::NoiseConfig;
 pub(crate) use noise::mix;
 pub use packed_weight::PackedWeight;
@@ -48,6 +51,7 @@ pub use prepare::{Decision, ParameterReport, Prepare, PrepareError, PrepareRepor
 pub use quantization_error::{CodeCount, QuantizationError, ScaleSummary};
 pub use rotation::HadamardConfig;
 pub use scheme::QatScheme;
+pub use sensitivity::{LayerSensitivity, Sensitivity, SensitivityError, SensitivityReport};
 pub use ste::{ClippedSte, SigmoidSte, Ste, TanhSte};
 pub use weight::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale, WeightQuantizer};
 

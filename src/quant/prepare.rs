@@ -7,7 +7,9 @@ use burn::{
 };
 
 use super::{
-    FakeQuant, GranularityError, QatScheme,
+    FakeQuant, GranularityError, MixedPrecisionPlan, PlanError, Precision, QatScheme,
+    SymmetricConfig,
+    controls::layer_of,
     inventory::{Inventory, Parameter},
 };
 
@@ -41,6 +43,7 @@ use super::{
 pub struct Prepare {
     scheme: QatScheme,
     group: Option<ParamGroup>,
+    plan: Option<MixedPrecisionPlan>,
 }
 
 /// A prepared model and what was done to it.
@@ -84,6 +87,8 @@ pub enum Decision {
     OutputHead,
     /// Stays in float: not in the group that was asked for.
     NotSelected,
+    /// Stays in float: the plan says so.
+    PlannedFloat,
 }
 
 /// Why a model could not be prepared.
@@ -118,6 +123,8 @@ pub enum PrepareError {
         /// What does not fit.
         source: GranularityError,
     },
+    /// The plan has layers that are not selected, or that the model does not have.
+    Plan(PlanError),
 }
 
 impl Prepare {
@@ -126,7 +133,15 @@ impl Prepare {
         Self {
             scheme,
             group: None,
+            plan: None,
         }
+    }
+
+    /// Quantises each selected weight as a plan says for its layer, the module that holds it; those
+    /// that are not in the plan by the scheme.
+    pub fn with_plan(mut self, plan: MixedPrecisionPlan) -> Self {
+        self.plan = Some(plan);
+        self
     }
 
     /// Takes exactly the parameters of `group` instead of the default selection.
@@ -143,24 +158,23 @@ impl Prepare {
     /// less than two dimensions, or does not fit the granularity. The model is not changed then.
     pub fn apply<M: Module>(&self, model: M) -> Result<Prepared<M>, PrepareError> {
         let inventory = Inventory::of(&model);
-        let decisions = self.decide(&inventory);
+        let mut decisions = self.decide(&inventory);
+        self.follow_plan(&inventory, &mut decisions)?;
 
-        let mut output_axes = HashMap::new();
+        let mut selected = HashMap::new();
         for (parameter, decision) in inventory.parameters.iter().zip(&decisions) {
             if *decision == Decision::Quantized {
-                self.check(parameter)?;
-                output_axes.insert(parameter.id, parameter.output_axis());
+                let scheme = self.scheme_of(parameter);
+                check(parameter, &scheme)?;
+                selected.insert(parameter.id, (scheme, parameter.output_axis()));
             }
         }
-        if output_axes.is_empty() {
+        if selected.is_empty() {
             let paths = inventory.parameters.into_iter().map(|p| p.path).collect();
             return Err(PrepareError::NothingMatched { paths });
         }
 
-        let model = model.apply_reparameterization(Attach {
-            scheme: &self.scheme,
-            output_axes,
-        });
+        let model = model.apply_reparameterization(Attach { selected });
         let parameters = inventory
             .parameters
             .into_iter()
@@ -197,32 +211,70 @@ impl Prepare {
             .collect()
     }
 
-    fn check(&self, parameter: &Parameter) -> Result<(), PrepareError> {
-        let (path, shape) = (parameter.path.clone(), parameter.shape.clone());
-        if let Some(name) = parameter.reparameterization.clone() {
-            return Err(PrepareError::AlreadyReparameterized { path, name });
+    /// Leaves what the plan leaves in float.
+    fn follow_plan(
+        &self,
+        inventory: &Inventory,
+        decisions: &mut [Decision],
+    ) -> Result<(), PrepareError> {
+        let Some(plan) = &self.plan else {
+            return Ok(());
+        };
+        let parameters = || inventory.parameters.iter().enumerate();
+        let selected = parameters().filter(|(i, _)| decisions[*i] == Decision::Quantized);
+        let layers: Vec<String> = selected
+            .map(|(_, parameter)| layer_of(&parameter.path).to_string())
+            .collect();
+        plan.check(&layers).map_err(PrepareError::Plan)?;
+        for (i, parameter) in parameters() {
+            let planned = plan.layers.get(layer_of(&parameter.path));
+            if decisions[i] == Decision::Quantized && planned == Some(&Precision::Float) {
+                decisions[i] = Decision::PlannedFloat;
+            }
         }
-        if shape.len() < 2 {
-            return Err(PrepareError::Rank { path, shape });
-        }
-        match self.scheme.weight.groups(&shape, parameter.output_axis()) {
-            Ok(_) => Ok(()),
-            Err(source) => Err(PrepareError::Granularity {
-                path,
-                shape,
-                source,
-            }),
+        Ok(())
+    }
+
+    /// The scheme of a parameter, by the plan.
+    fn scheme_of(&self, parameter: &Parameter) -> QatScheme {
+        let scheme = self.scheme.clone();
+        let plan = self.plan.as_ref();
+        let planned = plan.and_then(|plan| plan.layers.get(layer_of(&parameter.path)));
+        match planned {
+            Some(Precision::Bits(bits)) => {
+                let granularity = scheme.weight.granularity();
+                scheme.with_weight(SymmetricConfig::new(*bits).with_granularity(granularity))
+            }
+            _ => scheme,
         }
     }
 }
 
-/// Attaches [`FakeQuant`] to the parameters that were selected.
-struct Attach<'a> {
-    scheme: &'a QatScheme,
-    output_axes: HashMap<ParamId, usize>,
+fn check(parameter: &Parameter, scheme: &QatScheme) -> Result<(), PrepareError> {
+    let (path, shape) = (parameter.path.clone(), parameter.shape.clone());
+    if let Some(name) = parameter.reparameterization.clone() {
+        return Err(PrepareError::AlreadyReparameterized { path, name });
+    }
+    if shape.len() < 2 {
+        return Err(PrepareError::Rank { path, shape });
+    }
+    match scheme.weight.groups(&shape, parameter.output_axis()) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(PrepareError::Granularity {
+            path,
+            shape,
+            source,
+        }),
+    }
 }
 
-impl Reparameterizer for Attach<'_> {
+/// Attaches [`FakeQuant`] to the parameters that were selected.
+struct Attach {
+    /// Scheme and dimension of the output channels of each.
+    selected: HashMap<ParamId, (QatScheme, usize)>,
+}
+
+impl Reparameterizer for Attach {
     type Reparam = FakeQuant;
 
     fn reparameterize<const D: usize>(
@@ -230,8 +282,9 @@ impl Reparameterizer for Attach<'_> {
         _path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<FakeQuant>) {
-        let output_axis = self.output_axes.get(&param.id);
-        let fake_quant = output_axis.map(|axis| FakeQuant::new(self.scheme, param.val(), *axis));
+        let selected = self.selected.get(&param.id);
+        let fake_quant =
+            selected.map(|(scheme, output_axis)| FakeQuant::new(scheme, param.val(), *output_axis));
         (param, fake_quant)
     }
 }
@@ -253,6 +306,7 @@ impl fmt::Display for PrepareReport {
                 Decision::Embedding => "float (embedding)",
                 Decision::OutputHead => "float (output head)",
                 Decision::NotSelected => "float (not selected)",
+                Decision::PlannedFloat => "float (plan)",
             };
             let shape = format!("{:?}", parameter.shape);
             writeln!(f, "{:<40} {shape:<20} {decision}", parameter.path)?;
@@ -292,6 +346,7 @@ impl fmt::Display for PrepareError {
                 shape,
                 source,
             } => write!(f, "parameter {path} of shape {shape:?}: {source}"),
+            Self::Plan(error) => write!(f, "{error}"),
         }
     }
 }
@@ -300,6 +355,7 @@ impl core::error::Error for PrepareError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Granularity { source, .. } => Some(source),
+            Self::Plan(error) => Some(error),
             _ => None,
         }
     }

@@ -69,7 +69,7 @@ fn write_line(
     y: &Axis,
 ) {
     let color = color(index);
-    let places = points.iter().filter(|point| point.1.is_finite());
+    let mut places = points.iter().filter(|point| point.1.is_finite());
     let mut path = String::new();
     for point in places.clone() {
         let _ = write!(path, "{:.1},{:.1} ", x.place(point.0), y.place(point.1));
@@ -79,7 +79,7 @@ fn write_line(
         "<polyline points=\"{}\" stroke=\"{color}\"/>",
         path.trim_end()
     );
-    if let Some(last) = places.last() {
+    if let Some(last) = places.next_back() {
         let _ = write!(
             svg,
             "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"2\" fill=\"{color}\"/>",

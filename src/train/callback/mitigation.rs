@@ -152,7 +152,9 @@ impl Mitigation {
                 });
             };
             if let Symptom::LossAbove { factor } = symptom {
-                let high = smallest.is_some_and(|smallest| !(loss <= factor * smallest));
+                // A loss that is no number is high, too.
+                let high =
+                    smallest.is_some_and(|smallest| loss.is_nan() || loss > factor * smallest);
                 if self.is_enough(index, "loss", high) {
                     add(None, loss);
                 }
