@@ -13,8 +13,9 @@ use bitnet_burn::{
     nn::BitLinear,
     quant::QuantControls,
     train::{
-        QuantizationErrorMetric, SilentRenderer, callback::ErrorMonitor, checkpoint::Resume,
-        config::TrainingConfig,
+        QuantizationErrorMetric, SilentRenderer,
+        checkpoint::Resume,
+        config::{TrainingConfig, TrainingHandles},
     },
 };
 use burn::{
@@ -109,38 +110,23 @@ fn run(config: &TrainingConfig) -> Result<(), Box<dyn Error>> {
             .with_scheme(config.qat.clone())
             .init::<BitLinear>(&device.clone().autodiff()),
     };
-    let controls = QuantControls::of(&model);
-    println!("{} quantisers", controls.len());
-    let monitor = ErrorMonitor::new(controls)
-        .every(25)
-        .with_html(
-            format!("{OUT}/report.html"),
-            "Progressive quantisation of a language model",
-        )
-        .with_json(format!("{OUT}/errors.jsonl"));
-    let history = monitor.history();
-    let strategy = config
-        .strategy(device.clone(), &model)?
-        .with_callback(monitor);
-
-    let scheduler = config.learning_rate.init(config.training.steps)?;
-    let learner = Learner::new(model, config.optimizer.init(), scheduler);
-    let steps = config.training.steps;
+    println!("{} quantisers", QuantControls::of(&model).len());
+    let (handles, steps) = (TrainingHandles::default(), config.training.steps);
     let train = Arc::new(corpus.train_loader(config.training.seed, steps));
     let valid = Arc::new(corpus.valid_loader(&device));
-    let result = SupervisedTraining::new(OUT, train, valid)
+    let training = SupervisedTraining::new(OUT, train, valid)
         .metric_train_numeric(LossMetric::new())
         .metric_valid_numeric(LossMetric::new())
-        .metric_train_numeric(QuantizationErrorMetric::weight_sqnr(&history))
-        .metric_train_numeric(QuantizationErrorMetric::flip_rate(&history))
-        .with_training_strategy(strategy.into())
-        .renderer(Box::new(SilentRenderer))
-        .num_epochs(config.training.epochs)
-        .launch(learner);
+        .metric_train_numeric(QuantizationErrorMetric::weight_sqnr(&handles.history))
+        .metric_train_numeric(QuantizationErrorMetric::flip_rate(&handles.history))
+        .renderer(Box::new(SilentRenderer));
+    let training = config.configure(training, device.clone(), &model, &handles)?;
+    let scheduler = config.learning_rate.init(steps, &handles.learning_rate)?;
+    let result = training.launch(Learner::new(model, config.optimizer.init(), scheduler));
     if let Some(error) = result.error {
         return Err(error.to_string().into());
     }
-    let report = history.newest().ok_or("nothing was measured")?;
+    let report = handles.history.newest().ok_or("nothing was measured")?;
     println!("{report}");
     println!("the report is {OUT}/report.html");
     let loss = valid_loss(&result.model, &corpus, &device)?;

@@ -4,7 +4,7 @@ use std::sync::{
 };
 
 use burn::{
-    lr_scheduler::{DynLrScheduler, LrScheduler, LrSchedulerRecord},
+    lr_scheduler::{LrScheduler, LrSchedulerRecord, module_lr_scheduler::ModuleLrScheduler},
     optim::LearningRate,
 };
 
@@ -56,15 +56,18 @@ impl LearningRateScale {
 
 /// A scheduler whose learning rate is multiplied by a [`LearningRateScale`], which is a part of its
 /// record.
+///
+/// It is one scheduler for all parameters: of a scheduler with groups of parameters it takes the rate
+/// of the first. Scale each group's own instead.
 #[derive(Clone)]
 pub struct ScaledLrScheduler {
-    scheduler: DynLrScheduler,
+    scheduler: ModuleLrScheduler,
     scale: LearningRateScale,
 }
 
 impl ScaledLrScheduler {
     /// The learning rate of a scheduler times the factor.
-    pub fn new(scheduler: impl LrScheduler + 'static, scale: &LearningRateScale) -> Self {
+    pub fn new(scheduler: impl Into<ModuleLrScheduler>, scale: &LearningRateScale) -> Self {
         Self {
             scheduler: scheduler.into(),
             scale: scale.clone(),
@@ -74,7 +77,7 @@ impl ScaledLrScheduler {
 
 impl LrScheduler for ScaledLrScheduler {
     fn step(&mut self) -> LearningRate {
-        self.scheduler.step() * self.scale.get()
+        self.scheduler.step().base() * self.scale.get()
     }
 
     fn to_record(&self) -> LrSchedulerRecord {

@@ -10,10 +10,12 @@ use bitnet_burn::{
         schedule::{BitWidthSchedule, LayerwiseConfig, ProgressiveSchedule, ProgressiveShape},
     },
     train::{
+        callback::{MitigationRule, Remedy, Symptom},
         checkpoint::{BestMetric, CheckpointPolicy, Resume},
         config::{
-            CalibrationConfig, LearningRateConfig, MonitoringConfig, NanPolicy, OptimizerConfig,
-            RunConfig, ScheduleConfig, TrainingConfig, TrainingConfigError,
+            CalibrationConfig, ErrorMonitorConfig, LearningRateConfig, MonitoringConfig, NanPolicy,
+            OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, TrainingConfigError,
+            TrainingHandles,
         },
     },
 };
@@ -73,6 +75,24 @@ fn unusual() -> TrainingConfig {
             log_every: 3,
             gradients_every: Some(7),
             nan: NanPolicy::Skip { max_skips: 4 },
+            errors: Some(ErrorMonitorConfig {
+                every: 4,
+                html_file: Some("report.html".into()),
+                json_file: Some("errors.jsonl".into()),
+                rules: vec![
+                    MitigationRule {
+                        symptom: Symptom::SqnrBelow { db: 8.0 },
+                        patience: 2,
+                        remedy: Remedy::Bits { bits: 4 },
+                    },
+                    MitigationRule {
+                        symptom: Symptom::LossAbove { factor: 3.0 },
+                        patience: 1,
+                        remedy: Remedy::RollBack,
+                    },
+                ],
+                dry_run: true,
+            }),
         },
         checkpoints: Some(
             CheckpointPolicy::new("run/checkpoints")
@@ -235,7 +255,10 @@ fn a_text_that_is_no_configuration_is_an_error_with_its_place() {
 
 #[test]
 fn a_warm_up_must_end_within_the_training() {
-    let error = LearningRateConfig::default().init(100).err().unwrap();
+    let error = LearningRateConfig::default()
+        .init(100, &Default::default())
+        .err()
+        .unwrap();
     let expected = "learning_rate.cosine.warm_up_steps is 100, expected fewer than the 100 steps of \
                     the training";
     assert_eq!(error.to_string(), expected);
@@ -248,7 +271,7 @@ fn the_learning_rate_rises_to_its_peak_and_falls_to_its_end() {
         warm_up_steps: 4,
         end: 0.1,
     };
-    let mut scheduler = config.init(10).unwrap();
+    let mut scheduler = config.init(10, &Default::default()).unwrap();
     let rates: Vec<f64> = (0..10).map(|_| scheduler.step().base()).collect();
     let cosine = |t: f64| 2e-3 * (0.1 + 0.9 * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0);
     let expected = [5e-4, 1e-3, 1.5e-3, 2e-3];
@@ -274,6 +297,9 @@ fn a_training_runs_by_its_configuration_and_goes_on_only_with_the_same() {
     config.training.steps = 3 * BATCHES;
     config.schedule.bit_width = None;
     config.monitoring.log_file = Some(folder.0.join("log.jsonl"));
+    let errors = config.monitoring.errors.as_mut().unwrap();
+    errors.html_file = Some(folder.0.join("report.html"));
+    errors.json_file = Some(folder.0.join("errors.jsonl"));
     let calibration = config.calibration.as_mut().unwrap();
     calibration.file = Some(folder.0.join("ranges.json"));
     let policy = CheckpointPolicy::new(folder.0.join("checkpoints"));
@@ -287,7 +313,11 @@ fn a_training_runs_by_its_configuration_and_goes_on_only_with_the_same() {
     let launch = |config: &TrainingConfig| {
         let learner = run.learner();
         let strategy = config
-            .strategy(Device::default(), &learner.model())
+            .strategy(
+                Device::default(),
+                &learner.model(),
+                &TrainingHandles::default(),
+            )
             .unwrap();
         run.launch_learner(learner, strategy)
     };
@@ -304,7 +334,9 @@ fn a_training_runs_by_its_configuration_and_goes_on_only_with_the_same() {
         let expected = source != "progressive_quantization";
         assert_eq!(log.contains(source), expected, "{source} in {log}");
     }
-    assert!(folder.0.join("ranges.json").exists());
+    for file in ["ranges.json", "report.html", "errors.jsonl"] {
+        assert!(folder.0.join(file).exists(), "{file}");
+    }
 
     let resume = |config: &mut TrainingConfig| {
         config.checkpoints.as_mut().unwrap().resume = Resume::Latest;

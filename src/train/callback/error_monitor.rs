@@ -81,6 +81,12 @@ impl ErrorMonitor {
         self
     }
 
+    /// The same with reports that something else has already, such as metrics.
+    pub fn with_history(mut self, history: &SharedErrorHistory) -> Self {
+        self.history = history.clone();
+        self
+    }
+
     /// The reports, for metrics and for after the training.
     pub fn history(&self) -> SharedErrorHistory {
         self.history.clone()

@@ -84,7 +84,9 @@ impl Mitigation {
         controls: QuantControls,
         history: SharedErrorHistory,
     ) -> Self {
-        rules.iter().for_each(MitigationRule::assert_valid);
+        if let Some(fault) = rules.iter().find_map(MitigationRule::fault) {
+            panic!("{fault}");
+        }
         Self {
             rules,
             history,

@@ -95,12 +95,11 @@ fn beyond(found: f64, limit: f64) -> Option<f64> {
 }
 
 impl MitigationRule {
-    /// Panics unless every value is in its range.
-    pub(super) fn assert_valid(&self) {
-        assert!(
-            self.patience > 0,
-            "the patience is 1 measurement or more, got 0"
-        );
+    /// What is out of its range, if something is.
+    pub(in crate::train) fn fault(&self) -> Option<String> {
+        if self.patience == 0 {
+            return Some("the patience is 1 measurement or more, got 0".to_string());
+        }
         let valid = match self.symptom {
             Symptom::SqnrBelow { db } => db.is_finite(),
             Symptom::ClippingAbove { rate } | Symptom::FlipsAbove { rate } => {
@@ -109,27 +108,31 @@ impl MitigationRule {
             Symptom::ZerosAbove { fraction } => (0.0..=1.0).contains(&fraction),
             Symptom::LossAbove { factor } => factor > 1.0,
         };
-        assert!(
-            valid,
-            "the threshold is out of its range: {:?}",
-            self.symptom
-        );
+        if !valid {
+            return Some(format!(
+                "the threshold is out of its range: {:?}",
+                self.symptom
+            ));
+        }
         let valid = match self.remedy {
             Remedy::Bits { bits } => (2..=8).contains(&bits),
             Remedy::LearningRate { factor } => factor > 0.0 && factor < 1.0,
             _ => true,
         };
-        assert!(valid, "the remedy is out of its range: {:?}", self.remedy);
+        if !valid {
+            return Some(format!("the remedy is out of its range: {:?}", self.remedy));
+        }
         let of_layer = matches!(
             self.remedy,
             Remedy::PerChannel | Remedy::Bits { .. } | Remedy::Exclude
         );
         let of_loss = matches!(self.symptom, Symptom::LossAbove { .. });
-        assert!(
-            !(of_layer && of_loss),
-            "the loss belongs to no layer, so that {:?} is no remedy for it",
-            self.remedy
-        );
+        (of_layer && of_loss).then(|| {
+            format!(
+                "the loss belongs to no layer, so that {:?} is no remedy for it",
+                self.remedy
+            )
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     TrainingConfigError,
     validation::{check, check_positive, check_share},
 };
-use crate::optim::{LrDecay, TwoStageLrSchedulerConfig};
+use crate::optim::{LearningRateScale, LrDecay, ScaledLrScheduler, TwoStageLrSchedulerConfig};
 
 /// The learning rate over the optimizer steps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,18 +88,23 @@ impl LearningRateConfig {
         }
     }
 
-    /// Initialize the scheduler for a training of so many optimizer steps.
+    /// Initialize the scheduler for a training of so many optimizer steps, whose learning rate is
+    /// multiplied by a factor.
     ///
     /// # Errors
     ///
     /// If a value is out of its range, or the warm-up is no shorter than the training.
-    pub fn init(&self, total_steps: usize) -> Result<ModuleLrScheduler, TrainingConfigError> {
+    pub fn init(
+        &self,
+        total_steps: usize,
+        scale: &LearningRateScale,
+    ) -> Result<ModuleLrScheduler, TrainingConfigError> {
         self.validate()?;
         let (field, warm_up) = self.warm_up();
         let allowed = format!("fewer than the {total_steps} steps of the training");
         check(warm_up < total_steps, field, warm_up, &allowed)?;
-        match *self {
-            Self::Cosine { peak, end, .. } => cosine(peak, warm_up, end, total_steps),
+        let scheduler = match *self {
+            Self::Cosine { peak, end, .. } => cosine(peak, warm_up, end, total_steps)?,
             Self::TwoStage {
                 peak_1,
                 peak_2,
@@ -108,9 +113,10 @@ impl LearningRateConfig {
             } => {
                 let config = TwoStageLrSchedulerConfig::new(peak_1, peak_2, total_steps);
                 let config = config.with_warmup_steps(warm_up).with_decay(decay);
-                Ok(config.init().into())
+                config.init().into()
             }
-        }
+        };
+        Ok(ScaledLrScheduler::new(scheduler, scale).into())
     }
 }
 

@@ -11,7 +11,7 @@ mod validation;
 
 pub use error::TrainingConfigError;
 pub use learning_rate::LearningRateConfig;
-pub use monitoring::{MonitoringConfig, NanPolicy};
+pub use monitoring::{ErrorMonitorConfig, MonitoringConfig, NanPolicy};
 pub use optimizer::OptimizerConfig;
 pub use schedule::{CalibrationConfig, ScheduleConfig};
-pub use training::{RunConfig, TrainingConfig};
+pub use training::{RunConfig, TrainingConfig, TrainingHandles};

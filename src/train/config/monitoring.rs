@@ -2,7 +2,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrainingConfigError, validation::check_count};
+use super::{TrainingConfigError, TrainingHandles, validation::check_count};
+use crate::{
+    quant::QuantControls,
+    train::{
+        SharedErrorHistory,
+        callback::{ErrorMonitor, Mitigation, MitigationRule},
+    },
+};
 
 /// What a training says about itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +28,39 @@ pub struct MonitoringConfig {
     pub gradients_every: Option<usize>,
     /// What is done about NaN and infinite values.
     pub nan: NanPolicy,
+    /// How errors of quantisation are measured; absent for not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<ErrorMonitorConfig>,
+}
+
+/// How errors of quantisation are measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ErrorMonitorConfig {
+    /// Steps from one measurement to the next, 1 or more.
+    pub every: usize,
+    /// Page of HTML; absent for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub html_file: Option<PathBuf>,
+    /// File of JSON lines; absent for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub json_file: Option<PathBuf>,
+    /// What is done about what is measured.
+    pub rules: Vec<MitigationRule>,
+    /// If that is only said.
+    pub dry_run: bool,
+}
+
+impl Default for ErrorMonitorConfig {
+    fn default() -> Self {
+        Self {
+            every: 100,
+            html_file: None,
+            json_file: None,
+            rules: Vec::new(),
+            dry_run: false,
+        }
+    }
 }
 
 /// What is done about a gradient with NaN or infinite values.
@@ -47,6 +87,40 @@ impl Default for MonitoringConfig {
             log_every: 50,
             gradients_every: None,
             nan: NanPolicy::Stop,
+            errors: None,
+        }
+    }
+}
+
+impl ErrorMonitorConfig {
+    pub(super) fn monitor(
+        &self,
+        controls: QuantControls,
+        history: &SharedErrorHistory,
+    ) -> ErrorMonitor {
+        let mut monitor = ErrorMonitor::new(controls)
+            .every(self.every)
+            .with_history(history);
+        if let Some(path) = &self.html_file {
+            monitor = monitor.with_html(path, "Quantisation-aware training");
+        }
+        match &self.json_file {
+            Some(path) => monitor.with_json(path),
+            None => monitor,
+        }
+    }
+
+    pub(super) fn mitigation(
+        &self,
+        controls: QuantControls,
+        handles: &TrainingHandles,
+    ) -> Mitigation {
+        let (rules, history) = (self.rules.clone(), handles.history.clone());
+        let mitigation = Mitigation::new(rules, controls, history)
+            .with_learning_rate_scale(&handles.learning_rate);
+        match self.dry_run {
+            true => mitigation.dry_run(),
+            false => mitigation,
         }
     }
 }
@@ -58,6 +132,15 @@ impl MonitoringConfig {
         }
         if let Some(every) = self.gradients_every {
             check_count("monitoring.gradients_every", every)?;
+        }
+        if let Some(errors) = &self.errors {
+            check_count("monitoring.errors.every", errors.every)?;
+            for (i, rule) in errors.rules.iter().enumerate() {
+                if let Some(message) = rule.fault() {
+                    let field = format!("monitoring.errors.rules[{i}]");
+                    return Err(TrainingConfigError::Parse { field, message });
+                }
+            }
         }
         check_count("monitoring.log_every", self.log_every)
     }

@@ -1,7 +1,7 @@
 use burn::{
     tensor::Device,
     train::{
-        LearnerModel,
+        LearnerModel, SupervisedTraining,
         metric::{Adaptor, LossInput},
     },
 };
@@ -13,9 +13,10 @@ use super::{
     validation::{check, check_count},
 };
 use crate::{
+    optim::LearningRateScale,
     quant::{QatScheme, QuantControls},
     train::{
-        CallbackStrategy,
+        CallbackStrategy, SharedErrorHistory,
         callback::{
             BitWidthAnnealing, Calibration, GradientClipping, GradientStatistics, JsonLogger,
             NanGuard, PlainProgress, ProgressiveQuantization, QuantizationNoise, TrainOutputOf,
@@ -32,7 +33,7 @@ use crate::{
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::train::config::TrainingConfig;
+/// use bitnet_burn::train::config::{TrainingConfig, TrainingHandles};
 ///
 /// let config = TrainingConfig::from_toml(
 ///     r#"
@@ -55,8 +56,9 @@ use crate::{
 ///     every_steps = 100
 ///     "#,
 /// )?;
+/// let handles = TrainingHandles::default();
 /// let optimizer = config.optimizer.init();
-/// let scheduler = config.learning_rate.init(config.training.steps)?;
+/// let scheduler = config.learning_rate.init(config.training.steps, &handles.learning_rate)?;
 ///
 /// let error = TrainingConfig::from_toml("[optimizer]\nbeta_2 = 1.5").unwrap_err();
 /// assert_eq!(error.to_string(), "optimizer.beta_2 is 1.5, expected 0 or more and below 1");
@@ -83,6 +85,18 @@ pub struct TrainingConfig {
     /// What is kept of it; absent for nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<CheckpointPolicy>,
+}
+
+/// What the parts of a training share: give the same to the
+/// [scheduler](LearningRateConfig::init), the [loop](TrainingConfig::strategy) and metrics.
+#[derive(Debug, Clone, Default)]
+pub struct TrainingHandles {
+    /// Errors of quantisation, for
+    /// [`QuantizationErrorMetric`](crate::train::QuantizationErrorMetric).
+    pub history: SharedErrorHistory,
+    /// The factor of the learning rate, which a [rule](crate::train::callback::MitigationRule) may
+    /// lower.
+    pub learning_rate: LearningRateScale,
 }
 
 /// The length of a training, and its seed.
@@ -145,8 +159,35 @@ impl TrainingConfig {
         Ok(())
     }
 
+    /// A training of Burn's with the length, the accumulation of gradients and the
+    /// [loop](Self::strategy) of this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`strategy`](Self::strategy).
+    pub fn configure<M: LearnerModel>(
+        &self,
+        training: SupervisedTraining<M>,
+        device: Device,
+        model: &M,
+        handles: &TrainingHandles,
+    ) -> Result<SupervisedTraining<M>, TrainingConfigError>
+    where
+        TrainOutputOf<M>: Adaptor<LossInput>,
+    {
+        let strategy = self.strategy(device, model, handles)?;
+        let training = training
+            .num_epochs(self.training.epochs)
+            .with_training_strategy(strategy.into());
+        Ok(match self.training.grad_accumulation {
+            1 => training,
+            batches => training.grads_accumulation(batches),
+        })
+    }
+
     /// The loop of this training for a model that was built with its [scheme](Self::qat). Checkpoints
-    /// without a fingerprint get the configuration as theirs.
+    /// without a fingerprint get the configuration as theirs. Errors of quantisation, if they are
+    /// measured, go into the history of the handles.
     ///
     /// # Errors
     ///
@@ -155,6 +196,7 @@ impl TrainingConfig {
         &self,
         device: Device,
         model: &M,
+        handles: &TrainingHandles,
     ) -> Result<CallbackStrategy<M>, TrainingConfigError>
     where
         TrainOutputOf<M>: Adaptor<LossInput>,
@@ -162,7 +204,7 @@ impl TrainingConfig {
         self.validate()?;
         let controls = QuantControls::of(model);
         let mut strategy = CallbackStrategy::new(device).with_seed(self.training.seed);
-        strategy = self.scheduled(strategy, controls)?;
+        strategy = self.scheduled(strategy, controls.clone())?;
         // First what looks at gradients as they are, then what changes them.
         strategy = match self.monitoring.nan {
             NanPolicy::Ignore => strategy,
@@ -178,6 +220,10 @@ impl TrainingConfig {
         if let Some(every) = self.monitoring.progress_every {
             let progress = PlainProgress::new().with_total_steps(self.training.steps);
             strategy = strategy.with_callback(progress.every(every));
+        }
+        if let Some(config) = &self.monitoring.errors {
+            strategy = strategy.with_callback(config.monitor(controls.clone(), &handles.history));
+            strategy = strategy.with_callback(config.mitigation(controls, handles));
         }
         if let Some(path) = &self.monitoring.log_file {
             let logger = JsonLogger::new(path).every(self.monitoring.log_every);
