@@ -216,10 +216,16 @@ fn in_scales<const D: usize>(values: Tensor<D>, scales: Tensor<2>, groups: Group
     (values / scales).reshape([outer * size * inner])
 }
 
-/// The nearest integers, in the smallest type that the device has.
+/// The nearest integers of 8 bits, in the smallest type that the device has; 0 for a NaN, which has
+/// none.
 fn integer(values: Tensor<1>) -> Tensor<1, Int> {
     let small = small_int(&values.device());
-    let integers = values.round().int();
+    let nan = values.clone().is_nan();
+    let integers = values
+        .round()
+        .clamp(-128.0, 127.0)
+        .mask_fill(nan, 0.0)
+        .int();
     match small {
         Some(dtype) => integers.cast(dtype),
         None => integers,
