@@ -15,7 +15,7 @@ Usage: finetune_to_bitnet [OPTIONS]
 
 Options:
   --checkpoint FILE        full-precision model, as `train_lm --precision fp` writes it to
-                           train_lm_out/checkpoint/model-N.bpk [default: train one]
+                           train_lm_out/checkpoints/step-N/model.bpk [default: train one]
   --fp-steps N             steps of full-precision training without a checkpoint [default: 500]
   --fp-learning-rate X     its peak learning rate [default: 2e-3]
   --steps N                steps of each fine-tuning [default: 300]

@@ -3,6 +3,7 @@
 
 mod data;
 mod device;
+mod distillation;
 mod model;
 mod options;
 mod report;
@@ -34,13 +35,16 @@ use burn::{
     nn::Linear,
     optim::AdamWConfig,
     train::{
-        Learner, SupervisedTraining,
-        metric::{LearningRateMetric, LossMetric, PerplexityMetric},
+        InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainStep,
+        metric::{
+            Adaptor, LearningRateMetric, LossInput, LossMetric, PerplexityInput, PerplexityMetric,
+        },
     },
 };
 use std::sync::Arc;
 
-use data::{Corpus, STEPS_PER_EPOCH};
+use data::{Batch, Corpus, STEPS_PER_EPOCH};
+use distillation::distiller;
 use model::LanguageModel;
 use options::{Command, HELP, Options, Precision};
 use report::Report;
@@ -82,7 +86,16 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     options.device.seed(options.seed);
     match options.precision {
         Precision::Qat => {
-            let (model, seconds) = train::<BitLinear>(options, &corpus, checkpoints)?;
+            let student = init::<BitLinear>(options, &corpus);
+            let (model, seconds) = match &options.teacher {
+                Some(teacher) => {
+                    let device = options.device.clone().autodiff();
+                    let distiller = distiller(student, teacher, &corpus, &device)?;
+                    let (distiller, seconds) = train(distiller, options, &corpus, checkpoints)?;
+                    (distiller.student, seconds)
+                }
+                None => train(student, options, &corpus, checkpoints)?,
+            };
             let report = Report::new(options, &corpus, options.steps - done, seconds, &model);
             // What is shipped: 2 bits per weight, and the outputs of training.
             let packed = LanguageModel {
@@ -97,7 +110,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             report.print();
         }
         Precision::Full => {
-            let (model, seconds) = train::<Linear>(options, &corpus, checkpoints)?;
+            let model = init::<Linear>(options, &corpus);
+            let (model, seconds) = train(model, options, &corpus, checkpoints)?;
             let report = Report::new(options, &corpus, options.steps - done, seconds, &model);
             sample::print(&model.lm, &corpus, options);
             report.print();
@@ -106,17 +120,27 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A model to train.
+fn init<P: TrainableProjection>(options: &Options, corpus: &Corpus) -> LanguageModel<P> {
+    let config = model::config(corpus.vocabulary.len());
+    let lm = config.init::<P>(&options.device.clone().autodiff());
+    let model = LanguageModel { lm };
+    println!("{} parameters", model.num_params());
+    model
+}
+
 /// Trains with burn-train's `Learner`; returns the model for inference, and the seconds.
-fn train<P: TrainableProjection>(
+fn train<M>(
+    model: M,
     options: &Options,
     corpus: &Corpus,
     checkpoints: CheckpointPolicy,
-) -> Result<(LanguageModel<P>, f64), Box<dyn Error>> {
-    let device = options.device.clone().autodiff();
-    let model = LanguageModel {
-        lm: model::config(corpus.vocabulary.len()).init::<P>(&device),
-    };
-    println!("{} parameters", model.num_params());
+) -> Result<(M, f64), Box<dyn Error>>
+where
+    M: LearnerModel + TrainStep<Input = Batch> + InferenceStep<Input = Batch>,
+    <M as TrainStep>::Output: Adaptor<LossInput>,
+    <M as InferenceStep>::Output: Adaptor<LossInput> + Adaptor<PerplexityInput>,
+{
     let optimizer = AdamWConfig::new()
         .with_beta_1(0.9)
         .with_beta_2(0.95)
@@ -126,7 +150,7 @@ fn train<P: TrainableProjection>(
     // In full precision there is nothing that the schedule could set.
     let controls = QuantControls::of(&model);
     let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, options.progressive)?;
-    let strategy = CallbackStrategy::new(device)
+    let strategy = CallbackStrategy::new(options.device.clone())
         .with_seed(options.seed)
         .with_callback(ProgressiveQuantization::new(controls, lambda))
         .with_callback(NanGuard::stop())

@@ -15,7 +15,7 @@ use burn::{
 use crate::data::{Batch, CONTEXT};
 
 /// Largest norm of all gradients together.
-const MAX_GRAD_NORM: f64 = 1.0;
+pub const MAX_GRAD_NORM: f64 = 1.0;
 
 pub fn config(vocab_size: usize) -> BitNetLmConfig {
     BitNetLmConfig::new(vocab_size, 128, 2, 4, 384)

@@ -17,6 +17,8 @@ Options:
   --steps N            optimizer steps [default: 1500]
   --learning-rate X    peak learning rate [default: 2e-3]
   --progressive N      steps over which the share of quantization grows to 1 [default: 0]
+  --teacher FILE       distil a full-precision model of `train_lm --precision fp`, which is in
+                       train_lm_out/checkpoints/step-N/model.bpk
   --seed N             seed of initialization and data order [default: 0]
   --device NAME        flex, ndarray, cpu, wgpu, cuda, vulkan or metal [default: flex]
   --text FILE          text to train on [default: an excerpt of Shakespeare]
@@ -47,6 +49,7 @@ pub struct Options {
     pub steps: usize,
     pub learning_rate: f64,
     pub progressive: usize,
+    pub teacher: Option<PathBuf>,
     pub seed: u64,
     pub device: Device,
     pub text: Option<PathBuf>,
@@ -83,6 +86,7 @@ pub fn parse() -> Result<Command, UsageError> {
     let mut steps = 1500;
     let mut learning_rate = 2e-3;
     let mut progressive = 0;
+    let mut teacher = None;
     let mut seed = 0;
     let mut device = "flex".to_string();
     let mut text = None;
@@ -95,6 +99,7 @@ pub fn parse() -> Result<Command, UsageError> {
             Long("steps") => steps = parser.value()?.parse()?,
             Long("learning-rate") => learning_rate = parser.value()?.parse()?,
             Long("progressive") => progressive = parser.value()?.parse()?,
+            Long("teacher") => teacher = Some(PathBuf::from(parser.value()?)),
             Long("seed") => seed = parser.value()?.parse()?,
             Long("device") => device = parser.value()?.string()?,
             Long("text") => text = Some(PathBuf::from(parser.value()?)),
@@ -107,6 +112,9 @@ pub fn parse() -> Result<Command, UsageError> {
     if steps == 0 {
         return Err(UsageError("--steps must be 1 or more, got 0".into()));
     }
+    if teacher.is_some() && precision == Precision::Full {
+        return Err(UsageError("--teacher is for --precision qat".into()));
+    }
     if !(learning_rate > 0.0 && learning_rate <= 1.0) {
         return Err(UsageError(format!(
             "--learning-rate must be above 0 and at most 1, got {learning_rate}"
@@ -117,6 +125,7 @@ pub fn parse() -> Result<Command, UsageError> {
         steps,
         learning_rate,
         progressive,
+        teacher,
         seed,
         device: parse_device(&device).map_err(UsageError)?,
         text,

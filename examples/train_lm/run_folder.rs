@@ -20,6 +20,7 @@ fn fingerprint(options: &Options, train_characters: usize) -> String {
         "steps": options.steps,
         "learning_rate": options.learning_rate,
         "progressive": options.progressive,
+        "teacher": options.teacher,
         "seed": options.seed,
         "train_characters": train_characters,
     })
