@@ -396,6 +396,35 @@ fn the_json_log_has_every_step_once_also_over_a_break() {
 }
 
 #[test]
+fn a_new_training_leaves_an_earlier_log_and_one_that_cannot_begin_touches_nothing() {
+    let folder = Folder::new("json");
+    let run = Run::new(&folder.0);
+    let path = folder.0.join("log.jsonl");
+    let logging = || strategy().with_callback(JsonLogger::new(&path));
+    let policy = CheckpointPolicy::new(folder.0.join("checkpoints"));
+    assert!(
+        run.launch(logging().with_checkpoints(policy.clone()))
+            .error
+            .is_none()
+    );
+    let first = fs::read_to_string(&path).unwrap();
+    assert!(first.lines().count() >= 6);
+
+    // The folder holds checkpoints that were not asked for.
+    assert!(
+        run.launch(logging().with_checkpoints(policy))
+            .error
+            .is_some()
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), first);
+
+    assert!(run.launch(logging()).error.is_none());
+    let earlier = folder.0.join("log.earlier-1.jsonl");
+    assert_eq!(fs::read_to_string(earlier).unwrap(), first);
+    assert_ne!(fs::read_to_string(&path).unwrap(), first);
+}
+
+#[test]
 fn plain_progress_prints_without_an_error() {
     let folder = Folder::new("progress");
     let run = Run::new(&folder.0);

@@ -5,7 +5,10 @@ use burn::train::{
     metric::{Adaptor, LossInput, store::Split},
 };
 
-use super::{Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, loss::loss_of};
+use super::{
+    Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, earlier_file::set_aside,
+    loss::loss_of,
+};
 use crate::{
     metric::{ErrorHistory, ErrorReport, HtmlReport},
     quant::QuantControls,
@@ -75,7 +78,8 @@ impl ErrorMonitor {
     }
 
     /// The same with the reports as JSON lines, written after each validation and at the end. A
-    /// training that is resumed goes on with those of the file.
+    /// training that is resumed goes on with those of the file; a new one leaves an earlier file beside
+    /// it.
     pub fn with_json(mut self, path: impl Into<PathBuf>) -> Self {
         self.json = Some(path.into());
         self
@@ -129,7 +133,12 @@ where
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         let step = run.position().step;
-        if let Some(path) = self.json.as_ref().filter(|path| step > 0 && path.exists()) {
+        let Some(path) = &self.json else {
+            return Ok(());
+        };
+        if step == 0 {
+            set_aside(path)?;
+        } else if path.exists() {
             let mut history = ErrorHistory::load(path)?;
             history.truncate(step);
             self.history.with(|shared| *shared = history);

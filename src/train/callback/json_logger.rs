@@ -10,7 +10,10 @@ use burn::train::{
 };
 use serde_json::{Value, json};
 
-use super::{Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, loss::loss_of};
+use super::{
+    Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, earlier_file::set_aside,
+    loss::loss_of,
+};
 
 /// Writes a training as lines of JSON: its steps, validations and events.
 ///
@@ -20,7 +23,8 @@ use super::{Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
 /// {"kind":"event","step":250,"epoch":1,"source":"checkpoint","message":"step 250 is saved"}
 /// ```
 ///
-/// A training that is resumed goes on in the file, without the lines of steps that it makes again.
+/// A training that is resumed goes on in the file, without the lines of steps that it makes again. A
+/// new one leaves an earlier file beside it, as `log.earlier-1.jsonl`.
 pub struct JsonLogger {
     path: PathBuf,
     every: usize,
@@ -73,7 +77,9 @@ fn open(path: &Path, step: usize) -> std::io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    if path.exists() {
+    if step == 0 {
+        set_aside(path)?;
+    } else if path.exists() {
         let aside = path.with_extension("aside");
         let mut kept = BufWriter::new(File::create(&aside)?);
         for line in BufReader::new(File::open(path)?).lines() {
@@ -81,7 +87,7 @@ fn open(path: &Path, step: usize) -> std::io::Result<File> {
             let value: Option<Value> = serde_json::from_str(&line).ok();
             let at = value.as_ref().and_then(|value| value["step"].as_u64());
             // A line that was cut off goes, too.
-            if at.is_some_and(|at| at <= step as u64) && step > 0 {
+            if at.is_some_and(|at| at <= step as u64) {
                 writeln!(kept, "{line}")?;
             }
         }

@@ -30,6 +30,7 @@
 mod base;
 mod bit_width_annealing;
 mod calibration;
+mod earlier_file;
 mod early_stopping;
 mod error_monitor;
 mod event;

@@ -77,6 +77,10 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         train: TrainLoader<M>,
         valid: ValidLoader<M>,
     ) -> (M, SupervisedTrainingEventProcessor<M>) {
+        // Without a place to begin nothing is touched, by callbacks neither.
+        if self.run.interrupter.error().is_some() {
+            return (self.run.learner.model(), self.processor);
+        }
         let device = &self.strategy.device;
         let train = train.to_device(device);
         let valid = valid.to_device(&device.clone().inner());
