@@ -15,7 +15,7 @@ use burn::{
         dataloader::{DataLoader, DataLoaderIterator, Progress},
         dataset::DatasetError,
     },
-    module::{Module, ModuleMapper, Param},
+    module::Module,
     nn::{Linear, LinearConfig, loss::CrossEntropyLossConfig},
     optim::{GradientsParams, SgdConfig},
     store::ModuleRecord,
@@ -114,23 +114,6 @@ impl Teacher<Batch> for Large {
 
 type SmallAndLarge = Distiller<Small, Large>;
 
-/// Gives every parameter values that depend on nothing but the order of the parameters.
-struct Drawn {
-    seed: u64,
-}
-
-impl ModuleMapper for Drawn {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        self.seed += 1;
-        param.map(|value| {
-            let values = normal(value.shape().num_elements(), self.seed);
-            let values = values.into_iter().map(|v| 4.0 * v).collect::<Vec<_>>();
-            let drawn = tensor(&values, value.dims(), DType::F32, &value.device());
-            drawn.set_require_grad(value.is_require_grad())
-        })
-    }
-}
-
 /// With a projection of the hidden states, so that the loss has a parameter.
 fn distiller(device: &Device) -> SmallAndLarge {
     let hidden = HiddenDistillationLossConfig::new(INPUTS, 16).with_projection(true);
@@ -142,9 +125,9 @@ fn distiller(device: &Device) -> SmallAndLarge {
         .with_hidden_weight(0.1)
         .with_hidden(Some(hidden));
     Distiller::new(
-        Small::init(device).map(&mut Drawn { seed: 100 }),
-        Large::init(device).map(&mut Drawn { seed: 200 }),
-        loss.init(device).map(&mut Drawn { seed: 300 }),
+        Small::init(device).map(&mut Drawn::new(100, 0.4)),
+        Large::init(device).map(&mut Drawn::new(200, 0.4)),
+        loss.init(device).map(&mut Drawn::new(300, 0.4)),
     )
 }
 
@@ -198,7 +181,7 @@ fn the_teacher_is_in_no_record_and_keeps_its_weights_when_one_is_loaded() {
     assert_eq!(first.num_params(), parameters);
 
     let mut second = distiller(&device);
-    second.student = second.student.map(&mut Drawn { seed: 400 });
+    second.student = second.student.map(&mut Drawn::new(400, 0.4));
     second.teacher = Frozen::new(Large::init(&device));
     let before = weights(second.teacher.module());
     let second = second.load_record(first.clone().into_record());

@@ -141,7 +141,6 @@ fn a_prepared_copy_is_quantised_in_the_small_type() {
 /// Trains a prepared model with copies in the type and returns the first and last loss.
 fn train(precision: MixedPrecision) -> (f32, f32) {
     let device = Device::default().autodiff();
-    device.seed(7);
     let mut master = Prepare::new(QatScheme::b1_58())
         .apply(Mlp::new(&device))
         .unwrap()

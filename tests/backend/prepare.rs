@@ -33,6 +33,7 @@ impl Mlp {
             fc2: linear(12, 12),
             head: linear(12, 3),
         }
+        .map(&mut Drawn::new(500, 0.2))
     }
 
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
@@ -54,6 +55,7 @@ impl Cnn {
             conv: Conv2dConfig::new([2, 4], [3, 3]).init(device),
             last: LinearConfig::new(4 * 2 * 2, 3).init(device),
         }
+        .map(&mut Drawn::new(510, 0.2))
     }
 
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
@@ -76,6 +78,7 @@ impl Tagger {
             hidden: LinearConfig::new(8, 8).init(device),
             tags: LinearConfig::new(8, 2).init(device),
         }
+        .map(&mut Drawn::new(520, 0.2))
     }
 }
 

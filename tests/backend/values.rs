@@ -1,7 +1,10 @@
 //! Values for the tests, the tables that they run through, and comparisons that name the place.
 
 use bitnet_burn::ops::Groups;
-use burn::tensor::{DType, Device, Element, Int, Tensor, TensorData};
+use burn::{
+    module::{ModuleMapper, Param},
+    tensor::{DType, Device, Element, Int, Tensor, TensorData},
+};
 use half::{bf16, f16};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -21,7 +24,33 @@ pub fn normal(n: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// The same, rounded to multiples of `2^-11`: as long as fewer than about 200 000 of them are
+/// Gives every parameter normally distributed values that depend on the order of the parameters
+/// alone. Burn's own draws depend on what other tests draw at the same time.
+pub struct Drawn {
+    seed: u64,
+    deviation: f32,
+}
+
+impl Drawn {
+    pub fn new(seed: u64, deviation: f32) -> Self {
+        Self { seed, deviation }
+    }
+}
+
+impl ModuleMapper for Drawn {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.seed += 1;
+        param.map(|value| {
+            let values = normal(value.shape().num_elements(), self.seed);
+            let scale = self.deviation / 0.1;
+            let values: Vec<_> = values.into_iter().map(|v| scale * v).collect();
+            let drawn = tensor(&values, value.dims(), DType::F32, &value.device());
+            drawn.set_require_grad(value.is_require_grad())
+        })
+    }
+}
+
+/// Values of [`normal`], rounded to multiples of `2^-11`: as long as fewer than about 200 000 of them are
 /// summed, their sum is exact in `f32` in whatever order a backend adds, so that scales can be
 /// compared with zero tolerance. Exact in `f16`, too.
 pub fn exactly_summable(n: usize, seed: u64) -> Vec<f32> {
