@@ -19,6 +19,7 @@ mod backend {
     mod error_monitor;
     mod fake_equals_packed;
     mod from_linear;
+    mod fused_bit_linear;
     mod hadamard;
     mod learned_step;
     mod loss_causal_lm;

@@ -30,6 +30,13 @@ pub fn words_per_row(values: usize) -> usize {
     values.div_ceil(CODES_PER_WORD)
 }
 
+/// Number of words for a row of `values` codes of 8 bits: four in each, in two's complement, the
+/// first in the lowest bits, with zeros up to a multiple of sixteen codes, so that a row goes with one
+/// of packed ternary values word by word.
+pub fn code_words_per_row(values: usize) -> usize {
+    words_per_row(values) * CODES_PER_WORD / 4
+}
+
 /// Packs up to sixteen ternary values into a word, filling with zeros.
 ///
 /// # Panics

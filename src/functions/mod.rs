@@ -6,18 +6,23 @@
 
 mod absmax;
 mod affine;
+mod bit_linear;
 mod hadamard;
+mod packed_linear;
 mod packing;
 mod statistic;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
 pub use affine::{Levels, affine_fake_quant, learned_step_fake_quant, straight_through};
+pub use bit_linear::bit_linear;
 pub use hadamard::hadamard_transform;
+pub use packed_linear::packed_linear;
 pub use packing::{ternary_pack, ternary_unpack};
 pub use statistic::group_statistic;
 pub use ternary::ternary_fake_quant;
 
+use absmax::absmax_max_code;
 use burn::tensor::{DType, Tensor};
 
 /// Panics unless the operation supports the tensor's type.

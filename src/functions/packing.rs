@@ -82,7 +82,7 @@ pub fn ternary_unpack<const D: usize>(
     ))
 }
 
-fn assert_scales(scales: &Tensor<2>, groups: Groups) {
+pub(super) fn assert_scales(scales: &Tensor<2>, groups: Groups) {
     assert_eq!(
         scales.dims(),
         groups.scale_shape(),

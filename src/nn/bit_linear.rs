@@ -6,7 +6,11 @@ use burn::{
 };
 
 use super::{Projection, TrainableProjection};
-use crate::quant::{ActivationFakeQuant, FakeQuant, PackedWeight, QatScheme};
+use crate::{
+    functions::bit_linear,
+    ops::Groups,
+    quant::{ActivationFakeQuant, FakeQuant, PackedWeight, QatScheme},
+};
 
 /// Configuration of a [`BitLinear`] layer.
 #[derive(Config, Debug)]
@@ -170,12 +174,24 @@ impl BitLinear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [d_input, _] = self.weight.shape().dims();
         assert_shape!(x, [.., d_input]);
-        let x = quantized_input(x, &self.rms_norm, &self.input_quant);
-        linear(
-            x,
-            self.quantized_weight(),
-            self.bias.as_ref().map(Param::val),
-        )
+        let x = normalized(x, &self.rms_norm);
+        let bias = self.bias.as_ref().map(Param::val);
+        if let (Some(input_quant), Some((groups, bits))) = (&self.input_quant, self.fused()) {
+            let weight = self.weight.val();
+            self.weight_quant.observe(&weight);
+            return bit_linear(input_quant.observe(x), weight, bias, groups, bits);
+        }
+        let x = quantized(x, &self.input_quant);
+        linear(x, self.quantized_weight(), bias)
+    }
+
+    /// The groups of the weight and the bits of the input, where the layer is [`bit_linear`].
+    fn fused(&self) -> Option<(Groups, u8)> {
+        let bits = self.input_quant.as_ref()?.absmax_bits()?;
+        let groups = self
+            .weight_quant
+            .ternary_groups(&self.weight.shape().dims::<2>())?;
+        Some((groups, bits))
     }
 
     /// `Qw(W)`, of shape `[d_input, d_output]`.
@@ -196,20 +212,19 @@ impl BitLinear {
             bias: self.bias.as_ref().map(Module::valid),
             rms_norm: self.rms_norm.as_ref().map(Module::valid),
             input_quant: self.input_quant.as_ref().map(Module::valid),
+            fused: self.fused().is_some(),
         }
     }
 }
 
-/// `Qx(norm(x))`.
-fn quantized_input<const D: usize>(
-    x: Tensor<D>,
-    rms_norm: &Option<RmsNorm>,
-    input_quant: &Option<ActivationFakeQuant>,
-) -> Tensor<D> {
-    let x = match rms_norm {
+fn normalized<const D: usize>(x: Tensor<D>, rms_norm: &Option<RmsNorm>) -> Tensor<D> {
+    match rms_norm {
         Some(norm) => norm.forward(x),
         None => x,
-    };
+    }
+}
+
+fn quantized<const D: usize>(x: Tensor<D>, input_quant: &Option<ActivationFakeQuant>) -> Tensor<D> {
     match input_quant {
         Some(input_quant) => input_quant.forward(x),
         None => x,
@@ -257,8 +272,10 @@ impl ModuleDisplay for BitLinear {
 
 /// The inference form of [`BitLinear`]: packed weights of 2 bits.
 ///
-/// Made by [`BitLinear::pack`]. Each forward pass unpacks the weight into a matrix that it drops
-/// afterwards; the values are those of training, bit for bit.
+/// Made by [`BitLinear::pack`]; the values are those of training, bit for bit.
+///
+/// With absmean ternary weights and absmax inputs per token, Flex multiplies the packed codes
+/// themselves. Other schemes and devices unpack the weight into a matrix in each forward pass.
 #[derive(Module, Debug)]
 pub struct PackedBitLinear {
     /// Packed weight.
@@ -269,6 +286,9 @@ pub struct PackedBitLinear {
     pub rms_norm: Option<RmsNorm>,
     /// Quantiser of the input; `None` leaves it in float.
     pub input_quant: Option<ActivationFakeQuant>,
+    /// Whether training computes [`bit_linear`].
+    #[module(skip)]
+    fused: bool,
 }
 
 impl PackedBitLinear {
@@ -285,9 +305,15 @@ impl PackedBitLinear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [_, d_input] = self.weight.dims();
         assert_shape!(x, [.., d_input]);
-        let x = quantized_input(x, &self.rms_norm, &self.input_quant);
-        let weight = self.weight.unpack().transpose();
-        linear(x, weight, self.bias.as_ref().map(Param::val))
+        let x = normalized(x, &self.rms_norm);
+        let bias = self.bias.as_ref().map(Param::val);
+        if let Some(input_quant) = self.input_quant.as_ref().filter(|_| self.fused)
+            && let Some(bits) = input_quant.absmax_bits()
+        {
+            return self.weight.linear(input_quant.observe(x), bias, bits);
+        }
+        let x = quantized(x, &self.input_quant);
+        linear(x, self.weight.unpack().transpose(), bias)
     }
 }
 

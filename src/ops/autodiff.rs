@@ -4,6 +4,8 @@
 //! step is written here. The textbook form `w + (q - w).detach()` has neither property: its
 //! rounding moves about 4 % of normally distributed weights by one unit in the last place.
 
+mod bit_linear;
+
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, FloatDType, Shape,
@@ -210,6 +212,70 @@ impl<B: Backend + QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let scales = scales.into_primitive();
         Self::from_inner(B::ternary_unpack(packed, scales, groups, shape, dtype))
+    }
+
+    fn absmax_quantize(
+        x: FloatTensor<Self>,
+        max_code: f32,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let (codes, scales) = B::absmax_quantize(x.into_primitive(), max_code);
+        (codes, Self::from_inner(scales))
+    }
+
+    fn absmax_dequantize(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        d_input: usize,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        let scales = scales.into_primitive();
+        Self::from_inner(B::absmax_dequantize(codes, scales, d_input, dtype))
+    }
+
+    fn ternary_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::ternary_linear(
+            codes,
+            code_scales.into_primitive(),
+            weight.into_primitive(),
+            bias.into_primitive(),
+            groups,
+        ))
+    }
+
+    fn packed_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        weight_scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        d_input: usize,
+    ) -> FloatTensor<Self> {
+        Self::from_inner(B::packed_linear(
+            codes,
+            code_scales.into_primitive(),
+            packed,
+            weight_scales.into_primitive(),
+            bias.into_primitive(),
+            groups,
+            d_input,
+        ))
+    }
+
+    fn bit_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        max_code: f32,
+    ) -> FloatTensor<Self> {
+        bit_linear::bit_linear::<B, C>(x, weight, bias, groups, max_code)
     }
 
     fn affine_fake_quant(

@@ -1,8 +1,12 @@
 //! The operations as chains of Burn operations: what a backend without its own loops uses, and
 //! the twin that the others are tested against.
 
+mod bit_linear;
 mod hadamard;
 
+#[cfg(feature = "cube")]
+pub(super) use bit_linear::biased;
+pub(super) use bit_linear::{absmax_dequantize, absmax_quantize, packed_linear, ternary_linear};
 pub(super) use hadamard::hadamard_transform;
 
 use bitnet_burn_kernels::{

@@ -1,6 +1,8 @@
 //! CubeCL: launches of the kernels of `bitnet-burn-kernels`.
 
-use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic, kernels};
+use bitnet_burn_kernels::{
+    CodeRange, GradientRule, Groups, Statistic, kernels, packing::code_words_per_row,
+};
 use burn::backend::{
     DType, FloatDType, Shape, TensorMetadata,
     cubecl::dtype_to_elem_type,
@@ -11,12 +13,16 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use super::{QatOps, packed_shape};
+use super::{QatOps, composed, packed_shape};
 
 /// A contiguous tensor of uninitialised values on the device of `like`.
 fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
 }
+
+/// Tokens up to which packed weights are multiplied as they are. With more, unpacking them once and a
+/// product of matrices, which has tensor cores where there are some, does less.
+const SMALL_BATCH: usize = 16;
 
 impl QatOps for CubeBackend {
     fn ternary_fake_quant(
@@ -117,6 +123,86 @@ impl QatOps for CubeBackend {
             dtype_to_elem_type(output.dtype),
         );
         output
+    }
+
+    fn absmax_quantize(
+        x: FloatTensor<Self>,
+        max_code: f32,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let x = into_contiguous(x);
+        let [tokens, d_input] = x.shape().dims();
+        let words = Shape::new([tokens, code_words_per_row(d_input)]);
+        let output = empty(&x, words, DType::U32);
+        let scales = empty(&x, Shape::new([tokens, 1]), DType::F32);
+        kernels::absmax_quantize(
+            &x.client,
+            &x.handle,
+            &output.handle,
+            &scales.handle,
+            [tokens, d_input],
+            max_code,
+            dtype_to_elem_type(x.dtype),
+        );
+        (output, scales)
+    }
+
+    fn absmax_dequantize(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        d_input: usize,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        let [codes, scales] = [codes, scales].map(into_contiguous);
+        let tokens = codes.shape()[0];
+        let output = empty(&codes, Shape::new([tokens, d_input]), dtype.into());
+        kernels::absmax_dequantize(
+            &codes.client,
+            &codes.handle,
+            &scales.handle,
+            &output.handle,
+            [tokens, d_input],
+            dtype_to_elem_type(output.dtype),
+        );
+        output
+    }
+
+    fn packed_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        weight_scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        d_input: usize,
+    ) -> FloatTensor<Self> {
+        let ([tokens, _], [d_output, _]) = (codes.shape().dims(), packed.shape().dims());
+        let per_row = groups.outer == d_output && groups.size == d_input;
+        if tokens > SMALL_BATCH || groups.inner != 1 || !(per_row || groups.outer == 1) {
+            return composed::packed_linear::<Self>(
+                codes,
+                code_scales,
+                packed,
+                weight_scales,
+                bias,
+                groups,
+                d_input,
+            );
+        }
+        let [codes, code_scales] = [codes, code_scales].map(into_contiguous);
+        let [packed, weight_scales] = [packed, weight_scales].map(into_contiguous);
+        let output = empty(&codes, Shape::new([tokens, d_output]), bias.dtype);
+        kernels::packed_product(
+            &codes.client,
+            &codes.handle,
+            &code_scales.handle,
+            &packed.handle,
+            &weight_scales.handle,
+            per_row,
+            &output.handle,
+            [tokens, d_input, d_output],
+            dtype_to_elem_type(output.dtype),
+        );
+        composed::biased::<Self>(output, bias)
     }
 
     fn affine_fake_quant(

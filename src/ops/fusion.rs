@@ -3,6 +3,8 @@
 use bitnet_burn_kernels::{Groups, Statistic};
 use burn::backend::{DType, FloatDType, Shape, fusion::custom::TensorSpec};
 
+use bitnet_burn_kernels::packing::code_words_per_row;
+
 use super::packed_shape;
 
 fn scales(groups: &Groups) -> TensorSpec {
@@ -41,4 +43,43 @@ pub(super) fn unpacked_values(
     dtype: &FloatDType,
 ) -> TensorSpec {
     TensorSpec::new(shape.clone(), (*dtype).into())
+}
+
+pub(super) fn codes_and_scales(x: &TensorSpec, _max_code: &f32) -> (TensorSpec, TensorSpec) {
+    let (tokens, words) = (x.shape[0], code_words_per_row(x.shape[1]));
+    (
+        TensorSpec::new(Shape::new([tokens, words]), DType::U32),
+        TensorSpec::new(Shape::new([tokens, 1]), DType::F32),
+    )
+}
+
+pub(super) fn dequantized_values(
+    codes: &TensorSpec,
+    _scales: &TensorSpec,
+    d_input: &usize,
+    dtype: &FloatDType,
+) -> TensorSpec {
+    TensorSpec::new(Shape::new([codes.shape[0], *d_input]), (*dtype).into())
+}
+
+pub(super) fn ternary_outputs(
+    codes: &TensorSpec,
+    _code_scales: &TensorSpec,
+    weight: &TensorSpec,
+    _bias: &TensorSpec,
+    _groups: &Groups,
+) -> TensorSpec {
+    TensorSpec::new(Shape::new([codes.shape[0], weight.shape[1]]), weight.dtype)
+}
+
+pub(super) fn packed_outputs(
+    codes: &TensorSpec,
+    _code_scales: &TensorSpec,
+    packed: &TensorSpec,
+    _weight_scales: &TensorSpec,
+    bias: &TensorSpec,
+    _groups: &Groups,
+    _d_input: &usize,
+) -> TensorSpec {
+    TensorSpec::new(Shape::new([codes.shape[0], packed.shape[0]]), bias.dtype)
 }

@@ -99,6 +99,83 @@ pub trait QatOps: Backend {
         composed::ternary_unpack::<Self>(packed, scales, groups, shape, dtype)
     }
 
+    /// The codes `clamp(round(x * s), -max_code - 1, max_code)` of a matrix `[tokens, d_input]` and
+    /// `s = max_code / max(max|x|, 1e-5)` of each token, `[tokens, 1]`.
+    ///
+    /// Four codes to a `u32`: see
+    /// [`code_words_per_row`](bitnet_burn_kernels::packing::code_words_per_row). No gradient.
+    #[fusion(meta = fusion::codes_and_scales)]
+    fn absmax_quantize(
+        x: FloatTensor<Self>,
+        max_code: f32,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        composed::absmax_quantize::<Self>(x, max_code)
+    }
+
+    /// `code / s` of the codes, `[tokens, d_input]` of the given type: the values of
+    /// [`absmax_fake_quant`](QatOps::absmax_fake_quant) per token.
+    #[fusion(meta = fusion::dequantized_values)]
+    fn absmax_dequantize(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        d_input: usize,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        composed::absmax_dequantize::<Self>(codes, scales, d_input, dtype)
+    }
+
+    /// `Y = X Q(W) + b` with the codes and scales of `X` and a latent weight `[d_input, d_output]`;
+    /// `bias` is `[d_output]`, or `[0]` for none. No gradient.
+    #[fusion(meta = fusion::ternary_outputs)]
+    fn ternary_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+    ) -> FloatTensor<Self> {
+        composed::ternary_linear::<Self>(codes, code_scales, weight, bias, groups)
+    }
+
+    /// The same with a packed weight: codes `[d_output, ceil(d_input / 16)]` and the scales of the
+    /// groups of `[d_output, d_input]`. The bias has the type of the output.
+    #[fusion(meta = fusion::packed_outputs)]
+    fn packed_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        weight_scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        d_input: usize,
+    ) -> FloatTensor<Self> {
+        composed::packed_linear::<Self>(
+            codes,
+            code_scales,
+            packed,
+            weight_scales,
+            bias,
+            groups,
+            d_input,
+        )
+    }
+
+    /// `Y = Q(X) Q(W) + b`: absmax codes per token, ternary weights.
+    ///
+    /// Under autodiff `dX = dY Q(W)^T`, `dW = Q(X)^T dY` and `db` the sum of `dY` over tokens. What
+    /// is kept for them are the codes of `X`, 8 bits each.
+    #[fusion(default)]
+    fn bit_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        max_code: f32,
+    ) -> FloatTensor<Self> {
+        let (codes, scales) = Self::absmax_quantize(x, max_code);
+        Self::ternary_linear(codes, scales, weight, bias, groups)
+    }
+
     /// The orthonormal Walsh-Hadamard transform of each block of `block` neighbouring values of
     /// the last dimension, which a power of two `block` divides.
     ///

@@ -68,6 +68,17 @@ impl ActivationFakeQuant {
     /// `Q(x)`, or `Q(H(x))` with a rotation, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
     /// schedule set `lambda` below 1.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let x = self.observe(x);
+        let control = self.control.values();
+        let lambda = control.lambda();
+        if lambda == 0.0 || control.excluded() || x.shape().num_elements() == 0 {
+            return x;
+        }
+        blend(x.clone(), self.quantize(x), lambda)
+    }
+
+    /// What is quantised, `x` or `H(x)`, after it was shown to what watches it.
+    pub(crate) fn observe<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let x = match &self.rotation {
             Some(rotation) => rotation.apply(x),
             None => x,
@@ -79,11 +90,23 @@ impl ActivationFakeQuant {
             let probe = &control.error_probe;
             probe.measure_activation(x.clone(), self.quantize(x), self.limits());
         }
-        let lambda = control.lambda();
-        if lambda == 0.0 || control.excluded() || x.shape().num_elements() == 0 {
-            return x;
+        x
+    }
+
+    /// The bits, if [`forward`](Self::forward) is nothing but
+    /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant) per token.
+    pub(crate) fn absmax_bits(&self) -> Option<u8> {
+        let control = self.control.values();
+        let plain = control.lambda() == 1.0 && !control.excluded() && self.ste == Ste::Identity;
+        match (control.width(), &self.quantizer) {
+            (Some(BitWidth::Bits(bits)), _) if plain => Some(bits),
+            (Some(BitWidth::Ternary) | None, ActivationQuantizer::Absmax(config))
+                if plain && config.granularity == ActivationGranularity::PerToken =>
+            {
+                Some(config.bits)
+            }
+            _ => None,
         }
-        blend(x.clone(), self.quantize(x), lambda)
     }
 
     /// The values that the first and the last code reach to, where the range does not come from the

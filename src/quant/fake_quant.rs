@@ -5,7 +5,7 @@ use burn::{
 
 use super::{
     BitWidth, NoiseConfig, PackedWeight, QatScheme, Ste, SymmetricConfig, TernaryConfig,
-    WeightGranularity, WeightQuantizer, control::QuantControl, progressive::blend,
+    TernaryScale, WeightGranularity, WeightQuantizer, control::QuantControl, progressive::blend,
     weight::QuantizedWeight,
 };
 use crate::ops::Groups;
@@ -103,11 +103,8 @@ impl FakeQuant {
     ///
     /// If the granularity of the quantiser does not fit the weight.
     pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
+        self.observe(&latent);
         let control = self.control.values();
-        control.observation.see(&latent);
-        if control.error_probe.starts() {
-            self.measure(latent.clone());
-        }
         let lambda = control.lambda();
         if lambda == 0.0 || control.excluded() || latent.shape().num_elements() == 0 {
             return latent;
@@ -123,6 +120,30 @@ impl FakeQuant {
             _ => quantized(),
         };
         blend(latent, quantized, lambda)
+    }
+
+    /// Shows a latent weight to what watches it.
+    pub(crate) fn observe<const D: usize>(&self, latent: &Tensor<D>) {
+        let control = self.control.values();
+        control.observation.see(latent);
+        if control.error_probe.starts() {
+            self.measure(latent.clone());
+        }
+    }
+
+    /// The groups of a weight of the given shape, if [`forward`](Self::forward) is nothing but
+    /// [`ternary_fake_quant`](crate::functions::ternary_fake_quant).
+    pub(crate) fn ternary_groups(&self, shape: &[usize]) -> Option<Groups> {
+        let control = self.control.values();
+        let plain = control.lambda() == 1.0 && !control.excluded() && self.noise.is_none();
+        match self.active_quantizer() {
+            WeightQuantizer::Ternary(config)
+                if plain && self.ste == Ste::Identity && config.scale == TernaryScale::Absmean =>
+            {
+                Some(self.groups(shape))
+            }
+            _ => None,
+        }
     }
 
     /// Measures what quantisation does to a latent weight; an empty one has nothing to measure.

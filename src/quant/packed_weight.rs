@@ -4,7 +4,10 @@ use burn::{
 };
 
 use super::{WeightQuantizer, weight::QuantizedWeight};
-use crate::{functions::ternary_unpack, ops::Groups};
+use crate::{
+    functions::{packed_linear, ternary_unpack},
+    ops::Groups,
+};
 
 /// A packed weight: 2 bits per value and its scales, nothing else.
 ///
@@ -85,6 +88,29 @@ impl PackedWeight {
             self.groups,
             shape,
             self.dtype,
+        )
+    }
+
+    /// The product of activations of `bits` bits per token with the weight, and a bias: the values of
+    /// [`bit_linear`](crate::functions::bit_linear), bit for bit.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[.., d_input]`
+    /// - output: `[.., d_output]`
+    pub fn linear<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        bias: Option<Tensor<1>>,
+        bits: u8,
+    ) -> Tensor<D> {
+        packed_linear(
+            x,
+            self.codes.val(),
+            self.scales.val(),
+            bias,
+            self.groups,
+            bits,
         )
     }
 

@@ -6,17 +6,21 @@
 
 mod absmax;
 mod affine;
+mod codes;
 mod hadamard;
 mod launch;
 #[cfg(all(test, feature = "offline"))]
 mod offline;
 mod pack;
+mod packed_rows;
 mod statistic;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
 pub use affine::{affine_fake_quant, affine_gradient};
+pub use codes::{absmax_dequantize, absmax_quantize};
 pub use hadamard::hadamard_transform;
 pub use pack::{ternary_pack, ternary_unpack};
+pub use packed_rows::packed_product;
 pub use statistic::group_statistic;
 pub use ternary::ternary_fake_quant;

@@ -1,8 +1,10 @@
 //! Flex: loops over slices.
 
 mod affine;
+mod bit_linear;
 mod hadamard;
 mod slices;
+mod ternary_gemm;
 
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic, packing::words_per_row};
 use burn::backend::{
@@ -113,6 +115,50 @@ impl QatOps for Flex {
             slices::ternary_unpack(words, scales, groups, row_length)
         });
         from_values(values, shape, dtype.into())
+    }
+
+    fn absmax_quantize(
+        x: FloatTensor<Self>,
+        max_code: f32,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        bit_linear::absmax_quantize(x, max_code)
+    }
+
+    fn absmax_dequantize(
+        codes: IntTensor<Self>,
+        scales: FloatTensor<Self>,
+        d_input: usize,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        bit_linear::absmax_dequantize(codes, scales, d_input, dtype)
+    }
+
+    fn ternary_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+    ) -> FloatTensor<Self> {
+        bit_linear::ternary_linear(codes, code_scales, weight, bias, groups)
+    }
+
+    fn packed_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        weight_scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        d_input: usize,
+    ) -> FloatTensor<Self> {
+        let weight = bit_linear::PackedRows {
+            words: packed,
+            scales: weight_scales,
+            groups,
+            d_input,
+        };
+        bit_linear::packed_linear(codes, code_scales, weight, bias)
     }
 
     fn affine_fake_quant(

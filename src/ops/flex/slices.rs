@@ -22,33 +22,43 @@ const SUM_CHUNK: usize = 256;
 const LANES: usize = 16;
 
 /// Runs a loop compiled for the widest SIMD instructions that the processor has. What it calls
-/// must be inlined, or it is compiled for the least that the target has.
-pub(super) fn vectorized<R>(f: impl FnOnce() -> R) -> R {
+/// must be inlined, or it is compiled for the least that the target has; a large closure may not be,
+/// so that it is a type with an inlined [`call`](pulp::NullaryFnOnce::call).
+pub(super) fn vectorized<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
     pulp::Arch::new().dispatch(f)
 }
 
 /// `sum |v| * prescale`.
-#[inline(always)]
-fn sum_magnitudes(values: &[f32], prescale: f32) -> f64 {
-    values
-        .chunks(SUM_CHUNK)
-        .map(|chunk| {
+struct SumMagnitudes<'a> {
+    values: &'a [f32],
+    prescale: f32,
+}
+
+impl pulp::NullaryFnOnce for SumMagnitudes<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let magnitude = |v: &f32| v.abs() * self.prescale;
+        let mut total = 0.0;
+        for chunk in self.values.chunks(SUM_CHUNK) {
             let mut lanes = [0.0f32; LANES];
             let (vectors, rest) = chunk.as_chunks::<LANES>();
             for vector in vectors {
                 for (sum, v) in lanes.iter_mut().zip(vector) {
-                    *sum += v.abs() * prescale;
+                    *sum += magnitude(v);
                 }
             }
-            let rest: f32 = rest.iter().map(|v| v.abs() * prescale).sum();
-            lanes.iter().map(|&v| v as f64).sum::<f64>() + rest as f64
-        })
-        .sum()
+            let rest: f32 = rest.iter().map(magnitude).sum();
+            total += lanes.iter().map(|&v| v as f64).sum::<f64>() + rest as f64;
+        }
+        total
+    }
 }
 
 /// `max |v|`, NaN if there is one: see [`reference::absmax`](bitnet_burn_kernels::reference::absmax).
 #[inline(always)]
-fn max_magnitude(values: &[f32]) -> f32 {
+pub(super) fn max_magnitude(values: &[f32]) -> f32 {
     // As signed integers: SSE2 compares those, and the sign bit is cleared.
     let magnitude = |v: f32| v.abs().to_bits() as i32;
     let mut lanes = [0i32; LANES];
@@ -65,17 +75,19 @@ fn max_magnitude(values: &[f32]) -> f32 {
 
 /// `clamp(round(value), -1, 1)` for a value already divided by its scale, ties to even.
 #[inline(always)]
-fn ternary_code(scaled: f32) -> f32 {
-    (i32::from(scaled > 0.5) - i32::from(scaled < -0.5)) as f32
+pub(super) fn ternary_code(scaled: f32) -> i32 {
+    i32::from(scaled > 0.5) - i32::from(scaled < -0.5)
 }
 
 /// Nearest integer, ties to even, for values within +-2^22: adding `1.5 * 2^23` leaves no bits
 /// for a fraction. (`round_ties_even` is a function call on x86-64 without SSE4.1.)
 #[inline(always)]
 pub(super) fn round(value: f32) -> f32 {
-    const MAGIC: f32 = 12_582_912.0;
     (value + MAGIC) - MAGIC
 }
+
+/// `1.5 * 2^23`.
+pub(super) const MAGIC: f32 = 12_582_912.0;
 
 /// Runs `f` on pieces of `input` and `output`, in parallel if they are large.
 pub(super) fn zip_chunks(
@@ -118,16 +130,17 @@ pub(super) fn absmean_scales(values: &[f32], groups: Groups) -> Vec<f32> {
     let prescale = mean_prescale(groups.size);
     let denominator = groups.size as f64 * prescale as f64;
     let scale = |sum: f64| at_least_epsilon((sum / denominator) as f32);
+    let sum = |values: &[f32]| vectorized(SumMagnitudes { values, prescale });
     if groups.size == 0 {
         return vec![EPSILON; groups.num_groups()];
     }
     if groups.inner == 1 {
         let row_sum = |row: &[f32]| match row.len() < PARALLEL_THRESHOLD {
-            true => vectorized(|| sum_magnitudes(row, prescale)),
+            true => sum(row),
             // The same chunks in the same order whatever the number of threads.
             false => row
                 .par_chunks(PARALLEL_CHUNK)
-                .map(|chunk| vectorized(|| sum_magnitudes(chunk, prescale)))
+                .map(sum)
                 .collect::<Vec<_>>()
                 .iter()
                 .sum(),
@@ -235,7 +248,7 @@ pub(super) fn ternary_fake_quant(values: &[f32], groups: Groups) -> (Vec<f32>, V
         return (Vec::new(), scales);
     }
     let quantized = map_groups(values, &scales, groups, |v, gamma| {
-        ternary_code(v * (1.0 / gamma)) * gamma
+        ternary_code(v * (1.0 / gamma)) as f32 * gamma
     });
     (quantized, scales)
 }

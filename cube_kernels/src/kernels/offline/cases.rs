@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::{
     Statistic,
-    kernels::{absmax, affine, pack, statistic, ternary},
+    kernels::{absmax, affine, codes, pack, packed_rows, statistic, ternary},
 };
 
 /// Units of a cube that reduces, on every device that allows as many.
@@ -43,7 +43,13 @@ impl Case {
 
     /// Whether the kernel rounds activations to codes.
     pub fn rounds(&self) -> bool {
-        ["quantize_rows", "quantize_with_scales", "affine_quantize"].contains(&self.function())
+        [
+            "quantize_rows",
+            "quantize_codes",
+            "quantize_with_scales",
+            "affine_quantize",
+        ]
+        .contains(&self.function())
             || self.name.ends_with("StepSize")
     }
 
@@ -92,6 +98,8 @@ impl Target {
         let mut cases = vec![invert()];
         for dtype in self.types() {
             cases.extend([pack(dtype), unpack(dtype)]);
+            cases.extend([quantize_codes(dtype), dequantize_codes(dtype)]);
+            cases.push(multiply_rows(dtype));
             cases.extend([Statistic::AbsMean, Statistic::AbsMax].map(|s| reduce_columns(s, dtype)));
             for width in self.widths(dtype) {
                 for statistic in [Statistic::AbsMean, Statistic::AbsMax] {
@@ -299,6 +307,61 @@ fn unpack(dtype: ElemType) -> Case {
         dtype,
     );
     Case::new(format!("unpack {dtype}"), kernel)
+}
+
+fn quantize_codes(dtype: ElemType) -> Case {
+    let kernel = codes::quantize_codes::QuantizeCodes::new(
+        reducing(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        1,
+        REDUCE_UNITS,
+        dtype,
+    );
+    Case::new(format!("quantize_codes {dtype}"), kernel)
+}
+
+fn dequantize_codes(dtype: ElemType) -> Case {
+    let kernel = codes::dequantize_codes::DequantizeCodes::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        dtype,
+    );
+    Case::new(format!("dequantize_codes {dtype}"), kernel)
+}
+
+fn multiply_rows(dtype: ElemType) -> Case {
+    let kernel = packed_rows::multiply_rows::MultiplyRows::new(
+        settings(CubeDim::new_1d(64)),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        64,
+        dtype,
+    );
+    Case::new(format!("multiply_rows {dtype}"), kernel)
 }
 
 fn buffer() -> BufferCompilationArg {

@@ -1,0 +1,171 @@
+use std::{fmt, hint::black_box, time::Instant};
+
+use bitnet_burn::nn::{BitLinear, BitNetLm, BitNetLmConfig, TrainableProjection};
+use burn::{
+    nn::{Linear, loss::CrossEntropyLossConfig},
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    tensor::{Device, Int, Tensor},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::memory::peak_mib;
+
+/// Steps before the clock starts, and steps that are timed.
+const WARM_UP: usize = 2;
+const STEPS: usize = 6;
+
+/// A way to train.
+pub struct Variant {
+    pub name: &'static str,
+    pub title: &'static str,
+    run: fn(Model) -> Vec<f64>,
+}
+
+pub const VARIANTS: [Variant; 2] = [
+    Variant {
+        name: "fp",
+        title: "full precision, AdamW",
+        run: |model| train::<Linear>(model, AdamWConfig::new().init()),
+    },
+    Variant {
+        name: "qat",
+        title: "QAT, AdamW",
+        run: |model| train::<BitLinear>(model, AdamWConfig::new().init()),
+    },
+];
+
+pub fn find(name: &str) -> Option<&'static Variant> {
+    VARIANTS.iter().find(|variant| variant.name == name)
+}
+
+impl Variant {
+    pub fn measure(&self, model: Model) -> Measured {
+        let step_ms = median((self.run)(model));
+        Measured {
+            step_ms,
+            peak_mib: peak_mib(),
+        }
+    }
+}
+
+/// What is trained.
+#[derive(Clone, Copy)]
+pub enum Model {
+    /// Six layers of 384, 8 windows of 256 characters.
+    Small,
+    /// About 60 million parameters and few tokens, so that they take most of the memory.
+    Large,
+}
+
+impl Model {
+    pub const ALL: [Self; 2] = [Self::Small, Self::Large];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
+
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|model| model.name() == name)
+    }
+
+    fn config(self) -> BitNetLmConfig {
+        match self {
+            Self::Small => BitNetLmConfig::new(96, 384, 6, 6, 1536),
+            Self::Large => BitNetLmConfig::new(96, 768, 8, 12, 2048),
+        }
+        .with_max_positions(256)
+    }
+
+    /// Windows and positions of a batch.
+    fn batch(self) -> [usize; 2] {
+        match self {
+            Self::Small => [8, 256],
+            Self::Large => [1, 64],
+        }
+    }
+}
+
+impl fmt::Display for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = self.config();
+        let [windows, positions] = self.batch();
+        write!(
+            f,
+            "{} layers, d_model {}, d_ff {}, {windows} x {positions} tokens",
+            config.n_layers, config.d_model, config.d_ff
+        )
+    }
+}
+
+/// Milliseconds of each step.
+fn train<P: TrainableProjection>(model: Model, mut optimizer: ModuleOptimizer) -> Vec<f64> {
+    let device = Device::default().autodiff();
+    let mut lm: BitNetLm<P> = model.config().init(&device);
+    let mut rng = StdRng::seed_from_u64(0);
+    let mut times = Vec::new();
+    for step in 0..WARM_UP + STEPS {
+        let [inputs, targets] = [(); 2].map(|()| tokens(model, &mut rng, &device));
+        let start = Instant::now();
+        let logits = lm.forward(inputs);
+        let [windows, positions, vocab_size] = logits.dims();
+        let rows = windows * positions;
+        let loss = CrossEntropyLossConfig::new()
+            .init(&device)
+            .forward(logits.reshape([rows, vocab_size]), targets.reshape([rows]));
+        let grads = GradientsParams::from_grads(loss.backward(), &lm);
+        lm = optimizer.step(1e-3, lm, grads);
+        black_box(loss.into_scalar::<f32>());
+        if step >= WARM_UP {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    times
+}
+
+fn tokens(model: Model, rng: &mut StdRng, device: &Device) -> Tensor<2, Int> {
+    let shape = model.batch();
+    let vocab_size = model.config().vocab_size as i32;
+    let tokens: Vec<i32> = (0..shape[0] * shape[1])
+        .map(|_| rng.random_range(0..vocab_size))
+        .collect();
+    Tensor::<1, Int>::from_ints(tokens.as_slice(), device).reshape(shape)
+}
+
+/// Time and memory of a run.
+#[derive(Clone)]
+pub struct Measured {
+    pub step_ms: f64,
+    pub peak_mib: f64,
+}
+
+impl Measured {
+    /// What [`Display`](fmt::Display) wrote, in the last line of a text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.lines().last()?.split(' ').map(str::parse);
+        Some(Self {
+            step_ms: numbers.next()?.ok()?,
+            peak_mib: numbers.next()?.ok()?,
+        })
+    }
+
+    pub fn median(runs: Vec<Self>) -> Self {
+        Self {
+            step_ms: median(runs.iter().map(|run| run.step_ms).collect()),
+            peak_mib: median(runs.iter().map(|run| run.peak_mib).collect()),
+        }
+    }
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.step_ms, self.peak_mib)
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}

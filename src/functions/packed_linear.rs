@@ -1,0 +1,71 @@
+use bitnet_burn_kernels::packing::words_per_row;
+use burn::{
+    backend::Dispatch,
+    tensor::{DType, Int, Tensor},
+};
+
+use super::{
+    absmax_max_code, assert_float,
+    bit_linear::{bias_or_none, empty_sum},
+    packing::assert_scales,
+};
+use crate::ops::{Groups, QatOps};
+
+/// `Y = Qx(X) W + b` with a packed ternary weight: the values of [`bit_linear`](super::bit_linear),
+/// bit for bit. No gradient.
+///
+/// On Flex the weight is never unpacked into floats.
+///
+/// # Shapes
+///
+/// - x: `[.., d_input]`
+/// - packed: `[d_output, ceil(d_input / 16)]`, u32: [`ternary_pack`](super::ternary_pack) of the
+///   transposed weight
+/// - scales: `[outer, inner]` of `groups`, f32
+/// - bias: `[d_output]`, of the type of `x`
+/// - groups: of the transposed weight `[d_output, d_input]`
+/// - output: `[.., d_output]`, of the type of `x`
+///
+/// # Panics
+///
+/// If shapes or types do not fit, or `bits` is not in 2..=8.
+pub fn packed_linear<const D: usize>(
+    x: Tensor<D>,
+    packed: Tensor<2, Int>,
+    scales: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    groups: Groups,
+    bits: u8,
+) -> Tensor<D> {
+    let mut shape = x.dims();
+    let d_input = shape[D - 1];
+    let [d_output, words] = packed.dims();
+    assert_float("packed_linear", &x);
+    groups.assert_cover(&[d_output, d_input]);
+    assert_scales(&scales, groups);
+    assert!(
+        words == words_per_row(d_input) && packed.dtype() == DType::U32,
+        "packed rows of {d_input} features are {} words of u32, got {words} of {:?}",
+        words_per_row(d_input),
+        packed.dtype()
+    );
+    let max_code = absmax_max_code(bits);
+    let tokens = shape[..D - 1].iter().product();
+    shape[D - 1] = d_output;
+    let bias = bias_or_none(&x, bias, d_output);
+    if tokens * d_input * d_output == 0 {
+        return empty_sum(&x, shape, bias);
+    }
+    let x = x.reshape([tokens, d_input]);
+    let (codes, code_scales) = Dispatch::absmax_quantize(x.into_dispatch(), max_code);
+    let y = Tensor::<2>::from_dispatch(Dispatch::packed_linear(
+        codes,
+        code_scales,
+        packed.into_dispatch(),
+        scales.into_dispatch(),
+        bias.into_dispatch(),
+        groups,
+        d_input,
+    ));
+    y.reshape(shape)
+}

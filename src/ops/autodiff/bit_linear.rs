@@ -1,0 +1,93 @@
+use bitnet_burn_kernels::Groups;
+use burn::backend::{
+    Autodiff, Backend, Shape, TensorMetadata,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn_autodiff::{
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind},
+};
+
+use crate::ops::QatOps;
+
+/// `dX = dY Q(W)^T`, `dW = Q(X)^T dY`, `db = sum dY`.
+#[derive(Debug)]
+struct BitLinear;
+
+/// What the gradients need; each only where its parent is tracked.
+#[derive(Debug, Clone)]
+struct Saved<B: Backend> {
+    /// Codes and scales of the input, for the gradient of the weight.
+    input: Option<(IntTensor<B>, FloatTensor<B>)>,
+    /// The latent weight, which is quantised again for the gradient of the input.
+    weight: Option<FloatTensor<B>>,
+    groups: Groups,
+    d_input: usize,
+}
+
+impl<B: QatOps> Backward<B, 3> for BitLinear {
+    type State = Saved<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let Saved {
+            input,
+            weight,
+            groups,
+            d_input,
+        } = ops.state;
+        let [x_node, weight_node, bias_node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        if let Some(node) = bias_node {
+            let d_output = grad.shape()[1];
+            let sum = B::float_sum_dim(grad.clone(), 0);
+            grads.register::<B>(node.id, B::float_reshape(sum, Shape::new([d_output])));
+        }
+        if let (Some(node), Some((codes, scales))) = (weight_node, input) {
+            let x = B::absmax_dequantize(codes, scales, d_input, grad.dtype().into());
+            let product = B::float_matmul(B::float_transpose(x), grad.clone());
+            grads.register::<B>(node.id, product);
+        }
+        if let (Some(node), Some(weight)) = (x_node, weight) {
+            let (quantized, _) = B::ternary_fake_quant(weight, groups);
+            let product = B::float_matmul(grad, B::float_transpose(quantized));
+            grads.register::<B>(node.id, product);
+        }
+    }
+}
+
+pub(super) fn bit_linear<B: QatOps, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: FloatTensor<Autodiff<B, C>>,
+    groups: Groups,
+    max_code: f32,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
+    let (x, x_node) = x.into_parts();
+    let (weight, weight_node) = weight.into_parts();
+    let (bias, bias_node) = bias.into_parts();
+    let d_input = x.shape()[1];
+    let (codes, scales) = B::absmax_quantize(x, max_code);
+    let product = B::ternary_linear(codes.clone(), scales.clone(), weight.clone(), bias, groups);
+    let prepared = BitLinear
+        .prepare::<C>([x_node, weight_node, bias_node])
+        .compute_bound();
+    match prepared.stateful() {
+        OpsKind::Tracked(tracked) => {
+            let saved = Saved {
+                input: weight_tracked.then_some((codes, scales)),
+                weight: x_tracked.then_some(weight),
+                groups,
+                d_input,
+            };
+            tracked.finish(saved, product)
+        }
+        OpsKind::UnTracked(untracked) => untracked.finish(product),
+    }
+}

@@ -1,0 +1,121 @@
+use bitnet_burn_kernels::{
+    Groups,
+    packing::{CODES_PER_WORD, code_words_per_row},
+};
+use burn::backend::{
+    Backend, FloatDType, IntDType, Shape, TensorData, TensorMetadata,
+    tensor::{FloatTensor, IntTensor},
+};
+
+use super::{absmax, inverse_scales, mask, not_a_number};
+use crate::ops::QatOps;
+
+/// `256^i` for the four codes of a word, as `[1, 1, 4]` of 64 bits.
+fn byte_weights<B: Backend>(device: &B::Device) -> IntTensor<B> {
+    let weights: Vec<i64> = (0..4).map(|i| 1 << (8 * i)).collect();
+    B::int_from_data(TensorData::new(weights, [1, 1, 4]), device)
+}
+
+pub(in crate::ops) fn absmax_quantize<B: Backend>(
+    x: FloatTensor<B>,
+    max_code: f32,
+) -> (IntTensor<B>, FloatTensor<B>) {
+    let [tokens, d_input] = x.shape().dims();
+    let device = x.device();
+    let words = code_words_per_row(d_input);
+    let values = B::float_cast(x, FloatDType::F32);
+
+    let scales = inverse_scales::<B>(absmax::<B>(values.clone()), max_code);
+
+    let codes = B::float_round(B::float_mul(values, scales.clone()));
+    // A NaN has no code; it shows through its scale.
+    let uncoded = not_a_number::<B>(&codes);
+    let codes = B::float_mask_fill(codes, uncoded, 0.0.into());
+    let codes = B::float_clamp(codes, (-max_code - 1.0).into(), max_code.into());
+    let padding = Shape::new([tokens, 4 * words - d_input]);
+    let codes = match padding[1] {
+        0 => codes,
+        _ => {
+            let padding = B::float_zeros(padding, &device, FloatDType::F32);
+            B::float_cat(vec![codes, padding], 1)
+        }
+    };
+    // Two's complement.
+    let negative = mask::<B>(&codes, |codes, dtype| {
+        B::float_lower_elem(codes, 0.0.into(), dtype)
+    });
+    let shifted = B::float_add_scalar(codes.clone(), 256.0.into());
+    let bytes = B::float_mask_where(codes, negative, shifted);
+    let bytes = B::float_into_int(bytes, IntDType::I64);
+    let bytes = B::int_reshape(bytes, Shape::new([tokens, words, 4]));
+    let sum = B::int_sum_dim(B::int_mul(bytes, byte_weights::<B>(&device)), 2);
+    let sum = B::int_reshape(sum, Shape::new([tokens, words]));
+    (B::int_cast(sum, IntDType::U32), scales)
+}
+
+pub(in crate::ops) fn absmax_dequantize<B: Backend>(
+    codes: IntTensor<B>,
+    scales: FloatTensor<B>,
+    d_input: usize,
+    dtype: FloatDType,
+) -> FloatTensor<B> {
+    let device = scales.device();
+    let [tokens, words] = codes.shape().dims();
+    let words_by_byte = B::int_reshape(
+        B::int_cast(codes, IntDType::I64),
+        Shape::new([tokens, words, 1]),
+    );
+    let bytes = B::int_div(words_by_byte, byte_weights::<B>(&device));
+    let bytes = B::int_remainder_scalar(bytes, 256.into());
+    let bytes = B::int_reshape(bytes, Shape::new([tokens, 4 * words]));
+    let bytes = B::int_slice(bytes, &[(0..tokens).into(), (0..d_input).into()]);
+    let bytes = B::int_into_float(bytes, FloatDType::F32);
+    let negative = mask::<B>(&bytes, |bytes, dtype| {
+        B::float_greater_elem(bytes, 127.5.into(), dtype)
+    });
+    let shifted = B::float_sub_scalar(bytes.clone(), 256.0.into());
+    let codes = B::float_mask_where(bytes, negative, shifted);
+    B::float_cast(B::float_div(codes, scales), dtype)
+}
+
+pub(in crate::ops) fn ternary_linear<B: QatOps>(
+    codes: IntTensor<B>,
+    code_scales: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    groups: Groups,
+) -> FloatTensor<B> {
+    let d_input = weight.shape()[0];
+    let x = B::absmax_dequantize(codes, code_scales, d_input, weight.dtype().into());
+    let (weight, _) = B::ternary_fake_quant(weight, groups);
+    biased::<B>(B::float_matmul(x, weight), bias)
+}
+
+pub(in crate::ops) fn packed_linear<B: QatOps>(
+    codes: IntTensor<B>,
+    code_scales: FloatTensor<B>,
+    packed: IntTensor<B>,
+    weight_scales: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    groups: Groups,
+    d_input: usize,
+) -> FloatTensor<B> {
+    let dtype: FloatDType = bias.dtype().into();
+    let [d_output, words] = packed.shape().dims();
+    debug_assert_eq!(words, d_input.div_ceil(CODES_PER_WORD));
+    let x = B::absmax_dequantize(codes, code_scales, d_input, dtype);
+    let shape = Shape::new([d_output, d_input]);
+    let weight = B::ternary_unpack(packed, weight_scales, groups, shape, dtype);
+    biased::<B>(B::float_matmul(x, B::float_transpose(weight)), bias)
+}
+
+/// `y + b`, or `y` where there is none.
+pub(in crate::ops) fn biased<B: Backend>(
+    y: FloatTensor<B>,
+    bias: FloatTensor<B>,
+) -> FloatTensor<B> {
+    match bias.shape().num_elements() {
+        0 => y,
+        d_output => B::float_add(y, B::float_reshape(bias, Shape::new([1, d_output]))),
+    }
+}

@@ -1,0 +1,141 @@
+//! AVX2: products of bytes summed in pairs to 16 bits.
+
+use std::arch::x86_64::*;
+
+use super::{
+    Rows,
+    panels::{Block, Panel},
+    rows::Sums,
+};
+
+/// Rows of a tile: their sums are in registers.
+pub(super) const ROWS: usize = 4;
+
+/// Blocks whose sums fit 16 bits: a block adds four times `2 * 2 * -128`.
+const NARROW_BLOCKS: usize = 15;
+
+/// The four codes of every byte, one after the other.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn unpack(words: __m256i) -> [__m256i; 4] {
+    let mask = _mm256_set1_epi8(3);
+    [
+        _mm256_and_si256(words, mask),
+        _mm256_and_si256(_mm256_srli_epi32::<2>(words), mask),
+        _mm256_and_si256(_mm256_srli_epi32::<4>(words), mask),
+        _mm256_and_si256(_mm256_srli_epi32::<6>(words), mask),
+    ]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(words: &[u32; 8]) -> __m256i {
+    // SAFETY: eight words of 32 bits, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
+}
+
+/// Adds neighbouring sums of 16 bits to those of 32.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen(sum: __m256i, narrow: __m256i) -> __m256i {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)))
+}
+
+/// Sums of `N` rows with the columns of a panel.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
+    let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
+    let mut acc = [[_mm256_setzero_si256(); 2]; N];
+    let mut narrow = acc;
+    for (position, block) in panel.groups().flatten().enumerate() {
+        add_block(
+            block,
+            rows.map(|row| &row[4 * position..4 * position + 4]),
+            &mut narrow,
+        );
+        if position % NARROW_BLOCKS == NARROW_BLOCKS - 1 || position + 1 == panel.depth() {
+            for (acc, narrow) in acc.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
+                *acc = widen(*acc, *narrow);
+            }
+            narrow = [[_mm256_setzero_si256(); 2]; N];
+        }
+    }
+    for (sums, acc) in sums.iter_mut().zip(acc) {
+        for (sums, acc) in sums.as_chunks_mut::<8>().0.iter_mut().zip(acc) {
+            // SAFETY: eight integers of 32 bits, and the store needs no alignment.
+            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), acc) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_block<const N: usize>(block: &Block, rows: [&[u32]; N], narrow: &mut [[__m256i; 2]; N]) {
+    let (halves, _) = block.as_chunks::<8>();
+    let weights = [unpack(load(&halves[0])), unpack(load(&halves[1]))];
+    for i in 0..4 {
+        for (narrow, row) in narrow.iter_mut().zip(&rows) {
+            let codes = _mm256_set1_epi32(row[i] as i32);
+            for (narrow, weights) in narrow.iter_mut().zip(&weights) {
+                *narrow = _mm256_add_epi16(*narrow, _mm256_maddubs_epi16(weights[i], codes));
+            }
+        }
+    }
+}
+
+/// Sums of rows with the columns of a panel.
+#[target_feature(enable = "avx2")]
+pub(super) fn tile(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
+    let mut done = 0;
+    while done < sums.len() {
+        let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
+        done += match sums.len() {
+            4.. => {
+                rows_tile::<4>(panel, rows, sums);
+                4
+            }
+            2.. => {
+                rows_tile::<2>(panel, rows, sums);
+                2
+            }
+            _ => {
+                rows_tile::<1>(panel, rows, sums);
+                1
+            }
+        };
+    }
+}
+
+/// The sum of one packed row with one token.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn dot_row(row: &[u32], codes: &[i8]) -> i32 {
+    let mut acc = _mm256_setzero_si256();
+    for (words, codes) in row.chunks(16).zip(codes.chunks_exact(256)) {
+        let mut padded = [0; 16];
+        padded[..words.len()].copy_from_slice(words);
+        let mut narrow = _mm256_setzero_si256();
+        for (half, words) in padded.as_chunks::<8>().0.iter().enumerate() {
+            for (i, weights) in unpack(load(words)).into_iter().enumerate() {
+                let codes = &codes[64 * i + 32 * half..][..32];
+                // SAFETY: 32 bytes, and the load needs no alignment.
+                let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
+                narrow = _mm256_add_epi16(narrow, _mm256_maddubs_epi16(weights, codes));
+            }
+        }
+        acc = widen(acc, narrow);
+    }
+    let mut sums = [0i32; 8];
+    // SAFETY: eight integers of 32 bits, and the store needs no alignment.
+    unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), acc) };
+    sums.iter().sum()
+}
+
+/// Sums of packed rows with one token of [arranged](super::dot::arrange) codes.
+#[target_feature(enable = "avx2")]
+pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [i32]) {
+    for (row, sum) in rows.iter().zip(sums) {
+        *sum = dot_row(row, codes);
+    }
+}

@@ -1,0 +1,98 @@
+use super::{Rows, panels::Panel, portable, rows::Sums};
+
+#[cfg(target_arch = "aarch64")]
+use super::neon;
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// The instructions that a product is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instructions {
+    /// AVX-512 with VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Detected),
+    /// AVX2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Detected),
+    /// NEON with dot products.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Detected),
+    /// What every processor has.
+    Portable,
+}
+
+/// Shows that the processor has the instructions; only this file makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Detected(());
+
+impl Instructions {
+    /// All that this processor has, the fastest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let own = [
+            (is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni"))
+                .then_some(Self::Avx512(Detected(()))),
+            is_x86_feature_detected!("avx2").then_some(Self::Avx2(Detected(()))),
+        ];
+        #[cfg(target_arch = "aarch64")]
+        let own =
+            [std::arch::is_aarch64_feature_detected!("dotprod")
+                .then_some(Self::Neon(Detected(())))];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let own = [None];
+        own.into_iter().flatten().chain([Self::Portable])
+    }
+
+    /// The fastest of this processor.
+    pub fn detect() -> Self {
+        Self::available().next().unwrap_or(Self::Portable)
+    }
+
+    /// Rows that are multiplied at a time.
+    pub fn rows(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => avx512::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => avx2::ROWS,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => neon::ROWS,
+            Self::Portable => 4,
+        }
+    }
+
+    /// The sums of as many rows as there are `sums` with the columns of a panel, of `code + 1`.
+    pub fn tile(self, panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
+        assert!(rows.depth() == panel.depth() && rows.len() == sums.len());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `Detected` is made where the processor has the instructions.
+            Self::Avx512(_) => unsafe { avx512::tile(panel, rows, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2(_) => unsafe { avx2::tile(panel, rows, sums) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Self::Neon(_) => unsafe { neon::tile(panel, rows, sums) },
+            Self::Portable => portable::tile(panel, rows, sums),
+        }
+    }
+
+    /// The sums of packed rows with one token of [arranged](super::dot::arrange) codes, of
+    /// `code + 1`.
+    pub fn dot(self, rows: &[&[u32]], codes: &[i8], sums: &mut [i32]) {
+        assert!(rows.iter().all(|row| row.len() * 16 <= codes.len()) && rows.len() == sums.len());
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx512(_) => unsafe { avx512::dot(rows, codes, sums) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Self::Avx2(_) => unsafe { avx2::dot(rows, codes, sums) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Self::Neon(_) => unsafe { neon::dot(rows, codes, sums) },
+            Self::Portable => portable::dot(rows, codes, sums),
+        }
+    }
+}

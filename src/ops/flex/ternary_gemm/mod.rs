@@ -1,0 +1,90 @@
+//! Products of int8 activations with ternary weights, in integers.
+//!
+//! A weight is held in 2 bits a value and unpacked in registers as `t + 1` in {0, 1, 2}, for
+//! instructions that multiply unsigned with signed bytes:
+//! `sum_k x_k t_k = sum_k x_k (t_k + 1) - sum_k x_k`. Sums are exact, so that results do not depend on
+//! the number of threads or the instructions.
+//!
+//! Two kernels: [`Panels`] has sixteen output features side by side, for many tokens; [`dot`]
+//! reads the rows of a packed weight as they are stored, for few.
+
+mod dot;
+mod instructions;
+mod panels;
+mod quantize;
+mod rows;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+#[cfg(test)]
+mod tests;
+
+pub(super) use dot::packed_product;
+pub(super) use panels::Panels;
+pub(super) use quantize::{dequantize, quantize};
+pub(super) use rows::Rows;
+
+use std::mem::MaybeUninit;
+
+use instructions::Instructions;
+
+/// Output features of a panel.
+const COLUMNS: usize = 16;
+
+/// Input features whose codes are in one word of each column.
+const DEPTH: usize = 16;
+
+/// Integer products done by one thread before another is worth waking.
+const PARALLEL_PRODUCTS: usize = 1 << 21;
+
+/// What integer sums are multiplied with, and the bias.
+#[derive(Clone, Copy)]
+pub(super) struct Output<'a> {
+    /// Step size of each token, the inverse of its scale.
+    pub steps: &'a [f32],
+    /// One scale for all output features, or one for each.
+    pub weight_scales: &'a [f32],
+    /// Bias of each output feature, or none.
+    pub bias: &'a [f32],
+}
+
+impl Output<'_> {
+    /// Writes `sum * (weight_scale * step) + bias` for neighbouring output features of a token.
+    #[inline(always)]
+    fn write(
+        &self,
+        token: usize,
+        first: usize,
+        sums: &[i32],
+        total: i32,
+        output: &mut [MaybeUninit<f32>],
+    ) {
+        let step = self.steps[token];
+        let scaled = |sum: i32, scale: f32| (sum - total) as f32 * (scale * step);
+        match *self.weight_scales {
+            [scale] => {
+                for (y, &sum) in output.iter_mut().zip(sums) {
+                    y.write(scaled(sum, scale));
+                }
+            }
+            _ => {
+                let scales = &self.weight_scales[first..];
+                for ((y, &sum), &scale) in output.iter_mut().zip(sums).zip(scales) {
+                    y.write(scaled(sum, scale));
+                }
+            }
+        }
+        if let Some(bias) = self.bias.get(first..) {
+            for (y, &bias) in output.iter_mut().zip(bias) {
+                // SAFETY: written above.
+                unsafe { *y.assume_init_mut() += bias };
+            }
+        }
+    }
+}

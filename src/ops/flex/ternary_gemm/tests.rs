@@ -1,0 +1,209 @@
+use bitnet_burn_kernels::{
+    Groups,
+    packing::{code_words_per_row, words_per_row},
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::{
+    Output, Panels, Rows,
+    dot::{dot_product, packed_product},
+    instructions::Instructions,
+    quantize::{dequantize, quantize},
+};
+use crate::ops::flex::slices;
+
+/// Every edge of tiles, panels, blocks and groups of blocks, and beyond.
+const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 15, 16, 17, 70];
+const INPUTS: [usize; 11] = [1, 3, 15, 16, 17, 64, 65, 240, 256, 300, 1030];
+const OUTPUTS: [usize; 6] = [1, 15, 16, 17, 40, 130];
+
+struct Problem {
+    d_input: usize,
+    d_output: usize,
+    x: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl Problem {
+    fn new(tokens: usize, d_input: usize, d_output: usize) -> Self {
+        let mut rng = StdRng::seed_from_u64((tokens * 31 + d_input * 7 + d_output) as u64);
+        let mut draw = |n: usize| (0..n).map(|_| rng.random_range(-1.0..1.0)).collect();
+        Self {
+            d_input,
+            d_output,
+            x: draw(tokens * d_input),
+            weight: draw(d_input * d_output),
+            bias: draw(d_output),
+        }
+    }
+
+    /// Groups of the weight `[d_input, d_output]`, one for all or one for each output feature.
+    fn groups(&self, per_channel: bool) -> Groups {
+        let (size, inner) = match per_channel {
+            true => (self.d_input, self.d_output),
+            false => (self.d_input * self.d_output, 1),
+        };
+        Groups {
+            outer: 1,
+            size,
+            inner,
+        }
+    }
+
+    /// The weight as packed rows of output features.
+    fn packed(&self, scales: &[f32]) -> Vec<u32> {
+        let (d_input, d_output) = (self.d_input, self.d_output);
+        let transposed: Vec<f32> = (0..d_input * d_output)
+            .map(|i| self.weight[i % d_input * d_output + i / d_input])
+            .collect();
+        let (outer, size) = match scales.len() {
+            1 => (1, d_input * d_output),
+            _ => (d_output, d_input),
+        };
+        let groups = Groups {
+            outer,
+            size,
+            inner: 1,
+        };
+        slices::ternary_pack(&transposed, scales, groups, d_input)
+    }
+
+    /// The sums and outputs, one after the other.
+    fn expected(&self, words: &[u32], output: Output<'_>) -> Vec<f32> {
+        let (d_input, d_output) = (self.d_input, self.d_output);
+        let codes = |token: usize, k: usize| {
+            let word = words[token * code_words_per_row(d_input) + k / 4];
+            word.to_le_bytes()[k % 4] as i8 as i32
+        };
+        let code = |k: usize, n: usize| {
+            let scale = output.weight_scales[n % output.weight_scales.len()];
+            slices::ternary_code(self.weight[k * d_output + n] * (1.0 / scale))
+        };
+        (0..output.steps.len() * d_output)
+            .map(|i| {
+                let (token, n) = (i / d_output, i % d_output);
+                let sum: i32 = (0..d_input).map(|k| codes(token, k) * code(k, n)).sum();
+                let scale = output.weight_scales[n % output.weight_scales.len()];
+                let y = sum as f32 * (scale * output.steps[token]);
+                output.bias.get(n).map_or(y, |bias| y + bias)
+            })
+            .collect()
+    }
+}
+
+fn for_all_shapes(mut check: impl FnMut(Problem, bool)) {
+    for tokens in TOKENS {
+        for d_input in INPUTS {
+            for (i, d_output) in OUTPUTS.into_iter().enumerate() {
+                check(
+                    Problem::new(tokens, d_input, d_output),
+                    (tokens + i) % 2 == 0,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_path_gives_the_sums_of_the_scalar_loop() {
+    println!("{:?}", Instructions::available().collect::<Vec<_>>());
+    for_all_shapes(|problem, per_channel| {
+        let groups = problem.groups(per_channel);
+        let weight_scales = slices::absmean_scales(&problem.weight, groups);
+        let (words, scales) = quantize(&problem.x, problem.d_input, 127.0);
+        let steps: Vec<f32> = scales.iter().map(|s| 1.0 / s).collect();
+        let output = Output {
+            steps: &steps,
+            weight_scales: &weight_scales,
+            bias: if per_channel { &problem.bias } else { &[] },
+        };
+        let expected = problem.expected(&words, output);
+        let rows = Rows::new(&words, problem.d_input);
+        let panels = Panels::from_latent(&problem.weight, problem.d_output, &weight_scales);
+        let packed = problem.packed(&weight_scales);
+        let from_packed = Panels::from_packed(&packed, problem.d_output);
+        for instructions in Instructions::available() {
+            let name = format!(
+                "{instructions:?}, {} tokens, {} to {}",
+                rows.len(),
+                problem.d_input,
+                problem.d_output
+            );
+            let y = panels.product_with(instructions, rows, output);
+            assert_eq!(y, expected, "panels, {name}");
+            let y = from_packed.product_with(instructions, rows, output);
+            assert_eq!(y, expected, "panels of packed rows, {name}");
+            let y = dot_product(instructions, &packed, problem.d_output, rows, output);
+            assert_eq!(y, expected, "packed rows, {name}");
+        }
+        let y = packed_product(&packed, problem.d_output, rows, output);
+        assert_eq!(y, expected);
+    });
+}
+
+#[test]
+fn sums_of_the_largest_codes_do_not_overflow() {
+    // The lowest code, -128, times -1, as often as 16 bits would not hold.
+    let (tokens, d_input, d_output) = (5, 4096, 20);
+    let words = vec![0x8080_8080; tokens * code_words_per_row(d_input)];
+    let rows = Rows::new(&words, d_input);
+    for (word, code) in [(0, -1), (0xAAAA_AAAA, 1)] {
+        let packed = vec![word; d_output * words_per_row(d_input)];
+        let output = Output {
+            steps: &[1.0; 5],
+            weight_scales: &[1.0],
+            bias: &[],
+        };
+        let expected = vec![(-128 * code * d_input as i32) as f32; tokens * d_output];
+        for instructions in Instructions::available() {
+            let panels = Panels::from_packed(&packed, d_output);
+            assert_eq!(panels.product_with(instructions, rows, output), expected);
+            let dots = dot_product(instructions, &packed, d_output, rows, output);
+            assert_eq!(dots, expected, "{instructions:?}");
+        }
+    }
+}
+
+#[test]
+fn outputs_do_not_depend_on_the_number_of_threads() {
+    let problem = Problem::new(600, 500, 700);
+    let weight_scales = slices::absmean_scales(&problem.weight, problem.groups(false));
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(|| {
+            let (words, scales) = quantize(&problem.x, problem.d_input, 127.0);
+            let output = Output {
+                steps: &scales,
+                weight_scales: &weight_scales,
+                bias: &[],
+            };
+            let panels = Panels::from_latent(&problem.weight, problem.d_output, &weight_scales);
+            let all = panels.product(Rows::new(&words, problem.d_input), output);
+            let few = Rows::new(&words, problem.d_input).slice(0, 30);
+            let few = panels.product(few, output);
+            assert_eq!(few, all[..few.len()]);
+            all
+        })
+    };
+    let expected = run(1);
+    for threads in [2, 3, 7] {
+        assert_eq!(run(threads), expected, "{threads} threads");
+    }
+}
+
+#[test]
+fn codes_are_those_of_the_fake_quantiser() {
+    for d_input in INPUTS {
+        let problem = Problem::new(9, d_input, 1);
+        let (words, scales) = quantize(&problem.x, d_input, 127.0);
+        let groups = Groups {
+            outer: 9,
+            size: d_input,
+            inner: 1,
+        };
+        let (fake, fake_scales) = slices::absmax_fake_quant(&problem.x, groups, 127.0);
+        assert_eq!(scales, fake_scales);
+        assert_eq!(dequantize(&words, &scales, d_input), fake);
+    }
+}
