@@ -21,6 +21,7 @@ mod backend {
     mod from_linear;
     mod fused_bit_linear;
     mod hadamard;
+    mod kv_cache;
     mod learned_step;
     mod loss_causal_lm;
     mod loss_configs;

@@ -7,6 +7,7 @@
 mod absmax;
 mod affine;
 mod bit_linear;
+mod codes;
 mod hadamard;
 mod packed_linear;
 mod packing;
@@ -16,6 +17,7 @@ mod ternary;
 pub use absmax::absmax_fake_quant;
 pub use affine::{Levels, affine_fake_quant, learned_step_fake_quant, straight_through};
 pub use bit_linear::bit_linear;
+pub use codes::{absmax_dequantize, absmax_quantize};
 pub use hadamard::hadamard_transform;
 pub use packed_linear::packed_linear;
 pub use packing::{ternary_pack, ternary_unpack};

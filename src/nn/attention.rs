@@ -5,7 +5,10 @@ use burn::{
     tensor::{Bool, Device, Tensor, activation::softmax, assert_shape},
 };
 
-use super::{BitLinear, PackedBitLinear, Projection, RotaryEmbedding, TrainableProjection};
+use super::{
+    BitLinear, PackedBitLinear, Projection, RotaryEmbedding, TrainableProjection,
+    kv_cache::LayerCache,
+};
 use crate::quant::QatScheme;
 
 /// Configuration of a [`BitNetAttention`].
@@ -44,6 +47,7 @@ pub struct BitNetAttention<P: Projection = BitLinear> {
     pub attn_sub_norm: Option<RmsNorm>,
     n_heads: usize,
     n_kv_heads: usize,
+    d_head: usize,
 }
 
 impl BitNetAttentionConfig {
@@ -78,6 +82,7 @@ impl BitNetAttentionConfig {
             }),
             n_heads,
             n_kv_heads,
+            d_head: d_model / n_heads,
         }
     }
 }
@@ -99,43 +104,87 @@ impl<P: Projection> BitNetAttention<P> {
         rotary: &RotaryEmbedding,
         mask: Tensor<2, Bool>,
     ) -> Tensor<3> {
-        let [batch, positions, d_model] = x.dims();
+        let positions = x.dims()[1];
         assert_shape!(mask, [positions, positions]);
-        let d_head = d_model / self.n_heads;
-        let heads =
-            |x: Tensor<3>, n: usize| x.reshape([batch, positions, n, d_head]).swap_dims(1, 2);
-        let query = rotary.forward(heads(self.q_proj.forward(x.clone()), self.n_heads), 0);
-        let key = rotary.forward(heads(self.k_proj.forward(x.clone()), self.n_kv_heads), 0);
-        let value = heads(self.v_proj.forward(x), self.n_kv_heads);
+        let [query, key, value] = self.project(x, rotary, 0);
+        self.attend(query, key, value, Some(mask))
+    }
 
+    /// Applies the block to the positions from `start`, with the keys and values of those before
+    /// from the cache.
+    pub(super) fn decode(
+        &self,
+        x: Tensor<3>,
+        rotary: &RotaryEmbedding,
+        start: usize,
+        cache: &mut LayerCache,
+    ) -> Tensor<3> {
+        let positions = x.dims()[1];
+        let device = x.device();
+        let [query, key, value] = self.project(x, rotary, start);
+        let [key, value] = cache.append(start, key, value);
+        // A single position looks at all before it and itself.
+        let mask = (positions > 1).then(|| {
+            let shape = [positions, start + positions];
+            Tensor::<2, Bool>::tril_mask(shape, start as i64, &device)
+        });
+        self.attend(query, key, value, mask)
+    }
+
+    /// Heads of keys and values, and the size of each.
+    pub(super) fn key_shape(&self) -> [usize; 2] {
+        [self.n_kv_heads, self.d_head]
+    }
+
+    /// Queries, keys and values as `[batch, heads, positions, d_head]`, turned to their positions.
+    fn project(&self, x: Tensor<3>, rotary: &RotaryEmbedding, start: usize) -> [Tensor<4>; 3] {
+        let [batch, positions, _] = x.dims();
+        let heads = |x: Tensor<3>, n: usize| {
+            x.reshape([batch, positions, n, self.d_head])
+                .swap_dims(1, 2)
+        };
+        [
+            rotary.forward(heads(self.q_proj.forward(x.clone()), self.n_heads), start),
+            rotary.forward(
+                heads(self.k_proj.forward(x.clone()), self.n_kv_heads),
+                start,
+            ),
+            heads(self.v_proj.forward(x), self.n_kv_heads),
+        ]
+    }
+
+    /// The output for queries at the last of the positions of keys and values.
+    fn attend(
+        &self,
+        query: Tensor<4>,
+        key: Tensor<4>,
+        value: Tensor<4>,
+        mask: Option<Tensor<2, Bool>>,
+    ) -> Tensor<3> {
+        let [batch, n_heads, positions, d_head] = query.dims();
+        let [_, n_kv_heads, len, _] = key.dims();
+        // The query heads of a group as more positions of their key head, which is not copied.
+        let group = n_heads / n_kv_heads * positions;
         // Scaling the queries is cheaper than scaling the scores, which are more.
         let query = query.mul_scalar((d_head as f64).sqrt().recip());
-        let scores = query.matmul(self.repeat_heads(key).swap_dims(2, 3));
-        let mask = mask
-            .unsqueeze::<4>()
-            .expand([batch, self.n_heads, positions, positions]);
-        let attention = softmax(scores.mask_fill(mask, f32::NEG_INFINITY), 3);
-        let context = attention
-            .matmul(self.repeat_heads(value))
+        let query = query.reshape([batch, n_kv_heads, group, d_head]);
+        let mut scores = query.matmul(key.swap_dims(2, 3));
+        if let Some(mask) = mask {
+            let shape = [batch, n_heads, positions, len];
+            let mask = mask.unsqueeze::<4>().expand(shape);
+            let masked = scores.reshape(shape).mask_fill(mask, f32::NEG_INFINITY);
+            scores = masked.reshape([batch, n_kv_heads, group, len]);
+        }
+        let context = softmax(scores, 3)
+            .matmul(value)
+            .reshape([batch, n_heads, positions, d_head])
             .swap_dims(1, 2)
-            .reshape([batch, positions, d_model]);
+            .reshape([batch, positions, n_heads * d_head]);
         let context = match &self.attn_sub_norm {
             Some(norm) => norm.forward(context),
             None => context,
         };
         self.o_proj.forward(context)
-    }
-
-    /// Each key or value head once for every query head of its group.
-    fn repeat_heads(&self, x: Tensor<4>) -> Tensor<4> {
-        let repeat = self.n_heads / self.n_kv_heads;
-        if repeat == 1 {
-            return x;
-        }
-        let [batch, n_kv_heads, positions, d_head] = x.dims();
-        x.unsqueeze_dim::<5>(2)
-            .expand([batch, n_kv_heads, repeat, positions, d_head])
-            .reshape([batch, self.n_heads, positions, d_head])
     }
 }
 
@@ -150,6 +199,7 @@ impl BitNetAttention {
             attn_sub_norm: self.attn_sub_norm.as_ref().map(Module::valid),
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
+            d_head: self.d_head,
         }
     }
 }
@@ -171,6 +221,7 @@ impl BitNetAttention<Linear> {
             attn_sub_norm: self.attn_sub_norm,
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
+            d_head: self.d_head,
         }
     }
 }

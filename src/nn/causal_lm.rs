@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::{
-    BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation,
+    BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation, KvCache,
     PackedBitLinear, Projection, RotaryEmbedding, RotaryEmbeddingConfig, TrainableProjection,
 };
 use crate::quant::QatScheme;
@@ -173,6 +173,27 @@ impl<P: Projection> BitNetModel<P> {
         }
         self.norm.forward(x)
     }
+
+    /// Hidden states of more positions of the sequences in the cache, normalised.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, positions]`
+    /// - output: `[batch, positions, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// If the cache has no room for them.
+    pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
+        let [batch, positions] = tokens.dims();
+        let start = cache.len();
+        let mut x = self.embed_tokens.forward(tokens);
+        for (layer, cache) in self.layers.iter().zip(cache.layers(batch, positions)) {
+            x = layer.decode(x, &self.rotary, start, cache);
+        }
+        cache.advance(positions);
+        self.norm.forward(x)
+    }
 }
 
 impl<P: Projection> BitNetLm<P> {
@@ -187,7 +208,33 @@ impl<P: Projection> BitNetLm<P> {
     ///
     /// If there are more positions than `max_positions`.
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let hidden = self.model.forward(tokens);
+        self.head(self.model.forward(tokens))
+    }
+
+    /// Logits of the token that comes next, after more tokens of the sequences in the cache: a
+    /// whole prompt, or one token of each.
+    ///
+    /// It computes what [`forward`](Self::forward) does at the last position, without the positions
+    /// that the cache has. Sums run in another order, so that logits differ by rounding, and where
+    /// that turns a code of an activation, by its step.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, positions]`
+    /// - output: `[batch, vocab_size]`
+    ///
+    /// # Panics
+    ///
+    /// If there is no token, or the cache has no room for them.
+    pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
+        let [_, positions] = tokens.dims();
+        assert!(positions > 0, "decoding takes at least one token");
+        let hidden = self.model.decode(tokens, cache);
+        let last = hidden.narrow(1, positions - 1, 1);
+        self.head(last).squeeze_dim(1)
+    }
+
+    fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
         match &self.lm_head {
             Some(head) => head.forward(hidden),
             None => linear(

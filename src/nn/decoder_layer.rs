@@ -6,6 +6,7 @@ use burn::{
 
 use super::{
     BitLinear, BitNetAttention, FeedForward, PackedBitLinear, Projection, RotaryEmbedding,
+    kv_cache::LayerCache,
 };
 use crate::quant::QatScheme;
 
@@ -34,10 +35,25 @@ impl<P: Projection> DecoderLayer<P> {
         rotary: &RotaryEmbedding,
         mask: Tensor<2, Bool>,
     ) -> Tensor<3> {
-        let attention =
-            self.self_attn
-                .forward(self.input_layernorm.forward(x.clone()), rotary, mask);
-        let x = x + attention;
+        let hidden = self.input_layernorm.forward(x.clone());
+        let attention = self.self_attn.forward(hidden, rotary, mask);
+        self.feed_forward(x + attention)
+    }
+
+    /// Applies the block to the positions from `start`.
+    pub(super) fn decode(
+        &self,
+        x: Tensor<3>,
+        rotary: &RotaryEmbedding,
+        start: usize,
+        cache: &mut LayerCache,
+    ) -> Tensor<3> {
+        let hidden = self.input_layernorm.forward(x.clone());
+        let attention = self.self_attn.decode(hidden, rotary, start, cache);
+        self.feed_forward(x + attention)
+    }
+
+    fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
         let hidden = self.post_attention_layernorm.forward(x.clone());
         x + self.mlp.forward(hidden)
     }

@@ -13,6 +13,7 @@ mod bit_linear;
 mod causal_lm;
 mod decoder_layer;
 mod feed_forward;
+mod kv_cache;
 mod projection;
 mod rotary_embedding;
 
@@ -21,5 +22,6 @@ pub use bit_linear::{BitLinear, BitLinearConfig, PackedBitLinear};
 pub use causal_lm::{BitNetLm, BitNetLmConfig, BitNetModel};
 pub use decoder_layer::DecoderLayer;
 pub use feed_forward::{FeedForward, FeedForwardConfig, GatedActivation};
+pub use kv_cache::{KvCache, KvCacheConfig, KvCacheDType};
 pub use projection::{Projection, TrainableProjection};
 pub use rotary_embedding::{RotaryEmbedding, RotaryEmbeddingConfig};

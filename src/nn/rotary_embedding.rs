@@ -61,6 +61,11 @@ impl RotaryEmbeddingConfig {
 }
 
 impl RotaryEmbedding {
+    /// Number of positions.
+    pub fn max_positions(&self) -> usize {
+        self.cos.dims()[0]
+    }
+
     /// Turns each head of `x`; the first of its positions is `start`.
     ///
     /// # Shapes

@@ -1,0 +1,89 @@
+use bitnet_burn_kernels::packing::code_words_per_row;
+use burn::{
+    backend::{Dispatch, FloatDType},
+    tensor::{DType, Int, Tensor},
+};
+
+use super::{absmax_max_code, assert_float};
+use crate::ops::QatOps;
+
+/// The codes of symmetric activations, `clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1)`, and the
+/// scales `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)` of each row: what
+/// [`absmax_fake_quant`](super::absmax_fake_quant) rounds to, a byte each. No gradient.
+///
+/// # Shapes
+///
+/// - x: `[rows, n]`, f32, f16 or bf16
+/// - codes: `[rows, 4 * ceil(n / 16)]`, u32: four to a word, as
+///   [`code_words_per_row`](bitnet_burn_kernels::packing::code_words_per_row) says
+/// - scales: `[rows, 1]`, f32
+///
+/// # Panics
+///
+/// If the type of `x` is none of the above, or `bits` is not in 2..=8.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::functions::{absmax_dequantize, absmax_quantize};
+/// use burn::tensor::{Device, FloatDType, Tensor};
+///
+/// let x = Tensor::<2>::from_floats([[127.0, 2.5, -64.0]], &Device::default());
+/// let (codes, scales) = absmax_quantize(x, 8);
+/// assert_eq!(codes.dims(), [1, 4]);
+/// let x = absmax_dequantize(codes, scales, 3, FloatDType::F32);
+/// assert_eq!(x.into_data().to_vec::<f32>().unwrap(), [127.0, 2.0, -64.0]);
+/// ```
+pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
+    assert_float("absmax_quantize", &x);
+    let max_code = absmax_max_code(bits);
+    let [rows, n] = x.dims();
+    if rows * n == 0 {
+        let codes = Tensor::zeros([rows, code_words_per_row(n)], (&x.device(), DType::U32));
+        return (codes, Tensor::ones([rows, 1], &x.device()));
+    }
+    let (codes, scales) = Dispatch::absmax_quantize(x.into_dispatch(), max_code);
+    (Tensor::from_dispatch(codes), Tensor::from_dispatch(scales))
+}
+
+/// `code / s`, the inverse of [`absmax_quantize`]: the values of
+/// [`absmax_fake_quant`](super::absmax_fake_quant).
+///
+/// # Shapes
+///
+/// - codes: `[rows, 4 * ceil(n / 16)]`, u32
+/// - scales: `[rows, 1]`, f32
+/// - output: `[rows, n]` of type `dtype`
+///
+/// # Panics
+///
+/// If the shapes or types of codes and scales do not fit `n`.
+pub fn absmax_dequantize(
+    codes: Tensor<2, Int>,
+    scales: Tensor<2>,
+    n: usize,
+    dtype: FloatDType,
+) -> Tensor<2> {
+    let [rows, words] = codes.dims();
+    assert!(
+        words == code_words_per_row(n) && codes.dtype() == DType::U32,
+        "codes of {n} values are {} words of u32, got {words} of {:?}",
+        code_words_per_row(n),
+        codes.dtype()
+    );
+    assert!(
+        scales.dims() == [rows, 1] && scales.dtype() == DType::F32,
+        "codes of {rows} rows have f32 scales of shape [{rows}, 1], got {:?} of {:?}",
+        scales.dims(),
+        scales.dtype()
+    );
+    if rows * n == 0 {
+        return Tensor::zeros([rows, n], (&scales.device(), DType::from(dtype)));
+    }
+    Tensor::from_dispatch(Dispatch::absmax_dequantize(
+        codes.into_dispatch(),
+        scales.into_dispatch(),
+        n,
+        dtype,
+    ))
+}
