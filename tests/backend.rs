@@ -37,6 +37,7 @@ mod backend {
     mod loss_weight_regularizer;
     #[cfg(feature = "train")]
     mod mitigation;
+    mod optim_adamw_8bit;
     mod optim_learning_rates;
     mod optim_loss_scaler;
     mod optim_mixed_precision;

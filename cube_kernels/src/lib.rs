@@ -8,6 +8,7 @@
 //! `kernels` (feature `cube`) launches the kernels on contiguous buffers.
 
 mod affine;
+mod dynamic_map;
 mod groups;
 #[cfg(feature = "cube")]
 pub mod kernels;
@@ -16,5 +17,6 @@ pub mod reference;
 mod statistic;
 
 pub use affine::{CodeRange, GradientRule};
+pub use dynamic_map::{BLOCK, DynamicMap};
 pub use groups::Groups;
 pub use statistic::Statistic;

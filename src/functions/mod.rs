@@ -7,6 +7,7 @@
 mod absmax;
 mod affine;
 mod bit_linear;
+mod blockwise;
 mod codes;
 mod hadamard;
 mod packed_linear;
@@ -17,6 +18,7 @@ mod ternary;
 pub use absmax::absmax_fake_quant;
 pub use affine::{Levels, affine_fake_quant, learned_step_fake_quant, straight_through};
 pub use bit_linear::bit_linear;
+pub use blockwise::{BlockwiseMoment, adamw_8bit, blockwise_dequantize, blockwise_quantize};
 pub use codes::{absmax_dequantize, absmax_quantize};
 pub use hadamard::hadamard_transform;
 pub use packed_linear::packed_linear;

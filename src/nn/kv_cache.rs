@@ -76,6 +76,7 @@ pub(super) struct LayerCache {
 
 /// Room for one head vector of each position.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "two for each layer")]
 enum Slots {
     Float(Tensor<4>),
     Int8 {
@@ -220,7 +221,7 @@ impl Slots {
                 let new = new.reshape([batch, heads, positions, words]);
                 let new_scales = new_scales.reshape([batch, heads, positions, 1]);
                 Self::Int8 {
-                    codes: codes.slice_assign(at.clone(), new),
+                    codes: codes.slice_assign(at, new),
                     scales: scales.slice_assign(at, new_scales),
                     d_head,
                 }

@@ -2,11 +2,13 @@
 //! the twin that the others are tested against.
 
 mod bit_linear;
+mod blockwise;
 mod hadamard;
 
 #[cfg(feature = "cube")]
 pub(super) use bit_linear::biased;
 pub(super) use bit_linear::{absmax_dequantize, absmax_quantize, packed_linear, ternary_linear};
+pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize};
 pub(super) use hadamard::hadamard_transform;
 
 use bitnet_burn_kernels::{

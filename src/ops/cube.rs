@@ -1,7 +1,8 @@
 //! CubeCL: launches of the kernels of `bitnet-burn-kernels`.
 
 use bitnet_burn_kernels::{
-    CodeRange, GradientRule, Groups, Statistic, kernels, packing::code_words_per_row,
+    BLOCK, CodeRange, DynamicMap, GradientRule, Groups, Statistic, kernels,
+    packing::code_words_per_row,
 };
 use burn::backend::{
     DType, FloatDType, Shape, TensorMetadata,
@@ -266,5 +267,42 @@ impl QatOps for CubeBackend {
             dtype_to_elem_type(x.dtype),
         );
         output
+    }
+    fn blockwise_quantize(
+        values: FloatTensor<Self>,
+        map: DynamicMap,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let values = into_contiguous(values);
+        let n = values.shape().num_elements();
+        let codes = empty(&values, Shape::new([n.div_ceil(4)]), DType::U32);
+        let absmax = empty(&values, Shape::new([n.div_ceil(BLOCK)]), DType::F32);
+        kernels::blockwise_quantize(
+            &values.client,
+            &values.handle,
+            &codes.handle,
+            &absmax.handle,
+            n,
+            map,
+        );
+        (codes, absmax)
+    }
+
+    fn blockwise_dequantize(
+        codes: IntTensor<Self>,
+        absmax: FloatTensor<Self>,
+        map: DynamicMap,
+        n: usize,
+    ) -> FloatTensor<Self> {
+        let [codes, absmax] = [codes, absmax].map(into_contiguous);
+        let values = empty(&codes, Shape::new([n]), DType::F32);
+        kernels::blockwise_dequantize(
+            &codes.client,
+            &codes.handle,
+            &absmax.handle,
+            &values.handle,
+            n,
+            map,
+        );
+        values
     }
 }

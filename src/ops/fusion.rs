@@ -1,6 +1,6 @@
 //! Output shapes and types of the operations, which Fusion needs before they run.
 
-use bitnet_burn_kernels::{Groups, Statistic};
+use bitnet_burn_kernels::{BLOCK, DynamicMap, Groups, Statistic};
 use burn::backend::{DType, FloatDType, Shape, fusion::custom::TensorSpec};
 
 use bitnet_burn_kernels::packing::code_words_per_row;
@@ -82,4 +82,21 @@ pub(super) fn packed_outputs(
     _d_input: &usize,
 ) -> TensorSpec {
     TensorSpec::new(Shape::new([codes.shape[0], packed.shape[0]]), bias.dtype)
+}
+
+pub(super) fn blockwise_codes(values: &TensorSpec, _map: &DynamicMap) -> (TensorSpec, TensorSpec) {
+    let n = values.shape.num_elements();
+    (
+        TensorSpec::new(Shape::new([n.div_ceil(4)]), DType::U32),
+        TensorSpec::new(Shape::new([n.div_ceil(BLOCK)]), DType::F32),
+    )
+}
+
+pub(super) fn blockwise_values(
+    _codes: &TensorSpec,
+    _absmax: &TensorSpec,
+    _map: &DynamicMap,
+    n: &usize,
+) -> TensorSpec {
+    TensorSpec::new(Shape::new([*n]), DType::F32)
 }

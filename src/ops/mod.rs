@@ -10,6 +10,7 @@
 // Burn deprecates its ndarray backend; this crate supports it as long as Burn has it.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
+mod adamw_step;
 mod autodiff;
 mod composed;
 #[cfg(feature = "cube")]
@@ -26,7 +27,8 @@ use burn::backend::{
     tensor::{FloatTensor, IntTensor},
 };
 
-pub use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
+pub use adamw_step::AdamWStep;
+pub use bitnet_burn_kernels::{CodeRange, DynamicMap, GradientRule, Groups, Statistic};
 
 /// Operations of quantization-aware training on backend primitives.
 ///
@@ -246,6 +248,50 @@ pub trait QatOps: Backend {
     ) -> FloatTensor<Self> {
         let zero_points = zero_points_of::<Self>(&steps, offsets);
         Self::affine_fake_quant(x, steps, zero_points, groups, codes)
+    }
+
+    /// The codes of flat `f32` values by a map, after division by the absolute maximum of their
+    /// block of 256: `[n]` to `u32` `[ceil(n / 4)]`, four codes in each, the first in the lowest
+    /// bits, with zeros at the end, and `[ceil(n / 256)]`. No gradient.
+    #[fusion(meta = fusion::blockwise_codes)]
+    fn blockwise_quantize(
+        values: FloatTensor<Self>,
+        map: DynamicMap,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        composed::blockwise_quantize::<Self>(values, map)
+    }
+
+    /// The `n` values of codes, the inverse of [`blockwise_quantize`](QatOps::blockwise_quantize).
+    #[fusion(meta = fusion::blockwise_values)]
+    fn blockwise_dequantize(
+        codes: IntTensor<Self>,
+        absmax: FloatTensor<Self>,
+        map: DynamicMap,
+        n: usize,
+    ) -> FloatTensor<Self> {
+        composed::blockwise_dequantize::<Self>(codes, absmax, map, n)
+    }
+
+    /// A step of AdamW with moments that are quantised block-wise, the first signed, the second
+    /// unsigned: parameter, codes and absolute maxima of the one and of the other. No gradient.
+    #[fusion(default)]
+    #[allow(clippy::type_complexity)]
+    fn adamw_8bit(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        codes_1: IntTensor<Self>,
+        absmax_1: FloatTensor<Self>,
+        codes_2: IntTensor<Self>,
+        absmax_2: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (
+        FloatTensor<Self>,
+        IntTensor<Self>,
+        FloatTensor<Self>,
+        IntTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        composed::adamw_8bit::<Self>(param, grad, codes_1, absmax_1, codes_2, absmax_2, step)
     }
 }
 

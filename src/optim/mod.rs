@@ -1,6 +1,8 @@
 //! What training with quantised weights needs around Burn's optimizers: latent weights that are
-//! clipped, frozen and decayed by a schedule, BitNet's learning rates, and mixed precision.
+//! clipped, frozen and decayed by a schedule, BitNet's learning rates, mixed precision, and moments
+//! of 8 bits.
 
+mod adamw_8bit;
 mod grad_norm;
 mod latent_clipping;
 mod latent_quantizer;
@@ -15,6 +17,7 @@ mod two_stage_lr;
 mod weight_decay;
 mod weight_decay_schedule;
 
+pub use adamw_8bit::{AdamW8bit, AdamW8bitConfig, AdamW8bitMoments, AdamW8bitState};
 pub use grad_norm::clip_grad_norm;
 pub use latent_clipping::LatentClipping;
 pub use latent_quantizer::LatentQuantizer;

@@ -6,6 +6,7 @@
 
 mod absmax;
 mod affine;
+mod blockwise;
 mod codes;
 mod hadamard;
 mod launch;
@@ -18,6 +19,7 @@ mod ternary;
 
 pub use absmax::absmax_fake_quant;
 pub use affine::{affine_fake_quant, affine_gradient};
+pub use blockwise::{blockwise_dequantize, blockwise_quantize};
 pub use codes::{absmax_dequantize, absmax_quantize};
 pub use hadamard::hadamard_transform;
 pub use pack::{ternary_pack, ternary_unpack};

@@ -11,7 +11,7 @@ use super::{absmax, inverse_scales, mask, not_a_number};
 use crate::ops::QatOps;
 
 /// `256^i` for the four codes of a word, as `[1, 1, 4]` of 64 bits.
-fn byte_weights<B: Backend>(device: &B::Device) -> IntTensor<B> {
+pub(super) fn byte_weights<B: Backend>(device: &B::Device) -> IntTensor<B> {
     let weights: Vec<i64> = (0..4).map(|i| 1 << (8 * i)).collect();
     B::int_from_data(TensorData::new(weights, [1, 1, 4]), device)
 }

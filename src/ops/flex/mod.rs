@@ -2,11 +2,14 @@
 
 mod affine;
 mod bit_linear;
+mod blockwise;
 mod hadamard;
 mod slices;
 mod ternary_gemm;
 
-use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic, packing::words_per_row};
+use bitnet_burn_kernels::{
+    CodeRange, DynamicMap, GradientRule, Groups, Statistic, packing::words_per_row,
+};
 use burn::backend::{
     DType, Element, Flex, FloatDType, Shape, TensorData, TensorMetadata,
     tensor::{FloatTensor, IntTensor},
@@ -14,7 +17,9 @@ use burn::backend::{
 use burn_flex::FlexTensor;
 use half::{bf16, f16};
 
-use super::{QatOps, packed_shape};
+use blockwise::Moment;
+
+use super::{AdamWStep, QatOps, packed_shape};
 
 /// A contiguous tensor out of its values.
 fn tensor<E: Element>(values: Vec<E>, shape: Shape) -> FlexTensor {
@@ -202,5 +207,47 @@ impl QatOps for Flex {
     fn hadamard_transform(x: FloatTensor<Self>, block: usize) -> FloatTensor<Self> {
         let values = with_values(&x, |x| hadamard::hadamard_transform(x, block));
         from_values(values, x.shape(), x.dtype())
+    }
+    fn blockwise_quantize(
+        values: FloatTensor<Self>,
+        map: DynamicMap,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        blockwise::blockwise_quantize(values, map)
+    }
+
+    fn blockwise_dequantize(
+        codes: IntTensor<Self>,
+        absmax: FloatTensor<Self>,
+        map: DynamicMap,
+        n: usize,
+    ) -> FloatTensor<Self> {
+        blockwise::blockwise_dequantize(codes, absmax, map, n)
+    }
+
+    fn adamw_8bit(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        codes_1: IntTensor<Self>,
+        absmax_1: FloatTensor<Self>,
+        codes_2: IntTensor<Self>,
+        absmax_2: FloatTensor<Self>,
+        step: AdamWStep,
+    ) -> (
+        FloatTensor<Self>,
+        IntTensor<Self>,
+        FloatTensor<Self>,
+        IntTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        let moments = [(codes_1, absmax_1), (codes_2, absmax_2)]
+            .map(|(codes, absmax)| Moment { codes, absmax });
+        let (param, [first, second]) = blockwise::adamw_8bit(param, grad, moments, step);
+        (
+            param,
+            first.codes,
+            first.absmax,
+            second.codes,
+            second.absmax,
+        )
     }
 }

@@ -16,11 +16,14 @@ use std::sync::Arc;
 
 use crate::{
     Statistic,
-    kernels::{absmax, affine, codes, pack, packed_rows, statistic, ternary},
+    kernels::{absmax, affine, blockwise, codes, pack, packed_rows, statistic, ternary},
 };
 
 /// Units of a cube that reduces, on every device that allows as many.
 const REDUCE_UNITS: u32 = 256;
+
+/// Units of a cube that quantises a block.
+const BLOCK_UNITS: u32 = 64;
 
 /// A kernel, and a name that tells it from the others.
 pub(super) struct Case {
@@ -95,7 +98,7 @@ impl Target {
 
     /// Every kernel in every variant.
     pub fn cases(&self) -> Vec<Case> {
-        let mut cases = vec![invert()];
+        let mut cases = vec![invert(), quantize_blocks(), dequantize_blocks()];
         for dtype in self.types() {
             cases.extend([pack(dtype), unpack(dtype)]);
             cases.extend([quantize_codes(dtype), dequantize_codes(dtype)]);
@@ -192,6 +195,37 @@ fn quantize_rows(width: usize, dtype: ElemType) -> Case {
         dtype,
     );
     Case::new(format!("quantize_rows {dtype} x{width}"), kernel)
+}
+
+fn quantize_blocks() -> Case {
+    let kernel = blockwise::quantize_blocks::QuantizeBlocks::new(
+        settings(CubeDim::new_1d(BLOCK_UNITS)),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        1,
+        BLOCK_UNITS,
+    );
+    Case::new("quantize_blocks".to_string(), kernel)
+}
+
+fn dequantize_blocks() -> Case {
+    let kernel = blockwise::dequantize_blocks::DequantizeBlocks::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+    );
+    Case::new("dequantize_blocks".to_string(), kernel)
 }
 
 fn invert() -> Case {

@@ -29,6 +29,7 @@ fn the_table_has_every_kernel_of_the_crate() {
     let sources = [
         include_str!("../absmax.rs"),
         include_str!("../affine.rs"),
+        include_str!("../blockwise.rs"),
         include_str!("../codes.rs"),
         include_str!("../hadamard.rs"),
         include_str!("../pack.rs"),

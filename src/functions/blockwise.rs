@@ -1,0 +1,156 @@
+use bitnet_burn_kernels::{BLOCK, DynamicMap};
+use burn::{
+    backend::Dispatch,
+    tensor::{DType, Int, Tensor},
+};
+
+use crate::ops::{AdamWStep, QatOps};
+
+/// bitsandbytes' block-wise quantisation: each block of 256 values, flat, is divided by its
+/// absolute maximum, and the nearest values of the map are the codes. No gradient.
+///
+/// All-zero blocks have the absolute maximum 0 and codes 0. A NaN or infinity makes its block
+/// non-finite.
+///
+/// # Shapes
+///
+/// - values: any, f32
+/// - codes: `[ceil(n / 4)]`, u32: four to a word, the first in the lowest bits, zeros at the end
+/// - absmax: `[ceil(n / 256)]`, f32
+///
+/// # Panics
+///
+/// If the values are not f32.
+///
+/// Source: [8-bit Optimizers via Block-wise Quantization](https://arxiv.org/abs/2110.02861).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{
+///     functions::{blockwise_dequantize, blockwise_quantize},
+///     ops::DynamicMap,
+/// };
+/// use burn::tensor::{Device, Tensor};
+///
+/// let x = Tensor::<1>::from_floats([4.0, 0.0, -0.4], &Device::default());
+/// let (codes, absmax) = blockwise_quantize(x, DynamicMap::Signed);
+/// let x = blockwise_dequantize(codes, absmax, DynamicMap::Signed, 3);
+/// // The map has steps of 0.0014 below a tenth of the maximum.
+/// let error = (x - Tensor::from_floats([4.0, 0.0, -0.4], &Device::default())).abs();
+/// assert!(error.max().into_scalar::<f32>() < 4.0 * 0.0142 / 2.0);
+/// ```
+pub fn blockwise_quantize<const D: usize>(
+    values: Tensor<D>,
+    map: DynamicMap,
+) -> (Tensor<1, Int>, Tensor<1>) {
+    let dtype = values.dtype();
+    assert!(
+        dtype == DType::F32,
+        "block-wise quantisation takes f32 values, got {dtype:?}"
+    );
+    let n = values.shape().num_elements();
+    if n == 0 {
+        let device = values.device();
+        let codes = Tensor::zeros([0], (&device, DType::U32));
+        return (codes, Tensor::zeros([0], &device));
+    }
+    let values = values.reshape([n]).into_dispatch();
+    let (codes, absmax) = Dispatch::blockwise_quantize(values, map);
+    (Tensor::from_dispatch(codes), Tensor::from_dispatch(absmax))
+}
+
+/// `map[code] * absmax` of `n` values, the inverse of [`blockwise_quantize`].
+///
+/// # Panics
+///
+/// If codes and maxima are not those of `n` values.
+pub fn blockwise_dequantize(
+    codes: Tensor<1, Int>,
+    absmax: Tensor<1>,
+    map: DynamicMap,
+    n: usize,
+) -> Tensor<1> {
+    assert_blocks(&codes, &absmax, n);
+    if n == 0 {
+        return Tensor::zeros([0], &absmax.device());
+    }
+    Tensor::from_dispatch(Dispatch::blockwise_dequantize(
+        codes.into_dispatch(),
+        absmax.into_dispatch(),
+        map,
+        n,
+    ))
+}
+
+fn assert_blocks(codes: &Tensor<1, Int>, absmax: &Tensor<1>, n: usize) {
+    let expected = [n.div_ceil(4), n.div_ceil(BLOCK)];
+    let found = [codes.dims()[0], absmax.dims()[0]];
+    assert!(
+        found == expected && codes.dtype() == DType::U32,
+        "{n} values have {expected:?} words of u32 and blocks, got {found:?} of {:?}",
+        codes.dtype()
+    );
+}
+
+/// A moment of AdamW, quantised block-wise.
+#[derive(Debug, Clone)]
+pub struct BlockwiseMoment {
+    /// Codes, `[ceil(n / 4)]` words of u32.
+    pub codes: Tensor<1, Int>,
+    /// Absolute maximum of each block, `[ceil(n / 256)]`.
+    pub absmax: Tensor<1>,
+}
+
+/// A step of AdamW whose moments are quantised block-wise, the first by the signed and the second by
+/// the unsigned map, in bitsandbytes' order of operations:
+///
+/// ```text
+/// m = beta_1 m + (1 - beta_1) g
+/// v = beta_2 v + (1 - beta_2) g^2
+/// p = (1 - lr weight_decay) p - step_size m / (sqrt(v) / correction_2 + epsilon)
+/// ```
+///
+/// Computed in f32 whatever the type of parameter and gradient; the parameter keeps its type.
+///
+/// # Panics
+///
+/// If the moments are not those of the parameter, or the gradient has another shape.
+pub fn adamw_8bit<const D: usize>(
+    param: Tensor<D>,
+    grad: Tensor<D>,
+    moments: [BlockwiseMoment; 2],
+    step: AdamWStep,
+) -> (Tensor<D>, [BlockwiseMoment; 2]) {
+    assert!(
+        param.dims() == grad.dims(),
+        "a parameter of shape {:?} has no gradient of shape {:?}",
+        param.dims(),
+        grad.dims()
+    );
+    let n = param.shape().num_elements();
+    for moment in &moments {
+        assert_blocks(&moment.codes, &moment.absmax, n);
+    }
+    if n == 0 {
+        return (param, moments);
+    }
+    let [first, second] = moments;
+    let (param, codes_1, absmax_1, codes_2, absmax_2) = Dispatch::adamw_8bit(
+        param.into_dispatch(),
+        grad.into_dispatch(),
+        first.codes.into_dispatch(),
+        first.absmax.into_dispatch(),
+        second.codes.into_dispatch(),
+        second.absmax.into_dispatch(),
+        step,
+    );
+    let moment = |codes, absmax| BlockwiseMoment {
+        codes: Tensor::from_dispatch(codes),
+        absmax: Tensor::from_dispatch(absmax),
+    };
+    (
+        Tensor::from_dispatch(param),
+        [moment(codes_1, absmax_1), moment(codes_2, absmax_2)],
+    )
+}

@@ -1,0 +1,20 @@
+/// The numbers of one step of AdamW, each computed in `f64` from the configuration and rounded once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamWStep {
+    /// Share that the first moment keeps.
+    pub beta_1: f32,
+    /// `1 - beta_1`.
+    pub rest_1: f32,
+    /// Share that the second moment keeps.
+    pub beta_2: f32,
+    /// `1 - beta_2`.
+    pub rest_2: f32,
+    /// Factor of the decoupled weight decay, `1 - lr * weight_decay`.
+    pub decay: f32,
+    /// `lr / (1 - beta_1^t)`.
+    pub step_size: f32,
+    /// `sqrt(1 - beta_2^t)`.
+    pub correction_2: f32,
+    /// Added to the denominator.
+    pub epsilon: f32,
+}
