@@ -22,6 +22,7 @@ mod backend {
     mod fused_bit_linear;
     mod hadamard;
     mod kv_cache;
+    mod latent_weights;
     mod learned_step;
     mod loss_causal_lm;
     mod loss_configs;

@@ -12,8 +12,10 @@ mod affine;
 
 pub use affine::{affine_code, affine_fake_quant, affine_gradient, gradient_factor};
 mod hadamard;
+mod stochastic_round;
 
 pub use hadamard::{hadamard_scale, hadamard_transform};
+pub use stochastic_round::{random_bits, stochastic_round_bf16};
 
 use crate::Groups;
 

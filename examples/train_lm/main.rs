@@ -15,8 +15,9 @@ use std::{error::Error, process::ExitCode, time::Instant};
 
 use bitnet_burn::{
     nn::{BitLinear, TrainableProjection},
+    optim::{AdamW8bitConfig, QatOptimizerConfig},
     quant::{
-        QuantControls,
+        QuantControls, cast_latent_weights,
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
     train::{
@@ -33,7 +34,8 @@ use burn::{
     },
     module::Module,
     nn::Linear,
-    optim::AdamWConfig,
+    optim::{AdamWConfig, ModuleOptimizer},
+    tensor::FloatDType,
     train::{
         InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainStep,
         metric::{
@@ -46,7 +48,7 @@ use std::sync::Arc;
 use data::{Batch, Corpus, STEPS_PER_EPOCH};
 use distillation::distiller;
 use model::LanguageModel;
-use options::{Command, HELP, Options, Precision};
+use options::{Command, HELP, Memory, Options, Precision};
 use report::Report;
 use validation::valid_loss;
 
@@ -124,6 +126,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 fn init<P: TrainableProjection>(options: &Options, corpus: &Corpus) -> LanguageModel<P> {
     let config = model::config(corpus.vocabulary.len());
     let lm = config.init::<P>(&options.device.clone().autodiff());
+    let lm = match options.memory {
+        Memory::Full => lm,
+        Memory::Small => cast_latent_weights(lm, FloatDType::BF16),
+    };
     let model = LanguageModel { lm };
     println!("{} parameters", model.num_params());
     model
@@ -141,12 +147,6 @@ where
     <M as TrainStep>::Output: Adaptor<LossInput>,
     <M as InferenceStep>::Output: Adaptor<LossInput> + Adaptor<PerplexityInput>,
 {
-    let optimizer = AdamWConfig::new()
-        .with_beta_1(0.9)
-        .with_beta_2(0.95)
-        .with_epsilon(1e-8)
-        .with_weight_decay(0.01)
-        .init();
     // In full precision there is nothing that the schedule could set.
     let controls = QuantControls::of(&model);
     let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, options.progressive)?;
@@ -158,7 +158,7 @@ where
         .with_callback(JsonLogger::new(run_folder::log_file(options)))
         .with_checkpoints(checkpoints);
 
-    let learner = Learner::new(model, optimizer, lr_scheduler(options)?);
+    let learner = Learner::new(model, optimizer(options), lr_scheduler(options)?);
     let train = corpus.train_loader(options.seed, options.steps);
     let valid = corpus.valid_loader(&options.device);
     let training = SupervisedTraining::new(&options.out, Arc::new(train), Arc::new(valid))
@@ -175,6 +175,28 @@ where
     match result.error {
         Some(error) => Err(error.to_string().into()),
         None => Ok((result.model, start.elapsed().as_secs_f64())),
+    }
+}
+
+fn optimizer(options: &Options) -> ModuleOptimizer {
+    match options.memory {
+        Memory::Full => AdamWConfig::new()
+            .with_beta_1(0.9)
+            .with_beta_2(0.95)
+            .with_epsilon(1e-8)
+            .with_weight_decay(0.01)
+            .init(),
+        Memory::Small => {
+            let moments_of_8_bits = AdamW8bitConfig::new()
+                .with_beta_1(0.9)
+                .with_beta_2(0.95)
+                .with_epsilon(1e-8)
+                .with_weight_decay(0.01);
+            QatOptimizerConfig::new()
+                .with_stochastic_rounding(Some(options.seed))
+                .build(moments_of_8_bits.build())
+                .into()
+        }
     }
 }
 

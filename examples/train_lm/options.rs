@@ -16,6 +16,8 @@ Options:
   --precision fp|qat   full precision, or quantization-aware [default: qat]
   --steps N            optimizer steps [default: 1500]
   --learning-rate X    peak learning rate [default: 2e-3]
+  --memory full|small  f32 throughout, or moments of 8 bits, and latent weights and their gradients of
+                       bf16 [default: full]
   --progressive N      steps over which the share of quantization grows to 1 [default: 0]
   --teacher FILE       distil a full-precision model of `train_lm --precision fp`, which is in
                        train_lm_out/checkpoints/step-N/model.bpk
@@ -43,11 +45,30 @@ impl Precision {
     }
 }
 
+/// What weights, gradients and the optimizer's moments take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// 16 bytes a parameter.
+    Full,
+    /// 6 bytes a latent weight.
+    Small,
+}
+
+impl Memory {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Small => "small",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub struct Options {
     pub precision: Precision,
     pub steps: usize,
     pub learning_rate: f64,
+    pub memory: Memory,
     pub progressive: usize,
     pub teacher: Option<PathBuf>,
     pub seed: u64,
@@ -85,6 +106,7 @@ pub fn parse() -> Result<Command, UsageError> {
     let mut precision = Precision::Qat;
     let mut steps = 1500;
     let mut learning_rate = 2e-3;
+    let mut memory = Memory::Full;
     let mut progressive = 0;
     let mut teacher = None;
     let mut seed = 0;
@@ -98,6 +120,7 @@ pub fn parse() -> Result<Command, UsageError> {
             Long("precision") => precision = parse_precision(&parser.value()?.string()?)?,
             Long("steps") => steps = parser.value()?.parse()?,
             Long("learning-rate") => learning_rate = parser.value()?.parse()?,
+            Long("memory") => memory = parse_memory(&parser.value()?.string()?)?,
             Long("progressive") => progressive = parser.value()?.parse()?,
             Long("teacher") => teacher = Some(PathBuf::from(parser.value()?)),
             Long("seed") => seed = parser.value()?.parse()?,
@@ -124,6 +147,7 @@ pub fn parse() -> Result<Command, UsageError> {
         precision,
         steps,
         learning_rate,
+        memory,
         progressive,
         teacher,
         seed,
@@ -132,6 +156,16 @@ pub fn parse() -> Result<Command, UsageError> {
         out,
         resume,
     })))
+}
+
+fn parse_memory(name: &str) -> Result<Memory, UsageError> {
+    match name {
+        "full" => Ok(Memory::Full),
+        "small" => Ok(Memory::Small),
+        other => Err(UsageError(format!(
+            "--memory is full or small, got {other}"
+        ))),
+    }
 }
 
 fn parse_precision(name: &str) -> Result<Precision, UsageError> {

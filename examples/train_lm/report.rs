@@ -12,6 +12,7 @@ use crate::{
 
 pub struct Report {
     precision: &'static str,
+    memory: &'static str,
     steps: usize,
     pub valid_loss: f64,
     train_seconds: f64,
@@ -28,6 +29,7 @@ impl Report {
     ) -> Self {
         Self {
             precision: options.precision.name(),
+            memory: options.memory.name(),
             steps: options.steps,
             valid_loss: valid_loss(model, corpus, &options.device),
             train_seconds,
@@ -39,6 +41,7 @@ impl Report {
     pub fn print(&self) {
         let line = json!({
             "precision": self.precision,
+            "memory": self.memory,
             "steps": self.steps,
             "valid_loss": self.valid_loss,
             "train_seconds": self.train_seconds,

@@ -19,6 +19,7 @@ fn fingerprint(options: &Options, train_characters: usize) -> String {
         "precision": options.precision.name(),
         "steps": options.steps,
         "learning_rate": options.learning_rate,
+        "memory": options.memory.name(),
         "progressive": options.progressive,
         "teacher": options.teacher,
         "seed": options.seed,

@@ -23,7 +23,7 @@ use crate::ops::{Groups, QatOps};
 /// # Shapes
 ///
 /// - x: `[.., d_input]`
-/// - weight: `[d_input, d_output]`, of the type of `x`
+/// - weight: `[d_input, d_output]`, of any of the types, as its gradient
 /// - bias: `[d_output]`, of the type of `x`
 /// - groups: of the weight
 /// - output: `[.., d_output]`, of the type of `x`
@@ -55,7 +55,9 @@ pub fn bit_linear<const D: usize>(
 ) -> Tensor<D> {
     let [d_input, d_output] = weight.dims();
     assert_float("bit_linear", &x);
-    assert_operands(&x, d_input, weight.dtype(), "weight");
+    // The type of latent weights is their own.
+    assert_float("bit_linear", &weight);
+    assert_operands(&x, d_input, x.dtype(), "weight");
     groups.assert_cover(&weight.dims());
     let max_code = absmax_max_code(bits);
     let mut shape = x.dims();

@@ -13,6 +13,7 @@ mod hadamard;
 mod packed_linear;
 mod packing;
 mod statistic;
+mod stochastic_round;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
@@ -24,6 +25,7 @@ pub use hadamard::hadamard_transform;
 pub use packed_linear::packed_linear;
 pub use packing::{ternary_pack, ternary_unpack};
 pub use statistic::group_statistic;
+pub use stochastic_round::stochastic_round;
 pub use ternary::ternary_fake_quant;
 
 use absmax::absmax_max_code;

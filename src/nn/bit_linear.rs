@@ -182,7 +182,8 @@ impl BitLinear {
             return bit_linear(input_quant.observe(x), weight, bias, groups, bits);
         }
         let x = quantized(x, &self.input_quant);
-        linear(x, self.quantized_weight(), bias)
+        let latent = self.weight.val().cast(x.dtype());
+        linear(x, self.weight_quant.forward(latent), bias)
     }
 
     /// The groups of the weight and the bits of the input, where the layer is [`bit_linear`].

@@ -4,12 +4,16 @@
 mod bit_linear;
 mod blockwise;
 mod hadamard;
+mod stochastic_round;
 
 #[cfg(feature = "cube")]
 pub(super) use bit_linear::biased;
-pub(super) use bit_linear::{absmax_dequantize, absmax_quantize, packed_linear, ternary_linear};
+pub(super) use bit_linear::{
+    absmax_dequantize, absmax_quantize, packed_linear, quantized_as, ternary_linear,
+};
 pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize};
 pub(super) use hadamard::hadamard_transform;
+pub(super) use stochastic_round::stochastic_round;
 
 use bitnet_burn_kernels::{
     CodeRange, GradientRule, Groups, Statistic,

@@ -305,4 +305,11 @@ impl QatOps for CubeBackend {
         );
         values
     }
+    fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
+        let values = into_contiguous(values);
+        let output = empty(&values, values.shape(), DType::BF16);
+        let n = values.shape().num_elements();
+        kernels::stochastic_round(&values.client, &values.handle, &output.handle, n, seed);
+        output
+    }
 }

@@ -66,10 +66,10 @@ pub(super) fn ternary_outputs(
     codes: &TensorSpec,
     _code_scales: &TensorSpec,
     weight: &TensorSpec,
-    _bias: &TensorSpec,
+    bias: &TensorSpec,
     _groups: &Groups,
 ) -> TensorSpec {
-    TensorSpec::new(Shape::new([codes.shape[0], weight.shape[1]]), weight.dtype)
+    TensorSpec::new(Shape::new([codes.shape[0], weight.shape[1]]), bias.dtype)
 }
 
 pub(super) fn packed_outputs(
@@ -99,4 +99,8 @@ pub(super) fn blockwise_values(
     n: &usize,
 ) -> TensorSpec {
     TensorSpec::new(Shape::new([*n]), DType::F32)
+}
+
+pub(super) fn bf16_values(values: &TensorSpec, _seed: &u32) -> TensorSpec {
+    TensorSpec::new(values.shape.clone(), DType::BF16)
 }

@@ -127,7 +127,7 @@ pub trait QatOps: Backend {
     }
 
     /// `Y = X Q(W) + b` with the codes and scales of `X` and a latent weight `[d_input, d_output]`;
-    /// `bias` is `[d_output]`, or `[0]` for none. No gradient.
+    /// `bias` is `[d_output]`, or `[0]` for none, of the type of the output. No gradient.
     #[fusion(meta = fusion::ternary_outputs)]
     fn ternary_linear(
         codes: IntTensor<Self>,
@@ -270,6 +270,12 @@ pub trait QatOps: Backend {
         n: usize,
     ) -> FloatTensor<Self> {
         composed::blockwise_dequantize::<Self>(codes, absmax, map, n)
+    }
+
+    /// `f32` values as `bf16`, up or down, each with the probability of its nearness. No gradient.
+    #[fusion(meta = fusion::bf16_values)]
+    fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
+        composed::stochastic_round::<Self>(values, seed)
     }
 
     /// A step of AdamW with moments that are quantised block-wise, the first signed, the second

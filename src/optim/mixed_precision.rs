@@ -7,6 +7,8 @@ use burn::{
     tensor::{Device, FloatDType, Tensor},
 };
 
+use crate::quant::cast_leaf;
+
 /// Forward and backward passes in a smaller float type, with master weights in f32.
 ///
 /// A step makes a copy of the model in the smaller type, runs it, and hands the copy's gradients
@@ -127,15 +129,7 @@ struct CastParameters(FloatDType);
 
 impl ModuleMapper for CastParameters {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|value| {
-            // A tensor that was cast on the graph would not be a leaf.
-            let require_grad = value.is_require_grad();
-            let value = value.set_require_grad(false).cast(self.0);
-            match require_grad {
-                true => value.require_grad(),
-                false => value,
-            }
-        })
+        param.map(|value| cast_leaf(value, self.0))
     }
 }
 

@@ -13,6 +13,7 @@ mod oscillation_freezing;
 mod oscillation_monitor;
 mod oscillation_state;
 mod qat_optimizer;
+mod stochastic_rounding;
 mod two_stage_lr;
 mod weight_decay;
 mod weight_decay_schedule;
@@ -30,6 +31,7 @@ pub use oscillation_state::OscillationState;
 pub use qat_optimizer::{
     QatAdam, QatAdamW, QatOptimizer, QatOptimizerConfig, QatOptimizerState, QatSgd,
 };
+pub use stochastic_rounding::RoundingState;
 pub use two_stage_lr::{LrDecay, TwoStageLrScheduler, TwoStageLrSchedulerConfig};
 pub use weight_decay::{DecoupledWeightDecay, WeightDecayScheduler};
 pub use weight_decay_schedule::WeightDecaySchedule;

@@ -3,12 +3,12 @@ use burn::{
     optim::{
         Adam, AdamW, LearningRate, Optimizer, RecordState, Sgd, StateSink, StateSource, join_path,
     },
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 
 use super::{
     DecoupledWeightDecay, LatentClipping, LatentQuantizer, OscillationFreezingConfig,
-    OscillationMonitor, OscillationState,
+    OscillationMonitor, OscillationState, RoundingState, stochastic_rounding::StochasticRounding,
 };
 
 /// Configuration of a [`QatOptimizer`]: what is done to latent weights beside the step of the
@@ -22,6 +22,10 @@ pub struct QatOptimizerConfig {
     pub clipping: Option<LatentClipping>,
     /// Tracking and freezing of oscillating weights.
     pub freezing: Option<OscillationFreezingConfig>,
+    /// Seed of the [stochastic rounding](crate::functions::stochastic_round) of parameters of bf16,
+    /// such as [latent weights](crate::quant::cast_latent_weights), after steps that are computed in
+    /// f32. Without, they step in bf16, where most steps are lost.
+    pub stochastic_rounding: Option<u64>,
 }
 
 /// One of Burn's optimizers, with what training with quantised weights needs around its step:
@@ -29,7 +33,8 @@ pub struct QatOptimizerConfig {
 /// 1. [decoupled weight decay](DecoupledWeightDecay) that can change during training,
 /// 2. the step of the optimizer inside,
 /// 3. [clipping](LatentClipping) of the latent weights,
-/// 4. [freezing](OscillationFreezingConfig) of weights that oscillate.
+/// 4. [freezing](OscillationFreezingConfig) of weights that oscillate,
+/// 5. [stochastic rounding](QatOptimizerConfig::stochastic_rounding) of weights of bf16.
 ///
 /// Each part is off unless asked for, and without any the step is that of the optimizer inside,
 /// bit for bit. Parts 3 and 4 pass over vectors (biases and norms), which are not quantised; what
@@ -81,6 +86,7 @@ pub struct QatOptimizer<O> {
     config: QatOptimizerConfig,
     weight_decay: Option<DecoupledWeightDecay>,
     monitor: Option<OscillationMonitor>,
+    rounding: Option<StochasticRounding>,
 }
 
 /// [`QatOptimizer`] around Burn's [`AdamW`].
@@ -99,6 +105,8 @@ pub struct QatOptimizerState<S, const D: usize> {
     pub inner: Option<S>,
     /// The state of freezing.
     pub oscillation: Option<OscillationState<D>>,
+    /// The state of stochastic rounding.
+    pub rounding: Option<RoundingState>,
 }
 
 impl QatOptimizerConfig {
@@ -119,6 +127,7 @@ impl QatOptimizerConfig {
             config: self.clone(),
             weight_decay: None,
             monitor: None,
+            rounding: self.stochastic_rounding.map(StochasticRounding::new),
         }
     }
 }
@@ -151,9 +160,14 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
         grad: Tensor<D>,
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
-        let (inner, oscillation) = match state {
-            Some(state) => (state.inner, state.oscillation),
-            None => (None, None),
+        let (inner, oscillation, rounded) = match state {
+            Some(state) => (state.inner, state.oscillation, state.rounding),
+            None => (None, None, None),
+        };
+        let rounding = (self.rounding.as_ref()).filter(|_| StochasticRounding::applies(&tensor));
+        let (tensor, grad) = match rounding {
+            Some(_) => (tensor.cast(DType::F32), grad.cast(DType::F32)),
+            None => (tensor, grad),
         };
         // The parts for quantised weights pass over vectors.
         let clipping = self.config.clipping.as_ref().filter(|_| D >= 2);
@@ -179,19 +193,35 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
             }
             None => (clipped, None),
         };
-        (updated, Some(QatOptimizerState { inner, oscillation }))
+        let (updated, rounding) = match rounding {
+            Some(rounding) => {
+                let (updated, state) = rounding.round(updated, rounded);
+                (updated, Some(state))
+            }
+            None => (updated, rounded),
+        };
+        let state = QatOptimizerState {
+            inner,
+            oscillation,
+            rounding,
+        };
+        (updated, Some(state))
     }
 
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
         QatOptimizerState {
             inner: state.inner.map(|inner| O::to_device(inner, device)),
             oscillation: state.oscillation.map(|state| state.to_device(device)),
+            rounding: state.rounding,
         }
     }
 }
 
 /// Where the record of a parameter has the state of freezing.
 const OSCILLATION: &str = "oscillation";
+
+/// Where it has that of stochastic rounding.
+const ROUNDING: &str = "rounding";
 
 impl<S: RecordState, const D: usize> RecordState for QatOptimizerState<S, D> {
     fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
@@ -202,6 +232,9 @@ impl<S: RecordState, const D: usize> RecordState for QatOptimizerState<S, D> {
         if let Some(oscillation) = &self.oscillation {
             oscillation.state_flatten(&join_path(prefix, OSCILLATION), out);
         }
+        if let Some(rounding) = &self.rounding {
+            rounding.state_flatten(&join_path(prefix, ROUNDING), out);
+        }
     }
 
     fn state_unflatten(prefix: &str, src: &mut StateSource, device: &Device) -> Option<Self> {
@@ -209,6 +242,7 @@ impl<S: RecordState, const D: usize> RecordState for QatOptimizerState<S, D> {
         let state = Self {
             inner: S::state_unflatten(prefix, src, device),
             oscillation: OscillationState::state_unflatten(&oscillation, src, device),
+            rounding: RoundingState::state_unflatten(&join_path(prefix, ROUNDING), src, device),
         };
         (state.inner.is_some() || state.oscillation.is_some()).then_some(state)
     }

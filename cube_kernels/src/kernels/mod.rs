@@ -15,6 +15,7 @@ mod offline;
 mod pack;
 mod packed_rows;
 mod statistic;
+mod stochastic_round;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
@@ -25,4 +26,5 @@ pub use hadamard::hadamard_transform;
 pub use pack::{ternary_pack, ternary_unpack};
 pub use packed_rows::packed_product;
 pub use statistic::group_statistic;
+pub use stochastic_round::stochastic_round;
 pub use ternary::ternary_fake_quant;

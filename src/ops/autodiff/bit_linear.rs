@@ -1,6 +1,6 @@
 use bitnet_burn_kernels::Groups;
 use burn::backend::{
-    Autodiff, Backend, Shape, TensorMetadata,
+    Autodiff, Backend, FloatDType, Shape, TensorMetadata,
     tensor::{FloatTensor, IntTensor},
 };
 use burn_autodiff::{
@@ -9,7 +9,7 @@ use burn_autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 
-use crate::ops::QatOps;
+use crate::ops::{QatOps, composed};
 
 /// `dX = dY Q(W)^T`, `dW = Q(X)^T dY`, `db = sum dY`.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ struct Saved<B: Backend> {
     input: Option<(IntTensor<B>, FloatTensor<B>)>,
     /// The latent weight, which is quantised again for the gradient of the input.
     weight: Option<FloatTensor<B>>,
+    weight_dtype: FloatDType,
     groups: Groups,
     d_input: usize,
 }
@@ -38,6 +39,7 @@ impl<B: QatOps> Backward<B, 3> for BitLinear {
         let Saved {
             input,
             weight,
+            weight_dtype,
             groups,
             d_input,
         } = ops.state;
@@ -51,10 +53,10 @@ impl<B: QatOps> Backward<B, 3> for BitLinear {
         if let (Some(node), Some((codes, scales))) = (weight_node, input) {
             let x = B::absmax_dequantize(codes, scales, d_input, grad.dtype().into());
             let product = B::float_matmul(B::float_transpose(x), grad.clone());
-            grads.register::<B>(node.id, product);
+            grads.register::<B>(node.id, B::float_cast(product, weight_dtype));
         }
         if let (Some(node), Some(weight)) = (x_node, weight) {
-            let (quantized, _) = B::ternary_fake_quant(weight, groups);
+            let quantized = composed::quantized_as::<B>(weight, groups, grad.dtype().into());
             let product = B::float_matmul(grad, B::float_transpose(quantized));
             grads.register::<B>(node.id, product);
         }
@@ -82,6 +84,7 @@ pub(super) fn bit_linear<B: QatOps, C: CheckpointStrategy>(
         OpsKind::Tracked(tracked) => {
             let saved = Saved {
                 input: weight_tracked.then_some((codes, scales)),
+                weight_dtype: weight.dtype().into(),
                 weight: x_tracked.then_some(weight),
                 groups,
                 d_input,

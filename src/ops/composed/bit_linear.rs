@@ -86,9 +86,24 @@ pub(in crate::ops) fn ternary_linear<B: QatOps>(
     groups: Groups,
 ) -> FloatTensor<B> {
     let d_input = weight.shape()[0];
-    let x = B::absmax_dequantize(codes, code_scales, d_input, weight.dtype().into());
-    let (weight, _) = B::ternary_fake_quant(weight, groups);
+    let dtype: FloatDType = bias.dtype().into();
+    let x = B::absmax_dequantize(codes, code_scales, d_input, dtype);
+    let weight = quantized_as::<B>(weight, groups, dtype);
     biased::<B>(B::float_matmul(x, weight), bias)
+}
+
+/// `Q(W)` of a latent weight of any type in the type of a product.
+pub(in crate::ops) fn quantized_as<B: QatOps>(
+    weight: FloatTensor<B>,
+    groups: Groups,
+    dtype: FloatDType,
+) -> FloatTensor<B> {
+    if weight.dtype() == dtype.into() {
+        return B::ternary_fake_quant(weight, groups).0;
+    }
+    // The scale is one of f32, which a smaller type of the latent weight would round.
+    let weight = B::float_cast(weight, FloatDType::F32);
+    B::float_cast(B::ternary_fake_quant(weight, groups).0, dtype)
 }
 
 pub(in crate::ops) fn packed_linear<B: QatOps>(

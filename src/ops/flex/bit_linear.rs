@@ -75,7 +75,7 @@ pub(super) fn ternary_linear(
     if groups.outer != 1 || (groups.inner != 1 && groups.inner != d_output) {
         return composed::ternary_linear::<Flex>(codes, code_scales, weight, bias, groups);
     }
-    let tokens = codes.shape()[0];
+    let (tokens, dtype) = (codes.shape()[0], bias.dtype());
     let values = with_values(&weight, |weight| {
         let scales = slices::absmean_scales(weight, groups);
         let panels = Panels::from_latent(weight, d_output, &scales);
@@ -88,7 +88,7 @@ pub(super) fn ternary_linear(
             |rows, output| panels.product(rows, output),
         )
     });
-    from_values(values, Shape::new([tokens, d_output]), weight.dtype())
+    from_values(values, Shape::new([tokens, d_output]), dtype)
 }
 
 /// A packed weight `[d_output, d_input]`.

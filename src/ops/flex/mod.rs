@@ -250,4 +250,8 @@ impl QatOps for Flex {
             second.absmax,
         )
     }
+    fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
+        let rounded = with_values(&values, |values| slices::stochastic_round(values, seed));
+        tensor(rounded, values.shape())
+    }
 }

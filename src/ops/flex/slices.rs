@@ -4,8 +4,9 @@
 use bitnet_burn_kernels::{
     Groups,
     packing::{CODES_PER_WORD, pack_word, unpack_code, words_per_row},
-    reference::{EPSILON, at_least_epsilon, mean_prescale},
+    reference::{EPSILON, at_least_epsilon, mean_prescale, random_bits, stochastic_round_bf16},
 };
+use half::bf16;
 use rayon::prelude::*;
 
 /// Values below which one thread is faster than waking the others (about 20 us of work).
@@ -394,5 +395,21 @@ pub(super) fn ternary_unpack(
         .enumerate()
         .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
         .for_each(|(row, (values, words))| vectorized(|| unpack_row(row, values, words)));
+    output
+}
+
+pub(super) fn stochastic_round(values: &[f32], seed: u32) -> Vec<bf16> {
+    let mut output = vec![bf16::ZERO; values.len()];
+    let chunks = values
+        .par_chunks(PARALLEL_CHUNK)
+        .zip(output.par_chunks_mut(PARALLEL_CHUNK));
+    chunks.enumerate().for_each(|(chunk, (values, output))| {
+        let start = (chunk * PARALLEL_CHUNK) as u32;
+        vectorized(|| {
+            for ((i, &value), output) in (start..).zip(values).zip(output) {
+                *output = stochastic_round_bf16(value, random_bits(seed, i));
+            }
+        });
+    });
     output
 }

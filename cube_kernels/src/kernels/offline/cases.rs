@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use crate::{
     Statistic,
-    kernels::{absmax, affine, blockwise, codes, pack, packed_rows, statistic, ternary},
+    kernels::{
+        absmax, affine, blockwise, codes, pack, packed_rows, statistic, stochastic_round, ternary,
+    },
 };
 
 /// Units of a cube that reduces, on every device that allows as many.
@@ -103,6 +105,7 @@ impl Target {
             cases.extend([pack(dtype), unpack(dtype)]);
             cases.extend([quantize_codes(dtype), dequantize_codes(dtype)]);
             cases.push(multiply_rows(dtype));
+            cases.push(round_stochastically(dtype));
             cases.extend([Statistic::AbsMean, Statistic::AbsMax].map(|s| reduce_columns(s, dtype)));
             for width in self.widths(dtype) {
                 for statistic in [Statistic::AbsMean, Statistic::AbsMax] {
@@ -226,6 +229,20 @@ fn dequantize_blocks() -> Case {
         (),
     );
     Case::new("dequantize_blocks".to_string(), kernel)
+}
+
+fn round_stochastically(dtype: ElemType) -> Case {
+    let kernel = stochastic_round::round_stochastically::RoundStochastically::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        dtype,
+    );
+    Case::new(format!("round_stochastically {dtype}"), kernel)
 }
 
 fn invert() -> Case {

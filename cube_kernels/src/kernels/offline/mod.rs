@@ -35,6 +35,7 @@ fn the_table_has_every_kernel_of_the_crate() {
         include_str!("../pack.rs"),
         include_str!("../packed_rows.rs"),
         include_str!("../statistic.rs"),
+        include_str!("../stochastic_round.rs"),
         include_str!("../ternary.rs"),
     ];
     let launched: BTreeSet<&str> = sources
