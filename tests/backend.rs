@@ -43,6 +43,7 @@ mod backend {
     mod optim_loss_scaler;
     mod optim_mixed_precision;
     mod optim_oscillation;
+    mod optim_paged;
     mod optim_qat_optimizer;
     mod oracle;
     mod oracle_adamw;

@@ -1,6 +1,6 @@
 //! What training with quantised weights needs around Burn's optimizers: latent weights that are
 //! clipped, frozen and decayed by a schedule, BitNet's learning rates, mixed precision, and moments
-//! of 8 bits.
+//! of 8 bits or in pages of a file.
 
 mod adamw_8bit;
 mod grad_norm;
@@ -12,6 +12,7 @@ mod mixed_precision;
 mod oscillation_freezing;
 mod oscillation_monitor;
 mod oscillation_state;
+mod paged;
 mod qat_optimizer;
 mod stochastic_rounding;
 mod two_stage_lr;
@@ -28,6 +29,9 @@ pub use mixed_precision::{MixedPrecision, MixedPrecisionError};
 pub use oscillation_freezing::{FreezingThreshold, OscillationFreezingConfig};
 pub use oscillation_monitor::{OscillationMonitor, OscillationReport};
 pub use oscillation_state::OscillationState;
+pub use paged::{
+    PageError, PagedAdamW, PagedAdamW8bit, PagedOptimizer, PagedOptimizerConfig, PagedState,
+};
 pub use qat_optimizer::{
     QatAdam, QatAdamW, QatOptimizer, QatOptimizerConfig, QatOptimizerState, QatSgd,
 };

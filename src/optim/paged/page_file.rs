@@ -1,0 +1,118 @@
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// A temporary file of pages, without a name where the system allows that: nothing is left of it
+/// however the process ends.
+#[derive(Debug)]
+pub(super) struct PageFile {
+    file: Mutex<File>,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    end: u64,
+    writes: u64,
+    /// Length, and the number of the last write, by offset.
+    used: HashMap<u64, (usize, u64)>,
+    /// Offsets by length.
+    free: HashMap<usize, Vec<u64>>,
+}
+
+/// A place in the file as it was after some write; other bytes may be there later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Written {
+    pub offset: u64,
+    pub len: usize,
+    write: u64,
+}
+
+impl PageFile {
+    pub(super) fn create(folder: &Path) -> io::Result<Self> {
+        Ok(Self::new(tempfile::tempfile_in(folder)?))
+    }
+
+    pub(super) fn new(file: File) -> Self {
+        Self {
+            file: Mutex::new(file),
+            slots: Mutex::default(),
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, offset: u64) -> io::Result<MutexGuard<'_, File>> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(offset))?;
+        Ok(file)
+    }
+
+    /// A place for `len` bytes.
+    pub(super) fn allocate(&self, len: usize) -> u64 {
+        let mut slots = self.slots();
+        let free = slots.free.get_mut(&len).and_then(Vec::pop);
+        let offset = free.unwrap_or_else(|| {
+            let end = slots.end;
+            slots.end += len as u64;
+            end
+        });
+        slots.used.insert(offset, (len, 0));
+        offset
+    }
+
+    /// Gives a place back.
+    pub(super) fn free(&self, offset: u64) {
+        let mut slots = self.slots();
+        if let Some((len, _)) = slots.used.remove(&offset) {
+            slots.free.entry(len).or_default().push(offset);
+        }
+    }
+
+    /// Writes pieces one after the other into a place that has room for them.
+    pub(super) fn write<'a>(
+        &self,
+        offset: u64,
+        pieces: impl Iterator<Item = &'a [u8]>,
+    ) -> io::Result<Written> {
+        let mut file = self.file(offset)?;
+        let mut len = 0;
+        for piece in pieces {
+            file.write_all(piece)?;
+            len += piece.len();
+        }
+        let mut slots = self.slots();
+        slots.writes += 1;
+        let write = slots.writes;
+        slots.used.insert(offset, (len, write));
+        Ok(Written { offset, len, write })
+    }
+
+    /// What was written last into a place.
+    pub(super) fn last_write(&self, offset: u64) -> Option<Written> {
+        let &(len, write) = self.slots().used.get(&offset)?;
+        Some(Written { offset, len, write })
+    }
+
+    pub(super) fn read(&self, page: Written) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; page.len];
+        self.file(page.offset)?.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Bytes that the file takes.
+    pub(super) fn num_bytes(&self) -> u64 {
+        self.slots().end
+    }
+
+    #[cfg(test)]
+    pub(super) fn truncate(&self) {
+        self.file(0).unwrap().set_len(0).unwrap();
+    }
+}
