@@ -1,10 +1,14 @@
 use std::{fmt, hint::black_box, time::Instant};
 
-use bitnet_burn::nn::{BitLinear, BitNetLm, BitNetLmConfig, TrainableProjection};
+use bitnet_burn::{
+    nn::{BitLinear, BitNetLm, BitNetLmConfig, TrainableProjection},
+    optim::{AdamW8bitConfig, PagedOptimizerConfig, QatOptimizer, QatOptimizerConfig},
+    quant::cast_latent_weights,
+};
 use burn::{
     nn::{Linear, loss::CrossEntropyLossConfig},
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
-    tensor::{Device, Int, Tensor},
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer, Optimizer},
+    tensor::{Device, FloatDType, Int, Tensor},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -21,18 +25,57 @@ pub struct Variant {
     run: fn(Model) -> Vec<f64>,
 }
 
-pub const VARIANTS: [Variant; 2] = [
+pub const VARIANTS: [Variant; 5] = [
     Variant {
         name: "fp",
         title: "full precision, AdamW",
-        run: |model| train::<Linear>(model, AdamWConfig::new().init()),
+        run: |model| train::<Linear>(model, adamw().init(), FloatDType::F32),
     },
     Variant {
         name: "qat",
         title: "QAT, AdamW",
-        run: |model| train::<BitLinear>(model, AdamWConfig::new().init()),
+        run: |model| train::<BitLinear>(model, adamw().init(), FloatDType::F32),
+    },
+    Variant {
+        name: "qat-8bit",
+        title: "QAT, AdamW8bit",
+        run: |model| {
+            let optimizer = AdamW8bitConfig::new().init();
+            train::<BitLinear>(model, optimizer, FloatDType::F32)
+        },
+    },
+    Variant {
+        name: "qat-8bit-bf16",
+        title: "QAT, AdamW8bit, latent weights of bf16",
+        run: |model| {
+            let optimizer = rounding(AdamW8bitConfig::new().build());
+            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16)
+        },
+    },
+    Variant {
+        name: "qat-paged-bf16",
+        title: "QAT, paged AdamW8bit, latent weights of bf16",
+        run: |model| {
+            let optimizer = rounding(AdamW8bitConfig::new().build());
+            let pages = PagedOptimizerConfig::new(std::env::temp_dir());
+            let optimizer = pages.build(optimizer).unwrap_or_else(|e| panic!("{e}"));
+            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16)
+        },
     },
 ];
+
+fn adamw() -> AdamWConfig {
+    AdamWConfig::new()
+        .with_epsilon(1e-8)
+        .with_weight_decay(0.01)
+}
+
+/// Steps in f32, rounded stochastically to latent weights of bf16.
+fn rounding<O: Optimizer>(inner: O) -> QatOptimizer<O> {
+    QatOptimizerConfig::new()
+        .with_stochastic_rounding(Some(0))
+        .build(inner)
+}
 
 pub fn find(name: &str) -> Option<&'static Variant> {
     VARIANTS.iter().find(|variant| variant.name == name)
@@ -101,9 +144,17 @@ impl fmt::Display for Model {
 }
 
 /// Milliseconds of each step.
-fn train<P: TrainableProjection>(model: Model, mut optimizer: ModuleOptimizer) -> Vec<f64> {
+fn train<P: TrainableProjection>(
+    model: Model,
+    mut optimizer: ModuleOptimizer,
+    latent_dtype: FloatDType,
+) -> Vec<f64> {
     let device = Device::default().autodiff();
-    let mut lm: BitNetLm<P> = model.config().init(&device);
+    let lm: BitNetLm<P> = model.config().init(&device);
+    let mut lm = match latent_dtype {
+        FloatDType::F32 => lm,
+        dtype => cast_latent_weights(lm, dtype),
+    };
     let mut rng = StdRng::seed_from_u64(0);
     let mut times = Vec::new();
     for step in 0..WARM_UP + STEPS {

@@ -26,7 +26,7 @@ const CHUNK_BLOCKS: usize = PARALLEL_CHUNK / BLOCK;
 /// Finds codes by the upper half of the bits of a value: of the values that share them, the lowest
 /// has the code of the table, and at most one threshold is between them.
 struct Encoder {
-    lowest: Vec<u8>,
+    lowest: Box<[u8; 1 << 16]>,
     thresholds: &'static [f32; 256],
 }
 
@@ -49,8 +49,9 @@ impl Encoder {
                 false => value,
             }
         };
+        let codes: Box<[u8]> = (0..1 << 16).map(|upper| map.code(lowest(upper))).collect();
         Self {
-            lowest: (0..1 << 16).map(|upper| map.code(lowest(upper))).collect(),
+            lowest: codes.try_into().expect("one for each upper half"),
             thresholds: map.thresholds(),
         }
     }
@@ -58,7 +59,8 @@ impl Encoder {
     #[inline(always)]
     fn code(&self, x: f32) -> u8 {
         let lowest = self.lowest[(x.to_bits() >> 16) as usize];
-        lowest + u8::from(self.thresholds[lowest as usize] < x)
+        // The last threshold is infinite.
+        lowest.wrapping_add(u8::from(self.thresholds[lowest as usize] < x))
     }
 
     /// Writes the codes of a block and gives its absolute maximum.
@@ -66,9 +68,18 @@ impl Encoder {
     fn encode(&self, values: &[f32], words: &mut [u32]) -> f32 {
         let absmax = max_magnitude(values);
         let inverse = 1.0 / absmax;
-        for (word, values) in words.iter_mut().zip(values.chunks(CODES)) {
-            let codes = values.iter().map(|v| self.code(v * inverse));
-            *word = (codes.enumerate()).fold(0, |word, (i, c)| word | u32::from(c) << (8 * i));
+        let code = |v: f32| self.code(v * inverse);
+        let (full, rest) = values.as_chunks::<CODES>();
+        let (full_words, rest_word) = words.split_at_mut(full.len());
+        for (word, values) in full_words.iter_mut().zip(full) {
+            *word = u32::from_le_bytes(values.map(code));
+        }
+        if let [word] = rest_word {
+            let mut codes = [0; CODES];
+            for (c, &v) in codes.iter_mut().zip(rest) {
+                *c = code(v);
+            }
+            *word = u32::from_le_bytes(codes);
         }
         absmax
     }
@@ -77,9 +88,15 @@ impl Encoder {
 /// Writes the values of the codes of a block.
 #[inline(always)]
 fn decode(words: &[u32], absmax: f32, map: &[f32; 256], values: &mut [f32]) {
-    for (&word, values) in words.iter().zip(values.chunks_mut(CODES)) {
-        for (code, value) in word.to_le_bytes().into_iter().zip(values) {
-            *value = map[code as usize] * absmax;
+    let value = |code: u8| map[code as usize] * absmax;
+    let (full, rest) = values.as_chunks_mut::<CODES>();
+    let (full_words, rest_word) = words.split_at(full.len());
+    for (values, word) in full.iter_mut().zip(full_words) {
+        *values = word.to_le_bytes().map(value);
+    }
+    if let [word] = rest_word {
+        for (v, code) in rest.iter_mut().zip(word.to_le_bytes()) {
+            *v = value(code);
         }
     }
 }
