@@ -276,7 +276,8 @@ impl ModuleDisplay for BitLinear {
 /// Made by [`BitLinear::pack`]; the values are those of training, bit for bit.
 ///
 /// With absmean ternary weights and absmax inputs per token, Flex multiplies the packed codes
-/// themselves. Other schemes and devices unpack the weight into a matrix in each forward pass.
+/// themselves, and so does CubeCL for up to 16 tokens. Other schemes, more tokens and other devices
+/// unpack the weight into a matrix in each forward pass.
 #[derive(Module, Debug)]
 pub struct PackedBitLinear {
     /// Packed weight.

@@ -12,7 +12,7 @@ use burn::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::memory::peak_mib;
+use crate::{alternate::median, fail, peak::peak_mib};
 
 /// Steps before the clock starts, and steps that are timed.
 const WARM_UP: usize = 2;
@@ -77,17 +77,17 @@ fn rounding<O: Optimizer>(inner: O) -> QatOptimizer<O> {
         .build(inner)
 }
 
-pub fn find(name: &str) -> Option<&'static Variant> {
-    VARIANTS.iter().find(|variant| variant.name == name)
-}
-
-impl Variant {
-    pub fn measure(&self, model: Model) -> Measured {
-        let step_ms = median((self.run)(model));
-        Measured {
-            step_ms,
-            peak_mib: peak_mib(),
-        }
+/// Measures a variant on a model in this process.
+pub fn measure(variant: &str, model: &str) -> Measured {
+    let variant = VARIANTS.iter().find(|v| v.name == variant);
+    let model = Model::ALL.into_iter().find(|m| m.name() == model);
+    let Some((variant, model)) = variant.zip(model) else {
+        fail("no such variant of no such model");
+    };
+    let step_ms = median((variant.run)(model));
+    Measured {
+        step_ms,
+        peak_mib: peak_mib(),
     }
 }
 
@@ -110,10 +110,6 @@ impl Model {
         }
     }
 
-    pub fn find(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|model| model.name() == name)
-    }
-
     fn config(self) -> BitNetLmConfig {
         match self {
             Self::Small => BitNetLmConfig::new(96, 384, 6, 6, 1536),
@@ -128,18 +124,6 @@ impl Model {
             Self::Small => [8, 256],
             Self::Large => [1, 64],
         }
-    }
-}
-
-impl fmt::Display for Model {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let config = self.config();
-        let [windows, positions] = self.batch();
-        write!(
-            f,
-            "{} layers, d_model {}, d_ff {}, {windows} x {positions} tokens",
-            config.n_layers, config.d_model, config.d_ff
-        )
     }
 }
 
@@ -214,9 +198,4 @@ impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.step_ms, self.peak_mib)
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

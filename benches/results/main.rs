@@ -1,0 +1,125 @@
+//! Every number of `RESULTS.md`: `cargo bench --bench results`, or with names of sections after `--`.
+//! `BURN_DEVICE` picks the device; `--quick` takes few samples, to see whether it all runs.
+//!
+//! What is compared takes turns, so that the drift of the machine is nobody's advantage, and what
+//! needs a process of its own, for its memory or its threads, has one.
+
+mod alternate;
+mod bit_linear;
+mod chart;
+mod date;
+mod decode;
+mod language_model;
+mod machine;
+mod operations;
+mod peak;
+mod results_file;
+mod scaling;
+mod table;
+mod variant;
+
+use std::{
+    path::Path,
+    process::{Command, exit},
+};
+
+use table::Table;
+
+/// Training on a CPU allocates and frees megabytes at every operation; see the examples.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A section of the file: a name, what it is about, and its measurement.
+struct Section {
+    name: &'static str,
+    about: &'static str,
+    run: fn(quick: bool) -> Table,
+}
+
+const SECTIONS: [Section; 5] = [
+    Section {
+        name: "operations",
+        about: operations::ABOUT,
+        run: operations::run,
+    },
+    Section {
+        name: "bit_linear",
+        about: bit_linear::ABOUT,
+        run: bit_linear::run,
+    },
+    Section {
+        name: "language_model",
+        about: language_model::ABOUT,
+        run: language_model::run,
+    },
+    Section {
+        name: "decode",
+        about: decode::ABOUT,
+        run: decode::run,
+    },
+    Section {
+        name: "scaling",
+        about: scaling::ABOUT,
+        run: scaling::run,
+    },
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        // Processes of their own.
+        ["variant", name, model] => println!("{}", variant::measure(name, model)),
+        ["threads"] => println!("{}", scaling::measure_threads()),
+        _ => measure(&arguments),
+    }
+}
+
+/// Measures the sections that the arguments name, or all.
+fn measure(arguments: &[&str]) {
+    // Cargo itself passes `--bench`.
+    let names: Vec<&str> = (arguments.iter().copied())
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
+    let quick = arguments.contains(&"--quick");
+    if let Some(unknown) = names
+        .iter()
+        .find(|&&n| SECTIONS.iter().all(|s| s.name != n))
+    {
+        fail(&format!("no section {unknown}"));
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches");
+    for section in &SECTIONS {
+        if !names.is_empty() && !names.contains(&section.name) {
+            continue;
+        }
+        eprintln!("{}", section.name);
+        let table = (section.run)(quick);
+        println!("\n## {}\n\n{table}", section.name);
+        // A smoke test is no result.
+        if !quick {
+            let written = results_file::write(&folder, section.name, section.about, &table);
+            written.unwrap_or_else(|error| fail(&format!("{}: {error}", folder.display())));
+        }
+    }
+}
+
+fn fail(message: &str) -> ! {
+    eprintln!("results: {message}");
+    exit(1)
+}
+
+/// The last line that this program prints with other arguments and environment.
+fn in_own_process(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|e| fail(&e.to_string()));
+    let output = Command::new(program)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap_or_else(|e| fail(&e.to_string()));
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().last() {
+        Some(line) if output.status.success() => line.to_string(),
+        _ => fail(&String::from_utf8_lossy(&output.stderr)),
+    }
+}
