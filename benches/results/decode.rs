@@ -1,7 +1,8 @@
 //! Tokens a second of a language model, packed against full precision.
 
 use bitnet_burn::nn::{
-    BitLinear, BitNetLm, BitNetLmConfig, KvCache, KvCacheConfig, KvCacheDType, Projection,
+    BitLinear, BitNetLm, BitNetLmConfig, KvCache, KvCacheConfig, KvCacheDType, PackedBitLinear,
+    Projection,
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -20,6 +21,14 @@ pub const ABOUT: &str = "Tokens a second of a language model of 6 layers of 768 
 
 const PROMPT: usize = 128;
 const NEW: usize = 64;
+
+/// How the cache of each variant keeps its values: that of full precision, and of packed weights.
+const CACHES: [KvCacheDType; 4] = [
+    KvCacheDType::F32,
+    KvCacheDType::F32,
+    KvCacheDType::F16,
+    KvCacheDType::Int8,
+];
 
 pub fn run(quick: bool) -> Table {
     let head = &[
@@ -42,65 +51,66 @@ pub fn run(quick: bool) -> Table {
     let config = BitNetLmConfig::new(256, 768, 6, 12, 2048).with_max_positions(256);
     let full: BitNetLm<Linear> = config.init(&device);
     let packed = config.init::<BitLinear>(&device).pack();
-    let sizes = [bytes(&full), bytes(&packed)];
-    let types = [KvCacheDType::F32, KvCacheDType::F16, KvCacheDType::Int8];
     for batch in [1, 8] {
-        let cache = |dtype| KvCacheConfig::new(batch, PROMPT + NEW).with_dtype(dtype);
-        let caches = types.map(|dtype| cache(dtype).init(&packed));
-        let full_cache = cache(KvCacheDType::F32).init(&full);
-        let [base, a, b, c] = &[&full_cache, &caches[0], &caches[1], &caches[2]];
-        let prompts = medians(
-            [
-                prompt(&full, base, batch),
-                prompt(&packed, a, batch),
-                prompt(&packed, b, batch),
-                prompt(&packed, c, batch),
-            ],
-            quick,
-        );
-        let decodes = medians(
-            [
-                decode(&full, base, batch),
-                decode(&packed, a, batch),
-                decode(&packed, b, batch),
-                decode(&packed, c, batch),
-            ],
-            quick,
-        );
-        for i in 0..4usize {
-            let size = sizes[usize::from(i > 0)];
-            let dtype = types[i.saturating_sub(1)];
-            let speed = |tokens: usize, ms: f64| number(1e3 * (batch * tokens) as f64 / ms);
-            let ratios = [prompts[0] / prompts[i], decodes[0] / decodes[i]];
-            table.row([
-                batch.to_string(),
-                if i == 0 { "f32" } else { "packed" }.to_string(),
-                format!("{dtype:?}"),
-                speed(PROMPT, prompts[i]),
-                format!("{:.2}", ratios[0]),
-                speed(NEW, decodes[i]),
-                format!("{:.2}", ratios[1]),
-                number(size / 1048576.0),
-                format!("{:.1}", sizes[0] / size),
-                number([base, a, b, c][i].num_bytes() as f64 / 1048576.0),
-            ]);
-            if i > 0 {
-                let group = |what| format!("{what}, batch {batch}");
-                table.bar(
-                    group("prompt"),
-                    format!("packed, cache {dtype:?}"),
-                    ratios[0],
-                );
-                table.bar(
-                    group("decode"),
-                    format!("packed, cache {dtype:?}"),
-                    ratios[1],
-                );
-            }
-        }
+        measure(&mut table, batch, &full, &packed, quick);
     }
     table.bars.sort_by(|a, b| a.group.cmp(&b.group));
     table
+}
+
+fn measure(
+    table: &mut Table,
+    batch: usize,
+    full: &BitNetLm<Linear>,
+    packed: &BitNetLm<PackedBitLinear>,
+    quick: bool,
+) {
+    let caches = CACHES.map(|dtype| {
+        let config = KvCacheConfig::new(batch, PROMPT + NEW).with_dtype(dtype);
+        config.init(packed)
+    });
+    let [f, a, b, c] = &caches;
+    let prompts = [
+        prompt(full, f, batch),
+        prompt(packed, a, batch),
+        prompt(packed, b, batch),
+        prompt(packed, c, batch),
+    ];
+    let prompts = medians(prompts, quick);
+    let decodes = [
+        decode(full, f, batch),
+        decode(packed, a, batch),
+        decode(packed, b, batch),
+        decode(packed, c, batch),
+    ];
+    let decodes = medians(decodes, quick);
+    let sizes = [bytes(full), bytes(packed)];
+    let mib = |bytes: f64| number(bytes / 1_048_576.0);
+    for (i, cache) in caches.iter().enumerate() {
+        let size = sizes[i.min(1)];
+        let speed = |tokens: usize, ms: f64| number(1e3 * (batch * tokens) as f64 / ms);
+        let ratios = [prompts[0] / prompts[i], decodes[0] / decodes[i]];
+        table.row([
+            batch.to_string(),
+            ["f32", "packed"][i.min(1)].to_string(),
+            format!("{:?}", CACHES[i]),
+            speed(PROMPT, prompts[i]),
+            format!("{:.2}", ratios[0]),
+            speed(NEW, decodes[i]),
+            format!("{:.2}", ratios[1]),
+            mib(size),
+            format!("{:.1}", sizes[0] / size),
+            mib(cache.num_bytes() as f64),
+        ]);
+        for (what, ratio) in ["prompt", "decode"]
+            .into_iter()
+            .zip(ratios)
+            .filter(|_| i > 0)
+        {
+            let label = format!("packed, cache {:?}", CACHES[i]);
+            table.bar(format!("{what}, batch {batch}"), label, ratio);
+        }
+    }
 }
 
 fn tokens(batch: usize, positions: usize) -> Tensor<2, Int> {

@@ -9,6 +9,7 @@ mod bit_linear;
 mod chart;
 mod date;
 mod decode;
+mod integer_product;
 mod language_model;
 mod machine;
 mod operations;
@@ -36,7 +37,7 @@ struct Section {
     run: fn(quick: bool) -> Table,
 }
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 6] = [
     Section {
         name: "operations",
         about: operations::ABOUT,
@@ -46,6 +47,11 @@ const SECTIONS: [Section; 5] = [
         name: "bit_linear",
         about: bit_linear::ABOUT,
         run: bit_linear::run,
+    },
+    Section {
+        name: "integer_product",
+        about: integer_product::ABOUT,
+        run: integer_product::run,
     },
     Section {
         name: "language_model",
