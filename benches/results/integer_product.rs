@@ -16,7 +16,7 @@ pub const ABOUT: &str = "The forward pass of packed weights, with quantising its
     each in its own layout), which gives `i32`.";
 
 const SHAPES: [[usize; 2]; 3] = [[384, 1536], [1024, 4096], [4096, 1024]];
-const TOKENS: [usize; 4] = [1, 32, 512, 2048];
+const TOKENS: [usize; 6] = [1, 8, 16, 32, 512, 2048];
 
 pub fn run(quick: bool) -> Table {
     let head = &[

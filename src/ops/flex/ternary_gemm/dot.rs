@@ -6,7 +6,7 @@ use super::{DEPTH, Instructions, Output, PARALLEL_PRODUCTS, Panels, Rows};
 
 /// Tokens up to which rows are read as they are stored; for more, the rows are first turned into
 /// panels.
-const MAX_TOKENS: usize = 4;
+const MAX_TOKENS: usize = 8;
 
 /// Output features computed at a time.
 const FEATURES: usize = 64;

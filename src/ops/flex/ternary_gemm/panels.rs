@@ -3,7 +3,7 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::{COLUMNS, DEPTH, Instructions, Output, PARALLEL_PRODUCTS, Rows, rows::Sums};
-use crate::ops::flex::slices::{ternary_code, vectorized};
+use crate::ops::flex::slices::{PARALLEL_THRESHOLD, ternary_code, vectorized};
 
 /// Sixteen codes of each of sixteen output features. The code of input feature `4 i + b` is in the
 /// bits from `8 b + 2 i` of a word, so that a shift by `2 i` leaves four neighbours in its bytes.
@@ -69,7 +69,7 @@ impl Panels {
             .blocks
             .par_chunks_mut(stride.max(1))
             .zip(weight.par_chunks(rows.max(1)))
-            .with_min_len((super::super::slices::PARALLEL_THRESHOLD / rows.max(1)).max(1))
+            .with_min_len((PARALLEL_THRESHOLD / rows.max(1)).max(1))
             .for_each_init(
                 || vec![0; d_output],
                 |words, (blocks, rows)| {
@@ -89,21 +89,24 @@ impl Panels {
     pub fn from_packed(words: &[u32], d_output: usize) -> Self {
         let depth = words.len() / d_output.max(1);
         let (mut panels, stride) = Self::zeros(depth * DEPTH, d_output);
-        for (group, blocks) in panels.blocks.chunks_mut(stride.max(1)).enumerate() {
+        let fill = |(group, blocks): (usize, &mut [Block])| {
             for (panel, blocks) in blocks.chunks_mut(NEIGHBOURS).enumerate() {
                 let columns = COLUMNS.min(d_output - panel * COLUMNS);
-                for (i, block) in blocks.iter_mut().enumerate() {
-                    let position = group * NEIGHBOURS + i;
-                    if position == depth {
-                        break;
-                    }
-                    for (column, word) in block[..columns].iter_mut().enumerate() {
-                        let row = panel * COLUMNS + column;
-                        *word = transpose_codes(words[row * depth + position]);
+                let first = group * NEIGHBOURS;
+                let used = NEIGHBOURS.min(depth - first);
+                for column in 0..columns {
+                    let row = &words[(panel * COLUMNS + column) * depth + first..][..used];
+                    for (block, &word) in blocks.iter_mut().zip(row) {
+                        block[column] = transpose_codes(word);
                     }
                 }
             }
-        }
+        };
+        let groups = panels.blocks.par_chunks_mut(stride.max(1)).enumerate();
+        let values = stride * COLUMNS * DEPTH;
+        groups
+            .with_min_len((PARALLEL_THRESHOLD / values.max(1)).max(1))
+            .for_each(fill);
         panels
     }
 
