@@ -62,6 +62,12 @@ pub fn blockwise_quantize<const D: usize>(
 
 /// `map[code] * absmax` of `n` values, the inverse of [`blockwise_quantize`].
 ///
+/// # Shapes
+///
+/// - codes: `[ceil(n / 4)]`, u32
+/// - absmax: `[ceil(n / 256)]`, f32
+/// - output: `[n]`, f32
+///
 /// # Panics
 ///
 /// If codes and maxima are not those of `n` values.
@@ -112,6 +118,11 @@ pub struct BlockwiseMoment {
 /// ```
 ///
 /// Computed in f32 whatever the type of parameter and gradient; the parameter keeps its type.
+///
+/// # Shapes
+///
+/// - param, grad: any, the same; f32, f16 or bf16
+/// - moments: those of `n` values, as [`blockwise_quantize`] gives them
 ///
 /// # Panics
 ///

@@ -37,7 +37,8 @@ pub struct KvCacheConfig {
 /// Keys and values of the positions that a [`BitNetLm`] has read, so that
 /// [`decode`](BitNetLm::decode) computes the new ones alone.
 ///
-/// Its room is allocated at once. What does not change the past, such as decoding another answer to
+/// Its room is allocated at once. It is for inference: no gradient passes through it, also where the
+/// model has them. What does not change the past, such as decoding another answer to
 /// the same prompt, can go back with [`truncate`](Self::truncate).
 ///
 /// # Example
@@ -177,10 +178,12 @@ impl KvCache {
 
 impl LayerCache {
     /// Puts keys and values from position `start` and gives all up to them back.
+    ///
+    /// What is kept has no gradient: the graphs of all tokens would stay in memory with it.
     pub fn append(&mut self, start: usize, key: Tensor<4>, value: Tensor<4>) -> [Tensor<4>; 2] {
         let len = start + key.dims()[2];
-        self.keys.write(start, key);
-        self.values.write(start, value);
+        self.keys.write(start, key.without_autodiff());
+        self.values.write(start, value.without_autodiff());
         [self.keys.read(len), self.values.read(len)]
     }
 }
@@ -257,6 +260,28 @@ impl Slots {
                 4 * (codes.shape().num_elements() + scales.shape().num_elements())
             }
             Self::Taken => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_graph_of_a_model_that_trains_is_not_kept() {
+        let device = Device::default();
+        for dtype in [KvCacheDType::F32, KvCacheDType::Int8] {
+            let slots = || Slots::zeros(dtype, [1, 1, 4, 16], &device);
+            let mut cache = LayerCache {
+                keys: slots(),
+                values: slots(),
+            };
+            let x = Tensor::ones([1, 1, 2, 16], &device.clone().autodiff()).require_grad();
+            let [keys, values] = cache.append(1, x.clone(), x.clone() * 2.0);
+            let grads = (x.clone().sum() + keys.sum() + values.sum()).backward();
+            let grad = x.grad(&grads).unwrap().into_data();
+            assert_eq!(grad.try_to_vec::<f32>().unwrap(), [1.0; 32], "{dtype:?}");
         }
     }
 }

@@ -268,6 +268,7 @@ impl QatOps for CubeBackend {
         );
         output
     }
+
     fn blockwise_quantize(
         values: FloatTensor<Self>,
         map: DynamicMap,
@@ -305,6 +306,7 @@ impl QatOps for CubeBackend {
         );
         values
     }
+
     fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
         let values = into_contiguous(values);
         let output = empty(&values, values.shape(), DType::BF16);

@@ -132,6 +132,21 @@ fn packed_weights_decode_like_those_they_were_made_from() {
 }
 
 #[test]
+fn a_model_that_trains_decodes_as_its_copy_for_inference() {
+    let device = Device::default().autodiff();
+    let lm = lm::<bitnet_burn::nn::BitLinear>(&device);
+    let config = KvCacheConfig::new(2, 8);
+    let pieces = [6, 1, 1];
+    let logits = decode(&lm, &mut config.init(&lm), &tokens(2, 8, &device), &pieces);
+    let copy = lm.valid();
+    let tokens = tokens(2, 8, &Device::default());
+    let expected = decode(&copy, &mut config.init(&copy), &tokens, &pieces);
+    // Sums run in another order under autodiff; logits are below 1.
+    let bound = |_: usize| 32.0 * ROUNDING;
+    assert_within(&logits.concat(), &expected.concat(), bound, "logits");
+}
+
+#[test]
 fn what_was_decoded_can_be_forgotten() {
     let device = Device::default();
     let lm = lm::<Linear>(&device);

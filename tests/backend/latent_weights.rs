@@ -10,10 +10,7 @@ use bitnet_burn::{
 use bitnet_burn_kernels::reference::{random_bits, stochastic_round_bf16};
 use burn::{
     module::{Module, Param},
-    optim::{
-        AdamWConfig, GradientsParams, ModuleOptimizer, Optimizer, RecordState, StateSink,
-        StateSource,
-    },
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer, Optimizer},
     tensor::{DType, Device, FloatDType, Int, Tensor},
 };
 
@@ -178,14 +175,7 @@ fn rounding_goes_on_after_a_record_as_without() {
     let grad = param.clone().cast(DType::F32).sin();
     let (param, state) = optimizer.step(1e-4, param, grad.clone(), None);
     let state = state.unwrap();
-    let mut sink = StateSink::default();
-    state.state_flatten("p", &mut sink);
-    let mut source = StateSource::new(sink.scalars.into_iter().collect());
-    for (name, data) in sink.tensors {
-        source.insert_tensor(name, data);
-    }
-    type State = <QatOptimizer<burn::optim::AdamW> as Optimizer>::State<2>;
-    let loaded = State::state_unflatten("p", &mut source, &device).unwrap();
+    let loaded = reloaded(&state);
     assert_eq!(loaded.rounding, state.rounding);
     let step = |optimizer: &QatOptimizer<_>, state| {
         floats(

@@ -3,6 +3,7 @@
 use bitnet_burn::ops::Groups;
 use burn::{
     module::{ModuleMapper, Param},
+    optim::{RecordState, StateSink, StateSource},
     tensor::{DType, Device, Element, Int, Tensor, TensorData},
 };
 use half::{bf16, f16};
@@ -96,6 +97,17 @@ pub fn float_types(device: &Device) -> Vec<DType> {
         .into_iter()
         .filter(|&dtype| device.supports_dtype(dtype))
         .collect()
+}
+
+/// A state of an optimizer after it was taken apart for a record and put together again.
+pub fn reloaded<S: RecordState>(state: &S) -> S {
+    let mut sink = StateSink::default();
+    state.state_flatten("p", &mut sink);
+    let mut source = StateSource::new(sink.scalars.into_iter().collect());
+    for (name, data) in sink.tensors {
+        source.insert_tensor(name, data);
+    }
+    S::state_unflatten("p", &mut source, &Device::default()).expect("what was written is a state")
 }
 
 /// Whether tests run on Flex, the fastest backend here.

@@ -57,6 +57,9 @@ def run(shape, quantize, seed):
         for name in ["state1", "state2", "absmax1", "absmax2"]:
             if name in state:
                 tensors[f"{name}.{step}"] = state[name].clone()
+    for name in ["qmap1", "qmap2"]:
+        if name in state:
+            tensors[name] = state[name].clone()
     return tensors
 
 

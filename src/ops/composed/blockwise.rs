@@ -52,11 +52,12 @@ pub(in crate::ops) fn blockwise_quantize<B: Backend>(
     let codes = codes::<B>(scaled, map);
 
     let words = n.div_ceil(4);
-    let padding = Shape::new([4 * words - n]);
-    let padding = B::int_zeros(padding, &device, IntDType::I64);
-    let bytes = match n % 4 {
+    let bytes = match 4 * words - n {
         0 => codes,
-        _ => B::int_cat(vec![codes, padding], 0),
+        padding => {
+            let padding = B::int_zeros(Shape::new([padding]), &device, IntDType::I64);
+            B::int_cat(vec![codes, padding], 0)
+        }
     };
     let bytes = B::int_reshape(bytes, Shape::new([1, words, 4]));
     let sum = B::int_sum_dim(B::int_mul(bytes, byte_weights::<B>(&device)), 2);

@@ -208,6 +208,7 @@ impl QatOps for Flex {
         let values = with_values(&x, |x| hadamard::hadamard_transform(x, block));
         from_values(values, x.shape(), x.dtype())
     }
+
     fn blockwise_quantize(
         values: FloatTensor<Self>,
         map: DynamicMap,
@@ -250,6 +251,7 @@ impl QatOps for Flex {
             second.absmax,
         )
     }
+
     fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
         let rounded = with_values(&values, |values| slices::stochastic_round(values, seed));
         tensor(rounded, values.shape())

@@ -37,6 +37,8 @@ pub struct PagedOptimizerConfig {
 /// checkpoint needs is read back from it. A checkpoint has all states in memory while it is made or
 /// loaded.
 ///
+/// Source: [QLoRA](https://arxiv.org/abs/2305.14314), section 3, where the driver of the GPU pages.
+///
 /// # Errors while training
 ///
 /// A step has no way to return an error. Where a page cannot be written, its state stays in memory,
