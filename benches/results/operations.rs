@@ -4,10 +4,10 @@ use std::thread;
 
 use bitnet_burn::{
     functions::{
-        absmax_fake_quant, absmax_quantize, blockwise_quantize, hadamard_transform,
-        ternary_fake_quant, ternary_pack, ternary_unpack,
+        Levels, absmax_fake_quant, absmax_quantize, affine_fake_quant, blockwise_quantize,
+        hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
     },
-    ops::{DynamicMap, Groups},
+    ops::{CodeRange, DynamicMap, Groups},
 };
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 
@@ -78,6 +78,12 @@ pub fn run(quick: bool) -> Table {
         ACTIVATION,
         timed(|| absmax_quantize(x.clone(), 8)),
     );
+    for (scales, groups) in by_scales {
+        let (_, gamma) = ternary_fake_quant(weight.clone(), groups);
+        let levels = Levels::symmetric(gamma, groups, CodeRange::signed(4));
+        let f = timed(|| affine_fake_quant(weight.clone(), levels.clone()));
+        row("affine_fake_quant", scales, WEIGHT, f);
+    }
     let f = timed(|| hadamard_transform(x.clone(), GROUP));
     row("hadamard_transform", "blocks of 128", ACTIVATION, f);
     let f = timed(|| blockwise_quantize(weight.clone(), DynamicMap::Signed));

@@ -1,122 +1,138 @@
 //! Even levels with given steps and zero points: each value by itself, in parallel pieces.
 
+use std::mem::MaybeUninit;
+
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, reference::gradient_factor};
 use rayon::prelude::*;
 
-use super::slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, round, vectorized};
+use super::{
+    quantizer::divide,
+    slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, clamp, filled, round, runs, vectorized},
+};
 
-/// Runs `f(offset, length, group)` on the runs of neighbouring values, from position `start` of a
-/// tensor on, that share the step of `group`, or have those of it and the groups after it.
-#[inline(always)]
-fn for_each_run(
-    groups: Groups,
-    start: usize,
-    length: usize,
-    mut f: impl FnMut(usize, usize, usize),
-) {
-    let mut done = 0;
-    while done < length {
-        let position = start + done;
-        let run = match groups.inner {
-            1 => groups.size - position % groups.size,
-            inner => inner - position % inner,
+/// Steps and zero points of groups of values.
+#[derive(Clone, Copy)]
+pub(super) struct Steps<'a> {
+    pub steps: &'a [f32],
+    pub zero_points: &'a [f32],
+    pub groups: Groups,
+}
+
+impl Steps<'_> {
+    /// `f(grad, x / step, step, zero_point)` of every value and its gradient.
+    fn map_values(
+        self,
+        values: &[f32],
+        grads: &[f32],
+        f: impl Fn(f32, f32, f32, f32) -> f32 + Sync,
+    ) -> Vec<f32> {
+        let inverse: Vec<f64> = (self.steps.iter()).map(|&step| 1.0 / step as f64).collect();
+        let piece = |start: usize, output: &mut [MaybeUninit<f32>]| {
+            vectorized(Piece {
+                values: &values[start..][..output.len()],
+                grads: &grads[start..][..output.len()],
+                start,
+                steps: self,
+                inverse: &inverse,
+                f: &f,
+                output,
+            });
         };
-        let run = run.min(length - done);
-        f(done, run, groups.scale_index(position));
-        done += run;
+        let fill = |output: &mut [MaybeUninit<f32>]| {
+            if output.len() < PARALLEL_THRESHOLD {
+                return piece(0, output);
+            }
+            let pieces = output.par_chunks_mut(PARALLEL_CHUNK).enumerate();
+            pieces.for_each(|(i, output)| piece(i * PARALLEL_CHUNK, output));
+        };
+        // SAFETY: the runs of a piece are all of it.
+        unsafe { filled(values.len(), fill) }
     }
 }
 
-/// `f(inputs, step, zero_point)` of every value, where `inputs` has the value of each tensor.
-fn map_values<const N: usize>(
-    inputs: [&[f32]; N],
-    steps: &[f32],
-    zero_points: &[f32],
-    groups: Groups,
-    f: impl Fn([f32; N], f32, f32) -> f32 + Sync,
-) -> Vec<f32> {
-    let length = inputs[0].len();
-    let mut output = vec![0.0; length];
-    let piece = |start: usize, output: &mut [f32]| {
-        for_each_run(groups, start, output.len(), |offset, run, group| {
-            let inputs = inputs.map(|input| &input[start + offset..][..run]);
-            let output = &mut output[offset..][..run];
+/// Neighbouring values.
+struct Piece<'a, F> {
+    values: &'a [f32],
+    grads: &'a [f32],
+    /// Position of the first in the tensor.
+    start: usize,
+    steps: Steps<'a>,
+    inverse: &'a [f64],
+    f: &'a F,
+    output: &'a mut [MaybeUninit<f32>],
+}
+
+impl<F: Fn(f32, f32, f32, f32) -> f32> pulp::NullaryFnOnce for Piece<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Steps {
+            steps,
+            zero_points,
+            groups,
+        } = self.steps;
+        let f = self.f;
+        for (run, group) in runs(groups, self.start, self.output.len()) {
+            let inputs = self.values[run.clone()]
+                .iter()
+                .zip(&self.grads[run.clone()]);
+            let outputs = self.output[run].iter_mut().zip(inputs);
+            let inverse = &self.inverse[group..];
+            let (steps, zero_points) = (&steps[group..], &zero_points[group..]);
             if groups.inner == 1 {
-                let (step, zero_point) = (steps[group], zero_points[group]);
-                for (i, o) in output.iter_mut().enumerate() {
-                    *o = f(inputs.map(|input| input[i]), step, zero_point);
+                let (inverse, step, zero_point) = (inverse[0], steps[0], zero_points[0]);
+                for (output, (&value, &grad)) in outputs {
+                    output.write(f(grad, divide(value, inverse), step, zero_point));
                 }
             } else {
-                let (steps, zero_points) = (&steps[group..][..run], &zero_points[group..][..run]);
-                for (i, o) in output.iter_mut().enumerate() {
-                    *o = f(inputs.map(|input| input[i]), steps[i], zero_points[i]);
+                let levels = inverse.iter().zip(steps).zip(zero_points);
+                let pairs = outputs.zip(levels);
+                for ((output, (&value, &grad)), ((&inverse, &step), &zero_point)) in pairs {
+                    output.write(f(grad, divide(value, inverse), step, zero_point));
                 }
             }
-        });
-    };
-    if length < PARALLEL_THRESHOLD {
-        vectorized(|| piece(0, &mut output));
-    } else {
-        output
-            .par_chunks_mut(PARALLEL_CHUNK)
-            .enumerate()
-            .for_each(|(i, output)| vectorized(|| piece(i * PARALLEL_CHUNK, output)));
+        }
     }
-    output
 }
 
-pub(super) fn affine_fake_quant(
-    values: &[f32],
-    steps: &[f32],
-    zero_points: &[f32],
-    groups: Groups,
-    codes: CodeRange,
-) -> Vec<f32> {
+pub(super) fn affine_fake_quant(values: &[f32], steps: Steps<'_>, codes: CodeRange) -> Vec<f32> {
     let CodeRange { min, max } = codes;
-    map_values(
-        [values],
-        steps,
-        zero_points,
-        groups,
-        // The clamp comes first, so that the sum in `round` stays exact; it gives the same, since
-        // the bounds are integers.
-        |[v], step, zero_point| {
-            (round((v / step + zero_point).clamp(min, max)) - zero_point) * step
-        },
-    )
+    let f = move |_, scaled: f32, step: f32, zero_point: f32| {
+        // The clamp comes first, so that the sum in `round` stays exact; it gives the same, since the
+        // bounds are integers.
+        (round(clamp(scaled + zero_point, min, max)) - zero_point) * step
+    };
+    // There is no gradient to read.
+    steps.map_values(values, values, f)
 }
 
 pub(super) fn affine_gradient(
     values: &[f32],
     grads: &[f32],
-    steps: &[f32],
-    zero_points: &[f32],
-    groups: Groups,
+    steps: Steps<'_>,
     codes: CodeRange,
     rule: GradientRule,
 ) -> Vec<f32> {
     let CodeRange { min, max } = codes;
-    let inputs = [values, grads];
     match rule {
         // The two without a call of a library function, as loops that become SIMD instructions.
         GradientRule::Clipped { bound } => {
-            map_values(inputs, steps, zero_points, groups, |[x, grad], step, z| {
-                let v = x / step + z;
+            steps.map_values(values, grads, move |grad, scaled, _, z| {
+                let v = scaled + z;
                 // Both comparisons always: a branch would keep the loop from becoming SIMD.
                 let inside = (bound * (min - z) <= v - z) & (v - z <= bound * (max - z));
                 grad * if inside { 1.0 } else { 0.0 }
             })
         }
-        GradientRule::StepSize => {
-            map_values(inputs, steps, zero_points, groups, |[x, grad], step, z| {
-                let v = x / step + z;
-                let code = v.clamp(min, max);
-                let inside = if code == v { round(v) - v } else { code };
-                grad * if v.is_nan() { 0.0 } else { inside }
-            })
-        }
-        _ => map_values(inputs, steps, zero_points, groups, |[x, grad], step, z| {
-            grad * gradient_factor(x / step + z, z, codes, rule)
+        GradientRule::StepSize => steps.map_values(values, grads, move |grad, scaled, _, z| {
+            let v = scaled + z;
+            let code = clamp(v, min, max);
+            let inside = if code == v { round(v) - v } else { code };
+            grad * if v.is_nan() { 0.0 } else { inside }
+        }),
+        _ => steps.map_values(values, grads, move |grad, scaled, _, z| {
+            grad * gradient_factor(scaled + z, z, codes, rule)
         }),
     }
 }

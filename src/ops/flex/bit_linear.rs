@@ -7,7 +7,10 @@ use burn::backend::{
 };
 
 use super::{
-    from_values, slices, tensor,
+    fake_quant::statistics,
+    from_values,
+    quantizer::Ternary,
+    tensor,
     ternary_gemm::{self, Output, Panels, Rows, packed_product},
     with_values,
 };
@@ -77,7 +80,7 @@ pub(super) fn ternary_linear(
     }
     let (tokens, dtype) = (codes.shape()[0], bias.dtype());
     let values = with_values(&weight, |weight| {
-        let scales = slices::absmean_scales(weight, groups);
+        let scales = statistics::<Ternary>(weight, groups);
         let panels = Panels::from_latent(weight, d_output, &scales);
         with_rows(
             codes,

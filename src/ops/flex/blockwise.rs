@@ -1,6 +1,6 @@
 //! Block-wise quantisation, and AdamW on states of it in one pass over the memory.
 
-use std::sync::LazyLock;
+use std::{mem::MaybeUninit, sync::LazyLock};
 
 use bitnet_burn_kernels::{BLOCK, DynamicMap};
 use burn::backend::{
@@ -11,7 +11,8 @@ use rayon::prelude::*;
 
 use super::{
     from_values,
-    slices::{PARALLEL_CHUNK, max_magnitude, vectorized},
+    quantizer::max_magnitude,
+    slices::{PARALLEL_CHUNK, filled, vectorized},
     tensor, with_values,
 };
 use crate::ops::AdamWStep;
@@ -87,18 +88,25 @@ impl Encoder {
 
 /// Writes the values of the codes of a block.
 #[inline(always)]
-fn decode(words: &[u32], absmax: f32, map: &[f32; 256], values: &mut [f32]) {
+fn decode<'a>(
+    words: &[u32],
+    absmax: f32,
+    map: &[f32; 256],
+    values: &'a mut [MaybeUninit<f32>],
+) -> &'a mut [f32] {
     let value = |code: u8| map[code as usize] * absmax;
     let (full, rest) = values.as_chunks_mut::<CODES>();
     let (full_words, rest_word) = words.split_at(full.len());
     for (values, word) in full.iter_mut().zip(full_words) {
-        *values = word.to_le_bytes().map(value);
+        values.write_copy_of_slice(&word.to_le_bytes().map(value));
     }
     if let [word] = rest_word {
         for (v, code) in rest.iter_mut().zip(word.to_le_bytes()) {
-            *v = value(code);
+            v.write(value(code));
         }
     }
+    // SAFETY: those of all words are written, and of the rest.
+    unsafe { values.assume_init_mut() }
 }
 
 pub(super) fn blockwise_quantize(
@@ -135,22 +143,25 @@ pub(super) fn blockwise_dequantize(
 ) -> FloatTensor<Flex> {
     let codes = codes.to_contiguous();
     let map = map.values();
-    let mut values = vec![0f32; n];
-    with_values(&absmax, |absmax| {
-        (
-            values.par_chunks_mut(PARALLEL_CHUNK),
-            codes.storage::<u32>().par_chunks(CHUNK_WORDS),
-            absmax.par_chunks(CHUNK_BLOCKS),
-        )
-            .into_par_iter()
-            .for_each(|(values, words, absmax)| {
-                let words = words.chunks(BLOCK / CODES);
-                for ((values, words), &absmax) in values.chunks_mut(BLOCK).zip(words).zip(absmax) {
-                    decode(words, absmax, map, values);
-                }
-            });
-    });
-    tensor(values, Shape::new([n]))
+    let fill = |values: &mut [MaybeUninit<f32>]| {
+        with_values(&absmax, |absmax| {
+            (
+                values.par_chunks_mut(PARALLEL_CHUNK),
+                codes.storage::<u32>().par_chunks(CHUNK_WORDS),
+                absmax.par_chunks(CHUNK_BLOCKS),
+            )
+                .into_par_iter()
+                .for_each(|(values, words, absmax)| {
+                    let words = words.chunks(BLOCK / CODES);
+                    let blocks = values.chunks_mut(BLOCK).zip(words).zip(absmax);
+                    for ((values, words), &absmax) in blocks {
+                        decode(words, absmax, map, values);
+                    }
+                });
+        });
+    };
+    // SAFETY: every value of every block is written.
+    tensor(unsafe { filled(n, fill) }, Shape::new([n]))
 }
 
 /// Some blocks of a parameter and its gradient, with the codes and absolute maxima of the moments.
@@ -164,7 +175,7 @@ struct Blocks<'a> {
 /// Writes what a step makes of them.
 struct StepBlocks<'a> {
     before: Blocks<'a>,
-    param: &'a mut [f32],
+    param: &'a mut [MaybeUninit<f32>],
     moment_1: (&'a mut [u32], &'a mut [f32]),
     moment_2: (&'a mut [u32], &'a mut [f32]),
     step: &'a AdamWStep,
@@ -176,28 +187,27 @@ impl pulp::NullaryFnOnce for StepBlocks<'_> {
     #[inline(always)]
     fn call(self) {
         let [signed, unsigned] = [DynamicMap::Signed, DynamicMap::Unsigned];
-        let (mut values_1, mut values_2) = ([0f32; BLOCK], [0f32; BLOCK]);
+        let mut moments = [[MaybeUninit::uninit(); BLOCK]; 2];
         for (block, param) in self.param.chunks_mut(BLOCK).enumerate() {
             let values = block * BLOCK..block * BLOCK + param.len();
             let words = values.start / CODES..values.end.div_ceil(CODES);
-            let moment_1 = &mut values_1[..param.len()];
-            let moment_2 = &mut values_2[..param.len()];
+            let [moment_1, moment_2] = &mut moments;
             let (codes, absmax) = self.before.moment_1;
-            decode(
+            let moment_1 = decode(
                 &codes[words.clone()],
                 absmax[block],
                 signed.values(),
-                moment_1,
+                &mut moment_1[..param.len()],
             );
             let (codes, absmax) = self.before.moment_2;
-            decode(
+            let moment_2 = decode(
                 &codes[words.clone()],
                 absmax[block],
                 unsigned.values(),
-                moment_2,
+                &mut moment_2[..param.len()],
             );
 
-            param.copy_from_slice(&self.before.param[values.clone()]);
+            let param = param.write_copy_of_slice(&self.before.param[values.clone()]);
             update(
                 param,
                 &self.before.grad[values],
@@ -268,46 +278,49 @@ pub(super) fn adamw_8bit(
     let n = param.shape().num_elements();
     let moments = moments.map(Moment::contiguous);
     let [(codes_1, absmax_1), (codes_2, absmax_2)] = moments.each_ref().map(Moment::slices);
-    let mut stepped = vec![0f32; n];
     let empty = || (vec![0u32; codes_1.len()], vec![0f32; absmax_1.len()]);
     let (mut words_1, mut max_1) = empty();
     let (mut words_2, mut max_2) = empty();
-    with_values(&param, |param| {
+    let mut fill = |stepped: &mut [MaybeUninit<f32>], param: &[f32], grad: &[f32]| {
+        let before = (
+            param.par_chunks(PARALLEL_CHUNK),
+            grad.par_chunks(PARALLEL_CHUNK),
+            codes_1.par_chunks(CHUNK_WORDS),
+            absmax_1.par_chunks(CHUNK_BLOCKS),
+            codes_2.par_chunks(CHUNK_WORDS),
+            absmax_2.par_chunks(CHUNK_BLOCKS),
+        );
+        let after = (
+            stepped.par_chunks_mut(PARALLEL_CHUNK),
+            words_1.par_chunks_mut(CHUNK_WORDS),
+            max_1.par_chunks_mut(CHUNK_BLOCKS),
+            words_2.par_chunks_mut(CHUNK_WORDS),
+            max_2.par_chunks_mut(CHUNK_BLOCKS),
+        );
+        let chunks = before.into_par_iter().zip(after.into_par_iter());
+        chunks.for_each(
+            |((param, grad, c1, a1, c2, a2), (stepped, w1, m1, w2, m2))| {
+                let before = Blocks {
+                    param,
+                    grad,
+                    moment_1: (c1, a1),
+                    moment_2: (c2, a2),
+                };
+                vectorized(StepBlocks {
+                    before,
+                    param: stepped,
+                    moment_1: (w1, m1),
+                    moment_2: (w2, m2),
+                    step: &step,
+                });
+            },
+        );
+    };
+    let stepped = with_values(&param, |param| {
         with_values(&grad, |grad| {
-            let before = (
-                param.par_chunks(PARALLEL_CHUNK),
-                grad.par_chunks(PARALLEL_CHUNK),
-                codes_1.par_chunks(CHUNK_WORDS),
-                absmax_1.par_chunks(CHUNK_BLOCKS),
-                codes_2.par_chunks(CHUNK_WORDS),
-                absmax_2.par_chunks(CHUNK_BLOCKS),
-            );
-            let after = (
-                stepped.par_chunks_mut(PARALLEL_CHUNK),
-                words_1.par_chunks_mut(CHUNK_WORDS),
-                max_1.par_chunks_mut(CHUNK_BLOCKS),
-                words_2.par_chunks_mut(CHUNK_WORDS),
-                max_2.par_chunks_mut(CHUNK_BLOCKS),
-            );
-            let chunks = before.into_par_iter().zip(after.into_par_iter());
-            chunks.for_each(
-                |((param, grad, c1, a1, c2, a2), (stepped, w1, m1, w2, m2))| {
-                    let before = Blocks {
-                        param,
-                        grad,
-                        moment_1: (c1, a1),
-                        moment_2: (c2, a2),
-                    };
-                    vectorized(StepBlocks {
-                        before,
-                        param: stepped,
-                        moment_1: (w1, m1),
-                        moment_2: (w2, m2),
-                        step: &step,
-                    });
-                },
-            );
-        });
+            // SAFETY: every value of every block is written.
+            unsafe { filled(n, |stepped| fill(stepped, param, grad)) }
+        })
     });
     let moments = [(words_1, max_1), (words_2, max_2)].map(Moment::from_values);
     (from_values(stepped, param.shape(), param.dtype()), moments)

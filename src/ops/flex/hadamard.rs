@@ -1,8 +1,10 @@
 //! The Hadamard transform on slices.
 
+use std::mem::MaybeUninit;
+
 use bitnet_burn_kernels::reference::hadamard_scale;
 
-use super::slices::{rows_chunk, zip_chunks};
+use super::slices::{map_chunks, rows_chunk};
 
 /// Values whose first stages are done at once, in registers.
 const LANES: usize = 16;
@@ -13,13 +15,16 @@ const PIECE: usize = 1024;
 /// The stages of blocks of `BLOCK` values within the lanes. A constant, because with branches
 /// between the stages the compiler makes no SIMD instructions of them.
 #[inline(always)]
-fn stages_in_lanes<const BLOCK: usize>(input: &[[f32; LANES]], output: &mut [[f32; LANES]]) {
+fn stages_in_lanes<const BLOCK: usize>(
+    input: &[[f32; LANES]],
+    output: &mut [[MaybeUninit<f32>; LANES]],
+) {
     for (output, &input) in output.iter_mut().zip(input) {
-        *output = input;
+        let mut lanes = input;
         for distance in [1, 2, 4, 8] {
             if distance < BLOCK {
-                let before = *output;
-                for (i, lane) in output.iter_mut().enumerate() {
+                let before = lanes;
+                for (i, lane) in lanes.iter_mut().enumerate() {
                     *lane = match i & distance == 0 {
                         true => before[i] + before[i ^ distance],
                         false => before[i ^ distance] - before[i],
@@ -27,6 +32,7 @@ fn stages_in_lanes<const BLOCK: usize>(input: &[[f32; LANES]], output: &mut [[f3
                 }
             }
         }
+        output.write_copy_of_slice(&lanes);
     }
 }
 
@@ -49,7 +55,7 @@ fn distances(first: usize, block: usize) -> impl Iterator<Item = usize> {
 
 /// Transforms whole blocks.
 #[inline(always)]
-fn transform(input: &[f32], output: &mut [f32], block: usize, scale: f32) {
+fn transform(input: &[f32], output: &mut [MaybeUninit<f32>], block: usize, scale: f32) {
     let (lanes, rest) = input.as_chunks::<LANES>();
     let (transformed, rest_transformed) = output.as_chunks_mut::<LANES>();
     match block {
@@ -60,10 +66,12 @@ fn transform(input: &[f32], output: &mut [f32], block: usize, scale: f32) {
         _ => stages_in_lanes::<LANES>(lanes, transformed),
     }
     // There is a rest only of blocks shorter than the lanes.
-    rest_transformed.copy_from_slice(rest);
+    let rest_transformed = rest_transformed.write_copy_of_slice(rest);
     for distance in distances(1, block.min(LANES)) {
         stage(rest_transformed, distance);
     }
+    // SAFETY: written above, the lanes and the rest.
+    let output = unsafe { output.assume_init_mut() };
     for distance in distances(LANES, block) {
         stage(output, distance);
     }
@@ -72,13 +80,12 @@ fn transform(input: &[f32], output: &mut [f32], block: usize, scale: f32) {
 
 pub(super) fn hadamard_transform(values: &[f32], block: usize) -> Vec<f32> {
     let scale = hadamard_scale(block);
-    let mut output = vec![0.0; values.len()];
     let piece = block.max(PIECE);
-    let chunk = rows_chunk(piece);
-    zip_chunks(values, &mut output, chunk, |_, input, output| {
+    let pieces = |_, input: &[f32], output: &mut [MaybeUninit<f32>]| {
         for (input, output) in input.chunks(piece).zip(output.chunks_mut(piece)) {
             transform(input, output, block, scale);
         }
-    });
-    output
+    };
+    // SAFETY: every piece is written.
+    unsafe { map_chunks(values, rows_chunk(piece), pieces) }
 }

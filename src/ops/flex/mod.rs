@@ -3,8 +3,13 @@
 mod affine;
 mod bit_linear;
 mod blockwise;
+mod columns;
+mod fake_quant;
 mod hadamard;
+mod packing;
+mod quantizer;
 mod slices;
+mod stochastic_round;
 mod ternary_gemm;
 
 use bitnet_burn_kernels::{
@@ -17,7 +22,9 @@ use burn::backend::{
 use burn_flex::FlexTensor;
 use half::{bf16, f16};
 
+use affine::Steps;
 use blockwise::Moment;
+use quantizer::{Absmax, Ternary};
 
 use super::{AdamWStep, QatOps, packed_shape};
 
@@ -59,7 +66,7 @@ impl QatOps for Flex {
         weight: FloatTensor<Self>,
         groups: Groups,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (values, scales) = with_values(&weight, |w| slices::ternary_fake_quant(w, groups));
+        let (values, scales) = with_values(&weight, |w| fake_quant::fake_quant(w, groups, Ternary));
         (
             from_values(values, weight.shape(), weight.dtype()),
             tensor(scales, Shape::new(groups.scale_shape())),
@@ -71,7 +78,8 @@ impl QatOps for Flex {
         groups: Groups,
         max_code: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (values, scales) = with_values(&x, |x| slices::absmax_fake_quant(x, groups, max_code));
+        let quantizer = Absmax { max_code };
+        let (values, scales) = with_values(&x, |x| fake_quant::fake_quant(x, groups, quantizer));
         (
             from_values(values, x.shape(), x.dtype()),
             tensor(scales, Shape::new(groups.scale_shape())),
@@ -84,8 +92,8 @@ impl QatOps for Flex {
         statistic: Statistic,
     ) -> FloatTensor<Self> {
         let scales = with_values(&values, |values| match statistic {
-            Statistic::AbsMean => slices::absmean_scales(values, groups),
-            Statistic::AbsMax => slices::absmax_scales(values, groups),
+            Statistic::AbsMean => fake_quant::statistics::<Ternary>(values, groups),
+            Statistic::AbsMax => fake_quant::statistics::<Absmax>(values, groups),
         });
         tensor(scales, Shape::new(groups.scale_shape()))
     }
@@ -99,7 +107,7 @@ impl QatOps for Flex {
         let row_length = shape[shape.num_dims() - 1];
         let words = with_values(&weight, |weight| {
             with_values(&scales, |scales| {
-                slices::ternary_pack(weight, scales, groups, row_length)
+                packing::ternary_pack(weight, scales, groups, row_length)
             })
         });
         tensor(words, packed_shape(&shape))
@@ -117,7 +125,7 @@ impl QatOps for Flex {
         let rows = shape.num_elements() / row_length.max(1);
         let words = &packed.storage::<u32>()[..rows * words_per_row(row_length)];
         let values = with_values(&scales, |scales| {
-            slices::ternary_unpack(words, scales, groups, row_length)
+            packing::ternary_unpack(words, scales, groups, row_length)
         });
         from_values(values, shape, dtype.into())
     }
@@ -176,7 +184,15 @@ impl QatOps for Flex {
         let values = with_values(&x, |x| {
             with_values(&steps, |steps| {
                 with_values(&zero_points, |zero_points| {
-                    affine::affine_fake_quant(x, steps, zero_points, groups, codes)
+                    affine::affine_fake_quant(
+                        x,
+                        Steps {
+                            steps,
+                            zero_points,
+                            groups,
+                        },
+                        codes,
+                    )
                 })
             })
         });
@@ -196,7 +212,12 @@ impl QatOps for Flex {
             with_values(&grads, |grads| {
                 with_values(&steps, |steps| {
                     with_values(&zero_points, |zero_points| {
-                        affine::affine_gradient(x, grads, steps, zero_points, groups, codes, rule)
+                        let steps = Steps {
+                            steps,
+                            zero_points,
+                            groups,
+                        };
+                        affine::affine_gradient(x, grads, steps, codes, rule)
                     })
                 })
             })
@@ -253,7 +274,9 @@ impl QatOps for Flex {
     }
 
     fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
-        let rounded = with_values(&values, |values| slices::stochastic_round(values, seed));
+        let rounded = with_values(&values, |values| {
+            stochastic_round::stochastic_round(values, seed)
+        });
         tensor(rounded, values.shape())
     }
 }

@@ -3,7 +3,10 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::{COLUMNS, DEPTH, Instructions, Output, PARALLEL_PRODUCTS, Rows, rows::Sums};
-use crate::ops::flex::slices::{PARALLEL_THRESHOLD, ternary_code, vectorized};
+use crate::ops::flex::{
+    quantizer::ternary_code,
+    slices::{PARALLEL_THRESHOLD, vectorized},
+};
 
 /// Sixteen codes of each of sixteen output features. The code of input feature `4 i + b` is in the
 /// bits from `8 b + 2 i` of a word, so that a shift by `2 i` leaves four neighbours in its bytes.

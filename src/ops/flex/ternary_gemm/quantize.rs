@@ -1,7 +1,12 @@
+use std::mem::MaybeUninit;
+
 use bitnet_burn_kernels::{packing::code_words_per_row, reference::at_least_epsilon};
 use rayon::prelude::*;
 
-use crate::ops::flex::slices::{MAGIC, PARALLEL_THRESHOLD, max_magnitude, rows_chunk, vectorized};
+use crate::ops::flex::{
+    quantizer::{divide, max_magnitude},
+    slices::{MAGIC, PARALLEL_THRESHOLD, clamp, filled, rows_chunk, vectorized},
+};
 
 /// The codes `clamp(round(x * s), -max_code - 1, max_code)` of each row as bytes of words, and the
 /// scales `s = max_code / max|x|`.
@@ -60,7 +65,7 @@ impl pulp::NullaryFnOnce for QuantizeRows<'_> {
 fn quantize_row(row: &[f32], scale: f32, max_code: f32, codes: &mut [u8]) {
     for (code, &v) in codes.iter_mut().zip(row) {
         // The sum has the rounded code in its lowest bits, in two's complement.
-        let code_and_magic = (v * scale).clamp(-max_code - 1.0, max_code) + MAGIC;
+        let code_and_magic = clamp(v * scale, -max_code - 1.0, max_code) + MAGIC;
         *code = code_and_magic.to_bits() as u8;
     }
     fix_byte_order(codes);
@@ -85,31 +90,30 @@ pub(in crate::ops::flex) fn dequantize(
     row_length: usize,
 ) -> Vec<f32> {
     let stride = code_words_per_row(row_length);
-    let mut values = vec![0.0; scales.len() * row_length];
-    if values.is_empty() {
-        return values;
+    if scales.is_empty() || row_length == 0 {
+        return Vec::new();
     }
-    let row = |(values, (words, scale)): (&mut [f32], (&[u32], &f32))| {
-        vectorized(|| {
-            let (groups, rest) = values.as_chunks_mut::<4>();
-            for (values, word) in groups.iter_mut().zip(words) {
-                let codes = word.to_le_bytes();
-                for (value, code) in values.iter_mut().zip(codes) {
-                    *value = code as i8 as f32 / scale;
-                }
+    let row = |values: &mut [MaybeUninit<f32>], words: &[u32], scale: f32| {
+        let inverse = 1.0 / scale as f64;
+        let (groups, rest) = values.as_chunks_mut::<4>();
+        for (values, word) in groups.iter_mut().zip(words) {
+            for (value, code) in values.iter_mut().zip(word.to_le_bytes()) {
+                value.write(divide(code as i8 as f32, inverse));
             }
-            let last = words[row_length / 4..]
-                .first()
-                .map_or([0; 4], |w| w.to_le_bytes());
-            for (value, code) in rest.iter_mut().zip(last) {
-                *value = code as i8 as f32 / scale;
-            }
-        });
+        }
+        let last = words
+            .get(row_length / 4)
+            .map_or([0; 4], |w| w.to_le_bytes());
+        for (value, code) in rest.iter_mut().zip(last) {
+            value.write(divide(code as i8 as f32, inverse));
+        }
     };
-    values
-        .par_chunks_mut(row_length)
-        .zip(words.par_chunks(stride).zip(scales))
-        .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
-        .for_each(row);
-    values
+    let fill = |output: &mut [MaybeUninit<f32>]| {
+        let rows = output.par_chunks_mut(row_length);
+        rows.zip(words.par_chunks(stride).zip(scales))
+            .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
+            .for_each(|(values, (words, &scale))| vectorized(|| row(values, words, scale)));
+    };
+    // SAFETY: every value of every row is written.
+    unsafe { filled(scales.len() * row_length, fill) }
 }

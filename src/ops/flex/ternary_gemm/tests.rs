@@ -10,7 +10,11 @@ use super::{
     instructions::Instructions,
     quantize::{dequantize, quantize},
 };
-use crate::ops::flex::slices;
+use crate::ops::flex::{
+    fake_quant::{fake_quant, statistics},
+    packing::ternary_pack,
+    quantizer::{Absmax, Ternary, ternary_code},
+};
 
 /// Every edge of tiles, panels, blocks and groups of blocks, and beyond.
 const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 15, 16, 17, 70];
@@ -66,7 +70,7 @@ impl Problem {
             size,
             inner: 1,
         };
-        slices::ternary_pack(&transposed, scales, groups, d_input)
+        ternary_pack(&transposed, scales, groups, d_input)
     }
 
     /// The sums and outputs, one after the other.
@@ -78,7 +82,7 @@ impl Problem {
         };
         let code = |k: usize, n: usize| {
             let scale = output.weight_scales[n % output.weight_scales.len()];
-            slices::ternary_code(self.weight[k * d_output + n] * (1.0 / scale))
+            ternary_code(self.weight[k * d_output + n] * (1.0 / scale))
         };
         (0..output.steps.len() * d_output)
             .map(|i| {
@@ -110,7 +114,7 @@ fn every_path_gives_the_sums_of_the_scalar_loop() {
     println!("{:?}", Instructions::available().collect::<Vec<_>>());
     for_all_shapes(|problem, per_channel| {
         let groups = problem.groups(per_channel);
-        let weight_scales = slices::absmean_scales(&problem.weight, groups);
+        let weight_scales = statistics::<Ternary>(&problem.weight, groups);
         let (words, scales) = quantize(&problem.x, problem.d_input, 127.0);
         let steps: Vec<f32> = scales.iter().map(|s| 1.0 / s).collect();
         let output = Output {
@@ -168,7 +172,7 @@ fn sums_of_the_largest_codes_do_not_overflow() {
 #[test]
 fn outputs_do_not_depend_on_the_number_of_threads() {
     let problem = Problem::new(600, 500, 700);
-    let weight_scales = slices::absmean_scales(&problem.weight, problem.groups(false));
+    let weight_scales = statistics::<Ternary>(&problem.weight, problem.groups(false));
     let run = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         pool.build().unwrap().install(|| {
@@ -202,7 +206,7 @@ fn codes_are_those_of_the_fake_quantiser() {
             size: d_input,
             inner: 1,
         };
-        let (fake, fake_scales) = slices::absmax_fake_quant(&problem.x, groups, 127.0);
+        let (fake, fake_scales) = fake_quant(&problem.x, groups, Absmax { max_code: 127.0 });
         assert_eq!(scales, fake_scales);
         assert_eq!(dequantize(&words, &scales, d_input), fake);
     }

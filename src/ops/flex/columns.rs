@@ -1,0 +1,239 @@
+//! Groups along the columns of blocks: a stripe of neighbouring columns at a time, so that the second
+//! pass over it finds it in the cache.
+
+use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
+
+use bitnet_burn_kernels::Groups;
+use rayon::prelude::*;
+
+use super::{
+    quantizer::Quantizer,
+    slices::{LANES, PARALLEL_CHUNK, PARALLEL_THRESHOLD, filled, vectorized},
+};
+
+/// Columns of a stripe: their values fit the second cache up to some thousand rows.
+const WIDTH: usize = 64 * LANES;
+
+/// Rows whose values are taken in at a time, while the partial results of the columns are in
+/// registers.
+const ROWS: usize = 8;
+
+/// Blocks of `size x inner` values, in each of which a column is a group.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a> {
+    values: &'a [f32],
+    groups: Groups,
+}
+
+impl<'a> Columns<'a> {
+    pub fn new(values: &'a [f32], groups: Groups) -> Self {
+        Self { values, groups }
+    }
+
+    /// The statistic of every column.
+    pub fn statistics<Q: Quantizer>(self) -> Vec<f32> {
+        let fill = |statistics: &mut [MaybeUninit<f32>]| {
+            let statistics = Disjoint::new(statistics);
+            self.for_each_stripe(|stripe| {
+                // SAFETY: stripes have no column in common.
+                let statistics = unsafe { statistics.at(stripe.groups()) };
+                vectorized(Statistics {
+                    stripe,
+                    statistics,
+                    quantizer: PhantomData::<Q>,
+                });
+            });
+        };
+        // SAFETY: the stripes have all columns.
+        unsafe { filled(self.groups.num_groups(), fill) }
+    }
+
+    /// The level next to every value, and the scale of every column.
+    pub fn fake_quant<Q: Quantizer>(self, quantizer: Q) -> (Vec<f32>, Vec<f32>) {
+        let mut scales = Vec::new();
+        let fill = |levels: &mut [MaybeUninit<f32>]| {
+            let levels = Disjoint::new(levels);
+            let fill = |scales: &mut [MaybeUninit<f32>]| {
+                let scales = Disjoint::new(scales);
+                self.for_each_stripe(|stripe| {
+                    // SAFETY: stripes have no column in common.
+                    let scales = unsafe { scales.at(stripe.groups()) };
+                    let levels = &levels;
+                    vectorized(FakeQuant {
+                        stripe,
+                        quantizer,
+                        scales,
+                        levels,
+                    });
+                });
+            };
+            // SAFETY: the stripes have all columns.
+            scales = unsafe { filled(self.groups.num_groups(), fill) };
+        };
+        // SAFETY: the stripes have all columns, and each writes its levels in all rows.
+        let levels = unsafe { filled(self.values.len(), fill) };
+        (levels, scales)
+    }
+
+    fn for_each_stripe(self, f: impl Fn(Stripe<'a>) + Sync) {
+        let Groups { outer, size, inner } = self.groups;
+        // Of the same width, and one for each thread.
+        let stripes = inner
+            .div_ceil(WIDTH)
+            .max(rayon::current_num_threads().div_ceil(outer));
+        let width = inner.div_ceil(stripes).next_multiple_of(LANES);
+        let stripes = inner.div_ceil(width);
+        let stripe = |i: usize| {
+            let first = i % stripes * width;
+            f(Stripe {
+                block: i / stripes,
+                rows: &self.values[i / stripes * size * inner..][..size * inner],
+                inner,
+                columns: first..inner.min(first + width),
+            });
+        };
+        if self.values.len() < PARALLEL_THRESHOLD {
+            return (0..outer * stripes).for_each(stripe);
+        }
+        let at_a_time = (PARALLEL_CHUNK / (size * width)).max(1);
+        let stripes = (0..outer * stripes).into_par_iter();
+        stripes.with_min_len(at_a_time).for_each(stripe);
+    }
+}
+
+/// Neighbouring columns of a block.
+struct Stripe<'a> {
+    block: usize,
+    /// Of the whole block.
+    rows: &'a [f32],
+    inner: usize,
+    columns: Range<usize>,
+}
+
+impl Stripe<'_> {
+    /// The groups that the columns are.
+    fn groups(&self) -> Range<usize> {
+        let first = self.block * self.inner;
+        first + self.columns.start..first + self.columns.end
+    }
+
+    fn size(&self) -> usize {
+        self.rows.len() / self.inner
+    }
+
+    /// The partial result of each column; those behind the last are of no values.
+    #[inline(always)]
+    fn partials<Q: Quantizer>(&self) -> [Q::Partial; WIDTH] {
+        let mut partials = [Q::Partial::default(); WIDTH];
+        for rows in self.rows.chunks(ROWS * self.inner) {
+            let (vectors, rest) = partials[..self.columns.len()].as_chunks_mut::<LANES>();
+            let mut column = self.columns.start;
+            for partials in vectors {
+                let mut sums = *partials;
+                for row in rows.chunks(self.inner) {
+                    let values: &[f32; LANES] = row[column..].first_chunk().expect("inside");
+                    for (sum, &value) in sums.iter_mut().zip(values) {
+                        *sum = Q::with_value(*sum, value);
+                    }
+                }
+                *partials = sums;
+                column += LANES;
+            }
+            for (i, partial) in rest.iter_mut().enumerate() {
+                for row in rows.chunks(self.inner) {
+                    *partial = Q::with_value(*partial, row[column + i]);
+                }
+            }
+        }
+        partials
+    }
+}
+
+struct Statistics<'a, Q> {
+    stripe: Stripe<'a>,
+    statistics: &'a mut [MaybeUninit<f32>],
+    quantizer: PhantomData<Q>,
+}
+
+impl<Q: Quantizer> pulp::NullaryFnOnce for Statistics<'_, Q> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let partials = self.stripe.partials::<Q>();
+        for (statistic, partial) in self.statistics.iter_mut().zip(partials) {
+            statistic.write(Q::statistic(partial, self.stripe.size()));
+        }
+    }
+}
+
+struct FakeQuant<'a, Q> {
+    stripe: Stripe<'a>,
+    quantizer: Q,
+    scales: &'a mut [MaybeUninit<f32>],
+    /// Of the whole tensor.
+    levels: &'a Disjoint<'a>,
+}
+
+impl<Q: Quantizer> pulp::NullaryFnOnce for FakeQuant<'_, Q> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self {
+            stripe, quantizer, ..
+        } = self;
+        let (mut scales, mut inverse) = ([1.0; WIDTH], [Q::Inverse::default(); WIDTH]);
+        let partials = stripe.partials::<Q>();
+        for (i, output) in self.scales.iter_mut().enumerate() {
+            let statistic = Q::statistic(partials[i], stripe.size());
+            scales[i] = quantizer.scale(statistic);
+            inverse[i] = Q::inverse(scales[i]);
+            output.write(scales[i]);
+        }
+        let first = stripe.block * stripe.rows.len();
+        // The last row first: it is still in the cache.
+        for (i, row) in stripe.rows.chunks(stripe.inner).enumerate().rev() {
+            let at = first + i * stripe.inner + stripe.columns.start;
+            let row = &row[stripe.columns.clone()];
+            // SAFETY: stripes have no column in common.
+            let levels = unsafe { self.levels.at(at..at + row.len()) };
+            let scales = scales.iter().zip(&inverse);
+            for ((level, &value), (&scale, &inverse)) in levels.iter_mut().zip(row).zip(scales) {
+                level.write(quantizer.level(value, scale, inverse));
+            }
+        }
+    }
+}
+
+/// An output of which threads write parts that do not overlap.
+struct Disjoint<'a> {
+    start: *mut MaybeUninit<f32>,
+    len: usize,
+    output: PhantomData<&'a mut [MaybeUninit<f32>]>,
+}
+
+// SAFETY: it is a `&mut` slice that is given away in parts.
+unsafe impl Sync for Disjoint<'_> {}
+
+impl<'a> Disjoint<'a> {
+    fn new(output: &'a mut [MaybeUninit<f32>]) -> Self {
+        Self {
+            start: output.as_mut_ptr(),
+            len: output.len(),
+            output: PhantomData,
+        }
+    }
+
+    /// A part of the output.
+    ///
+    /// # Safety
+    ///
+    /// Parts that are in use must not overlap.
+    #[inline(always)]
+    unsafe fn at(&self, range: Range<usize>) -> &'a mut [MaybeUninit<f32>] {
+        assert!(range.end <= self.len && range.start <= range.end);
+        // SAFETY: it is inside the slice, and the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}

@@ -1,0 +1,213 @@
+//! Scales of groups and fake quantisation with them. Where the values of a group fit the cache, both
+//! are done before the next groups are read.
+
+use std::mem::MaybeUninit;
+
+use bitnet_burn_kernels::{Groups, reference::EPSILON};
+use rayon::prelude::*;
+
+use super::{
+    columns::Columns,
+    quantizer::Quantizer,
+    slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, filled, rows_chunk, vectorized},
+};
+
+/// The statistic of every group, which its scale is made of.
+pub(super) fn statistics<Q: Quantizer>(values: &[f32], groups: Groups) -> Vec<f32> {
+    if values.is_empty() {
+        return vec![EPSILON; groups.num_groups()];
+    }
+    if groups.inner > 1 {
+        return Columns::new(values, groups).statistics::<Q>();
+    }
+    let row = |row: &[f32]| {
+        // The same pieces in the same order whatever the number of threads.
+        let partial = |values: &[f32]| vectorized(|| Q::partial(values, groups.size));
+        let partial = match row.len() < PARALLEL_THRESHOLD {
+            true => partial(row),
+            false => {
+                let parts: Vec<_> = row.par_chunks(PARALLEL_CHUNK).map(partial).collect();
+                parts.into_iter().fold(Q::Partial::default(), Q::merge)
+            }
+        };
+        Q::statistic(partial, groups.size)
+    };
+    values
+        .par_chunks(groups.size)
+        .with_min_len((PARALLEL_THRESHOLD / groups.size).max(1))
+        .map(row)
+        .collect()
+}
+
+/// The level next to every value, and the scale of every group.
+pub(super) fn fake_quant<Q: Quantizer>(
+    values: &[f32],
+    groups: Groups,
+    quantizer: Q,
+) -> (Vec<f32>, Vec<f32>) {
+    if values.is_empty() {
+        return (
+            Vec::new(),
+            vec![quantizer.scale(EPSILON); groups.num_groups()],
+        );
+    }
+    if groups.inner > 1 {
+        return Columns::new(values, groups).fake_quant(quantizer);
+    }
+    if groups.size < PARALLEL_THRESHOLD {
+        return short_rows(values, groups.size, quantizer);
+    }
+    let statistics = statistics::<Q>(values, groups);
+    let scales: Vec<f32> = statistics.into_iter().map(|s| quantizer.scale(s)).collect();
+    let fill = |output: &mut [MaybeUninit<f32>]| {
+        let rows = values.par_chunks(groups.size);
+        let rows = rows.zip(output.par_chunks_mut(groups.size)).zip(&scales);
+        // The last first: those are still in the cache.
+        rows.rev().for_each(|((input, output), &scale)| {
+            let pieces = input.par_chunks(PARALLEL_CHUNK);
+            let pieces = pieces.zip(output.par_chunks_mut(PARALLEL_CHUNK));
+            pieces.rev().for_each(|(input, output)| {
+                vectorized(|| write_levels(quantizer, input, scale, output));
+            });
+        });
+    };
+    // SAFETY: every piece of every row is written.
+    (unsafe { filled(values.len(), fill) }, scales)
+}
+
+/// Writes the levels of values that share a scale.
+#[inline(always)]
+fn write_levels<Q: Quantizer>(
+    quantizer: Q,
+    input: &[f32],
+    scale: f32,
+    output: &mut [MaybeUninit<f32>],
+) {
+    let inverse = Q::inverse(scale);
+    for (level, &value) in output.iter_mut().zip(input) {
+        level.write(quantizer.level(value, scale, inverse));
+    }
+}
+
+/// Groups that are rows and fit the cache: the second pass over a row finds it there.
+fn short_rows<Q: Quantizer>(
+    values: &[f32],
+    row_length: usize,
+    quantizer: Q,
+) -> (Vec<f32>, Vec<f32>) {
+    let chunk = match values.len() < PARALLEL_THRESHOLD {
+        true => values.len(),
+        false => rows_chunk(row_length),
+    };
+    let mut scales = vec![0.0; values.len() / row_length];
+    let fill = |output: &mut [MaybeUninit<f32>]| {
+        let chunks = values.par_chunks(chunk).zip(output.par_chunks_mut(chunk));
+        chunks
+            .zip(scales.par_chunks_mut(chunk / row_length))
+            .for_each(|((input, output), scales)| {
+                vectorized(Rows {
+                    quantizer,
+                    input,
+                    output,
+                    scales,
+                });
+            });
+    };
+    // SAFETY: every row of every piece is written.
+    (unsafe { filled(values.len(), fill) }, scales)
+}
+
+/// Rows of a group each.
+struct Rows<'a, Q> {
+    quantizer: Q,
+    input: &'a [f32],
+    output: &'a mut [MaybeUninit<f32>],
+    scales: &'a mut [f32],
+}
+
+impl<Q: Quantizer> pulp::NullaryFnOnce for Rows<'_, Q> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let length = self.input.len() / self.scales.len();
+        let rows = self
+            .input
+            .chunks(length)
+            .zip(self.output.chunks_mut(length));
+        for ((input, output), scale) in rows.zip(self.scales) {
+            let partial = Q::partial(input, length);
+            *scale = self.quantizer.scale(Q::statistic(partial, length));
+            write_levels(self.quantizer, input, *scale, output);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnet_burn_kernels::reference;
+
+    use super::*;
+    use crate::ops::flex::quantizer::{Absmax, Ternary};
+
+    /// One thread and many, a stripe of columns and several, rows that fit the cache and that do not,
+    /// and rests behind the vectors of each.
+    const GROUPS: [[usize; 3]; 12] = [
+        [1, 5, 1],
+        [3, 65, 1],
+        [130, 1000, 1],
+        [1, 70_001, 1],
+        [2, 40_000, 1],
+        [1, 3, 5],
+        [2, 9, 17],
+        [1, 64, 1030],
+        [4, 7, 2500],
+        [300, 8, 16],
+        [1, 900, 40],
+        [2, 3, 9000],
+    ];
+
+    fn check<Q: Quantizer>(
+        quantizer: Q,
+        expected: impl Fn(&[f32], Groups) -> (Vec<f32>, Vec<f32>),
+        expected_statistics: impl Fn(&[f32], Groups) -> Vec<f32>,
+        relative: f32,
+    ) {
+        for [outer, size, inner] in GROUPS {
+            let groups = Groups { outer, size, inner };
+            let value = |i: usize| (i as f32 * 0.37).sin() * (1 + i % 7) as f32;
+            let values: Vec<f32> = (0..groups.num_elements()).map(value).collect();
+            let (levels, scales) = fake_quant(&values, groups, quantizer);
+            let (expected, expected_scales) = expected(&values, groups);
+            let close = |a: &[f32], b: &[f32]| {
+                assert_eq!(a.len(), b.len(), "{groups:?}");
+                for (a, b) in a.iter().zip(b) {
+                    assert!((a - b).abs() <= relative * b.abs(), "{groups:?}: {a}, {b}");
+                }
+            };
+            close(&scales, &expected_scales);
+            close(&levels, &expected);
+            let statistics = statistics::<Q>(&values, groups);
+            close(&statistics, &expected_statistics(&values, groups));
+            let same: Vec<f32> = statistics.into_iter().map(|s| quantizer.scale(s)).collect();
+            assert_eq!(same, scales, "{groups:?}");
+        }
+    }
+
+    #[test]
+    fn the_levels_of_all_layouts_are_those_of_the_scalar_loops() {
+        // Sums of another order: the last place of a mean, and so of a level, may differ.
+        check(
+            Ternary,
+            reference::ternary_fake_quant,
+            reference::absmean_scales,
+            f32::EPSILON,
+        );
+        check(
+            Absmax { max_code: 127.0 },
+            |values, groups| reference::absmax_fake_quant(values, groups, 127.0),
+            reference::absmax_scales,
+            0.0,
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! How a scale comes from the values of a group, and a level from a value.
+
+use bitnet_burn_kernels::reference::{at_least_epsilon, mean_prescale};
+
+use super::slices::{LANES, clamp, prefetch, round};
+
+/// Values summed in `f32` before the sum goes on in `f64`: short enough that the rounding of a
+/// partial sum stays below that of the final `f32` mean.
+const SUM_CHUNK: usize = 256;
+
+/// A quantiser whose scale is made of a statistic of the values themselves.
+pub(super) trait Quantizer: Copy + Send + Sync {
+    /// A partial result of the statistic, at first that of no values.
+    type Partial: Copy + Default + Send;
+
+    /// The inverse of a scale.
+    type Inverse: Copy + Default;
+
+    /// The partial result of neighbouring values of a group of `size`.
+    fn partial(values: &[f32], size: usize) -> Self::Partial;
+
+    /// The partial result with one more value.
+    fn with_value(partial: Self::Partial, value: f32) -> Self::Partial;
+
+    /// The partial result of the values of two.
+    fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial;
+
+    /// The statistic of a group of `size`.
+    fn statistic(partial: Self::Partial, size: usize) -> f32;
+
+    /// The scale, given the statistic.
+    fn scale(self, statistic: f32) -> f32;
+
+    /// What a scale is multiplied with to give 1.
+    fn inverse(scale: f32) -> Self::Inverse;
+
+    /// The level next to a value, given the scale and its inverse.
+    fn level(self, value: f32, scale: f32, inverse: Self::Inverse) -> f32;
+}
+
+/// `gamma = max(mean|W|, EPSILON)`, and levels of -`gamma`, 0 and `gamma`.
+#[derive(Clone, Copy)]
+pub(super) struct Ternary;
+
+impl Quantizer for Ternary {
+    type Partial = f64;
+    type Inverse = f32;
+
+    #[inline(always)]
+    fn partial(values: &[f32], size: usize) -> f64 {
+        // A power of two, so that it is taken out again without an error.
+        let prescale = mean_prescale(size);
+        let magnitude = |v: &f32| v.abs() * prescale;
+        // Several registers, so that an addition need not wait for the one before.
+        let mut totals = [0.0f64; LANES];
+        for chunk in values.chunks(SUM_CHUNK) {
+            let mut sums = [[0.0f32; LANES]; 4];
+            let (vectors, rest) = chunk.as_chunks::<{ 4 * LANES }>();
+            for vector in vectors {
+                prefetch(vector);
+                for (sum, v) in sums.as_flattened_mut().iter_mut().zip(vector) {
+                    *sum += magnitude(v);
+                }
+            }
+            for (sum, v) in sums.as_flattened_mut().iter_mut().zip(rest) {
+                *sum += magnitude(v);
+            }
+            let [a, b, c, d] = sums;
+            for (i, total) in totals.iter_mut().enumerate() {
+                *total += ((a[i] + b[i]) + (c[i] + d[i])) as f64;
+            }
+        }
+        let total: f64 = totals.iter().sum();
+        total / prescale as f64
+    }
+
+    #[inline(always)]
+    fn with_value(sum: f64, value: f32) -> f64 {
+        sum + value.abs() as f64
+    }
+
+    #[inline(always)]
+    fn merge(a: f64, b: f64) -> f64 {
+        a + b
+    }
+
+    #[inline(always)]
+    fn statistic(sum: f64, size: usize) -> f32 {
+        at_least_epsilon((sum / size as f64) as f32)
+    }
+
+    #[inline(always)]
+    fn scale(self, absmean: f32) -> f32 {
+        absmean
+    }
+
+    #[inline(always)]
+    fn inverse(gamma: f32) -> f32 {
+        1.0 / gamma
+    }
+
+    #[inline(always)]
+    fn level(self, value: f32, scale: f32, inverse: f32) -> f32 {
+        let scaled = value * inverse;
+        let code = match (scaled > 0.5, scaled < -0.5) {
+            (true, _) => 1.0,
+            (_, true) => -1.0,
+            _ => 0.0,
+        };
+        // Also that of zero: the scale may be no number.
+        code * scale
+    }
+}
+
+/// `clamp(round(value), -1, 1)` for a value already divided by its scale, ties to even.
+#[inline(always)]
+pub(super) fn ternary_code(scaled: f32) -> i32 {
+    i32::from(scaled > 0.5) - i32::from(scaled < -0.5)
+}
+
+/// `s = max_code / max(max|x|, EPSILON)`, and levels of `code / s`.
+#[derive(Clone, Copy)]
+pub(super) struct Absmax {
+    pub max_code: f32,
+}
+
+impl Quantizer for Absmax {
+    /// The bits of the largest magnitude.
+    type Partial = i32;
+    type Inverse = f64;
+
+    #[inline(always)]
+    fn partial(values: &[f32], _size: usize) -> i32 {
+        max_magnitude(values).to_bits() as i32
+    }
+
+    #[inline(always)]
+    fn with_value(largest: i32, value: f32) -> i32 {
+        largest.max(value.abs().to_bits() as i32)
+    }
+
+    #[inline(always)]
+    fn merge(a: i32, b: i32) -> i32 {
+        a.max(b)
+    }
+
+    #[inline(always)]
+    fn statistic(largest: i32, _size: usize) -> f32 {
+        at_least_epsilon(f32::from_bits(largest as u32))
+    }
+
+    #[inline(always)]
+    fn scale(self, absmax: f32) -> f32 {
+        self.max_code / absmax
+    }
+
+    #[inline(always)]
+    fn inverse(scale: f32) -> f64 {
+        1.0 / scale as f64
+    }
+
+    /// `clamp(round(v * s), min, max) / s`; the clamp comes first, so that the sum in [`round`] stays
+    /// exact, and gives the same since the bounds are integers.
+    #[inline(always)]
+    fn level(self, value: f32, scale: f32, inverse: f64) -> f32 {
+        let code = round(clamp(value * scale, -self.max_code - 1.0, self.max_code));
+        divide(code, inverse)
+    }
+}
+
+/// `a / b` given `1 / b`, which takes a third of a division's time and is the same number: the product
+/// is off by less than 2^-52 of itself, and no quotient of two numbers of 24 bits is so close to the
+/// middle of two neighbours, `|a / b - m| = |a - b m| / b >= 2^-49 |a / b|` for `m` of 25 bits. (But for
+/// quotients below the smallest normal number.)
+#[inline(always)]
+pub(super) fn divide(a: f32, inverse_b: f64) -> f32 {
+    (a as f64 * inverse_b) as f32
+}
+
+/// `max |v|`, NaN if there is one: see [`reference::absmax`](bitnet_burn_kernels::reference::absmax).
+#[inline(always)]
+pub(super) fn max_magnitude(values: &[f32]) -> f32 {
+    // As signed integers: SSE2 compares those, and the sign bit is cleared.
+    let magnitude = |v: f32| v.abs().to_bits() as i32;
+    let mut lanes = [0i32; 4 * LANES];
+    let (vectors, rest) = values.as_chunks::<{ 4 * LANES }>();
+    for vector in vectors {
+        prefetch(vector);
+        for (largest, &v) in lanes.iter_mut().zip(vector) {
+            *largest = (*largest).max(magnitude(v));
+        }
+    }
+    for (largest, &v) in lanes.iter_mut().zip(rest) {
+        *largest = (*largest).max(magnitude(v));
+    }
+    let largest = lanes.into_iter().max().unwrap_or(0);
+    f32::from_bits(largest as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn a_product_with_the_inverse_is_the_quotient() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let quotients = |a: f32, b: f32| [divide(a, 1.0 / b as f64), a / b].map(f32::to_bits);
+        for _ in 0..1 << 21 {
+            // Of any mantissa, with a normal quotient.
+            let [a, b] =
+                [(); 2].map(|()| f32::from_bits(rng.random_range(0x2000_0000..0x5f00_0000)));
+            let code = rng.random_range(-32768..32768) as f32;
+            for a in [a, code] {
+                let [product, quotient] = quotients(a, b);
+                assert_eq!(product, quotient, "{a} / {b}");
+            }
+        }
+        for (a, b) in [
+            (0.0, 0.0),
+            (1.0, 0.0),
+            (f32::MAX, 1e-9),
+            (f32::INFINITY, 2.0),
+            (1.0, f32::NAN),
+        ] {
+            let [product, quotient] = quotients(a, b).map(f32::from_bits);
+            assert!(
+                product == quotient || product.is_nan() && quotient.is_nan(),
+                "{a} / {b}"
+            );
+        }
+    }
+}
