@@ -7,6 +7,7 @@ use bitnet_burn_kernels::Groups;
 use rayon::prelude::*;
 
 use super::{
+    disjoint::Disjoint,
     quantizer::Quantizer,
     slices::{LANES, PARALLEL_CHUNK, PARALLEL_THRESHOLD, filled, vectorized},
 };
@@ -203,37 +204,5 @@ impl<Q: Quantizer> pulp::NullaryFnOnce for FakeQuant<'_, Q> {
                 level.write(quantizer.level(value, scale, inverse));
             }
         }
-    }
-}
-
-/// An output of which threads write parts that do not overlap.
-struct Disjoint<'a> {
-    start: *mut MaybeUninit<f32>,
-    len: usize,
-    output: PhantomData<&'a mut [MaybeUninit<f32>]>,
-}
-
-// SAFETY: it is a `&mut` slice that is given away in parts.
-unsafe impl Sync for Disjoint<'_> {}
-
-impl<'a> Disjoint<'a> {
-    fn new(output: &'a mut [MaybeUninit<f32>]) -> Self {
-        Self {
-            start: output.as_mut_ptr(),
-            len: output.len(),
-            output: PhantomData,
-        }
-    }
-
-    /// A part of the output.
-    ///
-    /// # Safety
-    ///
-    /// Parts that are in use must not overlap.
-    #[inline(always)]
-    unsafe fn at(&self, range: Range<usize>) -> &'a mut [MaybeUninit<f32>] {
-        assert!(range.end <= self.len && range.start <= range.end);
-        // SAFETY: it is inside the slice, and the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }

@@ -4,6 +4,7 @@ mod affine;
 mod bit_linear;
 mod blockwise;
 mod columns;
+mod disjoint;
 mod fake_quant;
 mod hadamard;
 mod packing;

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::{
-    Rows,
+    COLUMNS, Rows,
+    dot::FeatureSums,
     panels::{Block, Panel},
     rows::Sums,
 };
@@ -44,11 +45,11 @@ fn widen(sum: __m256i, narrow: __m256i) -> __m256i {
 /// Sums of `N` rows with the columns of a panel.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
+fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS]; N] {
     let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
     let mut acc = [[_mm256_setzero_si256(); 2]; N];
     let mut narrow = acc;
-    for (position, block) in panel.groups().flatten().enumerate() {
+    for (position, block) in panel.blocks().enumerate() {
         add_block(
             block,
             rows.map(|row| &row[4 * position..4 * position + 4]),
@@ -61,12 +62,14 @@ fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]
             narrow = [[_mm256_setzero_si256(); 2]; N];
         }
     }
+    let mut sums = [[0; COLUMNS]; N];
     for (sums, acc) in sums.iter_mut().zip(acc) {
         for (sums, acc) in sums.as_chunks_mut::<8>().0.iter_mut().zip(acc) {
             // SAFETY: eight integers of 32 bits, and the store needs no alignment.
             unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), acc) };
         }
     }
+    sums
 }
 
 #[inline]
@@ -84,58 +87,78 @@ fn add_block<const N: usize>(block: &Block, rows: [&[u32]; N], narrow: &mut [[__
     }
 }
 
-/// Sums of rows with the columns of a panel.
+/// Sums of rows with the columns of panels.
 #[target_feature(enable = "avx2")]
-pub(super) fn tile(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
-    let mut done = 0;
-    while done < sums.len() {
-        let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
-        done += match sums.len() {
-            4.. => {
-                rows_tile::<4>(panel, rows, sums);
-                4
-            }
-            2.. => {
-                rows_tile::<2>(panel, rows, sums);
-                2
-            }
-            _ => {
-                rows_tile::<1>(panel, rows, sums);
-                1
-            }
-        };
+pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
+    for (p, &panel) in panels.iter().enumerate() {
+        let mut done = 0;
+        while done < sums.len() {
+            let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
+            done += match sums.len() {
+                4.. => put(p, rows_tile::<4>(panel, rows), sums),
+                2.. => put(p, rows_tile::<2>(panel, rows), sums),
+                _ => put(p, rows_tile::<1>(panel, rows), sums),
+            };
+        }
     }
 }
 
-/// The sum of one packed row with one token.
+/// Gives the sums with a panel to their rows, and how many those are.
+fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums]) -> usize {
+    for (sums, tile) in sums.iter_mut().zip(tile) {
+        sums[panel] = tile;
+    }
+    N
+}
+
+/// The sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes lie one after
+/// the other: the row is unpacked once for all of them.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn dot_row(row: &[u32], codes: &[i8]) -> i32 {
-    let mut acc = _mm256_setzero_si256();
-    for (words, codes) in row.chunks(16).zip(codes.chunks_exact(256)) {
+fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
+    let length = codes.len() / M;
+    let mut acc = [_mm256_setzero_si256(); M];
+    for (chunk, words) in row.chunks(16).enumerate() {
         let mut padded = [0; 16];
         padded[..words.len()].copy_from_slice(words);
-        let mut narrow = _mm256_setzero_si256();
-        for (half, words) in padded.as_chunks::<8>().0.iter().enumerate() {
-            for (i, weights) in unpack(load(words)).into_iter().enumerate() {
-                let codes = &codes[64 * i + 32 * half..][..32];
+        let [low, high] = [0, 1].map(|half| unpack(load(&padded.as_chunks::<8>().0[half])));
+        for (t, acc) in acc.iter_mut().enumerate() {
+            let codes = &codes[t * length + 256 * chunk..][..256];
+            let mut narrow = _mm256_setzero_si256();
+            for (i, codes) in codes.as_chunks::<32>().0.iter().enumerate() {
+                let weights = if i % 2 == 0 { low[i / 2] } else { high[i / 2] };
                 // SAFETY: 32 bytes, and the load needs no alignment.
                 let codes = unsafe { _mm256_loadu_si256(codes.as_ptr().cast()) };
                 narrow = _mm256_add_epi16(narrow, _mm256_maddubs_epi16(weights, codes));
             }
+            *acc = widen(*acc, narrow);
         }
-        acc = widen(acc, narrow);
     }
-    let mut sums = [0i32; 8];
-    // SAFETY: eight integers of 32 bits, and the store needs no alignment.
-    unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), acc) };
-    sums.iter().sum()
+    acc.map(|acc| {
+        let mut sums = [0i32; 8];
+        // SAFETY: eight integers of 32 bits, and the store needs no alignment.
+        unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), acc) };
+        sums.iter().sum()
+    })
 }
 
-/// Sums of packed rows with one token of [arranged](super::dot::arrange) codes.
+/// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
 #[target_feature(enable = "avx2")]
-pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [i32]) {
-    for (row, sum) in rows.iter().zip(sums) {
-        *sum = dot_row(row, codes);
+pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
+    let length = codes.len() / sums.len().max(1);
+    let (fours, rest) = sums.as_chunks_mut::<4>();
+    let (codes, rest_codes) = codes.split_at(4 * fours.len() * length);
+    for (sums, codes) in fours.iter_mut().zip(codes.chunks((4 * length).max(1))) {
+        for (i, row) in rows.iter().enumerate() {
+            let row_sums = dot_row::<4>(row, codes);
+            sums.iter_mut()
+                .zip(row_sums)
+                .for_each(|(sums, sum)| sums[i] = sum);
+        }
+    }
+    for (sums, codes) in rest.iter_mut().zip(rest_codes.chunks(length.max(1))) {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            [*sum] = dot_row::<1>(row, codes);
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::arch::x86_64::*;
 
-use super::{Rows, panels::Panel, rows::Sums};
+use super::{Rows, dot::FeatureSums, panels::Panel, rows::Sums};
 
-/// Rows of a tile: their sums are in registers.
-pub(super) const ROWS: usize = 16;
+/// Rows of a tile: their sums with two panels are in registers.
+pub(super) const ROWS: usize = 12;
 
 /// The four codes of every byte, one after the other.
 #[inline]
@@ -20,100 +20,218 @@ fn unpack(words: __m512i) -> [__m512i; 4] {
     ]
 }
 
-/// Sums of `N` rows with the columns of a panel.
+/// Sums of `N` rows with the columns of `P` panels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
+fn rows_tile<const N: usize, const P: usize>(
+    panels: &[Panel<'_>; P],
+    rows: Rows<'_>,
+    sums: &mut [Sums],
+) {
     let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
-    let mut acc = [_mm512_setzero_si512(); N];
-    let mut at = 0;
-    for group in panel.groups() {
-        for block in group {
+    let mask = _mm512_set1_epi8(3);
+    let mut acc = [[_mm512_setzero_si512(); P]; N];
+    for at in 0..panels[0].depth() {
+        let mut words = panels.map(|panel| {
             // SAFETY: a block is sixteen words of 32 bits, and the load needs no alignment.
-            let words = unsafe { _mm512_loadu_si512(block.as_ptr().cast()) };
-            for (i, weights) in unpack(words).into_iter().enumerate() {
-                for (acc, row) in acc.iter_mut().zip(&rows) {
-                    // SAFETY: a panel has as many blocks as a row has groups of four words, which
-                    // `Instructions::tile` asserts.
-                    let codes = unsafe { *row.get_unchecked(at + i) };
-                    *acc = _mm512_dpbusd_epi32(*acc, weights, _mm512_set1_epi32(codes as i32));
+            unsafe { _mm512_loadu_si512(panel.block(at).as_ptr().cast()) }
+        });
+        // One code of each byte after the other: all four would not leave registers for the sums.
+        for i in 0..4 {
+            let weights = words.map(|words| _mm512_and_si512(words, mask));
+            for (acc, row) in acc.iter_mut().zip(&rows) {
+                // SAFETY: a panel has as many blocks as a row has groups of four words, which
+                // `Instructions::tile` asserts.
+                let codes = unsafe { *row.get_unchecked(4 * at + i) };
+                let codes = _mm512_set1_epi32(codes as i32);
+                for (acc, weights) in acc.iter_mut().zip(weights) {
+                    *acc = _mm512_dpbusd_epi32(*acc, weights, codes);
                 }
             }
-            at += 4;
+            words = words.map(|words| _mm512_srli_epi32::<2>(words));
         }
     }
     for (sums, acc) in sums.iter_mut().zip(acc) {
-        // SAFETY: sums are sixteen integers of 32 bits, and the store needs no alignment.
-        unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc) };
+        for (sums, acc) in sums.iter_mut().zip(acc) {
+            // SAFETY: sums are sixteen integers of 32 bits, and the store needs no alignment.
+            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc) };
+        }
     }
 }
 
-/// Sums of at most [`ROWS`] rows with the columns of a panel.
+/// Sums of at most [`ROWS`] rows with the columns of panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn tile(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
+pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
+    match panels {
+        [a, b] => tile_panels(&[*a, *b], rows, sums),
+        _ => panels
+            .iter()
+            .for_each(|panel| tile_panels(&[*panel], rows, sums)),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tile_panels<const P: usize>(panels: &[Panel<'_>; P], rows: Rows<'_>, sums: &mut [Sums]) {
     let mut done = 0;
     while done < sums.len() {
         let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
         done += match sums.len() {
-            16.. => {
-                rows_tile::<16>(panel, rows, sums);
-                16
+            12.. => {
+                rows_tile::<12, P>(panels, rows, sums);
+                12
             }
             8.. => {
-                rows_tile::<8>(panel, rows, sums);
+                rows_tile::<8, P>(panels, rows, sums);
                 8
             }
             4.. => {
-                rows_tile::<4>(panel, rows, sums);
+                rows_tile::<4, P>(panels, rows, sums);
                 4
             }
             2.. => {
-                rows_tile::<2>(panel, rows, sums);
+                rows_tile::<2, P>(panels, rows, sums);
                 2
             }
             _ => {
-                rows_tile::<1>(panel, rows, sums);
+                rows_tile::<1, P>(panels, rows, sums);
                 1
             }
         };
     }
 }
 
-/// Sums of `N` packed rows with one token of [arranged](super::dot::arrange) codes.
+/// Sums of `N` packed rows with `M` tokens, whose [arranged](super::dot::arrange) codes lie one after the
+/// other: a row is unpacked once for all of them.
+///
+/// # Safety
+///
+/// All rows must be as long, and the codes at least for as many words.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn dot_token<const N: usize>(rows: [&[u32]; N], codes: &[i8]) -> [i32; N] {
-    let mut acc = [_mm512_setzero_si512(); N];
-    for (chunk, codes) in codes.chunks_exact(256).enumerate() {
-        // SAFETY: 256 bytes are four vectors, and the load needs no alignment.
-        let codes: [__m512i; 4] = std::array::from_fn(|i| unsafe {
-            _mm512_loadu_si512(codes[64 * i..64 * i + 64].as_ptr().cast())
-        });
-        for (acc, row) in acc.iter_mut().zip(rows) {
-            let words = &row[16 * chunk..];
-            let mask = match words.len() {
-                16.. => !0,
-                words => (1u16 << words) - 1,
-            };
+unsafe fn dot_tile<const N: usize, const M: usize>(
+    rows: &[&[u32]; N],
+    codes: &[i8],
+) -> [[__m512i; N]; M] {
+    let (words, length) = (rows[0].len(), codes.len() / M);
+    let mut acc = [[_mm512_setzero_si512(); N]; M];
+    for chunk in 0..words.div_ceil(16) {
+        let mask = match words - 16 * chunk {
+            16.. => !0,
+            words => (1u16 << words) - 1,
+        };
+        for (r, row) in rows.iter().enumerate() {
             // SAFETY: the mask leaves out what lies behind the row.
-            let words = unsafe { _mm512_maskz_loadu_epi32(mask, words.as_ptr().cast()) };
-            for (weights, codes) in unpack(words).into_iter().zip(codes) {
-                *acc = _mm512_dpbusd_epi32(*acc, weights, codes);
+            let words =
+                unsafe { _mm512_maskz_loadu_epi32(mask, row.as_ptr().add(16 * chunk).cast()) };
+            let weights = unpack(words);
+            for (t, acc) in acc.iter_mut().enumerate() {
+                for (i, weights) in weights.into_iter().enumerate() {
+                    // SAFETY: each token has 256 codes for each 16 words.
+                    let codes = unsafe { codes.as_ptr().add(t * length + 256 * chunk + 64 * i) };
+                    // SAFETY: as above, and the load needs no alignment.
+                    let codes = unsafe { _mm512_loadu_si512(codes.cast()) };
+                    acc[r] = _mm512_dpbusd_epi32(acc[r], weights, codes);
+                }
             }
         }
     }
-    acc.map(|acc| _mm512_reduce_add_epi32(acc))
+    acc
 }
 
-/// Sums of packed rows with one token.
+/// The sums of the lanes of each of sixteen vectors, in their order.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [i32]) {
-    let (rows4, rest) = rows.as_chunks::<4>();
-    let (sums4, sums) = sums.split_at_mut(4 * rows4.len());
-    for (rows, sums) in rows4.iter().zip(sums4.as_chunks_mut::<4>().0) {
-        *sums = dot_token(*rows, codes);
+fn lane_sums(vectors: &[__m512i; 16]) -> [i32; 16] {
+    let pairs: [__m512i; 8] = std::array::from_fn(|i| {
+        let (a, b) = (vectors[2 * i], vectors[2 * i + 1]);
+        _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b))
+    });
+    let fours: [__m512i; 4] = std::array::from_fn(|i| {
+        let (a, b) = (pairs[2 * i], pairs[2 * i + 1]);
+        _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
+    });
+    // A quarter has the partial sums of four vectors now; the quarters are added up.
+    let eights: [__m512i; 2] =
+        std::array::from_fn(|i| add_quarters(fours[2 * i], fours[2 * i + 1]));
+    let sums = add_quarters(eights[0], eights[1]);
+    let mut output = [0; 16];
+    // SAFETY: sixteen integers of 32 bits, and the store needs no alignment.
+    unsafe { _mm512_storeu_si512(output.as_mut_ptr().cast(), sums) };
+    output
+}
+
+/// The sums of neighbouring quarters of `a`, then those of `b`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_quarters(a: __m512i, b: __m512i) -> __m512i {
+    _mm512_add_epi32(
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b),
+    )
+}
+
+/// Sums of all rows with `M` tokens, `N` rows at a time; `N * M` is sixteen.
+///
+/// # Safety
+///
+/// As of [`dot_tile`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn dot_tokens<const N: usize, const M: usize>(
+    rows: &[&[u32]],
+    codes: &[i8],
+    sums: &mut [FeatureSums],
+) {
+    let (tiles, rest) = rows.as_chunks::<N>();
+    for (tile, rows) in tiles.iter().enumerate() {
+        // SAFETY: the caller's promise.
+        let acc = unsafe { dot_tile::<N, M>(rows, codes) };
+        let acc = acc.as_flattened().try_into().expect("sixteen");
+        for (sums, tile_sums) in sums.iter_mut().zip(lane_sums(acc).chunks(N)) {
+            sums[tile * N..][..N].copy_from_slice(tile_sums);
+        }
     }
-    for (row, sum) in rest.iter().zip(sums) {
-        [*sum] = dot_token([row], codes);
+    for (i, row) in (tiles.len() * N..).zip(rest) {
+        // SAFETY: the caller's promise.
+        let acc = unsafe { dot_tile::<1, M>(&[row], codes) };
+        for (sums, [acc]) in sums.iter_mut().zip(acc) {
+            sums[i] = _mm512_reduce_add_epi32(acc);
+        }
+    }
+}
+
+/// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
+///
+/// # Safety
+///
+/// All rows must be as long, and the codes of each token at least for as many words.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) unsafe fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
+    let length = codes.len() / sums.len().max(1);
+    let mut done = 0;
+    while done < sums.len() {
+        let (codes, sums) = (&codes[done * length..], &mut sums[done..]);
+        // SAFETY: the caller's promise.
+        done += unsafe {
+            match sums.len() {
+                8.. => {
+                    dot_tokens::<2, 8>(rows, &codes[..8 * length], sums);
+                    8
+                }
+                4.. => {
+                    dot_tokens::<4, 4>(rows, &codes[..4 * length], sums);
+                    4
+                }
+                2.. => {
+                    dot_tokens::<8, 2>(rows, &codes[..2 * length], sums);
+                    2
+                }
+                _ => {
+                    dot_tokens::<16, 1>(rows, codes, sums);
+                    1
+                }
+            }
+        };
     }
 }

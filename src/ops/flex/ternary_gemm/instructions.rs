@@ -1,4 +1,10 @@
-use super::{Rows, panels::Panel, portable, rows::Sums};
+use super::{
+    PANELS, Rows,
+    dot::{FEATURES, FeatureSums},
+    panels::Panel,
+    portable,
+    rows::Sums,
+};
 
 #[cfg(target_arch = "aarch64")]
 use super::neon;
@@ -61,27 +67,30 @@ impl Instructions {
         }
     }
 
-    /// The sums of as many rows as there are `sums` with the columns of a panel, of `code + 1`.
-    pub fn tile(self, panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
-        assert!(rows.depth() == panel.depth() && rows.len() == sums.len());
+    /// The sums of as many rows as there are `sums` with the columns of one panel or two, of `code + 1`.
+    pub fn tile(self, panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
+        assert!(panels.iter().all(|panel| rows.depth() == panel.depth()) && panels.len() <= PANELS);
+        assert!(rows.len() == sums.len());
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `Detected` is made where the processor has the instructions.
-            Self::Avx512(_) => unsafe { avx512::tile(panel, rows, sums) },
+            Self::Avx512(_) => unsafe { avx512::tile(panels, rows, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            Self::Avx2(_) => unsafe { avx2::tile(panel, rows, sums) },
+            Self::Avx2(_) => unsafe { avx2::tile(panels, rows, sums) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
-            Self::Neon(_) => unsafe { neon::tile(panel, rows, sums) },
-            Self::Portable => portable::tile(panel, rows, sums),
+            Self::Neon(_) => unsafe { neon::tile(panels, rows, sums) },
+            Self::Portable => portable::tile(panels, rows, sums),
         }
     }
 
-    /// The sums of packed rows with one token of [arranged](super::dot::arrange) codes, of
-    /// `code + 1`.
-    pub fn dot(self, rows: &[&[u32]], codes: &[i8], sums: &mut [i32]) {
-        assert!(rows.iter().all(|row| row.len() * 16 <= codes.len()) && rows.len() == sums.len());
+    /// The sums of packed rows with tokens of [arranged](super::dot::arrange) codes, of `code + 1`, for
+    /// each token.
+    pub fn dot(self, rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
+        let length = codes.len() / sums.len().max(1);
+        assert!(rows.iter().all(|row| row.len() * 16 <= length) && rows.len() <= FEATURES);
+        assert!(length.is_multiple_of(256) && codes.len() == length * sums.len());
         match self {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.

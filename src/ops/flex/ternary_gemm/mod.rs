@@ -37,6 +37,9 @@ use instructions::Instructions;
 /// Output features of a panel.
 const COLUMNS: usize = 16;
 
+/// Panels that are multiplied at a time.
+const PANELS: usize = 2;
+
 /// Input features whose codes are in one word of each column.
 const DEPTH: usize = 16;
 

@@ -2,7 +2,7 @@
 
 use std::arch::{aarch64::*, asm};
 
-use super::{Rows, panels::Panel, rows::Sums};
+use super::{COLUMNS, Rows, dot::FeatureSums, panels::Panel, rows::Sums};
 
 /// Rows of a tile: their sums are in registers.
 pub(super) const ROWS: usize = 4;
@@ -43,10 +43,10 @@ fn unpack(words: &[u32; 4]) -> [uint8x16_t; 4] {
 /// Sums of `N` rows with the columns of a panel.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
+fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS]; N] {
     let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
     let mut acc = [[vdupq_n_s32(0); 4]; N];
-    for (position, block) in panel.groups().flatten().enumerate() {
+    for (position, block) in panel.blocks().enumerate() {
         let codes = rows.map(|row| &row[4 * position..4 * position + 4]);
         for (quarter, words) in block.as_chunks::<4>().0.iter().enumerate() {
             for (i, weights) in unpack(words).into_iter().enumerate() {
@@ -57,61 +57,82 @@ fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]
             }
         }
     }
+    let mut sums = [[0; COLUMNS]; N];
     for (sums, acc) in sums.iter_mut().zip(acc) {
         for (sums, acc) in sums.as_chunks_mut::<4>().0.iter_mut().zip(acc) {
             // SAFETY: four integers of 32 bits.
             unsafe { vst1q_s32(sums.as_mut_ptr(), acc) };
         }
     }
+    sums
 }
 
-/// Sums of rows with the columns of a panel.
+/// Sums of rows with the columns of panels.
 #[target_feature(enable = "neon,dotprod")]
-pub(super) fn tile(panel: Panel<'_>, rows: Rows<'_>, sums: &mut [Sums]) {
-    let mut done = 0;
-    while done < sums.len() {
-        let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
-        done += match sums.len() {
-            4.. => {
-                rows_tile::<4>(panel, rows, sums);
-                4
-            }
-            2.. => {
-                rows_tile::<2>(panel, rows, sums);
-                2
-            }
-            _ => {
-                rows_tile::<1>(panel, rows, sums);
-                1
-            }
-        };
+pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
+    for (p, &panel) in panels.iter().enumerate() {
+        let mut done = 0;
+        while done < sums.len() {
+            let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
+            done += match sums.len() {
+                4.. => put(p, rows_tile::<4>(panel, rows), sums),
+                2.. => put(p, rows_tile::<2>(panel, rows), sums),
+                _ => put(p, rows_tile::<1>(panel, rows), sums),
+            };
+        }
     }
 }
 
-/// The sum of one packed row with one token.
+/// Gives the sums with a panel to their rows, and how many those are.
+fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums]) -> usize {
+    for (sums, tile) in sums.iter_mut().zip(tile) {
+        sums[panel] = tile;
+    }
+    N
+}
+
+/// The sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes lie one after
+/// the other: the row is unpacked once for all of them.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn dot_row(row: &[u32], codes: &[i8]) -> i32 {
-    let mut acc = [vdupq_n_s32(0); 4];
-    for (words, codes) in row.chunks(16).zip(codes.chunks_exact(256)) {
+fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
+    let length = codes.len() / M;
+    let mut acc = [[vdupq_n_s32(0); 4]; M];
+    for (chunk, words) in row.chunks(16).enumerate() {
         let mut padded = [0; 16];
         padded[..words.len()].copy_from_slice(words);
         for (quarter, words) in padded.as_chunks::<4>().0.iter().enumerate() {
-            for (i, weights) in unpack(words).into_iter().enumerate() {
-                let codes = &codes[64 * i + 16 * quarter..][..16];
-                // SAFETY: 16 bytes.
-                let codes = unsafe { vld1q_s8(codes.as_ptr()) };
-                acc[i] = add_products(acc[i], weights, codes);
+            let weights = unpack(words);
+            for (t, acc) in acc.iter_mut().enumerate() {
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let codes = &codes[t * length + 256 * chunk + 64 * i + 16 * quarter..][..16];
+                    // SAFETY: 16 bytes.
+                    let codes = unsafe { vld1q_s8(codes.as_ptr()) };
+                    *acc = add_products(*acc, weights[i], codes);
+                }
             }
         }
     }
-    acc.into_iter().map(|acc| vaddvq_s32(acc)).sum()
+    acc.map(|acc| acc.into_iter().map(|acc| vaddvq_s32(acc)).sum())
 }
 
-/// Sums of packed rows with one token of [arranged](super::dot::arrange) codes.
+/// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
 #[target_feature(enable = "neon,dotprod")]
-pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [i32]) {
-    for (row, sum) in rows.iter().zip(sums) {
-        *sum = dot_row(row, codes);
+pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
+    let length = codes.len() / sums.len().max(1);
+    let (fours, rest) = sums.as_chunks_mut::<4>();
+    let (codes, rest_codes) = codes.split_at(4 * fours.len() * length);
+    for (sums, codes) in fours.iter_mut().zip(codes.chunks((4 * length).max(1))) {
+        for (i, row) in rows.iter().enumerate() {
+            let row_sums = dot_row::<4>(row, codes);
+            sums.iter_mut()
+                .zip(row_sums)
+                .for_each(|(sums, sum)| sums[i] = sum);
+        }
+    }
+    for (sums, codes) in rest.iter_mut().zip(rest_codes.chunks(length.max(1))) {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            [*sum] = dot_row::<1>(row, codes);
+        }
     }
 }

@@ -2,8 +2,9 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
-use super::{COLUMNS, DEPTH, Instructions, Output, PARALLEL_PRODUCTS, Rows, rows::Sums};
+use super::{COLUMNS, DEPTH, Instructions, Output, PANELS, PARALLEL_PRODUCTS, Rows};
 use crate::ops::flex::{
+    disjoint::Disjoint,
     quantizer::ternary_code,
     slices::{PARALLEL_THRESHOLD, vectorized},
 };
@@ -33,13 +34,14 @@ pub(super) struct Panel<'a> {
 }
 
 impl<'a> Panel<'a> {
-    /// The blocks in the order of the input features, by groups of neighbours.
+    /// The blocks in the order of the input features.
+    pub fn blocks(self) -> impl Iterator<Item = &'a Block> {
+        (0..self.depth).map(move |at| self.block(at))
+    }
+
     #[inline(always)]
-    pub fn groups(self) -> impl Iterator<Item = &'a [Block]> {
-        self.blocks
-            .chunks(self.stride)
-            .zip((0..self.depth).step_by(NEIGHBOURS))
-            .map(move |(group, at)| &group[..NEIGHBOURS.min(self.depth - at)])
+    pub fn block(self, at: usize) -> &'a Block {
+        &self.blocks[at / NEIGHBOURS * self.stride + at % NEIGHBOURS]
     }
 
     #[inline(always)]
@@ -193,7 +195,7 @@ impl Tile<'_> {
                 result.len() / d_output,
                 |token, at, sums| {
                     let result = &mut result[(token - first) * d_output + at..];
-                    let columns = COLUMNS.min(d_output - at);
+                    let columns = (PANELS * COLUMNS).min(d_output - at);
                     let total = self.totals[token];
                     self.output
                         .write(token, at, &sums[..columns], total, &mut result[..columns]);
@@ -202,31 +204,25 @@ impl Tile<'_> {
         }
     }
 
-    /// The same for few tokens: threads take output features, and their results are put together.
+    /// The same for few tokens: threads take output features.
     fn fill_by_columns(&self, result: &mut [MaybeUninit<f32>], threads: usize) {
         let (tokens, d_output) = (self.rows.len(), self.panels.d_output);
-        let width = d_output.div_ceil(4 * threads).next_multiple_of(COLUMNS);
+        let width = d_output
+            .div_ceil(4 * threads)
+            .next_multiple_of(PANELS * COLUMNS);
         let starts: Vec<usize> = (0..d_output).step_by(width).collect();
-        let parts: Vec<Vec<MaybeUninit<f32>>> = starts
-            .par_iter()
-            .map(|&start| {
-                let width = width.min(d_output - start);
-                let mut part = vec![MaybeUninit::uninit(); tokens * width];
-                self.columns(start, start + width, 0, tokens, |token, at, sums| {
-                    let columns = COLUMNS.min(start + width - at);
-                    let part = &mut part[token * width + at - start..][..columns];
-                    let total = self.totals[token];
-                    self.output.write(token, at, &sums[..columns], total, part);
-                });
-                part
-            })
-            .collect();
-        for (start, part) in starts.into_iter().zip(parts) {
-            let width = part.len() / tokens;
-            for (row, part) in result.chunks_mut(d_output).zip(part.chunks(width)) {
-                row[start..start + width].copy_from_slice(part);
-            }
-        }
+        let result = Disjoint::new(result);
+        starts.into_par_iter().for_each(|start| {
+            let end = d_output.min(start + width);
+            self.columns(start, end, 0, tokens, |token, at, sums| {
+                let (columns, first) = ((PANELS * COLUMNS).min(end - at), token * d_output + at);
+                // SAFETY: each thread has output features of its own.
+                let result = unsafe { result.at(first..first + columns) };
+                let total = self.totals[token];
+                self.output
+                    .write(token, at, &sums[..columns], total, result);
+            });
+        });
     }
 
     /// Calls `write(token, first output feature, sums)` for the output features from `start` to `end`.
@@ -236,18 +232,21 @@ impl Tile<'_> {
         end: usize,
         first: usize,
         tokens: usize,
-        mut write: impl FnMut(usize, usize, &Sums),
+        mut write: impl FnMut(usize, usize, &[i32]),
     ) {
         let block = self.instructions.rows();
-        let mut sums = [[0; COLUMNS]; MAX_ROWS];
+        let last = end.div_ceil(COLUMNS);
+        let mut sums = [[[0; COLUMNS]; PANELS]; MAX_ROWS];
         for at in (first..first + tokens).step_by(block) {
             let sums = &mut sums[..block.min(first + tokens - at)];
             let rows = self.rows.slice(at, sums.len());
-            for panel in start / COLUMNS..end.div_ceil(COLUMNS) {
-                let panel_at = panel * COLUMNS;
-                self.instructions.tile(self.panels.panel(panel), rows, sums);
+            for panel in (start / COLUMNS..last).step_by(PANELS) {
+                let panels =
+                    [panel, (panel + 1).min(last - 1)].map(|panel| self.panels.panel(panel));
+                let panels = &panels[..PANELS.min(last - panel)];
+                self.instructions.tile(panels, rows, sums);
                 for (token, sums) in sums.iter().enumerate() {
-                    write(at + token, panel_at, sums);
+                    write(at + token, panel * COLUMNS, sums.as_flattened());
                 }
             }
         }
@@ -255,7 +254,7 @@ impl Tile<'_> {
 }
 
 /// The largest number of rows of a tile of any instructions.
-pub(super) const MAX_ROWS: usize = 16;
+pub(super) const MAX_ROWS: usize = 12;
 
 /// Packs up to four times sixteen rows of a weight into a group of blocks of each panel.
 struct PackRows<'a> {

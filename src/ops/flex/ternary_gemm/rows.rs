@@ -1,4 +1,4 @@
-use super::{COLUMNS, DEPTH};
+use super::{COLUMNS, DEPTH, PANELS};
 use crate::ops::flex::slices::vectorized;
 
 /// Codes of activations: four bytes to a word, the first in the lowest bits, and zeros up to a
@@ -65,5 +65,5 @@ impl pulp::NullaryFnOnce for Totals<'_> {
     }
 }
 
-/// Sums of one row of activations with the columns of a panel.
-pub(super) type Sums = [i32; COLUMNS];
+/// Sums of one row of activations with the columns of panels.
+pub(super) type Sums = [[i32; COLUMNS]; PANELS];
