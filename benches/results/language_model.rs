@@ -8,11 +8,12 @@ use crate::{
 
 pub const ABOUT: &str = "A training step of a BitNet language model against its full-precision twin: \
     6 layers of 384 with 8 x 256 tokens\n(small), and 8 layers of 768 with 64 tokens, whose 57 million \
-    parameters take most of the memory (large).\nEach run is a process of its own; memory is its peak, \
-    with what the program and the allocator take.";
+    parameters take most of the memory (large).\nEach run is a process of its own. \
+    Memory is the peak of the process, with what the program and the\nallocator (mimalloc) take, what it had \
+    allocated at most, and what `MemoryPlan` says that tensors take.";
 
 /// Times that each variant takes its turn.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 pub fn run(quick: bool) -> Table {
     let head = &[
@@ -22,6 +23,8 @@ pub fn run(quick: bool) -> Table {
         "ratio",
         "peak MiB",
         "ratio",
+        "allocated",
+        "planned",
     ];
     let mut table = Table::new(
         head,
@@ -49,8 +52,11 @@ pub fn run(quick: bool) -> Table {
                 format!("{time:.2}"),
                 number(median.peak_mib),
                 format!("{peak:.2}"),
+                number(median.allocated_mib),
+                number(median.planned_mib),
             ]);
             table.bar(format!("{}, time", model.name()), variant.title, time);
+            table.bar(format!("{}, peak", model.name()), variant.title, peak);
         }
     }
     table

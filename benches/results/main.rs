@@ -26,9 +26,8 @@ use std::{
 
 use table::Table;
 
-/// Training on a CPU allocates and frees megabytes at every operation; see the examples.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: peak::Counting = peak::Counting;
 
 /// A section of the file: a name, what it is about, and its measurement.
 struct Section {

@@ -4,6 +4,7 @@ use bitnet_burn::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig, TrainableProjection},
     optim::{AdamW8bitConfig, PagedOptimizerConfig, QatOptimizer, QatOptimizerConfig},
     quant::cast_latent_weights,
+    train::{MemoryPlan, MemoryPlanConfig, OptimizerStates},
 };
 use burn::{
     nn::{Linear, loss::CrossEntropyLossConfig},
@@ -12,7 +13,11 @@ use burn::{
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::{alternate::median, fail, peak::peak_mib};
+use crate::{
+    alternate::median,
+    fail,
+    peak::{allocated_mib, peak_mib},
+};
 
 /// Steps before the clock starts, and steps that are timed.
 const WARM_UP: usize = 2;
@@ -22,26 +27,32 @@ const STEPS: usize = 6;
 pub struct Variant {
     pub name: &'static str,
     pub title: &'static str,
-    run: fn(Model) -> Vec<f64>,
+    run: fn(Model) -> Trained,
+}
+
+/// Milliseconds of each step, and the memory that was planned.
+struct Trained {
+    times: Vec<f64>,
+    plan: MemoryPlan,
 }
 
 pub const VARIANTS: [Variant; 5] = [
     Variant {
         name: "fp",
         title: "full precision, AdamW",
-        run: |model| train::<Linear>(model, adamw().init(), FloatDType::F32),
+        run: |model| train::<Linear>(model, adamw().init(), FloatDType::F32, PLAN),
     },
     Variant {
         name: "qat",
         title: "QAT, AdamW",
-        run: |model| train::<BitLinear>(model, adamw().init(), FloatDType::F32),
+        run: |model| train::<BitLinear>(model, adamw().init(), FloatDType::F32, PLAN),
     },
     Variant {
         name: "qat-8bit",
         title: "QAT, AdamW8bit",
         run: |model| {
             let optimizer = AdamW8bitConfig::new().init();
-            train::<BitLinear>(model, optimizer, FloatDType::F32)
+            train::<BitLinear>(model, optimizer, FloatDType::F32, PLAN_8BIT)
         },
     },
     Variant {
@@ -49,7 +60,7 @@ pub const VARIANTS: [Variant; 5] = [
         title: "QAT, AdamW8bit, latent weights of bf16",
         run: |model| {
             let optimizer = rounding(AdamW8bitConfig::new().build());
-            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16)
+            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16, PLAN_8BIT)
         },
     },
     Variant {
@@ -59,10 +70,16 @@ pub const VARIANTS: [Variant; 5] = [
             let optimizer = rounding(AdamW8bitConfig::new().build());
             let pages = PagedOptimizerConfig::new(std::env::temp_dir());
             let optimizer = pages.build(optimizer).unwrap_or_else(|e| panic!("{e}"));
-            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16)
+            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16, PLAN_PAGED)
         },
     },
 ];
+
+/// States of an optimizer, and the bytes of them that stay in memory.
+type States = (OptimizerStates, Option<u64>);
+const PLAN: States = (OptimizerStates::AdamW, None);
+const PLAN_8BIT: States = (OptimizerStates::AdamW8bit, None);
+const PLAN_PAGED: States = (OptimizerStates::AdamW8bit, Some(0));
 
 fn adamw() -> AdamWConfig {
     AdamWConfig::new()
@@ -84,10 +101,12 @@ pub fn measure(variant: &str, model: &str) -> Measured {
     let Some((variant, model)) = variant.zip(model) else {
         fail("no such variant of no such model");
     };
-    let step_ms = median((variant.run)(model));
+    let Trained { times, plan } = (variant.run)(model);
     Measured {
-        step_ms,
+        step_ms: median(times),
         peak_mib: peak_mib(),
+        allocated_mib: allocated_mib(),
+        planned_mib: plan.peak as f64 / (1 << 20) as f64,
     }
 }
 
@@ -127,18 +146,23 @@ impl Model {
     }
 }
 
-/// Milliseconds of each step.
 fn train<P: TrainableProjection>(
     model: Model,
     mut optimizer: ModuleOptimizer,
     latent_dtype: FloatDType,
-) -> Vec<f64> {
+    (states, page_budget): States,
+) -> Trained {
     let device = Device::default().autodiff();
     let lm: BitNetLm<P> = model.config().init(&device);
     let mut lm = match latent_dtype {
         FloatDType::F32 => lm,
         dtype => cast_latent_weights(lm, dtype),
     };
+    let [batch, positions] = model.batch();
+    let plan = MemoryPlanConfig::new(batch, positions)
+        .with_optimizer(states)
+        .with_page_budget(page_budget)
+        .plan(&lm);
     let mut rng = StdRng::seed_from_u64(0);
     let mut times = Vec::new();
     for step in 0..WARM_UP + STEPS {
@@ -157,7 +181,7 @@ fn train<P: TrainableProjection>(
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
     }
-    times
+    Trained { times, plan }
 }
 
 fn tokens(model: Model, rng: &mut StdRng, device: &Device) -> Tensor<2, Int> {
@@ -173,7 +197,10 @@ fn tokens(model: Model, rng: &mut StdRng, device: &Device) -> Tensor<2, Int> {
 #[derive(Clone)]
 pub struct Measured {
     pub step_ms: f64,
+    /// Of the process.
     pub peak_mib: f64,
+    pub allocated_mib: f64,
+    pub planned_mib: f64,
 }
 
 impl Measured {
@@ -183,19 +210,25 @@ impl Measured {
         Some(Self {
             step_ms: numbers.next()?.ok()?,
             peak_mib: numbers.next()?.ok()?,
+            allocated_mib: numbers.next()?.ok()?,
+            planned_mib: numbers.next()?.ok()?,
         })
     }
 
     pub fn median(runs: Vec<Self>) -> Self {
+        let of = |number: fn(&Self) -> f64| median(runs.iter().map(number).collect());
         Self {
-            step_ms: median(runs.iter().map(|run| run.step_ms).collect()),
-            peak_mib: median(runs.iter().map(|run| run.peak_mib).collect()),
+            step_ms: of(|run| run.step_ms),
+            peak_mib: of(|run| run.peak_mib),
+            allocated_mib: of(|run| run.allocated_mib),
+            planned_mib: of(|run| run.planned_mib),
         }
     }
 }
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.step_ms, self.peak_mib)
+        write!(f, "{} {} ", self.step_ms, self.peak_mib)?;
+        write!(f, "{} {}", self.allocated_mib, self.planned_mib)
     }
 }

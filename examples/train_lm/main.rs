@@ -21,7 +21,7 @@ use bitnet_burn::{
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
     train::{
-        CallbackStrategy, SilentRenderer,
+        CallbackStrategy, MemoryPlanConfig, OptimizerStates, SilentRenderer,
         callback::{JsonLogger, NanGuard, PlainProgress, ProgressiveQuantization},
         checkpoint::CheckpointPolicy,
     },
@@ -132,7 +132,15 @@ fn init<P: TrainableProjection>(options: &Options, corpus: &Corpus) -> LanguageM
     };
     let model = LanguageModel { lm };
     println!("{} parameters", model.num_params());
+    println!("{}", memory_plan(options).plan(&model.lm));
     model
+}
+
+fn memory_plan(options: &Options) -> MemoryPlanConfig {
+    MemoryPlanConfig::new(data::BATCH, data::CONTEXT).with_optimizer(match options.memory {
+        Memory::Full => OptimizerStates::AdamW,
+        Memory::Small => OptimizerStates::AdamW8bit,
+    })
 }
 
 /// Trains with burn-train's `Learner`; returns the model for inference, and the seconds.

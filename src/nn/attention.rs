@@ -8,6 +8,7 @@ use burn::{
 use super::{
     BitLinear, PackedBitLinear, Projection, RotaryEmbedding, TrainableProjection,
     kv_cache::LayerCache,
+    projection::{norm_saved_bytes, saved_bytes},
 };
 use crate::quant::QatScheme;
 
@@ -129,6 +130,27 @@ impl<P: Projection> BitNetAttention<P> {
             Tensor::<2, Bool>::tril_mask(shape, start as i64, &device)
         });
         self.attend(query, key, value, mask)
+    }
+
+    /// Bytes that are kept for the gradients of a batch: queries, keys and values, three times the
+    /// scores (as they are, masked, as weights), norm and inputs of projections.
+    pub(super) fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
+        let tokens = batch * positions;
+        let d_model = self.n_heads * self.d_head;
+        let heads = d_model + 2 * self.n_kv_heads * self.d_head;
+        let scores = 3 * self.n_heads * positions;
+        let norm = self.attn_sub_norm.as_ref();
+        4 * tokens * (heads + scores)
+            + norm.map_or(0, |_| norm_saved_bytes(tokens * d_model))
+            + saved_bytes(
+                &[&self.q_proj, &self.k_proj, &self.v_proj],
+                tokens * d_model,
+            )
+            + saved_bytes(&[&self.o_proj], tokens * d_model)
+    }
+
+    pub(super) fn n_heads(&self) -> usize {
+        self.n_heads
     }
 
     /// Heads of keys and values, and the size of each.

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor, assert_shape, module::linear},
 };
 
-use super::{Projection, TrainableProjection};
+use super::{Projection, SavedTensors, TrainableProjection};
 use crate::{
     functions::bit_linear,
     ops::Groups,
@@ -235,6 +235,28 @@ fn quantized<const D: usize>(x: Tensor<D>, input_quant: &Option<ActivationFakeQu
 impl Projection for BitLinear {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         BitLinear::forward(self, x)
+    }
+
+    fn saved(&self) -> SavedTensors {
+        // The codes of the input; the weight is quantised again from the latent one.
+        let fused = SavedTensors {
+            input: false,
+            input_copy: 1,
+            weight_copy: false,
+        };
+        match (&self.input_quant, self.fused()) {
+            (Some(_), Some(_)) => fused,
+            (Some(quant), None) => SavedTensors {
+                input: quant.keeps_input(),
+                input_copy: 4,
+                weight_copy: true,
+            },
+            (None, _) => SavedTensors {
+                input: true,
+                input_copy: 0,
+                weight_copy: true,
+            },
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use burn::{
 use super::{
     BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation, KvCache,
     PackedBitLinear, Projection, RotaryEmbedding, RotaryEmbeddingConfig, TrainableProjection,
+    projection::{by_tokens, norm_saved_bytes},
 };
 use crate::quant::QatScheme;
 
@@ -234,14 +235,41 @@ impl<P: Projection> BitNetLm<P> {
         self.head(last).squeeze_dim(1)
     }
 
+    /// Bytes that a forward pass of `batch` sequences of `positions` keeps for the gradients, without
+    /// gradient checkpointing; as counted on Burn 0.22.
+    pub fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
+        let [vocab_size, d_model] = self.model.embed_tokens.weight.shape().dims();
+        let tokens = batch * positions;
+        let layers = self.model.layers.iter();
+        // The final norm, its output and the logits.
+        norm_saved_bytes(tokens * d_model)
+            + 4 * tokens * (d_model + vocab_size)
+            + layers
+                .map(|layer| layer.saved_bytes(batch, positions))
+                .sum::<usize>()
+    }
+
+    /// Bytes of the largest tensor that a forward pass computes: scores of a layer, its hidden values, or
+    /// the logits.
+    pub fn largest_activation_bytes(&self, batch: usize, positions: usize) -> usize {
+        let [vocab_size, d_model] = self.model.embed_tokens.weight.shape().dims();
+        let widths = self.model.layers.iter().map(|layer| {
+            let [scores, d_ff] = [
+                layer.self_attn.n_heads() * positions,
+                layer.mlp.d_ff(d_model),
+            ];
+            scores.max(d_ff)
+        });
+        4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
+    }
+
     fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
         match &self.lm_head {
-            Some(head) => head.forward(hidden),
-            None => linear(
-                hidden,
-                self.model.embed_tokens.weight.val().transpose(),
-                None,
-            ),
+            Some(head) => Projection::forward(head, hidden),
+            None => {
+                let weight = self.model.embed_tokens.weight.val().transpose();
+                by_tokens(hidden, |hidden| linear(hidden, weight, None))
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use burn::{
 
 use super::{
     BitLinear, BitNetAttention, FeedForward, PackedBitLinear, Projection, RotaryEmbedding,
-    kv_cache::LayerCache,
+    kv_cache::LayerCache, projection::norm_saved_bytes,
 };
 use crate::quant::QatScheme;
 
@@ -51,6 +51,15 @@ impl<P: Projection> DecoderLayer<P> {
         let hidden = self.input_layernorm.forward(x.clone());
         let attention = self.self_attn.decode(hidden, rotary, start, cache);
         self.feed_forward(x + attention)
+    }
+
+    /// Bytes that are kept for the gradients of a batch.
+    pub(super) fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
+        let [d_model] = self.input_layernorm.gamma.shape().dims();
+        let tokens = batch * positions;
+        2 * norm_saved_bytes(tokens * d_model)
+            + self.self_attn.saved_bytes(batch, positions)
+            + self.mlp.saved_bytes(tokens, d_model)
     }
 
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {

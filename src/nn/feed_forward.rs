@@ -8,7 +8,10 @@ use burn::{
     },
 };
 
-use super::{BitLinear, PackedBitLinear, Projection, TrainableProjection};
+use super::{
+    BitLinear, PackedBitLinear, Projection, TrainableProjection,
+    projection::{norm_saved_bytes, saved_bytes},
+};
 use crate::quant::QatScheme;
 
 /// Activation of the gate in a [`FeedForward`].
@@ -102,6 +105,23 @@ impl<P: Projection> FeedForward<P> {
             None => hidden,
         };
         self.down_proj.forward(hidden)
+    }
+
+    /// The size between the projections.
+    pub(super) fn d_ff(&self, d_model: usize) -> usize {
+        // Without a bias, and with trained step sizes it has hardly more parameters.
+        Module::num_params(&self.down_proj) / d_model
+    }
+
+    /// Bytes that are kept for the gradients of so many tokens: four values of the hidden size, norm and
+    /// inputs of projections.
+    pub(super) fn saved_bytes(&self, tokens: usize, d_model: usize) -> usize {
+        let d_ff = self.d_ff(d_model);
+        let norm = self.ffn_sub_norm.as_ref();
+        4 * tokens * 4 * d_ff
+            + norm.map_or(0, |_| norm_saved_bytes(tokens * d_ff))
+            + saved_bytes(&[&self.gate_proj, &self.up_proj], tokens * d_model)
+            + saved_bytes(&[&self.down_proj], tokens * d_ff)
     }
 }
 

@@ -23,5 +23,5 @@ pub use causal_lm::{BitNetLm, BitNetLmConfig, BitNetModel};
 pub use decoder_layer::DecoderLayer;
 pub use feed_forward::{FeedForward, FeedForwardConfig, GatedActivation};
 pub use kv_cache::{KvCache, KvCacheConfig, KvCacheDType};
-pub use projection::{Projection, TrainableProjection};
+pub use projection::{Projection, SavedTensors, TrainableProjection};
 pub use rotary_embedding::{RotaryEmbedding, RotaryEmbeddingConfig};

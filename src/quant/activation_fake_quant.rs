@@ -93,6 +93,11 @@ impl ActivationFakeQuant {
         x
     }
 
+    /// If its gradient needs its input: that of the identity estimator is the one of the output.
+    pub(crate) fn keeps_input(&self) -> bool {
+        self.ste != Ste::Identity
+    }
+
     /// The bits, if [`forward`](Self::forward) is nothing but
     /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant) per token.
     pub(crate) fn absmax_bits(&self) -> Option<u8> {

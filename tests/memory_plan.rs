@@ -1,0 +1,190 @@
+//! What a training step takes against what [`MemoryPlan`](bitnet_burn::train::MemoryPlan) says, by an
+//! allocator that counts. A program of its own, since it counts all threads.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use bitnet_burn::{
+    nn::{BitLinear, BitNetLm, BitNetLmConfig, TrainableProjection},
+    optim::{AdamW8bitConfig, QatOptimizerConfig},
+    quant::{QatScheme, TanhSte, cast_latent_weights},
+    train::{MemoryPlanConfig, OptimizerStates},
+};
+use burn::{
+    nn::{Linear, loss::CrossEntropyLossConfig},
+    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    tensor::{Device, Distribution, FloatDType, Int, Tensor},
+};
+
+/// Bytes in use, and the most since it was set.
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: it is the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let in_use = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(in_use, Relaxed);
+        // SAFETY: the caller's promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn in_use() -> usize {
+    IN_USE.load(Relaxed)
+}
+
+/// Bytes of a step.
+#[derive(Debug)]
+struct Measured {
+    /// Model and states of the optimizer.
+    kept: usize,
+    activations: usize,
+    gradients: usize,
+    peak: usize,
+}
+
+/// Within a share of what was measured, and what little there is beside tensors.
+fn assert_close(what: &str, planned: usize, measured: usize, share: f64) {
+    let difference = planned.abs_diff(measured) as f64;
+    assert!(
+        difference <= share * measured as f64 + 1.5e6,
+        "{what}: {planned} bytes planned, {measured} measured"
+    );
+}
+
+struct Case {
+    config: BitNetLmConfig,
+    batch: usize,
+    positions: usize,
+    optimizer: OptimizerStates,
+    latent: FloatDType,
+}
+
+impl Case {
+    fn model<P: TrainableProjection>(&self, device: &Device) -> BitNetLm<P> {
+        let lm = self.config.init(device);
+        match self.latent {
+            FloatDType::F32 => lm,
+            dtype => cast_latent_weights(lm, dtype),
+        }
+    }
+
+    fn optimizer(&self) -> ModuleOptimizer {
+        let adamw_8bit = AdamW8bitConfig::new();
+        match (self.optimizer, self.latent) {
+            (OptimizerStates::AdamW, _) => AdamWConfig::new().init(),
+            (_, FloatDType::F32) => adamw_8bit.init(),
+            _ => QatOptimizerConfig::new()
+                .with_stochastic_rounding(Some(0))
+                .build(adamw_8bit.build())
+                .into(),
+        }
+    }
+
+    /// The last of some steps.
+    fn measure<P: TrainableProjection>(&self, device: &Device) -> Measured {
+        let before = in_use();
+        let (mut lm, mut optimizer) = (self.model::<P>(device), self.optimizer());
+        let shape = [self.batch, self.positions];
+        let mut step = || {
+            let tokens = Tensor::<2, Int>::random(shape, Distribution::Uniform(0.0, 95.0), device);
+            let kept = in_use();
+            PEAK.store(kept, Relaxed);
+            let logits = lm.forward(tokens.clone());
+            let activations = in_use() - kept;
+            let [batch, positions, vocab_size] = logits.dims();
+            let rows = batch * positions;
+            let loss = CrossEntropyLossConfig::new()
+                .init(device)
+                .forward(logits.reshape([rows, vocab_size]), tokens.reshape([rows]));
+            let grads = loss.backward();
+            let gradients = in_use() - kept;
+            let grads = GradientsParams::from_grads(grads, &lm);
+            lm = optimizer.step(1e-3, lm.clone(), grads);
+            Measured {
+                kept: kept - before,
+                activations,
+                gradients,
+                peak: PEAK.load(Relaxed) - before,
+            }
+        };
+        step();
+        step();
+        step()
+    }
+
+    fn check<P: TrainableProjection>(&self) {
+        let device = Device::flex().autodiff();
+        let plan = MemoryPlanConfig::new(self.batch, self.positions)
+            .with_optimizer(self.optimizer)
+            .plan(&self.model::<P>(&device));
+        // The buffers of threads stay from the first time on.
+        self.measure::<P>(&device);
+        let measured = self.measure::<P>(&device);
+        println!("{plan:?}\n{measured:?}");
+        let kept = plan.weights + plan.optimizer;
+        assert_close("weights and optimizer", kept, measured.kept, 0.02);
+        assert_close("activations", plan.activations, measured.activations, 0.02);
+        assert_close("gradients", plan.gradients, measured.gradients, 0.02);
+        assert_close("peak", plan.peak, measured.peak, 0.05);
+    }
+}
+
+/// A model whose activations take most of the memory.
+fn many_tokens(config: BitNetLmConfig) -> Case {
+    Case {
+        config,
+        batch: 8,
+        positions: 128,
+        optimizer: OptimizerStates::AdamW,
+        latent: FloatDType::F32,
+    }
+}
+
+fn small() -> BitNetLmConfig {
+    BitNetLmConfig::new(96, 128, 3, 4, 384).with_max_positions(128)
+}
+
+#[test]
+fn a_step_takes_what_is_planned() {
+    many_tokens(small()).check::<Linear>();
+    many_tokens(small()).check::<BitLinear>();
+    let variants = [
+        small().with_sub_norm(false).with_n_kv_heads(Some(2)),
+        small().with_scheme(QatScheme::b1_58().with_activation(None)),
+        small().with_scheme(QatScheme::b1_58().with_ste(TanhSte::default())),
+        small().with_tied_embeddings(false),
+    ];
+    for config in variants {
+        many_tokens(config).check::<BitLinear>();
+    }
+    // Models whose parameters take most of it.
+    for (optimizer, latent) in [
+        (OptimizerStates::AdamW, FloatDType::F32),
+        (OptimizerStates::AdamW8bit, FloatDType::F32),
+        (OptimizerStates::AdamW8bit, FloatDType::BF16),
+    ] {
+        let case = Case {
+            config: BitNetLmConfig::new(96, 384, 3, 6, 1024).with_max_positions(32),
+            batch: 1,
+            positions: 16,
+            optimizer,
+            latent,
+        };
+        case.check::<BitLinear>();
+    }
+}
