@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use bitnet_burn_kernels::{
     Groups,
     packing::{CODES_PER_WORD, code_words_per_row},
@@ -119,9 +121,51 @@ pub(in crate::ops) fn packed_linear<B: QatOps>(
     let [d_output, words] = packed.shape().dims();
     debug_assert_eq!(words, d_input.div_ceil(CODES_PER_WORD));
     let x = B::absmax_dequantize(codes, code_scales, d_input, dtype);
-    let shape = Shape::new([d_output, d_input]);
-    let weight = B::ternary_unpack(packed, weight_scales, groups, shape, dtype);
-    biased::<B>(B::float_matmul(x, B::float_transpose(weight)), bias)
+    let unpacked = |rows: Range<usize>| {
+        let (scales, groups) = scales_of_rows::<B>(&weight_scales, groups, d_output, &rows);
+        let packed = B::int_slice(packed.clone(), &[rows.clone().into(), (0..words).into()]);
+        let shape = Shape::new([rows.len(), d_input]);
+        B::ternary_unpack(packed, scales, groups, shape, dtype)
+    };
+    let in_rows = groups.inner == 1 && (groups.outer == 1 || groups.outer.is_multiple_of(d_output));
+    let at_a_time = match in_rows {
+        true => (UNPACKED / d_input.max(1)).max(1),
+        false => d_output.max(1),
+    };
+    let parts = (0..d_output.max(1)).step_by(at_a_time).map(|first| {
+        let rows = first..d_output.min(first + at_a_time);
+        B::float_matmul(x.clone(), B::float_transpose(unpacked(rows)))
+    });
+    let mut parts: Vec<_> = parts.collect();
+    let y = match parts.len() {
+        1 => parts.remove(0),
+        _ => B::float_cat(parts, 1),
+    };
+    biased::<B>(y, bias)
+}
+
+/// Values of a packed weight that are unpacked at a time: never all of a large one.
+const UNPACKED: usize = 1 << 20;
+
+/// The scales of some rows of a packed weight whose groups lie in rows, or are all of it.
+fn scales_of_rows<B: Backend>(
+    scales: &FloatTensor<B>,
+    groups: Groups,
+    d_output: usize,
+    rows: &Range<usize>,
+) -> (FloatTensor<B>, Groups) {
+    if rows.len() == d_output {
+        return (scales.clone(), groups);
+    }
+    if groups.outer == 1 {
+        let size = groups.size / d_output * rows.len();
+        return (scales.clone(), Groups { size, ..groups });
+    }
+    let of_a_row = groups.outer / d_output;
+    let range = rows.start * of_a_row..rows.end * of_a_row;
+    let outer = range.len();
+    let scales = B::float_slice(scales.clone(), &[range.into(), (0..1).into()]);
+    (scales, Groups { outer, ..groups })
 }
 
 /// `y + b`, or `y` where there is none.
