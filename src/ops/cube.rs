@@ -1,5 +1,7 @@
 //! CubeCL: launches of the kernels of `bitnet-burn-kernels`.
 
+mod int8_matmul;
+
 use bitnet_burn_kernels::{
     BLOCK, CodeRange, DynamicMap, GradientRule, Groups, Statistic, kernels,
     packing::code_words_per_row,
@@ -13,6 +15,9 @@ use burn_cubecl::{
     CubeBackend, kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype,
     tensor::CubeTensor,
 };
+
+use cubek::matmul::strategy::Strategy;
+use int8_matmul::{Input, has_int8_matmul};
 
 use super::{QatOps, composed, packed_shape};
 
@@ -167,6 +172,29 @@ impl QatOps for CubeBackend {
         output
     }
 
+    fn ternary_linear(
+        codes: IntTensor<Self>,
+        code_scales: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+    ) -> FloatTensor<Self> {
+        if has_int8_matmul(&weight.client) {
+            let (codes, scales, bias) = (codes.clone(), code_scales.clone(), bias.clone());
+            let strategy = Strategy::Auto;
+            let input = Input {
+                codes,
+                scales,
+                bias,
+                strategy,
+            };
+            if let Some(y) = int8_matmul::ternary_linear(&input, weight.clone(), groups) {
+                return y;
+            }
+        }
+        composed::ternary_linear::<Self>(codes, code_scales, weight, bias, groups)
+    }
+
     fn packed_linear(
         codes: IntTensor<Self>,
         code_scales: FloatTensor<Self>,
@@ -178,6 +206,20 @@ impl QatOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let ([tokens, _], [d_output, _]) = (codes.shape().dims(), packed.shape().dims());
         let per_row = groups.outer == d_output && groups.size == d_input;
+        if tokens > SMALL_BATCH && has_int8_matmul(&codes.client) {
+            let (codes, scales, bias) = (codes.clone(), code_scales.clone(), bias.clone());
+            let strategy = Strategy::Auto;
+            let input = Input {
+                codes,
+                scales,
+                bias,
+                strategy,
+            };
+            let (packed, gamma) = (packed.clone(), weight_scales.clone());
+            if let Some(y) = int8_matmul::packed_linear(&input, packed, gamma, groups) {
+                return y;
+            }
+        }
         if tokens > SMALL_BATCH || groups.inner != 1 || !(per_row || groups.outer == 1) {
             return composed::packed_linear::<Self>(
                 codes,

@@ -5,7 +5,8 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use super::absmax::round_ties_even;
 use super::launch::{buffer, elementwise, index, one_cube_each, reduce_units};
 use super::statistic::{at_least_epsilon, reduce_in_cube};
-use crate::{Statistic, packing::code_words_per_row};
+use super::ternary::{scale_index, ternary_code};
+use crate::{Groups, Statistic, packing::code_words_per_row};
 
 /// A word has four codes.
 const CODES: usize = 4;
@@ -90,6 +91,60 @@ pub(super) fn dequantize_codes<F: Float>(
     output[position] = F::cast_from(code / scales[row]);
 }
 
+/// Each unit writes one word of ternary codes: zeros behind the end of a row, and in rows behind the
+/// last.
+#[cube(launch_unchecked)]
+pub(super) fn quantize_ternary_codes<F: Float>(
+    input: &[F],
+    scales: &[f32],
+    output: &mut [u32],
+    words: u32,
+    rows: u32,
+    row_length: u32,
+    row_words: u32,
+    size: u32,
+    inner: u32,
+    #[define(F)] _dtype: ElemType,
+) {
+    let position = ABSOLUTE_POS;
+    if position >= words as usize {
+        terminate!();
+    }
+    let row = position / row_words as usize;
+    let first = position % row_words as usize * CODES;
+    let mut word = 0u32;
+    #[unroll]
+    for i in 0..CODES {
+        if row < rows as usize && first + i < row_length as usize {
+            let source = row * row_length as usize + first + i;
+            let scale = scales[scale_index(source, size as usize, inner as usize)];
+            let code = ternary_code(f32::cast_from(input[source]), scale);
+            // Positive, as the conversion of a negative number to bits is not defined.
+            let byte = u32::cast_from(code + 256.0f32) & 0xffu32;
+            word |= byte << comptime!(8 * i as u32);
+        }
+    }
+    output[position] = word;
+}
+
+/// Each unit turns four packed ternary codes into a word of bytes.
+#[cube(launch_unchecked)]
+pub(super) fn unpack_bytes(packed: &[u32], output: &mut [u32], words: u32) {
+    let position = ABSOLUTE_POS;
+    if position >= words as usize {
+        terminate!();
+    }
+    let four = packed[position / CODES] >> (position % CODES * 8) as u32;
+    let mut word = 0u32;
+    #[unroll]
+    for i in 0..CODES {
+        // `t + 1` to `t` in two's complement.
+        let code = (four >> comptime!(2 * i as u32)) & 3u32;
+        word |= ((code + 255u32) & 0xffu32) << comptime!(8 * i as u32);
+    }
+    output[position] = word;
+}
+
 /// Computes `s = max_code / max(max|x|, 1e-5)` of every row into `scales` and
 /// `clamp(round(x * s), -max_code - 1, max_code)` into the bytes of `output`.
 ///
@@ -167,6 +222,76 @@ pub fn absmax_dequantize(
             index(row_length),
             index(words),
             dtype,
+        );
+    }
+}
+
+/// The ternary codes `clamp(round(W / gamma), -1, 1)` of rows of `row_length` values as bytes, in the
+/// layout of [`absmax_quantize`].
+///
+/// # Shapes
+///
+/// - input: `groups.num_elements()` values of type `dtype`, rows of `row_length`
+/// - scales: `groups.num_groups()` values `f32`, the `gamma` of [`Statistic::AbsMean`]
+/// - output: `[output_rows, code_words_per_row(row_length)]` words; rows behind those of the input are
+///   zeros
+pub fn ternary_codes(
+    client: &Client,
+    input: &Handle,
+    scales: &Handle,
+    output: &Handle,
+    groups: Groups,
+    [output_rows, row_length]: [usize; 2],
+    dtype: ElemType,
+) {
+    let values = groups.num_elements();
+    let row_words = code_words_per_row(row_length);
+    let words = output_rows * row_words;
+    if words == 0 {
+        return;
+    }
+    let (cube_count, cube_dim) = elementwise(client, words);
+    // SAFETY: units beyond `words` stop, and the others read values of the input alone.
+    unsafe {
+        quantize_ternary_codes::launch_unchecked(
+            client,
+            cube_count,
+            cube_dim,
+            buffer(input, values),
+            buffer(scales, groups.num_groups()),
+            buffer(output, words),
+            index(words),
+            index(values / row_length),
+            index(row_length),
+            index(row_words),
+            index(groups.size),
+            index(groups.inner),
+            dtype,
+        );
+    }
+}
+
+/// The codes of packed ternary weights as bytes, in the layout of [`absmax_quantize`].
+///
+/// # Shapes
+///
+/// - packed: `packed_words` words of sixteen codes
+/// - output: four times as many words
+pub fn unpack_codes(client: &Client, packed: &Handle, output: &Handle, packed_words: usize) {
+    let words = CODES * packed_words;
+    if words == 0 {
+        return;
+    }
+    let (cube_count, cube_dim) = elementwise(client, words);
+    // SAFETY: units beyond `words` stop, the others read the word that theirs is a quarter of.
+    unsafe {
+        unpack_bytes::launch_unchecked(
+            client,
+            cube_count,
+            cube_dim,
+            buffer(packed, packed_words),
+            buffer(output, words),
+            index(words),
         );
     }
 }

@@ -21,7 +21,7 @@ mod ternary;
 pub use absmax::absmax_fake_quant;
 pub use affine::{affine_fake_quant, affine_gradient};
 pub use blockwise::{blockwise_dequantize, blockwise_quantize};
-pub use codes::{absmax_dequantize, absmax_quantize};
+pub use codes::{absmax_dequantize, absmax_quantize, ternary_codes, unpack_codes};
 pub use hadamard::hadamard_transform;
 pub use pack::{ternary_pack, ternary_unpack};
 pub use packed_rows::packed_product;

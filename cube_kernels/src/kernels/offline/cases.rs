@@ -100,10 +100,16 @@ impl Target {
 
     /// Every kernel in every variant.
     pub fn cases(&self) -> Vec<Case> {
-        let mut cases = vec![invert(), quantize_blocks(), dequantize_blocks()];
+        let mut cases = vec![
+            invert(),
+            quantize_blocks(),
+            dequantize_blocks(),
+            unpack_bytes(),
+        ];
         for dtype in self.types() {
             cases.extend([pack(dtype), unpack(dtype)]);
             cases.extend([quantize_codes(dtype), dequantize_codes(dtype)]);
+            cases.push(quantize_ternary_codes(dtype));
             cases.push(multiply_rows(dtype));
             cases.push(round_stochastically(dtype));
             cases.extend([Statistic::AbsMean, Statistic::AbsMax].map(|s| reduce_columns(s, dtype)));
@@ -341,6 +347,37 @@ fn pack(dtype: ElemType) -> Case {
         dtype,
     );
     Case::new(format!("pack {dtype}"), kernel)
+}
+
+fn unpack_bytes() -> Case {
+    let kernel = codes::unpack_bytes::UnpackBytes::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        (),
+    );
+    Case::new("unpack_bytes".to_string(), kernel)
+}
+
+fn quantize_ternary_codes(dtype: ElemType) -> Case {
+    let kernel = codes::quantize_ternary_codes::QuantizeTernaryCodes::new(
+        elementwise(),
+        device(),
+        Arc::default(),
+        buffer(),
+        buffer(),
+        buffer(),
+        (),
+        (),
+        (),
+        (),
+        (),
+        (),
+        dtype,
+    );
+    Case::new(format!("quantize_ternary_codes {dtype}"), kernel)
 }
 
 fn unpack(dtype: ElemType) -> Case {

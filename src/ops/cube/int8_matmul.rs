@@ -1,0 +1,257 @@
+//! The linear layer as a product of matrices of bytes, on devices that have instructions for it: the
+//! int8 tensor cores of NVIDIA GPUs.
+
+use bitnet_burn_kernels::{Groups, Statistic, kernels, packing::code_words_per_row};
+use burn::backend::{
+    DType, FloatDType, Shape, TensorMetadata,
+    cubecl::dtype_to_elem_type,
+    ops::{FloatTensorOps, IntTensorOps},
+    tensor::{FloatTensor, IntTensor},
+};
+use burn_cubecl::{
+    CubeBackend,
+    kernel::{into_contiguous, matmul::init_matmul_output},
+    tensor::CubeTensor,
+};
+use cubecl::{
+    client::Client,
+    ir::{ElemType, IntKind},
+};
+use cubek::{
+    matmul::{
+        definition::{MatmulElems, MatmulGlobalElems},
+        launch::launch_ref,
+        strategy::Strategy,
+    },
+    std::InputBinding,
+};
+
+use super::empty;
+use crate::ops::{QatOps, composed};
+
+/// Whether the device multiplies matrices of 8-bit integers into sums of 32 bits.
+pub(super) fn has_int8_matmul(client: &Client) -> bool {
+    let [byte, sum] = [IntKind::I8, IntKind::I32].map(ElemType::Int);
+    let features = &client.features().matmul;
+    let mut configs = features.cmma.iter().chain(&features.mma);
+    configs.any(|c| c.a_type == byte && c.b_type == byte && c.cd_type == sum)
+}
+
+/// Words of codes as the bytes that they are.
+fn bytes(words: CubeTensor, shape: [usize; 2]) -> CubeTensor {
+    let CubeTensor {
+        client,
+        handle,
+        device,
+        ..
+    } = into_contiguous(words);
+    CubeTensor::new_contiguous(client, device, Shape::new(shape), handle, DType::I8)
+}
+
+/// Codes of activations with their scales, and a bias or none.
+pub(super) struct Input {
+    pub codes: IntTensor<CubeBackend>,
+    pub scales: FloatTensor<CubeBackend>,
+    pub bias: FloatTensor<CubeBackend>,
+    /// How matrices are multiplied.
+    pub strategy: Strategy,
+}
+
+/// The product of matrices of bytes, in 32 bits; `None` where there is no kernel for the shapes.
+fn int_product(strategy: &Strategy, a: CubeTensor, b: CubeTensor) -> Option<CubeTensor> {
+    let [byte, sum] = [DType::I8, DType::I32].map(dtype_to_elem_type);
+    let output = init_matmul_output(&a, &b, DType::I32);
+    let mut types = MatmulElems::from_globals(&MatmulGlobalElems {
+        lhs: byte,
+        rhs: byte,
+        out: sum,
+    });
+    let client = output.client.clone();
+    let [a, b] = [a, b].map(|tensor| InputBinding::new(tensor.binding(), byte));
+    launch_ref(
+        strategy,
+        &client,
+        a,
+        b,
+        output.clone().binding(),
+        &mut types,
+    )
+    .ok()?;
+    Some(output)
+}
+
+impl Input {
+    /// The output for ternary bytes `[depth, columns]` and scales of the first `d_output` columns, one or
+    /// one for each; `None` where there is no kernel for the shapes.
+    fn product(
+        &self,
+        ternary: CubeTensor,
+        gamma: FloatTensor<CubeBackend>,
+        d_output: usize,
+    ) -> Option<FloatTensor<CubeBackend>> {
+        let (tokens, depth) = (self.codes.shape()[0], ternary.shape()[0]);
+        let x = bytes(self.codes.clone(), [tokens, depth]);
+        let sums = int_product(&self.strategy, x, ternary)?;
+        let sums = CubeBackend::int_slice(sums, &[(0..tokens).into(), (0..d_output).into()]);
+        let sums = CubeBackend::int_into_float(sums, FloatDType::F32);
+        let steps = CubeBackend::float_recip(self.scales.clone());
+        let y = CubeBackend::float_mul(sums, CubeBackend::float_mul(steps, gamma));
+        let y = CubeBackend::float_cast(y, self.bias.dtype().into());
+        Some(composed::biased::<CubeBackend>(y, self.bias.clone()))
+    }
+}
+
+/// `Y = X Q(W) + b` for a latent weight `[d_input, d_output]`, by sums of integers; `None` where the scales
+/// cannot be taken out of them, or there is no kernel for the shapes.
+pub(super) fn ternary_linear(
+    input: &Input,
+    weight: FloatTensor<CubeBackend>,
+    groups: Groups,
+) -> Option<FloatTensor<CubeBackend>> {
+    let [d_input, d_output] = weight.shape().dims();
+    if groups.outer != 1 || (groups.inner != 1 && groups.inner != d_output) {
+        return None;
+    }
+    let weight = into_contiguous(weight);
+    let gamma = CubeBackend::group_statistic(weight.clone(), groups, Statistic::AbsMean);
+    // Zeros up to whole words of each row, and rows for the zeros of the codes.
+    let [depth, columns] = [d_input, d_output].map(|n| 4 * code_words_per_row(n));
+    let words = empty(&weight, Shape::new([depth, columns / 4]), DType::U32);
+    kernels::ternary_codes(
+        &weight.client,
+        &weight.handle,
+        &gamma.handle,
+        &words.handle,
+        groups,
+        [depth, d_output],
+        dtype_to_elem_type(weight.dtype),
+    );
+    input.product(bytes(words, [depth, columns]), gamma, d_output)
+}
+
+/// The same for a packed weight `[d_output, d_input]`.
+pub(super) fn packed_linear(
+    input: &Input,
+    packed: IntTensor<CubeBackend>,
+    gamma: FloatTensor<CubeBackend>,
+    groups: Groups,
+) -> Option<FloatTensor<CubeBackend>> {
+    let [d_output, packed_words] = packed.shape().dims();
+    if groups.inner != 1 || (groups.outer != 1 && groups.outer != d_output) {
+        return None;
+    }
+    let [packed, gamma] = [packed, gamma].map(into_contiguous);
+    // A word of sixteen codes becomes four.
+    let words = empty(
+        &packed,
+        Shape::new([d_output, 4 * packed_words]),
+        DType::U32,
+    );
+    kernels::unpack_codes(
+        &packed.client,
+        &packed.handle,
+        &words.handle,
+        d_output * packed_words,
+    );
+    let rows = bytes(words, [d_output, 16 * packed_words]);
+    let gamma = CubeBackend::float_reshape(gamma, Shape::new([1, groups.outer]));
+    input.product(CubeBackend::int_swap_dims(rows, 0, 1), gamma, d_output)
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn::{backend::TensorData, tensor::read_sync};
+    use burn_cubecl::CubeDevice;
+    use cubek::matmul::multi_level;
+
+    use super::*;
+
+    fn tensor(shape: [usize; 2], scale: f32, device: &CubeDevice) -> CubeTensor {
+        let value = |i: usize| (i as f32 * 0.73).sin() * scale;
+        let values: Vec<f32> = (0..shape[0] * shape[1]).map(value).collect();
+        CubeBackend::float_from_data(TensorData::new(values, shape), device)
+    }
+
+    fn assert_close(y: Option<CubeTensor>, expected: CubeTensor) {
+        let [y, expected] = [y.expect("a kernel for the shapes"), expected].map(|tensor| {
+            let data = read_sync(CubeBackend::float_into_data(tensor)).expect("the device works");
+            data.try_to_vec::<f32>().expect("floats")
+        });
+        assert_eq!(y.len(), expected.len());
+        for (y, expected) in y.into_iter().zip(expected) {
+            assert!((y - expected).abs() < 1e-4, "{y}, {expected}");
+        }
+    }
+
+    /// On CubeCL's CPU runtime, which has no such instructions but computes with bytes; the kernel that is
+    /// chosen for a GPU needs more shared memory.
+    #[test]
+    fn integer_sums_give_the_outputs_of_the_float_product() {
+        let device = CubeDevice::Cpu(Default::default());
+        for [tokens, d_input, d_output] in [[5, 33, 20], [16, 64, 32]] {
+            let x = tensor([tokens, d_input], 2.0, &device);
+            let (codes, scales) = CubeBackend::absmax_quantize(x, 127.0);
+            let bias = tensor([1, d_output], 0.1, &device);
+            let bias = CubeBackend::float_reshape(bias, Shape::new([d_output]));
+            let strategy = Strategy::MultiLevel(multi_level::Strategy::Naive);
+            let input = Input {
+                codes,
+                scales,
+                bias,
+                strategy,
+            };
+            let all = || {
+                let Input {
+                    codes,
+                    scales,
+                    bias,
+                    ..
+                } = &input;
+                (codes.clone(), scales.clone(), bias.clone())
+            };
+
+            let weight = tensor([d_input, d_output], 0.05, &device);
+            for inner in [1, d_output] {
+                let size = d_input * d_output / inner;
+                let groups = Groups {
+                    outer: 1,
+                    size,
+                    inner,
+                };
+                let (codes, scales, bias) = all();
+                let expected = composed::ternary_linear::<CubeBackend>(
+                    codes,
+                    scales,
+                    weight.clone(),
+                    bias,
+                    groups,
+                );
+                assert_close(ternary_linear(&input, weight.clone(), groups), expected);
+            }
+
+            let weight = tensor([d_output, d_input], 0.05, &device);
+            for outer in [1, d_output] {
+                let size = d_input * d_output / outer;
+                let groups = Groups {
+                    outer,
+                    size,
+                    inner: 1,
+                };
+                let gamma =
+                    CubeBackend::group_statistic(weight.clone(), groups, Statistic::AbsMean);
+                let packed = CubeBackend::ternary_pack(weight.clone(), gamma.clone(), groups);
+                let (codes, scales, bias) = all();
+                let expected = composed::packed_linear::<CubeBackend>(
+                    codes,
+                    scales,
+                    packed.clone(),
+                    gamma.clone(),
+                    bias,
+                    groups,
+                    d_input,
+                );
+                assert_close(packed_linear(&input, packed, gamma, groups), expected);
+            }
+        }
+    }
+}
