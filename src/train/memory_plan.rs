@@ -53,7 +53,7 @@ pub struct MemoryPlanConfig {
 ///
 /// where weights that are not `f32` are cast to it once more. A process takes more than its tensors:
 /// its code, about 25 MiB, and what its allocator keeps of what was freed: some percent with that of
-/// the C library, 10 to 20 percent with mimalloc.
+/// the C library, 15 to 40 percent with mimalloc.
 ///
 /// It is for models whose layers run as they are, without gradient checkpointing or fusion of
 /// operations.
