@@ -16,7 +16,6 @@ use burn_cubecl::{
     tensor::CubeTensor,
 };
 
-use cubek::matmul::strategy::Strategy;
 use int8_matmul::{Input, has_int8_matmul};
 
 use super::{QatOps, composed, packed_shape};
@@ -180,14 +179,7 @@ impl QatOps for CubeBackend {
         groups: Groups,
     ) -> FloatTensor<Self> {
         if has_int8_matmul(&weight.client) {
-            let (codes, scales, bias) = (codes.clone(), code_scales.clone(), bias.clone());
-            let strategy = Strategy::Auto;
-            let input = Input {
-                codes,
-                scales,
-                bias,
-                strategy,
-            };
+            let input = Input::new(&codes, &code_scales, &bias);
             if let Some(y) = int8_matmul::ternary_linear(&input, weight.clone(), groups) {
                 return y;
             }
@@ -207,14 +199,7 @@ impl QatOps for CubeBackend {
         let ([tokens, _], [d_output, _]) = (codes.shape().dims(), packed.shape().dims());
         let per_row = groups.outer == d_output && groups.size == d_input;
         if tokens > SMALL_BATCH && has_int8_matmul(&codes.client) {
-            let (codes, scales, bias) = (codes.clone(), code_scales.clone(), bias.clone());
-            let strategy = Strategy::Auto;
-            let input = Input {
-                codes,
-                scales,
-                bias,
-                strategy,
-            };
+            let input = Input::new(&codes, &code_scales, &bias);
             let (packed, gamma) = (packed.clone(), weight_scales.clone());
             if let Some(y) = int8_matmul::packed_linear(&input, packed, gamma, groups) {
                 return y;

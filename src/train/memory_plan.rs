@@ -108,7 +108,7 @@ impl MemoryPlanConfig {
             // The state of the parameter that steps, and of the next.
             Some(budget) => parameters
                 .states
-                .min(budget as usize + 2 * parameters.largest_state),
+                .min((budget as usize).saturating_add(2 * parameters.largest_state)),
         };
         let largest_activation = model.largest_activation_bytes(self.batch, self.positions);
         let layers = model.model.layers.len().max(1);

@@ -26,6 +26,9 @@ impl Steps<'_> {
         grads: &[f32],
         f: impl Fn(f32, f32, f32, f32) -> f32 + Sync,
     ) -> Vec<f32> {
+        let num_groups = self.groups.num_groups();
+        assert!([self.steps.len(), self.zero_points.len()] == [num_groups; 2]);
+        assert!([values.len(), grads.len()] == [self.groups.num_elements(); 2]);
         let inverse: Vec<f64> = (self.steps.iter()).map(|&step| 1.0 / step as f64).collect();
         let piece = |start: usize, output: &mut [MaybeUninit<f32>]| {
             vectorized(Piece {

@@ -160,7 +160,9 @@ pub(super) fn blockwise_dequantize(
                 });
         });
     };
-    // SAFETY: every value of every block is written.
+    let [words, blocks] = [n.div_ceil(CODES), n.div_ceil(BLOCK)];
+    assert!(codes.shape().num_elements() >= words && absmax.shape().num_elements() >= blocks);
+    // SAFETY: every value of every block is written, since all have codes.
     tensor(unsafe { filled(n, fill) }, Shape::new([n]))
 }
 
@@ -278,6 +280,10 @@ pub(super) fn adamw_8bit(
     let n = param.shape().num_elements();
     let moments = moments.map(Moment::contiguous);
     let [(codes_1, absmax_1), (codes_2, absmax_2)] = moments.each_ref().map(Moment::slices);
+    let [words, blocks] = [n.div_ceil(CODES), n.div_ceil(BLOCK)];
+    assert!(grad.shape().num_elements() == n);
+    assert!([codes_1.len(), codes_2.len()] == [words; 2]);
+    assert!([absmax_1.len(), absmax_2.len()] == [blocks; 2]);
     let empty = || (vec![0u32; codes_1.len()], vec![0f32; absmax_1.len()]);
     let (mut words_1, mut max_1) = empty();
     let (mut words_2, mut max_2) = empty();
@@ -318,7 +324,7 @@ pub(super) fn adamw_8bit(
     };
     let stepped = with_values(&param, |param| {
         with_values(&grad, |grad| {
-            // SAFETY: every value of every block is written.
+            // SAFETY: every value of every block is written, since all have gradients and codes.
             unsafe { filled(n, |stepped| fill(stepped, param, grad)) }
         })
     });

@@ -122,12 +122,12 @@ impl Stripe<'_> {
         self.rows.len() / self.inner
     }
 
-    /// The partial result of each column; those behind the last are of no values.
+    /// The partial result of each column.
     #[inline(always)]
-    fn partials<Q: Quantizer>(&self) -> [Q::Partial; WIDTH] {
-        let mut partials = [Q::Partial::default(); WIDTH];
+    fn partials<Q: Quantizer>(&self) -> Vec<Q::Partial> {
+        let mut partials = vec![Q::Partial::default(); self.columns.len()];
         for rows in self.rows.chunks(ROWS * self.inner) {
-            let (vectors, rest) = partials[..self.columns.len()].as_chunks_mut::<LANES>();
+            let (vectors, rest) = partials.as_chunks_mut::<LANES>();
             let mut column = self.columns.start;
             for partials in vectors {
                 let mut sums = *partials;
@@ -184,14 +184,11 @@ impl<Q: Quantizer> pulp::NullaryFnOnce for FakeQuant<'_, Q> {
         let Self {
             stripe, quantizer, ..
         } = self;
-        let (mut scales, mut inverse) = ([1.0; WIDTH], [Q::Inverse::default(); WIDTH]);
-        let partials = stripe.partials::<Q>();
-        for (i, output) in self.scales.iter_mut().enumerate() {
-            let statistic = Q::statistic(partials[i], stripe.size());
-            scales[i] = quantizer.scale(statistic);
-            inverse[i] = Q::inverse(scales[i]);
-            output.write(scales[i]);
-        }
+        let statistics = (stripe.partials::<Q>().into_iter())
+            .map(|partial| Q::statistic(partial, stripe.size()));
+        let scales: Vec<f32> = statistics.map(|s| quantizer.scale(s)).collect();
+        let inverse: Vec<Q::Inverse> = scales.iter().map(|&scale| Q::inverse(scale)).collect();
+        self.scales.write_copy_of_slice(&scales);
         let first = stripe.block * stripe.rows.len();
         // The last row first: it is still in the cache.
         for (i, row) in stripe.rows.chunks(stripe.inner).enumerate().rev() {

@@ -115,6 +115,8 @@ pub(super) fn ternary_unpack(
     if words.is_empty() {
         return Vec::new();
     }
+    let rows = groups.num_elements() / row_length;
+    assert_eq!(words.len(), rows * words_per_row(row_length), "{rows} rows");
     let fill = |output: &mut [MaybeUninit<f32>]| {
         let words = words.par_chunks(words_per_row(row_length));
         let rows = output.par_chunks_mut(row_length).zip(words);

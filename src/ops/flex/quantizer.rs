@@ -14,7 +14,7 @@ pub(super) trait Quantizer: Copy + Send + Sync {
     type Partial: Copy + Default + Send;
 
     /// The inverse of a scale.
-    type Inverse: Copy + Default;
+    type Inverse: Copy;
 
     /// The partial result of neighbouring values of a group of `size`.
     fn partial(values: &[f32], size: usize) -> Self::Partial;

@@ -1,5 +1,6 @@
 //! The kernels in the variants that the launchers use.
 
+mod codes;
 mod hadamard;
 
 use cubecl::{
@@ -16,9 +17,7 @@ use std::sync::Arc;
 
 use crate::{
     Statistic,
-    kernels::{
-        absmax, affine, blockwise, codes, pack, packed_rows, statistic, stochastic_round, ternary,
-    },
+    kernels::{absmax, affine, blockwise, statistic, stochastic_round, ternary},
 };
 
 /// Units of a cube that reduces, on every device that allows as many.
@@ -100,17 +99,8 @@ impl Target {
 
     /// Every kernel in every variant.
     pub fn cases(&self) -> Vec<Case> {
-        let mut cases = vec![
-            invert(),
-            quantize_blocks(),
-            dequantize_blocks(),
-            unpack_bytes(),
-        ];
+        let mut cases = vec![invert(), quantize_blocks(), dequantize_blocks()];
         for dtype in self.types() {
-            cases.extend([pack(dtype), unpack(dtype)]);
-            cases.extend([quantize_codes(dtype), dequantize_codes(dtype)]);
-            cases.push(quantize_ternary_codes(dtype));
-            cases.push(multiply_rows(dtype));
             cases.push(round_stochastically(dtype));
             cases.extend([Statistic::AbsMean, Statistic::AbsMax].map(|s| reduce_columns(s, dtype)));
             for width in self.widths(dtype) {
@@ -126,6 +116,7 @@ impl Target {
                 cases.extend(RULES.map(|rule| affine_multiply(width, rule, dtype)));
             }
         }
+        cases.extend(codes::cases(self));
         cases.extend(hadamard::cases(self));
         cases
     }
@@ -330,126 +321,6 @@ fn affine_multiply(width: usize, rule: affine::Rule, dtype: ElemType) -> Case {
         dtype,
     );
     Case::new(format!("affine_multiply {dtype} x{width} {rule:?}"), kernel)
-}
-
-fn pack(dtype: ElemType) -> Case {
-    let kernel = pack::pack::Pack::new(
-        elementwise(),
-        device(),
-        Arc::default(),
-        buffer(),
-        buffer(),
-        buffer(),
-        (),
-        (),
-        (),
-        (),
-        dtype,
-    );
-    Case::new(format!("pack {dtype}"), kernel)
-}
-
-fn unpack_bytes() -> Case {
-    let kernel = codes::unpack_bytes::UnpackBytes::new(
-        elementwise(),
-        device(),
-        Arc::default(),
-        buffer(),
-        buffer(),
-        (),
-    );
-    Case::new("unpack_bytes".to_string(), kernel)
-}
-
-fn quantize_ternary_codes(dtype: ElemType) -> Case {
-    let kernel = codes::quantize_ternary_codes::QuantizeTernaryCodes::new(
-        elementwise(),
-        device(),
-        Arc::default(),
-        buffer(),
-        buffer(),
-        buffer(),
-        (),
-        (),
-        (),
-        (),
-        (),
-        (),
-        dtype,
-    );
-    Case::new(format!("quantize_ternary_codes {dtype}"), kernel)
-}
-
-fn unpack(dtype: ElemType) -> Case {
-    let kernel = pack::unpack::Unpack::new(
-        elementwise(),
-        device(),
-        Arc::default(),
-        buffer(),
-        buffer(),
-        buffer(),
-        (),
-        (),
-        (),
-        (),
-        dtype,
-    );
-    Case::new(format!("unpack {dtype}"), kernel)
-}
-
-fn quantize_codes(dtype: ElemType) -> Case {
-    let kernel = codes::quantize_codes::QuantizeCodes::new(
-        reducing(),
-        device(),
-        Arc::default(),
-        buffer(),
-        buffer(),
-        buffer(),
-        (),
-        (),
-        (),
-        (),
-        1,
-        REDUCE_UNITS,
-        dtype,
-    );
-    Case::new(format!("quantize_codes {dtype}"), kernel)
-}
-
-fn dequantize_codes(dtype: ElemType) -> Case {
-    let kernel = codes::dequantize_codes::DequantizeCodes::new(
-        elementwise(),
-        device(),
-        Arc::default(),
-        buffer(),
-        buffer(),
-        buffer(),
-        (),
-        (),
-        (),
-        dtype,
-    );
-    Case::new(format!("dequantize_codes {dtype}"), kernel)
-}
-
-fn multiply_rows(dtype: ElemType) -> Case {
-    let kernel = packed_rows::multiply_rows::MultiplyRows::new(
-        settings(CubeDim::new_1d(64)),
-        device(),
-        Arc::default(),
-        buffer(),
-        buffer(),
-        buffer(),
-        buffer(),
-        buffer(),
-        (),
-        (),
-        (),
-        (),
-        64,
-        dtype,
-    );
-    Case::new(format!("multiply_rows {dtype}"), kernel)
 }
 
 fn buffer() -> BufferCompilationArg {

@@ -89,7 +89,9 @@ impl Instructions {
     /// each token.
     pub fn dot(self, rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
         let length = codes.len() / sums.len().max(1);
-        assert!(rows.iter().all(|row| row.len() * 16 <= length) && rows.len() <= FEATURES);
+        let words = rows.first().map_or(0, |row| row.len());
+        assert!(rows.iter().all(|row| row.len() == words) && rows.len() <= FEATURES);
+        assert!(words * 16 <= length);
         assert!(length.is_multiple_of(256) && codes.len() == length * sums.len());
         match self {
             #[cfg(target_arch = "x86_64")]

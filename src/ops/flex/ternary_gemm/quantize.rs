@@ -93,6 +93,7 @@ pub(in crate::ops::flex) fn dequantize(
     if scales.is_empty() || row_length == 0 {
         return Vec::new();
     }
+    assert_eq!(words.len(), scales.len() * stride, "rows of {stride} words");
     let row = |values: &mut [MaybeUninit<f32>], words: &[u32], scale: f32| {
         let inverse = 1.0 / scale as f64;
         let (groups, rest) = values.as_chunks_mut::<4>();
