@@ -34,18 +34,24 @@
 //! - [`functions`]: the operations on tensors
 //! - [`ops`]: the operations on backends
 //! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
+//! - `interop` (feature `interop`): folders of Hugging Face's transformers, GGUF for llama.cpp
+//! - `text` (feature `text`): tokenizers, data sets of text, generation
 //! - `train` (feature `train`): callbacks, checkpoints, configuration and distillation for Burn's
 //!   `Learner`
 //!
 //! Feature flags select backends as in Burn; see the README.
 
 pub mod functions;
+#[cfg(feature = "interop")]
+pub mod interop;
 pub mod loss;
 pub mod metric;
 pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod quant;
+#[cfg(feature = "text")]
+pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
 

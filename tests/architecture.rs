@@ -7,7 +7,7 @@ use std::{
 
 /// Floors of the modules of `src/`; those on one floor do not know each other, but for `peft`,
 /// which may see `nn`.
-const FLOORS: [(&str, u8); 10] = [
+const FLOORS: [(&str, u8); 11] = [
     ("ops", 1),
     ("functions", 2),
     ("quant", 3),
@@ -18,6 +18,7 @@ const FLOORS: [(&str, u8); 10] = [
     ("metric", 4),
     ("train", 5),
     ("interop", 5),
+    ("text", 5),
 ];
 
 /// Crates whose names only `src/ops/` may say: one file there for each backend.

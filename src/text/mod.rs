@@ -1,0 +1,1 @@
+//! Text as tokens: tokenizers, data sets and generation.
