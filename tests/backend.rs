@@ -21,6 +21,10 @@ mod backend {
     mod from_linear;
     mod fused_bit_linear;
     mod hadamard;
+    #[cfg(feature = "interop")]
+    mod hf_folder;
+    #[cfg(feature = "interop")]
+    mod hf_hostile;
     mod kv_cache;
     mod latent_weights;
     mod learned_step;

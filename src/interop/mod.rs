@@ -1,3 +1,7 @@
 //! Files of other programs: Hugging Face folders, and GGUF for llama.cpp.
 
+mod causal_lm;
 pub mod gguf;
+pub mod hf;
+
+pub use causal_lm::{CausalLm, PretrainedLm};

@@ -1,12 +1,12 @@
 use burn::{
     config::Config,
     module::{Initializer, Module},
-    nn::{Linear, RmsNorm, RmsNormConfig},
+    nn::{RmsNorm, RmsNormConfig},
     tensor::{Bool, Device, Tensor, activation::softmax, assert_shape},
 };
 
 use super::{
-    BitLinear, PackedBitLinear, Projection, RotaryEmbedding, TrainableProjection,
+    BitLinear, Projection, RotaryEmbedding, TrainableProjection,
     kv_cache::LayerCache,
     projection::{norm_saved_bytes, saved_bytes},
 };
@@ -149,6 +149,33 @@ impl<P: Projection> BitNetAttention<P> {
             + saved_bytes(&[&self.o_proj], tokens * d_model)
     }
 
+    /// The block with each projection replaced; `map` is given its name, such as `q_proj`.
+    pub fn map_projections<Q: Projection>(
+        self,
+        mut map: impl FnMut(&str, P) -> Q,
+    ) -> BitNetAttention<Q> {
+        BitNetAttention {
+            q_proj: map("q_proj", self.q_proj),
+            k_proj: map("k_proj", self.k_proj),
+            v_proj: map("v_proj", self.v_proj),
+            o_proj: map("o_proj", self.o_proj),
+            attn_sub_norm: self.attn_sub_norm,
+            n_heads: self.n_heads,
+            n_kv_heads: self.n_kv_heads,
+            d_head: self.d_head,
+        }
+    }
+
+    /// The projections by name.
+    pub fn projections(&self) -> [(&'static str, &P); 4] {
+        [
+            ("q_proj", &self.q_proj),
+            ("k_proj", &self.k_proj),
+            ("v_proj", &self.v_proj),
+            ("o_proj", &self.o_proj),
+        ]
+    }
+
     pub(super) fn n_heads(&self) -> usize {
         self.n_heads
     }
@@ -207,43 +234,5 @@ impl<P: Projection> BitNetAttention<P> {
             None => context,
         };
         self.o_proj.forward(context)
-    }
-}
-
-impl BitNetAttention {
-    /// The block for inference, with packed weights.
-    pub fn pack(&self) -> BitNetAttention<PackedBitLinear> {
-        BitNetAttention {
-            q_proj: self.q_proj.pack(),
-            k_proj: self.k_proj.pack(),
-            v_proj: self.v_proj.pack(),
-            o_proj: self.o_proj.pack(),
-            attn_sub_norm: self.attn_sub_norm.as_ref().map(Module::valid),
-            n_heads: self.n_heads,
-            n_kv_heads: self.n_kv_heads,
-            d_head: self.d_head,
-        }
-    }
-}
-
-impl BitNetAttention<Linear> {
-    /// The block with the same parameters and quantised projections; see
-    /// [`BitLinear::from_linear`].
-    ///
-    /// # Panics
-    ///
-    /// If the weight granularity of the scheme does not fit a projection.
-    pub fn into_bitnet(self, scheme: &QatScheme) -> BitNetAttention {
-        let unrotated = scheme.clone().with_rotation(None);
-        BitNetAttention {
-            q_proj: BitLinear::from_linear(self.q_proj, &unrotated),
-            k_proj: BitLinear::from_linear(self.k_proj, &unrotated),
-            v_proj: BitLinear::from_linear(self.v_proj, &unrotated),
-            o_proj: BitLinear::from_linear(self.o_proj, scheme),
-            attn_sub_norm: self.attn_sub_norm,
-            n_heads: self.n_heads,
-            n_kv_heads: self.n_kv_heads,
-            d_head: self.d_head,
-        }
     }
 }

@@ -195,6 +195,12 @@ impl BitLinear {
         Some((groups, bits))
     }
 
+    /// Whether it computes what BitNet b1.58 does, and so what other programs make of its weight:
+    /// one absmean scale for the weight, 8 bits and one absmax scale for each token, no rotation.
+    pub fn is_b1_58(&self) -> bool {
+        is_b1_58(self.fused(), &self.input_quant)
+    }
+
     /// `Qw(W)`, of shape `[d_input, d_output]`.
     pub fn quantized_weight(&self) -> Tensor<2> {
         self.weight_quant.forward(self.weight.val())
@@ -216,6 +222,11 @@ impl BitLinear {
             fused: self.fused().is_some(),
         }
     }
+}
+
+fn is_b1_58(fused: Option<(Groups, u8)>, input_quant: &Option<ActivationFakeQuant>) -> bool {
+    let unrotated = input_quant.as_ref().is_some_and(|quant| !quant.rotates());
+    matches!(fused, Some((groups, 8)) if groups.num_groups() == 1) && unrotated
 }
 
 fn normalized<const D: usize>(x: Tensor<D>, rms_norm: &Option<RmsNorm>) -> Tensor<D> {
@@ -316,6 +327,33 @@ pub struct PackedBitLinear {
 }
 
 impl PackedBitLinear {
+    /// A layer of BitNet b1.58 without norm and bias, of a weight that was packed elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// If the weight has more than one scale.
+    pub fn b1_58(weight: PackedWeight) -> Self {
+        let scales = weight.scales.val();
+        assert_shape!(scales, [1, 1]);
+        Self {
+            input_quant: ActivationFakeQuant::new(&QatScheme::b1_58(), &scales.device()),
+            weight,
+            bias: None,
+            rms_norm: None,
+            fused: true,
+        }
+    }
+
+    /// As [`BitLinear::is_b1_58`].
+    pub fn is_b1_58(&self) -> bool {
+        let bits = self.input_quant.as_ref().and_then(|q| q.absmax_bits());
+        let fused = bits.filter(|_| self.fused);
+        is_b1_58(
+            fused.map(|bits| (self.weight.groups(), bits)),
+            &self.input_quant,
+        )
+    }
+
     /// Applies the layer.
     ///
     /// # Shapes

@@ -7,7 +7,8 @@ use burn::{
 
 use super::{
     BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation, KvCache,
-    PackedBitLinear, Projection, RotaryEmbedding, RotaryEmbeddingConfig, TrainableProjection,
+    PackedBitLinear, Projection, RopeScaling, RotaryEmbedding, RotaryEmbeddingConfig,
+    TrainableProjection,
     projection::{by_tokens, norm_saved_bytes},
 };
 use crate::quant::QatScheme;
@@ -33,6 +34,8 @@ pub struct BitNetLmConfig {
     /// Base of the rotary frequencies.
     #[config(default = 500000.0)]
     pub rope_theta: f32,
+    /// How the rotary frequencies are slowed down for long sequences.
+    pub rope_scaling: Option<RopeScaling>,
     /// Epsilon of all norms.
     #[config(default = 1e-5)]
     pub rms_norm_epsilon: f64,
@@ -114,7 +117,8 @@ impl BitNetLmConfig {
                 .init(device)
         });
         let rotary = RotaryEmbeddingConfig::new(self.d_model / self.n_heads, self.max_positions)
-            .with_theta(self.rope_theta);
+            .with_theta(self.rope_theta)
+            .with_scaling(self.rope_scaling.clone());
         BitNetLm {
             model: BitNetModel {
                 embed_tokens,
@@ -263,6 +267,47 @@ impl<P: Projection> BitNetLm<P> {
         4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
     }
 
+    /// The model with each projection replaced; `map` is given its name, such as
+    /// `model.layers.0.self_attn.q_proj`.
+    pub fn map_projections<Q: Projection>(self, mut map: impl FnMut(&str, P) -> Q) -> BitNetLm<Q> {
+        let layers = self.model.layers.into_iter().enumerate();
+        let layers = layers.map(|(i, layer)| {
+            layer.map_projections(|name, p| map(&format!("model.layers.{i}.{name}"), p))
+        });
+        BitNetLm {
+            model: BitNetModel {
+                embed_tokens: self.model.embed_tokens,
+                layers: layers.collect(),
+                norm: self.model.norm,
+                rotary: self.model.rotary,
+            },
+            lm_head: self.lm_head,
+        }
+    }
+
+    /// The projections by name.
+    pub fn projections(&self) -> impl Iterator<Item = (String, &P)> {
+        let layers = self.model.layers.iter().enumerate();
+        layers.flat_map(|(i, layer)| {
+            let projections = layer.projections();
+            projections.map(move |(name, p)| (format!("model.layers.{i}.{name}"), p))
+        })
+    }
+
+    /// The model with norms before the last projections of its blocks, where it has none, as BitNet
+    /// models have them; a step on the way from a model of the Llama family, which needs fine-tuning
+    /// after it.
+    ///
+    /// The norms begin with weights of 1, which keeps what the projection gets to the size that a
+    /// quantiser likes, and changes the logits.
+    ///
+    /// Source: [BitNet Distillation](https://arxiv.org/abs/2510.13998), stage 1.
+    pub fn insert_sub_norms(mut self, epsilon: f64) -> Self {
+        let layers = self.model.layers.into_iter();
+        self.model.layers = layers.map(|l| l.insert_sub_norms(epsilon)).collect();
+        self
+    }
+
     fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
         match &self.lm_head {
             Some(head) => Projection::forward(head, hidden),
@@ -277,15 +322,7 @@ impl<P: Projection> BitNetLm<P> {
 impl BitNetLm {
     /// The model for inference, with packed weights and the same logits.
     pub fn pack(&self) -> BitNetLm<PackedBitLinear> {
-        BitNetLm {
-            model: BitNetModel {
-                embed_tokens: self.model.embed_tokens.valid(),
-                layers: self.model.layers.iter().map(DecoderLayer::pack).collect(),
-                norm: self.model.norm.valid(),
-                rotary: self.model.rotary.valid(),
-            },
-            lm_head: self.lm_head.as_ref().map(Module::valid),
-        }
+        self.valid().map_projections(|_, p| p.pack())
     }
 }
 
@@ -324,15 +361,11 @@ impl BitNetLm<Linear> {
     /// }
     /// ```
     pub fn into_bitnet(self, scheme: &QatScheme) -> BitNetLm {
-        let layers = self.model.layers.into_iter();
-        BitNetLm {
-            model: BitNetModel {
-                embed_tokens: self.model.embed_tokens,
-                layers: layers.map(|layer| layer.into_bitnet(scheme)).collect(),
-                norm: self.model.norm,
-                rotary: self.model.rotary,
-            },
-            lm_head: self.lm_head,
-        }
+        let unrotated = scheme.clone().with_rotation(None);
+        self.map_projections(|name, linear| {
+            let out_of_a_block = name.ends_with("o_proj") || name.ends_with("down_proj");
+            let scheme = if out_of_a_block { scheme } else { &unrotated };
+            BitLinear::from_linear(linear, scheme)
+        })
     }
 }

@@ -1,14 +1,13 @@
 use burn::{
     module::Module,
-    nn::{Linear, RmsNorm},
+    nn::{RmsNorm, RmsNormConfig},
     tensor::{Bool, Tensor},
 };
 
 use super::{
-    BitLinear, BitNetAttention, FeedForward, PackedBitLinear, Projection, RotaryEmbedding,
-    kv_cache::LayerCache, projection::norm_saved_bytes,
+    BitLinear, BitNetAttention, FeedForward, Projection, RotaryEmbedding, kv_cache::LayerCache,
+    projection::norm_saved_bytes,
 };
-use crate::quant::QatScheme;
 
 /// Decoder block: `H = X + attention(norm(X))`, `Y = H + feed_forward(norm(H))`.
 #[derive(Module, Debug)]
@@ -62,37 +61,46 @@ impl<P: Projection> DecoderLayer<P> {
             + self.mlp.saved_bytes(tokens, d_model)
     }
 
+    /// The block with each projection replaced; `map` is given its name, such as `self_attn.q_proj`.
+    pub fn map_projections<Q: Projection>(
+        self,
+        mut map: impl FnMut(&str, P) -> Q,
+    ) -> DecoderLayer<Q> {
+        DecoderLayer {
+            input_layernorm: self.input_layernorm,
+            self_attn: self
+                .self_attn
+                .map_projections(|name, p| map(&format!("self_attn.{name}"), p)),
+            post_attention_layernorm: self.post_attention_layernorm,
+            mlp: self
+                .mlp
+                .map_projections(|name, p| map(&format!("mlp.{name}"), p)),
+        }
+    }
+
+    /// The projections by name.
+    pub fn projections(&self) -> impl Iterator<Item = (String, &P)> {
+        let attention = self.self_attn.projections().into_iter();
+        let mlp = self.mlp.projections().into_iter();
+        let attention = attention.map(|(name, p)| (format!("self_attn.{name}"), p));
+        attention.chain(mlp.map(|(name, p)| (format!("mlp.{name}"), p)))
+    }
+
+    /// The block with norms before its last projections, where it has none. They begin with weights
+    /// of 1.
+    pub(super) fn insert_sub_norms(mut self, epsilon: f64) -> Self {
+        let [d_model] = self.input_layernorm.gamma.shape().dims();
+        let device = self.input_layernorm.gamma.device();
+        let d_ff = self.mlp.d_ff(d_model);
+        let norm = |d| RmsNormConfig::new(d).with_epsilon(epsilon).init(&device);
+        let attention = &mut self.self_attn.attn_sub_norm;
+        attention.get_or_insert_with(|| norm(d_model));
+        self.mlp.ffn_sub_norm.get_or_insert_with(|| norm(d_ff));
+        self
+    }
+
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
         let hidden = self.post_attention_layernorm.forward(x.clone());
         x + self.mlp.forward(hidden)
-    }
-}
-
-impl DecoderLayer {
-    /// The block for inference, with packed weights.
-    pub fn pack(&self) -> DecoderLayer<PackedBitLinear> {
-        DecoderLayer {
-            input_layernorm: self.input_layernorm.valid(),
-            self_attn: self.self_attn.pack(),
-            post_attention_layernorm: self.post_attention_layernorm.valid(),
-            mlp: self.mlp.pack(),
-        }
-    }
-}
-
-impl DecoderLayer<Linear> {
-    /// The block with the same parameters and quantised projections; see
-    /// [`BitNetLm::into_bitnet`](super::BitNetLm::into_bitnet).
-    ///
-    /// # Panics
-    ///
-    /// If the weight granularity of the scheme does not fit a projection.
-    pub fn into_bitnet(self, scheme: &QatScheme) -> DecoderLayer {
-        DecoderLayer {
-            input_layernorm: self.input_layernorm,
-            self_attn: self.self_attn.into_bitnet(scheme),
-            post_attention_layernorm: self.post_attention_layernorm,
-            mlp: self.mlp.into_bitnet(scheme),
-        }
     }
 }

@@ -1,7 +1,7 @@
 use burn::{
     config::Config,
     module::{Initializer, Module},
-    nn::{Linear, RmsNorm, RmsNormConfig},
+    nn::{RmsNorm, RmsNormConfig},
     tensor::{
         Device, Tensor,
         activation::{relu, silu},
@@ -9,7 +9,7 @@ use burn::{
 };
 
 use super::{
-    BitLinear, PackedBitLinear, Projection, TrainableProjection,
+    BitLinear, Projection, TrainableProjection,
     projection::{norm_saved_bytes, saved_bytes},
 };
 use crate::quant::QatScheme;
@@ -107,6 +107,29 @@ impl<P: Projection> FeedForward<P> {
         self.down_proj.forward(hidden)
     }
 
+    /// The block with each projection replaced; `map` is given its name, such as `gate_proj`.
+    pub fn map_projections<Q: Projection>(
+        self,
+        mut map: impl FnMut(&str, P) -> Q,
+    ) -> FeedForward<Q> {
+        FeedForward {
+            gate_proj: map("gate_proj", self.gate_proj),
+            up_proj: map("up_proj", self.up_proj),
+            down_proj: map("down_proj", self.down_proj),
+            ffn_sub_norm: self.ffn_sub_norm,
+            activation: self.activation,
+        }
+    }
+
+    /// The projections by name.
+    pub fn projections(&self) -> [(&'static str, &P); 3] {
+        [
+            ("gate_proj", &self.gate_proj),
+            ("up_proj", &self.up_proj),
+            ("down_proj", &self.down_proj),
+        ]
+    }
+
     /// The size between the projections.
     pub(super) fn d_ff(&self, d_model: usize) -> usize {
         // Without a bias, and with trained step sizes it has hardly more parameters.
@@ -122,37 +145,5 @@ impl<P: Projection> FeedForward<P> {
             + norm.map_or(0, |_| norm_saved_bytes(tokens * d_ff))
             + saved_bytes(&[&self.gate_proj, &self.up_proj], tokens * d_model)
             + saved_bytes(&[&self.down_proj], tokens * d_ff)
-    }
-}
-
-impl FeedForward {
-    /// The block for inference, with packed weights.
-    pub fn pack(&self) -> FeedForward<PackedBitLinear> {
-        FeedForward {
-            gate_proj: self.gate_proj.pack(),
-            up_proj: self.up_proj.pack(),
-            down_proj: self.down_proj.pack(),
-            ffn_sub_norm: self.ffn_sub_norm.as_ref().map(Module::valid),
-            activation: self.activation,
-        }
-    }
-}
-
-impl FeedForward<Linear> {
-    /// The block with the same parameters and quantised projections; see
-    /// [`BitLinear::from_linear`].
-    ///
-    /// # Panics
-    ///
-    /// If the weight granularity of the scheme does not fit a projection.
-    pub fn into_bitnet(self, scheme: &QatScheme) -> FeedForward {
-        let unrotated = scheme.clone().with_rotation(None);
-        FeedForward {
-            gate_proj: BitLinear::from_linear(self.gate_proj, &unrotated),
-            up_proj: BitLinear::from_linear(self.up_proj, &unrotated),
-            down_proj: BitLinear::from_linear(self.down_proj, scheme),
-            ffn_sub_norm: self.ffn_sub_norm,
-            activation: self.activation,
-        }
     }
 }

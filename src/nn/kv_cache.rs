@@ -181,10 +181,10 @@ impl LayerCache {
     ///
     /// What is kept has no gradient: the graphs of all tokens would stay in memory with it.
     pub fn append(&mut self, start: usize, key: Tensor<4>, value: Tensor<4>) -> [Tensor<4>; 2] {
-        let len = start + key.dims()[2];
+        let (len, dtype) = (start + key.dims()[2], key.dtype());
         self.keys.write(start, key.without_autodiff());
         self.values.write(start, value.without_autodiff());
-        [self.keys.read(len), self.values.read(len)]
+        [&self.keys, &self.values].map(|slots| slots.read(len).cast(dtype))
     }
 }
 

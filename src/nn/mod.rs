@@ -24,4 +24,4 @@ pub use decoder_layer::DecoderLayer;
 pub use feed_forward::{FeedForward, FeedForwardConfig, GatedActivation};
 pub use kv_cache::{KvCache, KvCacheConfig, KvCacheDType};
 pub use projection::{Projection, SavedTensors, TrainableProjection};
-pub use rotary_embedding::{RotaryEmbedding, RotaryEmbeddingConfig};
+pub use rotary_embedding::{RopeScaling, RotaryEmbedding, RotaryEmbeddingConfig};

@@ -3,6 +3,50 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, assert_shape},
 };
+use serde::{Deserialize, Serialize};
+
+/// How the frequencies of a [`RotaryEmbedding`] are slowed down for more positions than a model was
+/// first trained with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RopeScaling {
+    /// `f / factor`.
+    Linear {
+        /// How much slower.
+        factor: f64,
+    },
+    /// Llama 3.1: `f / factor` for wavelengths above `original_max_positions / low_freq_factor`, `f` for
+    /// those below `original_max_positions / high_freq_factor`, and a blend between.
+    Llama3 {
+        /// How much slower.
+        factor: f64,
+        /// Turns in the original positions below which a frequency is slowed down in full.
+        low_freq_factor: f64,
+        /// Turns in the original positions above which a frequency stays.
+        high_freq_factor: f64,
+        /// Positions of the first training.
+        original_max_positions: usize,
+    },
+}
+
+impl RopeScaling {
+    fn apply(&self, frequency: f64) -> f64 {
+        match self {
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_positions,
+            } => {
+                let turns = *original_max_positions as f64 * frequency / core::f64::consts::TAU;
+                let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                (1.0 - smooth) * frequency / factor + smooth * frequency
+            }
+        }
+    }
+}
 
 /// Configuration of a [`RotaryEmbedding`].
 #[derive(Config, Debug)]
@@ -14,6 +58,8 @@ pub struct RotaryEmbeddingConfig {
     /// Base of the frequencies.
     #[config(default = 10000.0)]
     pub theta: f32,
+    /// How the frequencies are slowed down; `None` for as they are.
+    pub scaling: Option<RopeScaling>,
 }
 
 /// Rotary position embedding in the half-rotation order of Hugging Face's Llama family:
@@ -48,7 +94,8 @@ impl RotaryEmbeddingConfig {
         );
         let half = self.d_head / 2;
         let frequencies: Vec<f32> = (0..half)
-            .map(|i| (self.theta as f64).powf(-2.0 * i as f64 / self.d_head as f64) as f32)
+            .map(|i| (self.theta as f64).powf(-2.0 * i as f64 / self.d_head as f64))
+            .map(|f| self.scaling.as_ref().map_or(f, |scaling| scaling.apply(f)) as f32)
             .collect();
         let frequencies = Tensor::<1>::from_floats(frequencies.as_slice(), device);
         let positions = Tensor::<1, Int>::arange(0..self.max_positions as i64, device).float();
@@ -90,6 +137,7 @@ impl RotaryEmbedding {
                 .clone()
                 .narrow(0, start, positions)
                 .reshape([1, 1, positions, half])
+                .cast(x.dtype())
         };
         let (cos, sin) = (table(&self.cos), table(&self.sin));
         let a = x.clone().narrow(3, 0, half);
@@ -117,6 +165,22 @@ mod tests {
             (q * k).sum().into_data()
         };
         product(5, 2).assert_approx_eq::<f32>(&product(12, 9), Tolerance::absolute(1e-5));
+    }
+
+    #[test]
+    fn llama3_slows_long_waves_down_and_leaves_short_ones() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_positions: 8192,
+        };
+        assert_eq!(scaling.apply(1.0), 1.0);
+        assert_eq!(scaling.apply(1e-6), 1e-6 / 8.0);
+        // Two and a half turns are half way between.
+        let half_way = 2.5 * core::f64::consts::TAU / 8192.0;
+        let expected = half_way * (0.5 / 8.0 + 0.5);
+        assert!((scaling.apply(half_way) - expected).abs() < 1e-12);
     }
 
     #[test]

@@ -98,6 +98,11 @@ impl ActivationFakeQuant {
         self.ste != Ste::Identity
     }
 
+    /// Whether the input is rotated before it is quantised.
+    pub(crate) fn rotates(&self) -> bool {
+        self.rotation.is_some()
+    }
+
     /// The bits, if [`forward`](Self::forward) is nothing but
     /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant) per token.
     pub(crate) fn absmax_bits(&self) -> Option<u8> {

@@ -1,6 +1,7 @@
+use bitnet_burn_kernels::packing::words_per_row;
 use burn::{
     module::{Module, Param, ParamId},
-    tensor::{FloatDType, Int, Tensor},
+    tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, TensorReadError, assert_shape},
 };
 
 use super::{WeightQuantizer, weight::QuantizedWeight};
@@ -51,6 +52,59 @@ impl PackedWeight {
             .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"));
         let quantized = quantizer.quantize(weight.detach(), groups);
         Self::from_quantized(quantized, quantizer, groups, output_axis)
+    }
+
+    /// A weight that was packed elsewhere, with one scale: `words` are the rows of
+    /// [`pack_rows`](bitnet_burn_kernels::packing::pack_rows) of a matrix `[d_output, d_input]` of codes.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer words than the shape has, or `gamma` is not a positive number.
+    pub fn from_words(words: Vec<u32>, shape: [usize; 2], gamma: f32, device: &Device) -> Self {
+        let [d_output, d_input] = shape;
+        let words_per_row = words_per_row(d_input);
+        assert!(
+            words.len() == d_output * words_per_row,
+            "a weight of {d_output} rows of {d_input} codes has {} words, got {}",
+            d_output * words_per_row,
+            words.len()
+        );
+        assert!(
+            gamma.is_finite() && gamma > 0.0,
+            "a scale is positive, got {gamma}"
+        );
+        let codes = TensorData::new(words, [d_output, words_per_row]);
+        let codes = Tensor::from_data(codes, (device, DType::U32));
+        let scales = Tensor::from_data([[gamma]], (device, DType::F32));
+        Self {
+            codes: Param::initialized(ParamId::new(), codes),
+            scales: Param::initialized(ParamId::new(), scales),
+            d_input,
+            groups: Groups::per_tensor(d_output * d_input),
+            dtype: FloatDType::F32,
+        }
+    }
+
+    /// The rows of codes, as [`from_words`](Self::from_words) takes them, and the scale.
+    ///
+    /// # Panics
+    ///
+    /// If the weight has more than one scale.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not give them away.
+    pub fn to_words(&self) -> Result<(Vec<u32>, f32), TensorReadError> {
+        let scales = self.scales.val();
+        assert_shape!(scales, [1, 1]);
+        let words = self.codes.val().try_into_data_dtype(DType::U32)?;
+        let scales = scales.try_into_data_dtype(DType::F32)?;
+        Ok((words.try_to_vec()?, scales.try_to_vec::<f32>()?[0]))
+    }
+
+    /// Which values share a scale.
+    pub(crate) fn groups(&self) -> Groups {
+        self.groups
     }
 
     /// Packs a quantised weight: its codes are found again in the very values that training uses.

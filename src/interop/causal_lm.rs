@@ -1,0 +1,84 @@
+use burn::{
+    nn::Linear,
+    tensor::{Int, Tensor},
+};
+
+use crate::{
+    nn::{BitLinear, BitNetLm, BitNetLmConfig, PackedBitLinear},
+    quant::QatScheme,
+};
+
+/// A language model in one of the forms that files hold it in.
+#[derive(Debug, Clone)]
+pub enum CausalLm {
+    /// In full precision.
+    Full(BitNetLm<Linear>),
+    /// Latent weights that train quantised, called master weights elsewhere.
+    Qat(BitNetLm<BitLinear>),
+    /// Packed weights, for inference.
+    Packed(BitNetLm<PackedBitLinear>),
+}
+
+impl CausalLm {
+    /// Logits of the token after each position, as [`BitNetLm::forward`].
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, positions]`
+    /// - output: `[batch, positions, vocab_size]`
+    ///
+    /// # Panics
+    ///
+    /// If there are more positions than the model has.
+    pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        match self {
+            Self::Full(lm) => lm.forward(tokens),
+            Self::Qat(lm) => lm.forward(tokens),
+            Self::Packed(lm) => lm.forward(tokens),
+        }
+    }
+
+    /// What it is, in a word.
+    pub fn form(&self) -> &'static str {
+        match self {
+            Self::Full(_) => "full precision",
+            Self::Qat(_) => "latent weights",
+            Self::Packed(_) => "packed",
+        }
+    }
+}
+
+/// A language model of a file, and its architecture.
+#[derive(Debug, Clone)]
+pub struct PretrainedLm {
+    /// The architecture.
+    pub config: BitNetLmConfig,
+    /// The model.
+    pub lm: CausalLm,
+    /// Token before the first, where the file names it.
+    pub bos_token_id: Option<u32>,
+    /// Tokens that end a text, where the file names them.
+    pub eos_token_ids: Vec<u32>,
+}
+
+impl PretrainedLm {
+    /// A model that was trained here.
+    pub fn new(config: BitNetLmConfig, lm: CausalLm) -> Self {
+        Self {
+            config,
+            lm,
+            bos_token_id: None,
+            eos_token_ids: Vec::new(),
+        }
+    }
+
+    /// The model to fine-tune: latent weights as they are, and those of full precision as
+    /// [`BitNetLm::into_bitnet`] takes them; `None` for packed weights, which have nothing that trains.
+    pub fn into_qat(self, scheme: &QatScheme) -> Option<BitNetLm> {
+        match self.lm {
+            CausalLm::Full(lm) => Some(lm.into_bitnet(scheme)),
+            CausalLm::Qat(lm) => Some(lm),
+            CausalLm::Packed(_) => None,
+        }
+    }
+}

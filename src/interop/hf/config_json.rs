@@ -1,0 +1,91 @@
+//! `config.json` as transformers expects it.
+
+use serde_json::{Value, json};
+
+use super::{Family, QuantizationConfig};
+use crate::{
+    interop::PretrainedLm,
+    nn::{BitNetLmConfig, GatedActivation, RopeScaling},
+};
+
+/// The configuration of a model that is written.
+pub(super) fn config_json(
+    model: &PretrainedLm,
+    family: Family,
+    dtype: &str,
+    quantization: Option<QuantizationConfig>,
+) -> Value {
+    let config = &model.config;
+    let mut json = json!({
+        "architectures": [family.architecture()],
+        "model_type": family.model_type(),
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads.unwrap_or(config.n_heads),
+        "head_dim": config.d_model / config.n_heads,
+        "max_position_embeddings": config.max_positions,
+        "rms_norm_eps": config.rms_norm_epsilon,
+        "hidden_act": match config.activation {
+            GatedActivation::SquaredRelu => "relu2",
+            GatedActivation::Silu => "silu",
+        },
+        "tie_word_embeddings": config.tied_embeddings,
+        "attention_bias": false,
+        "attention_dropout": 0.0,
+        "initializer_range": 0.02,
+        "use_cache": true,
+        // Two generations of transformers look in two places.
+        "rope_theta": config.rope_theta,
+        "rope_parameters": rope_parameters(config),
+        "dtype": dtype,
+        "torch_dtype": dtype,
+        "bos_token_id": model.bos_token_id,
+        "eos_token_id": match model.eos_token_ids.as_slice() {
+            [] => Value::Null,
+            [id] => json!(id),
+            ids => json!(ids),
+        },
+        "pad_token_id": null,
+    });
+    if config.rope_scaling.is_some() {
+        json["rope_scaling"] = rope_parameters(config);
+    }
+    match family {
+        Family::Llama => json["mlp_bias"] = json!(false),
+        Family::OneBitLlm => {
+            json["weight_bits"] = json!(1);
+            json["input_bits"] = json!(8);
+        }
+        Family::BitNet => {}
+    }
+    if let Some(quantization) = quantization {
+        json["quantization_config"] = json!(quantization);
+    }
+    json
+}
+
+fn rope_parameters(config: &BitNetLmConfig) -> Value {
+    let theta = config.rope_theta;
+    match &config.rope_scaling {
+        None => json!({"rope_type": "default", "rope_theta": theta}),
+        Some(RopeScaling::Linear { factor }) => {
+            json!({"rope_type": "linear", "rope_theta": theta, "factor": factor})
+        }
+        Some(RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_positions,
+        }) => json!({
+            "rope_type": "llama3",
+            "rope_theta": theta,
+            "factor": factor,
+            "low_freq_factor": low_freq_factor,
+            "high_freq_factor": high_freq_factor,
+            "original_max_position_embeddings": original_max_positions,
+        }),
+    }
+}

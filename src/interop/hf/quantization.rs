@@ -1,0 +1,97 @@
+use serde::{Deserialize, Serialize};
+
+/// What `weight_scale` of a packed weight does to the product of its codes.
+///
+/// Two conventions have the same tensor name and shape; `linear_class` in `quantization_config` tells
+/// them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScaleConvention {
+    /// `weight_scale = gamma` (`autobitlinear`: microsoft/bitnet-b1.58-2B-4T).
+    Multiply,
+    /// `weight_scale = 1 / gamma` (`bitlinear`: HF1BitLLM, Falcon3, Falcon-E, onebitllms).
+    Divide,
+}
+
+impl ScaleConvention {
+    /// The scale of the codes.
+    pub(super) fn gamma(self, weight_scale: f32) -> f32 {
+        match self {
+            Self::Multiply => weight_scale,
+            Self::Divide => weight_scale.recip(),
+        }
+    }
+
+    /// What is written for a scale of the codes.
+    pub(super) fn weight_scale(self, gamma: f32) -> f32 {
+        match self {
+            Self::Multiply => gamma,
+            Self::Divide => gamma.recip(),
+        }
+    }
+}
+
+/// Layers of transformers that hold ternary weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinearClass {
+    /// Inference from packed weights whose scale divides.
+    BitLinear,
+    /// Training, and inference from weights whose scale multiplies.
+    AutoBitLinear,
+}
+
+impl LinearClass {
+    /// What its `weight_scale` does.
+    pub fn scale_convention(self) -> ScaleConvention {
+        match self {
+            Self::BitLinear => ScaleConvention::Divide,
+            Self::AutoBitLinear => ScaleConvention::Multiply,
+        }
+    }
+}
+
+/// `quantization_config` of `config.json`, as transformers' `BitNetQuantConfig` has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QuantizationConfig {
+    /// `bitnet`.
+    pub quant_method: String,
+    /// The layer; old files leave it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub linear_class: Option<LinearClass>,
+    /// `online` quantises master weights in each pass, `offline` holds packed ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization_mode: Option<String>,
+    /// Whether layers normalise their input themselves.
+    #[serde(default)]
+    pub use_rms_norm: bool,
+    /// Layers that stay in full precision.
+    #[serde(default)]
+    pub modules_to_not_convert: Option<Vec<String>>,
+}
+
+impl QuantizationConfig {
+    /// Master weights that train.
+    pub(super) fn online() -> Self {
+        Self::new(LinearClass::AutoBitLinear, "online")
+    }
+
+    /// Packed weights.
+    pub(super) fn offline(convention: ScaleConvention) -> Self {
+        let linear_class = match convention {
+            ScaleConvention::Multiply => LinearClass::AutoBitLinear,
+            ScaleConvention::Divide => LinearClass::BitLinear,
+        };
+        Self::new(linear_class, "offline")
+    }
+
+    fn new(linear_class: LinearClass, mode: &str) -> Self {
+        Self {
+            quant_method: "bitnet".to_string(),
+            linear_class: Some(linear_class),
+            quantization_mode: Some(mode.to_string()),
+            use_rms_norm: false,
+            modules_to_not_convert: Some(vec!["lm_head".to_string()]),
+        }
+    }
+}

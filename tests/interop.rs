@@ -1,0 +1,10 @@
+//! Files read and written by the programs at the other end: transformers, llama.cpp, the `gguf` and
+//! `safetensors` packages of Python.
+//!
+//! `BITNET_BURN_PYTHON` is a Python with `tests/interop/requirements.txt`:
+//! `BITNET_BURN_PYTHON=venv/bin/python cargo test --test interop -- --ignored`.
+
+mod interop {
+    mod python;
+    mod transformers;
+}
