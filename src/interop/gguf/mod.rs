@@ -1,1 +1,39 @@
-//! GGUF, the file format of llama.cpp.
+//! GGUF, the file format of [llama.cpp](https://github.com/ggml-org/llama.cpp): its bytes, the types
+//! of its tensors and its metadata.
+//!
+//! Versions 2 and 3 are read, 3 is written, little-endian, as
+//! [the format's description](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) says. What
+//! tensors and keys mean is not known here.
+//!
+//! [`GgufReader`] and [`GgufWriter`] read and write files; [`encode`], [`decode`],
+//! [`encode_ternary`] and [`decode_ternary`] are the codecs of the tensors' bytes.
+
+pub mod tokenizer;
+
+mod block;
+mod cursor;
+mod encode_head;
+mod error;
+mod message;
+mod metadata;
+mod options;
+mod parse;
+mod reader;
+mod shape;
+mod tensor_info;
+mod tensor_type;
+mod typed_value;
+mod value;
+mod writer;
+
+pub use block::{TernaryScales, TernaryTensor, decode, decode_ternary, encode, encode_ternary};
+pub use error::{BoxedError, GgufError};
+pub use metadata::GgufMetadata;
+pub use options::GgufOptions;
+pub use reader::{GgufReader, GgufTensor};
+pub use shape::GgufShape;
+pub use tensor_info::GgufTensorInfo;
+pub use tensor_type::GgmlType;
+pub use typed_value::FromGgufValue;
+pub use value::{GgufArray, GgufValue, GgufValueType};
+pub use writer::GgufWriter;

@@ -1,0 +1,18 @@
+//! Encoding and decoding of the blocks that rows are cut into.
+//!
+//! As the Python package [`gguf`](https://pypi.org/project/gguf/) 0.19.0 does it in `quants.py`, bit
+//! for bit.
+
+mod codec;
+mod half;
+mod i2_s;
+mod q8_0;
+mod ternary;
+mod ternary_codec;
+mod ternary_tensor;
+mod tq1_0;
+mod tq2_0;
+
+pub use codec::{decode, encode};
+pub use ternary_codec::{TernaryScales, decode_ternary, encode_ternary};
+pub use ternary_tensor::TernaryTensor;

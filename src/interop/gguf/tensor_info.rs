@@ -1,0 +1,113 @@
+use std::collections::HashSet;
+
+use super::{GgmlType, GgufError, GgufShape};
+
+/// What the bytes of every tensor begin at a multiple of, if the metadata do not tell otherwise.
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
+
+/// What a file says about a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GgufTensorInfo {
+    name: String,
+    shape: GgufShape,
+    ggml_type: GgmlType,
+    /// From the start of the bytes of all tensors.
+    offset: u64,
+    num_bytes: u64,
+}
+
+impl GgufTensorInfo {
+    pub(super) fn new(
+        name: String,
+        shape: GgufShape,
+        ggml_type: GgmlType,
+        offset: u64,
+    ) -> Result<Self, GgufError> {
+        let Some(num_bytes) = ggml_type.num_bytes(shape.row_len(), shape.rows()) else {
+            return Err(GgufError::RowLength {
+                tensor: name,
+                ggml_type,
+                shape,
+            });
+        };
+        Ok(Self {
+            name,
+            shape,
+            ggml_type,
+            offset,
+            num_bytes,
+        })
+    }
+
+    /// Name of the tensor.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Sizes of the tensor.
+    pub fn shape(&self) -> GgufShape {
+        self.shape
+    }
+
+    /// How its numbers are stored.
+    pub fn ggml_type(&self) -> GgmlType {
+        self.ggml_type
+    }
+
+    /// Where its bytes begin, from the start of the bytes of all tensors.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How many bytes it has.
+    pub fn num_bytes(&self) -> u64 {
+        self.num_bytes
+    }
+
+    /// Where its bytes end. It does not overflow once the offset is known to be in a file.
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(self.num_bytes)
+    }
+}
+
+/// Checks that the tensors have names of their own and bytes of their own, of the `available` ones.
+pub(super) fn check_tensors(
+    tensors: &[GgufTensorInfo],
+    alignment: u64,
+    available: u64,
+) -> Result<(), GgufError> {
+    let mut names = HashSet::with_capacity(tensors.len());
+    for info in tensors {
+        let tensor = || info.name.clone();
+        if !names.insert(info.name()) {
+            return Err(GgufError::DuplicateTensor { tensor: tensor() });
+        }
+        if !info.offset.is_multiple_of(alignment) {
+            return Err(GgufError::Misaligned {
+                tensor: tensor(),
+                offset: info.offset,
+                alignment,
+            });
+        }
+        if info.end() > available {
+            return Err(GgufError::Outside {
+                tensor: tensor(),
+                offset: info.offset,
+                num_bytes: info.num_bytes,
+                available,
+            });
+        }
+    }
+    let mut sorted: Vec<&GgufTensorInfo> = tensors.iter().collect();
+    sorted.sort_by_key(|info| info.offset);
+    match sorted
+        .windows(2)
+        .find(|pair| pair[1].offset < pair[0].end())
+    {
+        None => Ok(()),
+        Some(pair) => Err(GgufError::Overlap {
+            first: pair[0].name.clone(),
+            second: pair[1].name.clone(),
+        }),
+    }
+}

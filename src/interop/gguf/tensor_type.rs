@@ -1,0 +1,259 @@
+use core::fmt;
+
+/// How the numbers of a tensor are stored in a GGUF file.
+///
+/// A row is cut into blocks of [`block_len`](Self::block_len) elements that take
+/// [`block_bytes`](Self::block_bytes) bytes each. Of most types no more than that is known here,
+/// which is what listing a file takes; those with a codec say so in
+/// [`has_codec`](Self::has_codec).
+///
+/// The numbers are those of
+/// [`enum ggml_type`](https://github.com/ggml-org/llama.cpp/blob/master/ggml/include/ggml.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[expect(non_camel_case_types, reason = "the names that ggml gives them")]
+pub enum GgmlType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// 4 bits, a scale for 32 elements.
+    Q4_0,
+    /// 4 bits, a scale and a minimum for 32 elements.
+    Q4_1,
+    /// 5 bits, a scale for 32 elements.
+    Q5_0,
+    /// 5 bits, a scale and a minimum for 32 elements.
+    Q5_1,
+    /// 8 bits, a scale for 32 elements.
+    Q8_0,
+    /// 8 bits, a scale and a sum for 32 elements.
+    Q8_1,
+    /// 2 bits, two levels of scales.
+    Q2_K,
+    /// 3 bits, two levels of scales.
+    Q3_K,
+    /// 4 bits, two levels of scales.
+    Q4_K,
+    /// 5 bits, two levels of scales.
+    Q5_K,
+    /// 6 bits, two levels of scales.
+    Q6_K,
+    /// 8 bits, with sums; of activations.
+    Q8_K,
+    /// 2.06 bits, codebook.
+    IQ2_XXS,
+    /// 2.31 bits, codebook.
+    IQ2_XS,
+    /// 3.06 bits, codebook.
+    IQ3_XXS,
+    /// 1.56 bits, codebook.
+    IQ1_S,
+    /// 4 bits, uneven levels, a scale for 32 elements.
+    IQ4_NL,
+    /// 3.44 bits, codebook.
+    IQ3_S,
+    /// 2.5 bits, codebook.
+    IQ2_S,
+    /// 4.25 bits, uneven levels, two levels of scales.
+    IQ4_XS,
+    /// Bytes with a sign.
+    I8,
+    /// Integers of 2 bytes.
+    I16,
+    /// Integers of 4 bytes.
+    I32,
+    /// Integers of 8 bytes.
+    I64,
+    /// IEEE double precision.
+    F64,
+    /// 1.75 bits, codebook.
+    IQ1_M,
+    /// The upper half of an IEEE single.
+    BF16,
+    /// Ternary, five digits in a byte: 1.6875 bits.
+    TQ1_0,
+    /// Ternary, four digits in a byte: 2.0625 bits.
+    TQ2_0,
+    /// Ternary, of [bitnet.cpp](https://github.com/microsoft/BitNet): four digits in a byte, and one
+    /// scale for the tensor.
+    ///
+    /// bitnet.cpp's fork of ggml gave it the number 36, which means something else in llama.cpp
+    /// ([ggml-org/llama.cpp#12997](https://github.com/ggml-org/llama.cpp/issues/12997)). A file
+    /// does not say which program wrote it, so it is only read
+    /// [on demand](super::GgufOptions::with_i2_s).
+    I2_S,
+    /// 4-bit floats with a shared exponent for 32 elements.
+    MXFP4,
+    /// 4-bit floats with an 8-bit float as scale of 16 elements.
+    NVFP4,
+    /// Signs, a scale for 128 elements.
+    Q1_0,
+}
+
+/// What the format says about a type.
+struct Layout {
+    ggml_type: GgmlType,
+    id: u32,
+    name: &'static str,
+    block_len: u64,
+    block_bytes: u64,
+}
+
+const fn layout(
+    ggml_type: GgmlType,
+    id: u32,
+    name: &'static str,
+    block_len: u64,
+    block_bytes: u64,
+) -> Layout {
+    Layout {
+        ggml_type,
+        id,
+        name,
+        block_len,
+        block_bytes,
+    }
+}
+
+/// In the order of the enum, so that a type is its own place.
+/// As `GGML_QUANT_SIZES` of the Python package `gguf`, with I2_S.
+const LAYOUTS: [Layout; 35] = [
+    layout(GgmlType::F32, 0, "F32", 1, 4),
+    layout(GgmlType::F16, 1, "F16", 1, 2),
+    layout(GgmlType::Q4_0, 2, "Q4_0", 32, 18),
+    layout(GgmlType::Q4_1, 3, "Q4_1", 32, 20),
+    layout(GgmlType::Q5_0, 6, "Q5_0", 32, 22),
+    layout(GgmlType::Q5_1, 7, "Q5_1", 32, 24),
+    layout(GgmlType::Q8_0, 8, "Q8_0", 32, 34),
+    layout(GgmlType::Q8_1, 9, "Q8_1", 32, 40),
+    layout(GgmlType::Q2_K, 10, "Q2_K", 256, 84),
+    layout(GgmlType::Q3_K, 11, "Q3_K", 256, 110),
+    layout(GgmlType::Q4_K, 12, "Q4_K", 256, 144),
+    layout(GgmlType::Q5_K, 13, "Q5_K", 256, 176),
+    layout(GgmlType::Q6_K, 14, "Q6_K", 256, 210),
+    layout(GgmlType::Q8_K, 15, "Q8_K", 256, 292),
+    layout(GgmlType::IQ2_XXS, 16, "IQ2_XXS", 256, 66),
+    layout(GgmlType::IQ2_XS, 17, "IQ2_XS", 256, 74),
+    layout(GgmlType::IQ3_XXS, 18, "IQ3_XXS", 256, 98),
+    layout(GgmlType::IQ1_S, 19, "IQ1_S", 256, 50),
+    layout(GgmlType::IQ4_NL, 20, "IQ4_NL", 32, 18),
+    layout(GgmlType::IQ3_S, 21, "IQ3_S", 256, 110),
+    layout(GgmlType::IQ2_S, 22, "IQ2_S", 256, 82),
+    layout(GgmlType::IQ4_XS, 23, "IQ4_XS", 256, 136),
+    layout(GgmlType::I8, 24, "I8", 1, 1),
+    layout(GgmlType::I16, 25, "I16", 1, 2),
+    layout(GgmlType::I32, 26, "I32", 1, 4),
+    layout(GgmlType::I64, 27, "I64", 1, 8),
+    layout(GgmlType::F64, 28, "F64", 1, 8),
+    layout(GgmlType::IQ1_M, 29, "IQ1_M", 256, 56),
+    layout(GgmlType::BF16, 30, "BF16", 1, 2),
+    layout(GgmlType::TQ1_0, 34, "TQ1_0", 256, 54),
+    layout(GgmlType::TQ2_0, 35, "TQ2_0", 256, 66),
+    layout(GgmlType::I2_S, 36, "I2_S", 128, 32),
+    layout(GgmlType::MXFP4, 39, "MXFP4", 32, 17),
+    layout(GgmlType::NVFP4, 40, "NVFP4", 64, 36),
+    layout(GgmlType::Q1_0, 41, "Q1_0", 128, 18),
+];
+
+impl GgmlType {
+    /// Bytes behind the blocks of an I2_S tensor, of which the first four are its scale.
+    pub(super) const I2_S_TAIL: u64 = 32;
+
+    /// The type with a number, if there is one; 36 is [`I2_S`](Self::I2_S).
+    pub fn from_id(id: u32) -> Option<Self> {
+        let layout = LAYOUTS.iter().find(|layout| layout.id == id);
+        layout.map(|layout| layout.ggml_type)
+    }
+
+    /// Number of the type in files.
+    pub fn id(self) -> u32 {
+        self.layout().id
+    }
+
+    /// Name of the type in ggml.
+    pub fn name(self) -> &'static str {
+        self.layout().name
+    }
+
+    /// Elements of a block, which lie in one row; those of I2_S may lie in two.
+    pub fn block_len(self) -> u64 {
+        self.layout().block_len
+    }
+
+    /// Bytes of a block.
+    pub fn block_bytes(self) -> u64 {
+        self.layout().block_bytes
+    }
+
+    /// Bytes of a tensor of `rows` rows of `row_len` elements.
+    ///
+    /// `None` if the rows, or for I2_S the tensor, cannot be cut into blocks, or if the number of
+    /// bytes is above `u64::MAX`.
+    pub fn num_bytes(self, row_len: u64, rows: u64) -> Option<u64> {
+        let elements = row_len.checked_mul(rows)?;
+        let cut = if self == Self::I2_S {
+            elements
+        } else {
+            row_len
+        };
+        if !cut.is_multiple_of(self.block_len()) {
+            return None;
+        }
+        let blocks = (elements / self.block_len()).checked_mul(self.block_bytes())?;
+        match self {
+            Self::I2_S => blocks.checked_add(Self::I2_S_TAIL),
+            _ => Some(blocks),
+        }
+    }
+
+    /// Whether tensors of the type can be encoded and decoded here.
+    pub fn has_codec(self) -> bool {
+        use GgmlType::*;
+        matches!(self, F32 | F16 | BF16 | Q8_0 | TQ1_0 | TQ2_0 | I2_S)
+    }
+
+    /// Whether the elements are codes -1, 0 and 1 with scales.
+    pub fn is_ternary(self) -> bool {
+        matches!(self, Self::TQ1_0 | Self::TQ2_0 | Self::I2_S)
+    }
+
+    fn layout(self) -> &'static Layout {
+        &LAYOUTS[self as usize]
+    }
+}
+
+impl fmt::Display for GgmlType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_in_its_place() {
+        for (i, layout) in LAYOUTS.iter().enumerate() {
+            assert_eq!(layout.ggml_type as usize, i, "{}", layout.name);
+            assert_eq!(GgmlType::from_id(layout.id), Some(layout.ggml_type));
+            assert_eq!(format!("{:?}", layout.ggml_type), layout.name);
+        }
+        for id in [4, 5, 31, 32, 33, 37, 38, 42, u32::MAX] {
+            assert_eq!(GgmlType::from_id(id), None);
+        }
+    }
+
+    #[test]
+    fn bytes_of_tensors() {
+        assert_eq!(GgmlType::TQ2_0.num_bytes(512, 3), Some(396));
+        assert_eq!(GgmlType::TQ1_0.num_bytes(256, 4), Some(216));
+        assert_eq!(GgmlType::Q8_0.num_bytes(48, 2), None);
+        // Two rows share a block of I2_S.
+        assert_eq!(GgmlType::I2_S.num_bytes(64, 2), Some(64));
+        assert_eq!(GgmlType::I2_S.num_bytes(64, 3), None);
+        assert_eq!(GgmlType::F64.num_bytes(1 << 61, 1), None);
+        assert_eq!(GgmlType::F32.num_bytes(1 << 40, 1 << 40), None);
+    }
+}
