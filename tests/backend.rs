@@ -20,6 +20,12 @@ mod backend {
     mod fake_equals_packed;
     mod from_linear;
     mod fused_bit_linear;
+    #[cfg(feature = "interop")]
+    mod gguf_blocks;
+    #[cfg(feature = "interop")]
+    mod gguf_damage;
+    #[cfg(feature = "interop")]
+    mod gguf_file;
     mod hadamard;
     #[cfg(feature = "interop")]
     mod hf_folder;
