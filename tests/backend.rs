@@ -26,6 +26,8 @@ mod backend {
     mod gguf_damage;
     #[cfg(feature = "interop")]
     mod gguf_file;
+    #[cfg(feature = "interop")]
+    mod gguf_tokenizer;
     mod hadamard;
     #[cfg(feature = "interop")]
     mod hf_folder;

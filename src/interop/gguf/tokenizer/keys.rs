@@ -1,0 +1,30 @@
+//! Keys of tokenizers in the metadata.
+
+pub const MODEL: &str = "tokenizer.ggml.model";
+pub const PRE: &str = "tokenizer.ggml.pre";
+pub const TOKENS: &str = "tokenizer.ggml.tokens";
+pub const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
+pub const SCORES: &str = "tokenizer.ggml.scores";
+pub const MERGES: &str = "tokenizer.ggml.merges";
+pub const BOS_ID: &str = "tokenizer.ggml.bos_token_id";
+pub const EOS_ID: &str = "tokenizer.ggml.eos_token_id";
+pub const UNK_ID: &str = "tokenizer.ggml.unknown_token_id";
+pub const PAD_ID: &str = "tokenizer.ggml.padding_token_id";
+pub const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+pub const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+pub const ADD_SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
+pub const HUGGING_FACE: &str = "tokenizer.huggingface.json";
+pub const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+
+/// Value of [`MODEL`] for byte-pair encodings of bytes.
+pub const BYTES: &str = "gpt2";
+/// Value of [`MODEL`] for byte-pair encodings of characters.
+pub const CHARACTERS: &str = "llama";
+
+/// What stands for a space in tokens of characters.
+pub const SPACE: &str = "\u{2581}";
+
+/// Token of an id that the tokenizer does not have, as llama.cpp's converter calls it.
+pub fn padding(id: usize) -> String {
+    format!("[PAD{id}]")
+}
