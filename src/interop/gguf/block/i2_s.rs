@@ -13,13 +13,19 @@ use crate::interop::gguf::GgmlType;
 const LEN: usize = 128;
 const WIDTH: usize = 32;
 /// bitnet.cpp takes weights below for zero.
-const ZERO: f32 = 1e-6;
+const ZERO: f64 = 1e-6;
 
 /// Encodes as `quantize_i2_s`: the scale is `max |x|`, the codes are signs.
 pub fn encode(values: &[f32]) -> Vec<u8> {
     let codes: Vec<i8> = values
         .iter()
-        .map(|&x| if x.abs() < ZERO { 0 } else { x.signum() as i8 })
+        .map(|&x| {
+            if f64::from(x.abs()) < ZERO {
+                0
+            } else {
+                x.signum() as i8
+            }
+        })
         .collect();
     encode_codes(&codes, largest(values).1)
 }
