@@ -196,17 +196,18 @@ fn tensor_info(
             found: sizes.to_vec(),
         });
     };
-    let ggml_type = match GgmlType::from_id(id) {
-        Some(GgmlType::I2_S) if !options.i2_s => {
-            return Err(GgufError::UnexpectedI2S { tensor: name });
-        }
-        Some(ggml_type) => ggml_type,
-        None => {
-            return Err(GgufError::TensorType {
-                tensor: name,
-                found: id,
-            });
-        }
-    };
+    let ggml_type = tensor_type(&name, id, options)?;
     GgufTensorInfo::new(name, shape, ggml_type, offset)
+}
+
+fn tensor_type(name: &str, id: u32, options: &GgufOptions) -> Result<GgmlType, GgufError> {
+    let tensor = || name.to_string();
+    match GgmlType::from_id(id) {
+        Some(GgmlType::I2_S) if !options.i2_s => Err(GgufError::UnexpectedI2S { tensor: tensor() }),
+        Some(ggml_type) => Ok(ggml_type),
+        None => Err(GgufError::TensorType {
+            tensor: tensor(),
+            found: id,
+        }),
+    }
 }

@@ -12,7 +12,9 @@ use super::{
 ///
 /// Everything that the file says is checked when it is opened: after that, every tensor has its
 /// bytes. Nothing is trusted before it is checked, so that a damaged or hostile file is an error and
-/// never a panic, and takes no more memory than a small multiple of its size.
+/// never a panic. What is made of a file takes at most 12 times its bytes (measured, of a file of
+/// nothing but the shortest keys; 3.3 times of one of tensors without bytes), and of a model's file
+/// almost nothing, as the bytes of the tensors are not copied.
 pub struct GgufReader {
     bytes: Bytes,
     version: u32,

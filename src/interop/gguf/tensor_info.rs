@@ -78,36 +78,41 @@ pub(super) fn check_tensors(
 ) -> Result<(), GgufError> {
     let mut names = HashSet::with_capacity(tensors.len());
     for info in tensors {
-        let tensor = || info.name.clone();
         if !names.insert(info.name()) {
-            return Err(GgufError::DuplicateTensor { tensor: tensor() });
-        }
-        if !info.offset.is_multiple_of(alignment) {
-            return Err(GgufError::Misaligned {
-                tensor: tensor(),
-                offset: info.offset,
-                alignment,
+            return Err(GgufError::DuplicateTensor {
+                tensor: info.name.clone(),
             });
         }
-        if info.end() > available {
-            return Err(GgufError::Outside {
-                tensor: tensor(),
-                offset: info.offset,
-                num_bytes: info.num_bytes,
-                available,
-            });
-        }
+        check_place(info, alignment, available)?;
     }
     let mut sorted: Vec<&GgufTensorInfo> = tensors.iter().collect();
     sorted.sort_by_key(|info| info.offset);
-    match sorted
-        .windows(2)
-        .find(|pair| pair[1].offset < pair[0].end())
-    {
+    let mut pairs = sorted.windows(2);
+    match pairs.find(|pair| pair[1].offset < pair[0].end()) {
         None => Ok(()),
         Some(pair) => Err(GgufError::Overlap {
             first: pair[0].name.clone(),
             second: pair[1].name.clone(),
         }),
     }
+}
+
+fn check_place(info: &GgufTensorInfo, alignment: u64, available: u64) -> Result<(), GgufError> {
+    let tensor = || info.name.clone();
+    if !info.offset.is_multiple_of(alignment) {
+        return Err(GgufError::Misaligned {
+            tensor: tensor(),
+            offset: info.offset,
+            alignment,
+        });
+    }
+    if info.end() > available {
+        return Err(GgufError::Outside {
+            tensor: tensor(),
+            offset: info.offset,
+            num_bytes: info.num_bytes,
+            available,
+        });
+    }
+    Ok(())
 }

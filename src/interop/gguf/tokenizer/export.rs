@@ -10,7 +10,7 @@ use super::{
     pre_tokenizer,
     source::Source,
 };
-use crate::interop::gguf::GgufMetadata;
+use crate::interop::gguf::{GgufError, GgufMetadata};
 
 /// The metadata that make llama.cpp tokenize as `tokenizer.json` does.
 ///
@@ -42,6 +42,19 @@ pub fn to_metadata(
             expected: "one of bytes (ByteLevel), or of characters with byte_fallback",
         });
     }
+    types_and_merges(&source, &mut metadata)?;
+    special_tokens(json, config, &source, options, &mut metadata)?;
+    let template = config.and_then(|config| config.get("chat_template"));
+    if let Some(template) = template.and_then(Value::as_str) {
+        metadata.insert(keys::CHAT_TEMPLATE, template)?;
+    }
+    if options.embed_json {
+        metadata.insert(keys::HUGGING_FACE, json.to_string())?;
+    }
+    Ok(metadata)
+}
+
+fn types_and_merges(source: &Source<'_>, metadata: &mut GgufMetadata) -> Result<(), GgufError> {
     let types = source.vocabulary.iter();
     let types = types.map(|token| token.map_or(TokenType::Unused, |(_, token_type)| token_type));
     metadata.insert(
@@ -54,17 +67,7 @@ pub fn to_metadata(
     let merges: Vec<String> = merges
         .map(|(left, right)| format!("{left} {right}"))
         .collect();
-    metadata.insert(keys::MERGES, merges)?;
-
-    special_tokens(json, config, &source, options, &mut metadata)?;
-    let template = config.and_then(|config| config.get("chat_template"));
-    if let Some(template) = template.and_then(Value::as_str) {
-        metadata.insert(keys::CHAT_TEMPLATE, template)?;
-    }
-    if options.embed_json {
-        metadata.insert(keys::HUGGING_FACE, json.to_string())?;
-    }
-    Ok(metadata)
+    metadata.insert(keys::MERGES, merges)
 }
 
 /// The keys of a tokenizer of bytes.
@@ -160,15 +163,26 @@ fn special_tokens(
     ids.unk = ids.unk.or(id_of(source.unk_token, "unknown")?);
     ids.write(metadata)?;
 
-    // Both keys are always there: which tokens llama.cpp adds without them depends on the name of
-    // the pre-tokenizer.
+    added_tokens(config, [first, last], &ids, metadata)
+}
+
+/// Which tokens are added to a text: `of_template` are those of the tokenizer.
+///
+/// Both keys are always there: which tokens llama.cpp adds without them depends on the name of the
+/// pre-tokenizer.
+fn added_tokens(
+    config: Option<&Value>,
+    of_template: [Option<u32>; 2],
+    ids: &SpecialIds,
+    metadata: &mut GgufMetadata,
+) -> Result<(), TokenizerError> {
     let none = Value::Null;
     let flags = config.unwrap_or(&none);
     let sides = [
-        (keys::ADD_BOS, "add_bos_token", first, ids.bos),
-        (keys::ADD_EOS, "add_eos_token", last, ids.eos),
+        (keys::ADD_BOS, "add_bos_token", ids.bos),
+        (keys::ADD_EOS, "add_eos_token", ids.eos),
     ];
-    for (key, field, of_template, id) in sides {
+    for ((key, field, id), of_template) in sides.into_iter().zip(of_template) {
         // The template, unless the configuration tells otherwise, as in llama.cpp's converter.
         let add = flag(flags, field, of_template.is_some())?;
         if add && (id.is_none() || of_template.is_some_and(|token| Some(token) != id)) {

@@ -27,6 +27,53 @@ pub fn check_bytes(normalizer: Option<&Value>) -> Result<(), TokenizerError> {
     Ok(())
 }
 
+/// What a part of a tokenizer of characters does with spaces.
+#[derive(Default)]
+struct Spaces {
+    /// Puts one before a text.
+    prefix: bool,
+    /// Puts the character of [`SPACE`] in their place.
+    replaced: bool,
+}
+
+impl Spaces {
+    fn of_normalizer(normalizer: Option<&Value>) -> Result<Self, TokenizerError> {
+        let mut spaces = Self::default();
+        for part in parts(normalizer, "normalizers")? {
+            let is = |field: &str, text: &str| part.get(field).is_some_and(|found| found == text);
+            let space = json!({"String": " "});
+            match type_of(part) {
+                "Prepend" if is("prepend", SPACE) => spaces.prefix = true,
+                "Replace" if is("content", SPACE) && part.get("pattern") == Some(&space) => {
+                    spaces.replaced = true;
+                }
+                _ => {
+                    let expected = "none but those that put U+2581 in the place of spaces";
+                    return Err(unsupported("normalizer", part, expected));
+                }
+            }
+        }
+        Ok(spaces)
+    }
+
+    fn of_pre_tokenizer(pre_tokenizer: Option<&Value>) -> Result<Self, TokenizerError> {
+        let mut spaces = Self::default();
+        for part in parts(pre_tokenizer, "pretokenizers")? {
+            let replacement = part.get("replacement").and_then(Value::as_str);
+            if type_of(part) != "Metaspace" || replacement.unwrap_or(SPACE) != SPACE {
+                return Err(unsupported("pre-tokenizer", part, "none, or Metaspace"));
+            }
+            spaces.replaced = true;
+            spaces.prefix |= match part.get("prepend_scheme").and_then(Value::as_str) {
+                Some(scheme) => scheme != "never",
+                // Before there were schemes.
+                None => flag(part, "add_prefix_space", true)?,
+            };
+        }
+        Ok(spaces)
+    }
+}
+
 /// Whether a tokenizer of characters puts a space before a text, `add_space_prefix`.
 ///
 /// Spaces become the character of [`SPACE`] in llama.cpp, and must in the tokenizer, be it by its
@@ -35,42 +82,14 @@ pub fn space_prefix(
     normalizer: Option<&Value>,
     pre_tokenizer: Option<&Value>,
 ) -> Result<bool, TokenizerError> {
-    let (mut prefix, mut replaced) = (false, false);
-    for part in parts(normalizer, "normalizers")? {
-        let is = |field: &str, text: &str| part.get(field).is_some_and(|found| found == text);
-        let space = json!({"String": " "});
-        match type_of(part) {
-            "Prepend" if is("prepend", SPACE) => prefix = true,
-            "Replace" if is("content", SPACE) && part.get("pattern") == Some(&space) => {
-                replaced = true;
-            }
-            _ => {
-                let expected = "none but those that put U+2581 in the place of spaces";
-                return Err(unsupported("normalizer", part, expected));
-            }
-        }
-    }
-    for part in parts(pre_tokenizer, "pretokenizers")? {
-        let replacement = part.get("replacement").and_then(Value::as_str);
-        if type_of(part) != "Metaspace" || replacement.unwrap_or(SPACE) != SPACE {
-            return Err(unsupported("pre-tokenizer", part, "none, or Metaspace"));
-        }
-        replaced = true;
-        prefix |= match part.get("prepend_scheme").and_then(Value::as_str) {
-            Some(scheme) => scheme != "never",
-            // Before there were schemes.
-            None => flag(part, "add_prefix_space", true)?,
-        };
-    }
-    if replaced {
-        return Ok(prefix);
+    let of_normalizer = Spaces::of_normalizer(normalizer)?;
+    let of_pre_tokenizer = Spaces::of_pre_tokenizer(pre_tokenizer)?;
+    if of_normalizer.replaced || of_pre_tokenizer.replaced {
+        return Ok(of_normalizer.prefix || of_pre_tokenizer.prefix);
     }
     let found = normalizer.unwrap_or(&Value::Null);
-    Err(unsupported(
-        "normalizer",
-        found,
-        "one that puts U+2581 in the place of spaces",
-    ))
+    let expected = "one that puts U+2581 in the place of spaces";
+    Err(unsupported("normalizer", found, expected))
 }
 
 /// The normalizer of a tokenizer of characters.
