@@ -74,6 +74,14 @@ mod backend {
     #[cfg(feature = "train")]
     mod teacher_logits;
     mod ternary;
+    #[cfg(feature = "text")]
+    mod text_datasets;
+    #[cfg(feature = "text")]
+    mod text_generation;
+    #[cfg(feature = "text")]
+    mod text_token_files;
+    #[cfg(feature = "text")]
+    mod text_tokenizer;
     mod toy_runs;
     #[cfg(feature = "train")]
     mod train_faults;

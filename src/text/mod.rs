@@ -1,1 +1,47 @@
-//! Text as tokens: tokenizers, data sets and generation.
+//! Text as tokens: tokenizers, chat templates, data sets and generation.
+//!
+//! - [`Tokenizer`]: files of Hugging Face's tokenizers, and a character tokenizer made from a text
+//! - [`ChatTemplate`]: the Jinja templates of chat models, and which part of a text the assistant says
+//! - [`dataset`]: documents from text, JSON lines and files of tokens; shuffled, packed, as batches
+//!   for Burn's `Learner`
+//! - [`Generator`]: text that a [`BitNetLm`](crate::nn::BitNetLm) goes on with
+//!
+//! # Example
+//!
+//! A text becomes tokens, tokens become batches, and a model goes on with a text:
+//!
+//! ```
+//! # fn main() -> Result<(), bitnet_burn::text::TextError> {
+//! use bitnet_burn::{
+//!     nn::{BitNetLm, BitNetLmConfig},
+//!     text::{GenerationConfig, Generator, Tokenizer, dataset::RandomWindowsConfig},
+//! };
+//! use burn::tensor::Device;
+//!
+//! let device = Device::default();
+//! let text = "How much wood would a woodchuck chuck?";
+//! let tokenizer = Tokenizer::characters(text)?;
+//! let tokens = tokenizer.encode(text)?;
+//!
+//! // Windows of 8 tokens, 4 in a batch.
+//! let windows = RandomWindowsConfig::new(8, 4, 100).init(tokens, &device)?;
+//! assert_eq!(windows.batch(0)?.inputs.dims(), [4, 8]);
+//!
+//! let lm: BitNetLm = BitNetLmConfig::new(tokenizer.vocab_size(), 32, 1, 2, 64).init(&device);
+//! let config = GenerationConfig::new().with_max_new_tokens(8);
+//! let generated = Generator::new(&lm, &tokenizer, config)?.generate(&["a wood"])?;
+//! assert!(generated[0].tokens.len() <= 8);
+//! # Ok(())
+//! # }
+//! ```
+
+mod chat;
+pub mod dataset;
+mod error;
+mod generation;
+mod tokenizer;
+
+pub use chat::{ChatMessage, ChatTemplate, RenderedChat};
+pub use error::TextError;
+pub use generation::{FinishReason, GeneratedText, GenerationConfig, Generator, Piece, Sampler};
+pub use tokenizer::{END_OF_TEXT, OffsetToken, TextStream, Tokenizer};

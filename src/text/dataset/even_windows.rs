@@ -1,0 +1,126 @@
+use std::sync::Arc;
+
+use burn::{
+    config::Config,
+    data::dataloader::{DataLoader, DataLoaderIterator},
+    tensor::Device,
+};
+
+use super::{
+    Sequence, TokenBatch, TokenStore,
+    batch::Batches,
+    random_windows::{at_least_1, enough_tokens},
+};
+use crate::text::TextError;
+
+/// Configuration of [`EvenWindows`].
+#[derive(Config, Debug)]
+pub struct EvenWindowsConfig {
+    /// Tokens that the model reads of a window.
+    pub context: usize,
+    /// Windows in a batch.
+    pub batch_size: usize,
+    /// Windows, if there are so many; evenly spaced, the last one at the end.
+    pub windows: usize,
+}
+
+/// Batches of evenly spaced windows of a row of tokens, the same in every epoch: for validation.
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), bitnet_burn::text::TextError> {
+/// use bitnet_burn::text::dataset::EvenWindowsConfig;
+/// use burn::{data::dataloader::DataLoader, tensor::Device};
+///
+/// let tokens: Vec<u32> = (0..11).collect();
+/// let windows = EvenWindowsConfig::new(2, 2, 3).init(tokens, &Device::default())?;
+/// let batches: Vec<_> = windows.iter().map(Result::unwrap).collect();
+/// let inputs: Vec<i64> = batches[0].inputs.to_data().iter::<i64>().collect();
+/// assert_eq!(inputs, [0, 1, 4, 5]);
+/// let targets: Vec<i64> = batches[1].targets.to_data().iter::<i64>().collect();
+/// assert_eq!(targets, [9, 10]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct EvenWindows {
+    tokens: Arc<dyn TokenStore>,
+    config: EvenWindowsConfig,
+    device: Device,
+    /// Where each window begins.
+    starts: Vec<usize>,
+}
+
+impl EvenWindowsConfig {
+    /// Windows of a row of tokens.
+    ///
+    /// # Errors
+    ///
+    /// If there is no window, nothing in a window or a batch, or there are too few tokens for a
+    /// window.
+    pub fn init(
+        &self,
+        tokens: impl TokenStore + 'static,
+        device: &Device,
+    ) -> Result<EvenWindows, TextError> {
+        at_least_1("context", self.context)?;
+        at_least_1("batch_size", self.batch_size)?;
+        at_least_1("windows", self.windows)?;
+        enough_tokens(&tokens, self.context)?;
+        let last = tokens.len() - self.context - 1;
+        let count = self.windows.min(last + 1);
+        Ok(EvenWindows {
+            tokens: Arc::new(tokens),
+            config: self.clone(),
+            device: device.clone(),
+            starts: (0..count).map(|i| i * last / (count - 1).max(1)).collect(),
+        })
+    }
+}
+
+impl DataLoader<TokenBatch> for EvenWindows {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
+        let (tokens, context) = (&*self.tokens, self.config.context);
+        let items = 0..self.starts.len();
+        let batches = Batches::new(items, self.config.batch_size, move |i| {
+            let starts = self.starts[i].iter().copied();
+            windows(tokens, starts, context, &self.device)
+        });
+        Box::new(batches)
+    }
+
+    fn num_items(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
+        Arc::new(Self {
+            device: device.clone(),
+            ..self.clone()
+        })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TokenBatch>> {
+        Arc::new(Self {
+            starts: self.starts[start..end].to_vec(),
+            ..self.clone()
+        })
+    }
+}
+
+/// The windows that begin at these places, as a batch.
+pub(super) fn windows(
+    tokens: &dyn TokenStore,
+    starts: impl Iterator<Item = usize>,
+    context: usize,
+    device: &Device,
+) -> Result<TokenBatch, TextError> {
+    let window = |start: usize| {
+        let mut window = Vec::with_capacity(context + 1);
+        tokens.read(start..start + context + 1, &mut window)?;
+        Ok(Sequence::unmasked(window))
+    };
+    let sequences: Vec<Sequence> = starts.map(window).collect::<Result<_, TextError>>()?;
+    Ok(TokenBatch::new(&sequences, device))
+}

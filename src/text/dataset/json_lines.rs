@@ -1,0 +1,117 @@
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde_json::Value;
+
+use super::{
+    Document, DocumentSource, Documents, JsonRecord, MalformedLines,
+    json_record::RecordError,
+    lines::{Line, Lines, at_line},
+};
+use crate::text::{TextError, Tokenizer};
+
+/// Documents of files with a JSON object in each line; empty lines are passed over.
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::sync::Arc;
+///
+/// use bitnet_burn::text::{
+///     Tokenizer,
+///     dataset::{DocumentSource, JsonLines, JsonRecord, MalformedLines, SkippedLines},
+/// };
+///
+/// let path = std::env::temp_dir().join(format!("json_lines_{}", std::process::id()));
+/// std::fs::write(&path, "{\"prompt\": \"2+2=\", \"completion\": \"4\"}\nno JSON\n")?;
+/// let tokenizer = Arc::new(Tokenizer::characters("0123456789+=")?);
+/// let skipped = SkippedLines::new();
+/// let lines = JsonLines::new([&path], JsonRecord::prompt_completion(), tokenizer)
+///     .with_malformed(MalformedLines::Skip(skipped.clone()));
+///
+/// let documents: Vec<_> = lines.documents().collect::<Result<_, _>>()?;
+/// assert_eq!(documents[0].mask, [false, false, false, false, true]);
+/// assert_eq!(skipped.count(), 1);
+/// assert!(skipped.messages()[0].contains(":2: expected a JSON object"));
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct JsonLines {
+    paths: Vec<PathBuf>,
+    record: JsonRecord,
+    tokenizer: Arc<Tokenizer>,
+    malformed: MalformedLines,
+}
+
+impl JsonLines {
+    /// The lines of the files, one after the other.
+    pub fn new<P: Into<PathBuf>>(
+        paths: impl IntoIterator<Item = P>,
+        record: JsonRecord,
+        tokenizer: Arc<Tokenizer>,
+    ) -> Self {
+        Self {
+            paths: paths.into_iter().map(Into::into).collect(),
+            record,
+            tokenizer,
+            malformed: MalformedLines::default(),
+        }
+    }
+
+    /// Sets what happens at a line that is no such object, or whose text the tokenizer or the chat
+    /// template does not take.
+    pub fn with_malformed(mut self, malformed: MalformedLines) -> Self {
+        self.malformed = malformed;
+        self
+    }
+
+    /// The documents of one file.
+    fn file(&self, path: &Path) -> Documents {
+        let lines = match Lines::open(path) {
+            Ok(lines) => lines,
+            Err(error) => return Box::new([Err(error)].into_iter()),
+        };
+        let (path, this) = (lines.path().to_path_buf(), self.clone());
+        let lines = lines.filter(|line| !matches!(line, Ok(line) if line.text.trim().is_empty()));
+        Box::new(lines.filter_map(move |line| {
+            let document = line.and_then(|line| this.document(&path, &line));
+            this.malformed.filter(document)
+        }))
+    }
+
+    fn document(&self, path: &Path, line: &Line) -> Result<Document, TextError> {
+        let wrong = |expected: String, found: String| TextError::Line {
+            path: path.to_path_buf(),
+            line: line.number,
+            expected,
+            found,
+        };
+        let not_json = |found: String| wrong("a JSON object".to_string(), found);
+        let object = match serde_json::from_str(&line.text) {
+            Ok(Value::Object(object)) => object,
+            Ok(_) => return Err(not_json("another value".to_string())),
+            Err(error) => return Err(not_json(error.to_string())),
+        };
+        let document = self.record.document(&object, &self.tokenizer);
+        document.map_err(|error| match error {
+            RecordError::Field { expected, found } => wrong(expected, found),
+            RecordError::Text(error) => at_line(path, line.number, error),
+        })
+    }
+}
+
+impl DocumentSource for JsonLines {
+    fn documents(&self) -> Documents {
+        let files = self.clone();
+        Box::new((0..self.paths.len()).flat_map(move |i| files.file(&files.paths[i])))
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        self.paths.clone()
+    }
+}

@@ -1,0 +1,96 @@
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use crate::text::TextError;
+
+/// Lines of a file, with their numbers.
+pub(super) struct Lines {
+    path: PathBuf,
+    reader: Option<BufReader<File>>,
+    number: usize,
+}
+
+/// A line without its end.
+pub(super) struct Line {
+    /// From 1.
+    pub number: usize,
+    pub text: String,
+}
+
+impl Lines {
+    pub fn open(path: &Path) -> Result<Self, TextError> {
+        let file = File::open(path).map_err(TextError::io(path))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            reader: Some(BufReader::new(file)),
+            number: 0,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&mut self) -> Result<Option<Line>, TextError> {
+        let Some(reader) = &mut self.reader else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let read = reader.read_until(b'\n', &mut bytes);
+        // An error of the disk would come again and again.
+        if !matches!(read, Ok(1..)) {
+            self.reader = None;
+        }
+        if read.map_err(TextError::io(&self.path))? == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match str::from_utf8(line) {
+            Ok(text) => Ok(Some(Line {
+                number: self.number,
+                text: text.to_string(),
+            })),
+            Err(error) => Err(TextError::Line {
+                path: self.path.clone(),
+                line: self.number,
+                expected: "text in UTF-8".to_string(),
+                found: error.to_string(),
+            }),
+        }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<Line, TextError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+/// An error of a tokenizer or a template, at a line of a file.
+pub(super) fn at_line(path: &Path, line: usize, error: TextError) -> TextError {
+    let (expected, found) = match error {
+        TextError::UnknownCharacters { characters } => (
+            "characters that the tokenizer has tokens for",
+            format!("{characters:?}"),
+        ),
+        TextError::Template { reason } => ("messages that the chat template takes", reason),
+        error @ TextError::NoPrefix { .. } => (
+            "messages in which the assistant's turns can be told apart",
+            error.to_string(),
+        ),
+        error => ("text that can be made tokens", error.to_string()),
+    };
+    TextError::Line {
+        path: path.to_path_buf(),
+        line,
+        expected: expected.to_string(),
+        found,
+    }
+}

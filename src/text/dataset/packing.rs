@@ -1,0 +1,217 @@
+use std::{collections::VecDeque, iter::Fuse};
+
+use burn::config::Config;
+use serde::{Deserialize, Serialize};
+
+use super::{Document, Sequence};
+use crate::text::TextError;
+
+/// How documents become sequences of a fixed length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Packing {
+    /// One behind the other: a sequence may hold the end of one and the beginning of the next, which
+    /// then sees what came before. No position is lost.
+    #[default]
+    Across,
+    /// Each begins a sequence, a long one several; what is left of a sequence is filled up with
+    /// tokens whose targets do not count.
+    Separate,
+}
+
+/// Configuration of [`Packed`] sequences.
+#[derive(Config, Debug)]
+pub struct PackingConfig {
+    /// Tokens that the model reads of a sequence.
+    pub context: usize,
+    /// Token behind each document; it counts if the last token of the document does.
+    pub eos: Option<u32>,
+    /// Token before each document; it does not count.
+    pub bos: Option<u32>,
+    /// How documents become sequences.
+    #[config(default = "Packing::Across")]
+    pub packing: Packing,
+}
+
+/// Sequences of `context` + 1 tokens of a stream of documents.
+///
+/// The last token of a sequence is the first of the next one of the same row: each token is a target
+/// once. At the end of the stream the last sequence is filled up.
+#[derive(Debug)]
+pub struct Packed<I> {
+    documents: Fuse<I>,
+    config: PackingConfig,
+    /// Tokens that are not in a sequence yet, and whether they count.
+    row: VecDeque<(u32, bool)>,
+    /// The first of them is the last of the sequence before.
+    overlaps: bool,
+    /// What is in the row is to become a sequence.
+    complete: bool,
+    /// The next document begins a text.
+    begins: bool,
+}
+
+impl<I: Iterator<Item = Result<Document, TextError>>> Packed<I> {
+    /// Sequences of the documents.
+    ///
+    /// # Errors
+    ///
+    /// If the context is 0.
+    pub fn new(documents: I, config: PackingConfig) -> Result<Self, TextError> {
+        if config.context == 0 {
+            return Err(TextError::Setting {
+                name: "context",
+                expected: "1 or more",
+                found: "0".to_string(),
+            });
+        }
+        Ok(Self {
+            documents: documents.fuse(),
+            config,
+            row: VecDeque::new(),
+            overlaps: false,
+            complete: false,
+            begins: true,
+        })
+    }
+
+    fn push(&mut self, document: Document) {
+        if self.begins {
+            self.row.extend(self.config.bos.map(|bos| (bos, false)));
+        }
+        let counts = document.mask.last().copied().unwrap_or(true);
+        self.row
+            .extend(document.tokens.into_iter().zip(document.mask));
+        self.begins = document.ends;
+        if document.ends {
+            self.row.extend(self.config.eos.map(|eos| (eos, counts)));
+            self.complete = self.config.packing == Packing::Separate;
+        }
+    }
+
+    /// The first sequence of the row, which has enough tokens for it.
+    fn whole(&mut self) -> Sequence {
+        let context = self.config.context;
+        let (tokens, mask) = self.row.iter().take(context + 1).copied().unzip();
+        self.row.drain(..context);
+        self.overlaps = true;
+        Sequence::new(tokens, mask)
+    }
+
+    /// What is left of the row, filled up; `None` if its tokens have all been targets.
+    fn rest(&mut self) -> Option<Sequence> {
+        let used = usize::from(self.overlaps);
+        self.overlaps = false;
+        let (mut tokens, mut mask): (Vec<_>, Vec<_>) = self.row.drain(..).unzip();
+        if tokens.len() <= used {
+            return None;
+        }
+        tokens.resize(self.config.context + 1, self.config.eos.unwrap_or(0));
+        mask.resize(self.config.context + 1, false);
+        Some(Sequence::new(tokens, mask))
+    }
+}
+
+impl<I: Iterator<Item = Result<Document, TextError>>> Iterator for Packed<I> {
+    type Item = Result<Sequence, TextError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.row.len() > self.config.context {
+                return Some(Ok(self.whole()));
+            }
+            if std::mem::take(&mut self.complete) {
+                match self.rest() {
+                    Some(sequence) => return Some(Ok(sequence)),
+                    None => continue,
+                }
+            }
+            match self.documents.next() {
+                Some(Ok(document)) => self.push(document),
+                Some(Err(error)) => return Some(Err(error)),
+                None if self.row.is_empty() => return None,
+                None => self.complete = true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::dataset::{DocumentSource, IGNORE_INDEX};
+
+    const NO: i32 = IGNORE_INDEX;
+
+    fn packed(documents: Vec<Document>, config: PackingConfig) -> Vec<(Vec<i32>, Vec<i32>)> {
+        let sequences = Packed::new(documents.documents(), config).unwrap();
+        sequences
+            .map(|sequence| sequence.unwrap())
+            .map(|sequence| (sequence.inputs(), sequence.targets()))
+            .collect()
+    }
+
+    fn documents() -> Vec<Document> {
+        vec![
+            Document::new(vec![1, 2, 3, 4, 5]),
+            Document::with_prompt(&[6], &[7]),
+        ]
+    }
+
+    #[test]
+    fn documents_follow_each_other() {
+        let config = PackingConfig::new(3).with_eos(Some(9));
+        let expected = [
+            (vec![1, 2, 3], vec![2, 3, 4]),
+            (vec![4, 5, 9], vec![5, 9, NO]),
+            (vec![6, 7, 9], vec![7, 9, NO]),
+        ];
+        assert_eq!(packed(documents(), config), expected);
+    }
+
+    #[test]
+    fn documents_begin_sequences() {
+        let config = PackingConfig::new(4)
+            .with_eos(Some(9))
+            .with_bos(Some(8))
+            .with_packing(Packing::Separate);
+        let expected = [
+            (vec![8, 1, 2, 3], vec![1, 2, 3, 4]),
+            (vec![4, 5, 9, 9], vec![5, 9, NO, NO]),
+            (vec![8, 6, 7, 9], vec![NO, 7, 9, NO]),
+        ];
+        assert_eq!(packed(documents(), config), expected);
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_document_that_fits() {
+        let config = PackingConfig::new(2).with_packing(Packing::Separate);
+        let documents = vec![Document::new(vec![1, 2, 3, 4, 5]), Document::new(vec![6])];
+        let expected = [
+            (vec![1, 2], vec![2, 3]),
+            (vec![3, 4], vec![4, 5]),
+            (vec![6, 0], vec![NO, NO]),
+        ];
+        assert_eq!(packed(documents, config), expected);
+    }
+
+    #[test]
+    fn pieces_of_a_document_have_no_end_between_them() {
+        let config = PackingConfig::new(4).with_eos(Some(9)).with_bos(Some(8));
+        let mut first = Document::new(vec![1, 2]);
+        first.ends = false;
+        let documents = vec![first, Document::new(vec![3]), Document::new(vec![4])];
+        let expected = [
+            (vec![8, 1, 2, 3], vec![1, 2, 3, 9]),
+            (vec![9, 8, 4, 9], vec![NO, 4, 9, NO]),
+        ];
+        assert_eq!(packed(documents, config), expected);
+    }
+
+    #[test]
+    fn the_end_of_a_text_that_does_not_count_does_not_either() {
+        let config = PackingConfig::new(2).with_eos(Some(9));
+        let documents = vec![Document::with_prompt(&[1, 2], &[])];
+        assert_eq!(packed(documents, config), [(vec![1, 2], vec![NO, NO])]);
+    }
+}

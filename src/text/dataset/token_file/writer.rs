@@ -1,0 +1,117 @@
+use std::{
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::NamedTempFile;
+
+use super::{TokenDType, sidecar::Sidecar};
+use crate::text::TextError;
+
+/// Writes a file of tokens, and what it holds into a JSON file beside it: `x.bin` and `x.bin.json`.
+///
+/// The tokens are little-endian numbers without anything before or between them, as in the files of
+/// nanoGPT: of 2 bytes, or 4 for vocabularies above 65536. The file gets its name when it is
+/// [finished](Self::finish); until then it is a temporary one beside it.
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), bitnet_burn::text::TextError> {
+/// use bitnet_burn::text::dataset::{TokenFile, TokenFileWriter, TokenStore};
+///
+/// let path = std::env::temp_dir().join(format!("tokens_{}.bin", std::process::id()));
+/// let mut writer = TokenFileWriter::create(&path, 100)?;
+/// writer.push(&[1, 2, 3])?;
+/// writer.push(&[99])?;
+/// writer.finish()?;
+///
+/// let file = TokenFile::open(&path)?;
+/// let mut tokens = Vec::new();
+/// file.read(1..4, &mut tokens)?;
+/// assert_eq!(tokens, [2, 3, 99]);
+/// # std::fs::remove_file(path.with_extension("bin.json")).unwrap();
+/// # std::fs::remove_file(&path).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TokenFileWriter {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+    dtype: TokenDType,
+    vocab_size: usize,
+    count: u64,
+}
+
+impl TokenFileWriter {
+    /// Starts a file that will be called `path`, of tokens of a vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be made, or there is no token in the vocabulary.
+    pub fn create(path: impl AsRef<Path>, vocab_size: usize) -> Result<Self, TextError> {
+        let path = path.as_ref().to_path_buf();
+        if !(1..=1 << 32).contains(&vocab_size) {
+            return Err(TextError::Setting {
+                name: "vocab_size",
+                expected: "1 to 2^32",
+                found: vocab_size.to_string(),
+            });
+        }
+        Ok(Self {
+            file: BufWriter::new(temporary(&path).map_err(TextError::io(&path))?),
+            dtype: TokenDType::for_vocab(vocab_size),
+            path,
+            vocab_size,
+            count: 0,
+        })
+    }
+
+    /// Appends tokens.
+    ///
+    /// # Errors
+    ///
+    /// If one of them is not in the vocabulary, or the file cannot be written.
+    pub fn push(&mut self, tokens: &[u32]) -> Result<(), TextError> {
+        let vocab_size = self.vocab_size;
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
+            return Err(TextError::UnknownToken { token, vocab_size });
+        }
+        for &token in tokens {
+            let bytes = token.to_le_bytes();
+            let written = self.file.write_all(&bytes[..self.dtype.size()]);
+            written.map_err(TextError::io(&self.path))?;
+        }
+        self.count += tokens.len() as u64;
+        Ok(())
+    }
+
+    /// Gives the file and its description their names.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    pub fn finish(self) -> Result<(), TextError> {
+        let sidecar = Sidecar::new(self.dtype, self.vocab_size, self.count);
+        let text = serde_json::to_string_pretty(&sidecar).map_err(TextError::encoding)?;
+        let sidecar = Sidecar::path(&self.path);
+        let named = || -> io::Result<()> {
+            let file = self.file.into_inner().map_err(|error| error.into_error())?;
+            file.persist(&self.path)?;
+            let mut file = temporary(&sidecar)?;
+            writeln!(file, "{text}")?;
+            file.persist(&sidecar)?;
+            Ok(())
+        };
+        named().map_err(TextError::io(&self.path))
+    }
+}
+
+/// A file beside another one, so that it can get its name.
+fn temporary(path: &Path) -> io::Result<NamedTempFile> {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => NamedTempFile::new_in(folder),
+        _ => NamedTempFile::new_in("."),
+    }
+}

@@ -1,0 +1,386 @@
+use std::{
+    fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    coverage::MissingBytes,
+    model_folder::{check_merges, json_file, special_token, token_ids},
+};
+use crate::text::TextError;
+
+const TOKENIZER_FILE: &str = "tokenizer.json";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+
+/// A tokenizer of Hugging Face's `tokenizers`, with the special tokens of its model.
+///
+/// Special tokens in a text, such as `<|endoftext|>`, become those tokens, as in transformers; none
+/// is added to a text but by [`encode_with_special_tokens`](Self::encode_with_special_tokens).
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), bitnet_burn::text::TextError> {
+/// use bitnet_burn::text::Tokenizer;
+///
+/// let tokenizer = Tokenizer::characters("a woodchuck")?;
+/// let tokens = tokenizer.encode("wood")?;
+/// assert_eq!(tokenizer.decode(&tokens)?, "wood");
+///
+/// let folder = std::env::temp_dir().join(format!("tokenizer_{}", std::process::id()));
+/// tokenizer.save(&folder)?;
+/// assert_eq!(Tokenizer::from_file(&folder)?.encode("wood")?, tokens);
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// `tokenizer_config.json`.
+    config: Map<String, Value>,
+    missing: Option<MissingBytes>,
+    vocab_size: usize,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+}
+
+/// A token and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffsetToken {
+    /// Number of the token.
+    pub token: u32,
+    /// Bytes of the text that it stands for.
+    pub bytes: Range<usize>,
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json`, or that of a folder.
+    ///
+    /// The beginning and end of a text come from `tokenizer_config.json` beside it, further ends
+    /// from `generation_config.json` and `config.json`. A tokenizer without these files has none.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is not what it should be, or a special token is not in the
+    /// vocabulary.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
+        let path = path.as_ref();
+        let path = match path.is_dir() {
+            true => path.join(TOKENIZER_FILE),
+            false => path.to_path_buf(),
+        };
+        let text = fs::read_to_string(&path).map_err(TextError::io(&path))?;
+        let json = serde_json::from_str(&text).map_err(|error| TextError::Tokenizer {
+            path: Some(path.clone()),
+            reason: error.to_string(),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let config = json_file(&folder.join(CONFIG_FILE))?.unwrap_or_default();
+        let mut tokenizer = Self::from_json(&json, config, Some(&path))?;
+        tokenizer.add_token_ids(folder)?;
+        Ok(tokenizer)
+    }
+
+    /// A tokenizer with the JSON of its files.
+    pub(in crate::text) fn from_json(
+        json: &Value,
+        config: Map<String, Value>,
+        path: Option<&Path>,
+    ) -> Result<Self, TextError> {
+        let wrong = |reason: String| TextError::Tokenizer {
+            path: path.map(Path::to_path_buf),
+            reason,
+        };
+        check_merges(json).map_err(wrong)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(json.to_string())
+            .map_err(|error| wrong(error.to_string()))?;
+        // A text is tokens as it is; what is cut or filled up is for the data set to say.
+        inner.with_padding(None);
+        (inner.with_truncation(None)).map_err(|error| wrong(error.to_string()))?;
+        let largest = inner.get_vocab(true).into_values().max();
+        let vocab_size = largest.map_or(0, |largest| largest as usize + 1);
+        if vocab_size == 0 {
+            return Err(wrong("expected tokens, found none".to_string()));
+        }
+        let mut tokenizer = Self {
+            missing: MissingBytes::of(&inner),
+            inner,
+            config,
+            vocab_size,
+            bos: None,
+            eos: Vec::new(),
+        };
+        let config_path = path.map_or_else(PathBuf::new, |path| path.with_file_name(CONFIG_FILE));
+        tokenizer.bos = tokenizer.configured("bos_token", &config_path)?;
+        tokenizer.eos = Vec::from_iter(tokenizer.configured("eos_token", &config_path)?);
+        Ok(tokenizer)
+    }
+
+    /// The number of a special token of `tokenizer_config.json`.
+    fn configured(&self, name: &str, path: &Path) -> Result<Option<u32>, TextError> {
+        let Some(token) = special_token(&self.config, name, path)? else {
+            return Ok(None);
+        };
+        let id = self.token_id(&token).ok_or_else(|| {
+            let place = format!("`{name}`");
+            TextError::value(
+                path,
+                place,
+                "a token of the vocabulary",
+                format!("{token:?}"),
+            )
+        });
+        id.map(Some)
+    }
+
+    /// Takes the tokens of the model's own configuration, behind those of the tokenizer's.
+    fn add_token_ids(&mut self, folder: &Path) -> Result<(), TextError> {
+        for id in token_ids(folder, "eos_token_id")? {
+            self.check(id)?;
+            if !self.eos.contains(&id) {
+                self.eos.push(id);
+            }
+        }
+        let bos = token_ids(folder, "bos_token_id")?;
+        self.bos = self.bos.or(bos.first().copied());
+        self.bos.map_or(Ok(()), |bos| self.check(bos))
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder, which is made if it is
+    /// not there.
+    ///
+    /// # Errors
+    ///
+    /// If the files cannot be written.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<(), TextError> {
+        let folder = folder.as_ref();
+        fs::create_dir_all(folder).map_err(TextError::io(folder))?;
+        let config = serde_json::to_string_pretty(&self.config).map_err(TextError::encoding)?;
+        let json = self.inner.to_string(true).map_err(TextError::encoding)?;
+        for (file, text) in [(TOKENIZER_FILE, json), (CONFIG_FILE, config)] {
+            let path = folder.join(file);
+            fs::write(&path, text + "\n").map_err(TextError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Sets `model_max_length` of `tokenizer_config.json`: the positions of the model.
+    pub fn with_model_max_length(mut self, positions: usize) -> Self {
+        let name = "model_max_length".to_string();
+        self.config.insert(name, positions.into());
+        self
+    }
+
+    /// The contents of `tokenizer_config.json`.
+    pub fn config(&self) -> &Map<String, Value> {
+        &self.config
+    }
+
+    /// The contents of `tokenizer.json`.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer cannot be written as JSON.
+    pub fn json(&self) -> Result<Value, TextError> {
+        serde_json::to_value(&*self.inner).map_err(TextError::encoding)
+    }
+
+    /// The largest token and 1: what the embedding of a model has at least.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// The token that ends a text; the first of [`eos_tokens`](Self::eos_tokens).
+    pub fn eos(&self) -> Option<u32> {
+        self.eos.first().copied()
+    }
+
+    /// All tokens that end a generated text: chat models have one for a turn, too.
+    pub fn eos_tokens(&self) -> &[u32] {
+        &self.eos
+    }
+
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The number of a token.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token with a number, as it is in the vocabulary: byte-level tokenizers write a space as
+    /// `Ġ`.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// The tokens of a text.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer has no tokens for some of its characters.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        self.encode_as(text, false)
+    }
+
+    /// The tokens of a text with those that the tokenizer puts around it, such as one that begins a
+    /// text.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer has no tokens for some of its characters.
+    pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        self.encode_as(text, true)
+    }
+
+    fn encode_as(&self, text: &str, special: bool) -> Result<Vec<u32>, TextError> {
+        self.check_characters(text)?;
+        let encoding = self.inner.encode_fast(text, special);
+        Ok(encoding.map_err(TextError::encoding)?.get_ids().to_vec())
+    }
+
+    /// The tokens of several texts, computed on all cores.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer has no tokens for some of their characters.
+    pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, TextError> {
+        for text in texts {
+            self.check_characters(text)?;
+        }
+        let encodings = self.inner.encode_batch_fast(texts.to_vec(), false);
+        let encodings = encodings.map_err(TextError::encoding)?;
+        Ok(encodings.iter().map(|e| e.get_ids().to_vec()).collect())
+    }
+
+    /// The tokens of a text, with the bytes that each stands for.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer has no tokens for some of its characters.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<OffsetToken>, TextError> {
+        self.check_characters(text)?;
+        let encoding = self
+            .inner
+            .encode(text, false)
+            .map_err(TextError::encoding)?;
+        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
+        let token = |(&token, &(start, end)): (&u32, &(usize, usize))| OffsetToken {
+            token,
+            bytes: start..end,
+        };
+        Ok(tokens.map(token).collect())
+    }
+
+    /// The text of tokens, special ones among them. Bytes that are no character become `�`.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer does not have a token.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String, TextError> {
+        self.decode_as(tokens, false)
+    }
+
+    /// The text of tokens without the special ones.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer does not have a token.
+    pub fn decode_text(&self, tokens: &[u32]) -> Result<String, TextError> {
+        self.decode_as(tokens, true)
+    }
+
+    fn decode_as(&self, tokens: &[u32], skip_special: bool) -> Result<String, TextError> {
+        for &token in tokens {
+            self.check(token)?;
+        }
+        (self.inner.decode(tokens, skip_special)).map_err(TextError::encoding)
+    }
+
+    /// The texts of several sequences of tokens, special ones among them.
+    ///
+    /// # Errors
+    ///
+    /// If the tokenizer does not have a token.
+    pub fn decode_batch(&self, sequences: &[&[u32]]) -> Result<Vec<String>, TextError> {
+        sequences.iter().map(|tokens| self.decode(tokens)).collect()
+    }
+
+    fn check(&self, token: u32) -> Result<(), TextError> {
+        if (token as usize) < self.vocab_size {
+            return Ok(());
+        }
+        Err(TextError::UnknownToken {
+            token,
+            vocab_size: self.vocab_size,
+        })
+    }
+
+    fn check_characters(&self, text: &str) -> Result<(), TextError> {
+        let Some(missing) = &self.missing else {
+            return Ok(());
+        };
+        if missing.characters(text).is_empty() {
+            return Ok(());
+        }
+        // Added tokens are found before a text is taken apart into bytes.
+        let mut rest = text.to_string();
+        for token in self.inner.get_added_tokens_decoder().values() {
+            rest = rest.replace(&token.content, "");
+        }
+        match missing.characters(&rest) {
+            characters if characters.is_empty() => Ok(()),
+            characters => Err(TextError::UnknownCharacters { characters }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_without_tokens_are_listed() {
+        let tokenizer = Tokenizer::characters("abc").unwrap();
+        let error = tokenizer.encode("axb€x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the tokenizer has no tokens for ['x', '€']"
+        );
+        // The characters of a special token need none.
+        assert_eq!(tokenizer.encode("a<|endoftext|>b").unwrap(), [0, 3, 1]);
+    }
+
+    #[test]
+    fn tokens_outside_the_vocabulary_are_refused() {
+        let tokenizer = Tokenizer::characters("abc").unwrap();
+        let error = tokenizer.decode(&[0, 9]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "there is no token 9 in a vocabulary of 4"
+        );
+    }
+
+    #[test]
+    fn batches_are_their_texts() {
+        let tokenizer = Tokenizer::characters("abc é").unwrap();
+        let tokens = tokenizer.encode_batch(&["ab", "é c"]).unwrap();
+        assert_eq!(tokens[1], tokenizer.encode("é c").unwrap());
+        let texts = tokenizer.decode_batch(&[&tokens[0], &tokens[1]]).unwrap();
+        assert_eq!(texts, ["ab", "é c"]);
+    }
+
+    #[test]
+    fn offsets_are_the_bytes_of_tokens() {
+        let tokenizer = Tokenizer::characters("a é").unwrap();
+        let tokens = tokenizer.encode_with_offsets("é a").unwrap();
+        let bytes: Vec<_> = tokens.into_iter().map(|token| token.bytes).collect();
+        assert_eq!(bytes, [0..2, 2..3, 3..4]);
+    }
+}

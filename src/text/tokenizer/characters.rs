@@ -1,0 +1,133 @@
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::{Tokenizer, byte_symbols::byte_symbols};
+use crate::text::TextError;
+
+/// The token that the [character tokenizer](Tokenizer::characters) ends a text with.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+impl Tokenizer {
+    /// A tokenizer with a token for each character of a text, and [`END_OF_TEXT`].
+    ///
+    /// It is a byte-level BPE in the format of GPT-2, so that every program that reads such a
+    /// tokenizer reads it. The numbers are those of the sorted bytes, then those of the characters
+    /// of several bytes with their beginnings, and last the end of text; a text of ASCII characters
+    /// has one token for each, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If the text is empty.
+    pub fn characters(text: &str) -> Result<Self, TextError> {
+        if text.is_empty() {
+            return Err(TextError::Tokenizer {
+                path: None,
+                reason: "expected a text to take characters from, found none".to_string(),
+            });
+        }
+        let mut config = Map::new();
+        for (name, value) in [
+            ("tokenizer_class", json!("PreTrainedTokenizerFast")),
+            ("eos_token", json!(END_OF_TEXT)),
+            ("clean_up_tokenization_spaces", json!(false)),
+        ] {
+            config.insert(name.to_string(), value);
+        }
+        Self::from_json(&tokenizer_json(text), config, None)
+    }
+}
+
+/// The `tokenizer.json` for the characters of a text.
+fn tokenizer_json(text: &str) -> Value {
+    let (tokens, merges) = tokens_and_merges(text);
+    let end = tokens.len();
+    let numbered = tokens.into_iter().chain([END_OF_TEXT.to_string()]);
+    let vocab: Map<String, Value> = (numbered.zip(0u32..))
+        .map(|(token, number)| (token, number.into()))
+        .collect();
+    let byte_level = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": true,
+    });
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": [{
+            "id": end, "content": END_OF_TEXT, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true,
+        }],
+        "normalizer": null,
+        "pre_tokenizer": byte_level,
+        "post_processor": null,
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": false, "vocab": vocab, "merges": merges,
+        },
+    })
+}
+
+/// Tokens in the order of their numbers, and the merges that make characters of bytes: the first
+/// two, these with the third, these with the fourth.
+///
+/// A merge begins with the first byte of a character, which is in no other place of one: no two
+/// merges are in each other's way.
+fn tokens_and_merges(text: &str) -> (Vec<String>, Vec<[String; 2]>) {
+    let symbols = byte_symbols();
+    let written = |bytes: &[u8]| -> String {
+        let symbol = |&byte: &u8| symbols[usize::from(byte)];
+        bytes.iter().map(symbol).collect()
+    };
+    let bytes: BTreeSet<u8> = text.bytes().collect();
+    let mut beginnings = BTreeSet::new();
+    for character in text.chars().filter(|c| !c.is_ascii()) {
+        let mut buffer = [0; 4];
+        let bytes = character.encode_utf8(&mut buffer).as_bytes();
+        beginnings.extend((2..=bytes.len()).map(|len| bytes[..len].to_vec()));
+    }
+    // Short ones first: what is merged was made before.
+    let mut beginnings = Vec::from_iter(beginnings);
+    beginnings.sort_by_key(Vec::len);
+    let merges = beginnings.iter().map(|bytes| {
+        let (last, before) = bytes.split_last().expect("two bytes at least");
+        [written(before), written(&[*last])]
+    });
+    let merges = merges.collect();
+    let singles = bytes.iter().map(|&byte| written(&[byte]));
+    let tokens = singles.chain(beginnings.iter().map(|bytes| written(bytes)));
+    (tokens.collect(), merges)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ascii_characters_are_numbered_in_their_order() {
+        let tokenizer = Tokenizer::characters("bad cab\n").unwrap();
+        // '\n', ' ', 'a', 'b', 'c', 'd' and the end.
+        assert_eq!(tokenizer.vocab_size(), 7);
+        assert_eq!(tokenizer.encode("cab \nd").unwrap(), [4, 2, 3, 1, 0, 5]);
+        assert_eq!(tokenizer.eos(), Some(6));
+        assert_eq!(tokenizer.bos(), None);
+        assert_eq!(tokenizer.token_id(END_OF_TEXT), Some(6));
+        assert_eq!(tokenizer.encode("a<|endoftext|>").unwrap(), [2, 6]);
+    }
+
+    #[test]
+    fn every_character_is_one_token() {
+        let text = "naïve €5 — 你好, 😀🦀 ї\r\n\t\"quoted\"";
+        let tokenizer = Tokenizer::characters(text).unwrap();
+        let tokens = tokenizer.encode(text).unwrap();
+        assert_eq!(tokens.len(), text.chars().count());
+        assert_eq!(tokenizer.decode(&tokens).unwrap(), text);
+    }
+
+    #[test]
+    fn an_empty_text_has_no_tokenizer() {
+        let error = Tokenizer::characters("").unwrap_err();
+        assert!(error.to_string().contains("found none"), "{error}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Tokenizers: texts come back, files are read as they were written.
+
+use std::fs;
+
+use bitnet_burn::text::{END_OF_TEXT, TextError, TextStream, Tokenizer};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const TEXT: &str = "How much wood would a woodchuck chuck?\n\n  naïve — 你好 😀🦀\t'tis \"it\"";
+
+#[test]
+fn a_saved_tokenizer_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = Tokenizer::characters(TEXT)
+        .unwrap()
+        .with_model_max_length(64);
+    tokenizer.save(&folder).unwrap();
+    let of_folder = Tokenizer::from_file(&folder).unwrap();
+    let of_file = Tokenizer::from_file(folder.path().join("tokenizer.json")).unwrap();
+    for read in [of_folder, of_file] {
+        assert_eq!(read.vocab_size(), tokenizer.vocab_size());
+        assert_eq!(read.eos(), tokenizer.token_id(END_OF_TEXT));
+        assert_eq!(read.encode(TEXT).unwrap(), tokenizer.encode(TEXT).unwrap());
+        assert_eq!(read.config()["model_max_length"], 64);
+        assert_eq!(read.json().unwrap(), tokenizer.json().unwrap());
+    }
+}
+
+#[test]
+fn special_tokens_come_from_all_files_of_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    Tokenizer::characters("abc").unwrap().save(&folder).unwrap();
+    let write =
+        |file, value: Value| fs::write(folder.path().join(file), value.to_string()).unwrap();
+    write(
+        "tokenizer_config.json",
+        json!({"eos_token": {"content": END_OF_TEXT}, "bos_token": "a"}),
+    );
+    write("generation_config.json", json!({"eos_token_id": [1, 3]}));
+    write("config.json", json!({"eos_token_id": 2, "bos_token_id": 1}));
+    let tokenizer = Tokenizer::from_file(&folder).unwrap();
+    assert_eq!(tokenizer.eos_tokens(), [3, 1, 2]);
+    assert_eq!(tokenizer.bos(), Some(0));
+
+    write("config.json", json!({"eos_token_id": "two"}));
+    let error = Tokenizer::from_file(&folder).unwrap_err().to_string();
+    assert!(
+        error.contains("config.json, `eos_token_id`: expected"),
+        "{error}"
+    );
+    write("config.json", json!({"eos_token_id": 70}));
+    let error = Tokenizer::from_file(&folder).unwrap_err();
+    assert!(
+        matches!(error, TextError::UnknownToken { token: 70, .. }),
+        "{error}"
+    );
+    write("tokenizer_config.json", json!({"eos_token": "</s>"}));
+    let error = Tokenizer::from_file(&folder).unwrap_err().to_string();
+    assert!(
+        error.contains("expected a token of the vocabulary, found \"</s>\""),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_that_are_no_tokenizer_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Tokenizer::from_file(&folder).unwrap_err();
+    assert!(matches!(error, TextError::Io { .. }), "{error}");
+    for text in [
+        "",
+        "{",
+        "[]",
+        "{\"model\": 1}",
+        "{\"model\": {\"type\": \"BPE\"}}",
+    ] {
+        fs::write(folder.path().join("tokenizer.json"), text).unwrap();
+        let error = Tokenizer::from_file(&folder).unwrap_err().to_string();
+        assert!(
+            error.contains("tokenizer.json is no tokenizer: "),
+            "{text}: {error}"
+        );
+    }
+}
+
+/// The values of a JSON value that hold no others.
+fn leaves(value: &mut Value) -> Vec<&mut Value> {
+    let is_leaf = match value {
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => true,
+    };
+    if is_leaf {
+        return vec![value];
+    }
+    match value {
+        Value::Array(list) => list.iter_mut().flat_map(leaves).collect(),
+        Value::Object(map) => map.values_mut().flat_map(leaves).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn other_value() -> impl Strategy<Value = Value> {
+    let values = [
+        json!(null),
+        json!(-1),
+        json!(0),
+        json!(1e300),
+        json!(4294967295u32),
+        json!(""),
+        json!("ab"),
+        json!("é"),
+        json!([]),
+        json!({}),
+        json!(true),
+        json!("ByteLevel"),
+        json!("WordPiece"),
+    ];
+    prop::sample::select(values.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn texts_come_back(text in any::<String>(), of in "[a-cé€]{1,8}") {
+        if !text.is_empty() {
+            let tokenizer = Tokenizer::characters(&text).unwrap();
+            let tokens = tokenizer.encode(&text).unwrap();
+            prop_assert_eq!(tokens.len(), text.chars().count());
+            prop_assert_eq!(tokenizer.decode(&tokens).unwrap(), text.clone());
+            let mut stream = TextStream::new(&tokenizer);
+            let mut streamed = String::new();
+            for token in tokens {
+                streamed += &stream.push(token).unwrap();
+            }
+            streamed += &stream.finish().unwrap();
+            prop_assert_eq!(streamed, text.clone());
+        }
+        // Whole, or refused: nothing is dropped.
+        let other = Tokenizer::characters(&of).unwrap();
+        match other.encode(&text) {
+            Ok(tokens) => prop_assert_eq!(other.decode(&tokens).unwrap(), text),
+            Err(error) => {
+                let unknown = matches!(error, TextError::UnknownCharacters { .. });
+                prop_assert!(unknown, "{}", error);
+            }
+        }
+    }
+
+    #[test]
+    fn changed_tokenizers_are_read_or_refused(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), other_value()), 1..4),
+    ) {
+        let mut json = Tokenizer::characters("abé").unwrap().json().unwrap();
+        for (place, value) in changes {
+            let mut leaves = leaves(&mut json);
+            let place = place.index(leaves.len());
+            *leaves[place] = value;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+        if let Ok(tokenizer) = Tokenizer::from_file(&folder) {
+            if let Ok(tokens) = tokenizer.encode("ab é<|endoftext|>") {
+                let _ = tokenizer.decode(&tokens);
+            }
+            let _ = tokenizer.decode(&[0, 1, 2, 3, 4]);
+        }
+    }
+}
