@@ -3,5 +3,6 @@
 mod causal_lm;
 pub mod gguf;
 pub mod hf;
+mod parameters;
 
 pub use causal_lm::{CausalLm, PretrainedLm};

@@ -196,9 +196,19 @@ impl BitLinear {
     }
 
     /// Whether it computes what BitNet b1.58 does, and so what other programs make of its weight:
-    /// one absmean scale for the weight, 8 bits and one absmax scale for each token, no rotation.
+    /// one absmean scale for the weight, 8 bits and one absmax scale for each token, no rotation, norm
+    /// and bias.
     pub fn is_b1_58(&self) -> bool {
-        is_b1_58(self.fused(), &self.input_quant)
+        matches!(self.fused(), Some((_, 8))) && self.is_b1_58_weight()
+    }
+
+    /// Whether its weight is that of BitNet b1.58, whatever happens to the input: ternary with one
+    /// absmean scale, no rotation, norm and bias.
+    pub fn is_b1_58_weight(&self) -> bool {
+        let shape: [usize; 2] = self.weight.shape().dims();
+        let groups = self.weight_quant.ternary_groups(&shape);
+        groups.is_some_and(|groups| groups.num_groups() == 1)
+            && is_plain(&self.input_quant, &self.rms_norm, &self.bias)
     }
 
     /// `Qw(W)`, of shape `[d_input, d_output]`.
@@ -224,9 +234,14 @@ impl BitLinear {
     }
 }
 
-fn is_b1_58(fused: Option<(Groups, u8)>, input_quant: &Option<ActivationFakeQuant>) -> bool {
-    let unrotated = input_quant.as_ref().is_some_and(|quant| !quant.rotates());
-    matches!(fused, Some((groups, 8)) if groups.num_groups() == 1) && unrotated
+/// Whether nothing happens to the input and the output that other programs do not know.
+fn is_plain(
+    input_quant: &Option<ActivationFakeQuant>,
+    rms_norm: &Option<RmsNorm>,
+    bias: &Option<Param<Tensor<1>>>,
+) -> bool {
+    let unrotated = input_quant.as_ref().is_none_or(|quant| !quant.rotates());
+    unrotated && rms_norm.is_none() && bias.is_none()
 }
 
 fn normalized<const D: usize>(x: Tensor<D>, rms_norm: &Option<RmsNorm>) -> Tensor<D> {
@@ -347,11 +362,13 @@ impl PackedBitLinear {
     /// As [`BitLinear::is_b1_58`].
     pub fn is_b1_58(&self) -> bool {
         let bits = self.input_quant.as_ref().and_then(|q| q.absmax_bits());
-        let fused = bits.filter(|_| self.fused);
-        is_b1_58(
-            fused.map(|bits| (self.weight.groups(), bits)),
-            &self.input_quant,
-        )
+        self.fused && bits == Some(8) && self.is_b1_58_weight()
+    }
+
+    /// As [`BitLinear::is_b1_58_weight`].
+    pub fn is_b1_58_weight(&self) -> bool {
+        self.weight.groups().num_groups() == 1
+            && is_plain(&self.input_quant, &self.rms_norm, &self.bias)
     }
 
     /// Applies the layer.

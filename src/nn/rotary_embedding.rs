@@ -31,7 +31,8 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    fn apply(&self, frequency: f64) -> f64 {
+    /// A frequency as it is used.
+    pub(crate) fn apply(&self, frequency: f64) -> f64 {
         match self {
             Self::Linear { factor } => frequency / factor,
             Self::Llama3 {

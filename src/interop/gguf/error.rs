@@ -247,6 +247,11 @@ pub enum GgufError {
         /// How many there are.
         found: u64,
     },
+    /// The file holds no model that this crate has layers for, or the model cannot be written.
+    Model {
+        /// What is wrong, and what to do.
+        reason: String,
+    },
     /// The bytes of a tensor that is to be written could not be made.
     Producer {
         /// The tensor.

@@ -12,6 +12,7 @@ impl fmt::Display for GgufError {
                 "expected a GGUF file, found one that begins with {}",
                 found.escape_ascii()
             ),
+            Self::Model { reason } => f.write_str(reason),
             Self::BigEndian => f.write_str(
                 "the file is big-endian: convert it to little-endian with the `gguf` package's \
                  gguf_convert_endian",

@@ -2,23 +2,25 @@
 //! of its tensors and its metadata.
 //!
 //! Versions 2 and 3 are read, 3 is written, little-endian, as
-//! [the format's description](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) says. What
-//! tensors and keys mean is not known here.
+//! [the format's description](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) says.
 //!
-//! [`GgufReader`] and [`GgufWriter`] read and write files; [`encode`], [`decode`],
+//! [`load`] and [`save`] read and write language models. Below them, [`GgufReader`] and [`GgufWriter`] read and write files; [`encode`], [`decode`],
 //! [`encode_ternary`] and [`decode_ternary`] are the codecs of the tensors' bytes.
 
 pub mod tokenizer;
 
+mod architecture;
 mod block;
 mod cursor;
 mod encode_head;
 mod error;
+mod load;
 mod message;
 mod metadata;
 mod options;
 mod parse;
 mod reader;
+mod save;
 mod shape;
 mod tensor_info;
 mod tensor_type;
@@ -26,11 +28,14 @@ mod typed_value;
 mod value;
 mod writer;
 
+pub use architecture::Architecture;
 pub use block::{TernaryScales, TernaryTensor, decode, decode_ternary, encode, encode_ternary};
 pub use error::{BoxedError, GgufError};
+pub use load::{LoadOptions, load, load_from};
 pub use metadata::GgufMetadata;
 pub use options::GgufOptions;
 pub use reader::{GgufReader, GgufTensor};
+pub use save::{SaveOptions, save};
 pub use shape::GgufShape;
 pub use tensor_info::GgufTensorInfo;
 pub use tensor_type::GgmlType;

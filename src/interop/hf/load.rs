@@ -1,9 +1,8 @@
 use std::path::Path;
 
 use burn::{
-    module::{Module, ModuleMapper, Param},
     nn::Linear,
-    tensor::{Device, FloatDType, Tensor},
+    tensor::{Device, FloatDType},
 };
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     tensors::{SCALE_SUFFIX, expected, problems},
 };
 use crate::{
-    interop::{CausalLm, PretrainedLm},
+    interop::{CausalLm, PretrainedLm, parameters},
     nn::{BitNetLm, BitNetLmConfig, PackedBitLinear},
     quant::{PackedWeight, QatScheme},
 };
@@ -114,16 +113,8 @@ pub fn load(
     if !problems.is_empty() {
         return Err(wrong(problems));
     }
-    let mut parameters = Parameters {
-        checkpoint: &checkpoint,
-        family: config.family,
-        dtype: options.dtype,
-        skip_projections: packed,
-        path: Vec::new(),
-    };
-    // Parameters are made when they are asked for, which those that are loaded never are.
-    let lm: BitNetLm<Linear> = config.lm.init(device);
-    let lm = lm.map(&mut parameters);
+    let lm = config.lm.init(device);
+    let lm = with_floats(lm, &checkpoint, config.family, options.dtype, packed);
     let lm = match convention {
         Some(convention) => {
             CausalLm::Packed(packed_lm(lm, &checkpoint, convention, device).map_err(wrong)?)
@@ -188,46 +179,29 @@ fn convention(
 }
 
 /// Puts the floats of a checkpoint into a model, all of which are there.
-struct Parameters<'a> {
-    checkpoint: &'a Checkpoint,
+fn with_floats(
+    lm: BitNetLm<Linear>,
+    checkpoint: &Checkpoint,
     family: Family,
     dtype: Option<FloatDType>,
-    skip_projections: bool,
-    path: Vec<String>,
-}
-
-impl ModuleMapper for Parameters<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.family.tensor_name(&self.path.join("."));
-        let projection = name.ends_with("_proj.weight");
-        if projection && self.skip_projections {
-            return param;
+    packed: bool,
+) -> BitNetLm<Linear> {
+    parameters::with_floats(lm, |path, shape| {
+        if packed && path.ends_with("_proj.weight") {
+            return None;
         }
-        let entry = self.checkpoint.get(&name).expect("checked before");
+        let entry = checkpoint.get(&family.tensor_name(path));
+        let entry = entry.expect("checked before");
         let from = float_dtype(entry.info.dtype).expect("checked before");
-        let order = match (
-            projection || name == "lm_head.weight",
-            &entry.info.shape[..],
-        ) {
+        let order = match (parameters::is_linear(path), &entry.info.shape[..]) {
             (true, &[d_output, d_input]) => Order::Transposed([d_output, d_input]),
             _ => Order::Kept,
         };
-        let to = self.dtype.unwrap_or(from);
-        let shape = param.lazy_shape();
-        let data = floats::read(self.checkpoint.bytes(entry), from, to, order, &shape);
-        self.checkpoint.release(entry);
-        let tensor = Tensor::from_data(data, (&param.lazy_device(), to.into()));
-        let id = param.id;
-        param.transform_for_load(tensor, id)
-    }
+        let to = dtype.unwrap_or(from);
+        let data = floats::read(checkpoint.bytes(entry), from, to, order, shape);
+        checkpoint.release(entry);
+        Some(data)
+    })
 }
 
 fn packed_lm(

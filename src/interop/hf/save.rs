@@ -6,10 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    tensor::{DType, FloatDType, Tensor, TensorReadError},
-};
+use burn::tensor::{FloatDType, TensorReadError};
 use safetensors::{Dtype, View};
 use serde_json::{Map, json};
 
@@ -23,7 +20,7 @@ use super::{
     tensors::{SCALE_SUFFIX, expected},
 };
 use crate::{
-    interop::{CausalLm, PretrainedLm},
+    interop::{CausalLm, PretrainedLm, parameters},
     nn::{BitNetLm, PackedBitLinear, Projection},
     quant::PackedWeight,
 };
@@ -221,6 +218,16 @@ enum Values {
 }
 
 impl Entry {
+    fn new(name: &str, dtype: Dtype, shape: Vec<usize>, values: Values) -> Self {
+        Self {
+            name: name.to_string(),
+            dtype,
+            shape,
+            values,
+            error: RefCell::default(),
+        }
+    }
+
     fn num_bytes(&self) -> usize {
         self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
     }
@@ -265,18 +272,14 @@ fn entries(
         WeightForm::Float(dtype) => dtype,
         WeightForm::Packed(_) => FloatDType::F32,
     };
-    let mut floats = FloatEntries {
-        family,
-        dtype,
-        path: Vec::new(),
-        entries: BTreeMap::new(),
-    };
-    match &model.lm {
-        CausalLm::Full(lm) => lm.visit(&mut floats),
-        CausalLm::Qat(lm) => lm.visit(&mut floats),
-        CausalLm::Packed(lm) => lm.visit(&mut floats),
-    }
-    let mut entries = floats.entries;
+    let floats = parameters::floats(&model.lm).into_iter();
+    let floats = floats.map(|(path, parameter)| {
+        let name = family.tensor_name(&path);
+        let values = Values::Floats(parameter.read, dtype);
+        let entry = Entry::new(&name, file_dtype(dtype), parameter.shape, values);
+        (name, entry)
+    });
+    let mut entries: BTreeMap<String, Entry> = floats.collect();
     if let WeightForm::Packed(convention) = form {
         match &model.lm {
             CausalLm::Packed(lm) => add_packed(&mut entries, lm, convention)?,
@@ -285,47 +288,6 @@ fn entries(
         }
     }
     Ok(entries)
-}
-
-/// Float parameters by the names and in the layout of files.
-struct FloatEntries {
-    family: Family,
-    dtype: FloatDType,
-    path: Vec<String>,
-    entries: BTreeMap<String, Entry>,
-}
-
-impl ModuleVisitor for FloatEntries {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let name = self.family.tensor_name(&self.path.join("."));
-        let tensor = param.base().without_autodiff();
-        let linear = name.ends_with("_proj.weight") || name == "lm_head.weight";
-        let tensor = match linear && D == 2 {
-            true => tensor.swap_dims(0, 1),
-            false => tensor,
-        };
-        let shape = tensor.dims().to_vec();
-        let read = move || {
-            let data = tensor.clone().try_into_data_dtype(DType::F32)?;
-            Ok(data.try_to_vec::<f32>()?)
-        };
-        let entry = Entry {
-            name: name.clone(),
-            dtype: file_dtype(self.dtype),
-            shape,
-            values: Values::Floats(Box::new(read), self.dtype),
-            error: RefCell::default(),
-        };
-        self.entries.insert(name, entry);
-    }
 }
 
 fn add_packed(
@@ -345,29 +307,12 @@ fn add_packed(
         let scale = convention.weight_scale(gamma);
         let told = convention.gamma(scale) == gamma;
         let name = format!("{path}.weight");
-        for (name, dtype, shape, values) in [
-            (
-                name.clone(),
-                Dtype::U8,
-                vec![d_output / 4, d_input],
-                Values::Codes(weight),
-            ),
-            (
-                name + SCALE_SUFFIX,
-                Dtype::F32,
-                vec![1],
-                Values::Scale(scale, (!told).then_some(gamma)),
-            ),
-        ] {
-            let entry = Entry {
-                name: name.clone(),
-                dtype,
-                shape,
-                values,
-                error: RefCell::default(),
-            };
-            entries.insert(name, entry);
-        }
+        let shape = vec![d_output / 4, d_input];
+        let codes = Entry::new(&name, Dtype::U8, shape, Values::Codes(weight));
+        entries.insert(name.clone(), codes);
+        let name = name + SCALE_SUFFIX;
+        let scale = Values::Scale(scale, (!told).then_some(gamma));
+        entries.insert(name.clone(), Entry::new(&name, Dtype::F32, vec![1], scale));
     }
     Ok(())
 }

@@ -1,0 +1,347 @@
+use std::{borrow::Cow, path::Path};
+
+use bitnet_burn_kernels::packing::unpack_rows;
+
+use super::{
+    Architecture, BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufWriter,
+    TernaryScales,
+    architecture::{pair_rows, scale_name, tensor_name, turned_heads},
+    encode, encode_ternary,
+};
+use crate::{
+    interop::{CausalLm, PretrainedLm, parameters},
+    nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, RopeScaling},
+    quant::PackedWeight,
+};
+
+/// Key of the activation of files that llama.cpp computes with another.
+pub(super) const HIDDEN_ACT: &str = "bitnet_burn.hidden_act";
+
+/// How a model is written.
+#[derive(Debug, Clone)]
+pub struct SaveOptions {
+    weights: GgmlType,
+    embeddings: GgmlType,
+    tokenizer: GgufMetadata,
+    name: Option<String>,
+    squared_relu: bool,
+}
+
+impl SaveOptions {
+    /// Projections of a type: F32, F16, BF16 or Q8_0, and for quantised models TQ1_0, TQ2_0 and
+    /// I2_S, which is bitnet.cpp's alone: its number means another type, or none, to llama.cpp.
+    pub fn new(weights: GgmlType) -> Self {
+        let embeddings = match weights {
+            GgmlType::F32 | GgmlType::BF16 | GgmlType::Q8_0 => weights,
+            _ => GgmlType::F16,
+        };
+        Self {
+            weights,
+            embeddings,
+            tokenizer: GgufMetadata::new(),
+            name: None,
+            squared_relu: false,
+        }
+    }
+
+    /// Type of the embedding table and the head. Default: that of the projections, if it is of floats,
+    /// or F16.
+    pub fn with_embeddings(mut self, embeddings: GgmlType) -> Self {
+        self.embeddings = embeddings;
+        self
+    }
+
+    /// The tokenizer, as [`tokenizer::to_metadata`](super::tokenizer::to_metadata) makes it. llama.cpp
+    /// opens no file without one.
+    pub fn with_tokenizer(mut self, tokenizer: GgufMetadata) -> Self {
+        self.tokenizer = tokenizer;
+        self
+    }
+
+    /// Name of the model.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Whether a model with squared ReLU may be written as `bitnet`, with which llama.cpp computes
+    /// SiLU, so that what it says is wrong; bitnet.cpp and [`load`](super::load) read such files.
+    pub fn with_squared_relu(mut self, squared_relu: bool) -> Self {
+        self.squared_relu = squared_relu;
+        self
+    }
+}
+
+/// Writes a model for llama.cpp: as `bitnet` if it has norms before the last projections, else as
+/// `llama`.
+///
+/// The scales of quantised weights are those that were trained. `bitnet` has a place for them, so that
+/// the weights are codes -1, 0 and 1 and nothing is rounded; for `llama` they are multiplied into the
+/// weights, rounded to half precision unless the type is F32.
+///
+/// llama.cpp does not quantise activations per token: with F32, F16 and BF16 weights not at all, with
+/// others by blocks, so that its outputs are near those of the trained model, not equal.
+///
+/// # Errors
+///
+/// If llama.cpp would compute something else than the model: squared ReLU, a head of its own with
+/// `bitnet`; if rows do not fit the blocks of the type, or the file cannot be written. An older file
+/// stays until the new one is whole.
+pub fn save(
+    path: impl AsRef<Path>,
+    model: &PretrainedLm,
+    options: &SaveOptions,
+) -> Result<(), GgufError> {
+    let architecture = Architecture::for_config(&model.config);
+    check(model, architecture, options)?;
+    let mut writer = GgufWriter::new(metadata(model, architecture, options)?)?;
+    add_floats(&mut writer, model, architecture, options)?;
+    match &model.lm {
+        CausalLm::Full(_) => {}
+        CausalLm::Qat(lm) => add_ternary(&mut writer, &lm.pack(), model, architecture, options)?,
+        CausalLm::Packed(lm) => add_ternary(&mut writer, lm, model, architecture, options)?,
+    }
+    writer.write(path)
+}
+
+fn refused(reason: impl Into<String>) -> GgufError {
+    GgufError::Model {
+        reason: reason.into(),
+    }
+}
+
+fn check(
+    model: &PretrainedLm,
+    architecture: Architecture,
+    options: &SaveOptions,
+) -> Result<(), GgufError> {
+    let config = &model.config;
+    if config.activation == GatedActivation::SquaredRelu && !options.squared_relu {
+        return Err(refused(
+            "the model has squared ReLU, and llama.cpp computes SiLU whatever the file says \
+             (github.com/microsoft/BitNet/issues/602): its outputs would be wrong. Train with SiLU, \
+             or allow it for programs that know better (SaveOptions::with_squared_relu)",
+        ));
+    }
+    if architecture == Architecture::BitNet && !config.tied_embeddings {
+        return Err(refused(
+            "llama.cpp's bitnet takes the embedding table for the head, and this model has a head of \
+             its own: train with tied_embeddings",
+        ));
+    }
+    let llama3 = matches!(config.rope_scaling, Some(RopeScaling::Llama3 { .. }));
+    if architecture == Architecture::BitNet && llama3 {
+        return Err(refused("llama.cpp's bitnet has no rope scaling of llama3"));
+    }
+    match &model.lm {
+        CausalLm::Full(_) if options.weights.is_ternary() => Err(refused(format!(
+            "{} holds codes -1, 0 and 1, and the weights are in full precision: make a BitNet model \
+             of them and train it, or choose F16",
+            options.weights
+        ))),
+        CausalLm::Qat(lm) => {
+            check_packable(lm.projections().map(|(n, p)| (n, p.is_b1_58_weight())))
+        }
+        CausalLm::Packed(lm) => {
+            check_packable(lm.projections().map(|(n, p)| (n, p.is_b1_58_weight())))
+        }
+        CausalLm::Full(_) => Ok(()),
+    }
+}
+
+fn check_packable(mut projections: impl Iterator<Item = (String, bool)>) -> Result<(), GgufError> {
+    match projections.find(|(_, packable)| !packable) {
+        Some((name, _)) => Err(refused(format!(
+            "{name} is not quantised in full to -1, 0 and 1 with one scale, or its input is rotated"
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn metadata(
+    model: &PretrainedLm,
+    architecture: Architecture,
+    options: &SaveOptions,
+) -> Result<GgufMetadata, GgufError> {
+    let config = &model.config;
+    let name = architecture.name();
+    let mut metadata = GgufMetadata::new();
+    metadata.insert("general.architecture", name)?;
+    if let Some(name) = &options.name {
+        metadata.insert("general.name", name.as_str())?;
+    }
+    metadata.insert("general.quantization_version", 2u32)?;
+    metadata.insert("general.file_type", file_type(options.weights))?;
+    let d_head = config.d_model / config.n_heads;
+    for (key, value) in [
+        ("vocab_size", config.vocab_size),
+        ("context_length", config.max_positions),
+        ("embedding_length", config.d_model),
+        ("block_count", config.n_layers),
+        ("feed_forward_length", config.d_ff),
+        ("attention.head_count", config.n_heads),
+        (
+            "attention.head_count_kv",
+            config.n_kv_heads.unwrap_or(config.n_heads),
+        ),
+        ("rope.dimension_count", d_head),
+    ] {
+        let value = u32::try_from(value);
+        let value = value.map_err(|_| refused(format!("{key} does not fit 32 bits")))?;
+        metadata.insert(format!("{name}.{key}"), value)?;
+    }
+    let epsilon = config.rms_norm_epsilon as f32;
+    metadata.insert(format!("{name}.attention.layer_norm_rms_epsilon"), epsilon)?;
+    metadata.insert(format!("{name}.rope.freq_base"), config.rope_theta)?;
+    let factor = match config.rope_scaling {
+        Some(RopeScaling::Linear { factor }) => Some(factor as f32),
+        // As the converter of llama.cpp does.
+        _ => (architecture == Architecture::BitNet).then_some(1.0),
+    };
+    if let Some(factor) = factor {
+        metadata.insert(format!("{name}.rope.scaling.type"), "linear")?;
+        metadata.insert(format!("{name}.rope.scaling.factor"), factor)?;
+    }
+    if config.activation == GatedActivation::SquaredRelu {
+        metadata.insert(HIDDEN_ACT, "relu2")?;
+    }
+    metadata.extend(options.tokenizer.clone())?;
+    Ok(metadata)
+}
+
+/// `general.file_type`, llama.cpp's `LLAMA_FTYPE`.
+fn file_type(weights: GgmlType) -> u32 {
+    match weights {
+        GgmlType::F32 => 0,
+        GgmlType::Q8_0 => 7,
+        GgmlType::BF16 => 32,
+        GgmlType::TQ1_0 => 36,
+        GgmlType::TQ2_0 => 37,
+        GgmlType::I2_S => 40,
+        _ => 1,
+    }
+}
+
+/// Adds all parameters that are floats in the file: norms as F32, as llama.cpp has them.
+fn add_floats<'a>(
+    writer: &mut GgufWriter<'a>,
+    model: &'a PretrainedLm,
+    architecture: Architecture,
+    options: &SaveOptions,
+) -> Result<(), GgufError> {
+    let full = matches!(model.lm, CausalLm::Full(_));
+    for (path, parameter) in parameters::floats(&model.lm) {
+        let Some(name) = tensor_name(&path) else {
+            continue;
+        };
+        let projection = path.ends_with("_proj.weight");
+        if projection && !full {
+            continue;
+        }
+        let ggml_type = match (parameter.shape.len(), projection) {
+            (2, true) => options.weights,
+            (2, false) => options.embeddings,
+            _ => GgmlType::F32,
+        };
+        let shape = shape(&name, &parameter.shape)?;
+        let heads = turned_heads(&path, &model.config);
+        let heads = heads.filter(|_| architecture.has_paired_rows());
+        writer.add(name.clone(), ggml_type, shape, move || {
+            let values = (parameter.read)()?;
+            let values = match heads {
+                Some(heads) => pair_rows(&values, heads, shape.row_len() as usize),
+                None => values,
+            };
+            Ok(Cow::from(encode(&name, ggml_type, shape, &values)?))
+        })?;
+    }
+    if let Some(factors) = rope_factors(&model.config) {
+        let shape = shape("rope_freqs.weight", &[factors.len()])?;
+        let bytes = encode("rope_freqs.weight", GgmlType::F32, shape, &factors)?;
+        writer.add_bytes("rope_freqs.weight", GgmlType::F32, shape, bytes)?;
+    }
+    Ok(())
+}
+
+fn shape(name: &str, sizes: &[usize]) -> Result<GgufShape, GgufError> {
+    let found = || sizes.iter().rev().map(|size| *size as u64).collect();
+    GgufShape::from_row_major(sizes).ok_or_else(|| GgufError::Shape {
+        tensor: name.to_string(),
+        found: found(),
+    })
+}
+
+/// What llama.cpp divides each frequency by.
+fn rope_factors(config: &BitNetLmConfig) -> Option<Vec<f32>> {
+    let scaling = config.rope_scaling.as_ref()?;
+    let d_head = config.d_model / config.n_heads;
+    matches!(scaling, RopeScaling::Llama3 { .. }).then(|| {
+        let frequencies = (0..d_head / 2)
+            .map(|i| f64::from(config.rope_theta).powf(-2.0 * i as f64 / d_head as f64));
+        frequencies.map(|f| (f / scaling.apply(f)) as f32).collect()
+    })
+}
+
+fn add_ternary<'a>(
+    writer: &mut GgufWriter<'a>,
+    lm: &BitNetLm<PackedBitLinear>,
+    model: &PretrainedLm,
+    architecture: Architecture,
+    options: &SaveOptions,
+) -> Result<(), GgufError> {
+    let ggml_type = options.weights;
+    for (path, projection) in lm.projections() {
+        let path = format!("{path}.weight");
+        let name = tensor_name(&path).expect("every projection has a name");
+        let weight = projection.weight.clone();
+        let shape = shape(&name, &weight.dims())?;
+        let gamma = weight.to_words().map_err(device)?.1;
+        // I2_S has the scale in its blocks; beside it the programs that read it do not look.
+        let beside = architecture == Architecture::BitNet && ggml_type != GgmlType::I2_S;
+        if beside {
+            let scale = scale_name(&name);
+            let bytes = gamma.to_le_bytes().to_vec();
+            writer.add_bytes(
+                scale.clone(),
+                GgmlType::F32,
+                self::shape(&scale, &[1])?,
+                bytes,
+            )?;
+        }
+        let scale = if beside { 1.0 } else { gamma };
+        let heads = turned_heads(&path, &model.config);
+        let heads = heads.filter(|_| architecture.has_paired_rows());
+        writer.add(name.clone(), ggml_type, shape, move || {
+            let codes = codes(&weight, heads)?;
+            let bytes = match ggml_type.is_ternary() {
+                true => {
+                    let scale = TernaryScales::Tensor(scale);
+                    encode_ternary(&name, ggml_type, shape, &codes, scale)?
+                }
+                false => {
+                    let values: Vec<f32> = codes.iter().map(|t| f32::from(*t) * scale).collect();
+                    encode(&name, ggml_type, shape, &values)?
+                }
+            };
+            Ok(bytes.into())
+        })?;
+    }
+    Ok(())
+}
+
+/// The codes of a weight, row after row.
+fn codes(weight: &PackedWeight, heads: Option<usize>) -> Result<Vec<i8>, BoxedError> {
+    let [_, d_input] = weight.dims();
+    let codes = unpack_rows(&weight.to_words()?.0, d_input);
+    Ok(match heads {
+        Some(heads) => pair_rows(&codes, heads, d_input),
+        None => codes,
+    })
+}
+
+fn device(source: burn::tensor::TensorReadError) -> GgufError {
+    GgufError::Producer {
+        tensor: "a packed weight".to_string(),
+        source: Box::new(source),
+    }
+}

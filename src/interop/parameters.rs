@@ -1,0 +1,109 @@
+//! The float parameters of a language model by their paths, on their way to files and back.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    nn::Linear,
+    tensor::{DType, Tensor, TensorData, TensorReadError},
+};
+
+use super::CausalLm;
+use crate::nn::BitNetLm;
+
+/// Reads the values of a parameter from its device.
+type Read = Box<dyn Fn() -> Result<Vec<f32>, TensorReadError>>;
+
+/// A parameter in the layout of files, `[d_output, d_input]` for linear maps.
+pub(super) struct FloatParameter {
+    pub shape: Vec<usize>,
+    pub read: Read,
+}
+
+/// Whether the parameter is the weight of a linear map, which files hold transposed.
+pub(super) fn is_linear(path: &str) -> bool {
+    path.ends_with("_proj.weight") || path == "lm_head.weight"
+}
+
+/// All float parameters of a model by their paths, such as `model.norm.gamma`; those of packed weights
+/// are none.
+pub(super) fn floats(lm: &CausalLm) -> BTreeMap<String, FloatParameter> {
+    let mut floats = Floats::default();
+    match lm {
+        CausalLm::Full(lm) => lm.visit(&mut floats),
+        CausalLm::Qat(lm) => lm.visit(&mut floats),
+        CausalLm::Packed(lm) => lm.visit(&mut floats),
+    }
+    floats.parameters
+}
+
+#[derive(Default)]
+struct Floats {
+    path: Vec<String>,
+    parameters: BTreeMap<String, FloatParameter>,
+}
+
+impl ModuleVisitor for Floats {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.path.join(".");
+        let tensor = param.base().without_autodiff();
+        let tensor = match is_linear(&path) && D == 2 {
+            true => tensor.swap_dims(0, 1),
+            false => tensor,
+        };
+        let shape = tensor.dims().to_vec();
+        let read = move || {
+            let data = tensor.clone().try_into_data_dtype(DType::F32)?;
+            Ok(data.try_to_vec::<f32>()?)
+        };
+        let read = Box::new(read);
+        self.parameters.insert(path, FloatParameter { shape, read });
+    }
+}
+
+/// The model with the parameters that `read` has for a path and a shape, in the layout of the model.
+/// Others stay as they are.
+pub(super) fn with_floats(
+    lm: BitNetLm<Linear>,
+    read: impl FnMut(&str, &[usize]) -> Option<TensorData>,
+) -> BitNetLm<Linear> {
+    lm.map(&mut WithFloats {
+        read,
+        path: Vec::new(),
+    })
+}
+
+struct WithFloats<F> {
+    read: F,
+    path: Vec<String>,
+}
+
+impl<F: FnMut(&str, &[usize]) -> Option<TensorData>> ModuleMapper for WithFloats<F> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        // A parameter is made when it is first asked for, which its shape is not.
+        let data = (self.read)(&self.path.join("."), &param.lazy_shape());
+        let Some(data) = data else {
+            return param;
+        };
+        let dtype = data.dtype();
+        let tensor = Tensor::from_data(data, (&param.lazy_device(), dtype));
+        let id = param.id;
+        param.transform_for_load(tensor, id)
+    }
+}
