@@ -1,0 +1,3 @@
+//! The program `bitnet-burn`.
+
+fn main() {}
