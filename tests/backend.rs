@@ -27,6 +27,8 @@ mod backend {
     #[cfg(feature = "interop")]
     mod gguf_file;
     #[cfg(feature = "interop")]
+    mod gguf_model;
+    #[cfg(feature = "interop")]
     mod gguf_tokenizer;
     mod hadamard;
     #[cfg(feature = "interop")]

@@ -2,9 +2,10 @@
 //! `safetensors` packages of Python.
 //!
 //! `BITNET_BURN_PYTHON` is a Python with `tests/interop/requirements.txt`:
-//! `BITNET_BURN_PYTHON=venv/bin/python cargo test --test interop -- --ignored`.
+//! `BITNET_BURN_PYTHON=venv/bin/python cargo test --release --features text --test interop -- --ignored`.
 
 mod interop {
+    mod llama_cpp;
     mod python;
     mod transformers;
 }

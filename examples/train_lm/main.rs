@@ -65,7 +65,7 @@ fn main() -> ExitCode {
                 print!("{HELP}");
                 Ok(())
             }
-            Command::Train(options) => run(&options),
+            Command::Train(options) => run_in_pool(&options),
         });
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,7 +76,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+/// Loops of Flex start sooner from within the pool of threads that runs them. A pool of one thread has
+/// none to spare for metrics, which other threads compute.
+fn run_in_pool(options: &Options) -> Result<(), Box<dyn Error + Send + Sync>> {
+    match rayon::current_num_threads() {
+        1 => run(options),
+        _ => rayon::scope(|_| run(options)),
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error + Send + Sync>> {
     let corpus = Corpus::load(options.text.as_deref())?;
     let (checkpoints, done) = run_folder::open(options, corpus.train_len())?;
     println!(
@@ -149,7 +158,7 @@ fn train<M>(
     options: &Options,
     corpus: &Corpus,
     checkpoints: CheckpointPolicy,
-) -> Result<(M, f64), Box<dyn Error>>
+) -> Result<(M, f64), Box<dyn Error + Send + Sync>>
 where
     M: LearnerModel + TrainStep<Input = Batch> + InferenceStep<Input = Batch>,
     <M as TrainStep>::Output: Adaptor<LossInput>,

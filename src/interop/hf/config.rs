@@ -219,6 +219,9 @@ impl Reader<'_> {
                 return wrong(format!("{field} is 0"));
             }
         }
+        if let Some(epsilon) = fields.rms_norm_eps.filter(|e| !(e.is_finite() && *e > 0.0)) {
+            return wrong(format!("rms_norm_eps is {epsilon}"));
+        }
         if !d_model.is_multiple_of(2 * n_heads) {
             return wrong(format!(
                 "hidden_size {d_model} is not an even number for each of {n_heads} heads"
@@ -384,6 +387,7 @@ mod tests {
             ),
             (json!({"vocab_size": 0}), "vocab_size is 0"),
             (json!({"rope_theta": -1.0}), "rope_theta is -1"),
+            (json!({"rms_norm_eps": 0.0}), "rms_norm_eps is 0"),
             (
                 json!({"weight_bits": 4}),
                 "weight_bits is 4, supported is 1",
