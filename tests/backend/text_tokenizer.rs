@@ -63,6 +63,32 @@ fn special_tokens_come_from_all_files_of_a_model() {
 }
 
 #[test]
+fn tokens_around_a_text_are_added_when_they_are_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut json = Tokenizer::characters("abc").unwrap().json().unwrap();
+    json["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": END_OF_TEXT, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {END_OF_TEXT: {"id": END_OF_TEXT, "ids": [3], "tokens": [END_OF_TEXT]}},
+    });
+    // What a tokenizer would cut off or fill up is for the data set to say.
+    json["truncation"] = json!({
+        "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0,
+    });
+    fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let tokenizer = Tokenizer::from_file(&folder).unwrap();
+    assert_eq!(tokenizer.encode("abc").unwrap(), [0, 1, 2]);
+    assert_eq!(
+        tokenizer.encode_with_special_tokens("abc").unwrap(),
+        [3, 0, 1, 2]
+    );
+}
+
+#[test]
 fn files_that_are_no_tokenizer_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let error = Tokenizer::from_file(&folder).unwrap_err();

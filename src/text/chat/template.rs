@@ -13,8 +13,9 @@ const NAME: &str = "chat";
 /// transformers' `apply_chat_template`, with its settings.
 ///
 /// A template sees `messages`, `add_generation_prompt`, `bos_token`, `eos_token` and
-/// `raise_exception`. There are no tools, no documents and no date: a training text does not depend
-/// on the day. Templates with `break` and `continue` are refused.
+/// `raise_exception`; `tools` and `documents` are none. There is no `strftime_now`: a training text
+/// does not depend on the day, and templates that ask whether there is one have a fixed date. Marks of
+/// what is generated (`{% generation %}`) are passed over.
 ///
 /// # Example
 ///
@@ -67,7 +68,8 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
-        (environment.add_template_owned(NAME, source.to_string())).map_err(TextError::template)?;
+        let source = without_generation_marks(source);
+        (environment.add_template_owned(NAME, source)).map_err(TextError::template)?;
         Ok(Self {
             environment,
             bos_token: String::new(),
@@ -102,6 +104,8 @@ impl ChatTemplate {
         let context = context! {
             messages => Value::from(Serde(messages)),
             add_generation_prompt => add_generation_prompt,
+            tools => (),
+            documents => (),
             bos_token => self.bos_token.as_str(),
             eos_token => self.eos_token.as_str(),
         };
@@ -136,6 +140,26 @@ impl ChatTemplate {
 /// The function by which templates refuse messages.
 fn raise_exception(message: String) -> Result<String, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+}
+
+/// Blocks that transformers adds to Jinja, as blocks that are in it and do nothing.
+fn without_generation_marks(source: &str) -> String {
+    let mut parts = source.split("{%");
+    let mut result = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let name = part.trim_start_matches(['-', '+']).trim_start();
+        let before = &part[..part.len() - name.len()];
+        let word = |c: char| c.is_alphanumeric() || c == '_';
+        let end = name.find(|c| !word(c)).unwrap_or(name.len());
+        let (name, rest) = name.split_at(end);
+        let name = match name {
+            "generation" => "if true",
+            "endgeneration" => "endif",
+            other => other,
+        };
+        result.extend(["{%", before, name, rest]);
+    }
+    result
 }
 
 #[cfg(test)]
@@ -190,6 +214,17 @@ mod tests {
         );
         let chat = template.render_with_spans(&messages()).unwrap();
         assert_eq!(&chat.text[chat.assistant[1].clone()], "yes<|eot_id|>");
+    }
+
+    #[test]
+    fn what_transformers_adds_to_jinja_is_read() {
+        let source = "{%- for m in messages -%}{% if m.role == 'user' %}{% continue %}{% endif %}\
+                      {%- generation -%}{{ m.content }};{%- endgeneration -%}{%- endfor -%}\
+                      {% if tools is not none or documents is not none %}tools{% endif %}\
+                      {% if strftime_now is defined %}date{% endif %}";
+        let template = ChatTemplate::new(source).unwrap();
+        let text = template.render(&messages(), false).unwrap();
+        assert_eq!(text, " short ;hello;yes;");
     }
 
     #[test]

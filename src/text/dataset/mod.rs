@@ -48,4 +48,4 @@ pub use sequence::{Sequence, SequenceBatcher};
 pub use shuffle::Shuffle;
 pub use text_files::{DocumentSplit, TextFiles};
 pub use token_file::{TokenDType, TokenFile, TokenFileWriter};
-pub use token_store::{TokenFiles, TokenStore};
+pub use token_store::{TokenFiles, TokenPart, TokenStore};

@@ -61,3 +61,64 @@ impl TokenStore for TokenFiles {
         Ok(())
     }
 }
+
+/// A part of a row of tokens: the end of a text can be kept for validation.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use bitnet_burn::text::dataset::{TokenPart, TokenStore};
+///
+/// let tokens: Arc<dyn TokenStore> = Arc::new(Vec::from_iter(0..100));
+/// let train = TokenPart::new(tokens.clone(), 0..90);
+/// let valid = TokenPart::new(tokens, 90..100);
+/// assert_eq!((train.len(), valid.len()), (90, 10));
+/// ```
+#[derive(Clone)]
+pub struct TokenPart {
+    tokens: Arc<dyn TokenStore>,
+    range: Range<usize>,
+}
+
+impl TokenPart {
+    /// The tokens of a range.
+    ///
+    /// # Panics
+    ///
+    /// If the range is not inside the row.
+    pub fn new(tokens: Arc<dyn TokenStore>, range: Range<usize>) -> Self {
+        assert!(
+            range.start <= range.end && range.end <= tokens.len(),
+            "a part of {} tokens is not {range:?}",
+            tokens.len()
+        );
+        Self { tokens, range }
+    }
+}
+
+impl TokenStore for TokenPart {
+    fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    fn read(&self, range: Range<usize>, tokens: &mut Vec<u32>) -> Result<(), TextError> {
+        let start = self.range.start;
+        self.tokens
+            .read(start + range.start..start + range.end, tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_read_from_its_start() {
+        let part = TokenPart::new(Arc::new(vec![1, 2, 3, 4, 5]), 1..4);
+        let mut tokens = vec![0];
+        part.read(1..3, &mut tokens).unwrap();
+        assert_eq!(tokens, [0, 3, 4]);
+    }
+}
