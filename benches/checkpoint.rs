@@ -5,7 +5,7 @@
 use std::{
     env, fs,
     hint::black_box,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, exit},
     time::Instant,
 };
@@ -26,21 +26,28 @@ const ROUNDS: usize = 7;
 const MIB: f64 = 1_048_576.0;
 
 fn main() {
-    let arguments: Vec<String> = env::args().filter(|argument| argument != "--bench").collect();
-    match arguments.get(1).map(String::as_str) {
-        Some("peak") => return print_peak(Path::new(&arguments[2])),
-        Some(other) => {
-            eprintln!("unknown argument {other}: there are none");
+    let arguments: Vec<String> = env::args()
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    match arguments[..] {
+        [] => run(),
+        ["bytes", folder] => print_time(|| fs::read(file(Path::new(folder)))),
+        ["model", folder] => print_time(|| load_model(Path::new(folder))),
+        _ => {
+            eprintln!("unknown arguments {arguments:?}: there are none");
             exit(2)
         }
-        None => {}
     }
+}
+
+fn run() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // 125 million parameters.
     let config = BitNetLmConfig::new(8192, 1280, 6, 20, 3456).with_max_positions(512);
     let lm: BitNetLm = config.init(&Device::default());
     let model = PretrainedLm::new(config, CausalLm::Qat(lm));
-    println!("| file | MiB | bytes, ms | model, ms | ratio | peak MiB | of the model |");
+    println!("| file | MiB | bytes, ms | model, ms | ratio | peak MiB | of the file |");
     println!("|---|---|---|---|---|---|---|");
     for (name, form) in [
         ("f32", WeightForm::Float(FloatDType::F32)),
@@ -53,22 +60,26 @@ fn main() {
     }
 }
 
-/// Reads and loads in turn; what was written is in the memory of the system either way.
+fn file(folder: &Path) -> PathBuf {
+    folder.join("model.safetensors")
+}
+
+fn load_model(folder: &Path) -> PretrainedLm {
+    load(folder, &LoadOptions::new(), &Device::default()).expect("our own folder")
+}
+
+/// Reads and loads in turn, each in a process of its own, as a program that starts does. The file is in
+/// the memory of the system either way.
 fn measure(name: &str, folder: &Path) {
-    let file = folder.join("model.safetensors");
-    let size = fs::metadata(&file).expect("it was written").len() as f64;
-    let (mut bytes, mut models) = (Vec::new(), Vec::new());
+    let size = fs::metadata(file(folder)).expect("it was written").len() as f64 / MIB;
+    let (mut bytes, mut models, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let start = Instant::now();
-        black_box(fs::read(&file).expect("it was written"));
-        bytes.push(start.elapsed().as_secs_f64() * 1e3);
-        let start = Instant::now();
-        black_box(load_model(folder));
-        models.push(start.elapsed().as_secs_f64() * 1e3);
+        bytes.push(in_own_process("bytes", folder)[0]);
+        let [time, peak] = in_own_process("model", folder);
+        models.push(time);
+        peaks.push(peak);
     }
-    let (bytes, models) = (median(bytes), median(models));
-    let (before, peak) = peak_of(folder);
-    let (size, peak) = (size / MIB, peak - before);
+    let (bytes, models, peak) = (median(bytes), median(models), median(peaks));
     println!(
         "| {name} | {size:.0} | {bytes:.0} | {models:.0} | {:.2} | {peak:.0} | {:.2} |",
         models / bytes,
@@ -76,28 +87,29 @@ fn measure(name: &str, folder: &Path) {
     );
 }
 
-fn load_model(folder: &Path) -> PretrainedLm {
-    load(folder, &LoadOptions::new(), &Device::default()).expect("our own folder")
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
-/// Resident memory of a process of its own before it loads the model, and at most.
-fn peak_of(folder: &Path) -> (f64, f64) {
+/// Milliseconds, and MiB of resident memory that it took at most.
+fn in_own_process(what: &str, folder: &Path) -> [f64; 2] {
     let program = env::current_exe().expect("this program");
-    let output = Command::new(program).arg("peak").arg(folder).output();
+    let output = Command::new(program).arg(what).arg(folder).output();
     let text = String::from_utf8(output.expect("this program runs").stdout).expect("numbers");
-    let mut numbers = text.split_whitespace().map(|number| number.parse().expect("a number"));
-    (numbers.next().expect("two"), numbers.next().expect("two"))
+    let numbers = text.split_whitespace();
+    let numbers: Vec<f64> = numbers
+        .map(|number| number.parse().expect("a number"))
+        .collect();
+    numbers.try_into().expect("two numbers")
 }
 
-fn print_peak(folder: &Path) {
+fn print_time<T>(work: impl FnOnce() -> T) {
     let before = status_mib("VmRSS:");
-    black_box(load_model(folder));
-    println!("{before} {}", status_mib("VmHWM:"));
+    let start = Instant::now();
+    black_box(work());
+    let time = start.elapsed().as_secs_f64() * 1e3;
+    println!("{time} {}", status_mib("VmHWM:") - before);
 }
 
 /// A size of this process, where the system tells (Linux).

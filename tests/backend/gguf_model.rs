@@ -103,8 +103,16 @@ fn full_precision_comes_back_with_every_choice() {
 
     let reader = GgufReader::open(&path).unwrap();
     let metadata = reader.metadata();
-    assert_eq!(metadata.required::<&str>("general.architecture").unwrap(), "llama");
-    assert_eq!(metadata.required::<u32>("llama.attention.head_count_kv").unwrap(), 2);
+    assert_eq!(
+        metadata.required::<&str>("general.architecture").unwrap(),
+        "llama"
+    );
+    assert_eq!(
+        metadata
+            .required::<u32>("llama.attention.head_count_kv")
+            .unwrap(),
+        2
+    );
 }
 
 #[test]
@@ -120,17 +128,26 @@ fn what_llama_cpp_would_compute_wrongly_is_refused() {
     assert!(refused(&relu2, GgmlType::F16).contains("llama.cpp computes SiLU"));
     let untied = qat(config(true).with_tied_embeddings(false));
     assert!(refused(&untied, GgmlType::F16).contains("train with tied_embeddings"));
-    assert!(refused(&full(config(true)), GgmlType::TQ2_0).contains("weights are in full precision"));
+    assert!(
+        refused(&full(config(true)), GgmlType::TQ2_0).contains("weights are in full precision")
+    );
     let narrow = qat(BitNetLmConfig::new(32, 64, 1, 4, 256).with_activation(GatedActivation::Silu));
     let error = refused(&narrow, GgmlType::TQ1_0);
-    assert!(error.contains("blk.0.") && error.contains("rows of 64 elements"), "{error}");
+    assert!(
+        error.contains("blk.0.") && error.contains("rows of 64 elements"),
+        "{error}"
+    );
     let per_channel = TernaryConfig::new(WeightGranularity::PerChannel);
     let scheme = QatScheme::b1_58().with_weight(per_channel);
     let per_channel = qat(config(true).with_scheme(scheme));
     assert!(refused(&per_channel, GgmlType::F16).contains("is not quantised in full"));
 
     // Allowed, the file says what it is.
-    let loaded = again(&path, &relu2, &exact(GgmlType::TQ2_0).with_squared_relu(true));
+    let loaded = again(
+        &path,
+        &relu2,
+        &exact(GgmlType::TQ2_0).with_squared_relu(true),
+    );
     assert_eq!(loaded.config.activation, GatedActivation::SquaredRelu);
     assert_equal(&logits(&loaded), &logits(&relu2), "squared ReLU");
 }
@@ -147,7 +164,9 @@ fn rewrite(
     let mut writer = GgufWriter::new(metadata).unwrap();
     for tensor in reader.tensors().filter(|tensor| keep(tensor.name())) {
         let (name, bytes) = (tensor.name(), tensor.bytes());
-        writer.add_bytes(name, tensor.ggml_type(), tensor.shape(), bytes).unwrap();
+        writer
+            .add_bytes(name, tensor.ggml_type(), tensor.shape(), bytes)
+            .unwrap();
     }
     let changed = path.with_extension("changed");
     writer.write(&changed).unwrap();
@@ -162,16 +181,31 @@ fn everything_wrong_with_a_file_is_in_one_error() {
     let all = |_: &str| true;
     let missing = rewrite(&path, |_| {}, |name| !name.starts_with("blk.0.ffn_"));
     let text = missing.to_string();
-    assert!(text.contains("5 tensors are not as the metadata say"), "{text}");
-    assert!(text.contains("blk.0.ffn_down.weight: missing, expected [256, 256]"), "{text}");
+    assert!(
+        text.contains("5 tensors are not as the metadata say"),
+        "{text}"
+    );
+    assert!(
+        text.contains("blk.0.ffn_down.weight: missing, expected [256, 256]"),
+        "{text}"
+    );
     let wider = |metadata: &mut GgufMetadata| {
-        metadata.replace("bitnet.feed_forward_length", 512u32).unwrap();
+        metadata
+            .replace("bitnet.feed_forward_length", 512u32)
+            .unwrap();
     };
     let text = rewrite(&path, wider, all).to_string();
-    assert!(text.contains("blk.0.ffn_up.weight: expected shape [512, 256], found [256, 256]"), "{text}");
+    assert!(
+        text.contains("blk.0.ffn_up.weight: expected shape [512, 256], found [256, 256]"),
+        "{text}"
+    );
     for (key, value, message) in [
         ("bitnet.block_count", u32::MAX, "block_count is 4294967295"),
-        ("bitnet.context_length", u32::MAX, "set LoadOptions::max_positions"),
+        (
+            "bitnet.context_length",
+            u32::MAX,
+            "set LoadOptions::max_positions",
+        ),
         ("bitnet.attention.head_count", 0, "do not go together"),
         ("bitnet.attention.head_count", 7, "do not go together"),
     ] {
@@ -184,7 +218,11 @@ fn everything_wrong_with_a_file_is_in_one_error() {
     let other = |metadata: &mut GgufMetadata| {
         metadata.replace("general.architecture", "gemma").unwrap();
     };
-    assert!(rewrite(&path, other, all).to_string().contains("supported are bitnet and llama"));
+    assert!(
+        rewrite(&path, other, all)
+            .to_string()
+            .contains("supported are bitnet and llama")
+    );
 }
 
 proptest! {

@@ -5,6 +5,7 @@ use std::fs;
 use bitnet_burn::interop::hf::{LoadOptions, load};
 use burn::tensor::Device;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::oracle::data_path;
 
@@ -19,6 +20,15 @@ fn try_load(config: &[u8], tensors: &[u8]) -> Result<(), String> {
 
 fn files(folder: &str) -> [Vec<u8>; 2] {
     ["config.json", "model.safetensors"].map(|name| fs::read(data_path(folder).join(name)).unwrap())
+}
+
+/// Loads a folder with this index.
+fn try_index(index: &[u8], config: &[u8]) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.json"), config).unwrap();
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let loaded = load(folder.path(), &LoadOptions::new(), &Device::default());
+    loaded.map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Header and data of a safetensors file.
@@ -112,6 +122,10 @@ proptest! {
         keep in 0.0..4.0,
     ) {
         let [config, tensors] = files(["i_tiny_bitnet", "i_tiny_bitnet_packed"][usize::from(packed)]);
+        // An index of one file, which is looked for before the folder is known to be damaged.
+        let index = json!({"weight_map": {"model.norm.weight": "model.safetensors"}});
+        let index = mutated(index.to_string().into_bytes(), edits.clone(), keep);
+        let _ = try_index(&index, &config);
         let _ = match of_config {
             true => try_load(&mutated(config, edits, keep), &tensors),
             false => try_load(&config, &mutated(tensors, edits, keep)),

@@ -57,12 +57,18 @@ fn train(sub_norm: bool, text: &[u32], vocab_size: usize) -> PretrainedLm {
             })
             .collect();
         let part = |from: usize| {
-            let part: Vec<u32> = windows.iter().flat_map(|w| &w[from..from + CONTEXT]).copied().collect();
+            let part: Vec<u32> = windows
+                .iter()
+                .flat_map(|w| &w[from..from + CONTEXT])
+                .copied()
+                .collect();
             tokens(&part, [BATCH, CONTEXT], &device)
         };
         let logits = lm.forward(part(0)).reshape([BATCH * CONTEXT, vocab_size]);
         let targets = part(1).reshape([BATCH * CONTEXT]);
-        let loss = CrossEntropyLossConfig::new().init(&device).forward(logits, targets);
+        let loss = CrossEntropyLossConfig::new()
+            .init(&device)
+            .forward(logits, targets);
         let grads = GradientsParams::from_grads(loss.backward(), &lm);
         let (grads, _) = clip_grad_norm(&lm, grads, 1.0);
         lm = optimizer.step(2e-3, lm, grads);
@@ -98,7 +104,10 @@ fn log_probabilities(lm: &BitNetLm<PackedBitLinear>, ids: &[u32]) -> Vec<Vec<f32
 fn best(log_probabilities: &[f32]) -> (u32, f32) {
     let mut order: Vec<usize> = (0..log_probabilities.len()).collect();
     order.sort_by(|a, b| log_probabilities[*b].total_cmp(&log_probabilities[*a]));
-    (order[0] as u32, log_probabilities[order[0]] - log_probabilities[order[1]])
+    (
+        order[0] as u32,
+        log_probabilities[order[0]] - log_probabilities[order[1]],
+    )
 }
 
 /// Whether a continuation is the greedy one, up to where two tokens tie; and all of it.
@@ -138,7 +147,12 @@ fn compare(sub_norm: bool) {
     let vocab_size = tokenizer.vocab_size();
     let model = train(sub_norm, train_ids, vocab_size);
     let folder = tempfile::tempdir().unwrap();
-    let types = [GgmlType::F32, GgmlType::F16, GgmlType::TQ2_0, GgmlType::TQ1_0];
+    let types = [
+        GgmlType::F32,
+        GgmlType::F16,
+        GgmlType::TQ2_0,
+        GgmlType::TQ1_0,
+    ];
     let paths = types.map(|t| folder.path().join(format!("{t}.gguf")));
     for (ggml_type, path) in types.iter().zip(&paths) {
         let options = gguf::SaveOptions::new(*ggml_type)
@@ -152,14 +166,20 @@ fn compare(sub_norm: bool) {
         "prompts": prompts, "new_tokens": NEW_TOKENS, "text": text, "vocabulary": vocab_size,
     });
     fs::write(&input, given.to_string()).unwrap();
-    let arguments: Vec<&Path> = [input.as_path()].into_iter().chain(paths.iter().map(|p| p.as_path())).collect();
+    let arguments: Vec<&Path> = [input.as_path()]
+        .into_iter()
+        .chain(paths.iter().map(|p| p.as_path()))
+        .collect();
     let results: Value = serde_json::from_str(&python::run("llama_cpp.py", &arguments)).unwrap();
 
     for (ggml_type, path) in types.iter().zip(&paths) {
         let loaded = gguf::load(path, &gguf::LoadOptions::new(), &Device::default()).unwrap();
         let lm = float_activations(loaded);
         let ours = log_probabilities(&lm, text);
-        let ours = text[1..].iter().zip(&ours).map(|(token, p)| f64::from(p[*token as usize]));
+        let ours = text[1..]
+            .iter()
+            .zip(&ours)
+            .map(|(token, p)| f64::from(p[*token as usize]));
         let result = &results[path.file_name().unwrap().to_str().unwrap()];
         let theirs = result["logprobs"].as_array().unwrap();
         let theirs = theirs.iter().map(|value| value.as_f64().unwrap());
@@ -177,8 +197,14 @@ fn compare(sub_norm: bool) {
             });
             let same: Vec<(bool, usize)> = same.collect();
             println!("{ggml_type}: greedy tokens that are the same: {same:?}");
-            let whole = same.iter().filter(|(_, tokens)| *tokens == NEW_TOKENS).count();
-            assert!(same.iter().all(|(explained, _)| *explained) && whole >= 3, "{same:?}");
+            let whole = same
+                .iter()
+                .filter(|(_, tokens)| *tokens == NEW_TOKENS)
+                .count();
+            assert!(
+                same.iter().all(|(explained, _)| *explained) && whole >= 3,
+                "{same:?}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Folders that transformers wrote, and ours as transformers reads them.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use bitnet_burn::{
     interop::{
@@ -217,5 +217,44 @@ fn a_checkpoint_without_ties_is_the_same_in_transformers_after_we_wrote_it() {
     python::run("transformers_logits.py", &arguments);
     for name in ["master", "multiply", "divide"] {
         assert_same(name, false, 1, &ours, &python::floats(&file, name));
+    }
+}
+
+#[test]
+#[ignore = "needs Python with safetensors"]
+fn the_safetensors_package_reads_every_shard() {
+    let out = tempfile::tempdir().unwrap();
+    let model = model(true, GatedActivation::SquaredRelu, true);
+    for (name, form) in [
+        ("f32", WeightForm::Float(FloatDType::F32)),
+        ("bf16", WeightForm::Float(FloatDType::BF16)),
+        ("f16", WeightForm::Float(FloatDType::F16)),
+        ("packed", WeightForm::Packed(ScaleConvention::Divide)),
+    ] {
+        let folder = out.path().join(name);
+        let options = SaveOptions::new(form).with_max_shard_bytes(10_000);
+        save(&folder, &model, &options).unwrap();
+        let index = fs::read(folder.join("model.safetensors.index.json")).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let weight_map = index["weight_map"].as_object().unwrap();
+        let files: BTreeSet<&str> = weight_map
+            .values()
+            .filter_map(|file| file.as_str())
+            .collect();
+        assert!(files.len() > 1, "{name}");
+        let paths: Vec<_> = files.iter().map(|file| folder.join(file)).collect();
+        let read = python::run("safetensors_read.py", &paths);
+        let read: serde_json::Value = serde_json::from_str(&read).unwrap();
+        let tensors = |file: &str| read[file].as_object().unwrap().len();
+        let found: usize = files.iter().map(|file| tensors(file)).sum();
+        assert_eq!(found, weight_map.len(), "{name}");
+        for (tensor, file) in weight_map {
+            let theirs = &read[file.as_str().unwrap()][tensor];
+            let bytes = fs::read(folder.join(file.as_str().unwrap())).unwrap();
+            let ours = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let shape = serde_json::json!(ours.tensor(tensor).unwrap().shape());
+            assert_eq!(theirs["shape"], shape, "{tensor}");
+            assert!(theirs["sum"].as_f64().unwrap().is_finite(), "{tensor}");
+        }
     }
 }

@@ -238,7 +238,10 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
         )));
     }
     let (epsilon, theta) = (config.rms_norm_epsilon, f64::from(config.rope_theta));
-    if ![epsilon, theta].iter().all(|value| value.is_finite() && *value > 0.0) {
+    if ![epsilon, theta]
+        .iter()
+        .all(|value| value.is_finite() && *value > 0.0)
+    {
         return Err(wrong(format!(
             "layer_norm_rms_epsilon {epsilon} and rope.freq_base {theta} must be above 0"
         )));

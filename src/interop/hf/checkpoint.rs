@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -133,26 +134,23 @@ impl Checkpoint {
         &file.map[file.data_start + start..file.data_start + end]
     }
 
-    /// Lets go of the pages of a tensor that was read. They are a copy of what is on the disk, and with
-    /// the tensor made of them a model would take its size twice.
-    pub fn release(&self, entry: &Entry) {
+    /// Lets go of the pages of bytes of a tensor that were read. They are a copy of what is on the disk,
+    /// and with the tensor made of them a model would take its size twice.
+    pub fn release(&self, entry: &Entry, bytes: Range<usize>) {
         #[cfg(unix)]
         {
             let file = &self.files[entry.file];
-            let (start, end) = entry.info.data_offsets;
+            let start = file.data_start + entry.info.data_offsets.0 + bytes.start;
             // SAFETY: the pages of a map of a file that nobody writes to are read again where needed.
             let released = unsafe {
-                file.map.unchecked_advise_range(
-                    memmap2::UncheckedAdvice::DontNeed,
-                    file.data_start + start,
-                    end - start,
-                )
+                let advice = memmap2::UncheckedAdvice::DontNeed;
+                file.map.unchecked_advise_range(advice, start, bytes.len())
             };
             // It is advice: without it the pages stay until the system wants them.
             let _ = released;
         }
         #[cfg(not(unix))]
-        let _ = entry;
+        let _ = (entry, bytes);
     }
 
     /// A value of the `__metadata__` of the files.

@@ -198,9 +198,9 @@ fn with_floats(
             _ => Order::Kept,
         };
         let to = dtype.unwrap_or(from);
-        let data = floats::read(checkpoint.bytes(entry), from, to, order, shape);
-        checkpoint.release(entry);
-        Some(data)
+        let release = |bytes| checkpoint.release(entry, bytes);
+        let bytes = checkpoint.bytes(entry);
+        Some(floats::read(bytes, [from, to], order, shape, &release))
     })
 }
 
@@ -256,7 +256,7 @@ fn packed_weight(
         let reason = format!("byte {place} has a code that is none of -1, 0 and 1");
         wrong(name, reason)
     })?;
-    checkpoint.release(codes);
+    checkpoint.release(codes, 0..checkpoint.bytes(codes).len());
     Ok(PackedWeight::from_words(words, shape, gamma, device))
 }
 

@@ -10,8 +10,7 @@ use rayon::prelude::*;
 /// The words of a matrix `[d_output, d_input]` of a file, or the first byte with a code that is none.
 pub(super) fn to_words(bytes: &[u8], shape: [usize; 2]) -> Result<Vec<u32>, usize> {
     let [d_output, d_input] = shape;
-    // Code 3 has both bits.
-    if let Some(place) = bytes.iter().position(|b| b & (b >> 1) & 0x55 != 0) {
+    if let Some(place) = first_wrong(bytes) {
         return Err(place);
     }
     let words_per_row = words_per_row(d_input);
@@ -24,14 +23,38 @@ pub(super) fn to_words(bytes: &[u8], shape: [usize; 2]) -> Result<Vec<u32>, usiz
     rows.for_each(|(row, words)| {
         let (slot, packed) = (row / packed_rows, row % packed_rows);
         let bytes = &bytes[packed * d_input..(packed + 1) * d_input];
-        for (word, bytes) in words.iter_mut().zip(bytes.chunks(CODES_PER_WORD)) {
-            for (i, byte) in bytes.iter().enumerate() {
-                let code = u32::from(byte >> (2 * slot) & 3);
-                *word = *word & !(3 << (2 * i)) | code << (2 * i);
-            }
+        let (whole, rest) = bytes.as_chunks::<CODES_PER_WORD>();
+        for (word, bytes) in words.iter_mut().zip(whole) {
+            let (low, high) = bytes.split_at(8);
+            *word = codes_of(low, slot) | codes_of(high, slot) << 16;
+        }
+        for (i, byte) in rest.iter().enumerate() {
+            let code = u32::from(byte >> (2 * slot) & 3);
+            let word = &mut words[whole.len()];
+            *word = *word & !(3 << (2 * i)) | code << (2 * i);
         }
     });
     Ok(words)
+}
+
+/// The first byte with code 3, which has both bits.
+fn first_wrong(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 1 << 12;
+    let is_wrong = |byte: &u8| byte & (byte >> 1) & 0x55 != 0;
+    // Without an end in the middle, a block is looked at many bytes at a time.
+    let any = |block: &[u8]| block.iter().fold(0, |any, b| any | b & (b >> 1) & 0x55) != 0;
+    let mut blocks = bytes.chunks(BLOCK).enumerate();
+    let (i, block) = blocks.find(|(_, block)| any(block))?;
+    Some(i * BLOCK + block.iter().position(is_wrong)?)
+}
+
+/// The codes of a slot of eight bytes, side by side in 16 bits.
+fn codes_of(bytes: &[u8], slot: usize) -> u32 {
+    let bytes = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    let x = bytes >> (2 * slot) & 0x0303_0303_0303_0303;
+    let x = (x | x >> 6) & 0x000f_000f_000f_000f;
+    let x = (x | x >> 12) & 0x0000_00ff_0000_00ff;
+    ((x | x >> 24) & 0xffff) as u32
 }
 
 /// The bytes of a file for the words of a matrix `[d_output, d_input]`.
