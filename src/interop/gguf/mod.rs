@@ -17,6 +17,8 @@ mod error;
 mod load;
 mod message;
 mod metadata;
+mod model_config;
+mod model_tensors;
 mod options;
 mod parse;
 mod reader;
