@@ -1,6 +1,6 @@
 //! The bundled callbacks, each by what it does to a training.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, sync::atomic::Ordering};
 
 use bitnet_burn::{
     optim::{DecoupledWeightDecay, LossScalerConfig, WeightDecaySchedule},
@@ -8,8 +8,9 @@ use bitnet_burn::{
     train::{
         callback::{
             BackwardPass, BitWidthAnnealing, Callback, CallbackResult, EarlyStopping,
-            GradientStatistics, JsonLogger, LossScaling, NanGuard, OptimizerStep, PlainProgress,
-            ScheduledWeightDecay, SharedLossScaler, TrainOutputOf, TrainingEvent, TrainingRun,
+            GradientStatistics, Interruption, JsonLogger, LossScaling, NanGuard, OptimizerStep,
+            PlainProgress, ScheduledWeightDecay, SharedLossScaler, TrainOutputOf, TrainingEvent,
+            TrainingRun,
         },
         checkpoint::{BestMetric, CheckpointPolicy, Resume},
     },
@@ -354,6 +355,54 @@ fn early_stopping_waits_for_a_better_metric_also_over_a_break() {
     let unknown = strategy().with_callback(EarlyStopping::new(unknown, 1));
     let error = run.launch(unknown).error.unwrap().to_string();
     assert!(error.contains("no numeric metric \"Loose\""), "{error}");
+}
+
+#[test]
+fn an_interruption_ends_the_step_and_saves_it() {
+    struct SetAt(usize, Interruption);
+
+    impl Callback<Net> for SetAt {
+        fn name(&self) -> &str {
+            "set_at"
+        }
+
+        fn before_forward(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
+            if run.position().step == self.0 {
+                self.1.flag().store(true, Ordering::SeqCst);
+            }
+            Ok(())
+        }
+    }
+
+    let folder = Folder::new("interruption");
+    let run = Run::new(&folder.0);
+    let policy = CheckpointPolicy::new(folder.0.join("checkpoints"));
+    let interruption = Interruption::new();
+    let interrupted = strategy()
+        .with_callback(SetAt(BATCHES + 2, interruption.clone()))
+        .with_callback(interruption)
+        .with_checkpoints(policy.clone());
+    let result = run.launch(interrupted);
+    assert!(result.error.is_none());
+    assert_eq!(
+        result.interrupted.unwrap().reason.unwrap(),
+        "it was asked to"
+    );
+
+    let events = Events::default();
+    let resumed = strategy()
+        .with_callback(Interruption::new())
+        .with_callback(events.clone())
+        .with_checkpoints(policy.resume(Resume::Latest));
+    let result = run.launch(resumed);
+    assert!(result.error.is_none() && result.interrupted.is_none());
+    let said = messages(&events, "checkpoint");
+    let step = BATCHES + 3;
+    assert_eq!(said[0].message, format!("going on after step {step}"));
+
+    let whole = Folder::new("uninterrupted");
+    let whole = Run::new(&whole.0).launch(strategy());
+    assert_eq!(result.model.weights(), whole.model.weights());
 }
 
 #[test]

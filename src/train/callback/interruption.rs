@@ -1,0 +1,74 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use burn::train::LearnerModel;
+
+use super::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
+
+/// Ends a training after its step when something outside asks for it, such as Ctrl-C.
+///
+/// With [checkpoints](crate::train::CallbackStrategy::with_checkpoints) the step is saved, so that
+/// the training can go on from there.
+///
+/// # Example
+///
+/// ```
+/// use std::sync::atomic::Ordering;
+///
+/// use bitnet_burn::train::callback::Interruption;
+///
+/// let interruption = Interruption::new();
+/// let flag = interruption.flag();
+/// // Where the signal arrives:
+/// flag.store(true, Ordering::SeqCst);
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Interruption {
+    flag: Arc<AtomicBool>,
+}
+
+impl Interruption {
+    /// One with a flag of its own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One with a flag that something else has already.
+    pub fn with_flag(flag: Arc<AtomicBool>) -> Self {
+        Self { flag }
+    }
+
+    /// The flag that ends the training when it is set.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.flag.clone()
+    }
+
+    fn look<M: LearnerModel>(&self, run: &mut TrainingRun<M>) {
+        if self.flag.load(Ordering::SeqCst) && !run.is_stopping() {
+            run.stop("interruption", "it was asked to");
+        }
+    }
+}
+
+impl<M: LearnerModel> Callback<M> for Interruption {
+    fn name(&self) -> &str {
+        "interruption"
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        _output: &TrainOutputOf<M>,
+    ) -> CallbackResult {
+        self.look(run);
+        Ok(())
+    }
+
+    // Not in the midst of a validation, whose metrics would be those of a part.
+    fn on_epoch_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        self.look(run);
+        Ok(())
+    }
+}
