@@ -4,6 +4,7 @@
 //! - [`ChatTemplate`]: the Jinja templates of chat models, and which part of a text the assistant says
 //! - [`dataset`]: documents from text, JSON lines and files of tokens; shuffled, packed, as batches
 //!   for Burn's `Learner`
+//! - [`evaluate`]: loss and perplexity on a text
 //! - [`Generator`]: text that a [`BitNetLm`](crate::nn::BitNetLm) goes on with
 //!
 //! # Example
@@ -38,10 +39,12 @@
 mod chat;
 pub mod dataset;
 mod error;
+mod evaluation;
 mod generation;
 mod tokenizer;
 
 pub use chat::{ChatMessage, ChatTemplate, RenderedChat};
 pub use error::TextError;
+pub use evaluation::{Evaluation, evaluate};
 pub use generation::{FinishReason, GeneratedText, GenerationConfig, Generator, Piece, Sampler};
 pub use tokenizer::{END_OF_TEXT, OffsetToken, TextStream, Tokenizer};

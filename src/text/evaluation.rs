@@ -1,0 +1,91 @@
+use burn::{nn::loss::Reduction, tensor::Tensor};
+
+use super::{
+    TextError,
+    dataset::{IGNORE_INDEX, TokenBatch},
+};
+use crate::{
+    loss::CausalLmLossConfig,
+    nn::{BitNetLm, Projection},
+};
+
+/// How well a model foretells a text.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss of the tokens that count, in nats.
+    pub loss: f64,
+    /// Number of these tokens.
+    pub tokens: usize,
+}
+
+impl Evaluation {
+    /// `exp(loss)`: of how many equally likely tokens the next one is as hard to tell.
+    pub fn perplexity(&self) -> f64 {
+        self.loss.exp()
+    }
+
+    /// The loss in bits for each token.
+    pub fn bits_per_token(&self) -> f64 {
+        self.loss / std::f64::consts::LN_2
+    }
+}
+
+/// The loss of a model on batches, each token of which counts as much as every other.
+///
+/// # Errors
+///
+/// If a batch is one, no token counts, or the loss cannot be read.
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), bitnet_burn::text::TextError> {
+/// use bitnet_burn::{
+///     nn::{BitNetLm, BitNetLmConfig},
+///     text::{TextError, dataset::{Sequence, TokenBatch}, evaluate},
+/// };
+/// use burn::tensor::Device;
+///
+/// let device = Device::default();
+/// let lm: BitNetLm = BitNetLmConfig::new(16, 32, 1, 2, 64).with_max_positions(8).init(&device);
+/// let batch = TokenBatch::new(&[Sequence::unmasked(vec![1, 2, 3, 4])], &device);
+/// let evaluation = evaluate(&lm, [Ok::<_, TextError>(batch)])?;
+/// assert_eq!(evaluation.tokens, 3);
+/// assert!((evaluation.perplexity() - 16.0).abs() < 2.0); // a model that knows nothing
+/// # Ok(())
+/// # }
+/// ```
+pub fn evaluate<P: Projection, E: From<TextError>>(
+    lm: &BitNetLm<P>,
+    batches: impl IntoIterator<Item = Result<TokenBatch, E>>,
+) -> Result<Evaluation, E> {
+    let loss = CausalLmLossConfig::new()
+        .with_ignore_index(Some(i64::from(IGNORE_INDEX)))
+        .with_reduction(Reduction::Sum)
+        .init();
+    let (mut sum, mut tokens) = (0.0, 0);
+    for batch in batches {
+        let batch = batch?;
+        let ignored = batch.targets.clone().equal_scalar(IGNORE_INDEX);
+        let ignored = read(ignored.int().sum().float())? as usize;
+        tokens += batch.targets.shape().num_elements() - ignored;
+        let logits = lm.forward(batch.inputs);
+        sum += read(loss.forward(logits, batch.targets))?;
+    }
+    match tokens {
+        0 => Err(E::from(TextError::TooFewTokens {
+            found: 0,
+            needed: 1,
+        })),
+        _ => Ok(Evaluation {
+            loss: sum / tokens as f64,
+            tokens,
+        }),
+    }
+}
+
+fn read(value: Tensor<1>) -> Result<f64, TextError> {
+    let value = value.try_into_scalar::<f32>();
+    let value = value.map_err(|source| TextError::Device { source })?;
+    Ok(f64::from(value))
+}
