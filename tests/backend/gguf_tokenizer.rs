@@ -2,7 +2,10 @@
 
 use bitnet_burn::interop::gguf::{
     GgufMetadata,
-    tokenizer::{SpecialIds, TokenizerError, TokenizerOptions, from_metadata, to_metadata},
+    tokenizer::{
+        SpecialIds, TokenizerError, TokenizerOptions, config_from_metadata, from_metadata,
+        to_metadata,
+    },
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -214,6 +217,25 @@ fn a_tokenizer_of_characters_comes_back() {
         }
     }
     assert_eq!(from_metadata(&without).unwrap(), json);
+}
+
+#[test]
+fn special_tokens_and_the_template_come_back() {
+    let config = json!({"eos_token": "<|end|>", "chat_template": "{{ messages }}"});
+    let metadata = to_metadata(&bytes(), Some(&config), &options(8)).unwrap();
+    assert_eq!(
+        config_from_metadata(&metadata).unwrap(),
+        json!({
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<|end|>", "eos_token": "<|end|>", "chat_template": "{{ messages }}",
+        })
+    );
+    let mut metadata = to_metadata(&bytes(), None, &options(8)).unwrap();
+    metadata
+        .replace("tokenizer.ggml.eos_token_id", 99u32)
+        .unwrap();
+    let error = config_from_metadata(&metadata).unwrap_err().to_string();
+    assert!(error.contains("99"), "{error}");
 }
 
 #[test]

@@ -47,6 +47,39 @@ pub fn from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
     }
 }
 
+/// The `tokenizer_config.json` of a file's tokenizer: its special tokens, and the chat template if there
+/// is one.
+///
+/// # Errors
+///
+/// If a special token is none of the file's.
+pub fn config_from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
+    let texts: &[String] = metadata.required(keys::TOKENS)?;
+    let ids = SpecialIds::from_metadata(metadata)?;
+    let mut config = Map::new();
+    config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
+    for (field, purpose, id) in [
+        ("bos_token", "first", ids.bos),
+        ("eos_token", "last", ids.eos),
+        ("unk_token", "unknown", ids.unk),
+        ("pad_token", "padding", ids.pad),
+    ] {
+        let Some(id) = id else {
+            continue;
+        };
+        let text = texts.get(id as usize);
+        let text = text.ok_or_else(|| TokenizerError::MissingToken {
+            purpose,
+            token: id.to_string(),
+        })?;
+        config.insert(field.into(), text.as_str().into());
+    }
+    if let Some(template) = metadata.optional::<&str>(keys::CHAT_TEMPLATE)? {
+        config.insert("chat_template".into(), template.into());
+    }
+    Ok(config.into())
+}
+
 impl<'a> Tokens<'a> {
     fn read(metadata: &'a GgufMetadata) -> Result<Self, TokenizerError> {
         let texts: &[String] = metadata.required(keys::TOKENS)?;

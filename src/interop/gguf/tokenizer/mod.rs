@@ -21,7 +21,7 @@ mod token_type;
 
 pub use error::TokenizerError;
 pub use export::to_metadata;
-pub use import::from_metadata;
+pub use import::{config_from_metadata, from_metadata};
 pub use options::TokenizerOptions;
 pub use special_ids::SpecialIds;
 pub use token_type::TokenType;
