@@ -1,0 +1,369 @@
+//! `bitnet-burn convert`.
+
+use std::path::{Path, PathBuf};
+
+use bitnet_burn::{
+    interop::{
+        PretrainedLm,
+        gguf::{
+            self, GgmlType,
+            tokenizer::{SpecialIds, TokenizerOptions, to_metadata},
+        },
+        hf::{self, Family, SaveOptions, WeightForm},
+    },
+    text::Tokenizer,
+};
+use burn::tensor::{Device, FloatDType};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::{
+    error::Failure,
+    inspect,
+    model_file::{ModelFile, ReadArguments, Scale, TokenizerFolder},
+    output::{self, Output},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  bitnet-burn convert run/model packed                         2 bits a weight, for transformers
+  bitnet-burn convert run/model packed --scale divide          for loaders of HF1BitLLM and Falcon-E
+  bitnet-burn convert run/model model.gguf                     F16, for llama.cpp
+  bitnet-burn convert run/model model.gguf --type TQ2_0        2 bits a weight
+  bitnet-burn convert run/model model.gguf --type I2_S --allow-i2-s     for bitnet.cpp
+  bitnet-burn convert model.gguf packed                        and back
+  bitnet-burn convert run/model half --to float --dtype bf16 --max-shard-size 2GB";
+
+/// Write a model in another form: float or packed folders of Hugging Face, GGUF.
+///
+/// Codes and scales of quantised weights stay those that were trained.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The folder of a model, or a GGUF file
+    input: PathBuf,
+    /// A folder, or a file that ends in .gguf
+    output: PathBuf,
+    /// The form [default: gguf for files that end so, else packed if the model is quantised, else float]
+    #[arg(long, value_name = "FORM")]
+    to: Option<Form>,
+    /// Type of the floats of a folder [default: f32]
+    #[arg(long, value_name = "TYPE", help_heading = "Folders")]
+    dtype: Option<FloatType>,
+    /// What the scales of packed weights do [default: multiply]
+    #[arg(long, value_name = "KIND", help_heading = "Folders")]
+    scale: Option<Scale>,
+    /// Names of architecture and tensors [default: those that transformers knows]
+    #[arg(long, value_name = "NAME", help_heading = "Folders")]
+    family: Option<FamilyName>,
+    /// Bytes of a safetensors file at most, such as 500MB
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size, help_heading = "Folders")]
+    max_shard_size: usize,
+    /// Type of the projections: F32, F16, BF16, Q8_0, TQ1_0, TQ2_0 or I2_S [default: F16]
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        ignore_case = true,
+        help_heading = "GGUF"
+    )]
+    weights: Option<GgufType>,
+    /// Type of embedding and head [default: that of the projections if it is of floats, else F16]
+    #[arg(long, value_name = "TYPE", ignore_case = true, help_heading = "GGUF")]
+    embeddings: Option<GgufType>,
+    /// Name of the model in the file
+    #[arg(long, help_heading = "GGUF")]
+    name: Option<String>,
+    /// llama.cpp's name of the pre-tokenizer [default: recognised]
+    #[arg(long, value_name = "NAME", help_heading = "GGUF")]
+    pre: Option<String>,
+    /// Write a model with squared ReLU, with which llama.cpp computes SiLU
+    #[arg(long, help_heading = "GGUF")]
+    allow_squared_relu: bool,
+    /// Write a tokenizer whose merges llama.cpp makes in another way
+    #[arg(long, help_heading = "GGUF")]
+    allow_inexact_merges: bool,
+    /// Put tokenizer.json into the file as it is, too
+    #[arg(long, help_heading = "GGUF")]
+    embed_tokenizer: bool,
+    /// Write no tokenizer
+    #[arg(long)]
+    no_tokenizer: bool,
+    /// Replace what is there
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    read: ReadArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// Folder with floats: full precision, or latent weights
+    #[value(alias = "hf")]
+    Float,
+    /// Folder with 2 bits a weight
+    Packed,
+    /// File for llama.cpp
+    Gguf,
+}
+
+/// Floats in files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FloatType {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<FloatType> for FloatDType {
+    fn from(dtype: FloatType) -> Self {
+        match dtype {
+            FloatType::F32 => Self::F32,
+            FloatType::F16 => Self::F16,
+            FloatType::Bf16 => Self::BF16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FamilyName {
+    /// BitNetForCausalLM of transformers
+    Bitnet,
+    /// BitnetForCausalLM of 1bitLLM
+    #[value(name = "1bitllm")]
+    OneBitLlm,
+    /// LlamaForCausalLM
+    Llama,
+}
+
+impl From<FamilyName> for Family {
+    fn from(name: FamilyName) -> Self {
+        match name {
+            FamilyName::Bitnet => Self::BitNet,
+            FamilyName::OneBitLlm => Self::OneBitLlm,
+            FamilyName::Llama => Self::Llama,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "verbatim")]
+#[allow(non_camel_case_types)]
+enum GgufType {
+    F32,
+    F16,
+    BF16,
+    Q8_0,
+    TQ1_0,
+    TQ2_0,
+    I2_S,
+}
+
+impl From<GgufType> for GgmlType {
+    fn from(name: GgufType) -> Self {
+        match name {
+            GgufType::F32 => Self::F32,
+            GgufType::F16 => Self::F16,
+            GgufType::BF16 => Self::BF16,
+            GgufType::Q8_0 => Self::Q8_0,
+            GgufType::TQ1_0 => Self::TQ1_0,
+            GgufType::TQ2_0 => Self::TQ2_0,
+            GgufType::I2_S => Self::I2_S,
+        }
+    }
+}
+
+/// Bytes, as transformers writes them: `5GB`, `500MB`, `200KB`, or a number.
+fn size(text: &str) -> Result<usize, String> {
+    let upper = text.to_ascii_uppercase();
+    let units = [
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("KB", 1_000),
+        ("B", 1),
+    ];
+    let unit = units.into_iter().find(|(unit, _)| upper.ends_with(unit));
+    let (digits, factor) = match unit {
+        Some((unit, factor)) => (&upper[..upper.len() - unit.len()], factor),
+        None => (upper.as_str(), 1),
+    };
+    let count: Option<usize> = digits.trim().parse().ok();
+    let bytes = count.and_then(|count| count.checked_mul(factor));
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .ok_or_else(|| "expected a size such as 500MB or 5GB".to_string())
+}
+
+impl Arguments {
+    fn form(&self, model: &PretrainedLm) -> Result<Form, Failure> {
+        let is_gguf = self.output.extension().is_some_and(|name| name == "gguf");
+        let quantised = !matches!(model.lm, bitnet_burn::interop::CausalLm::Full(_));
+        let form = self.to.unwrap_or(match (is_gguf, quantised) {
+            (true, _) => Form::Gguf,
+            (false, true) => Form::Packed,
+            (false, false) => Form::Float,
+        });
+        let gguf_only = [
+            ("--type", self.weights.is_some()),
+            ("--embeddings", self.embeddings.is_some()),
+            ("--name", self.name.is_some()),
+            ("--pre", self.pre.is_some()),
+            ("--embed-tokenizer", self.embed_tokenizer),
+        ];
+        let folders_only = [
+            ("--dtype", self.dtype.is_some()),
+            ("--scale", self.scale.is_some()),
+            ("--family", self.family.is_some()),
+        ];
+        let (options, meant) = match form {
+            Form::Gguf => (&folders_only[..], "folders, and this is GGUF"),
+            _ => (&gguf_only[..], "GGUF, and this is a folder"),
+        };
+        match options.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::usage(format!("{option} is for {meant}"))),
+            None => Ok(form),
+        }
+    }
+
+    fn folder(
+        &self,
+        model: &PretrainedLm,
+        form: WeightForm,
+        tokenizer: Option<&TokenizerFolder>,
+    ) -> Result<(), Failure> {
+        let options = SaveOptions::new(form)
+            .with_family(self.family.map(Into::into))
+            .with_max_shard_bytes(self.max_shard_size)
+            .with_tokenizer(tokenizer.map(|folder| folder.path().to_path_buf()))
+            .with_overwrite(self.overwrite);
+        Ok(hf::save(&self.output, model, &options)?)
+    }
+
+    fn gguf(
+        &self,
+        model: &PretrainedLm,
+        tokenizer: Option<&TokenizerFolder>,
+    ) -> Result<(), Failure> {
+        let weights = self.weights.unwrap_or(GgufType::F16);
+        for given in [Some(weights), self.embeddings] {
+            if given == Some(GgufType::I2_S) && !self.read.allow_i2_s {
+                return Err(Failure::usage(
+                    "I2_S has the number 36 in files of bitnet.cpp alone, where llama.cpp had another \
+                     type: add --allow-i2-s, or take TQ2_0 for llama.cpp",
+                ));
+            }
+        }
+        if self.output.exists() && !self.overwrite {
+            return Err(Failure::failed(format!(
+                "{} is there already: --overwrite replaces it",
+                self.output.display()
+            )));
+        }
+        let mut options =
+            gguf::SaveOptions::new(weights.into()).with_squared_relu(self.allow_squared_relu);
+        if let Some(embeddings) = self.embeddings {
+            options = options.with_embeddings(embeddings.into());
+        }
+        if let Some(name) = &self.name {
+            options = options.with_name(name);
+        }
+        if let Some(folder) = tokenizer {
+            options = options.with_tokenizer(self.tokenizer_metadata(folder.path(), model)?);
+        }
+        Ok(gguf::save(&self.output, model, &options)?)
+    }
+
+    fn tokenizer_metadata(
+        &self,
+        folder: &Path,
+        model: &PretrainedLm,
+    ) -> Result<gguf::GgufMetadata, Failure> {
+        let tokenizer = Tokenizer::from_file(folder)?;
+        let mut config = tokenizer.config().clone();
+        let template = folder.join("chat_template.jinja");
+        if let Ok(template) = std::fs::read_to_string(template) {
+            config.insert("chat_template".to_string(), template.into());
+        }
+        let ids = SpecialIds {
+            bos: tokenizer.bos(),
+            eos: tokenizer.eos(),
+            ..Default::default()
+        };
+        let mut options = TokenizerOptions::new(model.config.vocab_size)
+            .with_special_ids(ids)
+            .with_inexact_merges(self.allow_inexact_merges)
+            .with_embedded_json(self.embed_tokenizer);
+        if let Some(pre) = &self.pre {
+            options = options.with_pre(pre);
+        }
+        let json = tokenizer.json()?;
+        Ok(to_metadata(&json, Some(&Value::Object(config)), &options)?)
+    }
+}
+
+pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
+    let file = ModelFile::find(&arguments.input)?;
+    let model = file.load(&arguments.read, &Device::default())?;
+    let form = arguments.form(&model)?;
+    let tokenizer = match arguments.no_tokenizer {
+        true => None,
+        false => file.tokenizer_folder(&arguments.read)?,
+    };
+    if tokenizer.is_none() && form == Form::Gguf && !arguments.no_tokenizer {
+        return Err(Failure::failed(format!(
+            "{}: expected a tokenizer beside the model, found none, and llama.cpp opens no file without \
+             one: add --no-tokenizer to write it all the same",
+            file.path().display()
+        )));
+    }
+    let dtype = arguments.dtype.unwrap_or(FloatType::F32);
+    let scale = arguments.scale.unwrap_or(Scale::Multiply);
+    match form {
+        Form::Float => {
+            arguments.folder(&model, WeightForm::Float(dtype.into()), tokenizer.as_ref())
+        }
+        Form::Packed => {
+            arguments.folder(&model, WeightForm::Packed(scale.into()), tokenizer.as_ref())
+        }
+        Form::Gguf => arguments.gguf(&model, tokenizer.as_ref()),
+    }?;
+    let [before, after] = [file.path(), &arguments.output].map(inspect::size);
+    let name = form
+        .to_possible_value()
+        .map(|value| value.get_name().to_string());
+    let name = name.unwrap_or_default();
+    output.result(
+        || {
+            json!({
+                "input": file.path(),
+                "output": arguments.output,
+                "form": name,
+                "bytes": after,
+                "tokenizer": tokenizer.is_some(),
+            })
+        },
+        || {
+            format!(
+                "{} ({}) is written as {name} to {} ({})",
+                file.path().display(),
+                output::bytes(before),
+                arguments.output.display(),
+                output::bytes(after)
+            )
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("5GB"), Ok(5_000_000_000));
+        assert_eq!(size("20 kb"), Ok(20_000));
+        assert_eq!(size("7"), Ok(7));
+        for wrong in ["", "GB", "-1MB", "0", "5TB", "99999999999GB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Text from files as tokens and batches.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bitnet_burn::text::{
+    ChatTemplate, TextError, Tokenizer,
+    dataset::{
+        Document, DocumentBatchesConfig, DocumentSource, EvenWindowsConfig, JsonLines, JsonRecord,
+        Packed, PackingConfig, RandomWindowsConfig, Sequence, SequenceBatcher, TextFiles,
+        TokenBatch, TokenDType, TokenFile, TokenFiles, TokenPart, TokenStore,
+    },
+};
+use burn::{
+    data::{
+        dataloader::{DataLoader, DataLoaderBuilder},
+        dataset::InMemDataset,
+    },
+    tensor::Device,
+};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+
+/// An excerpt of Shakespeare's plays, in the public domain.
+pub const SHAKESPEARE: &str = include_str!("../../../examples/data/shakespeare.txt");
+
+/// Share of a text that is kept for validation: the last tenth.
+const VALID_SHARE: usize = 10;
+
+/// What the lines of .jsonl files hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Records {
+    /// {"text": ...}, all of which is learned
+    #[default]
+    Text,
+    /// {"prompt": ..., "completion": ...}, of which the completion is learned
+    PromptCompletion,
+    /// {"messages": [{"role": ..., "content": ...}, ...]}, of which the assistant's turns are learned
+    Messages,
+}
+
+/// Where batches come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataSettings {
+    /// Files: plain text, .jsonl, or .bin of tokens; none for the excerpt of Shakespeare.
+    pub text: Vec<PathBuf>,
+    /// Files of the same kinds; none for the last tenth of the text.
+    pub validation: Vec<PathBuf>,
+    /// A tokenizer.json or a folder with one; absent for the characters of the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<PathBuf>,
+    /// What the lines of .jsonl files hold.
+    pub records: Records,
+    /// Tokens that the model reads of a window.
+    pub context: usize,
+    /// Windows in a batch.
+    pub batch: usize,
+    /// Windows of a validation, at most.
+    pub validation_windows: usize,
+}
+
+impl Default for DataSettings {
+    fn default() -> Self {
+        Self {
+            text: Vec::new(),
+            validation: Vec::new(),
+            tokenizer: None,
+            records: Records::Text,
+            context: 64,
+            batch: 16,
+            validation_windows: 256,
+        }
+    }
+}
+
+/// Batches of a training.
+#[derive(Clone)]
+pub struct Loaders {
+    pub train: Arc<dyn DataLoader<TokenBatch>>,
+    pub valid: Arc<dyn DataLoader<TokenBatch>>,
+    /// Tokens to train on and to validate.
+    pub tokens: [usize; 2],
+}
+
+/// How a training goes through its data.
+pub struct Course {
+    pub steps: usize,
+    pub steps_per_epoch: usize,
+    pub seed: u64,
+}
+
+impl DataSettings {
+    /// The tokenizer that is asked for, or one of the characters of the text.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Failure> {
+        if let Some(path) = &self.tokenizer {
+            return Ok(Tokenizer::from_file(path)?);
+        }
+        if self.text.is_empty() {
+            return Ok(Tokenizer::characters(SHAKESPEARE)?);
+        }
+        let mut text = String::new();
+        for path in self.text.iter().chain(&self.validation) {
+            if Kind::of(path) != Kind::Text {
+                return Err(Failure::usage(format!(
+                    "{}: expected --tokenizer FILE, as characters are taken from plain text alone",
+                    path.display()
+                )));
+            }
+            text += &fs::read_to_string(path).map_err(Failure::io(path))?;
+        }
+        Ok(Tokenizer::characters(&text)?)
+    }
+
+    pub fn loaders(
+        &self,
+        tokenizer: &Arc<Tokenizer>,
+        template: Option<ChatTemplate>,
+        course: &Course,
+    ) -> Result<Loaders, Failure> {
+        match self.records {
+            Records::Text => self.windows(tokenizer, course),
+            Records::PromptCompletion => {
+                self.documents(JsonRecord::prompt_completion(), tokenizer, course)
+            }
+            Records::Messages => {
+                let template = template.ok_or_else(|| {
+                    Failure::failed(
+                        "--records messages: expected a chat template in the model's folder \
+                         (chat_template.jinja or tokenizer_config.json), found none",
+                    )
+                })?;
+                let record = JsonRecord::messages(Arc::new(template));
+                self.documents(record, tokenizer, course)
+            }
+        }
+    }
+
+    /// Windows from random places of one long text.
+    fn windows(&self, tokenizer: &Arc<Tokenizer>, course: &Course) -> Result<Loaders, Failure> {
+        let text = tokens(&self.text, tokenizer)?;
+        let (train, valid) = match self.validation.as_slice() {
+            [] => split(text, self.context)?,
+            files => (whole(text), whole(tokens(files, tokenizer)?)),
+        };
+        let counts = [train.len(), valid.len()];
+        // The loop puts the batches where the model is.
+        let device = Device::default();
+        let train = RandomWindowsConfig::new(self.context, self.batch, course.steps)
+            .with_steps_per_epoch(Some(course.steps_per_epoch))
+            .with_seed(course.seed)
+            .init(train, &device)?;
+        let valid = EvenWindowsConfig::new(self.context, self.batch, self.validation_windows)
+            .init(valid, &device)?;
+        Ok(Loaders {
+            train: Arc::new(train),
+            valid: Arc::new(valid),
+            tokens: counts,
+        })
+    }
+
+    /// Conversations and the like, of which a part is learned.
+    fn documents(
+        &self,
+        record: JsonRecord,
+        tokenizer: &Arc<Tokenizer>,
+        course: &Course,
+    ) -> Result<Loaders, Failure> {
+        if let Some(path) = self
+            .text
+            .iter()
+            .find(|path| Kind::of(path) != Kind::JsonLines)
+        {
+            return Err(Failure::usage(format!(
+                "{}: --records other than text are lines of .jsonl files",
+                path.display()
+            )));
+        }
+        if self.text.is_empty() {
+            return Err(Failure::usage(
+                "--records other than text need --text FILES",
+            ));
+        }
+        let read = |files: &[PathBuf]| -> Result<Vec<Document>, TextError> {
+            let lines = JsonLines::new(files, record.clone(), tokenizer.clone());
+            lines.documents().collect()
+        };
+        let mut train = read(&self.text)?;
+        let valid = match self.validation.as_slice() {
+            [] => train.split_off(train.len() - (train.len() / VALID_SHARE).max(1)),
+            files => read(files)?,
+        };
+        if train.is_empty() {
+            return Err(Failure::failed(
+                "--text: expected at least 2 records, one of them for validation",
+            ));
+        }
+        let packing = PackingConfig::new(self.context);
+        let packing = match self.records {
+            // A template writes the ends itself.
+            Records::Messages => packing,
+            _ => packing.with_eos(tokenizer.eos()).with_bos(tokenizer.bos()),
+        };
+        let count = |documents: &[Document]| documents.iter().map(|d| d.tokens.len()).sum();
+        let counts = [count(&train), count(&valid)];
+        let sequences = Packed::new(valid.into_iter().map(Ok), packing.clone())?;
+        let sequences = sequences.take(self.validation_windows);
+        let sequences: Vec<Sequence> = sequences.collect::<Result<_, _>>()?;
+        let valid = DataLoaderBuilder::new(SequenceBatcher).batch_size(self.batch);
+        let per_epoch = course.steps_per_epoch * self.batch;
+        let train = DocumentBatchesConfig::new(packing, self.batch, per_epoch)
+            .with_shuffle_buffer(1024)
+            .with_seed(course.seed)
+            .init(train, &Device::default())?;
+        Ok(Loaders {
+            train: Arc::new(train),
+            valid: valid.build(InMemDataset::new(sequences)),
+            tokens: counts,
+        })
+    }
+}
+
+/// What a file holds, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    JsonLines,
+    Tokens,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Self {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("jsonl") => Self::JsonLines,
+            Some("bin") => Self::Tokens,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// The tokens of files, or of the excerpt of Shakespeare, one behind the other.
+pub fn tokens(
+    files: &[PathBuf],
+    tokenizer: &Arc<Tokenizer>,
+) -> Result<Arc<dyn TokenStore>, Failure> {
+    if files.is_empty() {
+        return Ok(Arc::new(tokenizer.encode(SHAKESPEARE)?));
+    }
+    let binary = files.iter().filter(|path| Kind::of(path) == Kind::Tokens);
+    match binary.count() {
+        0 => {}
+        all if all == files.len() => return token_files(files, tokenizer),
+        _ => {
+            return Err(Failure::usage(
+                "--text: expected files of text, or files of tokens (.bin), found both",
+            ));
+        }
+    }
+    let (mut tokens, mut ended) = (Vec::new(), false);
+    for path in files {
+        let documents = match Kind::of(path) {
+            Kind::JsonLines => {
+                JsonLines::new([path], JsonRecord::text(), tokenizer.clone()).documents()
+            }
+            _ => TextFiles::new([path], tokenizer.clone()).documents(),
+        };
+        for document in documents {
+            let document = document?;
+            // Between documents, not behind the last: a single text is as it is.
+            if ended {
+                tokens.extend(tokenizer.eos());
+            }
+            tokens.extend(document.tokens);
+            ended = document.ends;
+        }
+    }
+    Ok(Arc::new(tokens))
+}
+
+fn token_files(files: &[PathBuf], tokenizer: &Tokenizer) -> Result<Arc<dyn TokenStore>, Failure> {
+    let open = |path: &PathBuf| {
+        let mut description = path.clone().into_os_string();
+        description.push(".json");
+        match Path::new(&description).exists() {
+            true => TokenFile::open(path),
+            false => {
+                let vocab_size = tokenizer.vocab_size();
+                TokenFile::open_raw(path, TokenDType::for_vocab(vocab_size), vocab_size)
+            }
+        }
+    };
+    let files: Vec<TokenFile> = files.iter().map(open).collect::<Result<_, _>>()?;
+    for file in &files {
+        if file.vocab_size() > tokenizer.vocab_size() {
+            return Err(Failure::failed(format!(
+                "--text: the tokens are of a vocabulary of {}, and the tokenizer has {}: give the tokenizer \
+                 that they were made with",
+                file.vocab_size(),
+                tokenizer.vocab_size()
+            )));
+        }
+    }
+    Ok(Arc::new(TokenFiles(files)))
+}
+
+fn whole(tokens: Arc<dyn TokenStore>) -> TokenPart {
+    let len = tokens.len();
+    TokenPart::new(tokens, 0..len)
+}
+
+/// All but the last tenth for training, and that for validation.
+fn split(tokens: Arc<dyn TokenStore>, context: usize) -> Result<(TokenPart, TokenPart), Failure> {
+    let len = tokens.len();
+    let needed = VALID_SHARE * (context + 1);
+    if len < needed {
+        return Err(Failure::failed(format!(
+            "--text: expected at least {needed} tokens for windows of {context} in training and validation, \
+             found {len}: give a longer text, or a smaller --context"
+        )));
+    }
+    let end = len - len / VALID_SHARE;
+    let part = |range| TokenPart::new(tokens.clone(), range);
+    Ok((part(0..end), part(end..len)))
+}

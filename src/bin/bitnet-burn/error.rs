@@ -1,0 +1,96 @@
+//! Why the program ends without having done what it was asked for.
+
+use std::{fmt, io, path::Path, process::ExitCode};
+
+use bitnet_burn::{
+    interop::{gguf, hf::HfError},
+    metric::HistoryError,
+    text::TextError,
+    train::{checkpoint::CheckpointError, config::TrainingConfigError},
+};
+use burn::data::dataset::DatasetError;
+
+/// One sentence for stderr, and which exit code goes with it.
+#[derive(Debug)]
+pub enum Failure {
+    /// The arguments do not go together.
+    Usage(String),
+    /// A file, the data or the device.
+    Failed(String),
+}
+
+impl Failure {
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    /// For `map_err` of what the operating system refuses.
+    pub fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |error| Self::Failed(format!("{}: {error}", path.display()))
+    }
+
+    /// The same with what it is about before it.
+    pub fn about(self, subject: impl fmt::Display) -> Self {
+        match self {
+            Self::Usage(message) => Self::Usage(format!("{subject}: {message}")),
+            Self::Failed(message) => Self::Failed(format!("{subject}: {message}")),
+        }
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(message) => write!(f, "{message} (--help lists the options)"),
+            Self::Failed(message) => f.write_str(message),
+        }
+    }
+}
+
+/// What a library user would set, and what the program has for it.
+const FLAGS: [(&str, &str); 4] = [
+    ("SaveOptions::with_squared_relu", "--allow-squared-relu"),
+    ("LoadOptions::max_positions", "--max-positions"),
+    ("LoadOptions::scale_convention", "--input-scale"),
+    ("allow to overwrite it", "replace it by --overwrite"),
+];
+
+fn with_flags(message: String) -> String {
+    let named = FLAGS.iter();
+    named.fold(message, |message, (of_library, flag)| {
+        message.replace(of_library, flag)
+    })
+}
+
+/// Errors of the library, which are sentences already.
+macro_rules! from_library {
+    ($($error:ty),* $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Failed(with_flags(error.to_string()))
+            }
+        })*
+    };
+}
+
+from_library!(
+    CheckpointError,
+    DatasetError,
+    HfError,
+    HistoryError,
+    TextError,
+    TrainingConfigError,
+    gguf::GgufError,
+    gguf::tokenizer::TokenizerError,
+);

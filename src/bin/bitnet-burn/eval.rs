@@ -1,0 +1,139 @@
+//! `bitnet-burn eval`.
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use bitnet_burn::{
+    interop::CausalLm,
+    nn::{BitNetLm, Projection},
+    text::{
+        Evaluation, dataset::EvenWindows, dataset::EvenWindowsConfig, dataset::TokenStore, evaluate,
+    },
+};
+use burn::{data::dataloader::DataLoader, tensor::Device};
+use serde_json::json;
+
+use crate::{
+    data,
+    device::{DeviceArguments, on_pool},
+    error::Failure,
+    model_file::{self, ModelFile, ReadArguments},
+    output::Output,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  bitnet-burn eval run/model                         on the excerpt of Shakespeare
+  bitnet-burn eval model.gguf --text test.txt
+  bitnet-burn eval run/model --text test.jsonl --windows 100 --json";
+
+/// Loss and perplexity of a model on a text.
+///
+/// The text is cut into windows that overlap as little as they can. Latent weights are packed first,
+/// which gives the same logits.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The folder of a model, or a GGUF file
+    model: PathBuf,
+    #[command(flatten)]
+    text: TextArguments,
+    #[command(flatten)]
+    read: ReadArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// Which text a model is looked at with.
+#[derive(clap::Args, Debug, Clone)]
+pub struct TextArguments {
+    /// Files: plain text, .jsonl, or tokens (.bin) [default: the excerpt of Shakespeare]
+    #[arg(long, num_args = 1.., value_name = "FILE")]
+    pub text: Vec<PathBuf>,
+    /// A tokenizer.json or a folder with one [default: that of the model]
+    #[arg(long, value_name = "PATH")]
+    pub tokenizer: Option<PathBuf>,
+    /// Tokens in a window [default: the positions of the model, at most 2048]
+    #[arg(long, value_name = "N")]
+    pub context: Option<usize>,
+    /// Windows that are computed at once
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub batch: usize,
+    /// Windows at most, evenly spaced [default: those that cover the text]
+    #[arg(long, value_name = "N")]
+    pub windows: Option<usize>,
+}
+
+impl TextArguments {
+    /// Windows of the text, for a model with so many positions.
+    pub fn windows(
+        &self,
+        tokenizer: bitnet_burn::text::Tokenizer,
+        positions: usize,
+        device: &Device,
+    ) -> Result<EvenWindows, Failure> {
+        let context = self.context.unwrap_or(positions.min(2048));
+        if !(1..=positions).contains(&context) {
+            return Err(Failure::usage(format!(
+                "--context is 1 to the {positions} positions of the model, got {context}"
+            )));
+        }
+        let tokens = data::tokens(&self.text, &Arc::new(tokenizer))?;
+        // A window needs a token more, the last one's target; short texts get short windows.
+        let context = context.min(tokens.len().saturating_sub(1)).max(1);
+        let cover = tokens.len().saturating_sub(1).div_ceil(context).max(1);
+        let windows = self.windows.unwrap_or(cover);
+        Ok(EvenWindowsConfig::new(context, self.batch, windows).init(tokens, device)?)
+    }
+}
+
+/// The loss over all windows.
+pub fn loss<P: Projection>(lm: &BitNetLm<P>, windows: &EvenWindows) -> Result<Evaluation, Failure> {
+    evaluate(lm, windows.iter().map(|batch| batch.map_err(Failure::from)))
+}
+
+pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
+    let device = arguments.device.device()?;
+    let file = ModelFile::find(&arguments.model)?;
+    let (read, text) = (&arguments.read, &arguments.text);
+    let (tokenizer, _) = model_file::tokenizer(&file, read, text.tokenizer.as_deref())?;
+    let model = file.load(read, &device)?;
+    model_file::check_vocabulary(&model, &tokenizer)?;
+    let windows = text.windows(tokenizer, model.config.max_positions, &device)?;
+    let form = model.lm.form();
+    let start = Instant::now();
+    let evaluation = on_pool(
+        arguments.device.name(),
+        || match model_file::for_inference(model.lm) {
+            CausalLm::Full(lm) => loss(&lm, &windows),
+            CausalLm::Qat(lm) => loss(&lm, &windows),
+            CausalLm::Packed(lm) => loss(&lm, &windows),
+        },
+    )?;
+    let rate = evaluation.tokens as f64 / start.elapsed().as_secs_f64();
+    output.note(format!(
+        "{} windows, {rate:.0} tokens/s",
+        windows.num_items()
+    ));
+    output.result(
+        || {
+            json!({
+                "model": file.path(),
+                "form": form,
+                "loss": evaluation.loss,
+                "perplexity": evaluation.perplexity(),
+                "bits_per_token": evaluation.bits_per_token(),
+                "tokens": evaluation.tokens,
+                "tokens_per_second": rate,
+            })
+        },
+        || {
+            format!(
+                "loss {:.6}, perplexity {:.4}, {:.4} bits a token, over {} tokens",
+                evaluation.loss,
+                evaluation.perplexity(),
+                evaluation.bits_per_token(),
+                evaluation.tokens
+            )
+        },
+    )
+}

@@ -1,0 +1,215 @@
+//! `bitnet-burn generate`.
+
+use std::{
+    io::{Read, Write},
+    path::PathBuf,
+    time::Instant,
+};
+
+use bitnet_burn::{
+    interop::CausalLm,
+    nn::{BitNetLm, KvCacheDType, Projection},
+    text::{
+        ChatMessage, ChatTemplate, FinishReason, GeneratedText, GenerationConfig, Generator,
+        Tokenizer,
+    },
+};
+use clap::ValueEnum;
+use serde_json::json;
+
+use crate::{
+    device::{DeviceArguments, on_pool},
+    error::Failure,
+    model_file::{self, ModelFile, ReadArguments},
+    output::Output,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  bitnet-burn generate run/model -p 'To be' --temperature 0.8
+  bitnet-burn generate model.gguf -p 'Once' --temperature 0       the likeliest tokens
+  bitnet-burn generate chat-model -p 'What is 2 + 2?' --chat --system 'Be short.'
+  cat prompt.txt | bitnet-burn generate run/model -p - --max-new-tokens 100 --json";
+
+/// Let a model go on with a text.
+///
+/// The text appears on stdout as it comes; with --json as one document at the end. Latent weights are
+/// packed first, which gives the same logits.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The folder of a model, or a GGUF file
+    model: PathBuf,
+    /// The text to go on with; - for stdin
+    #[arg(long, short)]
+    prompt: String,
+    /// The prompt is what a user says: write it as the model's chat template has it
+    #[arg(long)]
+    chat: bool,
+    /// What the model is told to be, before the prompt
+    #[arg(long, requires = "chat")]
+    system: Option<String>,
+    /// Tokens to generate, at most
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 256)]
+    max_new_tokens: usize,
+    /// 0 for the likeliest token; below 1 for likelier ones
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    temperature: f32,
+    /// Only the K likeliest tokens
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Only the likeliest tokens whose probabilities add up to P
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f32,
+    /// Only tokens at least P times as likely as the likeliest
+    #[arg(long, value_name = "P", default_value_t = 0.0)]
+    min_p: f32,
+    /// Above 1 against repetition
+    #[arg(long, value_name = "X", default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// A text that ends the generated one; may be given more than once
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How keys and values of earlier tokens are kept
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    cache: Cache,
+    /// A tokenizer.json or a folder with one [default: that of the model]
+    #[arg(long, value_name = "PATH")]
+    tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    read: ReadArguments,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Cache {
+    F32,
+    F16,
+    Int8,
+}
+
+impl From<Cache> for KvCacheDType {
+    fn from(cache: Cache) -> Self {
+        match cache {
+            Cache::F32 => Self::F32,
+            Cache::F16 => Self::F16,
+            Cache::Int8 => Self::Int8,
+        }
+    }
+}
+
+impl Arguments {
+    fn config(&self) -> GenerationConfig {
+        GenerationConfig::new()
+            .with_max_new_tokens(self.max_new_tokens)
+            .with_temperature(self.temperature)
+            .with_top_k(self.top_k)
+            .with_top_p(self.top_p)
+            .with_min_p(self.min_p)
+            .with_repetition_penalty(self.repetition_penalty)
+            .with_stop(self.stop.clone())
+            .with_seed(self.seed)
+            .with_cache_dtype(self.cache.into())
+            // A chat template writes them itself.
+            .with_add_special_tokens(!self.chat)
+    }
+
+    fn prompt(&self, template: Option<ChatTemplate>) -> Result<String, Failure> {
+        let mut prompt = self.prompt.clone();
+        if prompt == "-" {
+            prompt.clear();
+            let read = std::io::stdin().read_to_string(&mut prompt);
+            read.map_err(|error| Failure::failed(format!("stdin cannot be read: {error}")))?;
+        }
+        if !self.chat {
+            return Ok(prompt);
+        }
+        let template = template.ok_or_else(|| {
+            Failure::failed(format!(
+                "{}: expected a chat template beside the model, found none: leave out --chat",
+                self.model.display()
+            ))
+        })?;
+        let system = self.system.as_deref().map(ChatMessage::system);
+        let messages: Vec<ChatMessage> = system
+            .into_iter()
+            .chain([ChatMessage::user(prompt)])
+            .collect();
+        Ok(template.render(&messages, true)?)
+    }
+}
+
+pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
+    let device = arguments.device.device()?;
+    let file = ModelFile::find(&arguments.model)?;
+    let other = arguments.tokenizer.as_deref();
+    let (tokenizer, template) = model_file::tokenizer(&file, &arguments.read, other)?;
+    let prompt = arguments.prompt(template)?;
+    let model = file.load(&arguments.read, &device)?;
+    model_file::check_vocabulary(&model, &tokenizer)?;
+    let config = arguments.config();
+    let start = Instant::now();
+    let generated = on_pool(
+        arguments.device.name(),
+        || match model_file::for_inference(model.lm) {
+            CausalLm::Full(lm) => generate(&lm, &tokenizer, config, &prompt, output),
+            CausalLm::Qat(lm) => generate(&lm, &tokenizer, config, &prompt, output),
+            CausalLm::Packed(lm) => generate(&lm, &tokenizer, config, &prompt, output),
+        },
+    )?;
+    let rate = generated.tokens.len() as f64 / start.elapsed().as_secs_f64();
+    let finish = finish(generated.finish);
+    output.note(format!(
+        "{} tokens, {rate:.1} tokens/s; ended by {finish}",
+        generated.tokens.len()
+    ));
+    match output.json {
+        true => output.result(
+            || {
+                json!({
+                    "prompt": prompt,
+                    "text": generated.text,
+                    "tokens": generated.tokens,
+                    "finish": finish,
+                    "tokens_per_second": rate,
+                })
+            },
+            String::new,
+        ),
+        false => output.line(""),
+    }
+}
+
+fn finish(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Eos => "eos",
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Context => "context",
+    }
+}
+
+/// Goes on with the prompt, and shows the text as it comes.
+fn generate<P: Projection>(
+    lm: &BitNetLm<P>,
+    tokenizer: &Tokenizer,
+    config: GenerationConfig,
+    prompt: &str,
+    output: Output,
+) -> Result<GeneratedText, Failure> {
+    let generator = Generator::new(lm, tokenizer, config)?;
+    let mut stdout = std::io::stdout();
+    let mut texts = generator.stream(&[prompt], &mut |piece| {
+        if !output.json {
+            // A reader that has gone away does not end what is counted at the end.
+            let written = stdout.write_all(piece.text.as_bytes());
+            let _ = written.and_then(|()| stdout.flush());
+        }
+    })?;
+    let text = texts.pop();
+    text.ok_or_else(|| Failure::failed("nothing was generated"))
+}

@@ -1,0 +1,92 @@
+//! Folders of runs, and their checkpoints.
+
+use std::{fmt::Write, path::Path};
+
+use bitnet_burn::train::checkpoint::{CheckpointFolder, CheckpointManifest};
+use serde_json::{Value, json};
+
+use super::Found;
+use crate::{error::Failure, output};
+
+/// The checkpoint in a folder of its own.
+pub fn one(path: &Path) -> Result<Found, Failure> {
+    let whole = path.canonicalize().map_err(Failure::io(path))?;
+    let name = whole.file_name().unwrap_or_default().to_string_lossy();
+    let step = name
+        .strip_prefix("step-")
+        .and_then(|step| step.parse().ok());
+    let (Some(step), Some(parent)) = (step, whole.parent()) else {
+        return Err(Failure::failed(format!(
+            "{}: expected a folder called step-N, as checkpoints are",
+            path.display()
+        )));
+    };
+    let manifest = CheckpointFolder::new(parent).verify(step)?;
+    Ok(Found {
+        kind: "checkpoint",
+        json: json!({"manifest": manifest}),
+        text: text(&manifest),
+    })
+}
+
+/// All checkpoints of a folder, whole or not.
+pub fn folder(path: &Path) -> Result<Found, Failure> {
+    let folder = CheckpointFolder::new(path);
+    let steps = folder.steps()?;
+    if steps.is_empty() {
+        return Err(Failure::failed(format!(
+            "{}: expected a model, a tokenizer, a run or checkpoints, found none of them",
+            path.display()
+        )));
+    }
+    let (mut checkpoints, mut lines) = (Vec::new(), String::new());
+    for step in steps {
+        match folder.verify(step) {
+            Ok(manifest) => {
+                checkpoints.push(json!({"step": step, "whole": true, "manifest": manifest}));
+                lines += &text(&manifest);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                let _ = writeln!(lines, "step {step} cannot be used: {error}");
+                checkpoints.push(json!({"step": step, "whole": false, "error": error}));
+            }
+        }
+    }
+    Ok(Found {
+        kind: "checkpoints",
+        json: json!({"checkpoints": checkpoints}),
+        text: lines,
+    })
+}
+
+/// A folder that `train` or `finetune` writes.
+pub fn run(path: &Path) -> Result<Found, Failure> {
+    let mut found = folder(&path.join("checkpoints"))?;
+    found.kind = "run";
+    let model = path.join("model").join("config.json").is_file();
+    found.text += match model {
+        true => "complete: `inspect` its folder `model` for the weights\n",
+        false => "not complete: --resume goes on\n",
+    };
+    if let Value::Object(json) = &mut found.json {
+        json.insert("complete".to_string(), model.into());
+    }
+    Ok(found)
+}
+
+fn text(manifest: &CheckpointManifest) -> String {
+    let position = manifest.position;
+    let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
+    let mut text = format!(
+        "step {}, epoch {}, {}, {}, whole",
+        position.step,
+        position.epoch,
+        manifest.parameters,
+        output::bytes(bytes)
+    );
+    if let Some(metric) = manifest.metric {
+        let _ = write!(text, ", metric {metric:.5}");
+    }
+    text + "\n"
+}

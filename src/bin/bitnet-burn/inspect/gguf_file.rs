@@ -1,0 +1,121 @@
+//! GGUF files.
+
+use std::{fmt::Write, path::Path};
+
+use bitnet_burn::interop::gguf::{
+    GgufArray, GgufError, GgufOptions, GgufReader, GgufTensor, GgufValue,
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Found,
+    tensor::{self, Tensor, Values},
+};
+use crate::error::Failure;
+
+/// Elements of an array that are shown; vocabularies have a hundred thousand.
+const SHOWN: usize = 8;
+
+pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
+    let options = GgufOptions::default().with_i2_s(i2_s);
+    let reader = GgufReader::open_with(path, &options)?;
+    let metadata: Map<String, Value> = (reader.metadata().iter())
+        .map(|(key, value)| (key.to_string(), shown(value)))
+        .collect();
+    let tensors = reader.tensors().map(|tensor| {
+        let values = match values {
+            true => self::values(&reader, &tensor)?,
+            false => Values::Unknown,
+        };
+        Ok(Tensor {
+            name: tensor.name().to_string(),
+            dtype: tensor.ggml_type().to_string(),
+            shape: tensor.shape().row_major(),
+            bytes: tensor.bytes().len(),
+            values,
+        })
+    });
+    let tensors: Vec<Tensor> = tensors.collect::<Result<_, GgufError>>()?;
+    let mut text = format!("version {}, {} keys\n", reader.version(), metadata.len());
+    for (key, value) in &metadata {
+        let value = value.to_string();
+        let short: String = value.chars().take(90).collect();
+        let dots = if short.len() < value.len() { "..." } else { "" };
+        let _ = writeln!(text, "  {key} = {short}{dots}");
+    }
+    text += &tensor::text(&tensors);
+    Ok(Found {
+        kind: "GGUF",
+        json: json!({
+            "version": reader.version(),
+            "metadata": metadata,
+            "tensors": tensor::json(&tensors),
+        }),
+        text,
+    })
+}
+
+fn values(reader: &GgufReader, tensor: &GgufTensor<'_>) -> Result<Values, GgufError> {
+    let is_matrix = tensor.shape().row_major().len() == 2;
+    let beside = tensor.name().strip_suffix(".weight");
+    let beside = beside.and_then(|name| reader.tensor(&format!("{name}.scale")).ok());
+    let beside = match beside {
+        Some(scale) => scale.decode()?.first().copied(),
+        None => None,
+    };
+    let found = match tensor.ggml_type() {
+        ggml_type if ggml_type.is_ternary() => {
+            let ternary = tensor.decode_ternary()?;
+            let scale = ternary.tensor_scale();
+            Values::of_codes(ternary.into_codes(), scale)
+        }
+        ggml_type if ggml_type.has_codec() => Values::of_floats(&tensor.decode()?, is_matrix),
+        _ => Values::Unknown,
+    };
+    Ok(match (found, beside) {
+        (Values::Codes { counts, scale }, Some(beside)) => Values::Codes {
+            counts,
+            scale: scale.map(|scale| scale * beside),
+        },
+        (found, _) => found,
+    })
+}
+
+/// A value, of long arrays the first elements and how many there are.
+fn shown(value: &GgufValue) -> Value {
+    match value {
+        GgufValue::U8(value) => json!(value),
+        GgufValue::I8(value) => json!(value),
+        GgufValue::U16(value) => json!(value),
+        GgufValue::I16(value) => json!(value),
+        GgufValue::U32(value) => json!(value),
+        GgufValue::I32(value) => json!(value),
+        GgufValue::F32(value) => json!(value),
+        GgufValue::Bool(value) => json!(value),
+        GgufValue::String(value) => json!(value),
+        GgufValue::U64(value) => json!(value),
+        GgufValue::I64(value) => json!(value),
+        GgufValue::F64(value) => json!(value),
+        GgufValue::Array(array) => match array {
+            GgufArray::U8(values) => head(values),
+            GgufArray::I8(values) => head(values),
+            GgufArray::U16(values) => head(values),
+            GgufArray::I16(values) => head(values),
+            GgufArray::U32(values) => head(values),
+            GgufArray::I32(values) => head(values),
+            GgufArray::F32(values) => head(values),
+            GgufArray::Bool(values) => head(values),
+            GgufArray::String(values) => head(values),
+            GgufArray::U64(values) => head(values),
+            GgufArray::I64(values) => head(values),
+            GgufArray::F64(values) => head(values),
+        },
+    }
+}
+
+fn head<T: serde::Serialize>(values: &[T]) -> Value {
+    match values.len() {
+        len if len <= SHOWN => json!(values),
+        len => json!({"len": len, "first": &values[..SHOWN]}),
+    }
+}

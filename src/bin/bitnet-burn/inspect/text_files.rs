@@ -1,0 +1,66 @@
+//! Tokenizers, and files of tokens.
+
+use std::path::Path;
+
+use bitnet_burn::text::{
+    ChatTemplate, Tokenizer,
+    dataset::{TokenFile, TokenStore},
+};
+use serde_json::json;
+
+use super::Found;
+use crate::error::Failure;
+
+/// Tokens that are shown of a file.
+const SHOWN: usize = 16;
+
+pub fn tokenizer(path: &Path) -> Result<Found, Failure> {
+    let tokenizer = Tokenizer::from_file(path)?;
+    let json = tokenizer.json()?;
+    let folder = if path.is_dir() {
+        Some(path)
+    } else {
+        path.parent()
+    };
+    let template = match folder {
+        Some(folder) => ChatTemplate::from_folder(folder, &tokenizer)?.is_some(),
+        None => false,
+    };
+    let name = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+    let kind = json["model"]["type"].as_str().unwrap_or("unknown");
+    let (bos, eos) = (name(tokenizer.bos()), name(tokenizer.eos()));
+    let vocab_size = tokenizer.vocab_size();
+    let added = json["added_tokens"].as_array().map_or(0, Vec::len);
+    Ok(Found {
+        kind: "tokenizer",
+        json: json!({
+            "model": kind, "vocab_size": vocab_size, "added_tokens": added,
+            "bos": bos, "eos": eos, "chat_template": template,
+        }),
+        text: format!(
+            "{kind}, {vocab_size} tokens, {added} of them added; begins with {}, ends with {}; {}\n",
+            bos.as_deref().unwrap_or("nothing"),
+            eos.as_deref().unwrap_or("nothing"),
+            if template {
+                "a chat template"
+            } else {
+                "no chat template"
+            }
+        ),
+    })
+}
+
+pub fn tokens(path: &Path) -> Result<Found, Failure> {
+    let file = TokenFile::open(path)?;
+    file.check()?;
+    let mut first = Vec::new();
+    file.read(0..file.len().min(SHOWN), &mut first)?;
+    let (count, vocab_size) = (file.len(), file.vocab_size());
+    Ok(Found {
+        kind: "tokens",
+        json: json!({"tokens": count, "vocab_size": vocab_size, "first": first}),
+        text: format!(
+            "{count} tokens of a vocabulary of {vocab_size}, all in it; first {first:?}\n"
+        ),
+    })
+}

@@ -1,0 +1,213 @@
+//! Models in files of other programs, with their tokenizers.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use bitnet_burn::{
+    interop::{
+        CausalLm, PretrainedLm,
+        gguf::{self, GgufOptions, GgufReader},
+        hf::{self, ScaleConvention},
+    },
+    nn::BitNetLm,
+    text::{ChatTemplate, Tokenizer},
+};
+use burn::tensor::Device;
+use clap::ValueEnum;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::error::Failure;
+
+/// How a model is read.
+#[derive(clap::Args, Debug, Clone, Default)]
+pub struct ReadArguments {
+    /// Longest sequence that the model is set up for [default: what its file says]
+    #[arg(long, value_name = "N")]
+    pub max_positions: Option<usize>,
+    /// What the scales of packed weights do, where the folder does not say
+    #[arg(long, value_name = "KIND")]
+    pub input_scale: Option<Scale>,
+    /// Read tensors of GGUF type 36 as I2_S of bitnet.cpp; llama.cpp had another type of this number
+    #[arg(long)]
+    pub allow_i2_s: bool,
+}
+
+/// The two meanings of `weight_scale`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Scale {
+    /// weight = code * scale (autobitlinear: microsoft/bitnet-b1.58-2B-4T)
+    Multiply,
+    /// weight = code / scale (bitlinear: HF1BitLLM, Falcon3, Falcon-E)
+    Divide,
+}
+
+impl From<Scale> for ScaleConvention {
+    fn from(scale: Scale) -> Self {
+        match scale {
+            Scale::Multiply => Self::Multiply,
+            Scale::Divide => Self::Divide,
+        }
+    }
+}
+
+/// Where a model is.
+#[derive(Debug, Clone)]
+pub enum ModelFile {
+    Folder(PathBuf),
+    Gguf(PathBuf),
+}
+
+impl ModelFile {
+    /// Looks at a path: a folder of Hugging Face, one of a training with such a folder in it, or a GGUF
+    /// file.
+    pub fn find(path: &Path) -> Result<Self, Failure> {
+        let metadata = fs::metadata(path).map_err(Failure::io(path))?;
+        if !metadata.is_dir() {
+            return match path.extension().is_some_and(|name| name == "safetensors") {
+                // With its config.json beside it.
+                true => Ok(Self::Folder(path.parent().unwrap_or(Path::new("")).into())),
+                false => Ok(Self::Gguf(path.to_path_buf())),
+            };
+        }
+        let folders = [path.to_path_buf(), path.join("model")];
+        let found = folders
+            .into_iter()
+            .find(|f| f.join("config.json").is_file());
+        found.map(Self::Folder).ok_or_else(|| {
+            Failure::failed(format!(
+                "{}: expected a folder with config.json, or a GGUF file, found a folder without one",
+                path.display()
+            ))
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) | Self::Gguf(path) => path,
+        }
+    }
+
+    pub fn load(&self, options: &ReadArguments, device: &Device) -> Result<PretrainedLm, Failure> {
+        Ok(match self {
+            Self::Folder(folder) => {
+                let load = hf::LoadOptions::new()
+                    .with_max_positions(options.max_positions)
+                    .with_scale_convention(options.input_scale.map(Into::into));
+                hf::load(folder, &load, device)?
+            }
+            Self::Gguf(path) => {
+                let load = gguf::LoadOptions::new()
+                    .with_max_positions(options.max_positions)
+                    .with_gguf(options.gguf());
+                gguf::load(path, &load, device)?
+            }
+        })
+    }
+
+    /// The files of the model's tokenizer as a folder; `None` if it has none.
+    pub fn tokenizer_folder(
+        &self,
+        options: &ReadArguments,
+    ) -> Result<Option<TokenizerFolder>, Failure> {
+        match self {
+            Self::Folder(folder) => {
+                let has_one = folder.join("tokenizer.json").is_file();
+                Ok(has_one.then(|| TokenizerFolder::Given(folder.clone())))
+            }
+            Self::Gguf(path) => {
+                let reader = GgufReader::open_with(path, &options.gguf())?;
+                let metadata = reader.metadata();
+                if metadata.get("tokenizer.ggml.model").is_none() {
+                    return Ok(None);
+                }
+                let about = |failure: Failure| failure.about(path.display());
+                let json = gguf::tokenizer::from_metadata(metadata);
+                let config = gguf::tokenizer::config_from_metadata(metadata);
+                let json = json.map_err(Failure::from).map_err(about)?;
+                let config = config.map_err(Failure::from).map_err(about)?;
+                TokenizerFolder::write(&json, &config).map(Some)
+            }
+        }
+    }
+}
+
+impl ReadArguments {
+    pub fn gguf(&self) -> GgufOptions {
+        GgufOptions::default().with_i2_s(self.allow_i2_s)
+    }
+}
+
+/// A folder with `tokenizer.json`.
+pub enum TokenizerFolder {
+    Given(PathBuf),
+    /// Goes with the value.
+    Made(TempDir),
+}
+
+impl TokenizerFolder {
+    fn write(json: &Value, config: &Value) -> Result<Self, Failure> {
+        let folder = tempfile::tempdir();
+        let folder = folder.map_err(|error| {
+            Failure::failed(format!("there is no place for temporary files: {error}"))
+        })?;
+        for (name, value) in [("tokenizer.json", json), ("tokenizer_config.json", config)] {
+            let path = folder.path().join(name);
+            fs::write(&path, value.to_string()).map_err(Failure::io(&path))?;
+        }
+        Ok(Self::Made(folder))
+    }
+
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Made(folder) => folder.path(),
+        }
+    }
+}
+
+/// The tokenizer of a model, or another one, and the chat template beside it.
+pub fn tokenizer(
+    file: &ModelFile,
+    options: &ReadArguments,
+    other: Option<&Path>,
+) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
+    let folder = match other {
+        Some(path) => Some(TokenizerFolder::Given(path.to_path_buf())),
+        None => file.tokenizer_folder(options)?,
+    };
+    let folder = folder.ok_or_else(|| {
+        Failure::failed(format!(
+            "{}: expected a tokenizer beside the model, found none: give one with --tokenizer",
+            file.path().display()
+        ))
+    })?;
+    let tokenizer = Tokenizer::from_file(folder.path())?;
+    let template = match folder.path().is_dir() {
+        true => ChatTemplate::from_folder(folder.path(), &tokenizer)?,
+        false => None,
+    };
+    Ok((tokenizer, template))
+}
+
+/// Refuses a tokenizer that has tokens the model does not know.
+pub fn check_vocabulary(model: &PretrainedLm, tokenizer: &Tokenizer) -> Result<(), Failure> {
+    let (rows, tokens) = (model.config.vocab_size, tokenizer.vocab_size());
+    match tokens <= rows {
+        true => Ok(()),
+        false => Err(Failure::failed(format!(
+            "the tokenizer has {tokens} tokens, and the model knows {rows}: give the tokenizer that it was \
+             trained with (--tokenizer)"
+        ))),
+    }
+}
+
+/// What runs quickest: latent weights packed, which gives the same logits.
+pub fn for_inference(lm: CausalLm) -> CausalLm {
+    match lm {
+        CausalLm::Qat(lm) => CausalLm::Packed(BitNetLm::pack(&lm)),
+        other => other,
+    }
+}

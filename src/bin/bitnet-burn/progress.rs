@@ -1,0 +1,201 @@
+//! What a training says while it goes on: a bar on terminals, else lines, and lines of JSON.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bitnet_burn::{
+    nn::Projection,
+    train::callback::{Callback, CallbackResult, TrainingEvent, TrainingRun},
+};
+use burn::train::metric::store::Split;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::{
+    language_model::{BatchLoss, LanguageModel},
+    output::Output,
+};
+
+/// What is known at the end.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Optimizer steps of the whole training so far.
+    pub step: usize,
+    /// Those of them that were taken here, and the time that they took.
+    pub steps_here: usize,
+    pub time: Duration,
+    /// The mean loss of the last validation.
+    pub validation_loss: Option<f64>,
+    /// Whether all steps and their validation are done.
+    pub complete: bool,
+}
+
+/// The callback; clones share the summary.
+#[derive(Clone)]
+pub struct Progress {
+    output: Output,
+    total: usize,
+    every: usize,
+    tokens_per_step: usize,
+    bar: ProgressBar,
+    summary: Arc<Mutex<Summary>>,
+    /// Since when steps are counted for the next line, and how many there are.
+    since: Instant,
+    steps: usize,
+}
+
+impl Progress {
+    pub fn new(output: Output, total: usize, every: usize, tokens_per_step: usize) -> Self {
+        let bar = match output.has_bars() {
+            true => ProgressBar::new(total as u64).with_style(style()),
+            false => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+        };
+        Self {
+            output,
+            total,
+            every,
+            tokens_per_step,
+            bar,
+            summary: Arc::default(),
+            since: Instant::now(),
+            steps: 0,
+        }
+    }
+
+    pub fn summary(&self) -> MutexGuard<'_, Summary> {
+        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tokens of the steps here in a second.
+    pub fn tokens_per_second(&self) -> f64 {
+        let summary = self.summary();
+        let seconds = summary.time.as_secs_f64().max(1e-9);
+        (summary.steps_here * self.tokens_per_step) as f64 / seconds
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn json(&self, line: &Value) -> CallbackResult {
+        match self.output.json {
+            true => Ok(self
+                .output
+                .line(&line.to_string())
+                .map_err(|e| e.to_string())?),
+            false => Ok(()),
+        }
+    }
+
+    /// A line above the bar, or on stderr.
+    fn say(&self, line: &str) {
+        match self.output.has_bars() {
+            true => self.bar.println(line),
+            false => self.output.note(line),
+        }
+    }
+
+    fn report(&mut self, loss: &BatchLoss, learning_rate: f64) -> CallbackResult {
+        let loss = f64::from(loss.0.clone().try_into_scalar::<f32>()?);
+        let step = self.summary().step;
+        let tokens = (self.steps * self.tokens_per_step) as f64;
+        let rate = tokens / self.since.elapsed().as_secs_f64().max(1e-9);
+        self.summary().time += self.since.elapsed();
+        (self.since, self.steps) = (Instant::now(), 0);
+        let message = format!("loss {loss:.4} | {rate:.0} tokens/s");
+        match self.output.has_bars() {
+            true => self.bar.set_message(message),
+            false => {
+                let total = self.total;
+                self.say(&format!(
+                    "step {step:>6}/{total} | {message} | learning rate {learning_rate:.1e}"
+                ));
+            }
+        }
+        self.json(&json!({
+            "kind": "step", "step": step, "loss": loss, "learning_rate": learning_rate,
+            "tokens_per_second": rate,
+        }))
+    }
+}
+
+fn style() -> ProgressStyle {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} | {eta} left | {msg}");
+    style.unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+impl<P: Projection> Callback<LanguageModel<P>> for Progress {
+    fn name(&self) -> &str {
+        "progress"
+    }
+
+    fn on_train_start(&mut self, run: &mut TrainingRun<LanguageModel<P>>) -> CallbackResult {
+        let step = run.position().step;
+        self.bar.set_position(step as u64);
+        self.bar.reset_eta();
+        let mut summary = self.summary();
+        summary.step = step;
+        // Of a run that was complete when it was resumed.
+        summary.complete = run.position().epoch > run.num_epochs();
+        Ok(())
+    }
+
+    fn on_epoch_start(&mut self, _run: &mut TrainingRun<LanguageModel<P>>) -> CallbackResult {
+        (self.since, self.steps) = (Instant::now(), 0);
+        Ok(())
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<LanguageModel<P>>,
+        output: &BatchLoss,
+    ) -> CallbackResult {
+        let step = run.position().step;
+        self.steps += 1;
+        {
+            let mut summary = self.summary();
+            summary.step = step;
+            summary.steps_here += 1;
+        }
+        self.bar.set_position(step as u64);
+        match step.is_multiple_of(self.every) || step == self.total {
+            true => self.report(output, run.learning_rate()),
+            false => Ok(()),
+        }
+    }
+
+    fn on_validation_start(&mut self, _run: &mut TrainingRun<LanguageModel<P>>) -> CallbackResult {
+        let elapsed = self.since.elapsed();
+        self.summary().time += elapsed;
+        self.since = Instant::now();
+        Ok(())
+    }
+
+    fn on_validation_end(&mut self, run: &mut TrainingRun<LanguageModel<P>>) -> CallbackResult {
+        let Some(loss) = run.metric("Loss", Split::Valid) else {
+            return Ok(());
+        };
+        let step = run.position().step;
+        {
+            let mut summary = self.summary();
+            summary.validation_loss = Some(loss);
+            summary.complete = run.position().epoch >= run.num_epochs();
+        }
+        let (total, perplexity) = (self.total, loss.exp());
+        self.say(&format!(
+            "step {step:>6}/{total} | validation loss {loss:.4}, perplexity {perplexity:.3}"
+        ));
+        self.json(&json!({
+            "kind": "validation", "step": step, "loss": loss, "perplexity": perplexity,
+        }))
+    }
+
+    fn on_event(&mut self, event: &TrainingEvent) -> CallbackResult {
+        self.say(&event.to_string());
+        let mut line = serde_json::to_value(event)?;
+        line["kind"] = "event".into();
+        self.json(&line)
+    }
+}

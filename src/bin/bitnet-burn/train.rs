@@ -1,0 +1,138 @@
+//! `bitnet-burn train`.
+
+use std::sync::Arc;
+
+use bitnet_burn::{interop::CausalLm, nn::BitLinear, quant::cast_latent_weights};
+use burn::{nn::Linear, tensor::FloatDType};
+
+use crate::{
+    device::device,
+    error::Failure,
+    output::Output,
+    settings::{Activation, Memory, Precision, Settings, TrainingFlags},
+    training::Job,
+};
+
+/// Peak of the learning rate of a model that knows nothing yet.
+const LEARNING_RATE: f64 = 2e-3;
+
+const EXAMPLES: &str = "\
+Examples:
+  bitnet-burn train --out run
+      an excerpt of Shakespeare, character by character: a minute or two on a laptop
+  bitnet-burn train --out run --text book.txt --steps 2000 --layers 4 --context 128
+  bitnet-burn train --out run --text a.jsonl b.jsonl --tokenizer tokenizer.json --memory small
+  bitnet-burn train --out run --resume
+      goes on from the last checkpoint, after Ctrl-C or a crash
+  bitnet-burn train --out other --config run/config.toml --seed 1
+  bitnet-burn train --out run --json > events.jsonl
+
+A file of --config has the tables [model], [data], [run], and [training], [qat], [optimizer],
+[learning_rate], [schedule], [monitoring] and [checkpoints] of the library's TrainingConfig. Every run
+writes its own as config.toml.";
+
+/// Train a BitNet language model from scratch.
+///
+/// Writes DIR/model, a folder of Hugging Face's transformers with the trained latent weights, which the
+/// other commands take; beside it checkpoints, log.jsonl, errors.jsonl and report.html.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Size of the model; a multiple of 256 for GGUF's TQ types [default: 256]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    d_model: Option<usize>,
+    /// Decoder layers [default: 2]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    layers: Option<usize>,
+    /// Query heads [default: 4]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    heads: Option<usize>,
+    /// Key and value heads [default: as many as query heads]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    kv_heads: Option<usize>,
+    /// Size between the projections of the feed-forward block; a multiple of 256 for GGUF's TQ types
+    /// [default: 512]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    d_ff: Option<usize>,
+    /// Activation of the feed-forward block [default: silu]
+    #[arg(long, value_name = "KIND", help_heading = "Model")]
+    activation: Option<Activation>,
+    /// The output head is the embedding table [default]
+    #[arg(long, conflicts_with = "untied", help_heading = "Model")]
+    tied: bool,
+    /// The output head has weights of its own
+    #[arg(long, help_heading = "Model")]
+    untied: bool,
+    /// No norms before the last projections of the blocks: a Llama
+    #[arg(long, help_heading = "Model")]
+    no_sub_norm: bool,
+    /// Full precision or quantised [default: qat]
+    #[arg(long, value_name = "KIND", help_heading = "Training")]
+    precision: Option<Precision>,
+    #[command(flatten)]
+    training: TrainingFlags,
+}
+
+impl Arguments {
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = self.training.settings(LEARNING_RATE)?;
+        let model = &mut settings.model;
+        for (place, size) in [
+            (&mut model.d_model, self.d_model),
+            (&mut model.layers, self.layers),
+            (&mut model.heads, self.heads),
+            (&mut model.d_ff, self.d_ff),
+        ] {
+            *place = size.unwrap_or(*place);
+        }
+        model.kv_heads = self.kv_heads.or(model.kv_heads);
+        model.activation = self.activation.unwrap_or(model.activation);
+        model.tied = (model.tied || self.tied) && !self.untied;
+        model.sub_norm = model.sub_norm && !self.no_sub_norm;
+        let run = &mut settings.run;
+        run.precision = self.precision.unwrap_or(run.precision);
+        Ok(settings)
+    }
+}
+
+pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
+    let settings = arguments.settings()?;
+    // Sizes that do not go together are found before a long text is read.
+    settings.model.config(1, settings.data.context)?;
+    let device = device(&settings.run.device)?;
+    let tokenizer = settings.data.tokenizer()?;
+    let config = settings
+        .model
+        .config(tokenizer.vocab_size(), settings.data.context)?
+        .with_scheme(settings.training.qat.clone());
+    let (precision, memory) = (settings.run.precision, settings.run.memory);
+    let job = Job {
+        settings,
+        flags: &arguments.training,
+        output,
+        resume: format!(
+            "bitnet-burn train --out {} --resume",
+            arguments.training.out.display()
+        ),
+        tokenizer: Arc::new(tokenizer),
+        template: None,
+        tokenizer_folder: None,
+        config,
+        device,
+    };
+    match precision {
+        Precision::Qat => job.run::<BitLinear>(
+            |config, device| {
+                let lm = config.init(device);
+                Ok(match memory {
+                    Memory::Full => lm,
+                    Memory::Small => cast_latent_weights(lm, FloatDType::BF16),
+                })
+            },
+            CausalLm::Qat,
+        ),
+        Precision::Fp => {
+            job.run::<Linear>(|config, device| Ok(config.init(device)), CausalLm::Full)
+        }
+    }
+}

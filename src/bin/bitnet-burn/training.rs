@@ -1,0 +1,370 @@
+//! One training, from scratch or from a model of a file.
+
+use std::{fs, path::Path, sync::Arc};
+
+use bitnet_burn::{
+    interop::{
+        CausalLm, PretrainedLm,
+        hf::{self, SaveOptions, WeightForm},
+    },
+    nn::{BitNetLm, BitNetLmConfig, Projection},
+    optim::{AdamW8bitConfig, QatOptimizerConfig},
+    text::{ChatTemplate, Tokenizer},
+    train::{
+        MemoryPlanConfig, OptimizerStates, SilentRenderer,
+        callback::Interruption,
+        checkpoint::Resume,
+        config::{MonitoringConfig, TrainingConfig, TrainingHandles},
+    },
+};
+use burn::{
+    module::Module,
+    optim::ModuleOptimizer,
+    tensor::Device,
+    train::{Learner, SupervisedTraining, metric::LossMetric},
+};
+use serde_json::json;
+use toml::{Table, Value};
+
+use crate::{
+    convert::FloatType,
+    data::{Course, Loaders},
+    device::on_pool,
+    error::Failure,
+    interrupt,
+    language_model::LanguageModel,
+    output::Output,
+    progress::Progress,
+    run_folder,
+    settings::{Memory, Precision, Settings, TrainingFlags},
+};
+
+/// A training that is about to begin, or to go on.
+pub struct Job<'a> {
+    pub settings: Settings,
+    pub flags: &'a TrainingFlags,
+    pub output: Output,
+    /// The command that makes it go on.
+    pub resume: String,
+    pub tokenizer: Arc<Tokenizer>,
+    pub template: Option<ChatTemplate>,
+    /// Where the tokenizer's files are; `None` for a tokenizer that was made here.
+    pub tokenizer_folder: Option<&'a Path>,
+    pub config: BitNetLmConfig,
+    pub device: Device,
+}
+
+impl Job<'_> {
+    /// Trains and writes the model.
+    pub fn run<P: Projection>(
+        mut self,
+        init: impl FnOnce(&BitNetLmConfig, &Device) -> Result<BitNetLm<P>, Failure> + Send,
+        causal_lm: fn(BitNetLm<P>) -> CausalLm,
+    ) -> Result<(), Failure> {
+        self.check()?;
+        self.open_folder()?;
+        let loaders = self.loaders()?;
+        let [train, valid] = loaders.tokens;
+        self.output.note(format!(
+            "{train} tokens to train on, {valid} to validate; a vocabulary of {}",
+            self.config.vocab_size
+        ));
+        let flag = interrupt::flag()?;
+        let interruption = Interruption::with_flag(flag);
+        let run = &self.settings.training.training;
+        let progress = Progress::new(
+            self.output,
+            run.steps,
+            self.settings
+                .training
+                .monitoring
+                .progress_every
+                .unwrap_or(usize::MAX),
+            run.grad_accumulation * self.settings.data.batch * self.settings.data.context,
+        );
+        let lm = on_pool(&self.settings.run.device, || {
+            self.device.seed(self.settings.training.training.seed);
+            let lm = init(&self.config, &self.device.clone().autodiff())?;
+            self.train(lm, loaders, &progress, interruption.clone())
+        })?;
+        progress.finish();
+        let complete = progress.summary().complete;
+        match interruption
+            .flag()
+            .load(std::sync::atomic::Ordering::SeqCst)
+            && !complete
+        {
+            true => self.say_interrupted(&progress),
+            false => self.save(causal_lm(lm), &progress),
+        }
+    }
+
+    /// Refuses what would fail only at the end.
+    fn check(&mut self) -> Result<(), Failure> {
+        let steps = self.settings.training.training.steps;
+        let training = &mut self.settings.training;
+        if self.settings.run.precision == Precision::Fp {
+            // There are no quantisers to schedule or to measure.
+            training.schedule = Default::default();
+            training.monitoring.errors = None;
+            if self.settings.run.memory == Memory::Small {
+                return Err(Failure::usage(
+                    "--memory small is for --precision qat, whose latent weights are rounded",
+                ));
+            }
+        }
+        if let Some(schedule) = &training.schedule.progressive
+            && schedule.end() >= steps
+        {
+            return Err(Failure::usage(format!(
+                "--progressive is less than the {steps} steps of the training, the last of which quantise in \
+                 full, got {}",
+                schedule.end()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Prepares the folder, or finds the run in it.
+    fn open_folder(&mut self) -> Result<(), Failure> {
+        let out = &self.flags.out;
+        let path = run_folder::config(out);
+        if self.flags.resume {
+            let step = run_folder::last_step(out)?;
+            check_same(&Settings::load(Some(&path), 0.0)?, &self.settings)?;
+            self.output.note(format!("going on after step {step}"));
+        } else {
+            run_folder::begin(out, self.flags.overwrite)?;
+            let aside = out.join(".config.toml.new");
+            fs::write(&aside, self.settings.to_toml()?).map_err(Failure::io(&aside))?;
+            fs::rename(&aside, &path).map_err(Failure::io(&path))?;
+        }
+        if let Some(policy) = &mut self.settings.training.checkpoints {
+            policy.resume = match self.flags.resume {
+                true => Resume::Latest,
+                false => Resume::Never,
+            };
+        }
+        Ok(())
+    }
+
+    fn loaders(&self) -> Result<Loaders, Failure> {
+        let run = &self.settings.training.training;
+        let course = Course {
+            steps: run.steps * run.grad_accumulation,
+            steps_per_epoch: self.settings.steps_per_epoch() * run.grad_accumulation,
+            seed: run.seed,
+        };
+        let data = &self.settings.data;
+        data.loaders(&self.tokenizer, self.template.clone(), &course)
+    }
+
+    fn train<P: Projection>(
+        &self,
+        lm: BitNetLm<P>,
+        loaders: Loaders,
+        progress: &Progress,
+        interruption: Interruption,
+    ) -> Result<BitNetLm<P>, Failure> {
+        self.say_sizes(&lm);
+        let (model, handles) = (LanguageModel { lm }, TrainingHandles::default());
+        let mut training = self.settings.training.clone();
+        // The bar is ours.
+        training.monitoring.progress_every = None;
+        if let Some(policy) = &mut training.checkpoints
+            && policy.fingerprint.is_empty()
+        {
+            policy.fingerprint = fingerprint(&self.settings)?;
+        }
+        let strategy = training
+            .strategy(self.device.clone(), &model, &handles)?
+            .with_callback(progress.clone())
+            .with_callback(interruption);
+        let run = &training.training;
+        let metrics = self.flags.out.join("metrics");
+        let burn = SupervisedTraining::new(metrics, loaders.train, loaders.valid)
+            .metric_train_numeric(LossMetric::new())
+            .metric_valid_numeric(LossMetric::new())
+            .with_training_strategy(strategy.into())
+            .with_application_logger(None)
+            .renderer(Box::new(SilentRenderer))
+            .num_epochs(run.epochs);
+        let burn = match run.grad_accumulation {
+            1 => burn,
+            batches => burn.grads_accumulation(batches),
+        };
+        let scheduler = training
+            .learning_rate
+            .init(run.steps, &handles.learning_rate)?;
+        let result = burn.launch(Learner::new(model, self.optimizer(&training), scheduler));
+        match result.error {
+            Some(error) => Err(Failure::failed(error.to_string())),
+            None => Ok(result.model.lm),
+        }
+    }
+
+    fn optimizer(&self, training: &TrainingConfig) -> ModuleOptimizer {
+        match self.settings.run.memory {
+            Memory::Full => training.optimizer.init(),
+            Memory::Small => {
+                let optimizer = &training.optimizer;
+                let moments_of_8_bits = AdamW8bitConfig::new()
+                    .with_beta_1(optimizer.beta_1)
+                    .with_beta_2(optimizer.beta_2)
+                    .with_epsilon(optimizer.epsilon)
+                    .with_weight_decay(optimizer.weight_decay);
+                QatOptimizerConfig::new()
+                    .with_stochastic_rounding(Some(training.training.seed))
+                    .build(moments_of_8_bits.build())
+                    .into()
+            }
+        }
+    }
+
+    fn say_sizes<P: Projection>(&self, lm: &BitNetLm<P>) {
+        let data = &self.settings.data;
+        let plan = MemoryPlanConfig::new(data.batch, data.context).with_optimizer(
+            match self.settings.run.memory {
+                Memory::Full => OptimizerStates::AdamW,
+                Memory::Small => OptimizerStates::AdamW8bit,
+            },
+        );
+        let plan = plan.plan(lm);
+        let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
+        self.output.note(format!(
+            "{} parameters; memory: weights {:.1}, gradients {:.1}, optimizer {:.1}, activations {:.1}, \
+             peak {:.1} MiB",
+            lm.num_params(),
+            mib(plan.weights),
+            mib(plan.gradients),
+            mib(plan.optimizer),
+            mib(plan.activations),
+            mib(plan.peak)
+        ));
+    }
+
+    fn say_interrupted(&self, progress: &Progress) -> Result<(), Failure> {
+        let step = progress.summary().step;
+        let steps = self.settings.training.training.steps;
+        let resume = &self.resume;
+        match self.output.json {
+            true => self.output.line(
+                &json!({"kind": "interrupted", "step": step, "steps": steps, "resume": resume})
+                    .to_string(),
+            ),
+            false => self.output.line(&format!(
+                "interrupted after step {step} of {steps}, which is saved; go on with: {resume}"
+            )),
+        }
+    }
+
+    fn save(&self, lm: CausalLm, progress: &Progress) -> Result<(), Failure> {
+        let folder = run_folder::model(&self.flags.out);
+        let mut model = PretrainedLm::new(self.config.clone(), lm);
+        model.bos_token_id = self.tokenizer.bos();
+        model.eos_token_ids = self.tokenizer.eos_tokens().to_vec();
+        let made = self.flags.out.join("tokenizer");
+        let tokenizer = match self.tokenizer_folder {
+            Some(folder) => folder,
+            None => {
+                let tokenizer = Tokenizer::clone(&self.tokenizer);
+                let positions = self.config.max_positions;
+                tokenizer.with_model_max_length(positions).save(&made)?;
+                &made
+            }
+        };
+        let options = SaveOptions::new(WeightForm::Float(FloatType::into(self.flags.dtype)))
+            .with_tokenizer(Some(tokenizer.to_path_buf()))
+            // What is there is of this run: others were refused at the beginning.
+            .with_overwrite(true);
+        hf::save(&folder, &model, &options)?;
+        self.say_done(&folder, progress)
+    }
+
+    fn say_done(&self, folder: &Path, progress: &Progress) -> Result<(), Failure> {
+        let rate = progress.tokens_per_second();
+        let summary = progress.summary().clone();
+        let seconds = summary.time.as_secs_f64();
+        let loss = summary.validation_loss;
+        if self.output.json {
+            let line = json!({
+                "kind": "done",
+                "step": summary.step,
+                "validation_loss": loss,
+                "perplexity": loss.map(f64::exp),
+                "seconds": seconds,
+                "tokens_per_second": rate,
+                "model": folder,
+            });
+            return self.output.line(&line.to_string());
+        }
+        let loss = loss.map_or(String::new(), |loss| {
+            format!("validation loss {loss:.4}, perplexity {:.3}, ", loss.exp())
+        });
+        self.output.line(&format!(
+            "{} steps, {loss}{seconds:.1} s of training, {rate:.0} tokens/s\nthe model is {}",
+            summary.step,
+            folder.display()
+        ))
+    }
+}
+
+/// The settings that must stay the same for a run to go on, by their names.
+fn identity(settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
+    let mut same = settings.clone();
+    same.training.monitoring = MonitoringConfig::default();
+    same.training.checkpoints = None;
+    same.run.device = String::new();
+    let table: Table =
+        toml::from_str(&same.to_toml()?).map_err(|error| Failure::failed(error.to_string()))?;
+    let mut fields = Vec::new();
+    flatten("", &Value::Table(table), &mut fields);
+    Ok(fields)
+}
+
+fn flatten(path: &str, value: &Value, fields: &mut Vec<(String, String)>) {
+    match value {
+        Value::Table(table) => {
+            for (name, value) in table {
+                let path = match path {
+                    "" => name.clone(),
+                    path => format!("{path}.{name}"),
+                };
+                flatten(&path, value, fields);
+            }
+        }
+        value => fields.push((path.to_string(), value.to_string())),
+    }
+}
+
+fn fingerprint(settings: &Settings) -> Result<String, Failure> {
+    let fields = identity(settings)?;
+    let fields = fields
+        .iter()
+        .map(|(name, value)| format!("{name} = {value}"));
+    Ok(fields.collect::<Vec<_>>().join(", "))
+}
+
+/// Refuses to go on with other settings than those that a run began with.
+fn check_same(began: &Settings, now: &Settings) -> Result<(), Failure> {
+    let (began, now) = (identity(began)?, identity(now)?);
+    let value = |fields: &[(String, String)], name: &str| {
+        let field = fields.iter().find(|(other, _)| other == name);
+        field.map_or("absent".to_string(), |(_, value)| value.clone())
+    };
+    let names = began.iter().chain(&now).map(|(name, _)| name.as_str());
+    let names = std::collections::BTreeSet::from_iter(names);
+    let changed = names.into_iter().filter_map(|name| {
+        let (began, now) = (value(&began, name), value(&now, name));
+        (began != now).then(|| format!("{name} was {began} and is {now}"))
+    });
+    let changed: Vec<String> = changed.collect();
+    match changed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "--resume: expected the settings that the run began with, found that {}: leave them as they \
+             were, or start anew in another folder",
+            changed.join(", ")
+        ))),
+    }
+}

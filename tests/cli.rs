@@ -1,0 +1,507 @@
+//! The program `bitnet-burn` from outside: exit codes, help, errors, and a small model on its way through
+//! the commands.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+/// Sizes that train in a second without optimisation.
+const TINY: [&str; 14] = [
+    "--d-model",
+    "32",
+    "--d-ff",
+    "64",
+    "--layers",
+    "1",
+    "--heads",
+    "2",
+    "--context",
+    "16",
+    "--batch",
+    "2",
+    "--log-every",
+    "2",
+];
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_bitnet-burn"))
+}
+
+/// What the program says, and its exit code.
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ran {
+    fn succeeded(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        self
+    }
+
+    /// The one sentence of an error.
+    fn failed(self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        for part in parts {
+            assert!(
+                self.stderr.contains(part),
+                "no {part:?} in: {}",
+                self.stderr
+            );
+        }
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        assert_eq!(self.stdout, "");
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+
+    fn json_lines(&self) -> Vec<Value> {
+        let line = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        self.stdout.lines().map(line).collect()
+    }
+}
+
+fn run(arguments: &[&str]) -> Ran {
+    program().args(arguments).output().unwrap().into()
+}
+
+fn train(out: &Path, more: &[&str]) -> Ran {
+    let mut command = program();
+    command.arg("train").arg("--out").arg(out).args(TINY);
+    command.args(more).output().unwrap().into()
+}
+
+/// A model that was trained for a few steps, and its folder.
+fn trained() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    train(&out, &["--steps", "4"]).succeeded();
+    let model = out.join("model");
+    (folder, model)
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The last event of a kind.
+fn event<'a>(lines: &'a [Value], kind: &str) -> &'a Value {
+    let found = lines.iter().rev().find(|line| line["kind"] == kind);
+    found.unwrap_or_else(|| panic!("no {kind} in {lines:?}"))
+}
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let commands = [
+        "train",
+        "finetune",
+        "eval",
+        "generate",
+        "convert",
+        "inspect",
+        "sensitivity",
+        "report",
+    ];
+    let main = run(&["--help"]).succeeded().stdout;
+    for command in commands {
+        assert!(main.contains(command));
+        let help = run(&[command, "--help"]).succeeded().stdout;
+        assert!(help.contains(&format!("bitnet-burn {command} ")), "{help}");
+    }
+    assert!(
+        run(&["--version"])
+            .succeeded()
+            .stdout
+            .starts_with("bitnet-burn ")
+    );
+}
+
+#[test]
+fn wrong_usage_is_2_and_says_what_is_meant() {
+    run(&[]).failed(2, &["Usage"]);
+    run(&["tarin"]).failed(2, &["train"]);
+    run(&["eval", "model", "--windos", "3"]).failed(2, &["--windows"]);
+    let out = tempfile::tempdir().unwrap();
+    for (arguments, part) in [
+        (
+            &["--heads", "3"][..],
+            "--d-model is a multiple of twice --heads, got 32 and 3",
+        ),
+        (&["--steps", "0"], "--steps is 1 or more, got 0"),
+        (
+            &["--progressive", "9", "--steps", "8"],
+            "--progressive is less than the 8 steps",
+        ),
+        (&["--device", "gpu"], "--device is one of flex"),
+        (
+            &["--precision", "fp", "--memory", "small"],
+            "--memory small is for --precision qat",
+        ),
+        (&["--tied", "--untied"], "cannot be used with"),
+    ] {
+        let mut command = program();
+        command.args(["train", "--out"]).arg(out.path());
+        // The last of several wins nowhere: the tiny sizes without the heads.
+        command.args(["--d-model", "32", "--context", "16"]);
+        Ran::from(command.args(arguments).output().unwrap()).failed(2, &[part]);
+    }
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_not_there_is_1_and_named() {
+    run(&["eval", "no-such-model"]).failed(1, &["no-such-model"]);
+    run(&["inspect", "no-such-file.gguf"]).failed(1, &["no-such-file.gguf"]);
+    run(&["report", "no-such-run"]).failed(1, &["no-such-run"]);
+    let folder = tempfile::tempdir().unwrap();
+    let gguf = folder.path().join("x.gguf");
+    fs::write(&gguf, b"GGUF").unwrap();
+    run(&["inspect", text(&gguf)]).failed(1, &["x.gguf"]);
+    run(&["eval", text(folder.path())]).failed(1, &["expected a folder with config.json"]);
+    let missing = folder.path().join("text.txt");
+    train(&folder.path().join("run"), &["--text", text(&missing)]).failed(1, &["text.txt"]);
+    let config = folder.path().join("config.toml");
+    fs::write(&config, "[model]\nd_modl = 3\n").unwrap();
+    let out = folder.path().join("run");
+    train(&out, &["--config", text(&config)]).failed(1, &["config.toml", "model", "d_modl"]);
+}
+
+#[test]
+fn a_run_is_events_files_and_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let more = [
+        "--steps",
+        "6",
+        "--validate-every",
+        "3",
+        "--monitor-every",
+        "2",
+        "--json",
+    ];
+    let lines = train(&out, &more).succeeded().json_lines();
+    let steps: Vec<&Value> = lines.iter().filter(|line| line["kind"] == "step").collect();
+    assert_eq!(steps.len(), 3);
+    assert!(
+        steps
+            .iter()
+            .all(|line| line["loss"].as_f64().unwrap() > 0.0)
+    );
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line["kind"] == "validation")
+            .count(),
+        2
+    );
+    assert_eq!(event(&lines, "done")["step"], 6);
+    for file in [
+        "config.toml",
+        "log.jsonl",
+        "errors.jsonl",
+        "report.html",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+    ] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    // The validation of the run is that of the command, whose windows are others.
+    let loss = event(&lines, "done")["validation_loss"].as_f64().unwrap();
+    let evaluation = run(&["eval", text(&out), "--windows", "64", "--json"])
+        .succeeded()
+        .json();
+    assert!(
+        (evaluation["loss"].as_f64().unwrap() - loss).abs() < 0.5,
+        "{evaluation}"
+    );
+
+    train(&out, &[]).failed(1, &["is of an earlier run", "--resume", "--overwrite"]);
+    let report = run(&["report", text(&out), "--json"]).succeeded().json();
+    assert_eq!(report["reports"], 3);
+    let inspected = run(&["inspect", text(&out), "--json"]).succeeded().json();
+    assert_eq!(inspected["complete"], true);
+}
+
+#[test]
+fn settings_come_from_a_file_and_flags_win() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.toml");
+    let settings = "[training]\nsteps = 9\nseed = 3\n[model]\nd_ff = 96\nd_model = 64\n\
+                    [run]\nprecision = \"fp\"\n";
+    fs::write(&config, settings).unwrap();
+    let out = folder.path().join("run");
+    let mut command = program();
+    command.args([
+        "train",
+        "--quiet",
+        "--d-model",
+        "32",
+        "--heads",
+        "2",
+        "--steps",
+        "2",
+        "--out",
+    ]);
+    command
+        .arg(&out)
+        .args(["--context", "16", "--batch", "2", "--config"])
+        .arg(&config);
+    let ran = Ran::from(command.output().unwrap()).succeeded();
+    assert_eq!(ran.stderr, "");
+    let written = fs::read_to_string(out.join("config.toml")).unwrap();
+    for line in [
+        "steps = 2",
+        "seed = 3",
+        "d_ff = 96",
+        "d_model = 32",
+        "precision = \"fp\"",
+    ] {
+        assert!(written.contains(line), "no {line} in {written}");
+    }
+    // Full precision is fine-tuned into a BitNet model.
+    let tuned = folder.path().join("tuned");
+    let mut command = program();
+    command
+        .arg("finetune")
+        .arg(&out)
+        .args(["--steps", "2", "--progressive", "1", "--json"]);
+    command
+        .args([
+            "--context",
+            "16",
+            "--batch",
+            "2",
+            "--memory",
+            "small",
+            "--out",
+        ])
+        .arg(&tuned);
+    let lines = Ran::from(command.output().unwrap())
+        .succeeded()
+        .json_lines();
+    assert_eq!(event(&lines, "done")["step"], 2);
+    let inspected = run(&["inspect", text(&tuned.join("model")), "--json"])
+        .succeeded()
+        .json();
+    assert_eq!(
+        inspected["config"]["quantization_config"]["quant_method"],
+        "bitnet"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_interrupted_goes_on() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let steps = ["--steps", "2000", "--monitor-every", "0", "--json"];
+    let mut command = program();
+    command
+        .arg("train")
+        .arg("--out")
+        .arg(&out)
+        .args(TINY)
+        .args(steps);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let killed = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    let lines: Vec<Value> = lines
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let interrupted = event(&lines, "interrupted");
+    let step = interrupted["step"].as_u64().unwrap();
+    assert!((1..2000).contains(&step), "{step}");
+    assert!(interrupted["resume"].as_str().unwrap().contains("--resume"));
+    assert!(!out.join("model").exists());
+
+    // Its own settings, but for what is changed.
+    run(&["train", "--out", text(&out), "--resume", "--steps", "3000"])
+        .failed(2, &["training.steps was 2000 and is 3000"]);
+    run(&[
+        "train",
+        "--out",
+        text(&folder.path().join("other")),
+        "--resume",
+    ])
+    .failed(1, &["expected a whole checkpoint"]);
+    let mut command = program();
+    command
+        .args(["train", "--resume", "--json", "--out"])
+        .arg(&out);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(first["message"], format!("going on after step {step}"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_model_goes_through_all_forms() {
+    let (folder, model) = trained();
+    let path = |name: &str| folder.path().join(name);
+    let convert = |from: &Path, to: &Path, more: &[&str]| {
+        let arguments = [&["convert", text(from), text(to), "--json"], more].concat();
+        run(&arguments)
+    };
+    let (packed, gguf, back) = (path("packed"), path("model.gguf"), path("back"));
+    let done = convert(&model, &packed, &["--scale", "divide"])
+        .succeeded()
+        .json();
+    assert_eq!(done["form"], "packed");
+    convert(&model, &gguf, &["--type", "f16"]).succeeded();
+    convert(&gguf, &back, &[]).succeeded();
+    convert(
+        &model,
+        &path("half"),
+        &[
+            "--to",
+            "float",
+            "--dtype",
+            "bf16",
+            "--max-shard-size",
+            "10KB",
+        ],
+    )
+    .succeeded();
+    assert!(path("half").join("model.safetensors.index.json").is_file());
+
+    let generate = |model: &Path| {
+        let ran = run(&[
+            "generate",
+            text(model),
+            "-p",
+            "To be",
+            "-n",
+            "9",
+            "--temperature",
+            "0",
+            "--json",
+        ]);
+        let json = ran.succeeded().json();
+        assert_eq!(json["finish"], "length");
+        json["text"].as_str().unwrap().to_string()
+    };
+    let expected = generate(&model);
+    assert_eq!(generate(&packed), expected);
+    for model in [&gguf, &back] {
+        generate(model);
+    }
+
+    let tensor = |path: &Path, name: &str| {
+        let json = run(&["inspect", text(path), "--json"]).succeeded().json();
+        let tensors = json["tensors"].as_array().unwrap().clone();
+        let found = tensors.into_iter().find(|tensor| tensor["name"] == name);
+        found.unwrap_or_else(|| panic!("no {name} in {json}"))
+    };
+    let name = "model.layers.0.mlp.down_proj.weight";
+    let (first, last) = (tensor(&packed, name), tensor(&back, name));
+    assert_eq!(first["codes"], last["codes"]);
+    let scale = |tensor: &Value| tensor["scale"].as_f64().unwrap();
+    assert!((scale(&first) / scale(&last) - 1.0).abs() < 1e-6);
+    assert!(tensor(&model, name)["absmean"].as_f64().unwrap() > 0.0);
+    assert_eq!(
+        tensor(&gguf, "blk.0.ffn_down.weight")["codes"],
+        first["codes"]
+    );
+
+    convert(&model, &packed, &[]).failed(1, &["packed"]);
+    convert(&model, &gguf, &[]).failed(1, &["--overwrite"]);
+    convert(&model, &path("i2s.gguf"), &["--type", "I2_S"]).failed(2, &["--allow-i2-s"]);
+    convert(&model, &path("x.gguf"), &["--scale", "divide"]).failed(2, &["--scale is for folders"]);
+    convert(&packed, &path("float"), &["--to", "float"]).failed(1, &["packed"]);
+}
+
+#[test]
+fn text_has_several_forms() {
+    let (folder, model) = trained();
+    let path = |name: &str| folder.path().join(name);
+    let line = "To be, or not to be, that is the question:\n";
+    fs::write(path("a.txt"), line.repeat(20)).unwrap();
+    let record = serde_json::json!({"text": line}).to_string() + "\n";
+    fs::write(path("a.jsonl"), record.repeat(20)).unwrap();
+    for file in ["a.txt", "a.jsonl"] {
+        let json = run(&["eval", text(&model), "--text", text(&path(file)), "--json"]);
+        assert!(json.succeeded().json()["tokens"].as_u64().unwrap() > 500);
+    }
+    fs::write(path("bad.jsonl"), "{\"text\": 3}\n").unwrap();
+    run(&["eval", text(&model), "--text", text(&path("bad.jsonl"))]).failed(1, &["bad.jsonl"]);
+    fs::write(path("greek.txt"), "αβγ").unwrap();
+    run(&["eval", text(&model), "--text", text(&path("greek.txt"))]).failed(1, &["'α'"]);
+    run(&["generate", text(&model), "-p", "hi", "--chat"]).failed(1, &["chat template"]);
+
+    let record =
+        serde_json::json!({"prompt": "Is it so? ", "completion": "It is."}).to_string() + "\n";
+    fs::write(path("pairs.jsonl"), record.repeat(40)).unwrap();
+    let mut command = program();
+    command
+        .arg("finetune")
+        .arg(&model)
+        .arg("--out")
+        .arg(path("tuned"));
+    command
+        .args(["--records", "prompt-completion", "--text"])
+        .arg(path("pairs.jsonl"));
+    command.args(["--steps", "3", "--context", "16", "--batch", "2", "--json"]);
+    let lines = Ran::from(command.output().unwrap())
+        .succeeded()
+        .json_lines();
+    assert!(event(&lines, "done")["validation_loss"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn sensitivities_are_of_every_layer() {
+    let (folder, model) = trained();
+    let html = folder.path().join("page.html");
+    let arguments = [
+        "sensitivity",
+        text(&model),
+        "--windows",
+        "2",
+        "--bits",
+        "4",
+        "--plan-bits",
+        "3",
+        "--html",
+        text(&html),
+        "--json",
+    ];
+    let json = run(&arguments).succeeded().json();
+    assert_eq!(json["sensitivity"]["layers"].as_array().unwrap().len(), 7);
+    assert!(fs::read_to_string(html).unwrap().contains("down_proj"));
+}
