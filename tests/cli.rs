@@ -167,7 +167,7 @@ fn wrong_usage_is_2_and_says_what_is_meant() {
 
 #[test]
 fn what_is_not_there_is_1_and_named() {
-    run(&["eval", "no-such-model"]).failed(1, &["no-such-model"]);
+    run(&["eval", "no-such-model"]).failed(1, &["no-such-model: expected", "check the path"]);
     run(&["inspect", "no-such-file.gguf"]).failed(1, &["no-such-file.gguf"]);
     run(&["report", "no-such-run"]).failed(1, &["no-such-run"]);
     let folder = tempfile::tempdir().unwrap();

@@ -99,6 +99,12 @@ pub struct Course {
 impl DataSettings {
     /// The tokenizer that is asked for, or one of the characters of the text.
     pub fn tokenizer(&self) -> Result<Tokenizer, Failure> {
+        Failure::unless_present(
+            self.text
+                .iter()
+                .chain(&self.validation)
+                .chain(&self.tokenizer),
+        )?;
         if let Some(path) = &self.tokenizer {
             return Ok(Tokenizer::from_file(path)?);
         }
@@ -252,6 +258,7 @@ pub fn tokens(
     if files.is_empty() {
         return Ok(Arc::new(tokenizer.encode(SHAKESPEARE)?));
     }
+    Failure::unless_present(files)?;
     let binary = files.iter().filter(|path| Kind::of(path) == Kind::Tokens);
     match binary.count() {
         0 => {}

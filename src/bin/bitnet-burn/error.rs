@@ -1,6 +1,10 @@
 //! Why the program ends without having done what it was asked for.
 
-use std::{fmt, io, path::Path, process::ExitCode};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use bitnet_burn::{
     interop::{gguf, hf::HfError},
@@ -30,7 +34,23 @@ impl Failure {
 
     /// For `map_err` of what the operating system refuses.
     pub fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
-        |error| Self::Failed(format!("{}: {error}", path.display()))
+        |error| {
+            let path = path.display();
+            Self::Failed(match error.kind() {
+                io::ErrorKind::NotFound => format!(
+                    "{path}: expected a file or a folder, found nothing of this name: check the path"
+                ),
+                _ => format!("{path}: {error}"),
+            })
+        }
+    }
+
+    /// Refuses paths that lead nowhere, before anything is computed.
+    pub fn unless_present<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Self> {
+        for path in paths {
+            fs::metadata(path).map_err(Self::io(path))?;
+        }
+        Ok(())
     }
 
     /// The same with what it is about before it.

@@ -175,7 +175,10 @@ pub fn tokenizer(
     other: Option<&Path>,
 ) -> Result<(Tokenizer, Option<ChatTemplate>), Failure> {
     let folder = match other {
-        Some(path) => Some(TokenizerFolder::Given(path.to_path_buf())),
+        Some(path) => {
+            Failure::unless_present([&path.to_path_buf()])?;
+            Some(TokenizerFolder::Given(path.to_path_buf()))
+        }
         None => file.tokenizer_folder(options)?,
     };
     let folder = folder.ok_or_else(|| {

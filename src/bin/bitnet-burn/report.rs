@@ -89,6 +89,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         true => arguments.run.join("errors.jsonl"),
         false => arguments.run.clone(),
     };
+    Failure::unless_present([&errors])?;
     let history = ErrorHistory::load(&errors)?;
     let beside = errors.with_file_name("log.jsonl");
     let log = match &arguments.log {

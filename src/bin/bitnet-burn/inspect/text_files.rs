@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bitnet_burn::text::{
     ChatTemplate, Tokenizer,
-    dataset::{TokenFile, TokenStore},
+    dataset::{TokenDType, TokenFile, TokenStore},
 };
 use serde_json::json;
 
@@ -51,16 +51,26 @@ pub fn tokenizer(path: &Path) -> Result<Found, Failure> {
 }
 
 pub fn tokens(path: &Path) -> Result<Found, Failure> {
-    let file = TokenFile::open(path)?;
+    let mut description = path.as_os_str().to_os_string();
+    description.push(".json");
+    let described = Path::new(&description).exists();
+    let file = match described {
+        true => TokenFile::open(path)?,
+        // As nanoGPT writes them.
+        false => TokenFile::open_raw(path, TokenDType::U16, 1 << 16)?,
+    };
     file.check()?;
     let mut first = Vec::new();
     file.read(0..file.len().min(SHOWN), &mut first)?;
     let (count, vocab_size) = (file.len(), file.vocab_size());
     Ok(Found {
         kind: "tokens",
-        json: json!({"tokens": count, "vocab_size": vocab_size, "first": first}),
-        text: format!(
-            "{count} tokens of a vocabulary of {vocab_size}, all in it; first {first:?}\n"
-        ),
+        json: json!({
+            "tokens": count, "vocab_size": vocab_size, "described": described, "first": first,
+        }),
+        text: match described {
+            true => format!("{count} tokens of a vocabulary of {vocab_size}, all in it"),
+            false => format!("{count} numbers of 2 bytes, without a description beside them"),
+        } + &format!("; first {first:?}\n"),
     })
 }
