@@ -8,9 +8,10 @@ use burn::tensor::FloatDType;
 use crate::{
     device::device,
     error::Failure,
+    flags::TrainingFlags,
     model_file::{self, ModelFile, ReadArguments},
     output::Output,
-    settings::{Memory, Precision, TrainingFlags},
+    settings::{Memory, Precision},
     training::Job,
 };
 

@@ -6,6 +6,7 @@ mod device;
 mod error;
 mod eval;
 mod finetune;
+mod flags;
 mod generate;
 mod inspect;
 mod interrupt;

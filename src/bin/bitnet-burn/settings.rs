@@ -1,13 +1,12 @@
-//! All that a training is, from a file and flags; flags win.
+//! All that a training is, from a file.
 
 use std::{fs, path::Path};
 
 use bitnet_burn::{
     nn::{BitNetLmConfig, GatedActivation},
-    quant::schedule::{ProgressiveSchedule, ProgressiveShape},
     train::{
         checkpoint::CheckpointPolicy,
-        config::{ErrorMonitorConfig, LearningRateConfig, TrainingConfig},
+        config::{LearningRateConfig, TrainingConfig},
     },
 };
 use clap::ValueEnum;
@@ -263,7 +262,7 @@ impl Settings {
     }
 }
 
-fn default_warm_up(steps: usize) -> usize {
+pub fn default_warm_up(steps: usize) -> usize {
     (steps / 10).min(100)
 }
 
@@ -280,192 +279,4 @@ fn section<T: DeserializeOwned + Default>(table: &mut Table, name: &str) -> Resu
         let message = error.inner().to_string();
         Failure::failed(format!("{field}: {}", message.trim_end()))
     })
-}
-
-/// Flags of every training.
-#[derive(clap::Args, Debug, Clone)]
-pub struct TrainingFlags {
-    /// Files to train on: plain text, .jsonl, or tokens (.bin)
-    #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Data")]
-    pub text: Vec<std::path::PathBuf>,
-    /// Files to validate on [default: the last tenth of the text]
-    #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Data")]
-    pub validation: Vec<std::path::PathBuf>,
-    /// A tokenizer.json, or a folder with one [default: that of the model, or the characters of the text]
-    #[arg(long, value_name = "PATH", help_heading = "Data")]
-    pub tokenizer: Option<std::path::PathBuf>,
-    /// What the lines of .jsonl files hold [default: text]
-    #[arg(long, value_name = "KIND", help_heading = "Data")]
-    pub records: Option<crate::data::Records>,
-    /// Tokens that the model sees at once [default: 64]
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    pub context: Option<usize>,
-    /// Windows of that many tokens in a step [default: 16]
-    #[arg(long, value_name = "N", help_heading = "Data")]
-    pub batch: Option<usize>,
-    /// Optimizer steps [default: 300]
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub steps: Option<usize>,
-    /// Peak learning rate [default: 2e-3, to fine-tune 1e-3]
-    #[arg(long, value_name = "X", help_heading = "Training")]
-    pub learning_rate: Option<f64>,
-    /// Steps over which the learning rate grows [default: a tenth, at most 100]
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub warm_up: Option<usize>,
-    /// Steps over which the share of quantisation grows from 0 to 1 [default: 0, quantised at once]
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub progressive: Option<usize>,
-    /// What parameters and optimizer take [default: full]
-    #[arg(long, value_name = "KIND", help_heading = "Training")]
-    pub memory: Option<Memory>,
-    /// Seed of initialization and data order [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    pub seed: Option<u64>,
-    #[command(flatten)]
-    pub device: crate::device::DeviceArguments,
-    /// Steps from one validation to the next [default: 100]
-    #[arg(long, value_name = "N", help_heading = "Monitoring")]
-    pub validate_every: Option<usize>,
-    /// Steps from one checkpoint to the next [default: 100]
-    #[arg(long, value_name = "N", help_heading = "Monitoring")]
-    pub checkpoint_every: Option<usize>,
-    /// Steps from one line of progress, and one with --json, to the next [default: 25]
-    #[arg(long, value_name = "N", help_heading = "Monitoring")]
-    pub log_every: Option<usize>,
-    /// Steps from one measurement of quantisation errors to the next, for errors.jsonl and report.html
-    /// [default: 50; 0 for none]
-    #[arg(long, value_name = "N", help_heading = "Monitoring")]
-    pub monitor_every: Option<usize>,
-    /// A file of settings in TOML, such as config.toml of an earlier run; flags win over it
-    #[arg(long, value_name = "FILE", help_heading = "Run")]
-    pub config: Option<std::path::PathBuf>,
-    /// Folder of the run: checkpoints, logs, and at the end `model`
-    #[arg(long, value_name = "DIR", help_heading = "Run")]
-    pub out: std::path::PathBuf,
-    /// Go on from the last checkpoint in the folder, with its settings
-    #[arg(long, help_heading = "Run")]
-    pub resume: bool,
-    /// Replace an earlier run in the folder
-    #[arg(long, conflicts_with = "resume", help_heading = "Run")]
-    pub overwrite: bool,
-    /// Type of the weights that are written
-    #[arg(long, value_name = "TYPE", default_value = "f32", help_heading = "Run")]
-    pub dtype: crate::convert::FloatType,
-}
-
-impl TrainingFlags {
-    /// The settings of the file, or of the run that goes on, with those of the flags in place.
-    pub fn settings(&self, learning_rate: f64) -> Result<Settings, Failure> {
-        let of_run = crate::run_folder::config(&self.out);
-        let file = match (&self.config, self.resume) {
-            (Some(path), _) => Some(path.as_path()),
-            (None, true) if of_run.is_file() => Some(of_run.as_path()),
-            _ => None,
-        };
-        let mut settings = Settings::load(file, learning_rate)?;
-        self.apply(&mut settings)?;
-        Ok(settings)
-    }
-
-    fn apply(&self, settings: &mut Settings) -> Result<(), Failure> {
-        let data = &mut settings.data;
-        if !self.text.is_empty() {
-            data.text = absolute(&self.text)?;
-        }
-        if !self.validation.is_empty() {
-            data.validation = absolute(&self.validation)?;
-        }
-        if let Some(path) = &self.tokenizer {
-            data.tokenizer = Some(std::path::absolute(path).map_err(Failure::io(path))?);
-        }
-        set(&mut data.records, self.records);
-        set(&mut data.context, self.context);
-        set(&mut data.batch, self.batch);
-        set(&mut settings.run.memory, self.memory);
-        set(&mut settings.run.device, self.device.device.clone());
-        settings.run.validate_every = self.validate_every.or(settings.run.validate_every);
-        self.apply_training(&mut settings.training)?;
-        for (name, value) in [
-            ("--batch", settings.data.batch),
-            ("--steps", settings.training.training.steps),
-            ("--validate-every", settings.run.validate_every.unwrap_or(1)),
-            ("--checkpoint-every", self.checkpoint_every.unwrap_or(1)),
-            ("--log-every", self.log_every.unwrap_or(1)),
-        ] {
-            if value == 0 {
-                return Err(Failure::usage(format!("{name} is 1 or more, got 0")));
-            }
-        }
-        settings.place(&self.out);
-        if let Some(every) = self.checkpoint_every
-            && let Some(policy) = &mut settings.training.checkpoints
-        {
-            policy.every_steps = Some(every);
-        }
-        Ok(settings.training.validate()?)
-    }
-
-    fn apply_training(&self, training: &mut TrainingConfig) -> Result<(), Failure> {
-        if let Some(steps) = self.steps.filter(|steps| *steps != training.training.steps) {
-            training.training.steps = steps;
-            training.training.epochs = steps.div_ceil(100).max(1);
-            if let LearningRateConfig::Cosine { warm_up_steps, .. } = &mut training.learning_rate {
-                *warm_up_steps = default_warm_up(steps).min(*warm_up_steps);
-            }
-        }
-        set(&mut training.training.seed, self.seed);
-        match &mut training.learning_rate {
-            LearningRateConfig::Cosine {
-                peak,
-                warm_up_steps,
-                ..
-            } => {
-                set(peak, self.learning_rate);
-                set(warm_up_steps, self.warm_up);
-            }
-            _ if self.learning_rate.is_some() || self.warm_up.is_some() => {
-                return Err(Failure::usage(
-                    "--learning-rate and --warm-up are for a cosine, and the file has another schedule: \
-                     change it there",
-                ));
-            }
-            _ => {}
-        }
-        if let Some(end) = self.progressive {
-            let schedule = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, end);
-            let schedule = schedule.map_err(|error| Failure::usage(error.to_string()))?;
-            training.schedule.progressive = (end > 0).then_some(schedule);
-        }
-        if let Some(every) = self.log_every {
-            training.monitoring.progress_every = Some(every);
-            training.monitoring.log_every = every;
-        }
-        let monitor = &mut training.monitoring.errors;
-        match self.monitor_every {
-            Some(0) => *monitor = None,
-            Some(every) => monitor.get_or_insert_default().every = every,
-            None if self.config.is_none() && !self.resume => {
-                *monitor = Some(ErrorMonitorConfig {
-                    every: 50,
-                    ..Default::default()
-                });
-            }
-            None => {}
-        }
-        Ok(())
-    }
-}
-
-fn set<T>(place: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *place = value;
-    }
-}
-
-/// Paths that mean the same wherever a run is resumed.
-fn absolute(paths: &[std::path::PathBuf]) -> Result<Vec<std::path::PathBuf>, Failure> {
-    let paths = paths
-        .iter()
-        .map(|path| std::path::absolute(path).map_err(Failure::io(path)));
-    paths.collect()
 }

@@ -8,8 +8,9 @@ use burn::{nn::Linear, tensor::FloatDType};
 use crate::{
     device::device,
     error::Failure,
+    flags::TrainingFlags,
     output::Output,
-    settings::{Activation, Memory, Precision, Settings, TrainingFlags},
+    settings::{Activation, Memory, Precision, Settings},
     training::Job,
 };
 

@@ -31,12 +31,13 @@ use crate::{
     data::{Course, Loaders},
     device::on_pool,
     error::Failure,
+    flags::TrainingFlags,
     interrupt,
     language_model::LanguageModel,
     output::Output,
     progress::Progress,
     run_folder,
-    settings::{Memory, Precision, Settings, TrainingFlags},
+    settings::{Memory, Precision, Settings},
 };
 
 /// A training that is about to begin, or to go on.
