@@ -55,9 +55,9 @@ pub struct TextArguments {
     /// Tokens in a window [default: the positions of the model, at most 2048]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
-    /// Windows that are computed at once
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    pub batch: usize,
+    /// Windows that are computed at once [default: 1 to 16, of about 2048 tokens together]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
     /// Windows at most, evenly spaced [default: those that cover the text]
     #[arg(long, value_name = "N")]
     pub windows: Option<usize>,
@@ -82,7 +82,9 @@ impl TextArguments {
         let context = context.min(tokens.len().saturating_sub(1)).max(1);
         let cover = tokens.len().saturating_sub(1).div_ceil(context).max(1);
         let windows = self.windows.unwrap_or(cover);
-        Ok(EvenWindowsConfig::new(context, self.batch, windows).init(tokens, device)?)
+        // Logits of large vocabularies are half a megabyte a token.
+        let batch = self.batch.unwrap_or((2048 / context).clamp(1, 16));
+        Ok(EvenWindowsConfig::new(context, batch, windows).init(tokens, device)?)
     }
 }
 
