@@ -262,3 +262,28 @@ fn the_gguf_package_reads_every_file() {
         }
     }
 }
+
+#[test]
+#[ignore = "needs Python with xllamacpp and tokenizers"]
+fn llama_cpp_has_the_tokens_of_the_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    // With characters of several bytes, which merges make of them.
+    let text = format!("{TEXT}0123456789 I've DON'T two spaces Gebäck 🦙 日本語");
+    let tokenizer = Tokenizer::characters(&text).unwrap();
+    let vocab_size = tokenizer.vocab_size();
+    let config = BitNetLmConfig::new(vocab_size, 256, 1, 4, 256)
+        .with_max_positions(64)
+        .with_activation(GatedActivation::Silu);
+    let lm: BitNetLm = config.init(&Device::default());
+    let model = PretrainedLm::new(config, CausalLm::Qat(lm));
+    let path = folder.path().join("model.gguf");
+    let options = gguf::SaveOptions::new(GgmlType::TQ2_0)
+        .with_tokenizer(tokenizer_metadata(&tokenizer, vocab_size));
+    gguf::save(&path, &model, &options).unwrap();
+    tokenizer.save(folder.path()).unwrap();
+    let file = folder.path().join("text.txt");
+    fs::write(&file, &text).unwrap();
+    // It fails where a piece of the text differs.
+    let json = folder.path().join("tokenizer.json");
+    println!("{}", python::run("gguf_tokenize.py", &[path, json, file]));
+}
