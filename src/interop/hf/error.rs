@@ -4,7 +4,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::TensorReadError;
+use burn::tensor::{FloatDType, TensorReadError};
 
 /// Why a folder of Hugging Face cannot be read or written.
 #[derive(Debug)]
@@ -63,6 +63,11 @@ pub enum HfError {
     Exists {
         /// The folder.
         path: PathBuf,
+    },
+    /// The device has no tensors of a type.
+    DeviceType {
+        /// The type.
+        dtype: FloatDType,
     },
     /// A device did not give the values away.
     Device {
@@ -191,6 +196,10 @@ impl fmt::Display for HfError {
                 f,
                 "{} exists and is not empty: choose another folder, or allow to overwrite it",
                 path.display()
+            ),
+            Self::DeviceType { dtype } => write!(
+                f,
+                "the device has no tensors of {dtype:?}: choose F32 with LoadOptions::dtype"
             ),
             Self::Device { source } => write!(f, "cannot read a tensor back: {source}"),
         }

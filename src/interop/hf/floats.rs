@@ -1,57 +1,63 @@
 //! Floats of a file as the values of a tensor.
 
-use std::{any::TypeId, ops::Range};
+use std::{any::TypeId, array::from_fn, ops::Range};
 
-use burn::tensor::{DType, Element, FloatDType, TensorData};
+use burn::tensor::{Bytes, DType, FloatDType, TensorData};
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
 /// A float type of files and tensors.
-trait Float: Element + Default + Send + Sync {
-    const SIZE: usize;
-    fn read(bytes: &[u8]) -> Self;
-    fn write(self, bytes: &mut Vec<u8>);
-    fn to_f32(self) -> f32;
-    fn from_f32(value: f32) -> Self;
+///
+/// Values are made as their bits: memory full of zeros of an integer type comes from the system as it is,
+/// and that of others is written first.
+trait Float: 'static {
+    type Bits: Copy + Default + Send + Sync;
+    const SIZE: usize = size_of::<Self::Bits>();
+    fn read(bytes: &[u8]) -> Self::Bits;
+    fn write(bits: Self::Bits, bytes: &mut Vec<u8>);
+    fn to_f32(bits: Self::Bits) -> f32;
+    fn from_f32(value: f32) -> Self::Bits;
+    fn data(bits: Vec<Self::Bits>, shape: &[usize]) -> TensorData;
 }
 
 macro_rules! float {
-    ($type:ty, $to_f32:expr, $from_f32:expr) => {
+    ($type:ty, $bits:ty, $dtype:expr, $to_f32:expr, $from_f32:expr) => {
         impl Float for $type {
-            const SIZE: usize = size_of::<$type>();
+            type Bits = $bits;
 
             #[inline(always)]
-            fn read(bytes: &[u8]) -> Self {
-                Self::from_le_bytes(bytes.try_into().expect("a chunk of its size"))
+            fn read(bytes: &[u8]) -> $bits {
+                <$bits>::from_le_bytes(bytes.try_into().expect("a chunk of its size"))
             }
 
-            fn write(self, bytes: &mut Vec<u8>) {
-                bytes.extend(self.to_le_bytes());
-            }
-
-            #[inline(always)]
-            fn to_f32(self) -> f32 {
-                $to_f32(self)
+            fn write(bits: $bits, bytes: &mut Vec<u8>) {
+                bytes.extend(bits.to_le_bytes());
             }
 
             #[inline(always)]
-            fn from_f32(value: f32) -> Self {
-                $from_f32(value)
+            fn to_f32(bits: $bits) -> f32 {
+                $to_f32(<$type>::from_bits(bits))
+            }
+
+            #[inline(always)]
+            fn from_f32(value: f32) -> $bits {
+                $from_f32(value).to_bits()
+            }
+
+            fn data(bits: Vec<$bits>, shape: &[usize]) -> TensorData {
+                TensorData::from_bytes(Bytes::from_elems(bits), shape, $dtype)
             }
         }
     };
 }
 
-float!(f32, |value| value, |value| value);
-float!(f16, f16::to_f32, f16::from_f32);
-float!(bf16, bf16::to_f32, bf16::from_f32);
+float!(f32, u32, DType::F32, |value| value, |value: f32| value);
+float!(f16, u16, DType::F16, f16::to_f32, f16::from_f32);
+float!(bf16, u16, DType::BF16, bf16::to_f32, bf16::from_f32);
 
 /// Columns of the file that a thread transposes at a time.
 const COLUMNS: usize = 64;
-
-/// Rows and columns of a tile, which is transposed within the cache: as many floats as a line holds.
-const TILE: usize = 16;
 
 /// Values that are read before their pages are let go of.
 const PART: usize = 1 << 20;
@@ -110,9 +116,9 @@ fn read_from<S: Float>(
     release: &dyn Fn(Range<usize>),
 ) -> TensorData {
     match to {
-        FloatDType::F16 => TensorData::new(ordered::<S, f16>(bytes, order, release), shape),
-        FloatDType::BF16 => TensorData::new(ordered::<S, bf16>(bytes, order, release), shape),
-        _ => TensorData::new(ordered::<S, f32>(bytes, order, release), shape),
+        FloatDType::F16 => f16::data(ordered::<S, f16>(bytes, order, release), shape),
+        FloatDType::BF16 => bf16::data(ordered::<S, bf16>(bytes, order, release), shape),
+        _ => f32::data(ordered::<S, f32>(bytes, order, release), shape),
     }
 }
 
@@ -120,8 +126,8 @@ fn ordered<S: Float, T: Float>(
     bytes: &[u8],
     order: Order,
     release: &dyn Fn(Range<usize>),
-) -> Vec<T> {
-    let mut values = vec![T::default(); bytes.len() / S::SIZE];
+) -> Vec<T::Bits> {
+    let mut values = vec![T::Bits::default(); bytes.len() / S::SIZE];
     match order {
         Order::Kept => {
             for (i, values) in values.chunks_mut(PART).enumerate() {
@@ -146,14 +152,14 @@ fn ordered<S: Float, T: Float>(
 
 /// A value in another type, or its very bits.
 #[inline(always)]
-fn convert<S: Float, T: Float>(bytes: &[u8]) -> T {
+fn convert<S: Float, T: Float>(bytes: &[u8]) -> T::Bits {
     match TypeId::of::<S>() == TypeId::of::<T>() {
         true => T::read(bytes),
-        false => T::from_f32(S::read(bytes).to_f32()),
+        false => T::from_f32(S::to_f32(S::read(bytes))),
     }
 }
 
-fn converted<S: Float, T: Float>(bytes: &[u8], values: &mut [T]) {
+fn converted<S: Float, T: Float>(bytes: &[u8], values: &mut [T::Bits]) {
     let chunk = values.len().div_ceil(rayon::current_num_threads()).max(1);
     let parts = values.par_chunks_mut(chunk);
     parts
@@ -166,49 +172,69 @@ fn converted<S: Float, T: Float>(bytes: &[u8], values: &mut [T]) {
         });
 }
 
-/// The columns from `first` on of a matrix, one after the other.
+/// The columns from `first` on of a matrix, one after the other, in tiles of as many rows and columns as
+/// the smallest registers hold, which compilers turn within them.
 fn transpose<S: Float, T: Float>(
+    bytes: &[u8],
+    size: [usize; 2],
+    first: usize,
+    values: &mut [T::Bits],
+) {
+    match T::SIZE {
+        2 => transpose_tiles::<S, T, 8>(bytes, size, first, values),
+        _ => transpose_tiles::<S, T, 4>(bytes, size, first, values),
+    }
+}
+
+fn transpose_tiles<S: Float, T: Float, const N: usize>(
     bytes: &[u8],
     [rows, columns]: [usize; 2],
     first: usize,
-    values: &mut [T],
+    values: &mut [T::Bits],
 ) {
     let width = values.len() / rows;
-    let mut tile = [[T::default(); TILE]; TILE];
-    for row in (0..rows).step_by(TILE) {
-        let height = TILE.min(rows - row);
-        for column in (0..width).step_by(TILE) {
+    for row in (0..rows).step_by(N) {
+        for column in (0..width).step_by(N) {
             let source = &bytes[(row * columns + first + column) * S::SIZE..];
             let target = &mut values[column * rows + row..];
-            // Sizes that the compiler knows make a loop of a few instructions.
-            match (height, TILE.min(width - column)) {
-                (TILE, TILE) => turn::<S, T>(source, target, [columns, rows], [TILE; 2], &mut tile),
-                size => turn::<S, T>(source, target, [columns, rows], size.into(), &mut tile),
+            let size = [N.min(rows - row), N.min(width - column)];
+            match size == [N, N] {
+                true => turn_tile::<S, T, N>(source, columns, target, rows),
+                false => turn_edge::<S, T>(source, columns, target, rows, size),
             }
         }
     }
 }
 
-/// Reads a tile by the rows of the file and writes it by those of the tensor, so that memory sees whole
-/// lines.
+/// A tile of `N` rows and columns.
 #[inline(always)]
-fn turn<S: Float, T: Float>(
+fn turn_tile<S: Float, T: Float, const N: usize>(
     source: &[u8],
-    target: &mut [T],
-    [source_stride, target_stride]: [usize; 2],
+    columns: usize,
+    target: &mut [T::Bits],
+    rows: usize,
+) {
+    let lines: [&[u8]; N] = from_fn(|y| &source[y * columns * S::SIZE..][..N * S::SIZE]);
+    for x in 0..N {
+        let column: [T::Bits; N] =
+            from_fn(|y| convert::<S, T>(&lines[y][x * S::SIZE..][..S::SIZE]));
+        target[x * rows..][..N].copy_from_slice(&column);
+    }
+}
+
+/// A part of a tile, at the edges of a matrix.
+fn turn_edge<S: Float, T: Float>(
+    source: &[u8],
+    columns: usize,
+    target: &mut [T::Bits],
+    rows: usize,
     [height, width]: [usize; 2],
-    tile: &mut [[T; TILE]; TILE],
 ) {
     for y in 0..height {
-        let start = y * source_stride * S::SIZE;
-        let line = source[start..start + width * S::SIZE].chunks_exact(S::SIZE);
-        for (lane, bytes) in tile.iter_mut().zip(line) {
-            lane[y] = convert::<S, T>(bytes);
+        for x in 0..width {
+            let start = (y * columns + x) * S::SIZE;
+            target[x * rows + y] = convert::<S, T>(&source[start..start + S::SIZE]);
         }
-    }
-    for (x, lane) in tile[..width].iter().enumerate() {
-        let start = x * target_stride;
-        target[start..start + height].copy_from_slice(&lane[..height]);
     }
 }
 
@@ -224,7 +250,7 @@ pub(super) fn write(values: &[f32], dtype: FloatDType) -> Vec<u8> {
 fn write_as<T: Float>(values: &[f32]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(values.len() * T::SIZE);
     for &value in values {
-        T::from_f32(value).write(&mut bytes);
+        T::write(T::from_f32(value), &mut bytes);
     }
     bytes
 }

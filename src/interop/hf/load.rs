@@ -25,7 +25,8 @@ const POSITION_BYTES: usize = 1 << 26;
 /// How a folder is read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LoadOptions {
-    /// Type of the parameters; `None` keeps that of the file.
+    /// Type of the parameters; `None` keeps that of the file, where the device has it, and else takes
+    /// `f32`.
     pub dtype: Option<FloatDType>,
     /// What the scales of packed weights do, where the file does not say.
     pub scale_convention: Option<ScaleConvention>,
@@ -74,7 +75,8 @@ impl LoadOptions {
 /// # Errors
 ///
 /// If a file cannot be read, is damaged, describes a model that this crate has no layers for, or if
-/// tensors are not as `config.json` says, all of which are listed. Packed weights whose
+/// tensors are not as `config.json` says, all of which are listed; if the device lacks the type that is
+/// asked for. Packed weights whose
 /// [scale convention](ScaleConvention) nothing tells are refused.
 ///
 /// # Example
@@ -95,6 +97,9 @@ pub fn load(
     device: &Device,
 ) -> Result<PretrainedLm, HfError> {
     let folder = folder.as_ref();
+    if let Some(dtype) = options.dtype.filter(|dtype| !device.supports_dtype(*dtype)) {
+        return Err(HfError::DeviceType { dtype });
+    }
     let config_path = folder.join("config.json");
     let mut config = HfConfig::read(&config_path)?;
     let checkpoint = Checkpoint::open(folder)?;
@@ -114,7 +119,14 @@ pub fn load(
         return Err(wrong(problems));
     }
     let lm = config.lm.init(device);
-    let lm = with_floats(lm, &checkpoint, config.family, options.dtype, packed);
+    let lm = with_floats(
+        lm,
+        &checkpoint,
+        config.family,
+        options.dtype,
+        packed,
+        device,
+    );
     let lm = match convention {
         Some(convention) => {
             CausalLm::Packed(packed_lm(lm, &checkpoint, convention, device).map_err(wrong)?)
@@ -185,6 +197,7 @@ fn with_floats(
     family: Family,
     dtype: Option<FloatDType>,
     packed: bool,
+    device: &Device,
 ) -> BitNetLm<Linear> {
     parameters::with_floats(lm, |path, shape| {
         if packed && path.ends_with("_proj.weight") {
@@ -197,7 +210,12 @@ fn with_floats(
             (true, &[d_output, d_input]) => Order::Transposed([d_output, d_input]),
             _ => Order::Kept,
         };
-        let to = dtype.unwrap_or(from);
+        let kept = if device.supports_dtype(from) {
+            from
+        } else {
+            FloatDType::F32
+        };
+        let to = dtype.unwrap_or(kept);
         let release = |bytes| checkpoint.release(entry, bytes);
         let bytes = checkpoint.bytes(entry);
         Some(floats::read(bytes, [from, to], order, shape, &release))
