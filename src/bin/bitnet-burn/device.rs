@@ -72,10 +72,11 @@ fn compiled_device(name: &str) -> Option<Device> {
 }
 
 /// Runs what computes much on Flex inside the pool of threads: Burn's parallel loops then begin
-/// where they are, instead of handing each operation over (15 % of a training's time on 2 cores).
+/// where they are, instead of handing each operation over (15 % of a training's time on 2 cores). A
+/// pool of one thread has none to spare for metrics, which other threads compute.
 pub fn on_pool<R: Send>(device: &str, run: impl FnOnce() -> R + Send) -> R {
     match device {
-        FLEX => rayon::scope(|_| run()),
+        FLEX if rayon::current_num_threads() > 1 => rayon::scope(|_| run()),
         _ => run(),
     }
 }
