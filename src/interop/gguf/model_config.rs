@@ -1,10 +1,10 @@
 //! The architecture of a model in the metadata of a file.
 
 use super::{Architecture, GgufError, GgufMetadata, GgufReader, LoadOptions, save::HIDDEN_ACT};
-use crate::nn::{BitNetLmConfig, GatedActivation, RopeScaling};
-
-/// Bytes that the table of positions may take even where the weights take less.
-const POSITION_BYTES: u64 = 1 << 26;
+use crate::{
+    interop::parameters,
+    nn::{BitNetLmConfig, GatedActivation, RopeScaling},
+};
 
 /// A file that holds no model that there are layers for.
 pub(super) fn wrong(reason: impl Into<String>) -> GgufError {
@@ -131,8 +131,7 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
         .tensors()
         .map(|tensor| tensor.info().num_bytes())
         .sum();
-    let table = config.max_positions as u128 * (d_model / n_heads) as u128 * 4;
-    if table > u128::from(bytes.max(POSITION_BYTES)) {
+    if let Err(table) = parameters::check_positions(config, bytes) {
         return Err(wrong(format!(
             "context_length is {}, whose table takes {table} bytes, more than the weights: set \
              LoadOptions::max_positions",

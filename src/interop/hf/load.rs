@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use burn::{
     nn::Linear,
@@ -18,9 +18,6 @@ use crate::{
     nn::{BitNetLm, BitNetLmConfig, PackedBitLinear},
     quant::{PackedWeight, QatScheme},
 };
-
-/// Bytes that the table of positions may take even where the weights take less.
-const POSITION_BYTES: usize = 1 << 26;
 
 /// How a folder is read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -159,8 +156,7 @@ fn check_size(
     if let Some(max_positions) = options.max_positions {
         config.max_positions = max_positions;
     }
-    let table = (config.max_positions as u128) * (config.d_model / config.n_heads) as u128 * 4;
-    if table > checkpoint.num_bytes().max(POSITION_BYTES) as u128 {
+    if let Err(table) = parameters::check_positions(config, checkpoint.num_bytes() as u64) {
         let reason = format!(
             "max_position_embeddings is {}, whose table takes {table} bytes, more than the weights: \
              set LoadOptions::max_positions",
@@ -229,12 +225,22 @@ fn packed_lm(
     device: &Device,
 ) -> Result<BitNetLm<PackedBitLinear>, Vec<TensorProblem>> {
     let mut problems = Vec::new();
+    let exact = checkpoint.metadata(EXACT_SCALES);
+    let exact = exact.and_then(|json| serde_json::from_str(json).ok());
+    let exact: BTreeMap<String, u32> = exact.unwrap_or_default();
     let device = device.clone().inner();
     let lm = lm.map_projections(|path, linear| {
         let [d_input, d_output] = linear.weight.lazy_shape().dims();
         let shape = [d_output, d_input];
         let name = format!("{path}.weight");
-        let weight = packed_weight(checkpoint, &name, shape, convention, &device);
+        let weight = packed_weight(
+            checkpoint,
+            &name,
+            shape,
+            convention,
+            exact.get(&name),
+            &device,
+        );
         let weight = weight.unwrap_or_else(|problem| {
             problems.push(problem);
             PackedWeight::from_words(Vec::new(), [0, d_input], 1.0, &device)
@@ -252,6 +258,7 @@ fn packed_weight(
     name: &str,
     shape: [usize; 2],
     convention: ScaleConvention,
+    exact: Option<&u32>,
     device: &Device,
 ) -> Result<PackedWeight, TensorProblem> {
     let entry = |name: &str| -> &Entry { checkpoint.get(name).expect("checked before") };
@@ -263,7 +270,7 @@ fn packed_weight(
     let scale = entry(&scale_name);
     let dtype = float_dtype(scale.info.dtype).expect("checked before");
     let scale = floats::scalar(checkpoint.bytes(scale), dtype).unwrap_or(f32::NAN);
-    let gamma = exact_gamma(checkpoint, name, convention, scale);
+    let gamma = exact_gamma(exact, convention, scale);
     if !(gamma.is_finite() && gamma > 0.0) {
         let reason = format!("a scale is positive and finite, found {scale}");
         return Err(wrong(&scale_name, reason));
@@ -280,19 +287,9 @@ fn packed_weight(
 
 /// The scale of the codes. The reciprocal of a reciprocal can be a rounding error away from what was
 /// written; files of this crate have what it was.
-fn exact_gamma(
-    checkpoint: &Checkpoint,
-    name: &str,
-    convention: ScaleConvention,
-    scale: f32,
-) -> f32 {
-    let gamma = convention.gamma(scale);
-    let exact = checkpoint.metadata(EXACT_SCALES).and_then(|json| {
-        let exact: serde_json::Value = serde_json::from_str(json).ok()?;
-        let bits = u32::try_from(exact.get(name)?.as_u64()?).ok()?;
-        Some(f32::from_bits(bits))
-    });
+fn exact_gamma(exact: Option<&u32>, convention: ScaleConvention, scale: f32) -> f32 {
+    let exact = exact.map(|bits| f32::from_bits(*bits));
     // Who changed the weights since has changed the scale.
     let same = |exact: &f32| convention.weight_scale(*exact) == scale;
-    exact.filter(same).unwrap_or(gamma)
+    exact.filter(same).unwrap_or(convention.gamma(scale))
 }
