@@ -1,19 +1,23 @@
 //! Training steps of a language model: time and memory.
 
 use crate::{
-    in_own_process,
+    alternate::median,
+    stepping::{self, Measured},
     table::{Table, number},
-    variant::{Measured, Model, VARIANTS},
+    training::Model,
+    variant::VARIANTS,
 };
 
 pub const ABOUT: &str = "A training step of a BitNet language model against its full-precision twin: \
     6 layers of 384 with 8 x 256 tokens\n(small), and 8 layers of 768 with 64 tokens, whose 57 million \
-    parameters take most of the memory (large).\nEach run is a process of its own. \
-    Memory is the peak of the process, with what the program and the\nallocator (mimalloc) take, what it had \
-    allocated at most, and what `MemoryPlan` says that tensors take.";
+    parameters take most of the memory (large).\nEach variant is a process of its own; those of a model \
+    are alive together and take turns: a step that wakes it up, and\none that is timed. The ratio of times \
+    is the median of the ratios of its step to that of full precision in each\nround. Memory is the peak of \
+    the process, with what the program and the allocator (mimalloc) take, what it had\nallocated at most, and \
+    what `MemoryPlan` says that tensors take.";
 
-/// Times that each variant takes its turn.
-const ROUNDS: usize = 5;
+/// Steps of each variant that are timed.
+const STEPS: usize = 15;
 
 pub fn run(quick: bool) -> Table {
     let head = &[
@@ -31,33 +35,31 @@ pub fn run(quick: bool) -> Table {
         "ratio to full precision with AdamW, shorter is better",
     );
     for model in Model::ALL {
-        let mut runs = vec![Vec::new(); VARIANTS.len()];
-        for _ in 0..if quick { 1 } else { ROUNDS } {
-            for (variant, runs) in VARIANTS.iter().zip(&mut runs) {
-                let line = in_own_process(&["variant", variant.name, model.name()], &[]);
-                runs.push(Measured::parse(&line).expect("a process prints what it measured"));
-            }
-        }
-        let medians: Vec<Measured> = runs.into_iter().map(Measured::median).collect();
-        let full = medians[0].clone();
-        for (variant, median) in VARIANTS.iter().zip(medians) {
-            let (time, peak) = (
-                median.step_ms / full.step_ms,
-                median.peak_mib / full.peak_mib,
-            );
-            table.row([
-                model.name().to_string(),
-                variant.title.to_string(),
-                number(median.step_ms),
-                format!("{time:.2}"),
-                number(median.peak_mib),
-                format!("{peak:.2}"),
-                number(median.allocated_mib),
-                number(median.planned_mib),
-            ]);
-            table.bar(format!("{}, time", model.name()), variant.title, time);
-            table.bar(format!("{}, peak", model.name()), variant.title, peak);
-        }
+        let arguments = VARIANTS.map(|variant| ["variant", variant.name, model.name()]);
+        let measured = stepping::measure(&arguments, if quick { 2 } else { STEPS });
+        rows(&mut table, model, &measured);
     }
     table
+}
+
+/// A row of each variant; the first is full precision.
+fn rows(table: &mut Table, model: Model, measured: &[Measured]) {
+    let full = &measured[0];
+    for (variant, Measured { step_ms, memory }) in VARIANTS.iter().zip(measured) {
+        let rounds = step_ms.iter().zip(&full.step_ms);
+        let time = median(rounds.map(|(step, full)| step / full).collect());
+        let peak = memory.peak / full.memory.peak;
+        table.row([
+            model.name().to_string(),
+            variant.title.to_string(),
+            number(median(step_ms.clone())),
+            format!("{time:.2}"),
+            number(memory.peak),
+            format!("{peak:.2}"),
+            number(memory.allocated),
+            number(memory.planned),
+        ]);
+        table.bar(format!("{}, time", model.name()), variant.title, time);
+        table.bar(format!("{}, peak", model.name()), variant.title, peak);
+    }
 }

@@ -16,7 +16,9 @@ mod operations;
 mod peak;
 mod results_file;
 mod scaling;
+mod stepping;
 mod table;
+mod training;
 mod variant;
 
 use std::{
@@ -74,7 +76,7 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         // Processes of their own.
-        ["variant", name, model] => println!("{}", variant::measure(name, model)),
+        ["variant", name, model] => variant::take_turns(name, model),
         ["threads"] => println!("{}", scaling::measure_threads()),
         _ => measure(&arguments),
     }

@@ -2,9 +2,13 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout},
+    fmt,
+    num::ParseFloatError,
+    str::FromStr,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
+use bitnet_burn::train::MemoryPlan;
 use mimalloc::MiMalloc;
 
 /// Bytes in use, and the most that ever were.
@@ -38,15 +42,48 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The most that was allocated at a time, in MiB.
-pub fn allocated_mib() -> f64 {
-    PEAK.load(Relaxed) as f64 / (1 << 20) as f64
+/// The most memory that a process had, and what was planned for it, in MiB.
+pub struct Memory {
+    pub peak: f64,
+    pub allocated: f64,
+    pub planned: f64,
 }
 
-/// The most memory that the process ever had, in MiB: `VmHWM` of Linux, NaN elsewhere.
-pub fn peak_mib() -> f64 {
+impl Memory {
+    pub fn of_this_process(plan: &MemoryPlan) -> Self {
+        Self {
+            peak: peak_mib(),
+            allocated: PEAK.load(Relaxed) as f64 / (1 << 20) as f64,
+            planned: plan.peak as f64 / (1 << 20) as f64,
+        }
+    }
+}
+
+/// `VmHWM` of Linux, NaN elsewhere.
+fn peak_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
     kib.map_or(f64::NAN, |kib| kib / 1024.0)
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.peak, self.allocated, self.planned)
+    }
+}
+
+impl FromStr for Memory {
+    type Err = ParseFloatError;
+
+    fn from_str(line: &str) -> Result<Self, Self::Err> {
+        let mut numbers = line.split(' ').map(str::parse);
+        // Parsing nothing is an error.
+        let mut next = || numbers.next().unwrap_or_else(|| "".parse());
+        Ok(Self {
+            peak: next()?,
+            allocated: next()?,
+            planned: next()?,
+        })
+    }
 }

@@ -1,0 +1,128 @@
+//! Processes that train in turn, all alive together.
+//!
+//! A process takes a step for each line of its input and answers with its milliseconds. When its
+//! input ends, its last answer is its memory.
+
+use std::{
+    fmt::Display,
+    io::{BufRead, BufReader, Lines, Write, stdin, stdout},
+    process::{Child, ChildStdout, Command, Stdio},
+    str::FromStr,
+};
+
+use crate::{fail, peak::Memory};
+
+/// Rounds before those that count.
+const WARM_UP: usize = 1;
+
+/// What a process answered.
+pub struct Measured {
+    /// Of its last step in each round.
+    pub step_ms: Vec<f64>,
+    pub memory: Memory,
+}
+
+/// Starts this program once for each list of arguments; each process has a turn in a round.
+pub fn measure<const N: usize>(arguments: &[[&str; N]], rounds: usize) -> Vec<Measured> {
+    let mut processes: Vec<Process> = arguments.iter().map(|a| Process::start(a)).collect();
+    let mut times = vec![Vec::new(); processes.len()];
+    for round in 0..WARM_UP + rounds {
+        for i in order(processes.len(), round) {
+            let step_ms = processes[i].turn();
+            if round >= WARM_UP {
+                times[i].push(step_ms);
+            }
+        }
+    }
+    let measured = processes.into_iter().zip(times);
+    measured
+        .map(|(process, step_ms)| Measured {
+            step_ms,
+            memory: process.end(),
+        })
+        .collect()
+}
+
+/// Whose turn it is when: forwards, backwards, then both from the next on, so that nobody always
+/// follows the same neighbour or is the one with two turns in a row.
+fn order(processes: usize, round: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..processes).collect();
+    order.rotate_left(round / 2 % processes);
+    if round % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
+struct Process {
+    name: String,
+    child: Child,
+    answers: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(arguments: &[&str]) -> Self {
+        let program = std::env::current_exe().unwrap_or_else(|e| fail(&e.to_string()));
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|e| fail(&e.to_string()));
+        let output = child.stdout.take().expect("a pipe");
+        Self {
+            name: arguments.join(" "),
+            child,
+            answers: BufReader::new(output).lines(),
+        }
+    }
+
+    /// Two steps, and the time of the second: the first after a rest has more page faults and takes
+    /// up to 30 % longer (small model, virtual machine), and not so with every variant.
+    fn turn(&mut self) -> f64 {
+        self.step();
+        self.step()
+    }
+
+    fn step(&mut self) -> f64 {
+        let input = self.child.stdin.as_mut().expect("a pipe");
+        // A process that is gone gives no answer.
+        let _ = writeln!(input);
+        self.answer()
+    }
+
+    fn end(mut self) -> Memory {
+        drop(self.child.stdin.take());
+        let memory = self.answer();
+        match self.child.wait() {
+            Ok(status) if status.success() => memory,
+            _ => self.failed(),
+        }
+    }
+
+    fn answer<T: FromStr>(&mut self) -> T {
+        let answer = self.answers.next().and_then(Result::ok);
+        answer
+            .and_then(|answer| answer.parse().ok())
+            .unwrap_or_else(|| self.failed())
+    }
+
+    /// Its errors are printed: it shares that stream.
+    fn failed(&mut self) -> ! {
+        match self.child.wait() {
+            Ok(status) => fail(&format!("{}: no answer, {status}", self.name)),
+            Err(error) => fail(&format!("{}: {error}", self.name)),
+        }
+    }
+}
+
+/// The steps to take in this process, as they are asked for.
+pub fn turns() -> impl Iterator<Item = ()> {
+    stdin().lines().map_while(Result::ok).map(drop)
+}
+
+/// Answers from this process; if the one that asked is gone, so are the turns.
+pub fn answer(answer: impl Display) {
+    let mut output = stdout().lock();
+    let _ = writeln!(output, "{answer}").and_then(|()| output.flush());
+}
