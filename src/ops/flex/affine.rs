@@ -5,10 +5,7 @@ use std::mem::MaybeUninit;
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, reference::gradient_factor};
 use rayon::prelude::*;
 
-use super::{
-    quantizer::divide,
-    slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, clamp, filled, round, runs, vectorized},
-};
+use super::slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, clamp, filled, round, runs, vectorized};
 
 /// Steps and zero points of groups of values.
 #[derive(Clone, Copy)]
@@ -29,14 +26,12 @@ impl Steps<'_> {
         let num_groups = self.groups.num_groups();
         assert!([self.steps.len(), self.zero_points.len()] == [num_groups; 2]);
         assert!([values.len(), grads.len()] == [self.groups.num_elements(); 2]);
-        let inverse: Vec<f64> = (self.steps.iter()).map(|&step| 1.0 / step as f64).collect();
         let piece = |start: usize, output: &mut [MaybeUninit<f32>]| {
             vectorized(Piece {
                 values: &values[start..][..output.len()],
                 grads: &grads[start..][..output.len()],
                 start,
                 steps: self,
-                inverse: &inverse,
                 f: &f,
                 output,
             });
@@ -60,7 +55,6 @@ struct Piece<'a, F> {
     /// Position of the first in the tensor.
     start: usize,
     steps: Steps<'a>,
-    inverse: &'a [f64],
     f: &'a F,
     output: &'a mut [MaybeUninit<f32>],
 }
@@ -81,18 +75,16 @@ impl<F: Fn(f32, f32, f32, f32) -> f32> pulp::NullaryFnOnce for Piece<'_, F> {
                 .iter()
                 .zip(&self.grads[run.clone()]);
             let outputs = self.output[run].iter_mut().zip(inputs);
-            let inverse = &self.inverse[group..];
             let (steps, zero_points) = (&steps[group..], &zero_points[group..]);
             if groups.inner == 1 {
-                let (inverse, step, zero_point) = (inverse[0], steps[0], zero_points[0]);
+                let (step, zero_point) = (steps[0], zero_points[0]);
                 for (output, (&value, &grad)) in outputs {
-                    output.write(f(grad, divide(value, inverse), step, zero_point));
+                    output.write(f(grad, value / step, step, zero_point));
                 }
             } else {
-                let levels = inverse.iter().zip(steps).zip(zero_points);
-                let pairs = outputs.zip(levels);
-                for ((output, (&value, &grad)), ((&inverse, &step), &zero_point)) in pairs {
-                    output.write(f(grad, divide(value, inverse), step, zero_point));
+                let pairs = outputs.zip(steps.iter().zip(zero_points));
+                for ((output, (&value, &grad)), (&step, &zero_point)) in pairs {
+                    output.write(f(grad, value / step, step, zero_point));
                 }
             }
         }

@@ -187,7 +187,7 @@ impl<Q: Quantizer> pulp::NullaryFnOnce for FakeQuant<'_, Q> {
         let statistics = (stripe.partials::<Q>().into_iter())
             .map(|partial| Q::statistic(partial, stripe.size()));
         let scales: Vec<f32> = statistics.map(|s| quantizer.scale(s)).collect();
-        let inverse: Vec<Q::Inverse> = scales.iter().map(|&scale| Q::inverse(scale)).collect();
+        let inverse: Vec<f32> = scales.iter().map(|scale| 1.0 / scale).collect();
         self.scales.write_copy_of_slice(&scales);
         let first = stripe.block * stripe.rows.len();
         // The last row first: it is still in the cache.

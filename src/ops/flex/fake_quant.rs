@@ -20,23 +20,25 @@ pub(super) fn statistics<Q: Quantizer>(values: &[f32], groups: Groups) -> Vec<f3
     if groups.inner > 1 {
         return Columns::new(values, groups).statistics::<Q>();
     }
-    let row = |row: &[f32]| {
-        // The same pieces in the same order whatever the number of threads.
-        let partial = |values: &[f32]| vectorized(|| Q::partial(values, groups.size));
-        let partial = match row.len() < PARALLEL_THRESHOLD {
-            true => partial(row),
-            false => {
-                let parts: Vec<_> = row.par_chunks(PARALLEL_CHUNK).map(partial).collect();
-                parts.into_iter().fold(Q::Partial::default(), Q::merge)
-            }
-        };
-        Q::statistic(partial, groups.size)
-    };
     values
         .par_chunks(groups.size)
         .with_min_len((PARALLEL_THRESHOLD / groups.size).max(1))
-        .map(row)
+        .map(statistic::<Q>)
         .collect()
+}
+
+/// The statistic of a group of neighbours.
+fn statistic<Q: Quantizer>(row: &[f32]) -> f32 {
+    let partial = |values: &[f32]| vectorized(|| Q::partial(values, row.len()));
+    let partial = match row.len() < PARALLEL_THRESHOLD {
+        true => partial(row),
+        false => {
+            // The same pieces in the same order whatever the number of threads.
+            let parts: Vec<_> = row.par_chunks(PARALLEL_CHUNK).map(partial).collect();
+            parts.into_iter().fold(Q::Partial::default(), Q::merge)
+        }
+    };
+    Q::statistic(partial, row.len())
 }
 
 /// The level next to every value, and the scale of every group.
@@ -57,19 +59,37 @@ pub(super) fn fake_quant<Q: Quantizer>(
     if groups.size < PARALLEL_THRESHOLD {
         return short_rows(values, groups.size, quantizer);
     }
-    let statistics = statistics::<Q>(values, groups);
-    let scales: Vec<f32> = statistics.into_iter().map(|s| quantizer.scale(s)).collect();
-    let fill = |output: &mut [MaybeUninit<f32>]| {
-        let rows = values.par_chunks(groups.size);
-        let rows = rows.zip(output.par_chunks_mut(groups.size)).zip(&scales);
-        // The last first: those are still in the cache.
-        rows.rev().for_each(|((input, output), &scale)| {
+    long_rows(values, groups.size, quantizer)
+}
+
+/// Groups that are rows and may be larger than the cache.
+fn long_rows<Q: Quantizer>(
+    values: &[f32],
+    row_length: usize,
+    quantizer: Q,
+) -> (Vec<f32>, Vec<f32>) {
+    let mut scales = vec![0.0; values.len() / row_length];
+    // The parts of a row that rayon divides it into for the threads: the same ones as in `statistic`,
+    // in the same order, so that a thread meets in its cache what it read last.
+    let part = row_length.div_ceil(rayon::current_num_threads().next_power_of_two());
+    let part = part.next_multiple_of(PARALLEL_CHUNK);
+    let write = |((input, output), scale): ((&[f32], &mut [MaybeUninit<f32>]), &mut f32)| {
+        *scale = quantizer.scale(statistic::<Q>(input));
+        let parts = input.par_chunks(part).zip(output.par_chunks_mut(part));
+        parts.with_max_len(1).for_each(|(input, output)| {
             let pieces = input.par_chunks(PARALLEL_CHUNK);
             let pieces = pieces.zip(output.par_chunks_mut(PARALLEL_CHUNK));
+            // The last first: those are still in the cache.
             pieces.rev().for_each(|(input, output)| {
-                vectorized(|| write_levels(quantizer, input, scale, output));
+                vectorized(|| write_levels(quantizer, input, *scale, output));
             });
         });
+    };
+    let fill = |output: &mut [MaybeUninit<f32>]| {
+        let rows = values.par_chunks(row_length);
+        let rows = rows.zip(output.par_chunks_mut(row_length));
+        // All inside the pool: from outside each pass could give the first part to another thread.
+        rayon::scope(|_| rows.zip(&mut scales).for_each(write));
     };
     // SAFETY: every piece of every row is written.
     (unsafe { filled(values.len(), fill) }, scales)
@@ -83,7 +103,7 @@ fn write_levels<Q: Quantizer>(
     scale: f32,
     output: &mut [MaybeUninit<f32>],
 ) {
-    let inverse = Q::inverse(scale);
+    let inverse = 1.0 / scale;
     for (level, &value) in output.iter_mut().zip(input) {
         level.write(quantizer.level(value, scale, inverse));
     }
