@@ -2,15 +2,15 @@ use burn::{
     config::Config,
     module::{Initializer, Module},
     nn::{RmsNorm, RmsNormConfig},
-    tensor::{Bool, Device, Tensor, activation::softmax, assert_shape},
+    tensor::{Device, Tensor},
 };
 
 use super::{
     BitLinear, Projection, RotaryEmbedding, TrainableProjection,
     kv_cache::LayerCache,
-    projection::{norm_saved_bytes, saved_bytes},
+    projection::{norm_saved_bytes, normalize, saved_bytes},
 };
-use crate::quant::QatScheme;
+use crate::{functions::causal_attention, quant::QatScheme};
 
 /// Configuration of a [`BitNetAttention`].
 #[derive(Config, Debug)]
@@ -94,21 +94,9 @@ impl<P: Projection> BitNetAttention<P> {
     /// # Shapes
     ///
     /// - x, output: `[batch, positions, d_model]`
-    /// - mask: `[positions, positions]`, true where a position must not look
-    ///
-    /// # Panics
-    ///
-    /// If the mask has another shape.
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        rotary: &RotaryEmbedding,
-        mask: Tensor<2, Bool>,
-    ) -> Tensor<3> {
-        let positions = x.dims()[1];
-        assert_shape!(mask, [positions, positions]);
+    pub fn forward(&self, x: Tensor<3>, rotary: &RotaryEmbedding) -> Tensor<3> {
         let [query, key, value] = self.project(x, rotary, 0);
-        self.attend(query, key, value, Some(mask))
+        self.attend(query, key, value)
     }
 
     /// Applies the block to the positions from `start`, with the keys and values of those before
@@ -120,27 +108,19 @@ impl<P: Projection> BitNetAttention<P> {
         start: usize,
         cache: &mut LayerCache,
     ) -> Tensor<3> {
-        let positions = x.dims()[1];
-        let device = x.device();
         let [query, key, value] = self.project(x, rotary, start);
         let [key, value] = cache.append(start, key, value);
-        // A single position looks at all before it and itself.
-        let mask = (positions > 1).then(|| {
-            let shape = [positions, start + positions];
-            Tensor::<2, Bool>::tril_mask(shape, start as i64, &device)
-        });
-        self.attend(query, key, value, mask)
+        self.attend(query, key, value)
     }
 
-    /// Bytes that are kept for the gradients of a batch: queries, keys and values, three times the
-    /// scores (as they are, masked, as weights), norm and inputs of projections.
+    /// Bytes that are kept for the gradients of a batch: queries, keys and values, norm and inputs of
+    /// projections.
     pub(super) fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
         let tokens = batch * positions;
         let d_model = self.n_heads * self.d_head;
         let heads = d_model + 2 * self.n_kv_heads * self.d_head;
-        let scores = 3 * self.n_heads * positions;
         let norm = self.attn_sub_norm.as_ref();
-        4 * tokens * (heads + scores)
+        4 * tokens * heads
             + norm.map_or(0, |_| norm_saved_bytes(tokens * d_model))
             + saved_bytes(
                 &[&self.q_proj, &self.k_proj, &self.v_proj],
@@ -176,10 +156,6 @@ impl<P: Projection> BitNetAttention<P> {
         ]
     }
 
-    pub(super) fn n_heads(&self) -> usize {
-        self.n_heads
-    }
-
     /// Heads of keys and values, and the size of each.
     pub(super) fn key_shape(&self) -> [usize; 2] {
         [self.n_kv_heads, self.d_head]
@@ -203,34 +179,13 @@ impl<P: Projection> BitNetAttention<P> {
     }
 
     /// The output for queries at the last of the positions of keys and values.
-    fn attend(
-        &self,
-        query: Tensor<4>,
-        key: Tensor<4>,
-        value: Tensor<4>,
-        mask: Option<Tensor<2, Bool>>,
-    ) -> Tensor<3> {
+    fn attend(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<3> {
         let [batch, n_heads, positions, d_head] = query.dims();
-        let [_, n_kv_heads, len, _] = key.dims();
-        // The query heads of a group as more positions of their key head, which is not copied.
-        let group = n_heads / n_kv_heads * positions;
-        // Scaling the queries is cheaper than scaling the scores, which are more.
-        let query = query.mul_scalar((d_head as f64).sqrt().recip());
-        let query = query.reshape([batch, n_kv_heads, group, d_head]);
-        let mut scores = query.matmul(key.swap_dims(2, 3));
-        if let Some(mask) = mask {
-            let shape = [batch, n_heads, positions, len];
-            let mask = mask.unsqueeze::<4>().expand(shape);
-            let masked = scores.reshape(shape).mask_fill(mask, f32::NEG_INFINITY);
-            scores = masked.reshape([batch, n_kv_heads, group, len]);
-        }
-        let context = softmax(scores, 3)
-            .matmul(value)
-            .reshape([batch, n_heads, positions, d_head])
+        let context = causal_attention(query, key, value)
             .swap_dims(1, 2)
             .reshape([batch, positions, n_heads * d_head]);
         let context = match &self.attn_sub_norm {
-            Some(norm) => norm.forward(context),
+            Some(norm) => normalize(norm, context),
             None => context,
         };
         self.o_proj.forward(context)

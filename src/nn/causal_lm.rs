@@ -2,14 +2,14 @@ use burn::{
     config::Config,
     module::{Initializer, Module},
     nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm, RmsNormConfig},
-    tensor::{Bool, Device, Int, Tensor, module::linear},
+    tensor::{Device, Int, Tensor, module::linear},
 };
 
 use super::{
     BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation, KvCache,
     PackedBitLinear, Projection, RopeScaling, RotaryEmbedding, RotaryEmbeddingConfig,
     TrainableProjection,
-    projection::{by_tokens, norm_saved_bytes},
+    projection::{by_tokens, norm_saved_bytes, normalize},
 };
 use crate::quant::QatScheme;
 
@@ -169,14 +169,11 @@ impl<P: Projection> BitNetModel<P> {
     ///
     /// If there are more positions than `max_positions`.
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let [_, positions] = tokens.dims();
-        // True above the diagonal: what comes after a position.
-        let mask = Tensor::<2, Bool>::tril_mask([positions, positions], 0, &tokens.device());
         let mut x = self.embed_tokens.forward(tokens);
         for layer in &self.layers {
-            x = layer.forward(x, &self.rotary, mask.clone());
+            x = layer.forward(x, &self.rotary);
         }
-        self.norm.forward(x)
+        normalize(&self.norm, x)
     }
 
     /// Hidden states of more positions of the sequences in the cache, normalised.
@@ -197,7 +194,7 @@ impl<P: Projection> BitNetModel<P> {
             x = layer.decode(x, &self.rotary, start, cache);
         }
         cache.advance(positions);
-        self.norm.forward(x)
+        normalize(&self.norm, x)
     }
 }
 
@@ -253,17 +250,12 @@ impl<P: Projection> BitNetLm<P> {
                 .sum::<usize>()
     }
 
-    /// Bytes of the largest tensor that a forward pass computes: scores of a layer, its hidden values, or
-    /// the logits.
+    /// Bytes of the largest tensor that a forward pass computes on Flex: hidden values of a layer, or the
+    /// logits. (Other backends compute scores of a layer, too, and drop them.)
     pub fn largest_activation_bytes(&self, batch: usize, positions: usize) -> usize {
         let [vocab_size, d_model] = self.model.embed_tokens.weight.shape().dims();
-        let widths = self.model.layers.iter().map(|layer| {
-            let [scores, d_ff] = [
-                layer.self_attn.n_heads() * positions,
-                layer.mlp.d_ff(d_model),
-            ];
-            scores.max(d_ff)
-        });
+        let layers = self.model.layers.iter();
+        let widths = layers.map(|layer| layer.mlp.d_ff(d_model));
         4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
     }
 

@@ -1,12 +1,13 @@
 use burn::{
     module::Module,
     nn::{RmsNorm, RmsNormConfig},
-    tensor::{Bool, Tensor},
+    tensor::Tensor,
 };
 
 use super::{
-    BitLinear, BitNetAttention, FeedForward, Projection, RotaryEmbedding, kv_cache::LayerCache,
-    projection::norm_saved_bytes,
+    BitLinear, BitNetAttention, FeedForward, Projection, RotaryEmbedding,
+    kv_cache::LayerCache,
+    projection::{norm_saved_bytes, normalize},
 };
 
 /// Decoder block: `H = X + attention(norm(X))`, `Y = H + feed_forward(norm(H))`.
@@ -23,19 +24,14 @@ pub struct DecoderLayer<P: Projection = BitLinear> {
 }
 
 impl<P: Projection> DecoderLayer<P> {
-    /// Applies the block; see [`BitNetAttention::forward`] for the mask.
+    /// Applies the block.
     ///
     /// # Shapes
     ///
     /// - x, output: `[batch, positions, d_model]`
-    pub fn forward(
-        &self,
-        x: Tensor<3>,
-        rotary: &RotaryEmbedding,
-        mask: Tensor<2, Bool>,
-    ) -> Tensor<3> {
-        let hidden = self.input_layernorm.forward(x.clone());
-        let attention = self.self_attn.forward(hidden, rotary, mask);
+    pub fn forward(&self, x: Tensor<3>, rotary: &RotaryEmbedding) -> Tensor<3> {
+        let hidden = normalize(&self.input_layernorm, x.clone());
+        let attention = self.self_attn.forward(hidden, rotary);
         self.feed_forward(x + attention)
     }
 
@@ -47,7 +43,7 @@ impl<P: Projection> DecoderLayer<P> {
         start: usize,
         cache: &mut LayerCache,
     ) -> Tensor<3> {
-        let hidden = self.input_layernorm.forward(x.clone());
+        let hidden = normalize(&self.input_layernorm, x.clone());
         let attention = self.self_attn.decode(hidden, rotary, start, cache);
         self.feed_forward(x + attention)
     }
@@ -100,7 +96,7 @@ impl<P: Projection> DecoderLayer<P> {
     }
 
     fn feed_forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let hidden = self.post_attention_layernorm.forward(x.clone());
+        let hidden = normalize(&self.post_attention_layernorm, x.clone());
         x + self.mlp.forward(hidden)
     }
 }

@@ -2,36 +2,16 @@ use burn::{
     config::Config,
     module::{Initializer, Module},
     nn::{RmsNorm, RmsNormConfig},
-    tensor::{
-        Device, Tensor,
-        activation::{relu, silu},
-    },
+    tensor::{Device, Tensor},
 };
 
 use super::{
     BitLinear, Projection, TrainableProjection,
-    projection::{norm_saved_bytes, saved_bytes},
+    projection::{norm_saved_bytes, normalize, saved_bytes},
 };
-use crate::quant::QatScheme;
+use crate::{functions::gated_activation, quant::QatScheme};
 
-/// Activation of the gate in a [`FeedForward`].
-#[derive(Config, Debug, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum GatedActivation {
-    /// `relu(x)^2`, of BitNet b1.58 2B4T (`relu2` in its configuration).
-    SquaredRelu,
-    /// `x * sigmoid(x)`, which makes the block SwiGLU (`silu`).
-    Silu,
-}
-
-impl GatedActivation {
-    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::SquaredRelu => relu(x).square(),
-            Self::Silu => silu(x),
-        }
-    }
-}
+pub use crate::functions::GatedActivation;
 
 /// Configuration of a [`FeedForward`].
 #[derive(Config, Debug)]
@@ -98,10 +78,10 @@ impl<P: Projection> FeedForward<P> {
     ///
     /// - x, output: `[.., d_model]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let gate = self.activation.apply(self.gate_proj.forward(x.clone()));
-        let hidden = gate * self.up_proj.forward(x);
+        let gate = self.gate_proj.forward(x.clone());
+        let hidden = gated_activation(gate, self.up_proj.forward(x), self.activation);
         let hidden = match &self.ffn_sub_norm {
-            Some(norm) => norm.forward(hidden),
+            Some(norm) => normalize(norm, hidden),
             None => hidden,
         };
         self.down_proj.forward(hidden)
@@ -136,12 +116,12 @@ impl<P: Projection> FeedForward<P> {
         Module::num_params(&self.down_proj) / d_model
     }
 
-    /// Bytes that are kept for the gradients of so many tokens: four values of the hidden size, norm and
-    /// inputs of projections.
+    /// Bytes that are kept for the gradients of so many tokens: gate and up, norm and inputs of
+    /// projections.
     pub(super) fn saved_bytes(&self, tokens: usize, d_model: usize) -> usize {
         let d_ff = self.d_ff(d_model);
         let norm = self.ffn_sub_norm.as_ref();
-        4 * tokens * 4 * d_ff
+        4 * tokens * 2 * d_ff
             + norm.map_or(0, |_| norm_saved_bytes(tokens * d_ff))
             + saved_bytes(&[&self.gate_proj, &self.up_proj], tokens * d_model)
             + saved_bytes(&[&self.down_proj], tokens * d_ff)

@@ -1,10 +1,10 @@
 use burn::{
     module::{Initializer, Module, ModuleDisplay},
-    nn::{Linear, LinearConfig},
+    nn::{Linear, LinearConfig, RmsNorm},
     tensor::{Device, Tensor},
 };
 
-use crate::quant::QatScheme;
+use crate::{functions::rms_norm, quant::QatScheme};
 
 /// A linear map `[.., d_input] -> [.., d_output]` inside a BitNet block.
 pub trait Projection: Module + ModuleDisplay + 'static {
@@ -60,9 +60,14 @@ pub(super) fn saved_bytes<P: Projection>(projections: &[&P], values: usize) -> u
     shared + own.sum::<usize>()
 }
 
-/// Bytes that a norm of so many values keeps: its input, and that over its root mean square.
+/// What [`RmsNorm::forward`] computes, in one operation.
+pub(super) fn normalize<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
+    rms_norm(x, norm.gamma.val(), norm.epsilon)
+}
+
+/// Bytes that a norm of so many values keeps: its input.
 pub(super) fn norm_saved_bytes(values: usize) -> usize {
-    2 * 4 * values
+    4 * values
 }
 
 /// A [`Projection`] that can be initialised for training.

@@ -1,3 +1,4 @@
+use crate::functions::rotary_embedding;
 use burn::{
     config::Config,
     module::Module,
@@ -133,19 +134,8 @@ impl RotaryEmbedding {
             "positions {start}..{} go beyond max_positions {max_positions}",
             start + positions
         );
-        let table = |table: &Tensor<2>| {
-            table
-                .clone()
-                .narrow(0, start, positions)
-                .reshape([1, 1, positions, half])
-                .cast(x.dtype())
-        };
-        let (cos, sin) = (table(&self.cos), table(&self.sin));
-        let a = x.clone().narrow(3, 0, half);
-        let b = x.narrow(3, half, half);
-        let turned_a = a.clone() * cos.clone() - b.clone() * sin.clone();
-        let turned_b = b * cos + a * sin;
-        Tensor::cat(vec![turned_a, turned_b], 3)
+        let table = |table: &Tensor<2>| table.clone().narrow(0, start, positions);
+        rotary_embedding(x, table(&self.cos), table(&self.sin))
     }
 }
 

@@ -5,6 +5,7 @@
 //! rounding moves about 4 % of normally distributed weights by one unit in the last place.
 
 mod bit_linear;
+mod transformer;
 
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
 use burn::backend::{

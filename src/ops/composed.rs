@@ -1,18 +1,26 @@
 //! The operations as chains of Burn operations: what a backend without its own loops uses, and
 //! the twin that the others are tested against.
 
+mod attention;
 mod bit_linear;
 mod blockwise;
+mod gated_activation;
 mod hadamard;
+mod rms_norm;
+mod rotate;
 mod stochastic_round;
 
+pub(super) use attention::{causal_attention, causal_attention_gradient};
 #[cfg(feature = "cube")]
 pub(super) use bit_linear::biased;
 pub(super) use bit_linear::{
     absmax_dequantize, absmax_quantize, packed_linear, quantized_as, ternary_linear,
 };
 pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize};
+pub(super) use gated_activation::{gated_activation, gated_activation_gradient};
 pub(super) use hadamard::hadamard_transform;
+pub(super) use rms_norm::{rms_norm, rms_norm_gradient};
+pub(super) use rotate::rotate;
 pub(super) use stochastic_round::stochastic_round;
 
 use bitnet_burn_kernels::{

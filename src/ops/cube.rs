@@ -18,7 +18,7 @@ use burn_cubecl::{
 
 use int8_matmul::{Input, has_int8_matmul};
 
-use super::{QatOps, composed, packed_shape};
+use super::{QatOps, TransformerOps, composed, packed_shape};
 
 /// A contiguous tensor of uninitialised values on the device of `like`.
 fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
@@ -342,3 +342,6 @@ impl QatOps for CubeBackend {
         output
     }
 }
+
+// Chains of Burn operations, which Fusion makes few kernels of.
+impl TransformerOps for CubeBackend {}

@@ -19,8 +19,10 @@ mod cube;
 mod flex;
 #[cfg(all(feature = "fusion", feature = "cube"))]
 mod fusion;
+mod gated_activation;
 #[cfg(feature = "ndarray")]
 mod ndarray;
+mod transformer;
 
 use burn::backend::{
     Backend, FloatDType, Shape, backend_extension,
@@ -29,6 +31,8 @@ use burn::backend::{
 
 pub use adamw_step::AdamWStep;
 pub use bitnet_burn_kernels::{CodeRange, DynamicMap, GradientRule, Groups, Statistic};
+pub use gated_activation::GatedActivation;
+pub use transformer::TransformerOps;
 
 /// Operations of quantization-aware training on backend primitives.
 ///

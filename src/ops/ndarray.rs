@@ -2,6 +2,8 @@
 
 use burn::backend::NdArray;
 
-use super::QatOps;
+use super::{QatOps, TransformerOps};
 
 impl QatOps for NdArray {}
+
+impl TransformerOps for NdArray {}

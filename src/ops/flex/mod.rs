@@ -1,17 +1,23 @@
 //! Flex: loops over slices.
 
 mod affine;
+mod attention;
 mod bit_linear;
 mod blockwise;
 mod columns;
 mod disjoint;
 mod fake_quant;
+mod gated_activation;
 mod hadamard;
+mod matrix;
 mod packing;
 mod quantizer;
+mod rms_norm;
+mod rotate;
 mod slices;
 mod stochastic_round;
 mod ternary_gemm;
+mod transformer;
 
 use bitnet_burn_kernels::{
     CodeRange, DynamicMap, GradientRule, Groups, Statistic, packing::words_per_row,
@@ -46,6 +52,15 @@ fn with_values<R>(input: &FlexTensor, f: impl FnOnce(&[f32]) -> R) -> R {
         DType::BF16 => f(&widen(input.storage::<bf16>(), bf16::to_f32)),
         dtype => panic!("quantization takes f32, f16 or bf16 values, got {dtype:?}"),
     }
+}
+
+/// A float tensor in `f32`.
+fn widened(input: FlexTensor) -> FlexTensor {
+    if input.dtype() == DType::F32 {
+        return input;
+    }
+    let values = with_values(&input, <[f32]>::to_vec);
+    tensor(values, input.shape())
 }
 
 fn widen<E: Copy>(values: &[E], to_f32: impl Fn(E) -> f32) -> Vec<f32> {

@@ -1,0 +1,66 @@
+use burn::{
+    backend::Dispatch,
+    tensor::{Tensor, assert_shape},
+};
+
+use super::assert_float;
+use crate::ops::TransformerOps;
+
+/// Causal attention: `y = softmax(q k^T / sqrt(d_head)) v`, where no query looks at what comes after it.
+///
+/// The queries are those of the last `positions` of the `length` positions of the keys, as with a cache of
+/// keys and values. `heads / key_heads` neighbouring heads of the queries share a head of the keys (grouped
+/// queries).
+///
+/// One operation with a gradient of its own, which keeps `q`, `k` and `v` alone and computes the softmax
+/// again, where a chain of operations keeps `[heads, positions, length]` scores several times. On Flex a
+/// block of queries stays in the cache, and what is hidden from it is not computed; the output lies in memory
+/// as `[batch, positions, heads, d_head]`, so that no copy is needed to project it.
+///
+/// Burn's own `attention` has no gradient of its own: under autodiff it is such a chain.
+///
+/// Source: [FlashAttention](https://arxiv.org/abs/2205.14135) (the recomputation).
+///
+/// # Shapes
+///
+/// - query, output: `[batch, heads, positions, d_head]`, f32, f16 or bf16
+/// - key, value: `[batch, key_heads, length, d_head]`
+///
+/// # Panics
+///
+/// If `key_heads` does not divide `heads`, there are more positions than keys, the shapes are others, or the
+/// type is none of the above.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::functions::causal_attention;
+/// use burn::tensor::{Device, Tensor};
+///
+/// let device = Device::default();
+/// // All keys are alike, so that a position has the mean of the values up to it.
+/// let [query, key] = [(); 2].map(|()| Tensor::<4>::ones([1, 1, 3, 1], &device));
+/// let value = Tensor::<1>::from_floats([2.0, 4.0, 9.0], &device).reshape([1, 1, 3, 1]);
+/// let mean = causal_attention(query, key, value).into_data().to_vec::<f32>().unwrap();
+/// assert!(mean.iter().zip([2.0, 3.0, 5.0]).all(|(a, b)| (a - b).abs() < 1e-5));
+/// ```
+pub fn causal_attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
+    assert_float("causal_attention", &query);
+    let [batch, heads, positions, d_head] = query.dims();
+    let [_, key_heads, length, _] = key.dims();
+    assert_shape!(key, [batch, key_heads, length, d_head]);
+    assert_shape!(value, [batch, key_heads, length, d_head]);
+    assert!(
+        key_heads > 0 && heads.is_multiple_of(key_heads),
+        "{heads} heads cannot share {key_heads} heads of the keys"
+    );
+    assert!(
+        positions <= length,
+        "{positions} queries are not the last of {length} positions"
+    );
+    if query.shape().num_elements() == 0 {
+        return query;
+    }
+    let [query, key, value] = [query, key, value].map(Tensor::into_dispatch);
+    Tensor::from_dispatch(Dispatch::causal_attention(query, key, value))
+}

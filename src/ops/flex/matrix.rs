@@ -1,0 +1,71 @@
+//! Products of matrices that lie in larger tensors.
+
+use gemm::Parallelism;
+
+/// A matrix in memory, with the distances of its rows and of its columns.
+#[derive(Clone, Copy)]
+pub(super) struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows of neighbouring values, each `row_stride` after the one before.
+    pub fn new(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        assert!(
+            rows == 0 || (rows - 1) * row_stride + columns <= values.len(),
+            "{rows} rows of {columns}, {row_stride} apart, are not in {} values",
+            values.len()
+        );
+        Self {
+            values,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        }
+    }
+
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// Row-major `output = scale * a b`, with `add` added to what is there. In this thread alone.
+pub(super) fn product(output: &mut [f32], scale: f32, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    assert!(k == b.rows && m * n == output.len());
+    // SAFETY: the matrices are in their slices, and the output is as large as the product.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.as_mut_ptr(),
+            1,
+            n as isize,
+            add,
+            a.values.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.values.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}

@@ -1,0 +1,11 @@
+use burn::config::Config;
+
+/// Activation of the gate in a [`FeedForward`](crate::nn::FeedForward).
+#[derive(Config, Debug, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GatedActivation {
+    /// `relu(x)^2`, of BitNet b1.58 2B4T (`relu2` in its configuration).
+    SquaredRelu,
+    /// `x * sigmoid(x)`, which makes the block SwiGLU (`silu`).
+    Silu,
+}
