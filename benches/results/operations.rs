@@ -5,9 +5,9 @@ use std::thread;
 use bitnet_burn::{
     functions::{
         Levels, absmax_fake_quant, absmax_quantize, affine_fake_quant, blockwise_quantize,
-        hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
+        group_statistic, hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
     },
-    ops::{CodeRange, DynamicMap, Groups},
+    ops::{CodeRange, DynamicMap, Groups, Statistic},
 };
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 
@@ -18,7 +18,8 @@ use crate::{
 
 pub const ABOUT: &str = "Milliseconds of each operation on weights of 1024 x 4096 and activations of 2048 x \
     1024, in f32, and of copying its\ninput with all threads into memory of the same kind, which an \
-    operation allocates, too. `ops` compares\nthem with calls of Burn's tensors.";
+    operation allocates, too. Fake quantisation with\nscales of its own takes two passes: `group_statistic` is \
+    the first of them alone. `ops` compares operations with\ncalls of Burn's tensors.";
 
 const WEIGHT: [usize; 2] = [1024, 4096];
 const ACTIVATION: [usize; 2] = [2048, 1024];
@@ -48,6 +49,9 @@ pub fn run(quick: bool) -> Table {
         ("channel", Groups::along_axis(&WEIGHT, 0, WEIGHT[0])),
         ("group", Groups::along_axis(&WEIGHT, 0, GROUP)),
     ];
+    let groups = by_scales[0].1;
+    let f = timed(|| group_statistic(weight.clone(), groups, Statistic::AbsMean));
+    row("group_statistic, absmean", "tensor", WEIGHT, f);
     for (scales, groups) in by_scales {
         let f = timed(|| ternary_fake_quant(weight.clone(), groups));
         row("ternary_fake_quant", scales, WEIGHT, f);
@@ -70,6 +74,8 @@ pub fn run(quick: bool) -> Table {
     let f = timed(|| absmax_fake_quant(x.clone(), per_token, 8));
     row("absmax_fake_quant", "token", ACTIVATION, f);
     let per_tensor = Groups::per_tensor(ACTIVATION[0] * ACTIVATION[1]);
+    let f = timed(|| group_statistic(x.clone(), per_tensor, Statistic::AbsMax));
+    row("group_statistic, absmax", "tensor", ACTIVATION, f);
     let f = timed(|| absmax_fake_quant(x.clone(), per_tensor, 8));
     row("absmax_fake_quant", "tensor", ACTIVATION, f);
     row(

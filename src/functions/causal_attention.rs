@@ -24,7 +24,7 @@ use crate::ops::TransformerOps;
 /// # Shapes
 ///
 /// - query, output: `[batch, heads, positions, d_head]`, f32, f16 or bf16
-/// - key, value: `[batch, key_heads, length, d_head]`
+/// - key, value: `[batch, key_heads, length, d_head]`, of any of these types, as a cache has them
 ///
 /// # Panics
 ///
@@ -45,7 +45,9 @@ use crate::ops::TransformerOps;
 /// assert!(mean.iter().zip([2.0, 3.0, 5.0]).all(|(a, b)| (a - b).abs() < 1e-5));
 /// ```
 pub fn causal_attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
-    assert_float("causal_attention", &query);
+    for x in [&query, &key, &value] {
+        assert_float("causal_attention", x);
+    }
     let [batch, heads, positions, d_head] = query.dims();
     let [_, key_heads, length, _] = key.dims();
     assert_shape!(key, [batch, key_heads, length, d_head]);

@@ -181,10 +181,10 @@ impl LayerCache {
     ///
     /// What is kept has no gradient: the graphs of all tokens would stay in memory with it.
     pub fn append(&mut self, start: usize, key: Tensor<4>, value: Tensor<4>) -> [Tensor<4>; 2] {
-        let (len, dtype) = (start + key.dims()[2], key.dtype());
+        let len = start + key.dims()[2];
         self.keys.write(start, key.without_autodiff());
         self.values.write(start, value.without_autodiff());
-        [&self.keys, &self.values].map(|slots| slots.read(len).cast(dtype))
+        [&self.keys, &self.values].map(|slots| slots.read(len))
     }
 }
 
@@ -233,10 +233,10 @@ impl Slots {
         };
     }
 
-    /// The first `len` positions in `f32`.
+    /// The first `len` positions, as they are kept, or in `f32`.
     fn read(&self, len: usize) -> Tensor<4> {
         match self {
-            Self::Float(slots) => slots.clone().narrow(2, 0, len).cast(DType::F32),
+            Self::Float(slots) => slots.clone().narrow(2, 0, len),
             Self::Int8 {
                 codes,
                 scales,

@@ -3,9 +3,10 @@
 //! [`QatOps`] is a Burn [backend extension](burn::backend::backend_extension): `Dispatch` picks
 //! the implementation at run time. Its default bodies are chains of Burn operations
 //! (`composed`); Flex and CubeCL have their own loops and kernels, Autodiff its own backward
-//! steps, and Fusion defers to the backend below.
+//! steps, and Fusion defers to the backend below. [`TransformerOps`] is the same for what stands
+//! between the quantised projections of a transformer; only Flex has its own loops for it.
 //!
-//! User code calls [`functions`](crate::functions), not this trait.
+//! User code calls [`functions`](crate::functions), not these traits.
 
 // Burn deprecates its ndarray backend; this crate supports it as long as Burn has it.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]

@@ -56,7 +56,7 @@ pub struct MemoryPlanConfig {
 /// the C library, 15 to 40 percent with mimalloc.
 ///
 /// It is for models whose layers run as they are, without gradient checkpointing or fusion of
-/// operations.
+/// operations, on Flex: other backends also have the scores of one layer's attention at a time.
 ///
 /// # Example
 ///

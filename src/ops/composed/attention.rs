@@ -68,6 +68,7 @@ pub(in crate::ops) fn causal_attention<B: Backend>(
     value: FloatTensor<B>,
 ) -> FloatTensor<B> {
     let (shape, dtype) = (query.shape(), query.dtype().into());
+    let [key, value] = [key, value].map(|x| B::float_cast(x, dtype));
     let weights = weighted::<B>(query, key).weights;
     let context = B::float_matmul(B::float_cast(weights, dtype), value);
     B::float_reshape(context, shape)
@@ -81,6 +82,8 @@ pub(in crate::ops) fn causal_attention_gradient<B: Backend>(
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
     let (shape, dtype) = (query.shape(), query.dtype().into());
     let [_, key_heads, ..] = key.shape().dims::<4>();
+    let [key_dtype, value_dtype] = [&key, &value].map(|x| x.dtype().into());
+    let [key, value] = [key, value].map(|x| B::float_cast(x, dtype));
     let transposed = |x: FloatTensor<B>| B::float_swap_dims(x, 2, 3);
     let scale = scale::<B>(&query);
     let Weighted { query, weights } = weighted::<B>(query, key.clone());
@@ -93,5 +96,9 @@ pub(in crate::ops) fn causal_attention_gradient<B: Backend>(
     let of_scores = B::float_cast(of_scores, dtype);
     let of_key = B::float_matmul(transposed(of_scores.clone()), query);
     let of_query = B::float_mul_scalar(B::float_matmul(of_scores, key), scale.into());
-    (B::float_reshape(of_query, shape), of_key, of_value)
+    (
+        B::float_reshape(of_query, shape),
+        B::float_cast(of_key, key_dtype),
+        B::float_cast(of_value, value_dtype),
+    )
 }

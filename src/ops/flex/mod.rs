@@ -9,6 +9,7 @@ mod disjoint;
 mod fake_quant;
 mod gated_activation;
 mod hadamard;
+mod half_precision;
 mod matrix;
 mod packing;
 mod quantizer;
@@ -31,6 +32,7 @@ use half::{bf16, f16};
 
 use affine::Steps;
 use blockwise::Moment;
+use half_precision::{narrowed, widened};
 use quantizer::{Absmax, Ternary};
 
 use super::{AdamWStep, QatOps, packed_shape};
@@ -48,31 +50,18 @@ fn with_values<R>(input: &FlexTensor, f: impl FnOnce(&[f32]) -> R) -> R {
     let input = input.to_contiguous();
     match input.dtype() {
         DType::F32 => f(input.storage::<f32>()),
-        DType::F16 => f(&widen(input.storage::<f16>(), f16::to_f32)),
-        DType::BF16 => f(&widen(input.storage::<bf16>(), bf16::to_f32)),
+        DType::F16 => f(&widened(input.storage::<f16>())),
+        DType::BF16 => f(&widened(input.storage::<bf16>())),
         dtype => panic!("quantization takes f32, f16 or bf16 values, got {dtype:?}"),
     }
-}
-
-/// A float tensor in `f32`.
-fn widened(input: FlexTensor) -> FlexTensor {
-    if input.dtype() == DType::F32 {
-        return input;
-    }
-    let values = with_values(&input, <[f32]>::to_vec);
-    tensor(values, input.shape())
-}
-
-fn widen<E: Copy>(values: &[E], to_f32: impl Fn(E) -> f32) -> Vec<f32> {
-    values.iter().map(|&v| to_f32(v)).collect()
 }
 
 /// A float tensor of type `dtype` out of `f32` values.
 fn from_values(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
     match dtype {
         DType::F32 => tensor(values, shape),
-        DType::F16 => tensor(values.into_iter().map(f16::from_f32).collect(), shape),
-        DType::BF16 => tensor(values.into_iter().map(bf16::from_f32).collect(), shape),
+        DType::F16 => tensor(narrowed::<f16>(&values), shape),
+        DType::BF16 => tensor(narrowed::<bf16>(&values), shape),
         dtype => panic!("quantization gives f32, f16 or bf16 values, not {dtype:?}"),
     }
 }

@@ -42,10 +42,10 @@ pub(super) unsafe fn filled<E>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<E
 /// # Safety
 ///
 /// `f` must write all of its output.
-pub(super) unsafe fn map_chunks<E: Send>(
-    input: &[f32],
+pub(super) unsafe fn map_chunks<I: Sync, E: Send>(
+    input: &[I],
     chunk: usize,
-    f: impl Fn(usize, &[f32], &mut [MaybeUninit<E>]) + Sync,
+    f: impl Fn(usize, &[I], &mut [MaybeUninit<E>]) + Sync,
 ) -> Vec<E> {
     let fill = |output: &mut [MaybeUninit<E>]| {
         if input.len() < PARALLEL_THRESHOLD {
