@@ -9,6 +9,8 @@ mod backend {
     mod callback_strategy;
     #[cfg(feature = "train")]
     mod callbacks;
+    mod causal_attention;
+    mod causal_attention_reference;
     mod checkpoint;
     #[cfg(feature = "train")]
     mod checkpoint_folder;
@@ -20,6 +22,7 @@ mod backend {
     mod fake_equals_packed;
     mod from_linear;
     mod fused_bit_linear;
+    mod gated_activation;
     #[cfg(feature = "interop")]
     mod gguf_blocks;
     #[cfg(feature = "interop")]
@@ -71,6 +74,8 @@ mod backend {
     mod property_table;
     mod quant_controls;
     mod quantization_error;
+    mod rms_norm;
+    mod rotary_embedding;
     mod sensitivity;
     mod straight_through;
     #[cfg(feature = "train")]
@@ -91,5 +96,6 @@ mod backend {
     mod training;
     #[cfg(feature = "train")]
     mod training_config;
+    mod transformer_reference;
     mod values;
 }
