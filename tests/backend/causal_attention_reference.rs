@@ -55,6 +55,15 @@ pub struct Expected {
     pub operations: f64,
 }
 
+impl Expected {
+    /// Fails unless these are the output, or the gradients of query, key or value.
+    #[track_caller]
+    pub fn check(&self, tensor: usize, actual: &[f32], dtype: DType, what: &str) {
+        let what = format!("{what}, tensor {tensor}");
+        assert_sums(actual, &self.sums[tensor], dtype, self.operations, &what);
+    }
+}
+
 impl Case {
     pub fn new(shape: Shape, dtype: DType) -> Self {
         let dims = shape.dims();

@@ -1,5 +1,7 @@
 //! [`rms_norm`] and its gradients against the formulas in `f64`, and against Burn's own norm.
 
+use core::array;
+
 use bitnet_burn::functions::rms_norm;
 use burn::{
     module::Param,
@@ -99,7 +101,7 @@ const SHAPES: [[usize; 2]; 7] = [
     [7, 33],
     [2, 1000],
     [40, 1000],
-    [7000, 5],
+    [14_000, 5],
 ];
 
 #[test]
@@ -111,13 +113,14 @@ fn values_are_those_of_the_formula() {
             let [x, _] = case.tensors(dtype, &device);
             let y = rms_norm(x, case.gamma(dtype, &device), EPSILON);
             assert_eq!((y.dims(), y.dtype()), ([rows, n], dtype));
-            let (y, values) = (floats(y), case.values());
-            let bound = |i: usize| {
-                let in_f32 = roundings(DType::F32, case.of_rms() + 2.0, values[i].magnitude);
-                in_f32 + roundings(dtype, 2.0, values[i].magnitude)
+            // Rounding to a smaller type is larger than all that happens in f32.
+            let in_f32 = if dtype == DType::F32 {
+                case.of_rms()
+            } else {
+                0.0
             };
-            let expected: Vec<f32> = values.iter().map(|y| y.value as f32).collect();
-            assert_within(&y, &expected, bound, &format!("{rows} x {n} {dtype:?}"));
+            let what = format!("{rows} x {n} {dtype:?}");
+            assert_sums(&floats(y), &case.values(), dtype, in_f32 + 2.0, &what);
         }
     }
 }
@@ -144,16 +147,16 @@ fn gradients_are_those_of_the_formula() {
         for [rows, n] in SHAPES {
             let case = Case::new(rows, n, DType::F32);
             let norm = |x, gamma| rms_norm(x, gamma, EPSILON);
-            let [of_x, of_gamma] = gradients(&case, &device, [true, true], norm);
-            let what = format!("{rows} x {n}");
-            let [expected_x, expected_gamma] = case.gradients();
             // The root mean square is a factor of three, and the mean is a sum of `n` products.
-            let operations = 3.0 * case.of_rms() + n as f64 + 8.0;
-            let of_x = of_x.unwrap();
-            assert_sums(&of_x, &expected_x, DType::F32, operations, &what);
-            let operations = case.of_rms() + rows as f64 + 2.0;
-            let of_gamma = of_gamma.unwrap();
-            assert_sums(&of_gamma, &expected_gamma, DType::F32, operations, &what);
+            let of_x = 3.0 * case.of_rms() + n as f64 + 8.0;
+            let of_gamma = case.of_rms() + rows as f64 + 2.0;
+            let gradients = gradients(&case, &device, [true, true], norm).into_iter();
+            for ((gradient, expected), operations) in
+                gradients.zip(case.gradients()).zip([of_x, of_gamma])
+            {
+                let (gradient, what) = (gradient.unwrap(), format!("{rows} x {n}"));
+                assert_sums(&gradient, &expected, DType::F32, operations, &what);
+            }
         }
     }
 }
@@ -165,13 +168,12 @@ fn an_input_without_a_gradient_gets_none_and_is_not_missed() {
     let norm = |x, gamma| rms_norm(x, gamma, EPSILON);
     let both = gradients(&case, &device, [true, true], norm);
     for tracked in [[true, false], [false, true]] {
-        for (i, gradient) in gradients(&case, &device, tracked, norm)
-            .into_iter()
-            .enumerate()
-        {
-            let expected = both[i].clone().filter(|_| tracked[i]);
-            assert_eq!(gradient, expected, "{tracked:?}, input {i}");
-        }
+        let expected = array::from_fn(|i| both[i].clone().filter(|_| tracked[i]));
+        assert_eq!(
+            gradients(&case, &device, tracked, norm),
+            expected,
+            "{tracked:?}"
+        );
     }
     let [x, _] = case.tensors(DType::F32, &device);
     assert!(!norm(x, case.gamma(DType::F32, &device)).is_tracked());
@@ -234,7 +236,7 @@ fn leading_dimensions_are_rows() {
 #[test]
 fn threads_change_no_bit() {
     let device = Device::default().autodiff();
-    for [rows, n] in [[200, 1000], [40_000, 5]] {
+    for [rows, n] in [[100, 1000], [20_000, 5]] {
         let case = Case::new(rows, n, DType::F32);
         assert_same_in_all_threads(|| {
             let [x, _] = case.tensors(DType::F32, &device);
@@ -279,20 +281,14 @@ fn no_values_stay_no_values() {
 #[should_panic(expected = "assert_shape!(x, [.., n]): axis 1 expected 12, got 4")]
 fn a_gamma_of_another_length_is_refused() {
     let device = Device::default();
-    rms_norm(
-        Tensor::<2>::zeros([3, 4], &device),
-        Tensor::ones([12], &device),
-        EPSILON,
-    );
+    let x = Tensor::<2>::zeros([3, 4], &device);
+    rms_norm(x, Tensor::ones([12], &device), EPSILON);
 }
 
 #[test]
 fn another_type_is_refused() {
     assert_refuses_f64("rms_norm", |options| {
-        rms_norm(
-            Tensor::<2>::zeros([3, 4], options),
-            Tensor::ones([4], options),
-            EPSILON,
-        );
+        let x = Tensor::<2>::zeros([3, 4], options);
+        rms_norm(x, Tensor::ones([4], options), EPSILON);
     });
 }

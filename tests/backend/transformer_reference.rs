@@ -80,12 +80,12 @@ pub fn by_position(x: Tensor<4>) -> Tensor<4> {
 }
 
 /// The same values as a part of a larger tensor, or in another order in memory.
-pub fn views(x: Tensor<4>) -> [(&'static str, Tensor<4>); 6] {
+pub fn views(x: Tensor<4>) -> Vec<(&'static str, Tensor<4>)> {
     let [batch, heads, positions, d_head] = x.dims();
     let options = (&x.device(), x.dtype());
     let transposed = x.clone().swap_dims(2, 3).into_data();
     let larger = by_position(x.clone().repeat_dim(0, 2));
-    [
+    vec![
         ("by position", by_position(x.clone())),
         ("batch of a larger", larger.narrow(0, batch, batch)),
         ("heads", x.clone().repeat_dim(1, 2).narrow(1, heads, heads)),
