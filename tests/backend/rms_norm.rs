@@ -75,11 +75,11 @@ impl Case {
                 (x as f64 * inverse, grad as f64, self.gamma[i] as f64)
             };
             let mut mean = Sum::default();
-            for i in 0..self.n {
+            for (i, of_gamma) in of_gamma.iter_mut().enumerate() {
                 let (z, grad, gamma) = at(i);
                 let product = z * grad * gamma / self.n as f64;
                 mean.add(product, product.abs());
-                of_gamma[i].add(z * grad, (z * grad).abs());
+                of_gamma.add(z * grad, (z * grad).abs());
             }
             of_x.extend((0..self.n).map(|i| {
                 let (z, grad, gamma) = at(i);
