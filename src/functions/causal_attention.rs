@@ -17,6 +17,9 @@ use crate::ops::TransformerOps;
 /// block of queries stays in the cache, and what is hidden from it is not computed; the output lies in memory
 /// as `[batch, positions, heads, d_head]`, so that no copy is needed to project it.
 ///
+/// A value that is not finite may also show in outputs of its head before it, as in a chain of operations: its
+/// weight there is zero, and zero times it is no number.
+///
 /// Burn's own `attention` has no gradient of its own: under autodiff it is such a chain.
 ///
 /// Source: [FlashAttention](https://arxiv.org/abs/2205.14135) (the recomputation).
