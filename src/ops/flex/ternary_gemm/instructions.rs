@@ -6,7 +6,7 @@ use super::{
     rows::Sums,
 };
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(any(target_arch = "aarch64", test))]
 use super::neon;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
@@ -20,8 +20,8 @@ pub(super) enum Instructions {
     /// AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx2(Detected),
-    /// NEON with dot products.
-    #[cfg(target_arch = "aarch64")]
+    /// NEON with dot products; in tests on other processors with scalar instructions.
+    #[cfg(any(target_arch = "aarch64", test))]
     Neon(Detected),
     /// What every processor has.
     Portable,
@@ -46,7 +46,14 @@ impl Instructions {
                 .then_some(Self::Neon(Detected(())))];
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let own = [None];
-        own.into_iter().flatten().chain([Self::Portable])
+        #[cfg(all(test, not(target_arch = "aarch64")))]
+        let emulated = [Self::Neon(Detected(()))];
+        #[cfg(not(all(test, not(target_arch = "aarch64"))))]
+        let emulated = [];
+        own.into_iter()
+            .flatten()
+            .chain([Self::Portable])
+            .chain(emulated)
     }
 
     /// The fastest of this processor.
@@ -61,7 +68,7 @@ impl Instructions {
             Self::Avx512(_) => avx512::ROWS,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => avx2::ROWS,
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(any(target_arch = "aarch64", test))]
             Self::Neon(_) => neon::ROWS,
             Self::Portable => 4,
         }
@@ -81,6 +88,8 @@ impl Instructions {
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
             Self::Neon(_) => unsafe { neon::tile(panels, rows, sums) },
+            #[cfg(all(test, not(target_arch = "aarch64")))]
+            Self::Neon(_) => neon::tile(panels, rows, sums),
             Self::Portable => portable::tile(panels, rows, sums),
         }
     }
@@ -103,6 +112,8 @@ impl Instructions {
             #[cfg(target_arch = "aarch64")]
             // SAFETY: as above.
             Self::Neon(_) => unsafe { neon::dot(rows, codes, sums) },
+            #[cfg(all(test, not(target_arch = "aarch64")))]
+            Self::Neon(_) => neon::dot(rows, codes, sums),
             Self::Portable => portable::dot(rows, codes, sums),
         }
     }

@@ -1,15 +1,20 @@
-//! NEON with dot products of bytes.
+//! NEON with dot products of bytes. Tests on other processors run it with
+//! [scalar instructions](super::neon_scalar) of the same names.
 
+#[cfg(target_arch = "aarch64")]
 use std::arch::{aarch64::*, asm};
 
+#[cfg(not(target_arch = "aarch64"))]
+use super::neon_scalar::*;
 use super::{COLUMNS, Rows, dot::FeatureSums, panels::Panel, rows::Sums};
 
 /// Rows of a tile: their sums are in registers.
 pub(super) const ROWS: usize = 4;
 
 /// Adds the products of four neighbouring bytes to each sum.
+#[cfg(target_arch = "aarch64")]
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn add_products(mut sums: int32x4_t, weights: uint8x16_t, codes: int8x16_t) -> int32x4_t {
     // The intrinsic, `vdotq_s32`, is not stable. Weights of 0 to 2 are the same with a sign.
     // SAFETY: the instruction reads and writes nothing but its registers.
@@ -27,7 +32,7 @@ fn add_products(mut sums: int32x4_t, weights: uint8x16_t, codes: int8x16_t) -> i
 
 /// The four codes of every byte, one after the other.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn unpack(words: &[u32; 4]) -> [uint8x16_t; 4] {
     // SAFETY: four words of 32 bits.
     let words = vreinterpretq_u8_u32(unsafe { vld1q_u32(words.as_ptr()) });
@@ -42,7 +47,7 @@ fn unpack(words: &[u32; 4]) -> [uint8x16_t; 4] {
 
 /// Sums of `N` rows with the columns of a panel.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS]; N] {
     let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
     let mut acc = [[vdupq_n_s32(0); 4]; N];
@@ -68,7 +73,7 @@ fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS
 }
 
 /// Sums of rows with the columns of panels.
-#[target_feature(enable = "neon,dotprod")]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
     for (p, &panel) in panels.iter().enumerate() {
         let mut done = 0;
@@ -94,7 +99,7 @@ fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums
 /// The sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes lie one after
 /// the other: the row is unpacked once for all of them.
 #[inline]
-#[target_feature(enable = "neon,dotprod")]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
     let length = codes.len() / M;
     let mut acc = [[vdupq_n_s32(0); 4]; M];
@@ -113,11 +118,17 @@ fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
             }
         }
     }
-    acc.map(|acc| acc.into_iter().map(|acc| vaddvq_s32(acc)).sum())
+    let mut sums = [0; M];
+    for (sum, acc) in sums.iter_mut().zip(acc) {
+        for acc in acc {
+            *sum += vaddvq_s32(acc);
+        }
+    }
+    sums
 }
 
 /// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
-#[target_feature(enable = "neon,dotprod")]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
     let length = codes.len() / sums.len().max(1);
     let (fours, rest) = sums.as_chunks_mut::<4>();
