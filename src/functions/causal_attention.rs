@@ -17,6 +17,9 @@ use crate::ops::TransformerOps;
 /// block of queries stays in the cache, and what is hidden from it is not computed; the output lies in memory
 /// as `[batch, positions, heads, d_head]`, so that no copy is needed to project it.
 ///
+/// With `P` the softmax and `dP = dY V^T`: `dS = P (dP - sum P dP)` over each row, `dQ = dS K / sqrt(d_head)`,
+/// `dK = dS^T Q / sqrt(d_head)`, `dV = P^T dY`.
+///
 /// A value that is not finite may also show in outputs of its head before it, as in a chain of operations: its
 /// weight there is zero, and zero times it is no number.
 ///

@@ -7,7 +7,9 @@ pub use crate::ops::GatedActivation;
 
 /// `y = activation(gate) * up`, of squared ReLU or SiLU: the middle of a gated feed-forward block.
 ///
-/// One pass over the memory, with a gradient of its own, which needs `gate` and `up` alone.
+/// One pass over the memory, with a gradient of its own, which needs `gate` and `up` alone:
+/// `dL/dgate = activation'(gate) up dL/dy` and `dL/dup = activation(gate) dL/dy`, with `2 relu(x)` as the
+/// derivative of squared ReLU and `s + x s (1 - s)`, `s = sigmoid(x)`, as that of SiLU.
 ///
 /// Sources: [GLU variants](https://arxiv.org/abs/2002.05202), [Primer](https://arxiv.org/abs/2109.08668)
 /// (squared ReLU).

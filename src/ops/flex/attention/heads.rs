@@ -26,8 +26,7 @@ impl Heads {
             DType::BF16 => widened::<bf16>(&tensor),
             _ => tensor,
         };
-        let strides = tensor.layout().strides();
-        if strides[3] != 1 || strides.iter().any(|&stride| stride < 0) {
+        if !has_rows(&tensor) {
             tensor = tensor.to_contiguous();
         }
         let strides = tensor.layout().strides();
@@ -51,12 +50,18 @@ impl Heads {
     }
 }
 
+/// Whether the values of a row are neighbours, and rows come one after the other.
+fn has_rows(heads: &FlexTensor) -> bool {
+    let strides = heads.layout().strides();
+    strides[3] == 1 && strides.iter().all(|&stride| stride >= 0)
+}
+
 /// The same in `f32`, row by row: a cache of keys shows the first of its positions, which a copy of Flex
 /// takes value by value.
 fn widened<E: HalfPrecision + Element + bytemuck::Pod>(heads: &FlexTensor) -> FlexTensor {
     let [batch, n_heads, positions, d_head] = heads.shape().dims();
     let layout = heads.layout();
-    if layout.strides()[3] != 1 || layout.strides().iter().any(|&stride| stride < 0) {
+    if !has_rows(heads) {
         return widened::<E>(&heads.to_contiguous());
     }
     let strides = [0, 1, 2].map(|i| layout.strides()[i] as usize);

@@ -118,9 +118,7 @@ impl Attention {
             .with_max_len(1)
             .for_each_init(init, task);
     }
-}
 
-impl Attention {
     /// Writes the output of a block of queries.
     ///
     /// # Safety
