@@ -3,6 +3,7 @@ use burn::{
     tensor::{Int, Tensor},
 };
 
+use super::key_table::UnknownKey;
 use crate::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig, PackedBitLinear},
     quant::QatScheme,
@@ -59,6 +60,10 @@ pub struct PretrainedLm {
     pub bos_token_id: Option<u32>,
     /// Tokens that end a text, where the file names them.
     pub eos_token_ids: Vec<u32>,
+    /// Token that fills up shorter sequences of a batch, where the file names it.
+    pub pad_token_id: Option<u32>,
+    /// Keys of the file that this crate does not know: they may ask for what it does not do.
+    pub unknown_keys: Vec<UnknownKey>,
 }
 
 impl PretrainedLm {
@@ -69,6 +74,8 @@ impl PretrainedLm {
             lm,
             bos_token_id: None,
             eos_token_ids: Vec::new(),
+            pad_token_id: None,
+            unknown_keys: Vec::new(),
         }
     }
 

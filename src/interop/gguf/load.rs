@@ -115,5 +115,7 @@ pub fn load_from(
         lm,
         bos_token_id: ids.bos,
         eos_token_ids: ids.eos.into_iter().collect(),
+        pad_token_id: None,
+        unknown_keys: Vec::new(),
     })
 }

@@ -138,6 +138,8 @@ pub fn load(
         lm,
         bos_token_id: config.bos_token_id,
         eos_token_ids: config.eos_token_ids,
+        pad_token_id: None,
+        unknown_keys: Vec::new(),
     })
 }
 
