@@ -89,6 +89,8 @@ mod backend {
     mod text_token_files;
     #[cfg(feature = "text")]
     mod text_tokenizer;
+    #[cfg(all(feature = "text", feature = "train"))]
+    mod token_loss;
     mod toy_runs;
     #[cfg(feature = "train")]
     mod train_faults;

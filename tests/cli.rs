@@ -201,6 +201,17 @@ fn settings_come_from_a_file_and_flags_win() {
         .succeeded()
         .json_lines();
     assert_eq!(event(&lines, "done")["step"], 2);
+    // The settings are those of the model that was trained, and no other.
+    let config = fs::read_to_string(tuned.join("config.toml")).unwrap();
+    let config: toml::Table = config.parse().unwrap();
+    let model = &config["model"];
+    assert_eq!(model["source"].as_str(), Some(text(&out)));
+    assert_eq!(model["d_model"].as_integer(), Some(32));
+    assert_eq!(model["d_ff"].as_integer(), Some(96));
+    let settings = tuned.join("config.toml");
+    let again = folder.path().join("again");
+    run(&["train", "--config", text(&settings), "--out", text(&again)])
+        .failed(2, &["model.source", "bitnet-burn finetune"]);
     let inspected = run(&["inspect", text(&tuned.join("model")), "--json"])
         .succeeded()
         .json();
@@ -385,6 +396,57 @@ fn text_has_several_forms() {
         .succeeded()
         .json_lines();
     assert!(event(&lines, "done")["validation_loss"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_gguf_file_is_fine_tuned_with_its_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut command = program();
+    command
+        .arg("train")
+        .arg("--out")
+        .arg(path("run"))
+        .args(TINY);
+    command.args(["--steps", "2", "--precision", "fp"]);
+    Ran::from(command.output().unwrap()).succeeded();
+    let (model, gguf) = (path("run").join("model"), path("float.gguf"));
+    run(&["convert", text(&model), text(&gguf), "--type", "F32"]).succeeded();
+    let mut command = program();
+    command
+        .arg("finetune")
+        .arg(&gguf)
+        .arg("--out")
+        .arg(path("tuned"));
+    command.args(["--steps", "2", "--context", "16", "--batch", "2", "--json"]);
+    Ran::from(command.output().unwrap()).succeeded();
+    let tuned = path("tuned").join("model");
+    let json = run(&["eval", text(&tuned), "--windows", "2", "--json"]);
+    assert!(json.succeeded().json()["loss"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_count_of_steps_is_kept_whatever_divides_it() {
+    let smallest = "--d-model 8 --layers 1 --heads 2 --d-ff 8 --context 4 --batch 1 --text";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("text.txt");
+    fs::write(
+        &path,
+        "to be or not to be, that is the question. ".repeat(10),
+    )
+    .unwrap();
+    for (name, every) in [("a", vec![]), ("b", vec!["--validate-every", "3"])] {
+        let out = folder.path().join(name);
+        let mut command = program();
+        command.arg("train").arg("--out").arg(&out).args(TINY);
+        command
+            .args(["--steps", "101", "--monitor-every", "0", "--json"])
+            .args(every);
+        let lines = Ran::from(command.output().unwrap())
+            .succeeded()
+            .json_lines();
+        assert_eq!(event(&lines, "done")["step"], 101);
+    }
 }
 
 #[test]

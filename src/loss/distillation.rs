@@ -1,7 +1,7 @@
 use burn::{
     config::Config,
     module::Module,
-    tensor::{Bool, Device, Tensor},
+    tensor::{Bool, Device, Int, Tensor},
 };
 
 use super::{
@@ -128,6 +128,8 @@ pub struct DistillationLosses {
     pub hidden: Option<Tensor<1>>,
     /// Divergence of the attention relations, if it is on.
     pub attention: Option<Tensor<1>>,
+    /// Number of positions that are no padding, `[1]`: what all parts but the task are means over.
+    pub tokens: Tensor<1, Int>,
 }
 
 impl DistillationLossConfig {
@@ -209,6 +211,7 @@ impl DistillationLoss {
             logits,
             hidden,
             attention,
+            tokens: student.tokens(),
         }
     }
 }
@@ -260,6 +263,18 @@ fn needed<'a, T>(states: &'a Option<T>, name: &str) -> &'a T {
 }
 
 impl StudentStates {
+    /// Number of positions that are no padding, of shape `[1]`.
+    fn tokens(&self) -> Tensor<1, Int> {
+        let [batch, positions, _] = self.logits.dims();
+        match &self.mask_pad {
+            Some(mask_pad) => mask_pad.clone().bool_not().int().sum(),
+            None => {
+                let device = self.logits.device();
+                Tensor::from_data([(batch * positions) as i64], &device)
+            }
+        }
+    }
+
     /// Logits `[batch, positions, vocab]` alone.
     pub fn new(logits: Tensor<3>) -> Self {
         Self {

@@ -66,9 +66,7 @@ pub fn evaluate<P: Projection, E: From<TextError>>(
     let (mut sum, mut tokens) = (0.0, 0);
     for batch in batches {
         let batch = batch?;
-        let ignored = batch.targets.clone().equal_scalar(IGNORE_INDEX);
-        let ignored = read(ignored.int().sum().float())? as usize;
-        tokens += batch.targets.shape().num_elements() - ignored;
+        tokens += batch.tokens;
         let logits = lm.forward(batch.inputs);
         sum += read(loss.forward(logits, batch.targets))?;
     }

@@ -19,7 +19,8 @@ const PRECISION: usize = 4;
 ///
 /// # Aggregation
 ///
-/// Mean of the batches: each part is a mean over tokens, and batches have about as many.
+/// Mean over the positions of all batches that are no padding: each part is a mean over those of its
+/// batch, and counts as often. (The task's own mask, if it has another one, is not known here.)
 #[derive(Clone)]
 pub struct DistillationMetric {
     name: Arc<String>,
@@ -73,7 +74,8 @@ impl Metric for DistillationMetric {
             Some(part) => part.clone().try_into_scalar::<f64>()?,
             None => f64::NAN,
         };
-        self.state.update(value, 1);
+        let tokens = losses.tokens.clone().try_into_scalar::<i64>()?;
+        self.state.update(value, tokens.max(0) as usize);
         Ok(self.state.compute_update(self.format()))
     }
 

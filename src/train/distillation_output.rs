@@ -6,6 +6,7 @@ use burn::{
     },
 };
 
+use super::TokenLoss;
 use crate::loss::DistillationLosses;
 
 /// What a step of distillation gives to metrics: the losses, and the student's output.
@@ -30,6 +31,7 @@ impl<O: ItemLazy> ItemLazy for DistillationOutput<O> {
                 logits: losses.logits.map(|part| part.without_autodiff()),
                 hidden: losses.hidden.map(|part| part.without_autodiff()),
                 attention: losses.attention.map(|part| part.without_autodiff()),
+                tokens: losses.tokens.without_autodiff(),
             },
         })
     }
@@ -38,6 +40,14 @@ impl<O: ItemLazy> ItemLazy for DistillationOutput<O> {
 impl<O> Adaptor<LossInput> for DistillationOutput<O> {
     fn adapt(&self) -> LossInput {
         LossInput::new(self.losses.total.clone())
+    }
+}
+
+/// The total, with the tokens of the student's own loss.
+impl<O: Adaptor<TokenLoss>> Adaptor<TokenLoss> for DistillationOutput<O> {
+    fn adapt(&self) -> TokenLoss {
+        let student: TokenLoss = self.output.adapt();
+        TokenLoss::new(self.losses.total.clone(), student.tokens)
     }
 }
 

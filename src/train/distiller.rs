@@ -42,7 +42,14 @@ pub trait Teacher<Batch>: Module {
 /// and a learned projection of the loss, if there is one, are optimised and written to
 /// checkpoints; the teacher is [`Frozen`] and moves to the training device with them. A step of
 /// validation is the student's own: its loss there is that of the student trained alone, and
-/// can be compared with it. In training, `LossMetric` shows the total, and
+/// can be compared with it.
+///
+/// Where the student's output is or adapts to a [`TokenLoss`](super::TokenLoss), so does that of the
+/// distiller: accumulated batches are weighted by the tokens of the student's own loss. That is the step
+/// of one large batch if the loss ignores the positions that `mask_pad` hides, and no others; a part
+/// over other positions than the task's is weighted by the task's all the same.
+///
+/// In training, `LossMetric` shows the total, and
 /// [`DistillationMetric`](super::DistillationMetric) its parts.
 ///
 /// # Example

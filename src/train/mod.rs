@@ -13,6 +13,8 @@ mod quantization_error_metric;
 mod silent_renderer;
 mod strategy;
 pub mod teacher_logits;
+mod token_loss;
+mod token_loss_metric;
 
 pub use distillation_metric::DistillationMetric;
 pub use distillation_output::DistillationOutput;
@@ -22,3 +24,5 @@ pub use memory_plan::{MemoryPlan, MemoryPlanConfig, OptimizerStates};
 pub use quantization_error_metric::{QuantizationErrorMetric, SharedErrorHistory};
 pub use silent_renderer::SilentRenderer;
 pub use strategy::CallbackStrategy;
+pub use token_loss::TokenLoss;
+pub use token_loss_metric::TokenLossMetric;

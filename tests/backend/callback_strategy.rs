@@ -34,25 +34,20 @@ fn run(folder: &Folder) -> Run<'_> {
 
 #[test]
 fn without_callbacks_the_loop_is_that_of_burn() {
-    for grad_accumulation in [None, Some(3)] {
-        let folder = Folder::new("callbacks");
-        let run = Run {
-            grad_accumulation,
-            ..run(&folder)
-        };
-        let device = Device::default().autodiff();
-        let burn = ExecutionStrategy::SingleDevice(device);
-        let expected = run.launch(burn);
-        let actual = run.launch(strategy());
-        assert!(actual.error.is_none() && actual.interrupted.is_none());
-        let start = run.learner().model().weights();
-        assert_ne!(actual.model.weights(), start, "nothing was trained");
-        assert_equal(
-            &actual.model.weights(),
-            &expected.model.weights(),
-            "weights",
-        );
-    }
+    let folder = Folder::new("callbacks");
+    let run = run(&folder);
+    let device = Device::default().autodiff();
+    let burn = ExecutionStrategy::SingleDevice(device);
+    let expected = run.launch(burn);
+    let actual = run.launch(strategy());
+    assert!(actual.error.is_none() && actual.interrupted.is_none());
+    let start = run.learner().model().weights();
+    assert_ne!(actual.model.weights(), start, "nothing was trained");
+    assert_equal(
+        &actual.model.weights(),
+        &expected.model.weights(),
+        "weights",
+    );
 }
 
 /// What was called, and at which step.

@@ -111,6 +111,13 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
             CausalLm::Packed(lm) => loss(&lm, &windows),
         },
     )?;
+    if !evaluation.loss.is_finite() {
+        return Err(Failure::failed(format!(
+            "{}: the loss is {}: the model or its scales have values that overflow",
+            file.path().display(),
+            evaluation.loss
+        )));
+    }
     let rate = evaluation.tokens as f64 / start.elapsed().as_secs_f64();
     output.note(format!(
         "{} windows, {rate:.0} tokens/s",

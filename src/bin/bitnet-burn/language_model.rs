@@ -4,15 +4,11 @@ use bitnet_burn::{
     loss::CausalLmLossConfig,
     nn::{BitNetLm, Projection},
     text::dataset::TokenBatch,
+    train::TokenLoss,
 };
 use burn::{
-    backend::ExecutionError,
     module::Module,
-    tensor::Tensor,
-    train::{
-        InferenceStep, ItemLazy, TrainOutput, TrainStep,
-        metric::{Adaptor, LossInput},
-    },
+    train::{InferenceStep, TrainOutput, TrainStep},
 };
 
 #[derive(Module, Debug)]
@@ -20,46 +16,30 @@ pub struct LanguageModel<P: Projection> {
     pub lm: BitNetLm<P>,
 }
 
-/// The loss of a batch.
-pub struct BatchLoss(pub Tensor<1>);
-
-impl ItemLazy for BatchLoss {
-    fn sync(self) -> Result<Self, ExecutionError> {
-        self.0.device().flush()?;
-        Ok(Self(self.0.without_autodiff()))
-    }
-}
-
-impl Adaptor<LossInput> for BatchLoss {
-    fn adapt(&self) -> LossInput {
-        LossInput::new(self.0.clone())
-    }
-}
-
 impl<P: Projection> LanguageModel<P> {
-    fn loss(&self, batch: TokenBatch) -> Tensor<1> {
+    fn loss(&self, batch: TokenBatch) -> TokenLoss {
         let logits = self.lm.forward(batch.inputs);
         let loss = CausalLmLossConfig::new().init();
-        loss.forward(logits, batch.targets)
+        TokenLoss::new(loss.forward(logits, batch.targets), batch.tokens)
     }
 }
 
 impl<P: Projection> TrainStep for LanguageModel<P> {
     type Input = TokenBatch;
-    type Output = BatchLoss;
+    type Output = TokenLoss;
 
-    fn step(&self, batch: TokenBatch) -> TrainOutput<BatchLoss> {
+    fn step(&self, batch: TokenBatch) -> TrainOutput<TokenLoss> {
         let loss = self.loss(batch);
-        let grads = loss.backward();
-        TrainOutput::new(self, grads, BatchLoss(loss))
+        let grads = loss.mean.backward();
+        TrainOutput::new(self, grads, loss)
     }
 }
 
 impl<P: Projection> InferenceStep for LanguageModel<P> {
     type Input = TokenBatch;
-    type Output = BatchLoss;
+    type Output = TokenLoss;
 
-    fn step(&self, batch: TokenBatch) -> BatchLoss {
-        BatchLoss(self.loss(batch))
+    fn step(&self, batch: TokenBatch) -> TokenLoss {
+        self.loss(batch)
     }
 }

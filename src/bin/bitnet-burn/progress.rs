@@ -7,16 +7,16 @@ use std::{
 
 use bitnet_burn::{
     nn::Projection,
-    train::callback::{Callback, CallbackResult, TrainingEvent, TrainingRun},
+    train::{
+        TokenLoss,
+        callback::{BackwardPass, Callback, CallbackResult, TrainingEvent, TrainingRun},
+    },
 };
 use burn::train::metric::store::Split;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::{
-    language_model::{BatchLoss, LanguageModel},
-    output::Output,
-};
+use crate::{language_model::LanguageModel, output::Output};
 
 /// What is known at the end.
 #[derive(Debug, Clone, Default)]
@@ -97,8 +97,12 @@ impl Progress {
         }
     }
 
-    fn report(&mut self, loss: &BatchLoss, learning_rate: f64) -> CallbackResult {
-        let loss = f64::from(loss.0.clone().try_into_scalar::<f32>()?);
+    /// Whether there is a line about a step.
+    fn is_due(&self, step: usize) -> bool {
+        step.is_multiple_of(self.every) || step == self.total
+    }
+
+    fn report(&mut self, loss: f64, learning_rate: f64) -> CallbackResult {
         let step = self.summary().step;
         let tokens = (self.steps * self.tokens_per_step) as f64;
         let rate = tokens / self.since.elapsed().as_secs_f64().max(1e-9);
@@ -147,10 +151,21 @@ impl<P: Projection> Callback<LanguageModel<P>> for Progress {
         Ok(())
     }
 
+    fn after_backward(
+        &mut self,
+        run: &mut TrainingRun<LanguageModel<P>>,
+        pass: &mut BackwardPass<'_, LanguageModel<P>>,
+    ) -> CallbackResult {
+        if self.is_due(run.position().step + 1) {
+            run.record_loss(pass.output)?;
+        }
+        Ok(())
+    }
+
     fn after_optimizer_step(
         &mut self,
         run: &mut TrainingRun<LanguageModel<P>>,
-        output: &BatchLoss,
+        output: &TokenLoss,
     ) -> CallbackResult {
         let step = run.position().step;
         self.steps += 1;
@@ -160,8 +175,11 @@ impl<P: Projection> Callback<LanguageModel<P>> for Progress {
             summary.steps_here += 1;
         }
         self.bar.set_position(step as u64);
-        match step.is_multiple_of(self.every) || step == self.total {
-            true => self.report(output, run.learning_rate()),
+        match self.is_due(step) {
+            true => {
+                let loss = run.step_loss(output)?;
+                self.report(loss, run.learning_rate())
+            }
             false => Ok(()),
         }
     }

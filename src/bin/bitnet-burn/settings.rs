@@ -1,6 +1,9 @@
 //! All that a training is, from a file.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bitnet_burn::{
     nn::{BitNetLmConfig, GatedActivation},
@@ -56,10 +59,27 @@ impl From<Activation> for GatedActivation {
     }
 }
 
-/// `[model]`: the sizes of a model that is trained from scratch.
+impl TryFrom<GatedActivation> for Activation {
+    type Error = Failure;
+
+    fn try_from(activation: GatedActivation) -> Result<Self, Failure> {
+        match activation {
+            GatedActivation::Silu => Ok(Self::Silu),
+            GatedActivation::SquaredRelu => Ok(Self::Relu2),
+            other => Err(Failure::failed(format!(
+                "the activation is {other:?}, expected silu or relu2"
+            ))),
+        }
+    }
+}
+
+/// `[model]`: the model that is trained, from scratch or from a file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
+    /// The model that is fine-tuned, whose sizes stand below; absent for one from scratch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
     pub d_model: usize,
     pub layers: usize,
     pub heads: usize,
@@ -74,6 +94,7 @@ pub struct ModelSettings {
 impl Default for ModelSettings {
     fn default() -> Self {
         Self {
+            source: None,
             d_model: 256,
             layers: 2,
             heads: 4,
@@ -87,7 +108,29 @@ impl Default for ModelSettings {
 }
 
 impl ModelSettings {
+    /// The sizes of a model of a file.
+    pub fn of_source(source: &Path, config: &BitNetLmConfig) -> Result<Self, Failure> {
+        Ok(Self {
+            source: Some(std::path::absolute(source).map_err(Failure::io(source))?),
+            d_model: config.d_model,
+            layers: config.n_layers,
+            heads: config.n_heads,
+            kv_heads: config.n_kv_heads,
+            d_ff: config.d_ff,
+            activation: config.activation.try_into()?,
+            tied: config.tied_embeddings,
+            sub_norm: config.sub_norm,
+        })
+    }
+
     pub fn config(&self, vocab_size: usize, context: usize) -> Result<BitNetLmConfig, Failure> {
+        if let Some(source) = &self.source {
+            return Err(Failure::usage(format!(
+                "model.source is {0}: the settings are of a fine-tuned model, start it with \
+                 `bitnet-burn finetune {0}`",
+                source.display()
+            )));
+        }
         let (d_model, heads) = (self.d_model, self.heads);
         let kv_heads = self.kv_heads.unwrap_or(heads);
         for (name, size) in [

@@ -11,7 +11,7 @@ use bitnet_burn::{
     optim::{AdamW8bitConfig, QatOptimizerConfig},
     text::{ChatTemplate, Tokenizer},
     train::{
-        MemoryPlanConfig, OptimizerStates, SilentRenderer,
+        MemoryPlanConfig, OptimizerStates, SilentRenderer, TokenLossMetric,
         callback::Interruption,
         checkpoint::Resume,
         config::{MonitoringConfig, TrainingConfig, TrainingHandles},
@@ -21,7 +21,7 @@ use burn::{
     module::Module,
     optim::ModuleOptimizer,
     tensor::Device,
-    train::{Learner, SupervisedTraining, metric::LossMetric},
+    train::{Learner, SupervisedTraining},
 };
 use serde_json::json;
 use toml::{Table, Value};
@@ -66,6 +66,15 @@ impl Job<'_> {
         self.open_folder()?;
         let loaders = self.loaders()?;
         let [train, valid] = loaders.tokens;
+        let (run, data) = (&self.settings.training.training, &self.settings.data);
+        let batches = match run.grad_accumulation {
+            1 => String::new(),
+            batches => format!("{batches} x "),
+        };
+        self.output.note(format!(
+            "{} steps of {batches}{} x {} tokens",
+            run.steps, data.batch, data.context
+        ));
         self.output.note(format!(
             "{train} tokens to train on, {valid} to validate; a vocabulary of {}",
             self.config.vocab_size
@@ -179,13 +188,14 @@ impl Job<'_> {
         }
         let strategy = training
             .strategy(self.device.clone(), &model, &handles)?
+            .with_token_weights()
             .with_callback(progress.clone())
             .with_callback(interruption);
         let run = &training.training;
         let metrics = self.flags.out.join("metrics");
         let burn = SupervisedTraining::new(metrics, loaders.train, loaders.valid)
-            .metric_train_numeric(LossMetric::new())
-            .metric_valid_numeric(LossMetric::new())
+            .metric_train_numeric(TokenLossMetric::new())
+            .metric_valid_numeric(TokenLossMetric::new())
             .with_training_strategy(strategy.into())
             .with_application_logger(None)
             .renderer(Box::new(SilentRenderer))

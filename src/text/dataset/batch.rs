@@ -22,6 +22,8 @@ pub struct TokenBatch {
     pub inputs: Tensor<2, Int>,
     /// Shape `[sequences, context]`; [`IGNORE_INDEX`] where the next token does not count.
     pub targets: Tensor<2, Int>,
+    /// Number of targets that count.
+    pub tokens: usize,
 }
 
 impl TokenBatch {
@@ -46,6 +48,7 @@ impl TokenBatch {
         Self {
             inputs: tensor(&Sequence::inputs),
             targets: tensor(&Sequence::targets),
+            tokens: sequences.iter().map(Sequence::counted).sum(),
         }
     }
 }

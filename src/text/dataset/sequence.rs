@@ -42,6 +42,11 @@ impl Sequence {
         self.tokens.len() - 1
     }
 
+    /// Number of its targets that count.
+    pub fn counted(&self) -> usize {
+        self.mask.iter().skip(1).filter(|counts| **counts).count()
+    }
+
     /// What the model reads.
     pub fn inputs(&self) -> Vec<i32> {
         let inputs = &self.tokens[..self.context()];
@@ -100,5 +105,6 @@ mod tests {
         let sequence = Sequence::new(vec![1, 2, 3, 4], vec![true, false, true, true]);
         assert_eq!(sequence.inputs(), [1, 2, 3]);
         assert_eq!(sequence.targets(), [IGNORE_INDEX, 3, 4]);
+        assert_eq!(sequence.counted(), 2);
     }
 }

@@ -24,7 +24,7 @@ pub struct BackwardPass<'a, M: LearnerModel> {
 
 /// A step that the optimizer is about to take.
 pub struct OptimizerStep<'a> {
-    /// The gradients, added up over all passes of the step, which may be changed.
+    /// The gradients, the weighted mean over all passes of the step, which may be changed.
     pub grads: &'a mut GradientsParams,
     pub(in crate::train) skip: Option<String>,
 }
@@ -85,7 +85,7 @@ pub trait Callback<M: LearnerModel>: Send {
     }
 
     /// After a step of the optimizer, which [counts](TrainingRun::position) by now. The output is
-    /// that of its last batch.
+    /// that of its last batch; [`step_loss`](TrainingRun::step_loss) is over all of them.
     fn after_optimizer_step(
         &mut self,
         _run: &mut TrainingRun<M>,

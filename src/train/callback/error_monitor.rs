@@ -6,8 +6,8 @@ use burn::train::{
 };
 
 use super::{
-    Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, earlier_file::set_aside,
-    loss::loss_of,
+    BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
+    earlier_file::set_aside,
 };
 use crate::{
     metric::{ErrorHistory, ErrorReport, HtmlReport},
@@ -154,6 +154,17 @@ where
         Ok(())
     }
 
+    fn after_backward(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        pass: &mut BackwardPass<'_, M>,
+    ) -> CallbackResult {
+        if self.requested {
+            run.record_loss(pass.output)?;
+        }
+        Ok(())
+    }
+
     fn after_optimizer_step(
         &mut self,
         run: &mut TrainingRun<M>,
@@ -165,7 +176,8 @@ where
         // The step whose forward pass was measured is counted by now.
         let step = run.position().step - 1;
         let layers = self.controls.collect_errors()?;
-        self.training_loss.push((step as f64, loss_of(output)?));
+        self.training_loss
+            .push((step as f64, run.step_loss(output)?));
         self.history
             .with(|history| history.reports.push(ErrorReport { step, layers }));
         Ok(())

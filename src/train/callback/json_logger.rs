@@ -11,8 +11,8 @@ use burn::train::{
 use serde_json::{Value, json};
 
 use super::{
-    Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, earlier_file::set_aside,
-    loss::loss_of,
+    BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
+    earlier_file::set_aside,
 };
 
 /// Writes a training as lines of JSON: its steps, validations and events.
@@ -112,6 +112,17 @@ where
         Ok(())
     }
 
+    fn after_backward(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        pass: &mut BackwardPass<'_, M>,
+    ) -> CallbackResult {
+        if (run.position().step + 1).is_multiple_of(self.every) {
+            run.record_loss(pass.output)?;
+        }
+        Ok(())
+    }
+
     fn after_optimizer_step(
         &mut self,
         run: &mut TrainingRun<M>,
@@ -121,11 +132,12 @@ where
         if !position.step.is_multiple_of(self.every) {
             return Ok(());
         }
+        let loss = run.step_loss(output)?;
         self.write(&json!({
             "kind": "step",
             "step": position.step,
             "epoch": position.epoch,
-            "loss": loss_of(output)?,
+            "loss": loss,
             "learning_rate": run.learning_rate(),
         }))
     }

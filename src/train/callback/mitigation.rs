@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Callback, CallbackResult, MitigationRule, Remedy, Symptom, TrainOutputOf, TrainingRun,
-    loss::loss_of,
 };
 use crate::{
     metric::ErrorReport,
@@ -274,7 +273,8 @@ where
             return Ok(());
         }
         self.state.looked_at = Some(report.step);
-        for mitigated in self.diagnose(&report, loss_of(output)?) {
+        let loss = run.step_loss(output)?;
+        for mitigated in self.diagnose(&report, loss) {
             self.apply(run, mitigated);
         }
         Ok(())

@@ -38,7 +38,6 @@ mod gradient_clipping;
 mod gradient_statistics;
 mod interruption;
 mod json_logger;
-mod loss;
 mod loss_scaling;
 mod mitigation;
 mod mitigation_rule;
@@ -48,6 +47,7 @@ mod progressive_quantization;
 mod quantization_noise;
 mod run;
 mod scheduled_weight_decay;
+mod step_loss;
 
 pub use base::{
     BackwardPass, Callback, CallbackError, CallbackResult, OptimizerStep, TrainOutputOf,
@@ -70,3 +70,4 @@ pub use progressive_quantization::ProgressiveQuantization;
 pub use quantization_noise::QuantizationNoise;
 pub use run::TrainingRun;
 pub use scheduled_weight_decay::ScheduledWeightDecay;
+pub(in crate::train) use step_loss::StepLoss;

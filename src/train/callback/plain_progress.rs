@@ -5,7 +5,7 @@ use burn::train::{
     metric::{Adaptor, LossInput, store::Split},
 };
 
-use super::{Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun, loss::loss_of};
+use super::{BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun};
 
 /// Prints how far a training has come, as plain lines for log files and terminals alike.
 ///
@@ -59,6 +59,11 @@ impl PlainProgress {
         }
     }
 
+    /// Whether there is a line about a step.
+    fn is_due(&self, step: usize) -> bool {
+        step.is_multiple_of(self.every) || Some(step) == self.total_steps
+    }
+
     /// Time that the steps to come take, if their number is known.
     fn left(&self, step: usize) -> Option<Duration> {
         let (time, steps) = self.trained;
@@ -87,16 +92,27 @@ where
         Ok(())
     }
 
+    fn after_backward(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        pass: &mut BackwardPass<'_, M>,
+    ) -> CallbackResult {
+        if self.is_due(run.position().step + 1) {
+            run.record_loss(pass.output)?;
+        }
+        Ok(())
+    }
+
     fn after_optimizer_step(
         &mut self,
         run: &mut TrainingRun<M>,
         output: &TrainOutputOf<M>,
     ) -> CallbackResult {
         let step = run.position().step;
-        if !step.is_multiple_of(self.every) && Some(step) != self.total_steps {
+        if !self.is_due(step) {
             return Ok(());
         }
-        let loss = loss_of(output)?;
+        let loss = run.step_loss(output)?;
         let (time, steps) = (self.since.elapsed(), step - self.step_then);
         self.trained.0 += time;
         self.trained.1 += steps;

@@ -2,13 +2,17 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use burn::{
     store::ModuleRecord,
+    tensor::TensorReadError,
     train::{
         Interrupter, Learner, LearnerModel,
-        metric::store::{Aggregate, EventStoreClient, Split},
+        metric::{
+            Adaptor, LossInput,
+            store::{Aggregate, EventStoreClient, Split},
+        },
     },
 };
 
-use super::TrainingEvent;
+use super::{StepLoss, TrainingEvent};
 use crate::train::checkpoint::TrainingPosition;
 
 /// A training under way, as callbacks see it.
@@ -21,6 +25,7 @@ pub struct TrainingRun<M: LearnerModel> {
     pub(in crate::train) events: Vec<TrainingEvent>,
     pub(in crate::train) checkpoint_requested: bool,
     pub(in crate::train) rollback: Option<(String, String)>,
+    pub(in crate::train) step_loss: StepLoss,
 }
 
 impl<M: LearnerModel> TrainingRun<M> {
@@ -59,6 +64,34 @@ impl<M: LearnerModel> TrainingRun<M> {
         let epoch = self.position.epoch;
         let store = &self.event_store;
         store.find_metric(name, epoch, Aggregate::Mean, &split)
+    }
+
+    /// Reads the loss of the batch that was passed backward from its device, if no callback has yet.
+    ///
+    /// For [`after_backward`](super::Callback::after_backward): with gradient accumulation, the loss of
+    /// a step is known only where that of each of its batches is.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not give it.
+    pub fn record_loss<O: Adaptor<LossInput>>(
+        &mut self,
+        output: &O,
+    ) -> Result<(), TensorReadError> {
+        self.step_loss.record(output)
+    }
+
+    /// The loss of the step that was made, whose last batch had this output: the mean over its
+    /// batches, weighted as their gradients are. Where [`record_loss`](Self::record_loss) was not
+    /// called for each of them, the loss of the last one.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not give it.
+    pub fn step_loss<O: Adaptor<LossInput>>(&mut self, last: &O) -> Result<f64, TensorReadError> {
+        self.step_loss.record(last)?;
+        let mean = self.step_loss.mean();
+        Ok(mean.unwrap_or(self.step_loss.last()))
     }
 
     /// Tells all callbacks, and so the logs, that something happened.

@@ -103,11 +103,12 @@ pub struct TrainingHandles {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// Optimizer steps, 1 or more.
+    /// Optimizer steps, 1 or more: the training ends after them, if the data of its epochs does not
+    /// end before.
     pub steps: usize,
     /// Epochs, 1 or more: parts of the training with a validation after each.
     pub epochs: usize,
-    /// Batches whose gradients are added up for a step, 1 or more.
+    /// Batches whose gradients make a step, as their weighted mean; 1 or more.
     pub grad_accumulation: usize,
     /// Seed of all that is random.
     pub seed: u64,
@@ -203,7 +204,9 @@ impl TrainingConfig {
     {
         self.validate()?;
         let controls = QuantControls::of(model);
-        let mut strategy = CallbackStrategy::new(device).with_seed(self.training.seed);
+        let mut strategy = CallbackStrategy::new(device)
+            .with_seed(self.training.seed)
+            .with_max_steps(self.training.steps);
         strategy = self.scheduled(strategy, controls.clone())?;
         // First what looks at gradients as they are, then what changes them.
         strategy = match self.monitoring.nan {

@@ -5,21 +5,32 @@ use burn::{
     train::{
         Learner, LearnerModel, LearningResult, SupervisedLearningStrategy,
         SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingStrategy,
-        ValidLoader,
+        ValidLoader, metric::Adaptor,
     },
 };
 
 use super::{resume::Start, training_loop::TrainingLoop};
-use crate::train::{callback::Callback, checkpoint::CheckpointPolicy};
+use crate::train::{
+    TokenLoss,
+    callback::{Callback, TrainOutputOf},
+    checkpoint::CheckpointPolicy,
+};
 
 /// Burn's loop of training on one device, which calls [`Callback`]s and writes checkpoints at any
 /// step.
 ///
-/// Without callbacks and random operations it does what Burn's own strategy for one device does, step
-/// for step. Give it to
+/// Without callbacks, random operations and gradient accumulation it does what Burn's own strategy for
+/// one device does, step for step. Give it to
 /// [`with_training_strategy`](burn::train::SupervisedTraining::with_training_strategy); metrics,
 /// loggers, renderers, early stopping, gradient accumulation and Burn's checkpointers work as with
 /// Burn's own.
+///
+/// # Gradient accumulation
+///
+/// The gradient of a step is the mean over its batches, weighted by
+/// [items](Self::with_batch_weight) or by [tokens](Self::with_token_weights), where Burn's own
+/// strategy adds the gradients up: two batches of one sequence make the step of one batch of two,
+/// within rounding, for every optimizer and with gradient clipping.
 ///
 /// # Resuming
 ///
@@ -75,8 +86,12 @@ pub struct CallbackStrategy<M: LearnerModel> {
     pub(super) device: Device,
     pub(super) seed: u64,
     pub(super) checkpoints: Option<CheckpointPolicy>,
+    pub(super) max_steps: Option<usize>,
+    batch_weight: Option<BatchWeight<M>>,
     callbacks: Mutex<Callbacks<M>>,
 }
+
+type BatchWeight<M> = Box<dyn Fn(&TrainOutputOf<M>) -> f64 + Send + Sync>;
 
 pub(super) type Callbacks<M> = Vec<Box<dyn Callback<M>>>;
 
@@ -98,6 +113,8 @@ impl<M: LearnerModel> CallbackStrategy<M> {
             device,
             seed: 0,
             checkpoints: None,
+            max_steps: None,
+            batch_weight: None,
             callbacks: Mutex::new(Vec::new()),
         }
     }
@@ -129,6 +146,51 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
+    }
+
+    /// The same with an end after so many optimizer steps, whatever the number of batches in an epoch.
+    /// The last epoch is then shorter, and has its validation.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn with_max_steps(mut self, max_steps: usize) -> Self {
+        assert!(max_steps > 0, "max_steps must be 1 or more, got 0");
+        self.max_steps = Some(max_steps);
+        self
+    }
+
+    /// The same with weights for the batches of a step with gradient accumulation, which is the mean
+    /// `sum_b(w_b * g_b) / sum_b(w_b)` of their gradients `g_b`. Give the number of what the loss of
+    /// the batch is the mean of. By default it is the number of items that the data loader counts.
+    ///
+    /// A weight of 0 leaves a batch out; one that is negative or not finite counts as 0.
+    pub fn with_batch_weight(
+        mut self,
+        weight: impl Fn(&TrainOutputOf<M>) -> f64 + Send + Sync + 'static,
+    ) -> Self {
+        self.batch_weight = Some(Box::new(weight));
+        self
+    }
+
+    /// The same with the number of tokens that count as the [weight](Self::with_batch_weight) of a
+    /// batch: accumulated batches of any size, with any masks, then make the step of one large batch.
+    pub fn with_token_weights(self) -> Self
+    where
+        TrainOutputOf<M>: Adaptor<TokenLoss>,
+    {
+        self.with_batch_weight(|output| output.adapt().tokens as f64)
+    }
+
+    /// The weight of a batch with this output and so many items.
+    pub(super) fn batch_weight(&self, output: &TrainOutputOf<M>, items: usize) -> f64 {
+        match &self.batch_weight {
+            Some(weight) => Some(weight(output))
+                .filter(|weight| weight.is_finite() && *weight > 0.0)
+                .unwrap_or(0.0),
+            // A loader that does not count gives batches of one size.
+            None => items.max(1) as f64,
+        }
     }
 
     pub(super) fn callbacks(&self) -> MutexGuard<'_, Callbacks<M>> {

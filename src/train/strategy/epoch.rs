@@ -2,17 +2,17 @@
 
 use burn::{
     data::dataloader::{DataLoaderIterator, Progress},
-    optim::{GradientsAccumulator, GradientsParams},
+    optim::GradientsParams,
     train::{
         EventProcessorTraining, InferenceStep, LearnerEvent, LearnerModel, TrainLoader,
         TrainOutput, TrainStep, TrainingItem, ValidLoader,
     },
 };
 
-use super::{checkpoints::Checkpoints, training_loop::TrainingLoop};
+use super::{accumulation::Accumulation, checkpoints::Checkpoints, training_loop::TrainingLoop};
 use crate::{
     quant::mix,
-    train::callback::{BackwardPass, OptimizerStep, TrainOutputOf},
+    train::callback::{BackwardPass, OptimizerStep, StepLoss, TrainOutputOf},
 };
 
 type TrainInput<M> = <M as TrainStep>::Input;
@@ -29,30 +29,31 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let mut batches = loader.iter();
         let skip = std::mem::take(&mut self.skip_batches);
         self.skip(&mut *batches, skip);
-        let mut accumulator = GradientsAccumulator::new();
-        let mut accumulated = 0;
-        while !self.run.is_stopping() {
+        let mut accumulation = Accumulation::new();
+        while !self.run.is_stopping() && !self.has_all_steps() {
+            let before = batches.progress().items_processed;
             let Some(batch) = self.next(&mut *batches) else {
                 break;
             };
             let progress = batches.progress();
-            let TrainOutput { grads, item } = self.forward_backward(batch);
+            let items = progress.items_processed.saturating_sub(before);
+            let (TrainOutput { grads, item }, weight) = self.forward_backward(batch, items);
             self.run.position.batches += 1;
-            accumulated += 1;
-            let complete = accumulated >= self.grad_accumulation || progress.is_completed();
             let grads = match self.grad_accumulation {
                 1 => Some(grads),
-                _ => {
-                    accumulator.accumulate(&self.run.learner.model(), grads);
-                    complete.then(|| accumulator.grads())
+                batches => {
+                    let model = self.run.learner.model();
+                    accumulation.add(&model, grads, weight);
+                    let complete = accumulation.batches() >= batches || progress.is_completed();
+                    complete.then(|| accumulation.take(&model))
                 }
             };
+            let complete = grads.is_some();
             if let Some(grads) = grads {
-                accumulated = 0;
                 self.optimize(grads, &item);
             }
             self.report(item, progress.clone());
-            if accumulated == 0 {
+            if complete {
                 self.after_step(&progress);
             }
         }
@@ -82,12 +83,19 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         }
     }
 
-    fn forward_backward(&mut self, batch: TrainInput<M>) -> TrainOutput<TrainOutputOf<M>> {
+    /// The gradients of a batch of so many items, and their weight among those of the step.
+    fn forward_backward(
+        &mut self,
+        batch: TrainInput<M>,
+        items: usize,
+    ) -> (TrainOutput<TrainOutputOf<M>>, f64) {
         let position = self.run.position;
         let counter = mix(position.epoch as u64) ^ position.batches as u64;
         self.seed(counter);
         self.call(|callback, run| callback.before_forward(run));
         let mut output = self.run.learner.train_step(batch);
+        let weight = self.strategy.batch_weight(&output.item, items);
+        self.run.step_loss.begin_batch(weight);
         self.call(|callback, run| {
             let mut pass = BackwardPass {
                 output: &output.item,
@@ -95,7 +103,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             };
             callback.after_backward(run, &mut pass)
         });
-        output
+        (output, weight)
     }
 
     fn optimize(&mut self, mut grads: GradientsParams, item: &TrainOutputOf<M>) {
@@ -116,6 +124,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         }
         self.run.position.step += 1;
         self.call(|callback, run| callback.after_optimizer_step(run, item));
+        self.run.step_loss = StepLoss::default();
     }
 
     /// Gives an output to the metrics.

@@ -1,5 +1,6 @@
 //! The loop of Burn's `Learner` with callbacks and checkpoints at any step.
 
+mod accumulation;
 mod callback_strategy;
 mod checkpoints;
 mod epoch;

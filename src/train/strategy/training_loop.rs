@@ -16,7 +16,7 @@ use super::{
     resume::{Start, training_error},
 };
 use crate::train::{
-    callback::{Callback, CallbackError, CallbackResult, TrainOutputOf, TrainingRun},
+    callback::{Callback, CallbackError, CallbackResult, StepLoss, TrainOutputOf, TrainingRun},
     checkpoint::CheckpointError,
 };
 
@@ -54,6 +54,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             events: Vec::new(),
             checkpoint_requested: false,
             rollback: None,
+            step_loss: StepLoss::default(),
         };
         for message in start.messages {
             run.notify("checkpoint", message);
@@ -90,11 +91,25 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             drop(valid.iter());
         }
         self.call(|callback, run| callback.on_train_start(run));
-        while self.run.position.epoch <= self.run.num_epochs && !self.run.is_stopping() {
+        while self.run.position.epoch <= self.run.num_epochs
+            && !self.run.is_stopping()
+            && !self.is_over()
+        {
             self.epoch(&train, &valid);
         }
         self.call(|callback, run| callback.on_train_end(run));
         (self.run.learner.model(), self.processor)
+    }
+
+    /// Whether all steps are taken, and their epoch is at its end.
+    fn is_over(&self) -> bool {
+        self.has_all_steps() && self.run.position.batches == 0
+    }
+
+    /// Whether as many steps are taken as were asked for.
+    pub fn has_all_steps(&self) -> bool {
+        let step = self.run.position.step;
+        self.strategy.max_steps.is_some_and(|max| step >= max)
     }
 
     fn epoch(&mut self, train: &TrainLoader<M>, valid: &ValidLoader<M>) {

@@ -1,0 +1,96 @@
+use std::marker::PhantomData;
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::{GradientsAccumulator, GradientsParams},
+    tensor::Tensor,
+};
+
+/// Gradients of the batches of a step, as the mean with the weights of the batches:
+/// `sum_b(w_b * g_b) / sum_b(w_b)`.
+///
+/// With the number of tokens as weight, this is the gradient of the mean over all tokens, as if the
+/// batches were one.
+pub(super) struct Accumulation<M> {
+    accumulator: GradientsAccumulator<M>,
+    /// Weights are counted in that of the first batch, so that batches of one weight are only added
+    /// up, and the sum does not grow with the number of tokens.
+    unit: f64,
+    total: f64,
+    batches: usize,
+    /// Gradients of a batch without weight, which are zero, for a step that has no others.
+    empty: Option<GradientsParams>,
+}
+
+impl<M: Module> Accumulation<M> {
+    pub fn new() -> Self {
+        Self {
+            accumulator: GradientsAccumulator::new(),
+            unit: 0.0,
+            total: 0.0,
+            batches: 0,
+            empty: None,
+        }
+    }
+
+    /// Number of batches so far.
+    pub fn batches(&self) -> usize {
+        self.batches
+    }
+
+    /// Adds the gradients of a batch.
+    pub fn add(&mut self, model: &M, grads: GradientsParams, weight: f64) {
+        self.batches += 1;
+        if weight <= 0.0 {
+            self.empty = Some(grads);
+            return;
+        }
+        if self.unit == 0.0 {
+            self.unit = weight;
+        }
+        let weight = weight / self.unit;
+        self.total += weight;
+        self.accumulator
+            .accumulate(model, scaled(model, grads, weight));
+    }
+
+    /// The mean, after which nothing is accumulated.
+    pub fn take(&mut self, model: &M) -> GradientsParams {
+        let mut done = std::mem::replace(self, Self::new());
+        match done.unit == 0.0 {
+            true => done.empty.unwrap_or_default(),
+            false => scaled(model, done.accumulator.grads(), 1.0 / done.total),
+        }
+    }
+}
+
+/// Gradients times a factor.
+fn scaled<M: Module>(model: &M, grads: GradientsParams, factor: f64) -> GradientsParams {
+    if factor == 1.0 {
+        return grads;
+    }
+    let mut scale = Scale::<M> {
+        grads,
+        scaled: GradientsParams::new(),
+        factor,
+        model: PhantomData,
+    };
+    model.visit(&mut scale);
+    scale.scaled
+}
+
+struct Scale<M> {
+    grads: GradientsParams,
+    /// Elsewhere, so that a shared parameter, which is visited twice, is scaled once.
+    scaled: GradientsParams,
+    factor: f64,
+    model: PhantomData<M>,
+}
+
+impl<M: Module> ModuleVisitor for Scale<M> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = self.grads.remove::<D>(param.id) {
+            self.scaled.register(param.id, grad.mul_scalar(self.factor));
+        }
+    }
+}
