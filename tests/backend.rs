@@ -71,6 +71,7 @@ mod backend {
     mod packing;
     mod prepare;
     mod prepare_errors;
+    mod prepare_head;
     mod property_table;
     mod quant_controls;
     mod quantization_error;
