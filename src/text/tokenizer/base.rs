@@ -7,6 +7,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
+    checks::check_post_processor,
     coverage::MissingBytes,
     model_folder::{check_merges, json_file, special_token, token_ids},
 };
@@ -96,6 +97,7 @@ impl Tokenizer {
             reason,
         };
         check_merges(json).map_err(wrong)?;
+        check_post_processor(json).map_err(wrong)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json.to_string())
             .map_err(|error| wrong(error.to_string()))?;
         // A text is tokens as it is; what is cut or filled up is for the data set to say.

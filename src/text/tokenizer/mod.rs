@@ -1,6 +1,7 @@
 mod base;
 mod byte_symbols;
 mod characters;
+mod checks;
 mod coverage;
 mod model_folder;
 mod stream;
