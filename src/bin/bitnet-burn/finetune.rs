@@ -60,6 +60,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     };
     let other = settings.data.tokenizer.clone();
     let (tokenizer, template) = model_file::tokenizer(&file, &read, other.as_deref())?;
+    model_file::note_unknown(tokenizer.unknown_keys(), output);
     // With the positions of the file, for what is written in the end.
     let positions = bitnet_burn::interop::hf::HfConfig::read(&folder.join("config.json"))?
         .lm

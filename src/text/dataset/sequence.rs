@@ -42,6 +42,11 @@ impl Sequence {
         self.tokens.len() - 1
     }
 
+    /// Number of tokens that count when they are predicted.
+    pub fn counted(&self) -> usize {
+        self.mask.iter().skip(1).filter(|&&counts| counts).count()
+    }
+
     /// What the model reads.
     pub fn inputs(&self) -> Vec<i32> {
         let inputs = &self.tokens[..self.context()];
