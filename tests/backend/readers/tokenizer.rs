@@ -1,4 +1,6 @@
-use bitnet_burn::text::{ChatMessage, ChatTemplate, TextStream, Tokenizer};
+use bitnet_burn::text::{
+    ChatMessage, ChatTemplate, TextStream, Tokenizer, check_generation_settings,
+};
 
 use super::folder::{folder, one_file};
 
@@ -27,6 +29,7 @@ pub fn use_tokenizer(data: &[u8]) {
 }
 
 fn try_folder(folder: &tempfile::TempDir) {
+    let _ = check_generation_settings(folder);
     let Ok(tokenizer) = Tokenizer::from_file(folder) else {
         return;
     };
