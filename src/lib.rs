@@ -44,6 +44,8 @@
 pub mod functions;
 #[cfg(feature = "interop")]
 pub mod interop;
+#[cfg(any(feature = "interop", feature = "text"))]
+mod key_table;
 pub mod loss;
 pub mod metric;
 pub mod nn;

@@ -22,6 +22,8 @@ mod backend {
     mod fake_equals_packed;
     mod from_linear;
     mod fused_bit_linear;
+    #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
+    mod fuzz_corpus;
     mod gated_activation;
     #[cfg(feature = "interop")]
     mod gguf_blocks;
@@ -71,9 +73,12 @@ mod backend {
     mod packing;
     mod prepare;
     mod prepare_errors;
+    mod prepare_head;
     mod property_table;
     mod quant_controls;
     mod quantization_error;
+    #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
+    mod readers;
     mod rms_norm;
     mod rotary_embedding;
     mod sensitivity;

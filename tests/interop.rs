@@ -5,6 +5,8 @@
 //! `BITNET_BURN_PYTHON=venv/bin/python cargo test --release --features text --test interop -- --ignored`.
 
 mod interop {
+    mod chat_template_cases;
+    mod chat_templates;
     mod llama_cpp;
     mod python;
     mod transformers;

@@ -3,8 +3,8 @@
 mod causal_lm;
 pub mod gguf;
 pub mod hf;
-mod key_table;
 mod parameters;
 
+use crate::key_table;
 pub use causal_lm::{CausalLm, PretrainedLm};
 pub use key_table::UnknownKey;

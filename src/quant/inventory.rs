@@ -10,6 +10,8 @@ use burn::{
 pub(crate) struct Parameter {
     pub(crate) id: ParamId,
     pub(crate) path: String,
+    /// The fields on the way to it.
+    pub(crate) fields: Vec<Field>,
     /// Type of the module that holds it, without its generics.
     pub(crate) container: String,
     pub(crate) shape: Vec<usize>,
@@ -32,18 +34,23 @@ impl Parameter {
     }
 }
 
+/// A field of a module, or an element of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    /// Type of the module whose field it is, without its generics.
+    pub(crate) container: String,
+}
+
 /// Collects the float parameters of a model.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) parameters: Vec<Parameter>,
-    /// Name and type of each module on the way to the present one.
-    stack: Vec<(String, String)>,
+    /// The fields on the way to the present module.
+    stack: Vec<Field>,
     /// Modules below a reparameterization, whose parameters are not the model's own.
     reparameterizations: usize,
 }
-
-/// Names of modules that are an output head.
-const HEAD_NAMES: [&str; 4] = ["lm_head", "head", "classifier", "output"];
 
 impl Inventory {
     /// The float parameters of `model`.
@@ -52,26 +59,6 @@ impl Inventory {
         model.visit(&mut inventory);
         inventory
     }
-
-    /// Indices of the parameters of the output head.
-    pub(crate) fn output_head(&self) -> Vec<usize> {
-        let weights = || {
-            let weight = |(_, p): &(usize, &Parameter)| p.shape.len() >= 2;
-            self.parameters.iter().enumerate().filter(weight)
-        };
-        let named: Vec<usize> = weights()
-            .filter(|(_, p)| p.path.split('.').any(|name| HEAD_NAMES.contains(&name)))
-            .map(|(index, _)| index)
-            .collect();
-        match named.is_empty() {
-            // With a single weight there is nothing else to train quantised.
-            true if weights().count() > 1 => {
-                weights().next_back().map(|(i, _)| i).into_iter().collect()
-            }
-            true => Vec::new(),
-            false => named,
-        }
-    }
 }
 
 impl ModuleVisitor for Inventory {
@@ -79,13 +66,13 @@ impl ModuleVisitor for Inventory {
         if self.reparameterizations > 0 {
             return;
         }
-        let names: Vec<&str> = self.stack.iter().map(|(name, _)| name.as_str()).collect();
-        // The top of the stack is the field of the parameter itself, whose "type" is that of the
-        // module it lies in.
-        let container = self.stack.last().map_or("", |(_, container)| container);
+        let names: Vec<&str> = self.stack.iter().map(|field| field.name.as_str()).collect();
+        // The top of the stack is the field of the parameter itself.
+        let container = self.stack.last().map_or("", |field| &field.container);
         self.parameters.push(Parameter {
             id: param.id,
             path: names.join("."),
+            fields: self.stack.clone(),
             container: container.to_string(),
             shape: param.lazy_shape().to_vec(),
             reparameterization: None,
@@ -101,7 +88,10 @@ impl ModuleVisitor for Inventory {
         }
         // Burn writes `Struct:Linear`, with the kind of the type in front.
         let container = container_type.rsplit(':').next().unwrap_or(container_type);
-        self.stack.push((name.to_string(), container.to_string()));
+        self.stack.push(Field {
+            name: name.to_string(),
+            container: container.to_string(),
+        });
     }
 
     fn exit_module(&mut self, _name: &str, container_type: &str) {

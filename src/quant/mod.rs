@@ -50,7 +50,9 @@ pub use mixed_precision_plan::{MixedPrecisionPlan, PlanBudget, PlanError, Precis
 pub use noise::NoiseConfig;
 pub(crate) use noise::mix;
 pub use packed_weight::PackedWeight;
-pub use prepare::{Decision, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared};
+pub use prepare::{
+    Decision, HeadRule, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared,
+};
 pub use quantization_error::{CodeCount, QuantizationError, ScaleSummary};
 pub use rotation::HadamardConfig;
 pub use scheme::QatScheme;

@@ -1,4 +1,8 @@
-use core::fmt;
+mod error;
+mod output_head;
+mod outputs;
+mod report;
+
 use std::collections::HashMap;
 
 use burn::{
@@ -7,19 +11,51 @@ use burn::{
 };
 
 use super::{
-    FakeQuant, GranularityError, MixedPrecisionPlan, PlanError, Precision, QatScheme,
-    SymmetricConfig,
+    FakeQuant, MixedPrecisionPlan, Precision, QatScheme, SymmetricConfig,
     controls::layer_of,
     inventory::{Inventory, Parameter},
 };
 
+pub use error::PrepareError;
+pub use output_head::HeadRule;
+pub use report::{Decision, ParameterReport, PrepareReport};
+
+use output_head::Head;
+use report::kind_of_vector;
+
 /// Makes any Burn model train with fake-quantised weights, without a change to its code.
 ///
 /// The weights of the default selection are all float parameters of rank 2 or more except those
-/// of embeddings (modules named `Embedding`) and of the output head: the parameters of a module
-/// called `lm_head`, `head`, `classifier` or `output`, or else the last weight in declaration
-/// order. Norms and biases have rank 1. With [`with_group`](Self::with_group) exactly the
-/// parameters of the group are taken.
+/// of embeddings (modules named `Embedding`) and of the output head. Norms and biases have rank 1.
+/// With [`with_group`](Self::with_group) exactly the parameters of the group are taken.
+///
+/// # The output head
+///
+/// A model is known by its fields, their types, the shapes of its weights and their order, not by what
+/// flows where. [`with_output_head`](Self::with_output_head) names the head, and
+/// [`without_output_head`](Self::without_output_head) says that there is none. Otherwise:
+///
+/// 1. Layers inside Burn's attention, transformer, feed-forward and recurrent modules, inside the blocks
+///    of [`BitNetLm`](crate::nn::BitNetLm), and inside lists of blocks that give back the width that they
+///    take are never the head, whatever they are called.
+/// 2. Of each field of the model, the last layer may give outputs; of the last field, the same holds of
+///    each of its own fields. A model with one field is what that field is. In a list of single layers,
+///    each may.
+/// 3. Fields among these that are called `head`, `heads`, `lm_head`, `classifier` or end with `_head` are
+///    the head, with all their weights. Only whole names of such fields count. An output beside
+///    them, of the same inputs, that no layer takes makes the head ambiguous, unless the field declared
+///    last is called the head.
+/// 4. Without such names, it is the last weight in declaration order if that is among these layers.
+///    Another layer whose outputs fit the inputs of no layer, alone or joined with those of its neighbours,
+///    makes the head ambiguous, unless the last layer is called `fc`, `output`, `out` or `logits`.
+/// 5. If layers of 1. are declared last, it is the only layer whose outputs fit the inputs of no layer, or
+///    the only one called `fc`, `output`, `out` or `logits`; if there is no such layer, there is no head.
+///
+/// A model with a single weight has no head. A head that cannot be told from others is
+/// [`PrepareError::AmbiguousHead`]. The report says which rule decided; two heads whose shapes let one
+/// follow the other look like two layers, so read it.
+///
+/// A parameter that occurs twice in a model is treated as its occurrence that stays in float.
 ///
 /// Activations stay in float: a reparameterization sees the weight only. Layers that quantise
 /// them too are [`BitLinear`](crate::nn::BitLinear).
@@ -44,6 +80,8 @@ pub struct Prepare {
     scheme: QatScheme,
     group: Option<ParamGroup>,
     plan: Option<MixedPrecisionPlan>,
+    /// Names of the output head; `None` if it is looked for.
+    output_head: Option<Vec<String>>,
 }
 
 /// A prepared model and what was done to it.
@@ -55,78 +93,6 @@ pub struct Prepared<M> {
     pub report: PrepareReport,
 }
 
-/// What [`Prepare`] decided for each float parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PrepareReport {
-    /// The parameters in declaration order.
-    pub parameters: Vec<ParameterReport>,
-}
-
-/// The decision for one parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ParameterReport {
-    /// Path in the model, such as `layers.0.weight`.
-    pub path: String,
-    /// Shape of the parameter.
-    pub shape: Vec<usize>,
-    /// What became of it.
-    pub decision: Decision,
-}
-
-/// What becomes of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Decision {
-    /// Trains fake-quantised.
-    Quantized,
-    /// Stays in float: a vector, that is a bias, norm or other rank-1 parameter.
-    Vector,
-    /// Stays in float: the table of an embedding.
-    Embedding,
-    /// Stays in float: the output head.
-    OutputHead,
-    /// Stays in float: not in the group that was asked for.
-    NotSelected,
-    /// Stays in float: the plan says so.
-    PlannedFloat,
-}
-
-/// Why a model could not be prepared.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum PrepareError {
-    /// No parameter was selected.
-    NothingMatched {
-        /// The float parameters of the model.
-        paths: Vec<String>,
-    },
-    /// A selected parameter already has a reparameterization; Burn keeps only one.
-    AlreadyReparameterized {
-        /// Path of the parameter.
-        path: String,
-        /// Name of its reparameterization.
-        name: String,
-    },
-    /// A selected parameter has no input and output features.
-    Rank {
-        /// Path of the parameter.
-        path: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
-    /// The granularity of the scheme does not fit a selected parameter.
-    Granularity {
-        /// Path of the parameter.
-        path: String,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// What does not fit.
-        source: GranularityError,
-    },
-    /// The plan has layers that are not selected, or that the model does not have.
-    Plan(PlanError),
-}
-
 impl Prepare {
     /// Prepares models by the weight quantiser and estimator of `scheme`.
     pub fn new(scheme: QatScheme) -> Self {
@@ -134,6 +100,7 @@ impl Prepare {
             scheme,
             group: None,
             plan: None,
+            output_head: None,
         }
     }
 
@@ -150,65 +117,139 @@ impl Prepare {
         self
     }
 
+    /// Leaves the parameters of these modules in float as the output head, instead of looking for it. A
+    /// name is the whole path of a module or parameter, such as `heads.policy`. With a group, they are left
+    /// out of the group.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use bitnet_burn::quant::{Prepare, PrepareError, QatScheme};
+    /// use burn::{module::Module, nn::{Linear, LinearConfig}, tensor::Device};
+    ///
+    /// #[derive(Module, Debug)]
+    /// struct ActorCritic {
+    ///     body: Linear,
+    ///     policy: Linear,
+    ///     value: Linear,
+    /// }
+    ///
+    /// let linear = |d_input, d_output| LinearConfig::new(d_input, d_output).init(&Device::default());
+    /// let model = ActorCritic { body: linear(8, 64), policy: linear(64, 4), value: linear(64, 1) };
+    /// let prepare = Prepare::new(QatScheme::b1_58());
+    /// let error = prepare.apply(model.clone()).unwrap_err();
+    /// assert!(matches!(error, PrepareError::AmbiguousHead { .. }));
+    /// let prepared = prepare.with_output_head(["policy", "value"]).apply(model).unwrap();
+    /// assert_eq!(prepared.report.num_quantized(), 1);
+    /// ```
+    pub fn with_output_head<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.output_head = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Quantises the last layers, too: the model is the body of another, or its outputs are in low
+    /// precision on purpose.
+    pub fn without_output_head(self) -> Self {
+        self.with_output_head::<String>([])
+    }
+
     /// Attaches fake quantisation to the selected parameters.
     ///
     /// # Errors
     ///
-    /// If nothing was selected, or a selected parameter already has a reparameterization, has
-    /// less than two dimensions, or does not fit the granularity. The model is not changed then.
+    /// If the output head cannot be told or is not in the model, nothing was selected, or a selected
+    /// parameter already has a reparameterization, has less than two dimensions, or does not fit the
+    /// granularity.
     pub fn apply<M: Module>(&self, model: M) -> Result<Prepared<M>, PrepareError> {
         let inventory = Inventory::of(&model);
-        let mut decisions = self.decide(&inventory);
+        let head = self.head(&inventory)?;
+        let mut decisions = self.decide(&inventory, &head);
         self.follow_plan(&inventory, &mut decisions)?;
+        let mut report = report(&inventory, decisions, head.rule);
+        self.join_shared(&inventory, &mut report);
+        self.check_any(&report)?;
 
         let mut selected = HashMap::new();
-        for (parameter, decision) in inventory.parameters.iter().zip(&decisions) {
-            if *decision == Decision::Quantized {
+        for (parameter, decided) in inventory.parameters.iter().zip(&report.parameters) {
+            if decided.decision == Decision::Quantized {
                 let scheme = self.scheme_of(parameter);
                 check(parameter, &scheme)?;
                 selected.insert(parameter.id, (scheme, parameter.output_axis()));
             }
         }
-        if selected.is_empty() {
-            let paths = inventory.parameters.into_iter().map(|p| p.path).collect();
-            return Err(PrepareError::NothingMatched { paths });
-        }
-
         let model = model.apply_reparameterization(Attach { selected });
-        let parameters = inventory
-            .parameters
-            .into_iter()
-            .zip(decisions)
-            .map(|(parameter, decision)| ParameterReport {
-                path: parameter.path,
-                shape: parameter.shape,
-                decision,
-            })
-            .collect();
-        Ok(Prepared {
-            model,
-            report: PrepareReport { parameters },
-        })
+        Ok(Prepared { model, report })
     }
 
-    fn decide(&self, inventory: &Inventory) -> Vec<Decision> {
-        let head = inventory.output_head();
-        let select = |(index, parameter): (usize, &Parameter)| match &self.group {
-            Some(group) if group.matches(&parameter.id, Some(&parameter.path)) => {
-                Decision::Quantized
+    fn head(&self, inventory: &Inventory) -> Result<Head, PrepareError> {
+        match (&self.output_head, &self.group) {
+            (Some(names), _) => Head::chosen(inventory, names),
+            (None, Some(_)) => Ok(Head::none(HeadRule::Group)),
+            (None, None) => Head::find(inventory),
+        }
+    }
+
+    fn decide(&self, inventory: &Inventory, head: &Head) -> Vec<Decision> {
+        let decide = |parameter: &Parameter| {
+            let selected = self.group.as_ref();
+            let selected =
+                selected.map(|group| group.matches(&parameter.id, Some(&parameter.path)));
+            let is_head = head.paths.contains(&parameter.path);
+            match selected {
+                Some(false) => Decision::NotSelected,
+                _ if is_head && parameter.shape.len() >= 2 => Decision::OutputHead,
+                Some(true) => Decision::Quantized,
+                None if parameter.shape.len() < 2 => Decision::Vector,
+                None if parameter.container == "Embedding" => Decision::Embedding,
+                None => Decision::Quantized,
             }
-            Some(_) => Decision::NotSelected,
-            None if parameter.shape.len() < 2 => Decision::Vector,
-            None if parameter.container == "Embedding" => Decision::Embedding,
-            None if head.contains(&index) => Decision::OutputHead,
-            None => Decision::Quantized,
         };
-        inventory
-            .parameters
+        inventory.parameters.iter().map(decide).collect()
+    }
+
+    /// Gives all occurrences of a parameter one decision: reparameterizations are found by ids.
+    fn join_shared(&self, inventory: &Inventory, report: &mut PrepareReport) {
+        // One outside of a group follows one in it; apart from that, one that stays in float decides.
+        let rank = |decision| match decision {
+            Decision::NotSelected => 0,
+            Decision::Quantized => 1,
+            _ => 2,
+        };
+        let mut decisive: HashMap<ParamId, usize> = HashMap::new();
+        for (i, parameter) in inventory.parameters.iter().enumerate() {
+            let first = decisive.entry(parameter.id).or_insert(i);
+            let decision = |i: usize| report.parameters[i].decision;
+            if rank(decision(i)) > rank(decision(*first)) {
+                *first = i;
+            }
+        }
+        for (i, parameter) in inventory.parameters.iter().enumerate() {
+            let decisive = report.parameters[decisive[&parameter.id]].clone();
+            let own = &mut report.parameters[i];
+            if own.decision != decisive.decision {
+                own.decision = decisive.decision;
+                own.reason = format!("shared with {}", decisive.path);
+            }
+        }
+    }
+
+    /// Refuses a selection of nothing.
+    fn check_any(&self, report: &PrepareReport) -> Result<(), PrepareError> {
+        if report.num_quantized() > 0 {
+            return Ok(());
+        }
+        let parameters = &report.parameters;
+        let paths = parameters.iter().map(|p| p.path.clone()).collect();
+        let selected = parameters
             .iter()
-            .enumerate()
-            .map(select)
-            .collect()
+            .any(|p| p.decision != Decision::NotSelected);
+        Err(match &self.group {
+            Some(group) if !selected => PrepareError::EmptyGroup {
+                group: format!("{group:?}"),
+                paths,
+            },
+            _ => PrepareError::NothingMatched { paths },
+        })
     }
 
     /// Leaves what the plan leaves in float.
@@ -250,6 +291,25 @@ impl Prepare {
     }
 }
 
+fn report(inventory: &Inventory, decisions: Vec<Decision>, head: HeadRule) -> PrepareReport {
+    let reason = |parameter: &Parameter, decision| match decision {
+        Decision::Vector => kind_of_vector(parameter).to_string(),
+        Decision::OutputHead => head.to_string(),
+        _ => String::new(),
+    };
+    let parameters = inventory.parameters.iter().zip(decisions);
+    let parameters = parameters.map(|(parameter, decision)| ParameterReport {
+        path: parameter.path.clone(),
+        shape: parameter.shape.clone(),
+        decision,
+        reason: reason(parameter, decision),
+    });
+    PrepareReport {
+        parameters: parameters.collect(),
+        head,
+    }
+}
+
 fn check(parameter: &Parameter, scheme: &QatScheme) -> Result<(), PrepareError> {
     let (path, shape) = (parameter.path.clone(), parameter.shape.clone());
     if let Some(name) = parameter.reparameterization.clone() {
@@ -286,77 +346,5 @@ impl Reparameterizer for Attach {
         let fake_quant =
             selected.map(|(scheme, output_axis)| FakeQuant::new(scheme, param.val(), *output_axis));
         (param, fake_quant)
-    }
-}
-
-impl PrepareReport {
-    /// Number of parameters that train fake-quantised.
-    pub fn num_quantized(&self) -> usize {
-        let quantized = |p: &&ParameterReport| p.decision == Decision::Quantized;
-        self.parameters.iter().filter(quantized).count()
-    }
-}
-
-impl fmt::Display for PrepareReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for parameter in &self.parameters {
-            let decision = match parameter.decision {
-                Decision::Quantized => "quantized",
-                Decision::Vector => "float (vector)",
-                Decision::Embedding => "float (embedding)",
-                Decision::OutputHead => "float (output head)",
-                Decision::NotSelected => "float (not selected)",
-                Decision::PlannedFloat => "float (plan)",
-            };
-            let shape = format!("{:?}", parameter.shape);
-            writeln!(f, "{:<40} {shape:<20} {decision}", parameter.path)?;
-        }
-        write!(
-            f,
-            "{} of {} parameters quantized",
-            self.num_quantized(),
-            self.parameters.len()
-        )
-    }
-}
-
-impl fmt::Display for PrepareError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NothingMatched { paths } if paths.is_empty() => {
-                write!(f, "the model has no float parameters")
-            }
-            Self::NothingMatched { paths } => write!(
-                f,
-                "no parameter was selected for quantization, the model has: {}",
-                paths.join(", ")
-            ),
-            Self::AlreadyReparameterized { path, name } => write!(
-                f,
-                "parameter {path} already has the reparameterization `{name}`, and a parameter \
-                 holds only one"
-            ),
-            Self::Rank { path, shape } => write!(
-                f,
-                "parameter {path} of shape {shape:?} cannot be quantized: a weight has two \
-                 dimensions or more"
-            ),
-            Self::Granularity {
-                path,
-                shape,
-                source,
-            } => write!(f, "parameter {path} of shape {shape:?}: {source}"),
-            Self::Plan(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl core::error::Error for PrepareError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Granularity { source, .. } => Some(source),
-            Self::Plan(error) => Some(error),
-            _ => None,
-        }
     }
 }

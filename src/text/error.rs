@@ -74,6 +74,15 @@ pub enum TextError {
         /// What is there.
         found: String,
     },
+    /// A file does not hold what it should.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
     /// A file of tokens ends too early or too late.
     Length {
         /// The file.
@@ -105,6 +114,15 @@ pub enum TextError {
     NoDocuments {
         /// The files of the data set.
         paths: Vec<PathBuf>,
+    },
+    /// A data set has documents, none of which has a token that counts in the loss.
+    NothingToLearn {
+        /// The files of the data set.
+        paths: Vec<PathBuf>,
+        /// Documents that there are.
+        documents: usize,
+        /// Why none of their tokens counts.
+        reason: String,
     },
     /// A setting has a value that makes no sense.
     Setting {
@@ -153,6 +171,14 @@ impl TextError {
         Self::Value {
             path: path.to_path_buf(),
             place: place.into(),
+            expected: expected.into(),
+            found: found.into(),
+        }
+    }
+
+    pub(super) fn file(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::File {
+            path: path.to_path_buf(),
             expected: expected.into(),
             found: found.into(),
         }
@@ -214,6 +240,11 @@ impl fmt::Display for TextError {
                 "{}, {place}: expected {expected}, found {found}",
                 path.display()
             ),
+            Self::File {
+                path,
+                expected,
+                found,
+            } => write!(f, "{}: expected {expected}, found {found}", path.display()),
             Self::Length {
                 path,
                 expected,
@@ -238,6 +269,14 @@ impl fmt::Display for TextError {
                 "the data has {found} tokens, at least {needed} are needed"
             ),
             Self::NoDocuments { paths } => write!(f, "there is no document in {paths:?}"),
+            Self::NothingToLearn {
+                paths,
+                documents,
+                reason,
+            } => write!(
+                f,
+                "nothing is learned of the {documents} documents in {paths:?}: {reason}"
+            ),
             Self::Setting {
                 name,
                 expected,

@@ -43,8 +43,12 @@ mod evaluation;
 mod generation;
 mod tokenizer;
 
-pub use chat::{ChatMessage, ChatTemplate, RenderedChat};
+pub use crate::key_table::UnknownKey;
+pub use chat::{ChatMessage, ChatTemplate, Conversation, RenderedChat};
 pub use error::TextError;
 pub use evaluation::{Evaluation, evaluate};
-pub use generation::{FinishReason, GeneratedText, GenerationConfig, Generator, Piece, Sampler};
+pub use generation::{
+    FinishReason, GeneratedText, GenerationConfig, Generator, Piece, Sampler,
+    check_generation_settings,
+};
 pub use tokenizer::{END_OF_TEXT, OffsetToken, TextStream, Tokenizer};

@@ -24,7 +24,7 @@ use burn::tensor::Device;
 use super::training::{BATCHES, Folder, Run};
 
 /// A configuration in which nothing has its default.
-fn unusual() -> TrainingConfig {
+pub fn unusual() -> TrainingConfig {
     let weight = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 64 });
     TrainingConfig {
         training: RunConfig {

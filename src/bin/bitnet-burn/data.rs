@@ -1,17 +1,17 @@
 //! Text from files as tokens and batches.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bitnet_burn::text::{
-    ChatTemplate, TextError, Tokenizer,
+    ChatTemplate, Tokenizer,
     dataset::{
-        Document, DocumentBatchesConfig, DocumentSource, EvenWindowsConfig, JsonLines, JsonRecord,
-        Packed, PackingConfig, RandomWindowsConfig, Sequence, SequenceBatcher, TextFiles,
-        TokenBatch, TokenDType, TokenFile, TokenFiles, TokenPart, TokenStore,
+        Document, DocumentBatchesConfig, DocumentSource, EvenWindowsConfig, FileKind, JsonLines,
+        JsonRecord, Packed, PackingConfig, RandomWindowsConfig, Sequence, SequenceBatcher,
+        TextFiles, TokenBatch, TokenDType, TokenFile, TokenFiles, TokenPart, TokenStore,
+        read_documents, read_text,
     },
 };
 use burn::{
@@ -32,7 +32,7 @@ pub const SHAKESPEARE: &str = include_str!("../../../examples/data/shakespeare.t
 /// Share of a text that is kept for validation: the last tenth.
 const VALID_SHARE: usize = 10;
 
-/// What the lines of .jsonl files hold.
+/// What the records of .jsonl, .ndjson and .json files hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Records {
@@ -41,7 +41,8 @@ pub enum Records {
     Text,
     /// {"prompt": ..., "completion": ...}, of which the completion is learned
     PromptCompletion,
-    /// {"messages": [{"role": ..., "content": ...}, ...]}, of which the assistant's turns are learned
+    /// {"messages": [{"role": ..., "content": ...}, ...]}, of which the assistant's turns are learned;
+    /// `tools`, `documents` and `chat_template_kwargs` beside them reach the chat template
     Messages,
 }
 
@@ -49,14 +50,15 @@ pub enum Records {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataSettings {
-    /// Files: plain text, .jsonl, or .bin of tokens; none for the excerpt of Shakespeare.
+    /// Files: plain text; records (.jsonl, .ndjson, .json); or tokens (.bin); none for the excerpt of
+    /// Shakespeare.
     pub text: Vec<PathBuf>,
     /// Files of the same kinds; none for the last tenth of the text.
     pub validation: Vec<PathBuf>,
     /// A tokenizer.json or a folder with one; absent for the characters of the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// What the lines of .jsonl files hold.
+    /// What the records hold.
     pub records: Records,
     /// Tokens that the model reads of a window.
     pub context: usize,
@@ -113,13 +115,13 @@ impl DataSettings {
         }
         let mut text = String::new();
         for path in self.text.iter().chain(&self.validation) {
-            if Kind::of(path) != Kind::Text {
+            if FileKind::of(path) != FileKind::Text {
                 return Err(Failure::usage(format!(
                     "{}: expected --tokenizer FILE, as characters are taken from plain text alone",
                     path.display()
                 )));
             }
-            text += &fs::read_to_string(path).map_err(Failure::io(path))?;
+            text += &read_text(path)?;
         }
         Ok(Tokenizer::characters(&text)?)
     }
@@ -178,47 +180,12 @@ impl DataSettings {
         tokenizer: &Arc<Tokenizer>,
         course: &Course,
     ) -> Result<Loaders, Failure> {
-        if let Some(path) = self
-            .text
-            .iter()
-            .find(|path| Kind::of(path) != Kind::JsonLines)
-        {
-            return Err(Failure::usage(format!(
-                "{}: --records other than text are lines of .jsonl files",
-                path.display()
-            )));
-        }
-        if self.text.is_empty() {
-            return Err(Failure::usage(
-                "--records other than text need --text FILES",
-            ));
-        }
-        let read = |files: &[PathBuf]| -> Result<Vec<Document>, TextError> {
-            let lines = JsonLines::new(files, record.clone(), tokenizer.clone());
-            lines.documents().collect()
-        };
-        let mut train = read(&self.text)?;
-        let valid = match self.validation.as_slice() {
-            [] => train.split_off(train.len() - (train.len() / VALID_SHARE).max(1)),
-            files => read(files)?,
-        };
-        if train.is_empty() {
-            return Err(Failure::failed(
-                "--text: expected at least 2 records, one of them for validation",
-            ));
-        }
-        let packing = PackingConfig::new(self.context);
-        let packing = match self.records {
-            // A template writes the ends itself.
-            Records::Messages => packing,
-            _ => packing.with_eos(tokenizer.eos()).with_bos(tokenizer.bos()),
-        };
+        let packing = self.packing(tokenizer)?;
+        let [train, valid] = self.parts(&record, tokenizer)?;
         let count = |documents: &[Document]| documents.iter().map(|d| d.tokens.len()).sum();
         let counts = [count(&train), count(&valid)];
-        let sequences = Packed::new(valid.into_iter().map(Ok), packing.clone())?;
-        let sequences = sequences.take(self.validation_windows);
-        let sequences: Vec<Sequence> = sequences.collect::<Result<_, _>>()?;
-        let valid = DataLoaderBuilder::new(SequenceBatcher).batch_size(self.batch);
+        let valid = self.validation_sequences(valid, packing.clone())?;
+        let loader = DataLoaderBuilder::new(SequenceBatcher).batch_size(self.batch);
         let per_epoch = course.steps_per_epoch * self.batch;
         let train = DocumentBatchesConfig::new(packing, self.batch, per_epoch)
             .with_shuffle_buffer(1024)
@@ -226,27 +193,96 @@ impl DataSettings {
             .init(train, &Device::default())?;
         Ok(Loaders {
             train: Arc::new(train),
-            valid: valid.build(InMemDataset::new(sequences)),
+            valid: loader.build(InMemDataset::new(valid)),
             tokens: counts,
         })
     }
-}
 
-/// What a file holds, by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    JsonLines,
-    Tokens,
-}
-
-impl Kind {
-    fn of(path: &Path) -> Self {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("jsonl") => Self::JsonLines,
-            Some("bin") => Self::Tokens,
-            _ => Self::Text,
+    /// Documents to train on and to validate: those of files of their own, or the last tenth.
+    fn parts(
+        &self,
+        record: &JsonRecord,
+        tokenizer: &Arc<Tokenizer>,
+    ) -> Result<[Vec<Document>; 2], Failure> {
+        for (flag, files) in [("--text", &self.text), ("--validation", &self.validation)] {
+            if let Some(path) = files
+                .iter()
+                .find(|path| FileKind::of(path) != FileKind::Records)
+            {
+                return Err(Failure::usage(format!(
+                    "{flag} {}: --records other than text are records of .jsonl, .ndjson or .json files",
+                    path.display()
+                )));
+            }
         }
+        if self.text.is_empty() {
+            return Err(Failure::usage(
+                "--records other than text need --text FILES",
+            ));
+        }
+        let read = |files: &[PathBuf]| {
+            read_documents(&JsonLines::new(files, record.clone(), tokenizer.clone()))
+        };
+        let mut train = read(&self.text)?;
+        let valid = match self.validation.as_slice() {
+            [] => train.split_off(train.len() - (train.len() / VALID_SHARE).max(1)),
+            files => read(files)?,
+        };
+        if !train.iter().any(Document::counts) {
+            return Err(Failure::failed(format!(
+                "--text {:?}: expected at least 2 records of which something is learned, one of them for \
+                 validation: give more, or files of --validation",
+                self.text
+            )));
+        }
+        Ok([train, valid])
+    }
+
+    /// Windows of a validation, some token of which counts.
+    fn validation_sequences(
+        &self,
+        documents: Vec<Document>,
+        packing: PackingConfig,
+    ) -> Result<Vec<Sequence>, Failure> {
+        let sequences = Packed::new(documents.into_iter().map(Ok), packing)?;
+        let sequences = sequences.take(self.validation_windows);
+        let sequences: Vec<Sequence> = sequences.collect::<Result<_, _>>()?;
+        match sequences.iter().any(|sequence| sequence.counted() > 0) {
+            true => Ok(sequences),
+            false => {
+                let (files, of) = match self.validation.as_slice() {
+                    [] => (&self.text, "the last tenth of --text"),
+                    _ => (&self.validation, "--validation"),
+                };
+                Err(Failure::failed(format!(
+                    "{of} {files:?}: expected tokens that count in the loss in the first {} windows of \
+                     validation, found none: every token there belongs to a prompt",
+                    self.validation_windows
+                )))
+            }
+        }
+    }
+
+    /// What stands around a document: what the tokenizer puts around a text, and an end of text.
+    fn packing(&self, tokenizer: &Tokenizer) -> Result<PackingConfig, Failure> {
+        let packing = PackingConfig::new(self.context);
+        if self.records == Records::Messages {
+            // A template writes both itself.
+            return Ok(packing);
+        }
+        let (bos, eos) = match (tokenizer.prefix_tokens(), tokenizer.suffix_tokens()) {
+            (&[], &[]) => (None, tokenizer.eos()),
+            (&[bos], &[]) => (Some(bos), tokenizer.eos()),
+            (&[], &[eos]) => (None, Some(eos)),
+            (&[bos], &[eos]) => (Some(bos), Some(eos)),
+            (before, behind) => {
+                return Err(Failure::failed(format!(
+                    "expected a tokenizer that puts at most one token before and one behind a text, found \
+                     {before:?} and {behind:?}"
+                )));
+            }
+        };
+        Ok(packing.with_bos(bos).with_eos(eos))
     }
 }
 
@@ -259,7 +295,9 @@ pub fn tokens(
         return Ok(Arc::new(tokenizer.encode(SHAKESPEARE)?));
     }
     Failure::unless_present(files)?;
-    let binary = files.iter().filter(|path| Kind::of(path) == Kind::Tokens);
+    let binary = files
+        .iter()
+        .filter(|path| FileKind::of(path) == FileKind::Tokens);
     match binary.count() {
         0 => {}
         all if all == files.len() => return token_files(files, tokenizer),
@@ -271,8 +309,8 @@ pub fn tokens(
     }
     let (mut tokens, mut ended) = (Vec::new(), false);
     for path in files {
-        let documents = match Kind::of(path) {
-            Kind::JsonLines => {
+        let documents = match FileKind::of(path) {
+            FileKind::Records => {
                 JsonLines::new([path], JsonRecord::text(), tokenizer.clone()).documents()
             }
             _ => TextFiles::new([path], tokenizer.clone()).documents(),

@@ -46,7 +46,7 @@ pub struct Arguments {
 /// Which text a model is looked at with.
 #[derive(clap::Args, Debug, Clone)]
 pub struct TextArguments {
-    /// Files: plain text, .jsonl, or tokens (.bin) [default: the excerpt of Shakespeare]
+    /// Files: plain text, records (.jsonl, .ndjson, .json), or tokens (.bin) [default: the excerpt of Shakespeare]
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
     /// A tokenizer.json or a folder with one [default: that of the model]
@@ -98,6 +98,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.model)?;
     let (read, text) = (&arguments.read, &arguments.text);
     let (tokenizer, _) = model_file::tokenizer(&file, read, text.tokenizer.as_deref())?;
+    model_file::note_unknown(tokenizer.unknown_keys(), output);
     let model = file.load(read, &device)?;
     model_file::check_vocabulary(&model, &tokenizer)?;
     let windows = text.windows(tokenizer, model.config.max_positions, &device)?;

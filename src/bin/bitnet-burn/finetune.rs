@@ -53,6 +53,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let (file, read) = (ModelFile::find(&arguments.model)?, &arguments.read);
     let other = settings.data.tokenizer.clone();
     let (tokenizer, template) = model_file::tokenizer(&file, read, other.as_deref())?;
+    model_file::note_unknown(tokenizer.unknown_keys(), output);
     // With all positions of the file, for what is written in the end.
     let model = file.load(read, &device.clone().autodiff())?;
     let positions = model.config.max_positions;

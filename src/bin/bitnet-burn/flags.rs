@@ -19,7 +19,7 @@ use crate::{
 /// Flags of every training.
 #[derive(clap::Args, Debug, Clone)]
 pub struct TrainingFlags {
-    /// Files to train on: plain text, .jsonl, or tokens (.bin)
+    /// Files to train on: plain text, records (.jsonl, .ndjson, .json), or tokens (.bin)
     #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Data")]
     pub text: Vec<PathBuf>,
     /// Files to validate on [default: the last tenth of the text]
@@ -28,7 +28,7 @@ pub struct TrainingFlags {
     /// A tokenizer.json, or a folder with one [default: that of the model, or the characters of the text]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub tokenizer: Option<PathBuf>,
-    /// What the lines of .jsonl files hold [default: text]
+    /// What the records hold [default: text]
     #[arg(long, value_name = "KIND", help_heading = "Data")]
     pub records: Option<Records>,
     /// Tokens that the model sees at once [default: 64]

@@ -11,7 +11,7 @@ use bitnet_burn::{
     nn::{BitNetLm, KvCacheDType, Projection},
     text::{
         ChatMessage, ChatTemplate, FinishReason, GeneratedText, GenerationConfig, Generator,
-        Tokenizer,
+        Tokenizer, check_generation_settings,
     },
 };
 use clap::ValueEnum;
@@ -148,6 +148,11 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.model)?;
     let other = arguments.tokenizer.as_deref();
     let (tokenizer, template) = model_file::tokenizer(&file, &arguments.read, other)?;
+    let settings = match &file {
+        ModelFile::Folder(folder) => check_generation_settings(folder)?,
+        ModelFile::Gguf(_) => Vec::new(),
+    };
+    model_file::note_unknown(tokenizer.unknown_keys().iter().chain(&settings), output);
     let prompt = arguments.prompt(template)?;
     let model = file.load(&arguments.read, &device)?;
     model_file::check_vocabulary(&model, &tokenizer)?;

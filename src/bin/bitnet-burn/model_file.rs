@@ -12,14 +12,14 @@ use bitnet_burn::{
         hf::{self, ScaleConvention},
     },
     nn::BitNetLm,
-    text::{ChatTemplate, Tokenizer},
+    text::{ChatTemplate, Tokenizer, UnknownKey},
 };
 use burn::tensor::Device;
 use clap::ValueEnum;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::error::Failure;
+use crate::{error::Failure, output::Output};
 
 /// How a model is read.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -187,12 +187,27 @@ pub fn tokenizer(
             file.path().display()
         ))
     })?;
-    let tokenizer = Tokenizer::from_file(folder.path())?;
+    let mut tokenizer = Tokenizer::from_file(folder.path())?;
+    if let (Some(_), ModelFile::Folder(folder)) = (other, file) {
+        // The ends of a text are the model's, whatever tokenizer reads it.
+        tokenizer = tokenizer.with_model_folder(folder)?;
+    }
     let template = match folder.path().is_dir() {
         true => ChatTemplate::from_folder(folder.path(), &tokenizer)?,
         false => None,
     };
     Ok((tokenizer, template))
+}
+
+/// A line about keys of a model's files that nobody knows.
+pub fn note_unknown<'a>(keys: impl IntoIterator<Item = &'a UnknownKey>, output: Output) {
+    let keys: Vec<String> = keys.into_iter().map(UnknownKey::to_string).collect();
+    if !keys.is_empty() {
+        output.note(format!(
+            "passed over keys that are not known: {}",
+            keys.join("; ")
+        ));
+    }
 }
 
 /// Refuses a tokenizer that has tokens the model does not know.

@@ -102,7 +102,7 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
         config.max_positions,
     ];
     if sizes.contains(&0)
-        || !d_model.is_multiple_of(2 * n_heads)
+        || !(n_heads.checked_mul(2)).is_some_and(|pairs| d_model.is_multiple_of(pairs))
         || !n_heads.is_multiple_of(n_kv_heads)
     {
         return Err(wrong(format!(

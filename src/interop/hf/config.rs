@@ -222,7 +222,8 @@ impl Reader<'_> {
         if let Some(epsilon) = fields.rms_norm_eps.filter(|e| !(e.is_finite() && *e > 0.0)) {
             return wrong(format!("rms_norm_eps is {epsilon}"));
         }
-        if !d_model.is_multiple_of(2 * n_heads) {
+        let pairs = n_heads.checked_mul(2);
+        if !pairs.is_some_and(|pairs| d_model.is_multiple_of(pairs)) {
             return wrong(format!(
                 "hidden_size {d_model} is not an even number for each of {n_heads} heads"
             ));
@@ -380,6 +381,10 @@ mod tests {
             (
                 json!({"hidden_size": 63}),
                 "hidden_size 63 is not an even number",
+            ),
+            (
+                json!({"num_attention_heads": 1u64 << 63}),
+                "hidden_size 64 is not an even number",
             ),
             (
                 json!({"num_key_value_heads": 3}),

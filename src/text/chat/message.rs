@@ -1,12 +1,30 @@
-use serde::{Deserialize, Serialize};
+use minijinja::{Value, value::Serde};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A turn of a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Names under which a message may hold what its author thought, the first of which templates read.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
+
+/// A turn of a conversation: a role, what is said, and any further fields, such as `name`,
+/// `tool_calls` or `reasoning_content`. Templates see all of them, in their order.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::text::ChatMessage;
+///
+/// let message = ChatMessage::assistant("4").with_field("reasoning_content", "2 + 2 is 4");
+/// assert_eq!(message.role(), "assistant");
+/// assert_eq!(message.content(), Some("4"));
+///
+/// let json = r#"{"role": "tool", "tool_call_id": "1", "content": [{"type": "text", "text": "4"}]}"#;
+/// let message: ChatMessage = serde_json::from_str(json).unwrap();
+/// assert_eq!(message.content(), None); // a list of parts
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatMessage {
-    /// Who says it: `system`, `user` or `assistant` in most templates.
-    pub role: String,
-    /// What is said.
-    pub content: String,
+    role: String,
+    /// All fields, the role among them.
+    fields: Vec<(String, Value)>,
 }
 
 impl ChatMessage {
@@ -15,10 +33,12 @@ impl ChatMessage {
 
     /// A turn of any role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self {
-            role: role.into(),
-            content: content.into(),
-        }
+        let role = role.into();
+        let fields = vec![
+            ("role".to_string(), Value::from(role.as_str())),
+            ("content".to_string(), Value::from(content.into())),
+        ];
+        Self { role, fields }
     }
 
     /// What the model is to be.
@@ -34,5 +54,135 @@ impl ChatMessage {
     /// A turn of the model.
     pub fn assistant(content: impl Into<String>) -> Self {
         Self::new(Self::ASSISTANT, content)
+    }
+
+    /// Adds a field, or sets it. Fields of a struct are seen in their order, those of a
+    /// `serde_json::Value` in that of the alphabet.
+    pub fn with_field(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        let (name, value) = (name.into(), Value::from(Serde(value)));
+        if name == "role" {
+            self.role = value.to_string();
+        }
+        match self.fields.iter_mut().find(|(field, _)| *field == name) {
+            Some((_, place)) => *place = value,
+            None => self.fields.push((name, value)),
+        }
+        self
+    }
+
+    /// Who says it: `system`, `user`, `assistant` or `tool` in most templates.
+    pub fn role(&self) -> &str {
+        &self.role
+    }
+
+    /// What is said, if it is a text: a message of tool calls may have none, another a list of parts.
+    pub fn content(&self) -> Option<&str> {
+        self.field("content").and_then(Value::as_str)
+    }
+
+    /// A field.
+    pub(in crate::text) fn field(&self, name: &str) -> Option<&Value> {
+        let found = self.fields.iter().find(|(field, _)| field == name);
+        found.map(|(_, value)| value)
+    }
+
+    /// Whether there is a field besides role and content.
+    pub(super) fn has_more_than_content(&self) -> bool {
+        let mut given = self.fields.iter().filter(|(_, value)| !value.is_none());
+        given.any(|(name, _)| name != "role" && name != "content")
+    }
+
+    /// A message with the fields of an object; the reason if it is none with a role.
+    pub(super) fn from_value(message: &Value) -> Result<Self, String> {
+        let pairs = message
+            .as_object()
+            .and_then(|object| object.try_iter_pairs());
+        let pairs =
+            pairs.ok_or_else(|| format!("a {} where a message should be", message.kind()))?;
+        let fields: Vec<(String, Value)> = pairs
+            .map(|(name, value)| (name.to_string(), value))
+            .collect();
+        let role = fields.iter().find(|(name, _)| name == "role");
+        let role = role.and_then(|(_, role)| role.as_str()).map(str::to_string);
+        let names = || {
+            fields
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect::<Vec<_>>()
+                .join("`, `")
+        };
+        let role = role
+            .ok_or_else(|| format!("a message without a text as `role`, but with `{}`", names()))?;
+        Ok(Self { role, fields })
+    }
+
+    /// What a template sees, as transformers prepares it: fields that are null are left out, and the
+    /// reasoning is there under the names that templates read.
+    pub(super) fn for_template(&self) -> Value {
+        let given = self.fields.iter().filter(|(_, value)| !value.is_none());
+        let mut fields: Vec<(String, Value)> = given.cloned().collect();
+        let reasoning = REASONING
+            .iter()
+            .find_map(|name| self.field(name).filter(|v| !v.is_none()));
+        if let Some(reasoning) = reasoning.cloned() {
+            if !fields.iter().any(|(name, _)| name == REASONING[1]) {
+                fields.insert(0, (REASONING[1].to_string(), reasoning.clone()));
+            }
+            match fields.iter_mut().find(|(name, _)| name == REASONING[0]) {
+                Some((_, place)) => *place = reasoning,
+                None => fields.push((REASONING[0].to_string(), reasoning)),
+            }
+        }
+        Value::from_pairs(fields)
+    }
+}
+
+impl Serialize for ChatMessage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.fields.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<'de> Deserialize<'de> for ChatMessage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_value(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_keep_their_order_and_null_is_left_out() {
+        let json = r#"{"tool_calls":[{"z":1,"a":2}],"role":"assistant","content":null}"#;
+        let message: ChatMessage = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&message).unwrap(), json);
+        assert_eq!(
+            message.for_template().to_string(),
+            "{'tool_calls': [{'z': 1, 'a': 2}], 'role': 'assistant'}"
+        );
+    }
+
+    #[test]
+    fn reasoning_has_the_names_that_templates_read() {
+        let message = ChatMessage::assistant("4").with_field("reasoning", "sum");
+        assert_eq!(
+            message.for_template().to_string(),
+            "{'thinking': 'sum', 'role': 'assistant', 'content': '4', 'reasoning': 'sum', \
+             'reasoning_content': 'sum'}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_is_an_error() {
+        let read = |json: &str| {
+            serde_json::from_str::<ChatMessage>(json)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(read(r#"{"from": "human", "value": "hi"}"#).contains("but with `from`, `value`"));
+        assert!(read("[]").contains("where a message should be"));
+        assert!(read(r#"{"role": 3}"#).contains("without a text as `role`"));
     }
 }

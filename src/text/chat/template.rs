@@ -1,21 +1,27 @@
-use std::ops::Range;
+use std::{borrow::Cow, collections::HashSet, ops::Range, time::SystemTime};
 
-use minijinja::{Environment, ErrorKind, Value, context, syntax::SyntaxConfig, value::Serde};
-use minijinja_contrib::pycompat::unknown_method_callback;
+use minijinja::{Environment, Value};
 
-use super::ChatMessage;
+use super::{
+    ChatMessage, Conversation,
+    environment::{environment, set_now},
+    generation_marks::{self, MARKED},
+};
 use crate::text::TextError;
 
-/// Name of the template in its environment.
-const NAME: &str = "chat";
+/// Name of the template that is meant if there are several.
+pub(super) const DEFAULT: &str = "default";
+/// Name of the template that is taken if there are tools.
+const TOOL_USE: &str = "tool_use";
 
 /// Writes a conversation as the text that a chat model is trained on: the Jinja template of
 /// transformers' `apply_chat_template`, with its settings.
 ///
-/// A template sees `messages`, `add_generation_prompt`, `bos_token`, `eos_token` and
-/// `raise_exception`; `tools` and `documents` are none. There is no `strftime_now`: a training text
-/// does not depend on the day, and templates that ask whether there is one have a fixed date. Marks of
-/// what is generated (`{% generation %}`) are passed over.
+/// A template sees `messages`, `tools`, `documents`, `add_generation_prompt`, the special tokens that
+/// the tokenizer names (`bos_token`, `eos_token`, `unk_token`, `sep_token`, `pad_token`, `cls_token`,
+/// `mask_token`) and the [variables](Conversation::with_variable) of the conversation. It may call
+/// `raise_exception`, and `strftime_now`, which gives the time of the clock in UTC unless it is
+/// [set](Self::with_now). `tojson` is Python's `json.dumps`; values print as in Python.
 ///
 /// # Example
 ///
@@ -38,8 +44,20 @@ const NAME: &str = "chat";
 #[derive(Debug, Clone)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    bos_token: String,
-    eos_token: String,
+    sources: Vec<Source>,
+    /// The one that is taken, whatever a conversation has.
+    chosen: Option<String>,
+    special_tokens: Vec<(Cow<'static, str>, String)>,
+}
+
+/// One of the templates of a model.
+#[derive(Debug, Clone)]
+struct Source {
+    name: String,
+    text: String,
+    marks_generation: bool,
+    /// Names of the variables that it reads.
+    variables: HashSet<String>,
 }
 
 /// A conversation as a text.
@@ -47,45 +65,94 @@ pub struct ChatTemplate {
 pub struct RenderedChat {
     /// The text.
     pub text: String,
-    /// The bytes of the text that the assistant says, one range for each of its turns: what the
-    /// template writes behind the prompt of a turn, its end among it.
+    /// The bytes of the text that the assistant says: of a template with `{% generation %}` blocks what
+    /// these write, of another for each turn what it writes behind the prompt, its end among it.
     pub assistant: Vec<Range<usize>>,
 }
 
 impl ChatTemplate {
-    /// A template with its Jinja source. Without special tokens, `bos_token` and `eos_token` are
-    /// empty.
+    /// A template with its Jinja source, without special tokens.
     ///
     /// # Errors
     ///
     /// If the source is no Jinja.
     pub fn new(source: &str) -> Result<Self, TextError> {
-        let mut environment = Environment::new();
-        // As transformers: lines of blocks leave no lines behind.
-        let mut syntax = SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true);
-        environment.set_syntax(syntax.build().map_err(TextError::template)?);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_unknown_method_callback(unknown_method_callback);
-        environment.add_function("raise_exception", raise_exception);
-        let source = without_generation_marks(source);
-        (environment.add_template_owned(NAME, source)).map_err(TextError::template)?;
+        Self::empty()?.with_named(DEFAULT, source)
+    }
+
+    /// No template yet.
+    pub(super) fn empty() -> Result<Self, TextError> {
         Ok(Self {
-            environment,
-            bos_token: String::new(),
-            eos_token: String::new(),
+            environment: environment()?,
+            sources: Vec::new(),
+            chosen: None,
+            special_tokens: Vec::new(),
         })
+    }
+
+    /// Adds a template with a name. As in transformers the one called `tool_use` is taken for
+    /// conversations with tools, and `default` for others.
+    ///
+    /// # Errors
+    ///
+    /// If the source is no Jinja.
+    pub fn with_named(mut self, name: &str, source: &str) -> Result<Self, TextError> {
+        // As Jinja reads ends of lines.
+        let unix = source.replace("\r\n", "\n").replace('\r', "\n");
+        let (jinja, marks_generation) = generation_marks::as_call_blocks(&unix);
+        let added = self.environment.add_template_owned(name.to_string(), jinja);
+        added.map_err(TextError::template)?;
+        self.sources.retain(|known| known.name != name);
+        let template = self.environment.get_template(name);
+        let template = template.map_err(TextError::template)?;
+        self.sources.push(Source {
+            name: name.to_string(),
+            text: source.to_string(),
+            marks_generation,
+            variables: template.undeclared_variables(false),
+        });
+        Ok(self)
+    }
+
+    /// Takes the template of a name for every conversation.
+    pub(super) fn choosing(mut self, name: &str) -> Self {
+        self.chosen = Some(name.to_string());
+        self
     }
 
     /// Sets the texts of the tokens that begin and end a text.
     pub fn with_special_tokens(
-        mut self,
+        self,
         bos_token: impl Into<String>,
         eos_token: impl Into<String>,
     ) -> Self {
-        self.bos_token = bos_token.into();
-        self.eos_token = eos_token.into();
+        self.with_special_token("bos_token", bos_token)
+            .with_special_token("eos_token", eos_token)
+    }
+
+    /// Sets the text of a special token, such as `unk_token`. One that is not set is undefined.
+    pub fn with_special_token(
+        mut self,
+        name: impl Into<Cow<'static, str>>,
+        token: impl Into<String>,
+    ) -> Self {
+        let name = name.into();
+        self.special_tokens.retain(|(known, _)| *known != name);
+        self.special_tokens.push((name, token.into()));
         self
+    }
+
+    /// Sets the time of `strftime_now`, for texts that do not depend on the day.
+    pub fn with_now(mut self, now: SystemTime) -> Self {
+        set_now(&mut self.environment, Some(now));
+        self
+    }
+
+    /// The templates, as names and Jinja sources.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources
+            .iter()
+            .map(|source| (source.name.as_str(), source.text.as_str()))
     }
 
     /// The text of a conversation; with a generation prompt up to where the assistant's next turn
@@ -99,35 +166,74 @@ impl ChatTemplate {
         messages: &[ChatMessage],
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
-        let template = self.environment.get_template(NAME);
-        let template = template.map_err(TextError::template)?;
-        let context = context! {
-            messages => Value::from(Serde(messages)),
-            add_generation_prompt => add_generation_prompt,
-            tools => (),
-            documents => (),
-            bos_token => self.bos_token.as_str(),
-            eos_token => self.eos_token.as_str(),
-        };
-        template.render(context).map_err(TextError::template)
+        self.render_conversation(&messages.into(), add_generation_prompt)
     }
 
-    /// The text of a conversation, and which part of it the assistant says: of each of its turns,
-    /// what the text up to there has more than the text before with a generation prompt.
+    /// The text of a conversation with tools, documents or variables.
     ///
     /// # Errors
     ///
-    /// If the template does not take the messages, or writes earlier turns in another way once there
-    /// are more: some leave out what the assistant thought ([`TextError::NoPrefix`]).
+    /// If the template does not take the conversation, or there are several templates and none for it.
+    pub fn render_conversation(
+        &self,
+        conversation: &Conversation,
+        add_generation_prompt: bool,
+    ) -> Result<String, TextError> {
+        self.write(
+            self.source_for(conversation)?,
+            conversation,
+            add_generation_prompt,
+            false,
+        )
+    }
+
+    /// The text of a conversation, and which part of it the assistant says.
+    ///
+    /// # Errors
+    ///
+    /// As [`render_conversation_with_spans`](Self::render_conversation_with_spans).
     pub fn render_with_spans(&self, messages: &[ChatMessage]) -> Result<RenderedChat, TextError> {
-        let text = self.render(messages, false)?;
+        self.render_conversation_with_spans(&messages.into())
+    }
+
+    /// The text of a conversation with tools, documents or variables, and which part of it the assistant
+    /// says: what the template marks with `{% generation %}`, or of each of the assistant's turns what
+    /// the text up to there has more than the text before with a generation prompt.
+    ///
+    /// # Errors
+    ///
+    /// If the template does not take the conversation; if it has no such blocks, and writes earlier turns
+    /// in another way once there are more: some leave out what the assistant thought
+    /// ([`TextError::NoPrefix`]).
+    pub fn render_conversation_with_spans(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<RenderedChat, TextError> {
+        let source = self.source_for(conversation)?;
+        if !source.marks_generation {
+            return self.turn_spans(conversation);
+        }
+        let marked = self.write(source, conversation, false, true)?;
+        generation_marks::without_marks(&marked).ok_or_else(|| {
+            TextError::template(
+                "its generation blocks are inside each other, or a message has U+FDD0 or U+FDD1",
+            )
+        })
+    }
+
+    /// The text with one part for each of the assistant's turns.
+    pub(in crate::text) fn turn_spans(
+        &self,
+        conversation: &Conversation,
+    ) -> Result<RenderedChat, TextError> {
+        let text = self.render_conversation(conversation, false)?;
         let mut assistant = Vec::new();
-        for (i, message) in messages.iter().enumerate() {
-            if message.role != ChatMessage::ASSISTANT {
+        for (i, message) in conversation.messages.iter().enumerate() {
+            if message.role() != ChatMessage::ASSISTANT {
                 continue;
             }
-            let before = self.render(&messages[..i], true)?;
-            let with = self.render(&messages[..=i], false)?;
+            let before = self.render_conversation(&conversation.first(i), true)?;
+            let with = self.render_conversation(&conversation.first(i + 1), false)?;
             if !with.starts_with(&before) || !text.starts_with(&with) {
                 return Err(TextError::NoPrefix { message: i });
             }
@@ -135,31 +241,59 @@ impl ChatTemplate {
         }
         Ok(RenderedChat { text, assistant })
     }
-}
 
-/// The function by which templates refuse messages.
-fn raise_exception(message: String) -> Result<String, minijinja::Error> {
-    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// Blocks that transformers adds to Jinja, as blocks that are in it and do nothing.
-fn without_generation_marks(source: &str) -> String {
-    let mut parts = source.split("{%");
-    let mut result = parts.next().unwrap_or_default().to_string();
-    for part in parts {
-        let name = part.trim_start_matches(['-', '+']).trim_start();
-        let before = &part[..part.len() - name.len()];
-        let word = |c: char| c.is_alphanumeric() || c == '_';
-        let end = name.find(|c| !word(c)).unwrap_or(name.len());
-        let (name, rest) = name.split_at(end);
-        let name = match name {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            other => other,
-        };
-        result.extend(["{%", before, name, rest]);
+    /// Whether the template for a conversation reads a variable of this name.
+    pub(super) fn reads(&self, conversation: &Conversation, name: &str) -> Result<bool, TextError> {
+        Ok(self.source_for(conversation)?.variables.contains(name))
     }
-    result
+
+    /// The template that transformers would take.
+    fn source_for(&self, conversation: &Conversation) -> Result<&Source, TextError> {
+        let named = |name: &str| self.sources.iter().find(|source| source.name == name);
+        let found = match &self.chosen {
+            Some(name) => named(name),
+            None => {
+                let for_tools = conversation.tools.as_ref().and_then(|_| named(TOOL_USE));
+                for_tools.or_else(|| named(DEFAULT))
+            }
+        };
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.sources().map(|(name, _)| name).collect();
+            TextError::template(format!("expected one called {DEFAULT:?}, found {names:?}"))
+        })
+    }
+
+    fn write(
+        &self,
+        source: &Source,
+        conversation: &Conversation,
+        add_generation_prompt: bool,
+        marked: bool,
+    ) -> Result<String, TextError> {
+        let template = self.environment.get_template(&source.name);
+        let template = template.map_err(TextError::template)?;
+        let messages = conversation.messages.iter().map(ChatMessage::for_template);
+        let none = || Value::from(());
+        let mut variables: Vec<(String, Value)> = (self.special_tokens.iter())
+            .map(|(name, token)| (name.to_string(), Value::from(token.as_str())))
+            .collect();
+        variables.extend(conversation.variables.iter().cloned());
+        for (name, value) in [
+            ("messages", messages.collect()),
+            ("tools", conversation.tools.clone().unwrap_or_else(none)),
+            (
+                "documents",
+                conversation.documents.clone().unwrap_or_else(none),
+            ),
+            ("add_generation_prompt", add_generation_prompt.into()),
+            (MARKED, marked.into()),
+        ] {
+            variables.push((name.to_string(), value));
+        }
+        // A later value of the same name takes the place of an earlier one.
+        let context = Value::from_pairs(variables);
+        template.render(context).map_err(TextError::template)
+    }
 }
 
 #[cfg(test)]
@@ -221,10 +355,11 @@ mod tests {
         let source = "{%- for m in messages -%}{% if m.role == 'user' %}{% continue %}{% endif %}\
                       {%- generation -%}{{ m.content }};{%- endgeneration -%}{%- endfor -%}\
                       {% if tools is not none or documents is not none %}tools{% endif %}\
-                      {% if strftime_now is defined %}date{% endif %}";
+                      {{ strftime_now('%d %b %Y') }}";
         let template = ChatTemplate::new(source).unwrap();
+        let template = template.with_now(SystemTime::UNIX_EPOCH);
         let text = template.render(&messages(), false).unwrap();
-        assert_eq!(text, " short ;hello;yes;");
+        assert_eq!(text, " short ;hello;yes;01 Jan 1970");
     }
 
     #[test]

@@ -1,19 +1,28 @@
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::ChatTemplate;
+use super::{ChatTemplate, template::DEFAULT};
 use crate::text::{TextError, Tokenizer, tokenizer::json_file};
 
 const CONFIG_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
-/// Name of the template that is meant if there are several.
-const DEFAULT: &str = "default";
+/// Folder of further templates.
+const TEMPLATE_FOLDER: &str = "additional_chat_templates";
+
+/// Names and sources.
+type Sources = Vec<(String, String)>;
 
 impl ChatTemplate {
-    /// The template of a model's folder: `chat_template.jinja`, or `chat_template` in
-    /// `tokenizer_config.json`, which is a template or a list of named ones; `None` if there is
-    /// none. Of several it is the one called `default`.
+    /// The templates of a model's folder, with the special tokens of its tokenizer; `None` if there is
+    /// none.
+    ///
+    /// As transformers reads them: `chat_template.jinja` is the default one,
+    /// `additional_chat_templates/NAME.jinja` are further ones. Without any of these files they are in
+    /// `chat_template` of `tokenizer_config.json`, as one text or a list of named ones.
     ///
     /// # Errors
     ///
@@ -22,11 +31,22 @@ impl ChatTemplate {
         folder: impl AsRef<Path>,
         tokenizer: &Tokenizer,
     ) -> Result<Option<Self>, TextError> {
-        Self::named_from_folder(folder, DEFAULT, tokenizer)
+        let sources = sources(folder.as_ref())?;
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let mut template = Self::empty()?;
+        for (name, source) in sources {
+            template = template.with_named(&name, &source)?;
+        }
+        for (name, token) in tokenizer.special_tokens() {
+            template = template.with_special_token(name, token);
+        }
+        Ok(Some(template))
     }
 
-    /// The template with a name, of a folder with several; a folder with one has it under every
-    /// name.
+    /// The template with a name, of a folder with several, for every conversation; a folder with one has
+    /// it under every name.
     ///
     /// # Errors
     ///
@@ -38,48 +58,91 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
     ) -> Result<Option<Self>, TextError> {
         let folder = folder.as_ref();
-        let path = folder.join(TEMPLATE_FILE);
-        let source = match fs::read_to_string(&path) {
-            Ok(source) => Some(source),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let path = folder.join(CONFIG_FILE);
-                let config = json_file(&path)?.unwrap_or_default();
-                named_source(&config, name, &path)?
-            }
-            Err(error) => return Err(TextError::io(&path)(error)),
-        };
-        let Some(source) = source else {
+        let Some(template) = Self::from_folder(folder, tokenizer)? else {
             return Ok(None);
         };
-        let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
-        let (bos, eos) = (token(tokenizer.bos()), token(tokenizer.eos()));
-        Ok(Some(Self::new(&source)?.with_special_tokens(bos, eos)))
+        let names: Vec<&str> = template.sources().map(|(name, _)| name).collect();
+        if names == [DEFAULT] {
+            return Ok(Some(template));
+        }
+        if !names.contains(&name) {
+            let expected = format!("a template called {name:?}");
+            return Err(TextError::value(
+                folder,
+                "chat templates",
+                expected,
+                format!("{names:?}"),
+            ));
+        }
+        Ok(Some(template.choosing(name)))
     }
 }
 
-/// The source of a template in `tokenizer_config.json`.
-fn named_source(
-    config: &Map<String, Value>,
-    name: &str,
-    path: &Path,
-) -> Result<Option<String>, TextError> {
-    let wrong = |expected: String, found: String| {
-        Err(TextError::value(path, "`chat_template`", expected, found))
+/// All templates of a folder.
+fn sources(folder: &Path) -> Result<Sources, TextError> {
+    let mut sources: Sources = Vec::new();
+    if let Some(source) = text(&folder.join(TEMPLATE_FILE))? {
+        sources.push((DEFAULT.to_string(), source));
+    }
+    for path in further_files(&folder.join(TEMPLATE_FOLDER))? {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if let Some(source) = text(&path)? {
+            sources.push((name.into_owned(), source));
+        }
+    }
+    match sources.is_empty() {
+        true => configured(&folder.join(CONFIG_FILE)),
+        false => Ok(sources),
+    }
+}
+
+/// The text of a file; `None` if there is none.
+fn text(path: &Path) -> Result<Option<String>, TextError> {
+    match fs::read_to_string(path) {
+        Ok(source) => Ok(Some(source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TextError::io(path)(error)),
+    }
+}
+
+/// The files `*.jinja` of a folder that may not be there, by name.
+fn further_files(folder: &Path) -> Result<Vec<PathBuf>, TextError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(TextError::io(folder)(error)),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let paths: Vec<PathBuf> = paths
+        .collect::<Result<_, _>>()
+        .map_err(TextError::io(folder))?;
+    let is_template = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "jinja")
+    };
+    let mut paths: Vec<PathBuf> = paths.into_iter().filter(is_template).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// The templates in `tokenizer_config.json`.
+fn configured(path: &Path) -> Result<Sources, TextError> {
+    let config = json_file(path)?.unwrap_or_default();
+    let wrong = |found: &Value| {
+        let expected = "a template, or a list of objects with `name` and `template`";
+        TextError::value(path, "`chat_template`", expected, found.to_string())
     };
     match config.get("chat_template") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(source)) => Ok(Some(source.clone())),
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(source)) => Ok(vec![(DEFAULT.to_string(), source.clone())]),
         Some(Value::Array(templates)) => {
-            let named = templates.iter().find(|template| template["name"] == name);
-            match named.map(|template| &template["template"]) {
-                Some(Value::String(source)) => Ok(Some(source.clone())),
-                _ => {
-                    let names: Vec<&Value> = templates.iter().map(|t| &t["name"]).collect();
-                    wrong(format!("a template called {name:?}"), format!("{names:?}"))
-                }
-            }
+            let named = |entry: &Value| match (&entry["name"], &entry["template"]) {
+                (Value::String(name), Value::String(source)) => Ok((name.clone(), source.clone())),
+                _ => Err(wrong(entry)),
+            };
+            templates.iter().map(named).collect()
         }
-        Some(other) => wrong("a template or a list".to_string(), other.to_string()),
+        Some(other) => Err(wrong(other)),
     }
 }
 
@@ -88,6 +151,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::text::Conversation;
 
     #[test]
     fn templates_are_found_in_all_their_places() {
@@ -98,20 +162,57 @@ mod tests {
         assert!(load(DEFAULT).unwrap().is_none());
 
         let config = folder.path().join(CONFIG_FILE);
-        let one = json!({"chat_template": "one {{ eos_token }}"});
+        let one = json!({"chat_template": "one {{ eos_token }}{{ bos_token is defined }}"});
         fs::write(&config, one.to_string()).unwrap();
-        assert_eq!(render(DEFAULT), "one <|endoftext|>");
+        assert_eq!(render(DEFAULT), "one <|endoftext|>False");
+        assert_eq!(render("any"), "one <|endoftext|>False");
 
-        let named = json!({"chat_template": [{"name": "tool_use", "template": "two"}]});
+        let named = json!({"chat_template": [{"name": "tool_use", "template": "two"}, {"name": "rag", "template": "3"}]});
         fs::write(&config, named.to_string()).unwrap();
-        assert_eq!(render("tool_use"), "two");
+        assert_eq!(render("rag"), "3");
         let error = load(DEFAULT).unwrap_err().to_string();
         assert!(
-            error.contains("\"default\", found [String(\"tool_use\")]"),
+            error.contains(r#""default", found ["tool_use", "rag"]"#),
+            "{error}"
+        );
+        let all = ChatTemplate::from_folder(&folder, &tokenizer)
+            .unwrap()
+            .unwrap();
+        let error = all.render(&[], true).unwrap_err().to_string();
+        assert!(
+            error.contains(r#""default", found ["tool_use", "rag"]"#),
             "{error}"
         );
 
-        fs::write(folder.path().join(TEMPLATE_FILE), "three").unwrap();
-        assert_eq!(render(DEFAULT), "three");
+        fs::write(folder.path().join(TEMPLATE_FILE), "four").unwrap();
+        assert_eq!(render(DEFAULT), "four");
+    }
+
+    #[test]
+    fn a_template_for_tools_is_taken_where_there_are_tools() {
+        let folder = tempfile::tempdir().unwrap();
+        let further = folder.path().join(TEMPLATE_FOLDER);
+        fs::create_dir(&further).unwrap();
+        fs::write(folder.path().join(TEMPLATE_FILE), "plain").unwrap();
+        fs::write(further.join("tool_use.jinja"), "{{ tools | length }} tools").unwrap();
+        fs::write(further.join("notes.txt"), "no template").unwrap();
+        let tokenizer = Tokenizer::characters("ab").unwrap();
+        let template = ChatTemplate::from_folder(&folder, &tokenizer)
+            .unwrap()
+            .unwrap();
+        let names: Vec<_> = template.sources().collect();
+        assert_eq!(
+            names,
+            [
+                ("default", "plain"),
+                ("tool_use", "{{ tools | length }} tools")
+            ]
+        );
+        let with = Conversation::default().with_tools([json!({"name": "f"})]);
+        assert_eq!(
+            template.render_conversation(&with, false).unwrap(),
+            "1 tools"
+        );
+        assert_eq!(template.render(&[], false).unwrap(), "plain");
     }
 }

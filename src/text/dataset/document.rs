@@ -24,6 +24,11 @@ impl Document {
         }
     }
 
+    /// Whether anything of it is learned.
+    pub fn counts(&self) -> bool {
+        self.mask.contains(&true)
+    }
+
     /// A whole text whose prompt does not count.
     pub fn with_prompt(prompt: &[u32], completion: &[u32]) -> Self {
         let mut mask = vec![false; prompt.len()];
@@ -50,6 +55,11 @@ pub trait DocumentSource: Send + Sync {
     /// The files that they come from, for messages.
     fn paths(&self) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    /// Why nothing may be learned of any of them, for messages.
+    fn why_masked(&self) -> &str {
+        "all of their tokens are masked"
     }
 }
 

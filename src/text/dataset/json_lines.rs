@@ -3,16 +3,19 @@ use std::{
     sync::Arc,
 };
 
-use serde_json::Value;
-
 use super::{
     Document, DocumentSource, Documents, JsonRecord, MalformedLines,
     json_record::RecordError,
-    lines::{Line, Lines, at_line},
+    lines::{Line, at_line},
+    records::Records,
+    text_reader,
 };
 use crate::text::{TextError, Tokenizer};
 
-/// Documents of files with a JSON object in each line; empty lines are passed over.
+/// Documents of files with a JSON object in each line, or with one list of objects.
+///
+/// Empty lines are passed over, and a byte-order mark; a file without any record is an error. The names
+/// of the files do not matter here; [`FileKind`](super::FileKind) tells which are of this kind.
 ///
 /// # Example
 ///
@@ -72,36 +75,39 @@ impl JsonLines {
 
     /// The documents of one file.
     fn file(&self, path: &Path) -> Documents {
-        let lines = match Lines::open(path) {
-            Ok(lines) => lines,
+        let mut records = match Records::open(path) {
+            Ok(records) => records.peekable(),
             Err(error) => return Box::new([Err(error)].into_iter()),
         };
-        let (path, this) = (lines.path().to_path_buf(), self.clone());
-        let lines = lines.filter(|line| !matches!(line, Ok(line) if line.text.trim().is_empty()));
-        Box::new(lines.filter_map(move |line| {
+        if records.peek().is_none() {
+            return Box::new([Err(no_record(path))].into_iter());
+        }
+        let (path, this) = (path.to_path_buf(), self.clone());
+        Box::new(records.filter_map(move |line| {
             let document = line.and_then(|line| this.document(&path, &line));
             this.malformed.filter(document)
         }))
     }
 
     fn document(&self, path: &Path, line: &Line) -> Result<Document, TextError> {
-        let wrong = |expected: String, found: String| TextError::Line {
-            path: path.to_path_buf(),
-            line: line.number,
-            expected,
-            found,
-        };
-        let not_json = |found: String| wrong("a JSON object".to_string(), found);
-        let object = match serde_json::from_str(&line.text) {
-            Ok(Value::Object(object)) => object,
-            Ok(_) => return Err(not_json("another value".to_string())),
-            Err(error) => return Err(not_json(error.to_string())),
-        };
-        let document = self.record.document(&object, &self.tokenizer);
+        let document = self.record.document(&line.text, &self.tokenizer);
         document.map_err(|error| match error {
-            RecordError::Field { expected, found } => wrong(expected, found),
+            RecordError::Field { expected, found } => TextError::Line {
+                path: path.to_path_buf(),
+                line: line.number,
+                expected,
+                found,
+            },
             RecordError::Text(error) => at_line(path, line.number, error),
         })
+    }
+}
+
+/// A file without any record.
+fn no_record(path: &Path) -> TextError {
+    match path.metadata().map_or(0, |metadata| metadata.len()) {
+        0 => text_reader::empty(path, "records", false),
+        _ => TextError::file(path, "records", "none"),
     }
 }
 
@@ -113,5 +119,9 @@ impl DocumentSource for JsonLines {
 
     fn paths(&self) -> Vec<PathBuf> {
         self.paths.clone()
+    }
+
+    fn why_masked(&self) -> &str {
+        self.record.why_masked()
     }
 }

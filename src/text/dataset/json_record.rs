@@ -3,7 +3,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Document;
-use crate::text::{ChatMessage, ChatTemplate, RenderedChat, TextError, Tokenizer};
+use crate::text::{
+    ChatMessage, ChatTemplate, Conversation, RenderedChat, TextError, Tokenizer,
+    chat::{RecordProblem, conversation_of_record},
+};
 
 /// What the JSON object of a line holds.
 #[derive(Debug, Clone)]
@@ -21,7 +24,13 @@ pub enum JsonRecord {
         /// Name of the completion's field.
         completion: String,
     },
-    /// A conversation: a list of objects with `role` and `content`. The template ends each turn.
+    /// A conversation: a list of objects with `role`, `content` and whatever else the template reads. The
+    /// template ends each turn.
+    ///
+    /// The fields `tools`, `documents` (lists of objects, or texts of JSON with these) and
+    /// `chat_template_kwargs` (an object) of the record reach the template as well. A record with another
+    /// field that the template reads is malformed; the rest is left out. An assistant's message with
+    /// `weight` 0 does not count.
     Messages {
         /// Name of the list's field.
         field: String,
@@ -49,6 +58,15 @@ pub enum TrainedTurns {
 pub(super) enum RecordError {
     Field { expected: String, found: String },
     Text(TextError),
+}
+
+impl From<RecordProblem> for RecordError {
+    fn from(problem: RecordProblem) -> Self {
+        match problem {
+            RecordProblem::Field { expected, found } => Self::Field { expected, found },
+            RecordProblem::Template(error) => Self::Text(error),
+        }
+    }
 }
 
 impl From<TextError> for RecordError {
@@ -82,87 +100,86 @@ impl JsonRecord {
         }
     }
 
+    /// Why nothing may be learned of any of the records.
+    pub(super) fn why_masked(&self) -> &str {
+        match self {
+            Self::Text { .. } => "every text is empty",
+            Self::PromptCompletion { .. } => "every completion is empty",
+            Self::Messages { .. } => "there is no turn of the assistant that counts",
+        }
+    }
+
     /// The document of a JSON object.
     pub(super) fn document(
         &self,
-        object: &Map<String, Value>,
+        json: &str,
         tokenizer: &Tokenizer,
     ) -> Result<Document, RecordError> {
         match self {
-            Self::Text { field } => Ok(Document::new(tokenizer.encode(string(object, field)?)?)),
-            Self::PromptCompletion { prompt, completion } => Ok(Document::with_prompt(
-                &tokenizer.encode(string(object, prompt)?)?,
-                &tokenizer.encode(string(object, completion)?)?,
-            )),
+            Self::Text { field } => {
+                let object = object(json)?;
+                Ok(Document::new(tokenizer.encode(string(&object, field)?)?))
+            }
+            Self::PromptCompletion { prompt, completion } => {
+                let object = object(json)?;
+                Ok(Document::with_prompt(
+                    &tokenizer.encode(string(&object, prompt)?)?,
+                    &tokenizer.encode(string(&object, completion)?)?,
+                ))
+            }
             Self::Messages {
                 field,
                 template,
                 trained,
             } => {
-                let messages = messages(object, field)?;
-                Ok(chat(&messages, template, *trained, tokenizer)?)
+                // Templates see fields in their order, which the objects above do not keep.
+                let record: minijinja::Value = serde_json::from_str(json).map_err(not_json)?;
+                if record.kind() != minijinja::value::ValueKind::Map {
+                    return Err(not_json("another value"));
+                }
+                let conversation = conversation_of_record(&record, field, template)?;
+                chat(&conversation, template, *trained, tokenizer)
             }
         }
     }
 }
 
+fn object(json: &str) -> Result<Map<String, Value>, RecordError> {
+    match serde_json::from_str(json) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(not_json("another value")),
+        Err(error) => Err(not_json(error)),
+    }
+}
+
+fn not_json(found: impl ToString) -> RecordError {
+    RecordError::Field {
+        expected: "a JSON object".to_string(),
+        found: found.to_string(),
+    }
+}
+
 fn string<'a>(object: &'a Map<String, Value>, field: &str) -> Result<&'a str, RecordError> {
-    match object.get(field) {
-        Some(Value::String(text)) => Ok(text),
-        other => Err(wrong(format!("a string in `{field}`"), other)),
-    }
-}
-
-fn messages(object: &Map<String, Value>, field: &str) -> Result<Vec<ChatMessage>, RecordError> {
-    let value = object.get(field);
-    let expected = || format!("a list of objects with `role` and `content` in `{field}`");
-    let Some(messages @ Value::Array(list)) = value else {
-        return Err(wrong(expected(), value));
-    };
-    if list.is_empty() {
-        return Err(wrong(expected(), value));
-    }
-    serde_json::from_value(messages.clone()).map_err(|error| RecordError::Field {
-        expected: expected(),
-        found: error.to_string(),
-    })
-}
-
-fn wrong(expected: String, found: Option<&Value>) -> RecordError {
-    let found = match found {
+    let found = match object.get(field) {
+        Some(Value::String(text)) => return Ok(text),
         None => "no such field".to_string(),
         Some(Value::Null) => "null".to_string(),
         Some(Value::Bool(_)) => "a truth value".to_string(),
         Some(Value::Number(number)) => format!("the number {number}"),
-        Some(Value::String(_)) => "a string".to_string(),
         Some(Value::Array(list)) => format!("a list of {}", list.len()),
         Some(Value::Object(_)) => "an object".to_string(),
     };
-    RecordError::Field { expected, found }
+    let expected = format!("a string in `{field}`");
+    Err(RecordError::Field { expected, found })
 }
 
 fn chat(
-    messages: &[ChatMessage],
+    conversation: &Conversation,
     template: &ChatTemplate,
     trained: TrainedTurns,
     tokenizer: &Tokenizer,
-) -> Result<Document, TextError> {
-    let all = || -> Result<RenderedChat, TextError> {
-        let text = template.render(messages, false)?;
-        let whole = 0..text.len();
-        Ok(RenderedChat {
-            assistant: vec![whole],
-            text,
-        })
-    };
-    let chat = match trained {
-        TrainedTurns::All => all()?,
-        TrainedTurns::Assistant => template.render_with_spans(messages)?,
-        TrainedTurns::AssistantOrAll => match template.render_with_spans(messages) {
-            Err(TextError::NoPrefix { .. }) => all()?,
-            chat => chat?,
-        },
-    };
+) -> Result<Document, RecordError> {
+    let chat = rendered(conversation, template, trained)?;
     let tokens = tokenizer.encode_with_offsets(&chat.text)?;
     // A token that begins before the assistant's turn belongs to the prompt.
     let said = |start: usize| chat.assistant.iter().any(|span| span.contains(&start));
@@ -171,4 +188,56 @@ fn chat(
         tokens: tokens.into_iter().map(|token| token.token).collect(),
         ends: true,
     })
+}
+
+/// The text of a conversation, and which parts of it count.
+fn rendered(
+    conversation: &Conversation,
+    template: &ChatTemplate,
+    trained: TrainedTurns,
+) -> Result<RenderedChat, RecordError> {
+    let all = || -> Result<RenderedChat, TextError> {
+        let text = template.render_conversation(conversation, false)?;
+        let whole = 0..text.len();
+        Ok(RenderedChat {
+            assistant: vec![whole],
+            text,
+        })
+    };
+    let weights = weights(conversation)?;
+    if trained != TrainedTurns::All && weights.contains(&false) {
+        let mut chat = template.turn_spans(conversation)?;
+        let mut weights = weights.into_iter();
+        chat.assistant.retain(|_| weights.next().unwrap_or(true));
+        return Ok(chat);
+    }
+    match trained {
+        TrainedTurns::All => Ok(all()?),
+        TrainedTurns::Assistant => Ok(template.render_conversation_with_spans(conversation)?),
+        TrainedTurns::AssistantOrAll => {
+            match template.render_conversation_with_spans(conversation) {
+                Err(TextError::NoPrefix { .. }) => Ok(all()?),
+                chat => Ok(chat?),
+            }
+        }
+    }
+}
+
+/// Whether each of the assistant's turns counts: not with a `weight` of 0.
+fn weights(conversation: &Conversation) -> Result<Vec<bool>, RecordError> {
+    let turns = conversation.messages.iter();
+    let turns = turns.filter(|message| message.role() == ChatMessage::ASSISTANT);
+    let weight = |message: &ChatMessage| match message.field("weight") {
+        None => Ok(true),
+        Some(weight) if weight.is_none() => Ok(true),
+        Some(weight) => match weight.as_i64() {
+            Some(0) => Ok(false),
+            Some(1) => Ok(true),
+            _ => Err(RecordError::Field {
+                expected: "0 or 1 as `weight` of a message".to_string(),
+                found: weight.to_string(),
+            }),
+        },
+    };
+    turns.map(weight).collect()
 }

@@ -1,15 +1,15 @@
 use std::{
-    fs::File,
-    io::{BufRead, BufReader},
+    io::BufRead,
     path::{Path, PathBuf},
 };
 
+use super::text_reader::{self, TextReader};
 use crate::text::TextError;
 
 /// Lines of a file, with their numbers.
 pub(super) struct Lines {
     path: PathBuf,
-    reader: Option<BufReader<File>>,
+    reader: Option<TextReader>,
     number: usize,
 }
 
@@ -22,16 +22,16 @@ pub(super) struct Line {
 
 impl Lines {
     pub fn open(path: &Path) -> Result<Self, TextError> {
-        let file = File::open(path).map_err(TextError::io(path))?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            reader: Some(BufReader::new(file)),
-            number: 0,
-        })
+        Ok(Self::new(path, text_reader::open(path)?, 0))
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// The lines of a file that is open, behind so many that have been passed over.
+    pub fn new(path: &Path, reader: TextReader, passed: usize) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            reader: Some(reader),
+            number: passed,
+        }
     }
 
     fn read(&mut self) -> Result<Option<Line>, TextError> {

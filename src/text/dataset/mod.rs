@@ -4,6 +4,7 @@
 //!
 //! 1. [`TextFiles`] and [`JsonLines`] stream [`Document`]s: tokens, and which of them count in the
 //!    loss. A malformed line ends the training, or is skipped and [reported](SkippedLines).
+//!    [`read_documents`] reads them into memory and refuses data of which nothing is learned.
 //! 2. [`Shuffle`] mixes them in a buffer, [`Packing`] makes [`Sequence`]s of a fixed length of them.
 //! 3. [`DocumentBatches`] does all of this for Burn's `Learner`; [`SequenceBatcher`] makes batches of
 //!    sequences in memory with Burn's own data loader.
@@ -21,17 +22,21 @@ mod batch;
 mod document;
 mod document_batches;
 mod even_windows;
+mod file_kind;
 mod json_lines;
 mod json_record;
+mod learned;
 mod lines;
 mod malformed;
 mod packing;
 mod passes;
 mod random_windows;
+mod records;
 mod sequence;
 mod shuffle;
 mod text_files;
 mod text_pieces;
+mod text_reader;
 mod token_file;
 mod token_store;
 
@@ -39,13 +44,16 @@ pub use batch::{IGNORE_INDEX, TokenBatch};
 pub use document::{Document, DocumentSource, Documents};
 pub use document_batches::{DocumentBatches, DocumentBatchesConfig};
 pub use even_windows::{EvenWindows, EvenWindowsConfig};
+pub use file_kind::FileKind;
 pub use json_lines::JsonLines;
 pub use json_record::{JsonRecord, TrainedTurns};
+pub use learned::read_documents;
 pub use malformed::{MalformedLines, SkippedLines};
 pub use packing::{Packed, Packing, PackingConfig};
 pub use random_windows::{RandomWindows, RandomWindowsConfig};
 pub use sequence::{Sequence, SequenceBatcher};
 pub use shuffle::Shuffle;
 pub use text_files::{DocumentSplit, TextFiles};
+pub use text_reader::read_text;
 pub use token_file::{TokenDType, TokenFile, TokenFileWriter};
 pub use token_store::{TokenFiles, TokenPart, TokenStore};

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Document, DocumentSource, Documents, Shuffle};
+use super::{Document, DocumentSource, Documents, Shuffle, learned::nothing_to_learn};
 use crate::{quant::mix, text::TextError};
 
 /// The documents of a source again and again, in another order each time.
@@ -10,8 +10,10 @@ pub(super) struct Passes {
     seed: u64,
     next_pass: u64,
     documents: Option<Shuffle<Documents, Document>>,
-    /// Whether this pass gave anything to train on.
-    any: bool,
+    /// Documents of this pass that have tokens.
+    any: usize,
+    /// Whether one of them counts in the loss.
+    counts: bool,
 }
 
 impl Passes {
@@ -22,7 +24,8 @@ impl Passes {
             seed,
             next_pass: 0,
             documents: None,
-            any: false,
+            any: 0,
+            counts: false,
         }
     }
 }
@@ -33,20 +36,28 @@ impl Iterator for Passes {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some(document) = self.documents.as_mut().and_then(Iterator::next) {
-                self.any |= matches!(&document, Ok(document) if !document.tokens.is_empty());
+                if let Ok(document) = &document {
+                    self.any += usize::from(!document.tokens.is_empty());
+                    self.counts |= document.counts();
+                }
                 return Some(document);
             }
             let first = self.documents.is_none();
-            if !first && !self.any {
+            if !first && !self.counts {
                 // Another pass would find nothing either.
                 self.documents = None;
-                let paths = self.source.paths();
-                return Some(Err(TextError::NoDocuments { paths }));
+                return Some(Err(match self.any {
+                    0 => TextError::NoDocuments {
+                        paths: self.source.paths(),
+                    },
+                    documents => nothing_to_learn(&*self.source, documents),
+                }));
             }
             let seed = mix(mix(self.seed) ^ self.next_pass);
             self.documents = Some(Shuffle::new(self.source.documents(), self.buffer, seed));
             self.next_pass += 1;
-            self.any = false;
+            self.any = 0;
+            self.counts = false;
         }
     }
 }

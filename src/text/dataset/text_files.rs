@@ -7,6 +7,7 @@ use super::{
     Document, DocumentSource, Documents, MalformedLines,
     lines::{Line, Lines, at_line},
     text_pieces::{PIECE_BYTES, TextPieces},
+    text_reader,
 };
 use crate::text::{TextError, Tokenizer};
 
@@ -23,7 +24,8 @@ pub enum DocumentSplit {
     Paragraph,
 }
 
-/// Documents of plain text files, in UTF-8. Nothing but the document that is read is in memory.
+/// Documents of plain text files, in UTF-8; a byte-order mark is no text, and a file with nothing but
+/// white space is an error. Nothing but the document that is read is in memory.
 ///
 /// # Example
 ///
@@ -83,7 +85,7 @@ impl TextFiles {
     /// The documents of one file.
     fn file(&self, path: &Path) -> Documents {
         let texts = match self.texts(path) {
-            Ok(texts) => texts,
+            Ok(texts) => NotBlank::new(path, texts),
             Err(error) => return Box::new([Err(error)].into_iter()),
         };
         let (path, tokenizer) = (path.to_path_buf(), self.tokenizer.clone());
@@ -125,6 +127,45 @@ impl DocumentSource for TextFiles {
 /// Number of the first line, text, and whether the document ends with it.
 type Text = Result<(usize, String, bool), TextError>;
 type Texts = Box<dyn Iterator<Item = Text> + Send>;
+
+/// The texts of a file, and an error at its end if there was nothing in them.
+struct NotBlank {
+    path: PathBuf,
+    texts: Option<Texts>,
+    any: bool,
+    blank: bool,
+}
+
+impl NotBlank {
+    fn new(path: &Path, texts: Texts) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            texts: Some(texts),
+            any: false,
+            blank: true,
+        }
+    }
+}
+
+impl Iterator for NotBlank {
+    type Item = Text;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.texts.as_mut()?.next();
+        match &next {
+            Some(text) => {
+                self.any = true;
+                self.blank &= matches!(text, Ok((_, text, _)) if text.trim().is_empty());
+                next
+            }
+            None => {
+                self.texts = None;
+                self.blank
+                    .then(|| Err(text_reader::empty(&self.path, "text", self.any)))
+            }
+        }
+    }
+}
 
 fn whole_lines(lines: Lines) -> impl Iterator<Item = Text> {
     lines

@@ -1,9 +1,9 @@
 use std::{
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
 
+use super::text_reader::{self, TextReader};
 use crate::text::TextError;
 
 /// Bytes of a piece, unless a test asks for fewer.
@@ -13,7 +13,7 @@ pub(super) const PIECE_BYTES: usize = 1 << 20;
 /// one document.
 pub(super) struct TextPieces {
     path: PathBuf,
-    file: Option<File>,
+    file: Option<TextReader>,
     piece_bytes: usize,
     /// Read, but not given away.
     rest: Vec<u8>,
@@ -32,10 +32,9 @@ pub(super) struct TextPiece {
 
 impl TextPieces {
     pub fn open(path: &Path, piece_bytes: usize) -> Result<Self, TextError> {
-        let file = File::open(path).map_err(TextError::io(path))?;
         Ok(Self {
             path: path.to_path_buf(),
-            file: Some(file),
+            file: Some(text_reader::open(path)?),
             piece_bytes,
             rest: Vec::new(),
             lines: 0,
@@ -76,7 +75,7 @@ impl TextPieces {
             return Ok(());
         };
         let wanted = (self.piece_bytes + 1 - self.rest.len()) as u64;
-        let read = file.take(wanted).read_to_end(&mut self.rest);
+        let read = file.by_ref().take(wanted).read_to_end(&mut self.rest);
         // An error of the disk would come again and again.
         if !matches!(read, Ok(read) if read as u64 == wanted) {
             self.file = None;

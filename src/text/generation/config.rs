@@ -29,7 +29,7 @@ pub struct GenerationConfig {
     /// positive, and else multiplied; above 1 against repetition.
     #[config(default = 1.0)]
     pub repetition_penalty: f32,
-    /// Texts that end the generated text, and are not part of it.
+    /// Texts that end the generated text, and are not part of it; special tokens may be among them.
     #[config(default = "Vec::new()")]
     pub stop: Vec<String>,
     /// Tokens that end the generated text; none for those of the tokenizer.

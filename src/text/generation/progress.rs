@@ -45,6 +45,7 @@ pub(super) struct Progress<'a> {
     prompt_len: usize,
     text: String,
     sampler: Sampler,
+    tokenizer: &'a Tokenizer,
     stream: TextStream<'a>,
     stop: StopSequences<'a>,
     finish: Option<FinishReason>,
@@ -63,6 +64,7 @@ impl<'a> Progress<'a> {
             prompt_len: tokens.len(),
             text: String::new(),
             sampler: Sampler::new(config, prompt as u64)?,
+            tokenizer,
             stream: TextStream::new(tokenizer),
             stop: StopSequences::new(&config.stop),
             finish: None,
@@ -92,7 +94,7 @@ impl<'a> Progress<'a> {
         }
         self.all.push(token);
         let text = self.stream.push(token)?;
-        let (text, stopped) = self.stop.push(&text);
+        let (text, stopped) = self.stop.push(&text, self.tokenizer.special_text(token));
         self.text.push_str(&text);
         if stopped {
             self.finish = Some(FinishReason::Stop);
@@ -124,7 +126,7 @@ impl<'a> Progress<'a> {
     ) -> Result<(usize, GeneratedText), TextError> {
         let finish = self.finish.unwrap_or(FinishReason::Length);
         if finish != FinishReason::Stop {
-            let (mut rest, stopped) = self.stop.push(&self.stream.finish()?);
+            let (mut rest, stopped) = self.stop.push(&self.stream.finish()?, None);
             if !stopped {
                 rest += &self.stop.finish();
             }

@@ -1,9 +1,16 @@
+use core::ops::Range;
+
 /// Finds the texts that end a generated text, also where their parts come one after the other.
+///
+/// Special tokens are no part of a generated text, but may be one of a stop sequence, or be one: their
+/// texts are looked through as well, and then left out.
 #[derive(Debug, Clone)]
 pub(super) struct StopSequences<'a> {
     stop: &'a [String],
     /// Text that may be the beginning of one.
     held: String,
+    /// The bytes of it that are special tokens.
+    special: Vec<Range<usize>>,
 }
 
 impl<'a> StopSequences<'a> {
@@ -11,25 +18,52 @@ impl<'a> StopSequences<'a> {
         Self {
             stop,
             held: String::new(),
+            special: Vec::new(),
         }
     }
 
-    /// The text that is certain now, and whether a stop sequence follows it.
-    pub fn push(&mut self, text: &str) -> (String, bool) {
+    /// Takes a text, and behind it that of a special token. The text that is certain now, and whether a
+    /// stop sequence follows it.
+    pub fn push(&mut self, text: &str, special: Option<&str>) -> (String, bool) {
         self.held.push_str(text);
-        let found = self.stop.iter().filter_map(|stop| self.held.find(stop));
-        if let Some(start) = found.min() {
-            let mut text = std::mem::take(&mut self.held);
-            text.truncate(start);
-            return (text, true);
+        if let Some(special) = special {
+            let start = self.held.len();
+            self.held.push_str(special);
+            self.special.push(start..self.held.len());
         }
-        let rest = self.held.split_off(self.certain());
-        (std::mem::replace(&mut self.held, rest), false)
+        let found = self.stop.iter().filter_map(|stop| self.held.find(stop));
+        match found.min() {
+            Some(start) => {
+                let text = self.release(start);
+                self.held.clear();
+                self.special.clear();
+                (text, true)
+            }
+            None => (self.release(self.certain()), false),
+        }
     }
 
     /// The text that was held back; no more comes.
-    pub fn finish(self) -> String {
-        self.held
+    pub fn finish(mut self) -> String {
+        self.release(self.held.len())
+    }
+
+    /// Gives away the first bytes, without what is special in them.
+    fn release(&mut self, end: usize) -> String {
+        let rest = self.held.split_off(end);
+        let given = std::mem::replace(&mut self.held, rest);
+        let (mut text, mut from) = (String::new(), 0);
+        for range in &self.special {
+            let (start, stop) = (range.start.min(end), range.end.min(end));
+            text.push_str(&given[from..start]);
+            from = stop;
+        }
+        text.push_str(&given[from..]);
+        self.special.retain_mut(|range| {
+            *range = range.start.saturating_sub(end)..range.end.saturating_sub(end);
+            range.start < range.end
+        });
+        text
     }
 
     /// Bytes in front of the first place where a stop sequence may have begun.
@@ -51,29 +85,68 @@ mod tests {
         vec!["END".to_string(), "\n\n".to_string()]
     }
 
+    fn push(sequences: &mut StopSequences, text: &str) -> (String, bool) {
+        sequences.push(text, None)
+    }
+
     #[test]
     fn a_sequence_is_found_over_its_parts() {
         let stop = stop();
         let mut sequences = StopSequences::new(&stop);
-        assert_eq!(sequences.push("the E"), ("the ".to_string(), false));
-        assert_eq!(sequences.push("N"), (String::new(), false));
-        assert_eq!(sequences.push("Dless"), (String::new(), true));
+        assert_eq!(push(&mut sequences, "the E"), ("the ".to_string(), false));
+        assert_eq!(push(&mut sequences, "N"), (String::new(), false));
+        assert_eq!(push(&mut sequences, "Dless"), (String::new(), true));
     }
 
     #[test]
     fn what_is_no_sequence_in_the_end_comes_late() {
         let stop = stop();
         let mut sequences = StopSequences::new(&stop);
-        assert_eq!(sequences.push("EN\n"), ("EN".to_string(), false));
-        assert_eq!(sequences.push("EEN"), ("\nE".to_string(), false));
+        assert_eq!(push(&mut sequences, "EN\n"), ("EN".to_string(), false));
+        assert_eq!(push(&mut sequences, "EEN"), ("\nE".to_string(), false));
         assert_eq!(sequences.clone().finish(), "EN");
-        assert_eq!(sequences.push("X"), ("ENX".to_string(), false));
+        assert_eq!(push(&mut sequences, "X"), ("ENX".to_string(), false));
     }
 
     #[test]
     fn the_first_of_several_ends_the_text() {
         let stop = stop();
-        let (text, stopped) = StopSequences::new(&stop).push("é\n\nEND");
+        let (text, stopped) = push(&mut StopSequences::new(&stop), "é\n\nEND");
         assert_eq!((text.as_str(), stopped), ("é", true));
+    }
+
+    #[test]
+    fn special_tokens_stop_but_are_no_text() {
+        let stop = vec!["<|end|>".to_string(), "a<|x|>b".to_string()];
+        let mut sequences = StopSequences::new(&stop);
+        assert_eq!(
+            sequences.push("hi", Some("<|y|>")),
+            ("hi".to_string(), false)
+        );
+        assert_eq!(
+            sequences.push("ca", Some("<|x|>")),
+            ("c".to_string(), false)
+        );
+        assert_eq!(push(&mut sequences, "c<|e"), ("ac".to_string(), false));
+        assert_eq!(sequences.clone().finish(), "<|e");
+        assert_eq!(
+            sequences.push("", Some("<|end|>")),
+            ("<|e".to_string(), true)
+        );
+
+        let mut sequences = StopSequences::new(&stop);
+        assert_eq!(
+            sequences.push("ca", Some("<|x|>")),
+            ("c".to_string(), false)
+        );
+        assert_eq!(push(&mut sequences, "b"), (String::new(), true));
+
+        // Half a sequence at the end, some of it special.
+        let mut sequences = StopSequences::new(&stop);
+        assert_eq!(
+            sequences.push("ca", Some("<|x|>")),
+            ("c".to_string(), false)
+        );
+        assert_eq!(sequences.finish(), "a");
     }
 }

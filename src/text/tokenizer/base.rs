@@ -7,13 +7,15 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
+    config_keys,
     coverage::MissingBytes,
-    model_folder::{check_merges, json_file, special_token, token_ids},
+    model_folder::{check_merges, check_post_processor, json_file, special_token, token_ids},
+    special_tokens::{self, SpecialTokens},
 };
-use crate::text::TextError;
+use crate::{key_table::UnknownKey, text::TextError};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
-const CONFIG_FILE: &str = "tokenizer_config.json";
+pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// A tokenizer of Hugging Face's `tokenizers`, with the special tokens of its model.
 ///
@@ -46,6 +48,8 @@ pub struct Tokenizer {
     vocab_size: usize,
     bos: Option<u32>,
     eos: Vec<u32>,
+    special: SpecialTokens,
+    unknown_keys: Vec<UnknownKey>,
 }
 
 /// A token and where it comes from.
@@ -61,12 +65,15 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`, or that of a folder.
     ///
     /// The beginning and end of a text come from `tokenizer_config.json` beside it, further ends
-    /// from `generation_config.json` and `config.json`. A tokenizer without these files has none.
+    /// from `generation_config.json` and `config.json`. A tokenizer without these files has none. What is
+    /// put around a text is for `tokenizer.json` to say, as in transformers, which reads no
+    /// `add_bos_token` beside it. As there, `special_tokens_map.json` is read for configurations of old
+    /// versions, which do not list the added tokens.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or is not what it should be, or a special token is not in the
-    /// vocabulary.
+    /// If a file cannot be read or is not what it should be, a special token is not in the vocabulary, or
+    /// the configuration asks for another tokenization than `tokenizer.json` has.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
         let path = path.as_ref();
         let path = match path.is_dir() {
@@ -79,7 +86,8 @@ impl Tokenizer {
             reason: error.to_string(),
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        let config = json_file(&folder.join(CONFIG_FILE))?.unwrap_or_default();
+        let mut config = json_file(&folder.join(CONFIG_FILE))?.unwrap_or_default();
+        special_tokens::add_legacy_map(&mut config, folder)?;
         let mut tokenizer = Self::from_json(&json, config, Some(&path))?;
         tokenizer.add_token_ids(folder)?;
         Ok(tokenizer)
@@ -96,6 +104,7 @@ impl Tokenizer {
             reason,
         };
         check_merges(json).map_err(wrong)?;
+        check_post_processor(&json["post_processor"]).map_err(wrong)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json.to_string())
             .map_err(|error| wrong(error.to_string()))?;
         // A text is tokens as it is; what is cut or filled up is for the data set to say.
@@ -106,6 +115,14 @@ impl Tokenizer {
         if vocab_size == 0 {
             return Err(wrong("expected tokens, found none".to_string()));
         }
+        let config_path = path.map_or_else(PathBuf::new, |path| path.with_file_name(CONFIG_FILE));
+        let unknown_keys = config_keys::check(&config, json, &inner, &config_path)?;
+        inner.set_encode_special_tokens(config_keys::splits_special_tokens(&config));
+        let special =
+            SpecialTokens::of(&inner, &config, &config_path).map_err(|error| match error {
+                special_tokens::Wrong::Config(error) => error,
+                special_tokens::Wrong::Tokenizer(reason) => wrong(reason),
+            })?;
         let mut tokenizer = Self {
             missing: MissingBytes::of(&inner),
             inner,
@@ -113,8 +130,13 @@ impl Tokenizer {
             vocab_size,
             bos: None,
             eos: Vec::new(),
+            special,
+            unknown_keys,
         };
-        let config_path = path.map_or_else(PathBuf::new, |path| path.with_file_name(CONFIG_FILE));
+        let around = &tokenizer.special;
+        for &token in around.prefix.iter().chain(&around.suffix) {
+            tokenizer.check(token)?;
+        }
         tokenizer.bos = tokenizer.configured("bos_token", &config_path)?;
         tokenizer.eos = Vec::from_iter(tokenizer.configured("eos_token", &config_path)?);
         Ok(tokenizer)
@@ -135,6 +157,17 @@ impl Tokenizer {
             )
         });
         id.map(Some)
+    }
+
+    /// Takes the tokens that end a text in `generation_config.json` and `config.json` of a model's folder
+    /// as well, for a tokenizer that is elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is not what it should be, or a token is not in the vocabulary.
+    pub fn with_model_folder(mut self, folder: impl AsRef<Path>) -> Result<Self, TextError> {
+        self.add_token_ids(folder.as_ref())?;
+        Ok(self)
     }
 
     /// Takes the tokens of the model's own configuration, behind those of the tokenizer's.
@@ -207,6 +240,36 @@ impl Tokenizer {
     /// The token that begins a text.
     pub fn bos(&self) -> Option<u32> {
         self.bos
+    }
+
+    /// The tokens that the tokenizer puts before a text, such as one that begins it; often none, even if
+    /// [`bos`](Self::bos) has a name.
+    pub fn prefix_tokens(&self) -> &[u32] {
+        &self.special.prefix
+    }
+
+    /// The tokens that the tokenizer puts behind a text.
+    pub fn suffix_tokens(&self) -> &[u32] {
+        &self.special.suffix
+    }
+
+    /// The special tokens that `tokenizer_config.json` names, such as `unk_token`, with their texts:
+    /// variables of chat templates.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.special
+            .named
+            .iter()
+            .map(|(name, token)| (*name, token.as_str()))
+    }
+
+    /// The text of a special token that is left out of a text of tokens.
+    pub(in crate::text) fn special_text(&self, token: u32) -> Option<&str> {
+        self.special.texts.get(&token).map(String::as_str)
+    }
+
+    /// The keys of `tokenizer_config.json` that this crate does not know; they had no effect.
+    pub fn unknown_keys(&self) -> &[UnknownKey] {
+        &self.unknown_keys
     }
 
     /// The number of a token.

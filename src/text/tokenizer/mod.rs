@@ -1,8 +1,10 @@
 mod base;
 mod byte_symbols;
 mod characters;
+mod config_keys;
 mod coverage;
 mod model_folder;
+mod special_tokens;
 mod stream;
 
 pub use base::{OffsetToken, Tokenizer};

@@ -98,6 +98,28 @@ pub(super) fn check_merges(tokenizer: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// Fails on a post-processor whose template has tokens that it does not describe, or a second text:
+/// Hugging Face's reader panics when it is applied.
+pub(super) fn check_post_processor(processor: &Value) -> Result<(), String> {
+    for part in processor["processors"].as_array().into_iter().flatten() {
+        check_post_processor(part)?;
+    }
+    if processor["type"] != "TemplateProcessing" {
+        return Ok(());
+    }
+    for (template, texts) in [("single", &["A"][..]), ("pair", &["A", "B"])] {
+        for piece in processor[template].as_array().into_iter().flatten() {
+            let token = piece["SpecialToken"]["id"].as_str();
+            let text = piece["Sequence"]["id"].as_str();
+            let known = token.is_none_or(|token| processor["special_tokens"].get(token).is_some());
+            if !known || !text.is_none_or(|text| texts.contains(&text)) {
+                return Err(format!("the post-processor has nothing for {piece}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -117,6 +139,23 @@ mod tests {
             error.starts_with("c.json, `unk_token`: expected"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn templates_must_have_their_tokens() {
+        let template = |single, tokens| {
+            let template = json!({"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": tokens});
+            check_post_processor(&json!({"type": "Sequence", "processors": [template]}))
+        };
+        let token = json!([{"SpecialToken": {"id": "<s>", "type_id": 0}}]);
+        assert!(template(token.clone(), json!({"<s>": {}})).is_ok());
+        assert!(
+            template(token, json!({}))
+                .unwrap_err()
+                .contains("nothing for")
+        );
+        assert!(template(json!([{"Sequence": {"id": "B", "type_id": 0}}]), json!({})).is_err());
+        assert!(check_post_processor(&Value::Null).is_ok());
     }
 
     #[test]

@@ -1,0 +1,85 @@
+use minijinja::{Value, value::Serde};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+
+use super::{ChatMessage, record::conversation};
+
+/// Turns of a conversation, and what a template sees beside them.
+///
+/// It is read from an object with `messages`, and if there are any `tools`, `documents` and
+/// `chat_template_kwargs`, which has the variables; the fields of everything in it keep their order.
+///
+/// # Example
+///
+/// ```
+/// # fn main() -> Result<(), bitnet_burn::text::TextError> {
+/// use bitnet_burn::text::{ChatMessage, ChatTemplate, Conversation};
+///
+/// let template = ChatTemplate::new(
+///     "{% for tool in tools %}[{{ tool | tojson }}]{% endfor %}\
+///      {% for message in messages %}{{ message.content }}{% endfor %}{% if brief %}!{% endif %}",
+/// )?;
+/// let conversation = Conversation::new([ChatMessage::user("2 + 2?")])
+///     .with_tools([serde_json::json!({"name": "add"})])
+///     .with_variable("brief", true);
+/// assert_eq!(template.render_conversation(&conversation, false)?, r#"[{"name": "add"}]2 + 2?!"#);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Conversation {
+    /// The turns.
+    pub messages: Vec<ChatMessage>,
+    pub(super) tools: Option<Value>,
+    pub(super) documents: Option<Value>,
+    pub(super) variables: Vec<(String, Value)>,
+}
+
+impl Conversation {
+    /// A conversation without anything beside its turns.
+    pub fn new(messages: impl IntoIterator<Item = ChatMessage>) -> Self {
+        Self {
+            messages: messages.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Sets the functions that the model may call, as JSON schemas.
+    pub fn with_tools(mut self, tools: impl Serialize) -> Self {
+        self.tools = Some(Value::from(Serde(tools)));
+        self
+    }
+
+    /// Sets texts that the model may look up, as objects with `title` and `text`.
+    pub fn with_documents(mut self, documents: impl Serialize) -> Self {
+        self.documents = Some(Value::from(Serde(documents)));
+        self
+    }
+
+    /// Sets a further variable of templates, such as `enable_thinking`: an argument of transformers'
+    /// `apply_chat_template`. One with the name of a special token takes its place.
+    pub fn with_variable(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
+        self.variables
+            .push((name.into(), Value::from(Serde(value))));
+        self
+    }
+
+    /// The same with the first turns alone.
+    pub(super) fn first(&self, turns: usize) -> Self {
+        Self {
+            messages: self.messages[..turns].to_vec(),
+            ..self.clone()
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Conversation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        conversation(&Value::deserialize(deserializer)?, "messages").map_err(D::Error::custom)
+    }
+}
+
+impl From<&[ChatMessage]> for Conversation {
+    fn from(messages: &[ChatMessage]) -> Self {
+        Self::new(messages.iter().cloned())
+    }
+}

@@ -1,0 +1,13 @@
+//! The parts of Python that chat templates are written for: how values print, `json.dumps`, methods
+//! of strings and dictionaries, and `strftime`.
+
+mod json_dumps;
+mod methods;
+mod repr;
+mod strftime;
+mod strings;
+
+pub(super) use json_dumps::tojson;
+pub(super) use methods::call_method;
+pub(super) use repr::{is_text, to_str};
+pub(super) use strftime::strftime;

@@ -1,0 +1,183 @@
+//! `str(value)` and `repr(value)`.
+
+use core::fmt::Write;
+
+use minijinja::{Value, value::ValueKind};
+
+/// `str(value)`, with which a template writes a value; nothing for an undefined one.
+pub fn to_str(value: &Value) -> String {
+    match value.as_str() {
+        Some(text) => text.to_string(),
+        None if value.is_undefined() => String::new(),
+        None => {
+            let mut text = String::new();
+            push_repr(&mut text, value);
+            text
+        }
+    }
+}
+
+/// Whether a value prints in the same way everywhere, so that nothing has to be converted.
+pub fn is_text(value: &Value) -> bool {
+    value.kind() == ValueKind::String || value.is_undefined()
+}
+
+fn push_repr(out: &mut String, value: &Value) {
+    match value.kind() {
+        ValueKind::String => push_string(out, value.as_str().unwrap_or_default()),
+        ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
+            Ok(number) => out.push_str(&float(number)),
+            Err(_) => push_display(out, value),
+        },
+        ValueKind::Seq => push_sequence(out, value),
+        ValueKind::Map => push_map(out, value),
+        _ => push_display(out, value),
+    }
+}
+
+fn push_display(out: &mut String, value: &Value) {
+    // Writing to a string does not fail.
+    let _ = write!(out, "{value}");
+}
+
+fn push_sequence(out: &mut String, value: &Value) {
+    let (open, close) = match value.is_tuple() {
+        true => ('(', ')'),
+        false => ('[', ']'),
+    };
+    out.push(open);
+    let mut len = 0;
+    for item in value.try_iter().into_iter().flatten() {
+        if len > 0 {
+            out.push_str(", ");
+        }
+        push_repr(out, &item);
+        len += 1;
+    }
+    if value.is_tuple() && len == 1 {
+        out.push(',');
+    }
+    out.push(close);
+}
+
+fn push_map(out: &mut String, value: &Value) {
+    let pairs = value.as_object().and_then(|object| object.try_iter_pairs());
+    out.push('{');
+    for (i, (key, value)) in pairs.into_iter().flatten().enumerate() {
+        if i > 0 {
+            out.push_str(", ");
+        }
+        push_repr(out, &key);
+        out.push_str(": ");
+        push_repr(out, &value);
+    }
+    out.push('}');
+}
+
+/// `repr` of a float: the shortest digits that are read back as the same number, with an exponent
+/// below 1e-4 and from 1e16 on.
+pub fn float(number: f64) -> String {
+    if number.is_nan() {
+        return "nan".to_string();
+    }
+    if number.is_infinite() {
+        return if number > 0.0 { "inf" } else { "-inf" }.to_string();
+    }
+    let scientific = format!("{number:e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    match exponent.parse::<i32>().unwrap_or(0) {
+        -4..16 => {
+            let text = format!("{number}");
+            match text.contains('.') {
+                true => text,
+                false => text + ".0",
+            }
+        }
+        exponent => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+    }
+}
+
+/// `repr` of a string: in single quotes, unless it has these alone.
+fn push_string(out: &mut String, text: &str) {
+    let quote = match text.contains('\'') && !text.contains('"') {
+        true => '"',
+        false => '\'',
+    };
+    out.push(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => out.extend(['\\', c]),
+            c if is_printable(c) => out.push(c),
+            c => push_escape(out, c as u32),
+        }
+    }
+    out.push(quote);
+}
+
+fn push_escape(out: &mut String, code: u32) {
+    let _ = match code {
+        0..0x100 => write!(out, "\\x{code:02x}"),
+        0x100..0x10000 => write!(out, "\\u{code:04x}"),
+        _ => write!(out, "\\U{code:08x}"),
+    };
+}
+
+/// `str.isprintable`, but for unassigned characters: no control characters, spaces other than ` `,
+/// marks of format or private use.
+fn is_printable(c: char) -> bool {
+    let hidden = matches!(c as u32,
+        0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E
+        | 0x2060..=0x206F | 0xE000..=0xF8FF | 0xFDD0..=0xFDEF | 0xFEFF | 0xFFF0..=0xFFFB
+        | 0xFFFE..=0xFFFF | 0x110BD | 0x1BCA0..=0x1BCA3 | 0x1D173..=0x1D17A | 0xE0001..=0xE007F
+        | 0xF0000..=0x10FFFF);
+    c == ' ' || !(hidden || c.is_control() || c.is_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_print_as_in_python() {
+        let printed = [
+            (1.0, "1.0"),
+            (-0.0, "-0.0"),
+            (0.1, "0.1"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (1.5e300, "1.5e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (2.5e-10, "2.5e-10"),
+            (123456.789, "123456.789"),
+            (f64::NAN, "nan"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (number, text) in printed {
+            assert_eq!(float(number), text);
+        }
+    }
+
+    #[test]
+    fn containers_print_as_in_python() {
+        let list = Value::from(vec![
+            Value::from("it's"),
+            Value::from("\"'\u{a0}\u{200b}é✓"),
+            Value::from(()),
+            Value::from(true),
+            Value::from(1e-7),
+        ]);
+        let map = Value::from_pairs([("z", list), ("a", Value::from("x\ny"))]);
+        assert_eq!(
+            to_str(&map),
+            r#"{'z': ["it's", '"\'\xa0\u200bé✓', None, True, 1e-07], 'a': 'x\ny'}"#
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Conversations in records of data sets.
+
+use core::fmt;
+
+use minijinja::{Value, value::ValueKind};
+
+use super::{ChatMessage, ChatTemplate, Conversation};
+use crate::text::TextError;
+
+const TOOLS: &str = "tools";
+const DOCUMENTS: &str = "documents";
+/// Further variables of the template, as in data sets of TRL.
+const VARIABLES: &str = "chat_template_kwargs";
+/// Names that a variable cannot have.
+const RESERVED: [&str; 4] = ["messages", TOOLS, DOCUMENTS, "add_generation_prompt"];
+/// Fields that belong to the conversation, but that no template of transformers gets.
+const UNREACHABLE: [&str; 3] = ["system", "system_prompt", "functions"];
+
+/// Why a record is no conversation for a template.
+pub(in crate::text) enum RecordProblem {
+    /// What a field should be, and is.
+    Field { expected: String, found: String },
+    /// What the template says.
+    Template(TextError),
+}
+
+impl fmt::Display for RecordProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Field { expected, found } => write!(f, "expected {expected}, found {found}"),
+            Self::Template(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<TextError> for RecordProblem {
+    fn from(error: TextError) -> Self {
+        Self::Template(error)
+    }
+}
+
+/// The conversation of a record: the turns in a field, `tools`, `documents` and
+/// `chat_template_kwargs`. Other fields are left out, unless the template reads a variable of this name
+/// or they are known to belong to a conversation.
+pub(in crate::text) fn conversation_of_record(
+    record: &Value,
+    field: &str,
+    template: &ChatTemplate,
+) -> Result<Conversation, RecordProblem> {
+    let conversation = conversation(record, field)?;
+    for (name, value) in pairs(record).unwrap_or_default() {
+        let known = [field, TOOLS, DOCUMENTS, VARIABLES].contains(&name.as_str());
+        if known || value.is_none() {
+            continue;
+        }
+        if UNREACHABLE.contains(&name.as_str()) || template.reads(&conversation, &name)? {
+            let expected = format!(
+                "what the chat template gets in `{field}`, `{TOOLS}`, `{DOCUMENTS}` or `{VARIABLES}`"
+            );
+            let found = format!("the field `{name}` beside them");
+            return Err(RecordProblem::Field { expected, found });
+        }
+    }
+    Ok(conversation)
+}
+
+/// What belongs to a conversation in a record.
+pub(super) fn conversation(record: &Value, field: &str) -> Result<Conversation, RecordProblem> {
+    let mut conversation = Conversation::new(messages(record, field)?);
+    conversation.tools = list(record, TOOLS)?;
+    conversation.documents = list(record, DOCUMENTS)?;
+    if let Some(variables) = given(record, VARIABLES) {
+        let pairs = pairs(&variables);
+        let pairs =
+            pairs.ok_or_else(|| wrong(format!("an object in `{VARIABLES}`"), &variables))?;
+        for (name, value) in pairs {
+            if RESERVED.contains(&name.as_str()) {
+                let expected = format!("no `{name}` in `{VARIABLES}`: it has a place of its own");
+                return Err(wrong(expected, &value));
+            }
+            conversation.variables.push((name, value));
+        }
+    }
+    Ok(conversation)
+}
+
+fn messages(record: &Value, field: &str) -> Result<Vec<ChatMessage>, RecordProblem> {
+    let expected = || format!("a list of objects with `role` and `content` in `{field}`");
+    let list = attribute(record, field);
+    let Some(list) = list.filter(|list| list.kind() == ValueKind::Seq && list.len() != Some(0))
+    else {
+        return Err(wrong(
+            expected(),
+            &attribute(record, field).unwrap_or_default(),
+        ));
+    };
+    let messages = list.try_iter().into_iter().flatten();
+    let message = |value: Value| {
+        let message = ChatMessage::from_value(&value).map_err(|found| RecordProblem::Field {
+            expected: expected(),
+            found,
+        })?;
+        check_content(&message, field)?;
+        Ok(message)
+    };
+    messages.map(message).collect()
+}
+
+/// What is said is a text, a list of parts, or nothing where there is something else, such as calls of
+/// tools.
+fn check_content(message: &ChatMessage, field: &str) -> Result<(), RecordProblem> {
+    let content = message.field("content").cloned().unwrap_or_default();
+    match content.kind() {
+        ValueKind::String | ValueKind::Seq => Ok(()),
+        ValueKind::None | ValueKind::Undefined if message.has_more_than_content() => Ok(()),
+        _ => {
+            let expected =
+                format!("a text or a list of parts as `content` of a message in `{field}`");
+            Err(wrong(expected, &content))
+        }
+    }
+}
+
+/// A list of objects in a field, which data sets of one table for all hold as a text of JSON, too.
+fn list(record: &Value, field: &str) -> Result<Option<Value>, RecordProblem> {
+    let Some(value) = given(record, field) else {
+        return Ok(None);
+    };
+    let expected = || format!("a list of objects in `{field}`");
+    let list = match value.as_str() {
+        Some(json) => serde_json::from_str(json).map_err(|_| wrong(expected(), &value))?,
+        None => value.clone(),
+    };
+    if list.is_none() {
+        return Ok(None);
+    }
+    let objects = list.kind() == ValueKind::Seq
+        && list
+            .try_iter()
+            .into_iter()
+            .flatten()
+            .all(|item| item.kind() == ValueKind::Map);
+    match objects {
+        true => Ok(Some(list)),
+        false => Err(wrong(expected(), &value)),
+    }
+}
+
+fn attribute(record: &Value, field: &str) -> Option<Value> {
+    let value = record.get_attr(field).ok();
+    value.filter(|value| !value.is_undefined())
+}
+
+/// A field that is not null.
+fn given(record: &Value, field: &str) -> Option<Value> {
+    attribute(record, field).filter(|value| !value.is_none())
+}
+
+fn pairs(value: &Value) -> Option<Vec<(String, Value)>> {
+    let map = value
+        .as_object()
+        .filter(|_| value.kind() == ValueKind::Map)?;
+    let pairs = map.try_iter_pairs()?;
+    Some(
+        pairs
+            .map(|(name, value)| (name.to_string(), value))
+            .collect(),
+    )
+}
+
+fn wrong(expected: String, found: &Value) -> RecordProblem {
+    let found = match found.kind() {
+        ValueKind::Undefined => "no such field".to_string(),
+        ValueKind::None => "null".to_string(),
+        ValueKind::Bool => "a truth value".to_string(),
+        ValueKind::Number => format!("the number {found}"),
+        ValueKind::String => "a string".to_string(),
+        ValueKind::Seq => format!("a list of {}", found.len().unwrap_or_default()),
+        _ => "an object".to_string(),
+    };
+    RecordProblem::Field { expected, found }
+}

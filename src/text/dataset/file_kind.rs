@@ -1,0 +1,34 @@
+use std::path::Path;
+
+/// What the files of a data set hold, by their names.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::text::dataset::FileKind;
+///
+/// assert_eq!(FileKind::of("chats.JSONL"), FileKind::Records);
+/// assert_eq!(FileKind::of("tokens.bin"), FileKind::Tokens);
+/// assert_eq!(FileKind::of("book"), FileKind::Text);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Plain text, for [`TextFiles`](super::TextFiles): every other name.
+    Text,
+    /// Records, for [`JsonLines`](super::JsonLines): `.jsonl`, `.ndjson` and `.json`.
+    Records,
+    /// Tokens, for [`TokenFile`](super::TokenFile): `.bin`.
+    Tokens,
+}
+
+impl FileKind {
+    /// What a file holds; capitals in the extension do not matter.
+    pub fn of(path: impl AsRef<Path>) -> Self {
+        let extension = path.as_ref().extension().unwrap_or_default();
+        match extension.to_string_lossy().to_lowercase().as_str() {
+            "jsonl" | "ndjson" | "json" => Self::Records,
+            "bin" => Self::Tokens,
+            _ => Self::Text,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The records of a file: one in each line, or a list.
+
+use std::{
+    io::{self, BufRead},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    lines::{Line, Lines},
+    text_reader::{self, TextReader},
+};
+use crate::text::TextError;
+
+/// Texts of JSON, each with the number of its first line.
+pub(super) enum Records {
+    Lines(Lines),
+    List(List),
+}
+
+impl Records {
+    /// Looks whether the file begins with `[`.
+    pub fn open(path: &Path) -> Result<Self, TextError> {
+        let mut reader = text_reader::open(path)?;
+        let lines = pass_over_space(&mut reader).map_err(TextError::io(path))?;
+        let first = reader
+            .fill_buf()
+            .map_err(TextError::io(path))?
+            .first()
+            .copied();
+        Ok(match first {
+            Some(b'[') => {
+                reader.consume(1);
+                Self::List(List {
+                    path: path.to_path_buf(),
+                    reader: Some(reader),
+                    line: lines + 1,
+                    items: 0,
+                })
+            }
+            _ => Self::Lines(Lines::new(path, reader, lines)),
+        })
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Line, TextError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Lines(lines) => {
+                lines.find(|line| !matches!(line, Ok(line) if line.text.trim().is_empty()))
+            }
+            Self::List(list) => list.read().transpose(),
+        }
+    }
+}
+
+/// Passes over white space; the number of ends of lines in it.
+fn pass_over_space(reader: &mut TextReader) -> io::Result<usize> {
+    let mut lines = 0;
+    loop {
+        let buffer = reader.fill_buf()?;
+        let space = buffer
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
+        lines += buffer[..space]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count();
+        let all = space == buffer.len();
+        let end = buffer.is_empty();
+        reader.consume(space);
+        if end || !all {
+            return Ok(lines);
+        }
+    }
+}
+
+/// The items of a list, one after the other: the file may be larger than memory.
+pub(super) struct List {
+    path: PathBuf,
+    reader: Option<TextReader>,
+    /// Where the reading is, from 1.
+    line: usize,
+    items: usize,
+}
+
+/// What ends an item.
+#[derive(PartialEq)]
+enum End {
+    Comma,
+    List,
+    File,
+}
+
+impl List {
+    fn read(&mut self) -> Result<Option<Line>, TextError> {
+        let Some(mut reader) = self.reader.take() else {
+            return Ok(None);
+        };
+        let space = pass_over_space(&mut reader).map_err(TextError::io(&self.path))?;
+        self.line += space;
+        let number = self.line;
+        let (bytes, end) = self.item(&mut reader).map_err(TextError::io(&self.path))?;
+        match end {
+            End::Comma => self.reader = Some(reader),
+            End::List => {
+                let space = pass_over_space(&mut reader).map_err(TextError::io(&self.path))?;
+                self.line += space;
+                if !reader
+                    .fill_buf()
+                    .map_err(TextError::io(&self.path))?
+                    .is_empty()
+                {
+                    return Err(self.wrong("the end of the file behind the list", "more"));
+                }
+                if bytes.is_empty() && self.items == 0 {
+                    return Ok(None);
+                }
+            }
+            End::File => return Err(self.wrong("`]`, the end of the list", "the end of the file")),
+        }
+        self.items += 1;
+        let text = String::from_utf8(bytes).map_err(|error| TextError::Line {
+            path: self.path.clone(),
+            line: number,
+            expected: "text in UTF-8".to_string(),
+            found: error.utf8_error().to_string(),
+        })?;
+        Ok(Some(Line { number, text }))
+    }
+
+    /// The bytes up to the comma or bracket that ends an item.
+    fn item(&mut self, reader: &mut TextReader) -> io::Result<(Vec<u8>, End)> {
+        let (mut item, mut depth, mut in_text, mut escaped) = (Vec::new(), 0_usize, false, false);
+        loop {
+            let buffer = reader.fill_buf()?;
+            if buffer.is_empty() {
+                return Ok((item, End::File));
+            }
+            for (i, &byte) in buffer.iter().enumerate() {
+                let end = match byte {
+                    _ if escaped => {
+                        escaped = false;
+                        None
+                    }
+                    b'\\' if in_text => {
+                        escaped = true;
+                        None
+                    }
+                    b'"' => {
+                        in_text = !in_text;
+                        None
+                    }
+                    _ if in_text => None,
+                    b',' if depth == 0 => Some(End::Comma),
+                    b']' if depth == 0 => Some(End::List),
+                    b'{' | b'[' => {
+                        depth += 1;
+                        None
+                    }
+                    b'}' | b']' => {
+                        depth = depth.saturating_sub(1);
+                        None
+                    }
+                    _ => None,
+                };
+                self.line += usize::from(byte == b'\n');
+                if let Some(end) = end {
+                    reader.consume(i + 1);
+                    item.truncate(item.trim_ascii_end().len());
+                    return Ok((item, end));
+                }
+                item.push(byte);
+            }
+            let read = buffer.len();
+            reader.consume(read);
+        }
+    }
+
+    /// An error of the whole list, behind which nothing can be read.
+    fn wrong(&self, expected: &str, found: &str) -> TextError {
+        TextError::file(
+            &self.path,
+            expected,
+            format!("{found} in line {}", self.line),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn records(text: &str) -> Vec<Result<(usize, String), String>> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Records::open(file.path())
+            .unwrap()
+            .map(|line| {
+                line.map(|line| (line.number, line.text))
+                    .map_err(|error| error.to_string())
+            })
+            .collect()
+    }
+
+    fn good(text: &str) -> Vec<(usize, String)> {
+        records(text).into_iter().map(Result::unwrap).collect()
+    }
+
+    fn numbered(records: &[(usize, &str)]) -> Vec<(usize, String)> {
+        records
+            .iter()
+            .map(|(line, text)| (*line, text.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn lines_and_lists_hold_the_same() {
+        let lines = good("\u{feff}\n{\"a\": 1}\n  \n{\"b\": \"]\"}\r\n");
+        assert_eq!(lines, numbered(&[(2, "{\"a\": 1}"), (4, "{\"b\": \"]\"}")]));
+        let list = good("\n [{\"a\": [1, {}]},\n\n  {\"b\":\n \"],\\\"}\"} ]\n\n");
+        assert_eq!(
+            list,
+            numbered(&[(2, "{\"a\": [1, {}]}"), (4, "{\"b\":\n \"],\\\"}\"}")])
+        );
+        assert_eq!(good("[1,2]"), numbered(&[(1, "1"), (1, "2")]));
+        assert!(good(" [ ] ").is_empty());
+        assert!(good("").is_empty());
+    }
+
+    #[test]
+    fn a_list_that_is_cut_or_goes_on_is_an_error() {
+        let cut = records("[{\"a\": 1},\n{\"b\"");
+        assert_eq!(cut.len(), 2);
+        let error = cut[1].as_ref().unwrap_err();
+        assert!(
+            error.ends_with("found the end of the file in line 2"),
+            "{error}"
+        );
+        let more = records("[1]\n[2]");
+        let error = more[0].as_ref().unwrap_err();
+        assert!(
+            error.ends_with("behind the list, found more in line 2"),
+            "{error}"
+        );
+        assert_eq!(more.len(), 1);
+        // A comma too many leaves an item that is no JSON.
+        assert_eq!(good("[1,]"), numbered(&[(1, "1"), (1, "")]));
+    }
+}

@@ -1,0 +1,119 @@
+//! Files as UTF-8.
+
+use std::{
+    fs::File,
+    io::{self, BufReader, Chain, Cursor, Read},
+    path::Path,
+};
+
+use crate::text::TextError;
+
+/// A file behind its byte-order mark.
+pub(super) type TextReader = BufReader<Chain<Cursor<Vec<u8>>, File>>;
+
+const UTF_8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
+
+/// Opens a file of text: a byte-order mark of UTF-8 is passed over.
+///
+/// # Errors
+///
+/// If the file cannot be opened, or begins as text in UTF-16 or UTF-32 does.
+pub(super) fn open(path: &Path) -> Result<TextReader, TextError> {
+    let mut file = File::open(path).map_err(TextError::io(path))?;
+    let mut start = Vec::new();
+    // A pipe may give fewer bytes at once than there are.
+    let read = (&mut file).take(4).read_to_end(&mut start);
+    read.map_err(TextError::io(path))?;
+    if let Some(found) = other_encoding(&start) {
+        return Err(TextError::file(path, "text in UTF-8", found));
+    }
+    if start.starts_with(UTF_8_MARK) {
+        start.drain(..UTF_8_MARK.len());
+    }
+    Ok(BufReader::new(Cursor::new(start).chain(file)))
+}
+
+/// The text of a whole file, without its byte-order mark.
+///
+/// # Errors
+///
+/// If the file cannot be read, is no UTF-8, or has nothing but white space.
+pub fn read_text(path: impl AsRef<Path>) -> Result<String, TextError> {
+    let path = path.as_ref();
+    let mut text = String::new();
+    match open(path)?.read_to_string(&mut text) {
+        Ok(_) if text.trim().is_empty() => Err(empty(path, "text", !text.is_empty())),
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(TextError::file(path, "text in UTF-8", "other bytes"))
+        }
+        Err(error) => Err(TextError::io(path)(error)),
+    }
+}
+
+/// A file with nothing in it, or with white space alone.
+pub(super) fn empty(path: &Path, expected: &str, blank: bool) -> TextError {
+    let found = match blank {
+        true => "a blank file",
+        false => "an empty file",
+    };
+    TextError::file(path, expected, found)
+}
+
+/// The encoding that the first bytes of a file show, if it is not UTF-8.
+fn other_encoding(start: &[u8]) -> Option<&'static str> {
+    match *start {
+        [0xFF, 0xFE, 0, 0] | [0, 0, 0xFE, 0xFF] => Some("text in UTF-32"),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some("text in UTF-16"),
+        // Latin letters without a byte-order mark.
+        [a, 0, b, 0] | [0, a, 0, b] if a > 0 && b > 0 => Some("text in UTF-16"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<String, String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        read_text(file.path()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_text() {
+        assert_eq!(read("\u{feff}abc".as_bytes()).unwrap(), "abc");
+        assert_eq!(read("a\u{feff}".as_bytes()).unwrap(), "a\u{feff}");
+        assert_eq!(read(b"a").unwrap(), "a");
+    }
+
+    #[test]
+    fn other_encodings_are_named() {
+        for bytes in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a", b"a\0b\0", b"\0a\0b"] {
+            let error = read(bytes).unwrap_err();
+            assert!(
+                error.ends_with("expected text in UTF-8, found text in UTF-16"),
+                "{error}"
+            );
+        }
+        assert!(read(b"\xff\xfe\0\0a").unwrap_err().ends_with("UTF-32"));
+        assert!(read(b"caf\xe9").unwrap_err().ends_with("other bytes"));
+    }
+
+    #[test]
+    fn nothing_is_named() {
+        assert!(
+            read(b"")
+                .unwrap_err()
+                .ends_with("expected text, found an empty file")
+        );
+        assert!(
+            read(b"\xef\xbb\xbf \n")
+                .unwrap_err()
+                .ends_with("expected text, found a blank file")
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! The keys of `tokenizer_config.json`.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::base::CONFIG_FILE;
+use crate::{
+    key_table::{
+        KeyRule::{Harmless, Honored, OffAt},
+        KeyTable, Off, UnknownKey,
+    },
+    text::TextError,
+};
+
+const SPLITS_SPECIAL_TOKENS: &str = "split_special_tokens";
+
+/// What transformers reads where there is a `tokenizer.json`, and what else is in such files.
+const TABLE: KeyTable = KeyTable(&[
+    ("added_tokens_decoder", Honored),
+    ("additional_special_tokens", Honored),
+    ("chat_template", Honored),
+    ("extra_special_tokens", Honored),
+    (SPLITS_SPECIAL_TOKENS, Honored),
+    ("tokenizer_class", Honored),
+    ("add_prefix_space", Honored),
+    // tokenizer.json says what is put around a text.
+    ("add_bos_token", Harmless),
+    ("add_eos_token", Harmless),
+    // Of conversions from other formats, which tokenizer.json is the result of.
+    ("add_dummy_prefix_space", Harmless),
+    ("bpe_dropout", OffAt(&[Off::Empty, Off::Number(0.0)])),
+    ("do_lower_case", Harmless),
+    ("errors", Harmless),
+    ("from_slow", Harmless),
+    ("keep_accents", Harmless),
+    ("legacy", Harmless),
+    ("merges_file", Harmless),
+    ("sp_model_kwargs", Harmless),
+    ("spaces_between_special_tokens", Harmless),
+    ("strip_accents", Harmless),
+    ("tokenize_chinese_chars", Harmless),
+    ("tokenizer_file", Harmless),
+    ("use_fast", Harmless),
+    ("vocab_file", Harmless),
+    // Of decoding: transformers leaves it out for BPE, too.
+    ("clean_up_tokenization_spaces", Harmless),
+    (
+        "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
+        OffAt(&[Off::Empty, Off::False]),
+    ),
+    // Another split of words than that of tokenizer.json.
+    ("fix_mistral_regex", OffAt(&[Off::Empty, Off::False])),
+    // Of batches, which are not made here.
+    ("max_length", Harmless),
+    ("max_len", Harmless),
+    ("model_input_names", Harmless),
+    ("model_max_length", Harmless),
+    ("pad_to_multiple_of", Harmless),
+    ("pad_token_type_id", Harmless),
+    ("padding", Harmless),
+    ("padding_side", Harmless),
+    ("return_token_type_ids", Harmless),
+    ("stride", Harmless),
+    ("truncation", Harmless),
+    ("truncation_side", Harmless),
+    ("truncation_strategy", Harmless),
+    // About the files and the programs that wrote them.
+    ("_commit_hash", Harmless),
+    ("_name_or_path", Harmless),
+    ("auto_map", Harmless),
+    ("backend", Harmless),
+    ("chat_control_tokens", Harmless),
+    ("device_map", Harmless),
+    ("fast_tokenizer_files", Harmless),
+    ("init_inputs", Harmless),
+    ("is_local", Harmless),
+    ("local_files_only", Harmless),
+    ("model_specific_special_tokens", Harmless),
+    ("model_type", Harmless),
+    ("name_or_path", Harmless),
+    ("processor_class", Harmless),
+    ("response_schema", Harmless),
+    ("special_tokens_map_file", Harmless),
+    ("transformers_version", Harmless),
+    ("trust_remote_code", Harmless),
+    ("use_default_system_prompt", Harmless),
+]);
+
+/// Classes of transformers whose `add_prefix_space` takes the place of that of `tokenizer.json`.
+const PREFIX_SPACE_CLASSES: [&str; 6] = [
+    "GPT2Tokenizer",
+    "RobertaTokenizer",
+    "CodeGenTokenizer",
+    "CohereTokenizer",
+    "DebertaTokenizer",
+    "BlenderbotTokenizer",
+];
+
+/// Goes through a configuration, and returns the keys that nobody knows.
+///
+/// # Errors
+///
+/// A key that asks for another tokenization than that of `tokenizer.json`.
+pub(super) fn check(
+    config: &Map<String, Value>,
+    json: &Value,
+    tokenizer: &tokenizers::Tokenizer,
+    path: &Path,
+) -> Result<Vec<UnknownKey>, TextError> {
+    check_added_tokens(config, tokenizer, path)?;
+    check_prefix_space(config, json, path)?;
+    let keys = config.iter().map(|(key, value)| (key.as_str(), value));
+    // Names of special tokens, of the model's own among them.
+    let keys = keys.filter(|(key, _)| key.starts_with("add_") || !key.ends_with("_token"));
+    let checked = TABLE.check(CONFIG_FILE, keys);
+    checked.map_err(|refused| {
+        TextError::value(
+            path,
+            format!("`{}`", refused.key),
+            refused.supported,
+            refused.found,
+        )
+    })
+}
+
+/// Whether special tokens in a text are read as text.
+pub(super) fn splits_special_tokens(config: &Map<String, Value>) -> bool {
+    config.get(SPLITS_SPECIAL_TOKENS) == Some(&Value::Bool(true))
+}
+
+/// Fails on added tokens that `tokenizer.json` does not have: transformers would add them, and find them
+/// in a text.
+fn check_added_tokens(
+    config: &Map<String, Value>,
+    tokenizer: &tokenizers::Tokenizer,
+    path: &Path,
+) -> Result<(), TextError> {
+    for key in [
+        "added_tokens_decoder",
+        "additional_special_tokens",
+        "extra_special_tokens",
+    ] {
+        let tokens: Vec<&Value> = match config.get(key) {
+            Some(Value::Object(tokens)) => tokens.values().collect(),
+            Some(Value::Array(tokens)) => tokens.iter().collect(),
+            _ => continue,
+        };
+        for token in tokens {
+            let text = token.as_str().or(token["content"].as_str());
+            if !text.is_some_and(|text| tokenizer.token_to_id(text).is_some()) {
+                let expected = "tokens that tokenizer.json has";
+                return Err(TextError::value(
+                    path,
+                    format!("`{key}`"),
+                    expected,
+                    token.to_string(),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_prefix_space(
+    config: &Map<String, Value>,
+    json: &Value,
+    path: &Path,
+) -> Result<(), TextError> {
+    let class = config
+        .get("tokenizer_class")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let class = class.strip_suffix("Fast").unwrap_or(class);
+    let pre_tokenizer = &json["pre_tokenizer"];
+    let of_tokenizer = pre_tokenizer["add_prefix_space"].as_bool();
+    let of_config = config.get("add_prefix_space").and_then(Value::as_bool);
+    match (of_config, of_tokenizer) {
+        (Some(asked), Some(built))
+            if asked != built
+                && pre_tokenizer["type"] == "ByteLevel"
+                && PREFIX_SPACE_CLASSES.contains(&class) =>
+        {
+            let expected = format!("{built}, as in tokenizer.json");
+            Err(TextError::value(
+                path,
+                "`add_prefix_space`",
+                expected,
+                asked.to_string(),
+            ))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,95 @@
+//! Special tokens by name, and those around a text.
+
+use std::{collections::HashMap, path::Path};
+
+use serde_json::{Map, Value};
+use tokenizers::{Encoding, Token};
+
+use super::model_folder::{json_file, special_token};
+use crate::text::TextError;
+
+/// The names that transformers gives to special tokens.
+const NAMES: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+/// Where versions of transformers up to 4.33 kept them.
+const LEGACY_FILE: &str = "special_tokens_map.json";
+
+/// What is special in a tokenizer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SpecialTokens {
+    /// Those with a name, in the order of transformers.
+    pub named: Vec<(&'static str, String)>,
+    /// The texts of all that are left out of a text of tokens.
+    pub texts: HashMap<u32, String>,
+    pub prefix: Vec<u32>,
+    pub suffix: Vec<u32>,
+}
+
+/// Why there are none.
+pub(super) enum Wrong {
+    Config(TextError),
+    Tokenizer(String),
+}
+
+impl SpecialTokens {
+    pub fn of(
+        tokenizer: &tokenizers::Tokenizer,
+        config: &Map<String, Value>,
+        path: &Path,
+    ) -> Result<Self, Wrong> {
+        let mut named = Vec::new();
+        for name in NAMES {
+            let token = special_token(config, name, path).map_err(Wrong::Config)?;
+            named.extend(token.map(|token| (name, token)));
+        }
+        let added = tokenizer.get_added_tokens_decoder().into_iter();
+        let special = added.filter(|(_, token)| token.special);
+        let (prefix, suffix) = around(tokenizer).map_err(Wrong::Tokenizer)?;
+        Ok(Self {
+            named,
+            texts: special.map(|(id, token)| (id, token.content)).collect(),
+            prefix,
+            suffix,
+        })
+    }
+}
+
+/// The tokens that a tokenizer puts before and behind a text: what it makes of a token that no
+/// vocabulary has.
+fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
+    const TEXT: u32 = u32::MAX;
+    let text = Encoding::from_tokens(vec![Token::new(TEXT, "x".to_string(), (0, 1))], 0);
+    let all = tokenizer.post_process(text, None, true);
+    let all = all.map_err(|error| error.to_string())?;
+    match all.get_ids().split(|&id| id == TEXT).collect::<Vec<_>>()[..] {
+        [prefix, suffix] => Ok((prefix.to_vec(), suffix.to_vec())),
+        ref parts => Err(format!(
+            "expected a post-processor that keeps a text once, found one that has it {} times",
+            parts.len().saturating_sub(1)
+        )),
+    }
+}
+
+/// Takes the special tokens of `special_tokens_map.json` into a configuration that does not list the
+/// added tokens, as transformers does.
+pub(super) fn add_legacy_map(
+    config: &mut Map<String, Value>,
+    folder: &Path,
+) -> Result<(), TextError> {
+    if config.contains_key("added_tokens_decoder") {
+        return Ok(());
+    }
+    let map = json_file(&folder.join(LEGACY_FILE))?.unwrap_or_default();
+    let named = map
+        .into_iter()
+        .filter(|(name, _)| NAMES.contains(&name.as_str()));
+    config.extend(named);
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Each reader of outside bytes as one function of them, for the fuzz targets and for the replay of their
+//! corpora. Bytes that are no valid file are an error of the reader; a panic, an allocation out of proportion
+//! or a hang is a bug of it.
+//!
+//! The package in `fuzz/` has this module as its library, which is why nothing here uses the other tests.
+
+mod chat_template;
+mod checkpoint;
+mod folder;
+mod gguf;
+mod hf;
+mod json_lines;
+mod teacher_logits;
+mod text_files;
+mod token_file;
+mod tokenizer;
+mod training_config;
+
+pub use chat_template::chat_template;
+pub use checkpoint::checkpoint;
+pub use folder::folder_bytes;
+pub use gguf::gguf;
+pub use hf::{hf_config, hf_folder};
+pub use json_lines::json_lines;
+pub use teacher_logits::{format as teacher_logits_format, teacher_logits};
+pub use text_files::text_files;
+pub use token_file::token_file;
+pub use tokenizer::tokenizer;
+pub use training_config::training_config;
+
+/// The function of a target.
+pub type Target = fn(&[u8]);
+
+/// Every target with the name of its corpus.
+pub const TARGETS: [(&str, Target); 11] = [
+    ("chat_template", chat_template),
+    ("checkpoint", checkpoint),
+    ("gguf", gguf),
+    ("hf_config", hf_config),
+    ("hf_folder", hf_folder),
+    ("json_lines", json_lines),
+    ("teacher_logits", teacher_logits),
+    ("text_files", text_files),
+    ("token_file", token_file),
+    ("tokenizer", tokenizer),
+    ("training_config", training_config),
+];
