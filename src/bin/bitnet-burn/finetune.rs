@@ -9,7 +9,7 @@ use crate::{
     device::device,
     error::Failure,
     flags::TrainingFlags,
-    model_file::{self, ModelFile, ReadArguments},
+    model_file::{self, GgufArguments, ModelFile, ReadArguments, TokenizerFolder},
     output::Output,
     settings::{Memory, Precision},
     training::Job,
@@ -28,16 +28,19 @@ Examples:
 
 /// Fine-tune a model of Hugging Face into a BitNet model, all of its weights.
 ///
-/// MODEL is a folder of the Llama or BitNet family: in full precision, or with latent (master) weights.
+/// MODEL is a folder of the Llama or BitNet family, in full precision or with latent (master) weights, or
+/// a GGUF file in full precision or of one of llama.cpp's quantised types, whose weights become floats.
 /// Writes DIR/model with the files of MODEL's tokenizer.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The folder of a model
+    /// The folder of a model, or a GGUF file
     model: PathBuf,
     /// Put norms before the last projections of the blocks, as BitNet models have them, if there are none
     #[arg(long, help_heading = "Model")]
     insert_sub_norm: bool,
+    #[command(flatten)]
+    gguf: GgufArguments,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -48,29 +51,25 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     settings.run.insert_sub_norm |= arguments.insert_sub_norm;
     let device = device(&settings.run.device)?;
     let read = ReadArguments {
-        max_positions: Some(settings.data.context),
+        gguf: arguments.gguf,
         ..Default::default()
     };
     let file = ModelFile::find(&arguments.model)?;
-    let ModelFile::Folder(folder) = &file else {
-        return Err(Failure::failed(format!(
-            "{}: expected the folder of a model, found a file: `bitnet-burn convert` makes a folder of it",
-            arguments.model.display()
-        )));
-    };
     let other = settings.data.tokenizer.clone();
     let (tokenizer, template) = model_file::tokenizer(&file, &read, other.as_deref())?;
+    let files = match &file {
+        ModelFile::Folder(folder) => Some(TokenizerFolder::Given(folder.clone())),
+        ModelFile::Gguf(_) => file.tokenizer_folder(&read)?,
+    };
     // With the positions of the file, for what is written in the end.
-    let positions = bitnet_burn::interop::hf::HfConfig::read(&folder.join("config.json"))?
-        .lm
-        .max_positions;
+    let model = file.load(&read, &device.clone().autodiff())?;
+    let positions = model.config.max_positions;
     if settings.data.context > positions {
         return Err(Failure::usage(format!(
             "--context is at most the {positions} positions of the model, got {}",
             settings.data.context
         )));
     }
-    let model = file.load(&ReadArguments::default(), &device.clone().autodiff())?;
     model_file::check_vocabulary(&model, &tokenizer)?;
     let mut config = model.config.clone();
     let scheme = settings.training.qat.clone();
@@ -91,7 +90,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         template,
         tokenizer_folder: match &other {
             Some(path) => path.is_dir().then_some(path.as_path()),
-            None => Some(folder),
+            None => files.as_ref().map(TokenizerFolder::path),
         },
         config,
         device,
