@@ -32,7 +32,11 @@ mod backend {
     #[cfg(feature = "interop")]
     mod gguf_file;
     #[cfg(feature = "interop")]
+    mod gguf_metadata;
+    #[cfg(feature = "interop")]
     mod gguf_model;
+    #[cfg(feature = "interop")]
+    mod gguf_round_trip;
     #[cfg(feature = "interop")]
     mod gguf_tokenizer;
     mod hadamard;

@@ -105,3 +105,34 @@ fn codes_with_one_scale_are_encoded_as_their_product() {
         }
     }
 }
+
+/// The types of a file of `gguf_blocks.py`, and for each its bytes and numbers.
+fn quantized(file: &[u8]) -> Vec<(GgmlType, Vec<u8>, Vec<f32>)> {
+    let file = SafeTensors::deserialize(file).unwrap();
+    let types = (0..64).filter_map(GgmlType::from_id);
+    let types = types.filter_map(|ggml_type| {
+        let tensor = |part: &str| file.tensor(&format!("{ggml_type}.{part}"));
+        let bytes = tensor("bytes").ok()?.data().to_vec();
+        Some((ggml_type, bytes, floats(tensor("values").unwrap().data())))
+    });
+    types.collect()
+}
+
+/// All bits but those of NaN, which processors choose.
+#[test]
+fn quantized_types_decode_to_the_numbers_of_the_package() {
+    let file = std::fs::read(data_path("gguf_blocks.safetensors")).unwrap();
+    let types = quantized(&file);
+    assert_eq!(types.len(), 12);
+    for (ggml_type, bytes, expected) in types {
+        assert!(ggml_type.is_decoded(), "{ggml_type}");
+        let shape = GgufShape::from_row_major(&[1, expected.len()]).unwrap();
+        let decoded = decode("w", ggml_type, shape, &bytes).unwrap();
+        for (i, (found, expected)) in decoded.iter().zip(&expected).enumerate() {
+            let same = found.to_bits() == expected.to_bits();
+            let nan = found.is_nan() && expected.is_nan();
+            assert!(same || nan, "{ggml_type}, {i}: {found} for {expected}");
+        }
+        assert!(expected.iter().any(|value| value.is_nan()));
+    }
+}

@@ -100,7 +100,7 @@ fn full_precision_comes_back_with_every_choice() {
     let config = config(false)
         .with_tied_embeddings(false)
         .with_rope_theta(1234.0)
-        .with_rms_norm_epsilon(f64::from(3e-6f32))
+        .with_rms_norm_epsilon(3e-6)
         .with_rope_scaling(Some(linear));
     let mut model = full(config);
     model.bos_token_id = Some(1);
@@ -229,7 +229,7 @@ fn everything_wrong_with_a_file_is_in_one_error() {
     assert!(
         rewrite(&path, other, all)
             .to_string()
-            .contains("supported are bitnet and llama")
+            .contains("general.architecture is gemma, supported is bitnet")
     );
 }
 

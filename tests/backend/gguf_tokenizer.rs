@@ -131,7 +131,7 @@ fn tokens_of_characters() {
         bos: Some(1),
         eos: Some(2),
         unk: Some(0),
-        pad: None,
+        ..Default::default()
     };
     assert_eq!(ids, expected);
     for key in ["add_bos_token", "add_eos_token", "add_space_prefix"] {
@@ -353,7 +353,7 @@ fn metadata_that_contradict_themselves() {
     assert!(error("tokens", vec!["a".to_string(); 9].into()).contains("conflicts with"));
     assert!(error("merges", vec!["a".to_string()].into()).contains("two parts"));
     assert!(error("merges", vec!["a c".to_string()].into()).contains("no tokens"));
-    assert!(error("bos_token_id", 9u32.into()).contains("the first token 9"));
+    assert!(error("bos_token_id", 9u32.into()).contains("bos_token_id is 9"));
     assert!(from_metadata(&GgufMetadata::new()).is_err());
 }
 

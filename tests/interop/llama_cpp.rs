@@ -264,6 +264,34 @@ fn the_gguf_package_reads_every_file() {
 }
 
 #[test]
+#[ignore = "needs Python with gguf"]
+fn blocks_of_random_bytes_decode_as_in_the_gguf_package() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("blocks.safetensors");
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = seed.unwrap().as_secs().to_string();
+    println!("seed {seed}");
+    python::run("../data/gguf_blocks.py", &[path.as_os_str(), seed.as_ref()]);
+    let bytes = fs::read(&path).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let types: Vec<GgmlType> = (0..64)
+        .filter_map(GgmlType::from_id)
+        .filter(|ggml_type| file.tensor(&format!("{ggml_type}.bytes")).is_ok())
+        .collect();
+    assert_eq!(types.len(), 12);
+    for ggml_type in types {
+        let blocks = file.tensor(&format!("{ggml_type}.bytes")).unwrap();
+        let theirs = python::floats(&path, &format!("{ggml_type}.values"));
+        let shape = gguf::GgufShape::from_row_major(&[1, theirs.len()]).unwrap();
+        let ours = gguf::decode("w", ggml_type, shape, blocks.data()).unwrap();
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            let same = ours.to_bits() == theirs.to_bits() || (ours.is_nan() && theirs.is_nan());
+            assert!(same, "{ggml_type}: {ours} for {theirs}");
+        }
+    }
+}
+
+#[test]
 #[ignore = "needs Python with xllamacpp and tokenizers"]
 fn llama_cpp_has_the_tokens_of_the_tokenizer() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,9 @@
 //! `bitnet-burn convert`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use bitnet_burn::{
     interop::{
@@ -245,7 +248,7 @@ impl Arguments {
     ) -> Result<(), Failure> {
         let weights = self.weights.unwrap_or(GgufType::F16);
         for given in [Some(weights), self.embeddings] {
-            if given == Some(GgufType::I2_S) && !self.read.allow_i2_s {
+            if given == Some(GgufType::I2_S) && !self.read.gguf.allow_i2_s {
                 return Err(Failure::usage(
                     "I2_S has the number 36 in files of bitnet.cpp alone, where llama.cpp had another \
                      type: add --allow-i2-s, or take TQ2_0 for llama.cpp",
@@ -279,9 +282,8 @@ impl Arguments {
     ) -> Result<gguf::GgufMetadata, Failure> {
         let tokenizer = Tokenizer::from_file(folder)?;
         let mut config = tokenizer.config().clone();
-        let template = folder.join("chat_template.jinja");
-        if let Ok(template) = std::fs::read_to_string(template) {
-            config.insert("chat_template".to_string(), template.into());
+        if let Some(templates) = templates_of_files(folder)? {
+            config.insert("chat_template".to_string(), templates);
         }
         let ids = SpecialIds {
             bos: tokenizer.bos(),
@@ -300,9 +302,47 @@ impl Arguments {
     }
 }
 
+/// Adds the ends that the files beside the tokenizer name to those of the model.
+fn add_ends(model: &mut PretrainedLm, folder: &Path) -> Result<(), Failure> {
+    for id in Tokenizer::from_file(folder)?.eos_tokens() {
+        if !model.eos_token_ids.contains(id) {
+            model.eos_token_ids.push(*id);
+        }
+    }
+    Ok(())
+}
+
+/// The chat templates that have files of their own, which win over `tokenizer_config.json`: one, or a
+/// list with those of `additional_chat_templates`.
+fn templates_of_files(folder: &Path) -> Result<Option<Value>, Failure> {
+    let path = folder.join("chat_template.jinja");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let read = |path: &Path| fs::read_to_string(path).map_err(Failure::io(path));
+    let default = read(&path)?;
+    let mut others = Vec::new();
+    for entry in fs::read_dir(folder.join("additional_chat_templates"))
+        .into_iter()
+        .flatten()
+    {
+        let path = entry.map_err(Failure::io(folder))?.path();
+        if path.extension().is_some_and(|name| name == "jinja") {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            others.push(json!({"name": name, "template": read(&path)?}));
+        }
+    }
+    if others.is_empty() {
+        return Ok(Some(default.into()));
+    }
+    others.sort_by_key(|template| template["name"].to_string());
+    others.insert(0, json!({"name": "default", "template": default}));
+    Ok(Some(others.into()))
+}
+
 pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.input)?;
-    let model = file.load(&arguments.read, &Device::default())?;
+    let mut model = file.load(&arguments.read, &Device::default())?;
     let form = arguments.form(&model)?;
     let tokenizer = match arguments.no_tokenizer {
         true => None,
@@ -324,7 +364,12 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         Form::Packed => {
             arguments.folder(&model, WeightForm::Packed(scale.into()), tokenizer.as_ref())
         }
-        Form::Gguf => arguments.gguf(&model, tokenizer.as_ref()),
+        Form::Gguf => {
+            if let Some(folder) = &tokenizer {
+                add_ends(&mut model, folder.path())?;
+            }
+            arguments.gguf(&model, tokenizer.as_ref())
+        }
     }?;
     let [before, after] = [file.path(), &arguments.output].map(inspect::size);
     let name = form

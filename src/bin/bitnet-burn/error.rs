@@ -79,7 +79,11 @@ impl fmt::Display for Failure {
 }
 
 /// What a library user would set, and what the program has for it.
-const FLAGS: [(&str, &str); 4] = [
+const FLAGS: [(&str, &str); 5] = [
+    (
+        "LoadOptions::with_activation",
+        "--activation relu2 or --activation silu",
+    ),
     ("SaveOptions::with_squared_relu", "--allow-squared-relu"),
     ("LoadOptions::max_positions", "--max-positions"),
     ("LoadOptions::scale_convention", "--input-scale"),

@@ -9,7 +9,7 @@ use crate::{
     device::device,
     error::Failure,
     flags::TrainingFlags,
-    model_file::{self, ModelFile, ReadArguments, TokenizerFolder},
+    model_file::{self, GgufArguments, ModelFile, ReadArguments, TokenizerFolder},
     output::Output,
     settings::{Memory, ModelSettings, Precision},
     training::Job,
@@ -28,9 +28,9 @@ Examples:
 
 /// Fine-tune a model of Hugging Face into a BitNet model, all of its weights.
 ///
-/// MODEL is a folder of the Llama or BitNet family, or a GGUF file: in full precision, in one of
-/// llama.cpp's quantized types, or with latent (master) weights. Writes DIR/model with the files of
-/// MODEL's tokenizer.
+/// MODEL is a folder of the Llama or BitNet family, in full precision or with latent (master) weights, or
+/// a GGUF file in full precision or of one of llama.cpp's quantized types, whose weights become floats.
+/// Writes DIR/model with the files of MODEL's tokenizer.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -40,7 +40,7 @@ pub struct Arguments {
     #[arg(long, help_heading = "Model")]
     insert_sub_norm: bool,
     #[command(flatten)]
-    read: ReadArguments,
+    gguf: GgufArguments,
     #[command(flatten)]
     training: TrainingFlags,
 }
@@ -50,12 +50,17 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     settings.run.precision = Precision::Qat;
     settings.run.insert_sub_norm |= arguments.insert_sub_norm;
     let device = device(&settings.run.device)?;
-    let (file, read) = (ModelFile::find(&arguments.model)?, &arguments.read);
+    let read = ReadArguments {
+        gguf: arguments.gguf,
+        ..Default::default()
+    };
+    let file = ModelFile::find(&arguments.model)?;
     let other = settings.data.tokenizer.clone();
-    let (tokenizer, template) = model_file::tokenizer(&file, read, other.as_deref())?;
+    let (tokenizer, template) = model_file::tokenizer(&file, &read, other.as_deref())?;
     model_file::note_unknown(tokenizer.unknown_keys(), output);
-    // With all positions of the file, for what is written in the end.
-    let model = file.load(read, &device.clone().autodiff())?;
+    let files = file.tokenizer_folder(&read)?;
+    // With the positions of the file, for what is written in the end.
+    let model = file.load(&read, &device.clone().autodiff())?;
     let positions = model.config.max_positions;
     if settings.data.context > positions {
         return Err(Failure::usage(format!(
@@ -71,7 +76,6 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     config.scheme = scheme.clone();
     settings.model = ModelSettings::of_source(&arguments.model, &config)?;
     let memory = settings.run.memory;
-    let folder = file.tokenizer_folder(read)?;
     let job = Job {
         settings,
         flags: &arguments.training,
@@ -85,7 +89,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         template,
         tokenizer_folder: match &other {
             Some(path) => path.is_dir().then_some(path.as_path()),
-            None => folder.as_ref().map(TokenizerFolder::path),
+            None => files.as_ref().map(TokenizerFolder::path),
         },
         config,
         device,

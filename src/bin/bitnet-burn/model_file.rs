@@ -19,7 +19,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{error::Failure, output::Output};
+use crate::{error::Failure, output::Output, settings::Activation};
 
 /// How a model is read.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -30,9 +30,19 @@ pub struct ReadArguments {
     /// What the scales of packed weights do, where the folder does not say
     #[arg(long, value_name = "KIND")]
     pub input_scale: Option<Scale>,
+    #[command(flatten)]
+    pub gguf: GgufArguments,
+}
+
+/// What a GGUF file does not say.
+#[derive(clap::Args, Debug, Clone, Copy, Default)]
+pub struct GgufArguments {
     /// Read tensors of GGUF type 36 as I2_S of bitnet.cpp; llama.cpp had another type of this number
     #[arg(long)]
     pub allow_i2_s: bool,
+    /// Activation of the feed-forward blocks of a GGUF file [default: what the file says]
+    #[arg(long, value_name = "NAME")]
+    pub activation: Option<Activation>,
 }
 
 /// The two meanings of `weight_scale`.
@@ -93,6 +103,12 @@ impl ModelFile {
     pub fn load(&self, options: &ReadArguments, device: &Device) -> Result<PretrainedLm, Failure> {
         Ok(match self {
             Self::Folder(folder) => {
+                if options.gguf.activation.is_some() {
+                    return Err(Failure::usage(
+                        "--activation is for GGUF files, and this is a folder: its config.json has \
+                         hidden_act",
+                    ));
+                }
                 let load = hf::LoadOptions::new()
                     .with_max_positions(options.max_positions)
                     .with_scale_convention(options.input_scale.map(Into::into));
@@ -101,6 +117,7 @@ impl ModelFile {
             Self::Gguf(path) => {
                 let load = gguf::LoadOptions::new()
                     .with_max_positions(options.max_positions)
+                    .with_activation(options.gguf.activation.map(Into::into))
                     .with_gguf(options.gguf());
                 gguf::load(path, &load, device)?
             }
@@ -126,9 +143,16 @@ impl ModelFile {
                 let about = |failure: Failure| failure.about(path.display());
                 let json = gguf::tokenizer::from_metadata(metadata);
                 let config = gguf::tokenizer::config_from_metadata(metadata);
+                let generation = gguf::tokenizer::generation_config_from_metadata(metadata);
                 let json = json.map_err(Failure::from).map_err(about)?;
                 let config = config.map_err(Failure::from).map_err(about)?;
-                TokenizerFolder::write(&json, &config).map(Some)
+                let generation = generation.map_err(Failure::from).map_err(about)?;
+                TokenizerFolder::write([
+                    ("tokenizer.json", json),
+                    ("tokenizer_config.json", config),
+                    ("generation_config.json", generation),
+                ])
+                .map(Some)
             }
         }
     }
@@ -136,7 +160,7 @@ impl ModelFile {
 
 impl ReadArguments {
     pub fn gguf(&self) -> GgufOptions {
-        GgufOptions::default().with_i2_s(self.allow_i2_s)
+        GgufOptions::default().with_i2_s(self.gguf.allow_i2_s)
     }
 }
 
@@ -148,12 +172,12 @@ pub enum TokenizerFolder {
 }
 
 impl TokenizerFolder {
-    fn write(json: &Value, config: &Value) -> Result<Self, Failure> {
+    fn write(files: [(&str, Value); 3]) -> Result<Self, Failure> {
         let folder = tempfile::tempdir();
         let folder = folder.map_err(|error| {
             Failure::failed(format!("there is no place for temporary files: {error}"))
         })?;
-        for (name, value) in [("tokenizer.json", json), ("tokenizer_config.json", config)] {
+        for (name, value) in files {
             let path = folder.path().join(name);
             fs::write(&path, value.to_string()).map_err(Failure::io(&path))?;
         }

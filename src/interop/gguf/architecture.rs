@@ -12,6 +12,9 @@ pub enum Architecture {
 }
 
 impl Architecture {
+    /// The names that are read, for an error.
+    pub(super) const NAMES: &str = "bitnet, bitnet-b1.58, bitnet-25 or llama";
+
     /// The architecture that a model is written as.
     pub fn for_config(config: &BitNetLmConfig) -> Self {
         match config.sub_norm {

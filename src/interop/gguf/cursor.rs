@@ -97,7 +97,8 @@ mod tests {
         assert_eq!(cursor.string("text").unwrap(), "hi");
         assert!(cursor.check_count(2, 1, "things").is_err());
         let error = cursor.u32("number").unwrap_err();
-        let text = "byte 10: number takes 4 bytes, the file has 1 more";
+        let text =
+            "byte 10: number takes 4 bytes, the file has 1 more: it was cut off, or is damaged";
         assert_eq!(error.to_string(), text);
         assert_eq!(cursor.u8("byte").unwrap(), 7);
         assert!(cursor.take(u64::MAX, "all").is_err());

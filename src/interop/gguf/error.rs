@@ -209,7 +209,7 @@ pub enum GgufError {
         /// The length that it has.
         found: u64,
     },
-    /// A type whose blocks are not encoded or decoded here.
+    /// A type whose blocks are not encoded here, or not decoded, or hold no codes.
     NoCodec {
         /// The tensor.
         tensor: String,
@@ -246,6 +246,27 @@ pub enum GgufError {
         expected: u64,
         /// How many there are.
         found: u64,
+    },
+    /// A key of the metadata asks for something that is not built.
+    Unsupported {
+        /// The key.
+        key: String,
+        /// Its value.
+        found: String,
+        /// The values that are.
+        supported: String,
+    },
+    /// The file is one of several that hold a model together.
+    Split {
+        /// Number of the file, from 1.
+        part: u64,
+        /// How many there are.
+        count: u64,
+    },
+    /// Nothing tells the activation of the feed-forward blocks, and programs take different ones.
+    Activation {
+        /// The architecture.
+        architecture: String,
     },
     /// The file holds no model that this crate has layers for, or the model cannot be written.
     Model {

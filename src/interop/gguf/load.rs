@@ -5,9 +5,9 @@ use burn::{nn::Linear, tensor::Device};
 
 use super::{
     GgufError, GgufOptions, GgufReader,
-    model_config::config,
+    model_config::{FileConfig, config},
     model_tensors::{ModelTensors, Ternary},
-    tokenizer::SpecialIds,
+    tokenizer::{self, SpecialIds},
 };
 use crate::{
     interop::{CausalLm, PretrainedLm},
@@ -22,8 +22,10 @@ pub struct LoadOptions {
     pub gguf: GgufOptions,
     /// Longest sequence; `None` for what the file says.
     pub max_positions: Option<usize>,
-    /// Activation of the feed-forward blocks, which the format does not know; `None` for SiLU, as
-    /// llama.cpp computes, unless this crate has written another into the file.
+    /// Activation of the feed-forward blocks, whatever the file says; `None` for the one that
+    /// `ARCHITECTURE.hidden_activation` names, and for SiLU without that key, as llama.cpp computes.
+    ///
+    /// For `bitnet-b1.58` and `bitnet-25` programs differ, so that one of the two has to tell.
     pub activation: Option<GatedActivation>,
 }
 
@@ -56,13 +58,17 @@ impl LoadOptions {
 ///
 /// If every projection has codes -1, 0 and 1 and one scale, in a ternary type or as floats that are
 /// nothing else, the model is [`CausalLm::Packed`], and quantises activations per token as it was
-/// trained; otherwise [`CausalLm::Full`], of f32. Files that [`save`](super::save) wrote as `bitnet` have
+/// trained; otherwise [`CausalLm::Full`], of f32, to which every [type](super::GgmlType::is_decoded) that is
+/// read is decoded. Files that [`save`](super::save) wrote as `bitnet` have
 /// the same logits, bit for bit, where embeddings are F32.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, has another architecture, or tensors are missing, of the wrong shape, of a
-/// type without a codec, or unknown.
+/// If the file cannot be read, is a part of a [split](GgufError::Split) one, has another architecture or a
+/// key that changes what is computed and is [not built](GgufError::Unsupported), nothing tells the
+/// [activation](GgufError::Activation), or tensors are missing, of the wrong shape, of a type that is not
+/// decoded, or unknown. Keys that nobody knows are in
+/// [`unknown_keys`](PretrainedLm::unknown_keys).
 pub fn load(
     path: impl AsRef<Path>,
     options: &LoadOptions,
@@ -83,7 +89,11 @@ pub fn load_from(
     options: &LoadOptions,
     device: &Device,
 ) -> Result<PretrainedLm, GgufError> {
-    let (architecture, config) = config(reader, options)?;
+    let FileConfig {
+        architecture,
+        lm: config,
+        unknown_keys,
+    } = config(reader, options)?;
     let lm: BitNetLm<Linear> = config.init(device);
     let file = ModelTensors {
         reader,
@@ -114,8 +124,8 @@ pub fn load_from(
         config,
         lm,
         bos_token_id: ids.bos,
-        eos_token_ids: ids.eos.into_iter().collect(),
-        pad_token_id: None,
-        unknown_keys: Vec::new(),
+        eos_token_ids: tokenizer::end_ids(reader.metadata())?,
+        pad_token_id: ids.pad,
+        unknown_keys,
     })
 }

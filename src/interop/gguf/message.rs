@@ -1,6 +1,6 @@
 use core::fmt;
 
-use super::GgufError;
+use super::{GgmlType, GgufError};
 
 impl fmt::Display for GgufError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -13,6 +13,22 @@ impl fmt::Display for GgufError {
                 found.escape_ascii()
             ),
             Self::Model { reason } => f.write_str(reason),
+            Self::Unsupported {
+                key,
+                found,
+                supported,
+            } => write!(f, "{key} is {found}, supported is {supported}"),
+            Self::Split { part, count } => write!(
+                f,
+                "the file is part {part} of {count} of a split GGUF: put the parts together with \
+                 `llama-gguf-split --merge FIRST-PART NEW-FILE`, and load that"
+            ),
+            Self::Activation { architecture } => write!(
+                f,
+                "there is no key `{architecture}.hidden_activation`, and programs differ: for \
+                 {architecture} bitnet.cpp computed squared ReLU until July 2026, and computes SiLU \
+                 since. Say which one the model was trained with (LoadOptions::with_activation)"
+            ),
             Self::BigEndian => f.write_str(
                 "the file is big-endian: convert it to little-endian with the `gguf` package's \
                  gguf_convert_endian",
@@ -27,7 +43,8 @@ impl fmt::Display for GgufError {
                 found,
             } => write!(
                 f,
-                "byte {offset}: {what} takes {expected} bytes, the file has {found} more"
+                "byte {offset}: {what} takes {expected} bytes, the file has {found} more: it was cut \
+                 off, or is damaged"
             ),
             Self::Count {
                 what,
@@ -113,7 +130,7 @@ impl fmt::Display for GgufError {
             } => write!(
                 f,
                 "tensor `{tensor}`: {num_bytes} bytes from offset {offset} on, the file has \
-                 {available} bytes for tensors"
+                 {available} bytes for tensors: it was cut off, as by a download that ended early"
             ),
             Self::Overlap { first, second } => {
                 write!(f, "the tensors `{first}` and `{second}` share bytes")
@@ -129,7 +146,20 @@ impl fmt::Display for GgufError {
             ),
             Self::NoCodec { tensor, ggml_type } => write!(
                 f,
-                "tensor `{tensor}`: {ggml_type} cannot be encoded or decoded here, or not to codes"
+                "tensor `{tensor}`: {ggml_type} {}",
+                match ggml_type.is_decoded() {
+                    true => "is read to floats alone: it is not written here, and holds no codes",
+                    false => "cannot be read or written here",
+                }
+            ),
+            Self::Unstorable {
+                tensor,
+                ggml_type: GgmlType::F32 | GgmlType::F16 | GgmlType::BF16,
+                index,
+                value,
+            } if !value.is_finite() => write!(
+                f,
+                "tensor `{tensor}`, number {index} is {value}: no program computes with such a weight"
             ),
             Self::Unstorable {
                 tensor,

@@ -9,22 +9,27 @@
 
 pub mod tokenizer;
 
+mod activation;
 mod architecture;
 mod block;
 mod cursor;
 mod encode_head;
 mod error;
+mod json_value;
 mod load;
 mod message;
 mod metadata;
 mod model_config;
+mod model_keys;
 mod model_tensors;
 mod options;
 mod parse;
 mod reader;
+mod rope;
 mod save;
 mod shape;
 mod tensor_info;
+mod tensor_problems;
 mod tensor_type;
 mod typed_value;
 mod value;

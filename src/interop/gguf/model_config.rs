@@ -1,9 +1,11 @@
 //! The architecture of a model in the metadata of a file.
 
-use super::{Architecture, GgufError, GgufMetadata, GgufReader, LoadOptions, save::HIDDEN_ACT};
+use super::{
+    Architecture, GgufError, GgufReader, LoadOptions, activation, model_keys::ModelKeys, rope,
+};
 use crate::{
-    interop::parameters,
-    nn::{BitNetLmConfig, GatedActivation, RopeScaling},
+    interop::{UnknownKey, parameters},
+    nn::BitNetLmConfig,
 };
 
 /// A file that holds no model that there are layers for.
@@ -13,81 +15,122 @@ pub(super) fn wrong(reason: impl Into<String>) -> GgufError {
     }
 }
 
+/// What the metadata say of a model.
+pub(super) struct FileConfig {
+    pub architecture: Architecture,
+    /// Sizes and choices.
+    pub lm: BitNetLmConfig,
+    /// Keys that nobody knows.
+    pub unknown_keys: Vec<UnknownKey>,
+}
+
 /// Architecture and sizes.
-pub(super) fn config(
+pub(super) fn config(reader: &GgufReader, options: &LoadOptions) -> Result<FileConfig, GgufError> {
+    let keys = ModelKeys::new(reader.metadata())?;
+    let architecture = Architecture::of(keys.name).ok_or_else(|| GgufError::Unsupported {
+        key: "general.architecture".to_string(),
+        found: keys.name.to_string(),
+        supported: Architecture::NAMES.to_string(),
+    })?;
+    let unknown_keys = keys.check()?;
+    let lm = sizes(&keys, reader, options)?
+        .with_rope_theta(keys.optional::<f32>("rope.freq_base")?.unwrap_or(10_000.0))
+        .with_sub_norm(architecture == Architecture::BitNet)
+        .with_activation(activation::read(&keys, options)?)
+        .with_tied_embeddings(reader.tensor("output.weight").is_err());
+    check_sizes(&lm, reader)?;
+    check_attention(&keys, &lm)?;
+    let scaling = rope::read(&keys, reader, &lm)?;
+    Ok(FileConfig {
+        architecture,
+        lm: lm.with_rope_scaling(scaling),
+        unknown_keys,
+    })
+}
+
+fn sizes(
+    keys: &ModelKeys<'_>,
     reader: &GgufReader,
     options: &LoadOptions,
-) -> Result<(Architecture, BitNetLmConfig), GgufError> {
-    let metadata = reader.metadata();
-    let name: &str = metadata.required("general.architecture")?;
-    let architecture = Architecture::of(name).ok_or_else(|| {
-        wrong(format!(
-            "the architecture is {name}, supported are bitnet and llama"
-        ))
-    })?;
-    let size = |key: &str| metadata.required::<usize>(&format!("{name}.{key}"));
-    let optional = |key: &str| metadata.optional::<usize>(&format!("{name}.{key}"));
-    let embedding = reader.tensor("token_embd.weight")?;
-    let vocab_size = embedding.shape().rows() as usize;
-    let (d_model, n_heads) = (size("embedding_length")?, size("attention.head_count")?);
-    let n_kv_heads = optional("attention.head_count_kv")?.unwrap_or(n_heads);
+) -> Result<BitNetLmConfig, GgufError> {
+    let vocab_size = vocab_size(keys, reader)?;
+    let d_model: usize = keys.required("embedding_length")?;
+    let output = keys.size("embedding_length_out", 1)?;
+    if let Some(found) = output.filter(|size| *size != d_model && *size != 0) {
+        let supported = format!("embedding_length, {d_model}");
+        return Err(keys.unsupported("embedding_length_out", found, supported));
+    }
+    let layers: usize = keys.required("block_count")?;
+    let per_layer = |key: &str| {
+        let size = keys.size(key, layers)?;
+        size.ok_or_else(|| GgufError::MissingKey { key: keys.key(key) })
+    };
+    let n_heads = per_layer("attention.head_count")?;
+    let n_kv_heads = keys.size("attention.head_count_kv", layers)?;
+    let epsilon = "attention.layer_norm_rms_epsilon";
     let config = BitNetLmConfig::new(
         vocab_size,
         d_model,
-        size("block_count")?,
+        layers,
         n_heads,
-        size("feed_forward_length")?,
+        per_layer("feed_forward_length")?,
     )
-    .with_n_kv_heads(Some(n_kv_heads))
+    .with_n_kv_heads(Some(n_kv_heads.unwrap_or(n_heads)))
     .with_max_positions(match options.max_positions {
         Some(max_positions) => max_positions,
-        None => size("context_length")?,
+        None => keys.required("context_length")?,
     })
-    .with_rms_norm_epsilon(f64::from(
-        metadata.required::<f32>(&format!("{name}.attention.layer_norm_rms_epsilon"))?,
-    ))
-    .with_rope_theta(
-        metadata
-            .optional::<f32>(&format!("{name}.rope.freq_base"))?
-            .unwrap_or(10_000.0),
-    )
-    .with_rope_scaling(rope_scaling(metadata, name)?)
-    .with_sub_norm(architecture == Architecture::BitNet)
-    .with_activation(activation(metadata, options)?)
-    .with_tied_embeddings(reader.tensor("output.weight").is_err());
-    check_sizes(&config, reader)?;
-    Ok((architecture, config))
+    .with_rms_norm_epsilon(keys.float(epsilon)?.ok_or_else(|| GgufError::MissingKey {
+        key: keys.key(epsilon),
+    })?);
+    Ok(config)
 }
 
-fn rope_scaling(metadata: &GgufMetadata, name: &str) -> Result<Option<RopeScaling>, GgufError> {
-    let scaling: Option<&str> = metadata.optional(&format!("{name}.rope.scaling.type"))?;
-    let factor = metadata.optional::<f32>(&format!("{name}.rope.scaling.factor"))?;
-    match (scaling, factor) {
-        (None | Some("none"), _) | (Some("linear"), None | Some(1.0)) => Ok(None),
-        (Some("linear"), Some(factor)) if factor.is_finite() && factor > 0.0 => {
-            let factor = f64::from(factor);
-            Ok(Some(RopeScaling::Linear { factor }))
+/// The rows of the embedding table, which the metadata must not contradict.
+fn vocab_size(keys: &ModelKeys<'_>, reader: &GgufReader) -> Result<usize, GgufError> {
+    let rows = reader.tensor("token_embd.weight")?.shape().rows() as usize;
+    match keys.optional::<usize>("vocab_size")? {
+        Some(found) if found != rows => {
+            let supported = format!("the rows of token_embd.weight, {rows}");
+            Err(keys.unsupported("vocab_size", found, supported))
         }
-        (Some(other), factor) => Err(wrong(format!(
-            "rope.scaling.type is {other} with factor {factor:?}, supported are none and linear"
-        ))),
+        _ => Ok(rows),
     }
 }
 
-fn activation(
-    metadata: &GgufMetadata,
-    options: &LoadOptions,
-) -> Result<GatedActivation, GgufError> {
-    let written = match metadata.optional::<&str>(HIDDEN_ACT)? {
-        None => GatedActivation::Silu,
-        Some("relu2") => GatedActivation::SquaredRelu,
-        Some(other) => {
-            return Err(wrong(format!(
-                "{HIDDEN_ACT} is {other}, supported is relu2"
-            )));
+/// Refuses attention that is another than the layers compute.
+fn check_attention(keys: &ModelKeys<'_>, config: &BitNetLmConfig) -> Result<(), GgufError> {
+    let d_head = config.d_model / config.n_heads;
+    for key in [
+        "rope.dimension_count",
+        "attention.key_length",
+        "attention.value_length",
+    ] {
+        if let Some(found) = keys.size(key, config.n_layers)?.filter(|n| *n != d_head) {
+            let supported = format!("the size of a head, {d_head}");
+            return Err(keys.unsupported(key, found, supported));
         }
-    };
-    Ok(options.activation.unwrap_or(written))
+    }
+    if keys.optional("attention.causal")? == Some(false) {
+        return Err(keys.unsupported("attention.causal", false, true));
+    }
+    let default = 1.0 / (d_head as f64).sqrt();
+    let scale = keys.float("attention.scale")?.unwrap_or(0.0);
+    // To the precision of the file.
+    if scale != 0.0 && scale as f32 != default as f32 {
+        let supported = format!("1 / sqrt(head), {default}");
+        return Err(keys.unsupported("attention.scale", scale, supported));
+    }
+    let window = keys.size("attention.sliding_window", config.n_layers)?;
+    // A window that is longer than every sequence hides nothing.
+    if let Some(found) = window.filter(|n| *n != 0 && *n < config.max_positions) {
+        let supported = format!(
+            "0, or not below the {} positions (LoadOptions::max_positions)",
+            config.max_positions
+        );
+        return Err(keys.unsupported("attention.sliding_window", found, supported));
+    }
+    Ok(())
 }
 
 /// Refuses sizes that layers do not have, or that take more memory than the file has a reason for.

@@ -4,18 +4,17 @@ use bitnet_burn_kernels::packing::unpack_rows;
 
 use super::{
     Architecture, BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufWriter,
-    TernaryScales,
+    TernaryScales, activation,
     architecture::{pair_rows, scale_name, tensor_name, turned_heads},
     encode, encode_ternary,
+    rope::{self, WrittenScaling},
+    tokenizer,
 };
 use crate::{
     interop::{CausalLm, PretrainedLm, parameters},
     nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, RopeScaling},
     quant::PackedWeight,
 };
-
-/// Key of the activation of files that llama.cpp computes with another.
-pub(super) const HIDDEN_ACT: &str = "bitnet_burn.hidden_act";
 
 /// How a model is written.
 #[derive(Debug, Clone)]
@@ -30,6 +29,20 @@ pub struct SaveOptions {
 impl SaveOptions {
     /// Projections of a type: F32, F16, BF16 or Q8_0, and for quantised models TQ1_0, TQ2_0 and
     /// I2_S, which is bitnet.cpp's alone: its number means another type, or none, to llama.cpp.
+    ///
+    /// Files of I2_S are as bitnet.cpp reads them:
+    ///
+    /// | model | architecture | bitnet.cpp computes |
+    /// |---|---|---|
+    /// | norms before the last projections, SiLU | `bitnet` | SiLU |
+    /// | norms before the last projections, squared ReLU | `bitnet-b1.58` | squared ReLU until July 2026, SiLU since |
+    /// | no such norms, SiLU | `llama` | SiLU |
+    /// | no such norms, squared ReLU | refused | |
+    ///
+    /// The graphs are `build_bitnet` and `build_bitnet_158` in `src/llama.cpp` of the fork
+    /// Eddie-Wang1120/llama.cpp, which bitnet.cpp was built with until July 2026, and
+    /// `src/models/bitnet.cpp` of isHuangXin/llama.cpp since. None of them reads a key for the
+    /// activation; `bitnet-b1.58.hidden_activation` is written for this crate, and for programs to come.
     pub fn new(weights: GgmlType) -> Self {
         let embeddings = match weights {
             GgmlType::F32 | GgmlType::BF16 | GgmlType::Q8_0 => weights,
@@ -64,8 +77,10 @@ impl SaveOptions {
         self
     }
 
-    /// Whether a model with squared ReLU may be written as `bitnet`, with which llama.cpp computes
-    /// SiLU, so that what it says is wrong; bitnet.cpp and [`load`](super::load) read such files.
+    /// Whether a model with squared ReLU may be written, with `ARCHITECTURE.hidden_activation`
+    /// `relu2`: llama.cpp does not read that key for `bitnet` and `llama` and computes SiLU
+    /// (`src/models/bitnet.cpp`), so that what it says is wrong. [`load`](super::load) reads such files,
+    /// and bitnet.cpp those of I2_S, as [`new`](Self::new) says.
     pub fn with_squared_relu(mut self, squared_relu: bool) -> Self {
         self.squared_relu = squared_relu;
         self
@@ -85,8 +100,8 @@ impl SaveOptions {
 /// # Errors
 ///
 /// If llama.cpp would compute something else than the model: squared ReLU, a head of its own with
-/// `bitnet`; if rows do not fit the blocks of the type, or the file cannot be written. An older file
-/// stays until the new one is whole.
+/// `bitnet`; if a weight is not finite or rows do not fit the blocks of the type, or the file cannot be
+/// written. An older file stays until the new one is whole.
 pub fn save(
     path: impl AsRef<Path>,
     model: &PretrainedLm,
@@ -118,9 +133,16 @@ fn check(
     let config = &model.config;
     if config.activation == GatedActivation::SquaredRelu && !options.squared_relu {
         return Err(refused(
-            "the model has squared ReLU, and llama.cpp computes SiLU whatever the file says \
-             (github.com/microsoft/BitNet/issues/602): its outputs would be wrong. Train with SiLU, \
-             or allow it for programs that know better (SaveOptions::with_squared_relu)",
+            "the model has squared ReLU, and llama.cpp computes SiLU whatever the file says, as \
+             bitnet.cpp does since July 2026: their outputs would be wrong. Train with SiLU, or allow \
+             it for programs that know better (SaveOptions::with_squared_relu)",
+        ));
+    }
+    let squared_relu = config.activation == GatedActivation::SquaredRelu;
+    if squared_relu && architecture == Architecture::Llama && options.weights == GgmlType::I2_S {
+        return Err(refused(
+            "no program that reads I2_S computes squared ReLU without norms before the last \
+             projections: choose TQ2_0, which is read here",
         ));
     }
     if architecture == Architecture::BitNet && !config.tied_embeddings {
@@ -164,7 +186,7 @@ fn metadata(
     options: &SaveOptions,
 ) -> Result<GgufMetadata, GgufError> {
     let config = &model.config;
-    let name = architecture.name();
+    let name = name(config, architecture, options);
     let mut metadata = GgufMetadata::new();
     metadata.insert("general.architecture", name)?;
     if let Some(name) = &options.name {
@@ -193,20 +215,29 @@ fn metadata(
     let epsilon = config.rms_norm_epsilon as f32;
     metadata.insert(format!("{name}.attention.layer_norm_rms_epsilon"), epsilon)?;
     metadata.insert(format!("{name}.rope.freq_base"), config.rope_theta)?;
-    let factor = match config.rope_scaling {
-        Some(RopeScaling::Linear { factor }) => Some(factor as f32),
-        // As the converter of llama.cpp does.
-        _ => (architecture == Architecture::BitNet).then_some(1.0),
-    };
-    if let Some(factor) = factor {
-        metadata.insert(format!("{name}.rope.scaling.type"), "linear")?;
-        metadata.insert(format!("{name}.rope.scaling.factor"), factor)?;
-    }
+    let scaling = WrittenScaling::of(config);
+    scaling.insert(name, config, &mut metadata)?;
     if config.activation == GatedActivation::SquaredRelu {
-        metadata.insert(HIDDEN_ACT, "relu2")?;
+        let activation = activation::name(config.activation);
+        metadata.insert(format!("{name}.{}", activation::KEY), activation)?;
     }
     metadata.extend(options.tokenizer.clone())?;
+    tokenizer::add_special_ids(model, &mut metadata)?;
     Ok(metadata)
+}
+
+/// The name of the architecture: the one of bitnet.cpp with squared ReLU, where a program of its time
+/// computes it.
+fn name(
+    config: &BitNetLmConfig,
+    architecture: Architecture,
+    options: &SaveOptions,
+) -> &'static str {
+    let squared_relu = config.activation == GatedActivation::SquaredRelu;
+    match (architecture, options.weights) {
+        (Architecture::BitNet, GgmlType::I2_S) if squared_relu => "bitnet-b1.58",
+        _ => architecture.name(),
+    }
 }
 
 /// `general.file_type`, llama.cpp's `LLAMA_FTYPE`.
@@ -252,15 +283,29 @@ fn add_floats<'a>(
                 Some(heads) => pair_rows(&values, heads, shape.row_len() as usize),
                 None => values,
             };
+            check_finite(&name, ggml_type, &values)?;
             Ok(Cow::from(encode(&name, ggml_type, shape, &values)?))
         })?;
     }
-    if let Some(factors) = rope_factors(&model.config) {
-        let shape = shape("rope_freqs.weight", &[factors.len()])?;
-        let bytes = encode("rope_freqs.weight", GgmlType::F32, shape, &factors)?;
-        writer.add_bytes("rope_freqs.weight", GgmlType::F32, shape, bytes)?;
+    if let Some(factors) = WrittenScaling::of(&model.config).factors {
+        let shape = shape(rope::FACTORS, &[factors.len()])?;
+        let bytes = encode(rope::FACTORS, GgmlType::F32, shape, &factors)?;
+        writer.add_bytes(rope::FACTORS, GgmlType::F32, shape, bytes)?;
     }
     Ok(())
+}
+
+/// Refuses what a training that went wrong has left, of which a program makes nothing but NaN.
+fn check_finite(name: &str, ggml_type: GgmlType, values: &[f32]) -> Result<(), GgufError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(GgufError::Unstorable {
+            tensor: name.to_string(),
+            ggml_type,
+            index: index as u64,
+            value: values[index],
+        }),
+    }
 }
 
 fn shape(name: &str, sizes: &[usize]) -> Result<GgufShape, GgufError> {
@@ -268,17 +313,6 @@ fn shape(name: &str, sizes: &[usize]) -> Result<GgufShape, GgufError> {
     GgufShape::from_row_major(sizes).ok_or_else(|| GgufError::Shape {
         tensor: name.to_string(),
         found: found(),
-    })
-}
-
-/// What llama.cpp divides each frequency by.
-fn rope_factors(config: &BitNetLmConfig) -> Option<Vec<f32>> {
-    let scaling = config.rope_scaling.as_ref()?;
-    let d_head = config.d_model / config.n_heads;
-    matches!(scaling, RopeScaling::Llama3 { .. }).then(|| {
-        let frequencies = (0..d_head / 2)
-            .map(|i| f64::from(config.rope_theta).powf(-2.0 * i as f64 / d_head as f64));
-        frequencies.map(|f| (f / scaling.apply(f)) as f32).collect()
     })
 }
 
@@ -296,6 +330,7 @@ fn add_ternary<'a>(
         let weight = projection.weight.clone();
         let shape = shape(&name, &weight.dims())?;
         let gamma = weight.to_words().map_err(device)?.1;
+        check_finite(&name, GgmlType::F32, &[gamma])?;
         // I2_S has the scale in its blocks; beside it the programs that read it do not look.
         let beside = architecture == Architecture::BitNet && ggml_type != GgmlType::I2_S;
         if beside {

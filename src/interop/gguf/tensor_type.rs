@@ -4,8 +4,8 @@ use core::fmt;
 ///
 /// A row is cut into blocks of [`block_len`](Self::block_len) elements that take
 /// [`block_bytes`](Self::block_bytes) bytes each. Of most types no more than that is known here,
-/// which is what listing a file takes; those with a codec say so in
-/// [`has_codec`](Self::has_codec).
+/// which is what listing a file takes; those that are read say so in [`is_decoded`](Self::is_decoded),
+/// those that are written, too, in [`has_codec`](Self::has_codec).
 ///
 /// The numbers are those of
 /// [`enum ggml_type`](https://github.com/ggml-org/llama.cpp/blob/master/ggml/include/ggml.h).
@@ -157,6 +157,17 @@ const LAYOUTS: [Layout; 35] = [
 ];
 
 impl GgmlType {
+    /// Every type, in the order of the enum.
+    pub(super) const ALL: [Self; LAYOUTS.len()] = {
+        let mut all = [Self::F32; LAYOUTS.len()];
+        let mut i = 0;
+        while i < LAYOUTS.len() {
+            all[i] = LAYOUTS[i].ggml_type;
+            i += 1;
+        }
+        all
+    };
+
     /// Bytes behind the blocks of an I2_S tensor, of which the first four are its scale.
     pub(super) const I2_S_TAIL: u64 = 32;
 
@@ -211,6 +222,21 @@ impl GgmlType {
     pub fn has_codec(self) -> bool {
         use GgmlType::*;
         matches!(self, F32 | F16 | BF16 | Q8_0 | TQ1_0 | TQ2_0 | I2_S)
+    }
+
+    /// Whether tensors of the type can be decoded to floats here, which is more types than can be
+    /// encoded.
+    pub fn is_decoded(self) -> bool {
+        use GgmlType::*;
+        self.has_codec()
+            || matches!(self, Q4_0 | Q4_1 | Q5_0 | Q5_1 | IQ4_NL | IQ4_XS)
+            || matches!(self, Q2_K | Q3_K | Q4_K | Q5_K | Q6_K)
+    }
+
+    /// The types that are decoded to floats, as a list for an error.
+    pub(super) fn decoded() -> String {
+        let names = Self::ALL.into_iter().filter(|known| known.is_decoded());
+        names.map(Self::name).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether the elements are codes -1, 0 and 1 with scales.

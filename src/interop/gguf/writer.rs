@@ -173,9 +173,13 @@ impl<'a> GgufWriter<'a> {
         file.write_all(&head).map_err(&io)?;
         pad(&mut file, head.len() as u64, self.alignment).map_err(&io)?;
         for (info, producer) in self.infos.iter().zip(self.producers) {
-            let bytes = producer().map_err(|source| GgufError::Producer {
-                tensor: info.name().to_string(),
-                source,
+            let bytes = producer().map_err(|source| match source.downcast::<GgufError>() {
+                // It names the tensor.
+                Ok(error) => *error,
+                Err(source) => GgufError::Producer {
+                    tensor: info.name().to_string(),
+                    source,
+                },
             })?;
             check_length(info.name(), info.num_bytes(), &bytes)?;
             file.write_all(&bytes).map_err(&io)?;

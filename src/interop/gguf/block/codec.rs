@@ -1,4 +1,4 @@
-use super::{half, i2_s, q8_0, ternary, ternary_codec::TernaryBlocks};
+use super::{decoder, half, i2_s, q8_0, ternary, ternary_codec::TernaryBlocks};
 use crate::interop::gguf::{GgmlType, GgufError, GgufShape};
 
 /// Encodes the numbers of a tensor, row after row.
@@ -52,8 +52,8 @@ pub fn encode(
 ///
 /// # Errors
 ///
-/// If the type has no [codec](GgmlType::has_codec), or there are not as many bytes as the shape
-/// takes.
+/// If the type is not [decoded](GgmlType::is_decoded) here, or there are not as many bytes as the
+/// shape takes.
 pub fn decode(
     name: &str,
     ggml_type: GgmlType,
@@ -74,7 +74,7 @@ pub fn decode(
         GgmlType::I2_S => Ok(i2_s::decode(bytes)),
         other => match TernaryBlocks::of(other) {
             Some(blocks) => Ok(ternary::decode(blocks, bytes)),
-            None => Err(no_codec(name, other)),
+            None => decoder::decode(other, bytes).ok_or_else(|| no_codec(name, other)),
         },
     }
 }
@@ -150,7 +150,8 @@ mod tests {
         let result = encode("w", GgmlType::Q8_0, shape(&[4, 32]), &values);
         assert_eq!(text(result), "tensor `w`: expected 128 values, found 96");
         let result = encode("w", GgmlType::Q4_0, shape(&[96]), &values);
-        let expected = "tensor `w`: Q4_0 cannot be encoded or decoded here, or not to codes";
+        let expected =
+            "tensor `w`: Q4_0 is read to floats alone: it is not written here, and holds no codes";
         assert_eq!(text(result), expected);
         for ggml_type in [
             GgmlType::TQ1_0,

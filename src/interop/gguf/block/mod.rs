@@ -4,8 +4,14 @@
 //! for bit.
 
 mod codec;
+mod decoder;
 mod half;
 mod i2_s;
+mod iq4;
+mod q2_k;
+mod q4;
+mod q4_k;
+mod q6_k;
 mod q8_0;
 mod ternary;
 mod ternary_codec;

@@ -9,6 +9,7 @@ use super::{
     post_processor::Around,
     pre_tokenizer,
     source::Source,
+    templates,
 };
 use crate::interop::gguf::{GgufError, GgufMetadata};
 
@@ -44,10 +45,7 @@ pub fn to_metadata(
     }
     types_and_merges(&source, &mut metadata)?;
     special_tokens(json, config, &source, options, &mut metadata)?;
-    let template = config.and_then(|config| config.get("chat_template"));
-    if let Some(template) = template.and_then(Value::as_str) {
-        metadata.insert(keys::CHAT_TEMPLATE, template)?;
-    }
+    templates::write(config, &mut metadata)?;
     if options.embed_json {
         metadata.insert(keys::HUGGING_FACE, json.to_string())?;
     }
@@ -162,6 +160,9 @@ fn special_tokens(
     ids.eos = ids.eos.or(last);
     ids.unk = ids.unk.or(id_of(source.unk_token, "unknown")?);
     ids.write(metadata)?;
+    // llama.cpp has tokens of its own where a file does not tell: this says that it is no such file.
+    let ends: Vec<u32> = [ids.eos, ids.eot, ids.eom].into_iter().flatten().collect();
+    metadata.insert(keys::OWN_ENDS, ends)?;
 
     added_tokens(config, [first, last], &ids, metadata)
 }

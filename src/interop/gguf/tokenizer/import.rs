@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     SpecialIds, TokenType, TokenizerError, keys,
     merges::{self, Merge},
-    normalizer, post_processor, pre_tokenizer,
+    normalizer, post_processor, pre_tokenizer, templates,
 };
 use crate::interop::gguf::GgufMetadata;
 
@@ -21,7 +21,7 @@ struct Tokens<'a> {
 ///
 /// If the file has `tokenizer.huggingface.json`, it is that. Otherwise it is made of the keys of
 /// llama.cpp, and tokenizes as llama.cpp does, except for what depends on the place of a token in
-/// the text.
+/// the text. A tokenizer of bytes without `tokenizer.ggml.pre` splits text as llama.cpp's `default`.
 ///
 /// # Errors
 ///
@@ -47,8 +47,8 @@ pub fn from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
     }
 }
 
-/// The `tokenizer_config.json` of a file's tokenizer: its special tokens, and the chat template if there
-/// is one.
+/// The `tokenizer_config.json` of a file's tokenizer: its special tokens, and the chat template or
+/// templates if there are any.
 ///
 /// # Errors
 ///
@@ -74,8 +74,8 @@ pub fn config_from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerE
         })?;
         config.insert(field.into(), text.as_str().into());
     }
-    if let Some(template) = metadata.optional::<&str>(keys::CHAT_TEMPLATE)? {
-        config.insert("chat_template".into(), template.into());
+    if let Some(template) = templates::read(metadata)? {
+        config.insert("chat_template".into(), template);
     }
     Ok(config.into())
 }
@@ -200,7 +200,10 @@ fn template(
 }
 
 fn bytes(metadata: &GgufMetadata, tokens: &Tokens<'_>) -> Result<Value, TokenizerError> {
-    let pre: &str = metadata.required(keys::PRE)?;
+    let pre = metadata.optional::<&str>(keys::PRE)?;
+    let pre = pre
+        .filter(|pre| !pre.is_empty())
+        .unwrap_or(keys::DEFAULT_PRE);
     let (pre_tokenizer, ignore_merges) = pre_tokenizer::of_name(pre)?;
     let merges = read_merges(metadata.required(keys::MERGES)?, tokens)?;
     // The tokenizers that llama.cpp does not merge for are those that it adds a first token for.

@@ -5,6 +5,7 @@
 //! them. Of a tokenizer that llama.cpp would run otherwise than Hugging Face's library does, the
 //! conversion is an error: texts would become other tokens than those that the model has learned.
 
+mod ends;
 mod error;
 mod export;
 mod import;
@@ -17,8 +18,11 @@ mod post_processor;
 mod pre_tokenizer;
 mod source;
 mod special_ids;
+mod templates;
 mod token_type;
 
+pub(super) use ends::add_special_ids;
+pub use ends::{end_ids, generation_config_from_metadata};
 pub use error::TokenizerError;
 pub use export::to_metadata;
 pub use import::{config_from_metadata, from_metadata};

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::{
     TokenizerError,
     json::{flag, parts, shown, type_of},
+    keys,
 };
 
 /// How a tokenizer of bytes splits text into words before it merges.
@@ -16,6 +17,8 @@ enum Split {
     Llama3,
     /// Qwen 2's expression, which differs from Llama 3's in that each digit is a word.
     Qwen2,
+    /// llama.cpp's own, for files that name none: [`DEFAULT`], one after the other.
+    Default,
 }
 
 /// A way to split, and the names that llama.cpp has for it; the first one is written.
@@ -30,11 +33,23 @@ struct Known {
 /// [llama-vocab.cpp](https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp), where
 /// the names of one line share their expressions. It looks names up, and has none for every
 /// combination.
-const KNOWN: [Known; 5] = [
+const KNOWN: [Known; 6] = [
     Known {
         split: Split::Gpt2,
         ignore_merges: false,
-        names: &["gpt-2", "phi-2", "mpt", "olmo", "jais"],
+        names: &[
+            "gpt-2",
+            "phi-2",
+            "mpt",
+            "olmo",
+            "jais",
+            "gigachat",
+            "a.x-4.0",
+            "mellum",
+            "exaone4",
+            "trillion",
+            "granite-docling",
+        ],
     },
     Known {
         split: Split::Gpt2Digits,
@@ -46,6 +61,8 @@ const KNOWN: [Known; 5] = [
             "command-r",
             "codeshell",
             "exaone",
+            "minerva-7b",
+            "mellum2",
         ],
     },
     Known {
@@ -59,6 +76,7 @@ const KNOWN: [Known; 5] = [
             "falcon-h1",
             "pixtral",
             "lfm2",
+            "midm-2.0",
         ],
     },
     Known {
@@ -69,12 +87,34 @@ const KNOWN: [Known; 5] = [
     Known {
         split: Split::Qwen2,
         ignore_merges: false,
-        names: &["qwen2", "deepseek-r1-qwen", "stablelm2"],
+        names: &[
+            "qwen2",
+            "deepseek-r1-qwen",
+            "stablelm2",
+            "megrez",
+            "hunyuan",
+            "kormo",
+            "f2llmv2",
+            "solar-open",
+        ],
+    },
+    Known {
+        split: Split::Default,
+        ignore_merges: false,
+        names: &[keys::DEFAULT_PRE],
     },
 ];
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Punctuation, words of GPT-2, numbers, and of these three digits at a time.
+const DEFAULT: [&str; 4] = [
+    r"[\p{P}\$\+<=>\^~\|]+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+    r"\p{N}+",
+    r"[0-9][0-9][0-9]",
+];
 
 /// Whether words are made of bytes, as opposed to characters.
 pub fn is_byte_level(pre_tokenizer: Option<&Value>) -> Result<bool, TokenizerError> {
@@ -118,8 +158,21 @@ fn split(parts: &[&Value]) -> Result<Option<Split>, TokenizerError> {
             Some(QWEN2) => Some(Split::Qwen2),
             _ => None,
         },
+        (splits, false) if splits.len() == DEFAULT.len() => {
+            let same = splits
+                .iter()
+                .zip(DEFAULT)
+                .all(|(split, regex)| type_of(split) == "Split" && isolated(split) == Some(regex));
+            same.then_some(Split::Default)
+        }
         _ => None,
     })
+}
+
+/// The expression of a split whose matches are words, and what is between them, too.
+fn isolated(split: &Value) -> Option<&str> {
+    let isolated = split.get("behavior").and_then(Value::as_str) == Some("Isolated");
+    expression(split).filter(|_| isolated)
 }
 
 /// The expression of a split whose matches are the words: alone, or with what is between, which is
@@ -153,8 +206,7 @@ pub fn of_name(name: &str) -> Result<(Value, bool), TokenizerError> {
             "use_regex": use_regex,
         })
     };
-    let sequence =
-        |first: Value, second: Value| json!({"type": "Sequence", "pretokenizers": [first, second]});
+    let sequence = |parts: Vec<Value>| json!({"type": "Sequence", "pretokenizers": parts});
     let split = |regex: &str| {
         json!({
             "type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false,
@@ -162,12 +214,16 @@ pub fn of_name(name: &str) -> Result<(Value, bool), TokenizerError> {
     };
     let pre_tokenizer = match known.split {
         Split::Gpt2 => bytes(true),
-        Split::Gpt2Digits => sequence(
+        Split::Gpt2Digits => sequence(vec![
             json!({"type": "Digits", "individual_digits": true}),
             bytes(true),
-        ),
-        Split::Llama3 => sequence(split(LLAMA3), bytes(false)),
-        Split::Qwen2 => sequence(split(QWEN2), bytes(false)),
+        ]),
+        Split::Llama3 => sequence(vec![split(LLAMA3), bytes(false)]),
+        Split::Qwen2 => sequence(vec![split(QWEN2), bytes(false)]),
+        Split::Default => {
+            let splits = DEFAULT.map(split).into_iter();
+            sequence(splits.chain([bytes(false)]).collect())
+        }
     };
     Ok((pre_tokenizer, known.ignore_merges))
 }
@@ -186,10 +242,7 @@ mod tests {
                 assert_eq!(recognised, known.names[0]);
             }
         }
-        assert!(matches!(
-            of_name("default"),
-            Err(TokenizerError::Pre { .. })
-        ));
+        assert!(matches!(of_name("viking"), Err(TokenizerError::Pre { .. })));
     }
 
     #[test]

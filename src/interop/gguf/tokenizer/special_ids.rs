@@ -8,6 +8,9 @@ use super::{
 };
 use crate::interop::gguf::{GgufError, GgufMetadata};
 
+/// No token that a tokenizer has where a file does not tell.
+const NONE: u32 = u32::MAX;
+
 /// Ids of the tokens that have a meaning for a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SpecialIds {
@@ -15,6 +18,10 @@ pub struct SpecialIds {
     pub bos: Option<u32>,
     /// Ends a text.
     pub eos: Option<u32>,
+    /// Ends a turn of a conversation.
+    pub eot: Option<u32>,
+    /// Ends a message that a turn goes on after.
+    pub eom: Option<u32>,
     /// Stands for what no token stands for.
     pub unk: Option<u32>,
     /// Fills up batches.
@@ -24,15 +31,38 @@ pub struct SpecialIds {
 impl SpecialIds {
     /// The ids in the metadata of a file.
     ///
+    /// As in llama.cpp, a tokenizer of characters has 1, 2 and 0 as first, last and unknown token where
+    /// the file does not tell, unless this crate has written it, and ids beyond the vocabulary are none;
+    /// here that is an error for the first and the last one.
+    ///
     /// # Errors
     ///
-    /// If one is no id.
+    /// If one is no id, or there is no first or last token of the id.
     pub fn from_metadata(metadata: &GgufMetadata) -> Result<Self, GgufError> {
+        let tokens: Option<&[String]> = metadata.optional(keys::TOKENS)?;
+        let is_token = |id: &u32| tokens.is_none_or(|tokens| (*id as usize) < tokens.len());
+        let defaults = metadata.optional::<&str>(keys::MODEL)? == Some(keys::CHARACTERS)
+            && metadata.get(keys::OWN_ENDS).is_none();
+        let id = |key: &str, default: u32| {
+            let found = metadata.optional::<u32>(key)?;
+            Ok(found.or((defaults && default != NONE && is_token(&default)).then_some(default)))
+        };
+        let needed = |key: &str, default| match id(key, default)? {
+            Some(id) if !is_token(&id) => Err(GgufError::Unsupported {
+                key: key.to_string(),
+                found: id.to_string(),
+                supported: format!("one of the {} tokens", tokens.map_or(0, <[String]>::len)),
+            }),
+            id => Ok(id),
+        };
+        let optional = |key, default| Ok(id(key, default)?.filter(is_token));
         Ok(Self {
-            bos: metadata.optional(keys::BOS_ID)?,
-            eos: metadata.optional(keys::EOS_ID)?,
-            unk: metadata.optional(keys::UNK_ID)?,
-            pad: metadata.optional(keys::PAD_ID)?,
+            bos: needed(keys::BOS_ID, 1)?,
+            eos: needed(keys::EOS_ID, 2)?,
+            eot: optional(keys::EOT_ID, NONE)?,
+            eom: optional(keys::EOM_ID, NONE)?,
+            unk: optional(keys::UNK_ID, 0)?,
+            pad: optional(keys::PAD_ID, NONE)?,
         })
     }
 
@@ -50,6 +80,8 @@ impl SpecialIds {
         Ok(Self {
             bos: or(self.bos, "first", "bos_token")?,
             eos: or(self.eos, "last", "eos_token")?,
+            eot: or(self.eot, "turn's last", "eot_token")?,
+            eom: or(self.eom, "message's last", "eom_token")?,
             unk: or(self.unk, "unknown", "unk_token")?,
             pad: or(self.pad, "padding", "pad_token")?,
         })
@@ -59,6 +91,8 @@ impl SpecialIds {
         let ids = [
             (keys::BOS_ID, self.bos),
             (keys::EOS_ID, self.eos),
+            (keys::EOT_ID, self.eot),
+            (keys::EOM_ID, self.eom),
             (keys::UNK_ID, self.unk),
             (keys::PAD_ID, self.pad),
         ];

@@ -1,0 +1,74 @@
+//! The activation of the feed-forward blocks, which files name or leave to the program.
+
+use super::{GgufError, LoadOptions, model_keys::ModelKeys};
+use crate::nn::GatedActivation;
+
+/// Key behind the architecture that llama.cpp has for it (`LLM_KV_HIDDEN_ACT`).
+pub(super) const KEY: &str = "hidden_activation";
+/// Key of files of earlier versions of this crate.
+const OWN_KEY: &str = "bitnet_burn.hidden_act";
+
+const SUPPORTED: &str = "silu or relu2";
+
+/// The name in files.
+pub(super) fn name(activation: GatedActivation) -> &'static str {
+    match activation {
+        GatedActivation::Silu => "silu",
+        GatedActivation::SquaredRelu => "relu2",
+    }
+}
+
+fn of_name(name: &str) -> Option<GatedActivation> {
+    match name {
+        "silu" | "swish" | "swiglu" => Some(GatedActivation::Silu),
+        "relu2" | "relu_sqr" | "relu_squared" | "squared_relu" => {
+            Some(GatedActivation::SquaredRelu)
+        }
+        _ => None,
+    }
+}
+
+/// The activation that the options or the file name; SiLU without a name, as llama.cpp computes,
+/// unless programs differ about the architecture.
+pub(super) fn read(
+    keys: &ModelKeys<'_>,
+    options: &LoadOptions,
+) -> Result<GatedActivation, GgufError> {
+    if let Some(activation) = options.activation {
+        return Ok(activation);
+    }
+    let mut found: Option<(String, GatedActivation)> = None;
+    for key in [keys.key(KEY), keys.key("hidden_act"), OWN_KEY.to_string()] {
+        let Some(text) = keys.metadata.optional::<&str>(&key)? else {
+            continue;
+        };
+        let unsupported = |supported: String| GgufError::Unsupported {
+            key: key.clone(),
+            found: text.to_string(),
+            supported,
+        };
+        let activation = of_name(text).ok_or_else(|| unsupported(SUPPORTED.to_string()))?;
+        match &found {
+            Some((other, different)) if *different != activation => {
+                let supported = format!("{}, which {other} says", name(*different));
+                return Err(unsupported(supported));
+            }
+            _ => found = Some((key, activation)),
+        }
+    }
+    match found {
+        Some((_, activation)) => Ok(activation),
+        None if is_ambiguous(keys.name) => Err(GgufError::Activation {
+            architecture: keys.name.to_string(),
+        }),
+        None => Ok(GatedActivation::Silu),
+    }
+}
+
+/// Whether programs compute different things for an architecture. bitnet.cpp's fork of llama.cpp had
+/// a graph with squared ReLU for these (`build_bitnet_158` in `src/llama.cpp`, of
+/// Eddie-Wang1120/llama.cpp) until July 2026, and has one with SiLU since (`src/models/bitnet.cpp`, of
+/// isHuangXin/llama.cpp).
+fn is_ambiguous(architecture: &str) -> bool {
+    matches!(architecture, "bitnet-b1.58" | "bitnet-25")
+}

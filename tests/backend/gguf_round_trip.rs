@@ -1,0 +1,201 @@
+//! Models of every family, type and property, out to GGUF and back.
+
+use std::path::Path;
+
+use bitnet_burn::{
+    interop::{
+        CausalLm, PretrainedLm,
+        gguf::{GgmlType, GgufError, GgufOptions, LoadOptions, SaveOptions, load, save},
+    },
+    nn::{BitNetLm, BitNetLmConfig, GatedActivation, RopeScaling},
+};
+use burn::{
+    nn::Linear,
+    tensor::{Device, Int, Tensor},
+};
+
+use super::values::*;
+
+/// Kinds of models that differ in their architecture.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Family {
+    BitNet,
+    BitNetSquaredRelu,
+    Llama,
+    LlamaUntied,
+    LlamaSquaredRelu,
+}
+
+impl Family {
+    const ALL: [Self; 5] = [
+        Self::BitNet,
+        Self::BitNetSquaredRelu,
+        Self::Llama,
+        Self::LlamaUntied,
+        Self::LlamaSquaredRelu,
+    ];
+
+    fn is_squared_relu(self) -> bool {
+        matches!(self, Self::BitNetSquaredRelu | Self::LlamaSquaredRelu)
+    }
+
+    fn has_sub_norm(self) -> bool {
+        matches!(self, Self::BitNet | Self::BitNetSquaredRelu)
+    }
+
+    fn config(self) -> BitNetLmConfig {
+        BitNetLmConfig::new(32, 256, 1, 4, 256)
+            .with_n_kv_heads(Some(2))
+            .with_max_positions(16)
+            .with_rope_theta(1234.5)
+            .with_rms_norm_epsilon(3e-6)
+            .with_sub_norm(self.has_sub_norm())
+            .with_tied_embeddings(self != Self::LlamaUntied)
+            .with_activation(match self.is_squared_relu() {
+                true => GatedActivation::SquaredRelu,
+                false => GatedActivation::Silu,
+            })
+    }
+}
+
+fn scalings() -> [Option<RopeScaling>; 4] {
+    [
+        None,
+        // No number of single precision.
+        Some(RopeScaling::Linear { factor: 1.7 }),
+        Some(RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_positions: 8192,
+        }),
+        // Another one than Llama 3 has.
+        Some(RopeScaling::Llama3 {
+            factor: 2.5,
+            low_freq_factor: 1.5,
+            high_freq_factor: 3.0,
+            original_max_positions: 6,
+        }),
+    ]
+}
+
+fn model(config: BitNetLmConfig, quantized: bool) -> PretrainedLm {
+    let device = Device::default();
+    let lm = match quantized {
+        true => {
+            let lm: BitNetLm = config.init(&device);
+            CausalLm::Packed(lm.pack())
+        }
+        false => {
+            let lm: BitNetLm<Linear> = config.init(&device);
+            CausalLm::Full(lm)
+        }
+    };
+    let mut model = PretrainedLm::new(config, lm);
+    model.bos_token_id = Some(1);
+    model.eos_token_ids = vec![7, 2, 9, 30];
+    model.pad_token_id = Some(3);
+    model
+}
+
+fn logits(model: &PretrainedLm) -> Vec<f32> {
+    let tokens = Tensor::<2, Int>::from_ints([[5, 3, 17, 9, 0, 31, 2, 8]], &Device::default());
+    floats(model.lm.forward(tokens))
+}
+
+fn again(
+    path: &Path,
+    model: &PretrainedLm,
+    ggml_type: GgmlType,
+) -> Result<PretrainedLm, GgufError> {
+    let options = SaveOptions::new(ggml_type)
+        .with_embeddings(GgmlType::F32)
+        .with_squared_relu(true);
+    save(path, model, &options)?;
+    let options = LoadOptions::new().with_gguf(GgufOptions::default().with_i2_s(true));
+    load(path, &options, &Device::default())
+}
+
+/// Whether a file cannot be written, which [`save`] has to say.
+fn is_refused(family: Family, ggml_type: GgmlType, scaling: &Option<RopeScaling>) -> bool {
+    let llama3 = matches!(scaling, Some(RopeScaling::Llama3 { .. }));
+    (llama3 && family.has_sub_norm())
+        || (family == Family::LlamaSquaredRelu && ggml_type == GgmlType::I2_S)
+}
+
+/// Whether weights come back to the bit.
+fn is_exact(family: Family, ggml_type: GgmlType, quantized: bool) -> bool {
+    match (quantized, ggml_type) {
+        (_, GgmlType::F32) | (true, GgmlType::I2_S) => true,
+        // Codes have their scales beside them.
+        (true, GgmlType::F16 | GgmlType::BF16 | GgmlType::TQ1_0 | GgmlType::TQ2_0) => {
+            family.has_sub_norm()
+        }
+        _ => false,
+    }
+}
+
+fn check(path: &Path, family: Family, ggml_type: GgmlType, quantized: bool) {
+    for scaling in scalings() {
+        let name = format!("{family:?}, {ggml_type}, quantized {quantized}, {scaling:?}");
+        let config = family.config().with_rope_scaling(scaling.clone());
+        let model = model(config, quantized);
+        let loaded = again(path, &model, ggml_type);
+        if is_refused(family, ggml_type, &scaling) {
+            assert!(loaded.is_err(), "{name}");
+            continue;
+        }
+        let loaded = loaded.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(
+            loaded.config.to_string(),
+            model.config.to_string(),
+            "{name}"
+        );
+        assert_eq!(loaded.bos_token_id, model.bos_token_id, "{name}");
+        assert_eq!(loaded.eos_token_ids, model.eos_token_ids, "{name}");
+        assert_eq!(loaded.pad_token_id, model.pad_token_id, "{name}");
+        assert!(
+            loaded.unknown_keys.is_empty(),
+            "{name}: {:?}",
+            loaded.unknown_keys
+        );
+        if is_exact(family, ggml_type, quantized) {
+            assert_equal(&logits(&loaded), &logits(&model), &name);
+        }
+        // What was rounded once is not rounded again; scales of blocks are made anew.
+        if ggml_type != GgmlType::Q8_0 {
+            let twice = again(path, &loaded, ggml_type).unwrap();
+            assert_equal(&logits(&twice), &logits(&loaded), &name);
+        }
+    }
+}
+
+#[test]
+fn models_in_full_precision_come_back_with_all_that_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    for family in Family::ALL {
+        for ggml_type in [GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0] {
+            check(&path, family, ggml_type, false);
+        }
+    }
+}
+
+#[test]
+fn quantized_models_come_back_with_all_that_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    for family in Family::ALL {
+        for ggml_type in [
+            GgmlType::F32,
+            GgmlType::F16,
+            GgmlType::BF16,
+            GgmlType::Q8_0,
+            GgmlType::TQ1_0,
+            GgmlType::TQ2_0,
+            GgmlType::I2_S,
+        ] {
+            check(&path, family, ggml_type, true);
+        }
+    }
+}
