@@ -394,8 +394,11 @@ impl Tokenizer {
         }
         // Added tokens are found before a text is taken apart into bytes.
         let mut rest = text.to_string();
+        let splits = self.inner.get_encode_special_tokens();
         for token in self.inner.get_added_tokens_decoder().values() {
-            rest = rest.replace(&token.content, "");
+            if !(splits && token.special) {
+                rest = rest.replace(&token.content, "");
+            }
         }
         match missing.characters(&rest) {
             characters if characters.is_empty() => Ok(()),
