@@ -87,9 +87,13 @@ mod backend {
     mod teacher_logits;
     mod ternary;
     #[cfg(feature = "text")]
+    mod text_chat;
+    #[cfg(feature = "text")]
     mod text_datasets;
     #[cfg(feature = "text")]
     mod text_generation;
+    #[cfg(feature = "text")]
+    mod text_records;
     #[cfg(feature = "text")]
     mod text_token_files;
     #[cfg(feature = "text")]

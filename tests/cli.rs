@@ -387,6 +387,107 @@ fn text_has_several_forms() {
     assert!(event(&lines, "done")["validation_loss"].as_f64().unwrap() > 0.0);
 }
 
+/// Fine-tunes for a step on records.
+fn learn(model: &Path, records: &str, files: &[&Path], more: &[&str]) -> Ran {
+    let out = tempfile::tempdir().unwrap();
+    let mut command = program();
+    command
+        .arg("finetune")
+        .arg(model)
+        .args(["--records", records]);
+    command.args([
+        "--steps",
+        "1",
+        "--context",
+        "16",
+        "--batch",
+        "2",
+        "--json",
+        "--out",
+    ]);
+    command
+        .arg(out.path().join("run"))
+        .arg("--text")
+        .args(files);
+    Ran::from(command.args(more).output().unwrap())
+}
+
+#[test]
+fn data_without_anything_to_learn_is_one_sentence() {
+    let (folder, model) = trained();
+    let path = |name: &str| folder.path().join(name);
+    let masked = "{\"prompt\": \"a long question\", \"completion\": \"\"}\n";
+    let pair = "{\"prompt\": \"q\", \"completion\": \"a\"}\n";
+    for (name, content, part) in [
+        (
+            "empty.jsonl",
+            "",
+            "empty.jsonl: expected records, found an empty file",
+        ),
+        (
+            "blank.jsonl",
+            " \n",
+            "blank.jsonl: expected records, found none",
+        ),
+        ("list.json", "[]", "list.json: expected records, found none"),
+        ("one.jsonl", pair, "at least 2 records"),
+        (
+            "masked.ndjson",
+            &masked.repeat(9),
+            "masked.ndjson\"]: every completion is empty",
+        ),
+        (
+            "tail.jsonl",
+            &(pair.repeat(9) + masked),
+            "the last tenth of --text",
+        ),
+        ("cut.json", "[{\"prompt\": \"q\"", "cut.json: expected `]`"),
+    ] {
+        fs::write(path(name), content).unwrap();
+        learn(&model, "prompt-completion", &[&path(name)], &[]).failed(1, &[part]);
+    }
+    fs::write(path("good.JSONL"), pair.repeat(4)).unwrap();
+    let validation = path("masked.ndjson");
+    let more = ["--validation", text(&validation)];
+    learn(&model, "prompt-completion", &[&path("good.JSONL")], &more)
+        .failed(1, &["masked.ndjson", "every completion is empty"]);
+    learn(&model, "prompt-completion", &[&path("good.JSONL")], &[]).succeeded();
+    fs::write(path("text.txt"), "text").unwrap();
+    let validation = path("text.txt");
+    let more = ["--validation", text(&validation)];
+    learn(&model, "prompt-completion", &[&path("good.JSONL")], &more)
+        .failed(2, &["--validation", "text.txt"]);
+    for (name, part) in [
+        ("empty.txt", "an empty file"),
+        ("blank.txt", "a blank file"),
+    ] {
+        fs::write(path(name), if name == "empty.txt" { "" } else { "\n \n" }).unwrap();
+        train(&path("run"), &["--text", text(&path(name))]).failed(1, &[name, part]);
+    }
+    fs::write(path("utf16.txt"), b"\xff\xfea\0b\0").unwrap();
+    train(&path("run"), &["--text", text(&path("utf16.txt"))]).failed(
+        1,
+        &["utf16.txt: expected text in UTF-8, found text in UTF-16"],
+    );
+}
+
+#[test]
+fn settings_of_the_model_that_are_not_built_are_refused() {
+    let (_folder, model) = trained();
+    let generate = || run(&["generate", text(&model), "-p", "To be", "-n", "2"]);
+    let settings = model.join("generation_config.json");
+    fs::write(&settings, "{\"suppress_tokens\": [1]}").unwrap();
+    generate().failed(1, &["generation_config.json", "`suppress_tokens`", "[1]"]);
+    fs::write(&settings, "{\"temprature\": 0.5, \"top_p\": 0.9}").unwrap();
+    let ran = generate().succeeded();
+    assert!(
+        ran.stderr
+            .contains("not known: generation_config.json: temprature = 0.5\n"),
+        "{}",
+        ran.stderr
+    );
+}
+
 #[test]
 fn sensitivities_are_of_every_layer() {
     let (folder, model) = trained();

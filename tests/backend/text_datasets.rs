@@ -195,12 +195,7 @@ fn malformed_records_say_what_is_wrong() {
     let record = JsonRecord::messages(chat_template(CHAT));
     let lines = JsonLines::new([file.path()], record, tokenizer());
     for error in lines.documents().map(Result::unwrap_err) {
-        assert!(
-            error
-                .to_string()
-                .contains("`role` and `content` in `messages`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("in `messages`"), "{error}");
     }
 }
 

@@ -125,6 +125,54 @@ fn pieces_make_up_the_text() {
     }
 }
 
+/// The tokenizer with a token that is special, so that it is no part of a text.
+fn with_special(token: u32) -> (Tokenizer, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let tokenizer = tokenizer();
+    tokenizer.save(&folder).unwrap();
+    let content = tokenizer.token(token).unwrap();
+    let mut json = tokenizer.json().unwrap();
+    json["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(serde_json::json!({
+            "id": token, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }));
+    std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    (Tokenizer::from_file(&folder).unwrap(), content)
+}
+
+#[test]
+fn a_special_token_is_a_stop_sequence_and_may_be_part_of_one() {
+    let lm: BitNetLm<Linear> = lm(tokenizer().vocab_size());
+    let whole = generate(&lm, &greedy(), &["some words"]).remove(0);
+    let at = 4;
+    let (tokenizer, special) = with_special(whole.tokens[at]);
+    let first = whole
+        .tokens
+        .iter()
+        .position(|token| *token == whole.tokens[at])
+        .unwrap();
+    let generate = |stop: &str| {
+        let config = greedy().with_stop(vec![stop.to_string()]);
+        let generator = Generator::new(&lm, &tokenizer, config).unwrap();
+        generator.generate(&["some words"]).unwrap().remove(0)
+    };
+    let stopped = generate(&special);
+    assert_eq!(stopped.finish, FinishReason::Stop);
+    assert_eq!(stopped.tokens, whole.tokens[..=first]);
+    assert_eq!(
+        stopped.text,
+        tokenizer.decode_text(&whole.tokens[..first]).unwrap()
+    );
+    // Not asked for, it is left out and nothing ends.
+    let all = generate("#");
+    assert_eq!(all.finish, FinishReason::Length);
+    assert_eq!(all.text, tokenizer.decode_text(&whole.tokens).unwrap());
+    assert!(!all.text.contains(&special));
+}
+
 #[test]
 fn a_stop_sequence_ends_the_text_before_it() {
     let lm: BitNetLm<Linear> = lm(tokenizer().vocab_size());

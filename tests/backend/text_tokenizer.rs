@@ -88,6 +88,119 @@ fn tokens_around_a_text_are_added_when_they_are_asked_for() {
     );
 }
 
+/// A folder with a tokenizer of the characters `abc` and a post-processor.
+fn folder_with(post_processor: Value, config: Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    Tokenizer::characters("abc").unwrap().save(&folder).unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    json["post_processor"] = post_processor;
+    fs::write(&path, json.to_string()).unwrap();
+    let path = folder.path().join("tokenizer_config.json");
+    fs::write(&path, config.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn tokens_around_a_text_are_those_of_the_post_processor() {
+    let template = |single: Value| {
+        json!({"type": "Sequence", "processors": [
+            {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
+            {"type": "TemplateProcessing", "single": single, "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+             "special_tokens": {"a": {"id": "a", "ids": [0], "tokens": ["a"]}}}]})
+    };
+    let token = json!({"SpecialToken": {"id": "a", "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let around = |post_processor, config| {
+        let tokenizer = Tokenizer::from_file(folder_with(post_processor, config)).unwrap();
+        let around = [tokenizer.prefix_tokens(), tokenizer.suffix_tokens()];
+        assert_eq!(
+            tokenizer.encode_with_special_tokens("b").unwrap(),
+            [around[0], &[1], around[1]].concat()
+        );
+        around.map(<[u32]>::to_vec)
+    };
+    let named = json!({"bos_token": "a", "eos_token": END_OF_TEXT});
+    // A name alone puts no token anywhere, and neither does the configuration beside tokenizer.json.
+    assert_eq!(around(Value::Null, named.clone()), [[0; 0], [0; 0]]);
+    let asked = json!({"bos_token": "a", "add_bos_token": true});
+    assert_eq!(around(Value::Null, asked), [[0; 0], [0; 0]]);
+    assert_eq!(
+        around(template(json!([token, text])), named.clone()),
+        [vec![0], vec![]]
+    );
+    assert_eq!(
+        around(template(json!([text, token])), json!({})),
+        [vec![], vec![0]]
+    );
+    assert_eq!(
+        around(template(json!([token, token, text, token])), json!({})),
+        [vec![0, 0], vec![0]]
+    );
+    let wrong = json!({"SpecialToken": {"id": "x", "type_id": 0}});
+    let error = Tokenizer::from_file(folder_with(template(json!([wrong, text])), json!({})));
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("the post-processor has nothing for")
+    );
+    let error = Tokenizer::from_file(folder_with(template(json!([token])), json!({})));
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("keeps a text once, found one that has it 0 times")
+    );
+}
+
+#[test]
+fn keys_of_the_configuration_are_honored_known_or_listed() {
+    let read = |config| Tokenizer::from_file(folder_with(Value::Null, config));
+    let known = json!({"tokenizer_class": "LlamaTokenizerFast", "legacy": false, "add_prefix_space": true,
+        "clean_up_tokenization_spaces": true, "image_token": "<image>", "model_max_length": 1e30,
+        "added_tokens_decoder": {"3": {"content": END_OF_TEXT, "special": true}}});
+    assert!(read(known).unwrap().unknown_keys().is_empty());
+    let unknown = read(json!({"byte_falback": true})).unwrap();
+    assert_eq!(
+        unknown.unknown_keys()[0].to_string(),
+        "tokenizer_config.json: byte_falback = true"
+    );
+    let refused = |config, part: &str| {
+        let error = read(config).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    refused(
+        json!({"fix_mistral_regex": true}),
+        "`fix_mistral_regex`: expected",
+    );
+    refused(
+        json!({"extra_special_tokens": ["<x>"]}),
+        "`extra_special_tokens`: expected tokens that",
+    );
+    refused(
+        json!({"tokenizer_class": "GPT2TokenizerFast", "add_prefix_space": true}),
+        "`add_prefix_space`: expected false, as in tokenizer.json, found true",
+    );
+    refused(json!({"pad_token": 3}), "`pad_token`: expected a token");
+    let text = format!("a{END_OF_TEXT}");
+    assert_eq!(read(json!({})).unwrap().encode(&text).unwrap(), [0, 3]);
+    // As text there are characters in it that have no tokens.
+    let split = read(json!({"split_special_tokens": true})).unwrap();
+    assert!(split.encode(&text).is_err());
+}
+
+#[test]
+fn named_tokens_of_old_folders_are_read() {
+    let folder = folder_with(Value::Null, json!({"unk_token": "b"}));
+    let map = json!({"bos_token": {"content": "a"}, "unk_token": "c", "other": 1}).to_string();
+    fs::write(folder.path().join("special_tokens_map.json"), map).unwrap();
+    let tokenizer = Tokenizer::from_file(&folder).unwrap();
+    let named: Vec<_> = tokenizer.special_tokens().collect();
+    assert_eq!(named, [("bos_token", "a"), ("unk_token", "c")]);
+    assert_eq!(tokenizer.bos(), Some(0));
+}
+
 #[test]
 fn files_that_are_no_tokenizer_are_named() {
     let folder = tempfile::tempdir().unwrap();

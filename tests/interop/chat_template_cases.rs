@@ -335,7 +335,7 @@ const ON_TALK: &[&str] = &[
     "{{ undefined_thing }}{{ undefined_thing is defined }}{{ undefined_thing is none }}{{ undefined_thing or 'd' }}{{ undefined_thing | default('e') }}{{ '' | default('f', true) }}{{ none | default('g') }}",
     "{% if undefined_thing %}a{% else %}b{% endif %}{% for x in undefined_thing %}c{% endfor %}{{ 'x' in undefined_thing }}{{ undefined_thing == 1 }}{{ undefined_thing | length }}",
     "{{ 'a' is string }}{{ 1 is number }}{{ 1.0 is float }}{{ 1 is integer }}{{ true is boolean }}{{ true is integer }}{{ true is number }}{{ none is none }}{{ [] is iterable }}{{ 'a' is iterable }}{{ {} is mapping }}{{ 'a' is sequence }}{{ {} is sequence }}{{ [] is sequence }}{{ {} is iterable }}{{ 1 is iterable }}{{ () is sequence }}{{ 1 is sequence }}",
-    "{{ true is true }}{{ 1 is true }}{{ false is false }}{{ 'a' is lower }}{{ 'A' is upper }}{{ 3 is odd }}{{ 3 is even }}{{ 4 is divisibleby 2 }}{{ 1 is sameas 1 }}{{ 'a' is eq 'a' }}{{ 2 is gt 1 }}{{ 'x' is in 'xy' }}{{ raise_exception is callable }}",
+    "{{ true is true }}{{ 1 is true }}{{ false is false }}{{ 'a' is lower }}{{ 'A' is upper }}{{ 3 is odd }}{{ 3 is even }}{{ 4 is divisibleby 2 }}{{ 1 is sameas 1 }}{{ 'a' is eq 'a' }}{{ 2 is gt 1 }}{{ 'x' is in 'xy' }}",
     "{{ '  x '.strip() }}|{{ 'xxaxx'.strip('x') }}|{{ ' a'.lstrip() }}|{{ 'a '.rstrip() }}|{{ 'a\\n'.rstrip('\\n') }}|{{ ' x ' | trim }}|{{ 'xax' | trim('x') }}",
     "{{ messages[3].content.split(',') }}{{ 'a b  c'.split() }}{{ 'a b  c'.split(' ') }}{{ 'a,b,c'.split(',', 1) }}{{ 'a,b,c'.rsplit(',', 1) }}{{ 'a b c'.split(maxsplit=1) }}{{ 'a\\nb\\r\\nc\\n'.splitlines() }}",
     "{{ 'aBc'.upper() }}{{ 'aBc'.lower() }}{{ 'they are'.title() }}{{ \"they're\".title() }}{{ \"they're x\" | title }}{{ 'hELLO'.capitalize() }}{{ 'hELLO' | capitalize }}{{ 'aB'.swapcase() }}",
@@ -365,8 +365,38 @@ const ON_TALK: &[&str] = &[
     "{{ messages[0].content.strip().split(' ')[0] }}{{ messages[1]['content'].split('\\n')[-1] }}{{ messages[2].content + messages[0].content | trim }}",
     "{{ [] or 'e' }}{{ {} or 'f' }}{% if messages[0].tool_calls %}x{% endif %}{% if not messages[0].tool_calls %}y{% endif %}{% if messages[0].tool_calls is defined and messages[0].tool_calls is not none %}z{% endif %}",
     "{{ 'a' | e }}{{ '<a>' | escape }}{{ '<' | safe }}{{ ['a', 'b'] | map('e') | join }}",
-    "{{ '%s and %s' % ('a', 1) }}",
     "{{ 10 | string | length }}{{ 'abc'[1:] ~ 'abc'[0] }}{{ ('a', 'b')[1] }}{{ {'a': {'b': 1}}.a.b }}{{ {'a': 1}['a'] }}",
+];
+
+/// What people write less often.
+const FURTHER: &[&str] = &[
+    "{% set ns = namespace() %}{% set ns.l = [] %}{% for m in messages %}{% set ns.l = ns.l + [m.role] %}{% endfor %}{{ ns.l }}",
+    "{{ messages | join(', ', attribute='role') }}{{ messages | map(attribute='role') | unique | sort | join }}",
+    "{{ none == false }}{{ [] == false }}{{ 0 == false }}{{ 1 == true }}{{ '' == none }}{{ '1' == 1 }}{{ (1, 2) == (1, 2) }}{{ [1] == [1.0] }}{{ {'a': 1} == {'a': 1} }}",
+    "{{ not none }}{{ None }}{{ True }}{{ False }}{{ 2 ** -1 }}{{ -2 ** 2 }}{{ 10 // 0.3 }}{{ 1.5 | int }}{{ '12' | int }}{{ 1 - -1 }}",
+    "{{ messages[10] }}{{ 'abc'[5] }}{{ messages['a'] }}{{ messages[0]['nope'] }}{{ 'a' if false }}{{ loop is defined }}",
+    "{{ messages | selectattr('content') | list | length }}{{ messages | selectattr('nope', 'defined') | list }}{{ messages | selectattr('nope', 'undefined') | list | length }}",
+    "{{ [{'a': {'b': 1}}] | map(attribute='a.b') | list }}{{ [[1, 2]] | map(attribute=0) | list }}{{ [[1, 2]] | map('first') | list }}{{ [' a '] | map('trim') | list }}{{ ['ab'] | map('replace', 'a', 'c') | list }}",
+    "{{ {'b': 1, 'a': 2} | dictsort(by='value', reverse=true) }}{{ {'B': 1, 'a': 2} | dictsort }}",
+    "{{ undefined_thing | default(none) }}{{ undefined_thing | default('x', boolean=True) }}{{ 'aXa' | replace('a', 'b', 1) }}{{ 'aXa' | replace('a', 'b', count=1) }}",
+    "{{ range(5, 0, -1) | list }}{{ [3, 1, 2] | sort | first }}{{ 'b,a'.split(',') | sort | join('+') }}{{ messages | length | string + '!' }}",
+    "{{ messages[0] | tojson(indent=2) | indent(4) }}{{ [1] | tojson ~ 'x' }}{{ [1] | tojson + 'y' }}{{ '\"' | tojson | tojson }}",
+    "{% set x = 'outer' %}{% for m in messages[:1] %}{% set x = 'inner' %}{{ x }}{% endfor %}{{ x }}{% if true %}{% set x = 'if' %}{% endif %}{{ x }}",
+    "{% for m in messages %}{% if loop.previtem is defined and loop.previtem.role == m.role %}same{% else %}{{ m.role }}{% endif %}{% if loop.nextitem is not defined %}.{% endif %}{% endfor %}",
+    "{% for k, v in {'x': [1, 2], 'y': {}}.items() %}{{ k }}:{% for i in v %}{{ i }}{% if not loop.last %},{% endif %}{% else %}-{% endfor %};{% endfor %}",
+    "{% macro f(x, n=2) %}{{ x }}{% if n %}{{ f(x ~ n, n - 1) }}{% endif %}{% endmacro %}{{ f('a') }}{% set r = f('b', n=1) %}{{ r | upper }}{{ r | length }}",
+    "{%- set a = 'x' -%}  {{- a }}  {%- if a == 'x' %}  y{%- endif %}\n\n{#- c -#}\n z {{ a -}}\n\n",
+    "{{ 'a\\nb' }}|{{ \"it's\" }}|{{ '\\'' }}|{{ '\\u00e9\\x41' }}|{{ 'tab\\t.' }}",
+    "{{ 'a b'.split(' ', 1)[1] }}{{ 'k: v'.split(': ') | last }}{{ 'x'.join('abc') }}{{ 'abc' | join('-') }}{{ 'ab' in ['ab'] }}{{ '' in 'a' }}",
+    "{{ messages[1].content | length }}{{ messages[1].content | list | last }}{{ messages[1].content | upper | lower | title | length }}{{ 'ÉCOLE ß' | lower }}{{ 'straße' | upper }}",
+    "{{ 1.0 * 3 }}{{ 7 % 2.5 }}{{ 1 / 3 }}{{ 100000000000000000 * 10 }}{{ 0.1 + 0.2 }}{{ 3 | float }}{{ 2.0 | int }}{{ 5 / 5 }}{{ 1e2 }}{{ (5 / 2) | round | int }}{{ 2.5 | round(0, 'floor') }}{{ 2.345 | round(2, 'ceil') }}",
+    "{% set d = {'a': 1} %}{{ d.a }}{{ d['a'] }}{{ d.get('b', {}).get('c') }}{{ 'a' in d }}{{ d | length }}{{ d | first }}{{ d | items | first }}{{ d.keys() | length }}{{ d.values() | sum }}",
+    "{% for a in [1, 2, 3] if a > 1 %}{{ loop.index }}{{ a }}{{ loop.last }}{% endfor %}{% for a in [1, 2, 3] | reverse %}{{ a }}{% endfor %}{% for c in 'héy' %}{{ c }}.{% endfor %}",
+    "{% set c = joiner(', ') %}{% for m in messages %}{{ c() }}{{ m.role }}{% endfor %}{% set y = cycler('a', 'b') %}{{ y.next() }}{{ y.next() }}{{ y.next() }}",
+    "{{ 'a' is in ['a'] }}{{ 1 is not string }}{{ none is not none }}{{ 'x' is not in 'abc' }}{{ undefined_thing is not defined }}{{ 5 is not divisibleby 2 }}{{ 'a' is ne 'b' }}{{ 3 is ge 3 }}{{ 'upper' is filter }}{{ 'odd' is test }}",
+    "{% if messages[0]['content'] is defined and messages[0]['content'] != '' and 'short' in messages[0]['content'] %}yes{% endif %}{{ (messages | last)['role'] }}{{ (messages | first).role }}",
+    "{{ true + 1 }}{{ true and 1 }}{{ 0 or '' or 'z' }}{{ 'a' and none }}{{ (none or {}) | length }}{{ [none, 1] | select | list }}{{ [1, none] | reject('none') | list }}",
+    "{% set parts = [{'type': 'text', 'text': 'a'}, {'type': 'image'}] %}{{ parts | selectattr('type', 'equalto', 'text') | map(attribute='text') | join('') }}{{ parts | map(attribute='text', default='?') | join }}{{ parts | rejectattr('text', 'defined') | list }}",
 ];
 
 /// The same on the conversation with tools.
@@ -402,7 +432,6 @@ const REFUSED: &[&str] = &[
     "{{ undefined_thing | tojson }}",
     "{{ no_such_function() }}",
     "{% for m in messages %}",
-    "{{ 1 < 'a' }}",
     "{{ [1] | tojson(nope=1) }}",
     "{{ 'abc'.index('z') }}",
     "{{ 1 / 0 }}",
@@ -411,6 +440,7 @@ const REFUSED: &[&str] = &[
 pub fn cases() -> Vec<Case> {
     let mut cases = whole_templates();
     cases.extend(ON_TALK.iter().map(|template| case(template, TALK)));
+    cases.extend(FURTHER.iter().map(|template| case(template, TALK)));
     cases.extend(ON_TOOLS.iter().map(|template| case(template, TOOLS)));
     cases.extend(REFUSED.iter().map(|template| refused(template)));
     cases

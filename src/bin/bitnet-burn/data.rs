@@ -198,12 +198,8 @@ impl DataSettings {
         })
     }
 
-    /// Documents to train on and to validate: those of files of their own, or the last tenth.
-    fn parts(
-        &self,
-        record: &JsonRecord,
-        tokenizer: &Arc<Tokenizer>,
-    ) -> Result<[Vec<Document>; 2], Failure> {
+    /// Refuses files that hold no records.
+    fn check_kinds(&self) -> Result<(), Failure> {
         for (flag, files) in [("--text", &self.text), ("--validation", &self.validation)] {
             if let Some(path) = files
                 .iter()
@@ -220,6 +216,16 @@ impl DataSettings {
                 "--records other than text need --text FILES",
             ));
         }
+        Ok(())
+    }
+
+    /// Documents to train on and to validate: those of files of their own, or the last tenth.
+    fn parts(
+        &self,
+        record: &JsonRecord,
+        tokenizer: &Arc<Tokenizer>,
+    ) -> Result<[Vec<Document>; 2], Failure> {
+        self.check_kinds()?;
         let read = |files: &[PathBuf]| {
             read_documents(&JsonLines::new(files, record.clone(), tokenizer.clone()))
         };

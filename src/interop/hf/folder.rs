@@ -22,6 +22,9 @@ const TOKENIZER_FILES: [&str; 9] = [
     "generation_config.json",
 ];
 
+/// Folder of further chat templates.
+const TEMPLATE_FOLDER: &str = "additional_chat_templates";
+
 /// A folder beside the one that will have its files. What is there stays until all of them are whole;
 /// files that were not finished go with the value.
 #[derive(Debug)]
@@ -67,6 +70,24 @@ impl NewFolder {
                 fs::copy(&source, self.file(name)).map_err(HfError::io(&source))?;
             }
         }
+        self.copy_templates(&from.join(TEMPLATE_FOLDER))
+    }
+
+    fn copy_templates(&self, from: &Path) -> Result<(), HfError> {
+        if !from.is_dir() {
+            return Ok(());
+        }
+        let to = self.file(TEMPLATE_FOLDER);
+        fs::create_dir_all(&to).map_err(HfError::io(&to))?;
+        for entry in fs::read_dir(from).map_err(HfError::io(from))? {
+            let source = entry.map_err(HfError::io(from))?.path();
+            let is_template = source
+                .extension()
+                .is_some_and(|extension| extension == "jinja");
+            if let Some(name) = source.file_name().filter(|_| is_template) {
+                fs::copy(&source, to.join(name)).map_err(HfError::io(&source))?;
+            }
+        }
         Ok(())
     }
 
@@ -85,6 +106,7 @@ impl NewFolder {
         for name in &names {
             fs::rename(self.path.join(name), self.target.join(name))?;
         }
+        self.publish_templates()?;
         // Weights of a model in more files, or in fewer.
         for name in file_names(&self.target)? {
             let weights = name.starts_with("model")
@@ -95,6 +117,21 @@ impl NewFolder {
         }
         match cfg!(unix) {
             true => File::open(&self.target)?.sync_all(),
+            false => Ok(()),
+        }
+    }
+
+    /// The further templates, in the place of those of a model that was there before.
+    fn publish_templates(&self) -> io::Result<()> {
+        let (from, to) = (
+            self.path.join(TEMPLATE_FOLDER),
+            self.target.join(TEMPLATE_FOLDER),
+        );
+        if to.is_dir() {
+            fs::remove_dir_all(&to)?;
+        }
+        match from.is_dir() {
+            true => fs::rename(from, to),
             false => Ok(()),
         }
     }
@@ -124,4 +161,30 @@ fn file_names(folder: &Path) -> io::Result<Vec<String>> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_templates_are_those_of_the_new_model() {
+        let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let further = from.path().join(TEMPLATE_FOLDER);
+        fs::create_dir(&further).unwrap();
+        fs::write(further.join("tool_use.jinja"), "new").unwrap();
+        fs::write(further.join("notes.txt"), "no template").unwrap();
+        let target = to.path().join("model");
+        let old = target.join(TEMPLATE_FOLDER);
+        fs::create_dir_all(&old).unwrap();
+        fs::write(old.join("rag.jinja"), "old").unwrap();
+        let new = NewFolder::create(&target, true).unwrap();
+        new.copy_tokenizer(from.path()).unwrap();
+        new.finish().unwrap();
+        assert_eq!(file_names(&old).unwrap(), ["tool_use.jinja"]);
+        assert_eq!(
+            fs::read_to_string(old.join("tool_use.jinja")).unwrap(),
+            "new"
+        );
+    }
 }

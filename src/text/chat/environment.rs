@@ -2,7 +2,13 @@
 
 use std::time::SystemTime;
 
-use minijinja::{Environment, Error, ErrorKind, Output, State, Value, syntax::SyntaxConfig};
+use minijinja::{
+    Environment, Error, ErrorKind, Output, State, Value,
+    syntax::SyntaxConfig,
+    value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args},
+};
+
+use minijinja_contrib::globals::{cycler, joiner};
 
 use super::{generation_marks, python};
 use crate::text::TextError;
@@ -24,6 +30,12 @@ pub(super) fn environment() -> Result<Environment<'static>, TextError> {
     environment.set_formatter(format);
     environment.add_filter("tojson", python::tojson);
     environment.add_filter("string", |value: &Value| python::to_str(value));
+    environment.add_filter("attr", attribute);
+    environment.add_test("sequence", is_sequence);
+    environment.add_filter("default", default);
+    environment.add_filter("d", default);
+    environment.add_function("cycler", |items: Rest<Value>| cycler(items.to_vec()));
+    environment.add_function("joiner", joiner);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function(generation_marks::FUNCTION, generation_marks::generation);
     set_now(&mut environment, None);
@@ -44,11 +56,55 @@ fn format(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Erro
     match python::is_text(value) {
         // With the errors of the engine, such as that of a value that could not be computed.
         true => minijinja::escape_formatter(out, state, value),
-        false if value.kind() == minijinja::value::ValueKind::Invalid => {
+        false if value.kind() == ValueKind::Invalid => {
             minijinja::escape_formatter(out, state, value)
         }
-        false => Ok(out.write_str(&python::to_str(value))?),
+        false => Ok(out.write_str(&python::to_str(value)?)?),
     }
+}
+
+/// `default`, whose arguments may be named.
+fn default(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let arguments = arguments.into_values();
+    let (kwargs, given): (Vec<Value>, Vec<Value>) =
+        arguments.into_iter().partition(Value::is_kwargs);
+    let (kwargs,): (Kwargs,) = from_args(&kwargs)?;
+    let mut given = given.into_iter();
+    // `none` is a value like any other here.
+    let mut next = |name: &str| match (given.next(), kwargs.has(name)) {
+        (Some(value), _) => Ok(Some(value)),
+        (None, true) => kwargs.get::<Value>(name).map(Some),
+        (None, false) => Ok(None),
+    };
+    let (other, boolean) = (next("default_value")?, next("boolean")?);
+    kwargs.assert_all_used()?;
+    if given.next().is_some() {
+        return Err(Error::from(ErrorKind::TooManyArguments));
+    }
+    let also_false = boolean.is_some_and(|boolean| boolean.is_true());
+    match value.is_undefined() || (also_false && !value.is_true()) {
+        true => Ok(other.unwrap_or_else(|| Value::from(""))),
+        false => Ok(value.clone()),
+    }
+}
+
+/// `attr`, which does not give the items of a dictionary in Python.
+fn attribute(value: &Value, name: &Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Map => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "`attr` does not give the items of a dictionary, which are in brackets",
+        )),
+        _ => minijinja::filters::attr(value, name),
+    }
+}
+
+/// What has a length and items: texts and dictionaries, too, in Python.
+fn is_sequence(value: &Value) -> bool {
+    matches!(
+        value.kind(),
+        ValueKind::String | ValueKind::Seq | ValueKind::Map
+    )
 }
 
 /// The function by which templates refuse messages.

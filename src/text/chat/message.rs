@@ -1,4 +1,7 @@
-use minijinja::{Value, value::Serde};
+use minijinja::{
+    Value,
+    value::{Serde, ValueKind},
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Names under which a message may hold what its author thought, the first of which templates read.
@@ -94,9 +97,9 @@ impl ChatMessage {
 
     /// A message with the fields of an object; the reason if it is none with a role.
     pub(super) fn from_value(message: &Value) -> Result<Self, String> {
-        let pairs = message
-            .as_object()
-            .and_then(|object| object.try_iter_pairs());
+        let map = message.as_object();
+        let map = map.filter(|_| message.kind() == ValueKind::Map);
+        let pairs = map.and_then(|map| map.try_iter_pairs());
         let pairs =
             pairs.ok_or_else(|| format!("a {} where a message should be", message.kind()))?;
         let fields: Vec<(String, Value)> = pairs

@@ -23,6 +23,10 @@ const TOOL_USE: &str = "tool_use";
 /// `raise_exception`, and `strftime_now`, which gives the time of the clock in UTC unless it is
 /// [set](Self::with_now). `tojson` is Python's `json.dumps`; values print as in Python.
 ///
+/// Filters of Jinja that chat templates do not use, such as `wordcount`, and `%` between a text and values
+/// are errors. An attribute with the name of a method that is not called, such as `schema.items`, is the item
+/// of that name.
+///
 /// # Example
 ///
 /// ```
@@ -99,6 +103,14 @@ impl ChatTemplate {
     pub fn with_named(mut self, name: &str, source: &str) -> Result<Self, TextError> {
         // As Jinja reads ends of lines.
         let unix = source.replace("\r\n", "\n").replace('\r', "\n");
+        // The engine would divide by their number.
+        if unix
+            .split_whitespace()
+            .collect::<String>()
+            .contains(".cycle()")
+        {
+            return Err(TextError::template("`cycle` has nothing to choose from"));
+        }
         let (jinja, marks_generation) = generation_marks::as_call_blocks(&unix);
         let added = self.environment.add_template_owned(name.to_string(), jinja);
         added.map_err(TextError::template)?;
@@ -363,6 +375,82 @@ mod tests {
     }
 
     #[test]
+    fn what_would_be_another_text_is_an_error() {
+        let render = |source: &str| {
+            ChatTemplate::new(source)
+                .unwrap()
+                .render(&messages(), false)
+        };
+        let error = render("{{ messages[0] | attr('role') }}").unwrap_err();
+        assert!(
+            error.to_string().contains("`attr` does not give"),
+            "{error}"
+        );
+        let nested = "{% set n = namespace(l=[]) %}{% for i in range(600) %}{% set n.l = [n.l] %}{% endfor %}";
+        for written in ["{{ n.l }}", "{{ n.l | tojson }}"] {
+            let error = render(&format!("{nested}{written}")).unwrap_err();
+            assert!(
+                error.to_string().contains("inside of each other"),
+                "{error}"
+            );
+        }
+        let cycle = "{% for m in messages %}{{ loop.cycle( ) }}{% endfor %}";
+        assert!(ChatTemplate::new(cycle).is_err());
+        for source in [
+            "{{ '%s' % 1 }}",
+            "{{ strftime_now('%Q') }}",
+            "{{ 'a b' | wordcount }}",
+        ] {
+            assert!(render(source).is_err(), "{source}");
+        }
+    }
+
+    #[test]
+    fn expected_texts_of_constructs() {
+        let expected = [
+            (
+                "{{ messages[3] | tojson }}",
+                r#"{"role": "user", "content": "<b>?"}"#,
+            ),
+            (
+                "{{ ['é😀'] | tojson(ensure_ascii=true) }}",
+                r#"["\u00e9\ud83d\ude00"]"#,
+            ),
+            (
+                "{{ {'b': 1, 'a': [2.0, 1e-7]} | tojson(indent=1) }}",
+                "{\n \"b\": 1,\n \"a\": [\n  2.0,\n  1e-07\n ]\n}",
+            ),
+            (
+                "{{ {'b': 1, 'a': 2} | tojson(separators=(',', ':'), sort_keys=true) }}",
+                r#"{"a":2,"b":1}"#,
+            ),
+            (
+                "{% for m in messages[:2] %}{{ loop.previtem.role if loop.previtem is defined }}<{{ loop.nextitem.role if loop.nextitem }}{% endfor %}",
+                "<usersystem<",
+            ),
+            (
+                "{{ none }}{{ true }}{{ [1.0, 'a', none] }}{{ 1e16 }}",
+                "NoneTrue[1.0, 'a', None]1e+16",
+            ),
+            ("{{ unk_token is defined }}{{ bos_token }}", "False<s>"),
+            (
+                "{{ 'abc' is sequence }}{{ 'a,b'.split(',', 1) }}",
+                "True['a', 'b']",
+            ),
+        ];
+        for (source, text) in expected {
+            let template = ChatTemplate::new(source)
+                .unwrap()
+                .with_special_token("bos_token", "<s>");
+            assert_eq!(
+                template.render(&messages(), false).unwrap(),
+                text,
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
     fn spans_are_what_the_assistant_says() {
         let template = ChatTemplate::new(CHAT_ML).unwrap();
         let chat = template.render_with_spans(&messages()).unwrap();
@@ -405,9 +493,9 @@ mod tests {
     #[test]
     fn broken_jinja_is_an_error() {
         let error = ChatTemplate::new("{% for m in %}").unwrap_err().to_string();
-        assert!(
-            error.starts_with("the chat template: syntax error"),
-            "{error}"
-        );
+        assert!(error.contains("syntax error"), "{error}");
+        let named = ChatTemplate::new("").unwrap().with_named("rag", "\n{{");
+        let error = named.unwrap_err().to_string();
+        assert!(error.contains("rag:2"), "{error}");
     }
 }

@@ -94,6 +94,33 @@ enum End {
     File,
 }
 
+/// Where in an item of a list a byte is.
+#[derive(Default)]
+struct Place {
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Place {
+    /// Whether the next byte ends the item.
+    fn end(&mut self, byte: u8) -> Option<End> {
+        let escaped = std::mem::take(&mut self.escaped);
+        match byte {
+            _ if escaped => {}
+            b'\\' if self.in_text => self.escaped = true,
+            b'"' => self.in_text = !self.in_text,
+            _ if self.in_text => {}
+            b',' if self.depth == 0 => return Some(End::Comma),
+            b']' if self.depth == 0 => return Some(End::List),
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        None
+    }
+}
+
 impl List {
     fn read(&mut self) -> Result<Option<Line>, TextError> {
         let Some(mut reader) = self.reader.take() else {
@@ -133,41 +160,15 @@ impl List {
 
     /// The bytes up to the comma or bracket that ends an item.
     fn item(&mut self, reader: &mut TextReader) -> io::Result<(Vec<u8>, End)> {
-        let (mut item, mut depth, mut in_text, mut escaped) = (Vec::new(), 0_usize, false, false);
+        let (mut item, mut place) = (Vec::new(), Place::default());
         loop {
             let buffer = reader.fill_buf()?;
             if buffer.is_empty() {
                 return Ok((item, End::File));
             }
             for (i, &byte) in buffer.iter().enumerate() {
-                let end = match byte {
-                    _ if escaped => {
-                        escaped = false;
-                        None
-                    }
-                    b'\\' if in_text => {
-                        escaped = true;
-                        None
-                    }
-                    b'"' => {
-                        in_text = !in_text;
-                        None
-                    }
-                    _ if in_text => None,
-                    b',' if depth == 0 => Some(End::Comma),
-                    b']' if depth == 0 => Some(End::List),
-                    b'{' | b'[' => {
-                        depth += 1;
-                        None
-                    }
-                    b'}' | b']' => {
-                        depth = depth.saturating_sub(1);
-                        None
-                    }
-                    _ => None,
-                };
                 self.line += usize::from(byte == b'\n');
-                if let Some(end) = end {
+                if let Some(end) = place.end(byte) {
                     reader.consume(i + 1);
                     item.truncate(item.trim_ascii_end().len());
                     return Ok((item, end));

@@ -48,7 +48,7 @@ pub struct Tokenizer {
     vocab_size: usize,
     bos: Option<u32>,
     eos: Vec<u32>,
-    special: SpecialTokens,
+    pub(super) special: SpecialTokens,
     unknown_keys: Vec<UnknownKey>,
 }
 
@@ -111,10 +111,7 @@ impl Tokenizer {
         inner.with_padding(None);
         (inner.with_truncation(None)).map_err(|error| wrong(error.to_string()))?;
         let largest = inner.get_vocab(true).into_values().max();
-        let vocab_size = largest.map_or(0, |largest| largest as usize + 1);
-        if vocab_size == 0 {
-            return Err(wrong("expected tokens, found none".to_string()));
-        }
+        let largest = largest.ok_or_else(|| wrong("expected tokens, found none".to_string()))?;
         let config_path = path.map_or_else(PathBuf::new, |path| path.with_file_name(CONFIG_FILE));
         let unknown_keys = config_keys::check(&config, json, &inner, &config_path)?;
         inner.set_encode_special_tokens(config_keys::splits_special_tokens(&config));
@@ -127,7 +124,7 @@ impl Tokenizer {
             missing: MissingBytes::of(&inner),
             inner,
             config,
-            vocab_size,
+            vocab_size: largest as usize + 1,
             bos: None,
             eos: Vec::new(),
             special,
@@ -240,31 +237,6 @@ impl Tokenizer {
     /// The token that begins a text.
     pub fn bos(&self) -> Option<u32> {
         self.bos
-    }
-
-    /// The tokens that the tokenizer puts before a text, such as one that begins it; often none, even if
-    /// [`bos`](Self::bos) has a name.
-    pub fn prefix_tokens(&self) -> &[u32] {
-        &self.special.prefix
-    }
-
-    /// The tokens that the tokenizer puts behind a text.
-    pub fn suffix_tokens(&self) -> &[u32] {
-        &self.special.suffix
-    }
-
-    /// The special tokens that `tokenizer_config.json` names, such as `unk_token`, with their texts:
-    /// variables of chat templates.
-    pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.special
-            .named
-            .iter()
-            .map(|(name, token)| (*name, token.as_str()))
-    }
-
-    /// The text of a special token that is left out of a text of tokens.
-    pub(in crate::text) fn special_text(&self, token: u32) -> Option<&str> {
-        self.special.texts.get(&token).map(String::as_str)
     }
 
     /// The keys of `tokenizer_config.json` that this crate does not know; they had no effect.
@@ -394,8 +366,11 @@ impl Tokenizer {
         }
         // Added tokens are found before a text is taken apart into bytes.
         let mut rest = text.to_string();
+        let splits = self.inner.get_encode_special_tokens();
         for token in self.inner.get_added_tokens_decoder().values() {
-            rest = rest.replace(&token.content, "");
+            if !(splits && token.special) {
+                rest = rest.replace(&token.content, "");
+            }
         }
         match missing.characters(&rest) {
             characters if characters.is_empty() => Ok(()),

@@ -4,10 +4,10 @@ use core::fmt::Write;
 
 use minijinja::{
     Error, ErrorKind, Value,
-    value::{Kwargs, Rest, ValueKind, from_args},
+    value::{Kwargs, Rest, ValueKind, ValueOrKwargs, from_args},
 };
 
-use super::repr::float;
+use super::repr::{check_depth, float};
 
 /// Names of the arguments of transformers' filter `tojson`, in their order.
 const ARGUMENTS: [&str; 4] = ["ensure_ascii", "indent", "separators", "sort_keys"];
@@ -22,7 +22,8 @@ type Arguments = (
 
 /// The filter `tojson` as transformers defines it: `json.dumps` with its keyword arguments, without
 /// the escapes of HTML that Jinja's own filter has, and characters beyond ASCII as they are.
-pub fn tojson(value: &Value, arguments: Rest<Value>) -> Result<String, Error> {
+pub fn tojson(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<String, Error> {
+    let arguments = arguments.into_values();
     let (ensure_ascii, indent, separators, sort_keys, kwargs): Arguments = from_args(&arguments)?;
     let mut arguments = [ensure_ascii, indent, separators, sort_keys];
     for (name, argument) in ARGUMENTS.iter().zip(&mut arguments) {
@@ -68,6 +69,7 @@ impl Dumps {
     }
 
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        check_depth(depth)?;
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(truth(value)),

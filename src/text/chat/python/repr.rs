@@ -2,19 +2,24 @@
 
 use core::fmt::Write;
 
-use minijinja::{Value, value::ValueKind};
+use minijinja::{Error, ErrorKind, Value, value::ValueKind};
+
+/// Values inside of each other that are written at most: Python gives up a little later.
+const MAX_DEPTH: usize = 500;
 
 /// `str(value)`, with which a template writes a value; nothing for an undefined one.
-pub fn to_str(value: &Value) -> String {
+///
+/// # Errors
+///
+/// If more than 500 values are inside of each other.
+pub fn to_str(value: &Value) -> Result<String, Error> {
+    let mut text = String::new();
     match value.as_str() {
-        Some(text) => text.to_string(),
-        None if value.is_undefined() => String::new(),
-        None => {
-            let mut text = String::new();
-            push_repr(&mut text, value);
-            text
-        }
+        Some(value) => text.push_str(value),
+        None if value.is_undefined() => {}
+        None => push_repr(&mut text, value, 0)?,
     }
+    Ok(text)
 }
 
 /// Whether a value prints in the same way everywhere, so that nothing has to be converted.
@@ -22,17 +27,30 @@ pub fn is_text(value: &Value) -> bool {
     value.kind() == ValueKind::String || value.is_undefined()
 }
 
-fn push_repr(out: &mut String, value: &Value) {
+/// Fails on a value that is so deep inside of others that a stack might not have room for it.
+pub fn check_depth(depth: usize) -> Result<(), Error> {
+    match depth {
+        ..=MAX_DEPTH => Ok(()),
+        _ => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("more than {MAX_DEPTH} values inside of each other cannot be written"),
+        )),
+    }
+}
+
+fn push_repr(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
+    check_depth(depth)?;
     match value.kind() {
         ValueKind::String => push_string(out, value.as_str().unwrap_or_default()),
         ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
             Ok(number) => out.push_str(&float(number)),
             Err(_) => push_display(out, value),
         },
-        ValueKind::Seq => push_sequence(out, value),
-        ValueKind::Map => push_map(out, value),
+        ValueKind::Seq => push_sequence(out, value, depth)?,
+        ValueKind::Map => push_map(out, value, depth)?,
         _ => push_display(out, value),
     }
+    Ok(())
 }
 
 fn push_display(out: &mut String, value: &Value) {
@@ -40,38 +58,40 @@ fn push_display(out: &mut String, value: &Value) {
     let _ = write!(out, "{value}");
 }
 
-fn push_sequence(out: &mut String, value: &Value) {
+fn push_sequence(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     let (open, close) = match value.is_tuple() {
         true => ('(', ')'),
         false => ('[', ']'),
     };
     out.push(open);
     let mut len = 0;
-    for item in value.try_iter().into_iter().flatten() {
+    for item in value.try_iter()? {
         if len > 0 {
             out.push_str(", ");
         }
-        push_repr(out, &item);
+        push_repr(out, &item, depth + 1)?;
         len += 1;
     }
     if value.is_tuple() && len == 1 {
         out.push(',');
     }
     out.push(close);
+    Ok(())
 }
 
-fn push_map(out: &mut String, value: &Value) {
+fn push_map(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> {
     let pairs = value.as_object().and_then(|object| object.try_iter_pairs());
     out.push('{');
     for (i, (key, value)) in pairs.into_iter().flatten().enumerate() {
         if i > 0 {
             out.push_str(", ");
         }
-        push_repr(out, &key);
+        push_repr(out, &key, depth + 1)?;
         out.push_str(": ");
-        push_repr(out, &value);
+        push_repr(out, &value, depth + 1)?;
     }
     out.push('}');
+    Ok(())
 }
 
 /// `repr` of a float: the shortest digits that are read back as the same number, with an exponent
@@ -176,7 +196,7 @@ mod tests {
         ]);
         let map = Value::from_pairs([("z", list), ("a", Value::from("x\ny"))]);
         assert_eq!(
-            to_str(&map),
+            to_str(&map).unwrap(),
             r#"{'z': ["it's", '"\'\xa0\u200bé✓', None, True, 1e-07], 'a': 'x\ny'}"#
         );
     }

@@ -41,10 +41,7 @@ fn words(text: &str, limit: usize, right: bool) -> Vec<&str> {
         rest = trimmed(after);
     }
     if !rest.is_empty() {
-        words.push(match right {
-            true => rest.trim_start_matches(is_space),
-            false => rest.trim_end_matches(is_space),
-        });
+        words.push(rest);
     }
     // Without a limit the order is that of the text, as with a separator.
     if right && limit == usize::MAX {
