@@ -15,7 +15,7 @@ use crate::text::TextError;
 
 /// Instructions of the engine that a text may take: far more than a conversation of thousands of turns
 /// does, and few enough that loops in loops end within seconds.
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 5_000_000;
 
 /// An environment without templates.
 pub(super) fn environment() -> Result<Environment<'static>, TextError> {
