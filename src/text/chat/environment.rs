@@ -13,9 +13,14 @@ use minijinja_contrib::globals::{cycler, joiner};
 use super::{generation_marks, python};
 use crate::text::TextError;
 
+/// Instructions of the engine that a text may take: far more than a conversation of thousands of turns
+/// does, and few enough that loops in loops end within seconds.
+const FUEL: u64 = 5_000_000;
+
 /// An environment without templates.
 pub(super) fn environment() -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
     // Lines of blocks leave no lines behind.
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true);
@@ -105,4 +110,20 @@ fn is_sequence(value: &Value) -> bool {
 /// The function by which templates refuse messages.
 fn raise_exception(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_that_would_take_hours_are_an_error() {
+        let mut environment = environment().unwrap();
+        let source =
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+        environment.add_template_owned("loops", source).unwrap();
+        let template = environment.get_template("loops").unwrap();
+        let error = template.render(()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutOfFuel, "{error}");
+    }
 }
