@@ -355,7 +355,8 @@ proptest! {
                 match document {
                     Ok(document) => prop_assert_eq!(document.tokens.len(), document.mask.len()),
                     Err(error) => {
-                        prop_assert!(matches!(error, TextError::Line { .. }), "{}", error);
+                        let named = matches!(error, TextError::Line { .. } | TextError::File { .. });
+                        prop_assert!(named, "{}", error);
                     }
                 }
             }

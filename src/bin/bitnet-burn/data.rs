@@ -42,7 +42,7 @@ pub enum Records {
     /// {"prompt": ..., "completion": ...}, of which the completion is learned
     PromptCompletion,
     /// {"messages": [{"role": ..., "content": ...}, ...]}, of which the assistant's turns are learned;
-    /// `tools`, `documents` and `chat_template_kwargs` beside them reach the chat template
+    /// tools, documents and chat_template_kwargs beside them reach the chat template
     Messages,
 }
 
