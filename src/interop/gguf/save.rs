@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     interop::{CausalLm, PretrainedLm, parameters},
-    nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, RopeScaling},
+    nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, QkNorm, RopeScaling},
     quant::PackedWeight,
 };
 
@@ -128,6 +128,26 @@ fn check(
             "llama.cpp's bitnet takes the embedding table for the head, and this model has a head of \
              its own: train with tied_embeddings",
         ));
+    }
+    let scaling = config.rope_scaling.as_ref();
+    let plain_scaling = scaling.is_none_or(|scaling| {
+        matches!(
+            scaling,
+            RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. }
+        )
+    });
+    for (what, is_plain) in [
+        ("a size of heads of their own", config.d_head.is_none()),
+        ("heads that are turned in part", config.d_rotary.is_none()),
+        ("biases", config.bias.is_none()),
+        ("norms of queries and keys", config.qk_norm == QkNorm::None),
+        ("YaRN or LongRoPE", plain_scaling),
+    ] {
+        if !is_plain {
+            return Err(refused(format!(
+                "the model has {what}, which is not written here"
+            )));
+        }
     }
     let llama3 = matches!(config.rope_scaling, Some(RopeScaling::Llama3 { .. }));
     if architecture == Architecture::BitNet && llama3 {
@@ -274,11 +294,11 @@ fn shape(name: &str, sizes: &[usize]) -> Result<GgufShape, GgufError> {
 /// What llama.cpp divides each frequency by.
 fn rope_factors(config: &BitNetLmConfig) -> Option<Vec<f32>> {
     let scaling = config.rope_scaling.as_ref()?;
-    let d_head = config.d_model / config.n_heads;
     matches!(scaling, RopeScaling::Llama3 { .. }).then(|| {
-        let frequencies = (0..d_head / 2)
-            .map(|i| f64::from(config.rope_theta).powf(-2.0 * i as f64 / d_head as f64));
-        frequencies.map(|f| (f / scaling.apply(f)) as f32).collect()
+        let plain = config.rotary().with_scaling(None).frequencies();
+        let scaled = config.rotary().frequencies();
+        let factors = plain.iter().zip(scaled).map(|(f, scaled)| f / scaled);
+        factors.map(|factor| factor as f32).collect()
     })
 }
 
