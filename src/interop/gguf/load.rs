@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use bitnet_burn_kernels::packing::pack_rows;
-use burn::{nn::Linear, tensor::Device};
+use burn::{module::Module, nn::Linear, tensor::Device};
 
 use super::{
     GgufError, GgufOptions, GgufReader,
