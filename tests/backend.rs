@@ -15,6 +15,7 @@ mod backend {
     #[cfg(feature = "train")]
     mod checkpoint_folder;
     mod convert;
+    mod decoder_variants;
     #[cfg(feature = "train")]
     mod distiller;
     #[cfg(feature = "train")]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bitnet_burn::{
-    nn::{BitLinear, BitNetLm, BitNetLmConfig, TrainableProjection},
+    nn::{BitLinear, BitNetLm, BitNetLmConfig, ProjectionBias, QkNorm, TrainableProjection},
     optim::{AdamW8bitConfig, QatOptimizerConfig},
     quant::{QatScheme, TanhSte, cast_latent_weights},
     train::{MemoryPlanConfig, OptimizerStates},
@@ -168,6 +168,11 @@ fn a_step_takes_what_is_planned() {
         small().with_scheme(QatScheme::b1_58().with_activation(None)),
         small().with_scheme(QatScheme::b1_58().with_ste(TanhSte::default())),
         small().with_tied_embeddings(false),
+        small()
+            .with_d_head(Some(48))
+            .with_n_kv_heads(Some(2))
+            .with_qk_norm(QkNorm::PerHead)
+            .with_bias(ProjectionBias::new(true, true, true)),
     ];
     for config in variants {
         many_tokens(config).check::<BitLinear>();

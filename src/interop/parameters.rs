@@ -16,8 +16,8 @@ const POSITION_BYTES: u64 = 1 << 26;
 
 /// Fails with the bytes of the table of positions, if it takes more than the weights of a file do.
 pub(super) fn check_positions(config: &BitNetLmConfig, weights: u64) -> Result<(), u128> {
-    let d_head = config.d_model / config.n_heads;
-    let table = config.max_positions as u128 * d_head as u128 * 4;
+    let d_rotary = config.rotary().rotary_size();
+    let table = config.max_positions as u128 * d_rotary as u128 * 4;
     match table > u128::from(weights.max(POSITION_BYTES)) {
         true => Err(table),
         false => Ok(()),

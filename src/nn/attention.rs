@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::{
-    BitLinear, Projection, RotaryEmbedding, TrainableProjection,
+    BitLinear, Projection, ProjectionBias, RotaryEmbedding, TrainableProjection,
     kv_cache::LayerCache,
     projection::{norm_saved_bytes, normalize, saved_bytes},
 };
@@ -17,13 +17,20 @@ use crate::{functions::causal_attention, quant::QatScheme};
 pub struct BitNetAttentionConfig {
     /// The size of the model.
     pub d_model: usize,
-    /// Number of query heads; must divide `d_model`.
+    /// Number of query heads.
     pub n_heads: usize,
     /// Number of key and value heads; must divide `n_heads`.
     pub n_kv_heads: usize,
+    /// The size of a head; `None` for `d_model / n_heads`, which `n_heads` must divide then.
+    pub d_head: Option<usize>,
     /// Epsilon of the sub-norm; `None` for no sub-norm.
     #[config(default = "Some(1e-5)")]
     pub sub_norm_epsilon: Option<f64>,
+    /// Epsilon of the norms of the queries and keys of each head; `None` for no such norms.
+    pub qk_norm_epsilon: Option<f64>,
+    /// Projections that have a bias.
+    #[config(default = "ProjectionBias::NONE")]
+    pub bias: ProjectionBias,
     /// How the projections are quantised.
     #[config(default = "QatScheme::b1_58()")]
     pub scheme: QatScheme,
@@ -34,6 +41,9 @@ pub struct BitNetAttentionConfig {
 
 /// Causal self-attention with rotary positions, grouped key and value heads, and a norm before
 /// the output projection: `Y = o(norm(softmax(Q K^T / sqrt(d_head)) V))`.
+///
+/// Queries and keys are those of the projections, where there are norms of heads normalised over `d_head`,
+/// and then turned: `Q = rotary(q_norm(q(X)))`.
 #[derive(Module, Debug)]
 pub struct BitNetAttention<P: Projection = BitLinear> {
     /// Projection of the queries.
@@ -44,7 +54,11 @@ pub struct BitNetAttention<P: Projection = BitLinear> {
     pub v_proj: P,
     /// Projection of the output.
     pub o_proj: P,
-    /// Norm of size `d_model`.
+    /// Norm of the queries of each head, of size `d_head`.
+    pub q_norm: Option<RmsNorm>,
+    /// Norm of the keys of each head, of size `d_head`.
+    pub k_norm: Option<RmsNorm>,
+    /// Norm of size `n_heads * d_head`.
     pub attn_sub_norm: Option<RmsNorm>,
     n_heads: usize,
     n_kv_heads: usize,
@@ -60,30 +74,33 @@ impl BitNetAttentionConfig {
     pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetAttention<P> {
         let (d_model, n_heads, n_kv_heads) = (self.d_model, self.n_heads, self.n_kv_heads);
         assert!(
-            n_heads > 0 && d_model.is_multiple_of(n_heads),
+            n_heads > 0 && (self.d_head.is_some() || d_model.is_multiple_of(n_heads)),
             "d_model {d_model} must be a multiple of n_heads {n_heads}"
         );
         assert!(
             n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads),
             "n_heads {n_heads} must be a multiple of n_kv_heads {n_kv_heads}"
         );
-        let d_kv = d_model / n_heads * n_kv_heads;
+        let d_head = self.d_head.unwrap_or(d_model / n_heads);
+        let (d_heads, d_kv) = (n_heads * d_head, n_kv_heads * d_head);
         let unrotated = self.scheme.clone().with_rotation(None);
         let projection =
-            |d_output| P::init(d_model, d_output, &self.initializer, &unrotated, device);
+            |size, bias, scheme| P::init(size, bias, &self.initializer, scheme, device);
+        let input = |d_output| projection([d_model, d_output], self.bias.qkv, &unrotated);
+        let norm = |epsilon: Option<f64>, size| {
+            epsilon.map(|epsilon| RmsNormConfig::new(size).with_epsilon(epsilon).init(device))
+        };
         BitNetAttention {
-            q_proj: projection(d_model),
-            k_proj: projection(d_kv),
-            v_proj: projection(d_kv),
-            o_proj: P::init(d_model, d_model, &self.initializer, &self.scheme, device),
-            attn_sub_norm: self.sub_norm_epsilon.map(|epsilon| {
-                RmsNormConfig::new(d_model)
-                    .with_epsilon(epsilon)
-                    .init(device)
-            }),
+            q_proj: input(d_heads),
+            k_proj: input(d_kv),
+            v_proj: input(d_kv),
+            o_proj: projection([d_heads, d_model], self.bias.output, &self.scheme),
+            q_norm: norm(self.qk_norm_epsilon, d_head),
+            k_norm: norm(self.qk_norm_epsilon, d_head),
+            attn_sub_norm: norm(self.sub_norm_epsilon, d_heads),
             n_heads,
             n_kv_heads,
-            d_head: d_model / n_heads,
+            d_head,
         }
     }
 }
@@ -113,20 +130,26 @@ impl<P: Projection> BitNetAttention<P> {
         self.attend(query, key, value)
     }
 
-    /// Bytes that are kept for the gradients of a batch: queries, keys and values, norm and inputs of
-    /// projections.
-    pub(super) fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
-        let tokens = batch * positions;
-        let d_model = self.n_heads * self.d_head;
-        let heads = d_model + 2 * self.n_kv_heads * self.d_head;
-        let norm = self.attn_sub_norm.as_ref();
-        4 * tokens * heads
-            + norm.map_or(0, |_| norm_saved_bytes(tokens * d_model))
+    /// Bytes that are kept for the gradients of so many tokens: queries, keys and values, norms and inputs
+    /// of projections.
+    pub(super) fn saved_bytes(&self, tokens: usize, d_model: usize) -> usize {
+        let d_heads = self.heads_size();
+        let d_kv = self.n_kv_heads * self.d_head;
+        let norms = [
+            (&self.q_norm, d_heads),
+            (&self.k_norm, d_kv),
+            (&self.attn_sub_norm, d_heads),
+        ];
+        let norms = norms.into_iter().filter(|(norm, _)| norm.is_some());
+        4 * tokens * (d_heads + 2 * d_kv)
+            + norms
+                .map(|(_, size)| norm_saved_bytes(tokens * size))
+                .sum::<usize>()
             + saved_bytes(
                 &[&self.q_proj, &self.k_proj, &self.v_proj],
                 tokens * d_model,
             )
-            + saved_bytes(&[&self.o_proj], tokens * d_model)
+            + saved_bytes(&[&self.o_proj], tokens * d_heads)
     }
 
     /// The block with each projection replaced; `map` is given its name, such as `q_proj`.
@@ -139,6 +162,8 @@ impl<P: Projection> BitNetAttention<P> {
             k_proj: map("k_proj", self.k_proj),
             v_proj: map("v_proj", self.v_proj),
             o_proj: map("o_proj", self.o_proj),
+            q_norm: self.q_norm,
+            k_norm: self.k_norm,
             attn_sub_norm: self.attn_sub_norm,
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
@@ -161,20 +186,32 @@ impl<P: Projection> BitNetAttention<P> {
         [self.n_kv_heads, self.d_head]
     }
 
+    /// The size of all heads of the queries.
+    pub(super) fn heads_size(&self) -> usize {
+        self.n_heads * self.d_head
+    }
+
     /// Queries, keys and values as `[batch, heads, positions, d_head]`, turned to their positions.
     fn project(&self, x: Tensor<3>, rotary: &RotaryEmbedding, start: usize) -> [Tensor<4>; 3] {
         let [batch, positions, _] = x.dims();
-        let heads = |x: Tensor<3>, n: usize| {
-            x.reshape([batch, positions, n, self.d_head])
-                .swap_dims(1, 2)
+        let heads = |x: Tensor<3>, n: usize, norm: &Option<RmsNorm>| {
+            let x = x.reshape([batch, positions, n, self.d_head]);
+            let x = match norm {
+                Some(norm) => normalize(norm, x),
+                None => x,
+            };
+            x.swap_dims(1, 2)
         };
+        let query = heads(self.q_proj.forward(x.clone()), self.n_heads, &self.q_norm);
+        let key = heads(
+            self.k_proj.forward(x.clone()),
+            self.n_kv_heads,
+            &self.k_norm,
+        );
         [
-            rotary.forward(heads(self.q_proj.forward(x.clone()), self.n_heads), start),
-            rotary.forward(
-                heads(self.k_proj.forward(x.clone()), self.n_kv_heads),
-                start,
-            ),
-            heads(self.v_proj.forward(x), self.n_kv_heads),
+            rotary.forward(query, start),
+            rotary.forward(key, start),
+            heads(self.v_proj.forward(x), self.n_kv_heads, &None),
         ]
     }
 

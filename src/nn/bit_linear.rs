@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor, assert_shape, module::linear},
 };
 
-use super::{Projection, SavedTensors, TrainableProjection};
+use super::{Projection, SavedTensors, TrainableProjection, projection::zero_bias};
 use crate::{
     functions::bit_linear,
     ops::Groups,
@@ -196,19 +196,19 @@ impl BitLinear {
     }
 
     /// Whether it computes what BitNet b1.58 does, and so what other programs make of its weight:
-    /// one absmean scale for the weight, 8 bits and one absmax scale for each token, no rotation, norm
-    /// and bias.
+    /// one absmean scale for the weight, 8 bits and one absmax scale for each token, no rotation and norm.
+    /// A bias may be there: it is added in full precision.
     pub fn is_b1_58(&self) -> bool {
         matches!(self.fused(), Some((_, 8))) && self.is_b1_58_weight()
     }
 
     /// Whether its weight is that of BitNet b1.58, whatever happens to the input: ternary with one
-    /// absmean scale, no rotation, norm and bias.
+    /// absmean scale, no rotation and norm.
     pub fn is_b1_58_weight(&self) -> bool {
         let shape: [usize; 2] = self.weight.shape().dims();
         let groups = self.weight_quant.ternary_groups(&shape);
         groups.is_some_and(|groups| groups.num_groups() == 1)
-            && is_plain(&self.input_quant, &self.rms_norm, &self.bias)
+            && is_plain(&self.input_quant, &self.rms_norm)
     }
 
     /// `Qw(W)`, of shape `[d_input, d_output]`.
@@ -234,14 +234,10 @@ impl BitLinear {
     }
 }
 
-/// Whether nothing happens to the input and the output that other programs do not know.
-fn is_plain(
-    input_quant: &Option<ActivationFakeQuant>,
-    rms_norm: &Option<RmsNorm>,
-    bias: &Option<Param<Tensor<1>>>,
-) -> bool {
+/// Whether nothing happens to the input that other programs do not know.
+fn is_plain(input_quant: &Option<ActivationFakeQuant>, rms_norm: &Option<RmsNorm>) -> bool {
     let unrotated = input_quant.as_ref().is_none_or(|quant| !quant.rotates());
-    unrotated && rms_norm.is_none() && bias.is_none()
+    unrotated && rms_norm.is_none()
 }
 
 fn normalized<const D: usize>(x: Tensor<D>, rms_norm: &Option<RmsNorm>) -> Tensor<D> {
@@ -288,16 +284,18 @@ impl Projection for BitLinear {
 
 impl TrainableProjection for BitLinear {
     fn init(
-        d_input: usize,
-        d_output: usize,
+        [d_input, d_output]: [usize; 2],
+        bias: bool,
         initializer: &Initializer,
         scheme: &QatScheme,
         device: &Device,
     ) -> Self {
-        BitLinearConfig::new(d_input, d_output)
+        let mut layer = BitLinearConfig::new(d_input, d_output)
             .with_initializer(initializer.clone())
             .with_scheme(scheme.clone())
-            .init(device)
+            .init(device);
+        layer.bias = bias.then(|| zero_bias(d_output, device));
+        layer
     }
 }
 
@@ -367,8 +365,7 @@ impl PackedBitLinear {
 
     /// As [`BitLinear::is_b1_58_weight`].
     pub fn is_b1_58_weight(&self) -> bool {
-        self.weight.groups().num_groups() == 1
-            && is_plain(&self.input_quant, &self.rms_norm, &self.bias)
+        self.weight.groups().num_groups() == 1 && is_plain(&self.input_quant, &self.rms_norm)
     }
 
     /// Applies the layer.

@@ -7,8 +7,8 @@ use burn::{
 
 use super::{
     BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation, KvCache,
-    PackedBitLinear, Projection, RopeScaling, RotaryEmbedding, RotaryEmbeddingConfig,
-    TrainableProjection,
+    PackedBitLinear, Projection, ProjectionBias, QkNorm, RopeScaling, RotaryEmbedding,
+    RotaryEmbeddingConfig, TrainableProjection,
     projection::{by_tokens, norm_saved_bytes, normalize},
 };
 use crate::quant::QatScheme;
@@ -28,6 +28,8 @@ pub struct BitNetLmConfig {
     pub d_ff: usize,
     /// Number of key and value heads; `None` for as many as query heads.
     pub n_kv_heads: Option<usize>,
+    /// The size of a head; `None` for `d_model / n_heads`.
+    pub d_head: Option<usize>,
     /// Longest sequence.
     #[config(default = 4096)]
     pub max_positions: usize,
@@ -36,6 +38,8 @@ pub struct BitNetLmConfig {
     pub rope_theta: f32,
     /// How the rotary frequencies are slowed down for long sequences.
     pub rope_scaling: Option<RopeScaling>,
+    /// Number of values of a head that are turned to their position, the first ones; `None` for all.
+    pub d_rotary: Option<usize>,
     /// Epsilon of all norms.
     #[config(default = 1e-5)]
     pub rms_norm_epsilon: f64,
@@ -46,6 +50,12 @@ pub struct BitNetLmConfig {
     /// projected.
     #[config(default = true)]
     pub sub_norm: bool,
+    /// Norm of queries and keys.
+    #[config(default = "QkNorm::None")]
+    pub qk_norm: QkNorm,
+    /// Projections that have a bias.
+    #[config(default = "ProjectionBias::NONE")]
+    pub bias: ProjectionBias,
     /// If the output head is the embedding table.
     #[config(default = true)]
     pub tied_embeddings: bool,
@@ -71,6 +81,10 @@ pub struct BitNetModel<P: Projection = BitLinear> {
 }
 
 /// BitNet b1.58 language model: Hugging Face's `BitNetForCausalLM`.
+///
+/// Without norms before the last projections it is a model of the Llama family; biases, a size of heads of
+/// their own, norms of queries and keys and turning a part of each head make Qwen2, Qwen3, Mistral and their
+/// like of it.
 ///
 /// `BitNetLm<BitLinear>` (the default) trains with quantised weights and activations,
 /// `BitNetLm<Linear>` is the same architecture in full precision, and
@@ -104,7 +118,8 @@ impl BitNetLmConfig {
     ///
     /// # Panics
     ///
-    /// If the numbers of heads do not divide `d_model` and each other.
+    /// If the numbers of heads do not divide `d_model` and each other, or [`rotary`](Self::rotary) is no
+    /// embedding.
     pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetLm<P> {
         let embed_tokens = EmbeddingConfig::new(self.vocab_size, self.d_model)
             .with_initializer(self.initializer.clone())
@@ -116,18 +131,33 @@ impl BitNetLmConfig {
                 .with_initializer(self.initializer.clone())
                 .init(device)
         });
-        let rotary = RotaryEmbeddingConfig::new(self.d_model / self.n_heads, self.max_positions)
-            .with_theta(self.rope_theta)
-            .with_scaling(self.rope_scaling.clone());
         BitNetLm {
             model: BitNetModel {
                 embed_tokens,
                 layers,
                 norm: self.norm(device),
-                rotary: rotary.init(device),
+                rotary: self.rotary().init(device),
             },
             lm_head,
         }
+    }
+
+    /// The size of a head.
+    pub fn head_size(&self) -> usize {
+        self.d_head.unwrap_or(self.d_model / self.n_heads)
+    }
+
+    /// Number of key and value heads.
+    pub fn key_value_heads(&self) -> usize {
+        self.n_kv_heads.unwrap_or(self.n_heads)
+    }
+
+    /// The position embedding.
+    pub fn rotary(&self) -> RotaryEmbeddingConfig {
+        RotaryEmbeddingConfig::new(self.head_size(), self.max_positions)
+            .with_theta(self.rope_theta)
+            .with_scaling(self.rope_scaling.clone())
+            .with_d_rotary(self.d_rotary)
     }
 
     fn norm(&self, device: &Device) -> RmsNorm {
@@ -138,11 +168,18 @@ impl BitNetLmConfig {
 
     fn layer<P: TrainableProjection>(&self, device: &Device) -> DecoderLayer<P> {
         let sub_norm_epsilon = self.sub_norm.then_some(self.rms_norm_epsilon);
-        let n_kv_heads = self.n_kv_heads.unwrap_or(self.n_heads);
+        let qk_norm_epsilon = match self.qk_norm {
+            QkNorm::None => None,
+            QkNorm::PerHead => Some(self.rms_norm_epsilon),
+        };
+        let n_kv_heads = self.key_value_heads();
         DecoderLayer {
             input_layernorm: self.norm(device),
             self_attn: BitNetAttentionConfig::new(self.d_model, self.n_heads, n_kv_heads)
+                .with_d_head(self.d_head)
+                .with_qk_norm_epsilon(qk_norm_epsilon)
                 .with_sub_norm_epsilon(sub_norm_epsilon)
+                .with_bias(self.bias)
                 .with_scheme(self.scheme.clone())
                 .with_initializer(self.initializer.clone())
                 .init(device),
@@ -150,6 +187,7 @@ impl BitNetLmConfig {
             mlp: FeedForwardConfig::new(self.d_model, self.d_ff)
                 .with_activation(self.activation)
                 .with_sub_norm_epsilon(sub_norm_epsilon)
+                .with_bias(self.bias)
                 .with_scheme(self.scheme.clone())
                 .with_initializer(self.initializer.clone())
                 .init(device),
@@ -253,9 +291,9 @@ impl<P: Projection> BitNetLm<P> {
     /// Bytes of the largest tensor that a forward pass computes on Flex: hidden values of a layer, or the
     /// logits. (Other backends compute scores of a layer, too, and drop them.)
     pub fn largest_activation_bytes(&self, batch: usize, positions: usize) -> usize {
-        let [vocab_size, d_model] = self.model.embed_tokens.weight.shape().dims();
+        let [vocab_size, _] = self.model.embed_tokens.weight.shape().dims();
         let layers = self.model.layers.iter();
-        let widths = layers.map(|layer| layer.mlp.d_ff(d_model));
+        let widths = layers.map(|layer| layer.mlp.d_ff().max(layer.self_attn.heads_size()));
         4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
     }
 

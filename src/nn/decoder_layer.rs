@@ -53,7 +53,7 @@ impl<P: Projection> DecoderLayer<P> {
         let [d_model] = self.input_layernorm.gamma.shape().dims();
         let tokens = batch * positions;
         2 * norm_saved_bytes(tokens * d_model)
-            + self.self_attn.saved_bytes(batch, positions)
+            + self.self_attn.saved_bytes(tokens, d_model)
             + self.mlp.saved_bytes(tokens, d_model)
     }
 
@@ -85,12 +85,11 @@ impl<P: Projection> DecoderLayer<P> {
     /// The block with norms before its last projections, where it has none. They begin with weights
     /// of 1.
     pub(super) fn insert_sub_norms(mut self, epsilon: f64) -> Self {
-        let [d_model] = self.input_layernorm.gamma.shape().dims();
         let device = self.input_layernorm.gamma.device();
-        let d_ff = self.mlp.d_ff(d_model);
+        let (d_heads, d_ff) = (self.self_attn.heads_size(), self.mlp.d_ff());
         let norm = |d| RmsNormConfig::new(d).with_epsilon(epsilon).init(&device);
         let attention = &mut self.self_attn.attn_sub_norm;
-        attention.get_or_insert_with(|| norm(d_model));
+        attention.get_or_insert_with(|| norm(d_heads));
         self.mlp.ffn_sub_norm.get_or_insert_with(|| norm(d_ff));
         self
     }

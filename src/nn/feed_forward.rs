@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::{
-    BitLinear, Projection, TrainableProjection,
+    BitLinear, Projection, ProjectionBias, TrainableProjection,
     projection::{norm_saved_bytes, normalize, saved_bytes},
 };
 use crate::{functions::gated_activation, quant::QatScheme};
@@ -26,6 +26,9 @@ pub struct FeedForwardConfig {
     /// Epsilon of the sub-norm; `None` for no sub-norm.
     #[config(default = "Some(1e-5)")]
     pub sub_norm_epsilon: Option<f64>,
+    /// If the projections have biases.
+    #[config(default = "ProjectionBias::NONE")]
+    pub bias: ProjectionBias,
     /// How the projections are quantised.
     #[config(default = "QatScheme::b1_58()")]
     pub scheme: QatScheme,
@@ -48,14 +51,16 @@ pub struct FeedForward<P: Projection = BitLinear> {
     pub ffn_sub_norm: Option<RmsNorm>,
     #[module(skip)]
     activation: GatedActivation,
+    d_ff: usize,
 }
 
 impl FeedForwardConfig {
     /// Initialize a new [`FeedForward`] block.
     pub fn init<P: TrainableProjection>(&self, device: &Device) -> FeedForward<P> {
         let unrotated = self.scheme.clone().with_rotation(None);
+        let bias = self.bias.feed_forward;
         let projection = |d_input, d_output, scheme| {
-            P::init(d_input, d_output, &self.initializer, scheme, device)
+            P::init([d_input, d_output], bias, &self.initializer, scheme, device)
         };
         FeedForward {
             gate_proj: projection(self.d_model, self.d_ff, &unrotated),
@@ -67,6 +72,7 @@ impl FeedForwardConfig {
                     .init(device)
             }),
             activation: self.activation,
+            d_ff: self.d_ff,
         }
     }
 }
@@ -98,6 +104,7 @@ impl<P: Projection> FeedForward<P> {
             down_proj: map("down_proj", self.down_proj),
             ffn_sub_norm: self.ffn_sub_norm,
             activation: self.activation,
+            d_ff: self.d_ff,
         }
     }
 
@@ -111,15 +118,14 @@ impl<P: Projection> FeedForward<P> {
     }
 
     /// The size between the projections.
-    pub(super) fn d_ff(&self, d_model: usize) -> usize {
-        // Without a bias, and with trained step sizes it has hardly more parameters.
-        Module::num_params(&self.down_proj) / d_model
+    pub(super) fn d_ff(&self) -> usize {
+        self.d_ff
     }
 
     /// Bytes that are kept for the gradients of so many tokens: gate and up, norm and inputs of
     /// projections.
     pub(super) fn saved_bytes(&self, tokens: usize, d_model: usize) -> usize {
-        let d_ff = self.d_ff(d_model);
+        let d_ff = self.d_ff;
         let norm = self.ffn_sub_norm.as_ref();
         4 * tokens * 2 * d_ff
             + norm.map_or(0, |_| norm_saved_bytes(tokens * d_ff))

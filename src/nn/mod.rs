@@ -15,6 +15,9 @@ mod decoder_layer;
 mod feed_forward;
 mod kv_cache;
 mod projection;
+mod projection_bias;
+mod qk_norm;
+mod rope_scaling;
 mod rotary_embedding;
 
 pub use attention::{BitNetAttention, BitNetAttentionConfig};
@@ -24,4 +27,7 @@ pub use decoder_layer::DecoderLayer;
 pub use feed_forward::{FeedForward, FeedForwardConfig, GatedActivation};
 pub use kv_cache::{KvCache, KvCacheConfig, KvCacheDType};
 pub use projection::{Projection, SavedTensors, TrainableProjection};
-pub use rotary_embedding::{RopeScaling, RotaryEmbedding, RotaryEmbeddingConfig};
+pub use projection_bias::ProjectionBias;
+pub use qk_norm::QkNorm;
+pub use rope_scaling::RopeScaling;
+pub use rotary_embedding::{RotaryEmbedding, RotaryEmbeddingConfig};

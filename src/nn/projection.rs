@@ -1,5 +1,5 @@
 use burn::{
-    module::{Initializer, Module, ModuleDisplay},
+    module::{Initializer, Module, ModuleDisplay, Param},
     nn::{Linear, LinearConfig, RmsNorm},
     tensor::{Device, Tensor},
 };
@@ -72,10 +72,11 @@ pub(super) fn norm_saved_bytes(values: usize) -> usize {
 
 /// A [`Projection`] that can be initialised for training.
 pub trait TrainableProjection: Projection {
-    /// A projection without bias; `scheme` says how it is quantised, if it is.
+    /// A projection `d_input -> d_output`; `scheme` says how it is quantised, if it is. A bias begins with
+    /// zeros.
     fn init(
-        d_input: usize,
-        d_output: usize,
+        size: [usize; 2],
+        bias: bool,
         initializer: &Initializer,
         scheme: &QatScheme,
         device: &Device,
@@ -103,15 +104,22 @@ pub(super) fn by_tokens<const D: usize>(
 
 impl TrainableProjection for Linear {
     fn init(
-        d_input: usize,
-        d_output: usize,
+        [d_input, d_output]: [usize; 2],
+        bias: bool,
         initializer: &Initializer,
         _scheme: &QatScheme,
         device: &Device,
     ) -> Self {
-        LinearConfig::new(d_input, d_output)
+        let mut linear = LinearConfig::new(d_input, d_output)
             .with_bias(false)
             .with_initializer(initializer.clone())
-            .init(device)
+            .init(device);
+        linear.bias = bias.then(|| zero_bias(d_output, device));
+        linear
     }
+}
+
+/// A bias as a projection begins with it.
+pub(super) fn zero_bias(d_output: usize, device: &Device) -> Param<Tensor<1>> {
+    Initializer::Zeros.init([d_output], device)
 }

@@ -4,51 +4,8 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, assert_shape},
 };
-use serde::{Deserialize, Serialize};
 
-/// How the frequencies of a [`RotaryEmbedding`] are slowed down for more positions than a model was
-/// first trained with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum RopeScaling {
-    /// `f / factor`.
-    Linear {
-        /// How much slower.
-        factor: f64,
-    },
-    /// Llama 3.1: `f / factor` for wavelengths above `original_max_positions / low_freq_factor`, `f` for
-    /// those below `original_max_positions / high_freq_factor`, and a blend between.
-    Llama3 {
-        /// How much slower.
-        factor: f64,
-        /// Turns in the original positions below which a frequency is slowed down in full.
-        low_freq_factor: f64,
-        /// Turns in the original positions above which a frequency stays.
-        high_freq_factor: f64,
-        /// Positions of the first training.
-        original_max_positions: usize,
-    },
-}
-
-impl RopeScaling {
-    /// A frequency as it is used.
-    pub(crate) fn apply(&self, frequency: f64) -> f64 {
-        match self {
-            Self::Linear { factor } => frequency / factor,
-            Self::Llama3 {
-                factor,
-                low_freq_factor: low,
-                high_freq_factor: high,
-                original_max_positions,
-            } => {
-                let turns = *original_max_positions as f64 * frequency / core::f64::consts::TAU;
-                let smooth = ((turns - low) / (high - low)).clamp(0.0, 1.0);
-                (1.0 - smooth) * frequency / factor + smooth * frequency
-            }
-        }
-    }
-}
+use super::{RopeScaling, rope_scaling::plain_frequencies};
 
 /// Configuration of a [`RotaryEmbedding`].
 #[derive(Config, Debug)]
@@ -62,13 +19,19 @@ pub struct RotaryEmbeddingConfig {
     pub theta: f32,
     /// How the frequencies are slowed down; `None` for as they are.
     pub scaling: Option<RopeScaling>,
+    /// Number of values of a head that are turned, the first ones; `None` for all.
+    pub d_rotary: Option<usize>,
 }
 
 /// Rotary position embedding in the half-rotation order of Hugging Face's Llama family:
 /// dimension `i` turns together with dimension `i + d_head / 2`.
 ///
 /// `Y = X * cos(p f) + rotate_half(X) * sin(p f)` with `f_i = theta^(-2 i / d_head)` and
-/// `rotate_half([a, b]) = [-b, a]`.
+/// `rotate_half([a, b]) = [-b, a]`. A [`RopeScaling`] changes the frequencies, and multiplies cosines and
+/// sines with its attention factor.
+///
+/// Where `d_rotary` values of a head are turned, `X` is these, with `d_rotary` in place of `d_head`, and the
+/// others pass as they are (`partial_rotary_factor` of transformers, `rope.dimension_count` of llama.cpp).
 ///
 /// (Burn's [`RotaryEncoding`](burn::nn::RotaryEncoding) turns neighbouring dimensions together;
 /// with it, checkpoints of that family would need their query and key weights permuted.)
@@ -76,10 +39,11 @@ pub struct RotaryEmbeddingConfig {
 /// Source: [RoFormer](https://arxiv.org/abs/2104.09864).
 #[derive(Module, Debug)]
 pub struct RotaryEmbedding {
-    /// Cosines of shape `[max_positions, d_head / 2]`.
+    /// Cosines of shape `[max_positions, d_rotary / 2]`.
     cos: Tensor<2>,
-    /// Sines of shape `[max_positions, d_head / 2]`.
+    /// Sines of shape `[max_positions, d_rotary / 2]`.
     sin: Tensor<2>,
+    d_head: usize,
 }
 
 impl RotaryEmbeddingConfig {
@@ -87,25 +51,52 @@ impl RotaryEmbeddingConfig {
     ///
     /// # Panics
     ///
-    /// If `d_head` is odd.
+    /// If the number of values that are turned is odd, 0 or above `d_head`, or the scaling does not go with
+    /// it and `max_positions`.
     pub fn init(&self, device: &Device) -> RotaryEmbedding {
+        let d_rotary = self.rotary_size();
         assert!(
-            self.d_head.is_multiple_of(2),
-            "d_head must be even to be turned in pairs, got {}",
+            d_rotary.is_multiple_of(2),
+            "d_head must be even to be turned in pairs, got {d_rotary}"
+        );
+        assert!(
+            (2..=self.d_head).contains(&d_rotary),
+            "2 to d_head values of a head are turned, got {d_rotary} of {}",
             self.d_head
         );
-        let half = self.d_head / 2;
-        let frequencies: Vec<f32> = (0..half)
-            .map(|i| (self.theta as f64).powf(-2.0 * i as f64 / self.d_head as f64))
-            .map(|f| self.scaling.as_ref().map_or(f, |scaling| scaling.apply(f)) as f32)
-            .collect();
+        let scaling = self.scaling.as_ref();
+        if let Some(problem) = scaling.and_then(|s| s.problem(self.max_positions, d_rotary)) {
+            panic!("{problem}");
+        }
+        let half = d_rotary / 2;
+        let frequencies: Vec<f32> = self.frequencies().into_iter().map(|f| f as f32).collect();
         let frequencies = Tensor::<1>::from_floats(frequencies.as_slice(), device);
         let positions = Tensor::<1, Int>::arange(0..self.max_positions as i64, device).float();
         let angles = positions.reshape([self.max_positions, 1]) * frequencies.reshape([1, half]);
+        let factor = scaling.map_or(1.0, RopeScaling::attention_factor);
+        let scaled = |table: Tensor<2>| match factor == 1.0 {
+            true => table,
+            false => table * factor as f32,
+        };
         RotaryEmbedding {
-            cos: angles.clone().cos(),
-            sin: angles.sin(),
+            cos: scaled(angles.clone().cos()),
+            sin: scaled(angles.sin()),
+            d_head: self.d_head,
         }
+    }
+
+    /// The frequency of each pair, as it is used.
+    pub fn frequencies(&self) -> Vec<f64> {
+        let (theta, d_rotary) = (f64::from(self.theta), self.rotary_size());
+        match &self.scaling {
+            Some(scaling) => scaling.frequencies(theta, d_rotary),
+            None => plain_frequencies(theta, d_rotary).collect(),
+        }
+    }
+
+    /// Number of values of a head that are turned.
+    pub fn rotary_size(&self) -> usize {
+        self.d_rotary.unwrap_or(self.d_head)
     }
 }
 
@@ -126,7 +117,7 @@ impl RotaryEmbedding {
     /// If a head has another size, or the positions go beyond `max_positions`.
     pub fn forward(&self, x: Tensor<4>, start: usize) -> Tensor<4> {
         let [max_positions, half] = self.cos.dims();
-        let d_head = 2 * half;
+        let (d_head, d_rotary) = (self.d_head, 2 * half);
         assert_shape!(x, [_, _, _, d_head]);
         let positions = x.dims()[2];
         assert!(
@@ -135,7 +126,13 @@ impl RotaryEmbedding {
             start + positions
         );
         let table = |table: &Tensor<2>| table.clone().narrow(0, start, positions);
-        rotary_embedding(x, table(&self.cos), table(&self.sin))
+        let [cos, sin] = [table(&self.cos), table(&self.sin)];
+        if d_rotary == d_head {
+            return rotary_embedding(x, cos, sin);
+        }
+        let rest = x.clone().narrow(3, d_rotary, d_head - d_rotary);
+        let turned = rotary_embedding(x.narrow(3, 0, d_rotary), cos, sin);
+        Tensor::cat(vec![turned, rest], 3)
     }
 }
 
@@ -159,19 +156,47 @@ mod tests {
     }
 
     #[test]
-    fn llama3_slows_long_waves_down_and_leaves_short_ones() {
-        let scaling = RopeScaling::Llama3 {
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_positions: 8192,
+    fn the_rest_of_a_head_passes() {
+        let device = Device::default();
+        let x = Tensor::<4>::random([2, 3, 5, 10], Distribution::Default, &device);
+        let whole = RotaryEmbeddingConfig::new(6, 8).init(&device);
+        let part = RotaryEmbeddingConfig::new(10, 8).with_d_rotary(Some(6));
+        let y = part.init(&device).forward(x.clone(), 2);
+        let turned = whole.forward(x.clone().narrow(3, 0, 6), 2);
+        assert_eq!(y.clone().narrow(3, 0, 6).into_data(), turned.into_data());
+        assert_eq!(y.narrow(3, 6, 4).into_data(), x.narrow(3, 6, 4).into_data());
+    }
+
+    #[test]
+    fn the_attention_factor_multiplies_what_is_turned() {
+        let device = Device::default();
+        let x = Tensor::<4>::random([1, 2, 4, 8], Distribution::Default, &device);
+        let scaling = |attention_factor| RopeScaling::Longrope {
+            short_factor: vec![1.0; 4],
+            long_factor: vec![1.0; 4],
+            original_max_positions: 4,
+            attention_factor,
         };
-        assert_eq!(scaling.apply(1.0), 1.0);
-        assert_eq!(scaling.apply(1e-6), 1e-6 / 8.0);
-        // Two and a half turns are half way between.
-        let half_way = 2.5 * core::f64::consts::TAU / 8192.0;
-        let expected = half_way * (0.5 / 8.0 + 0.5);
-        assert!((scaling.apply(half_way) - expected).abs() < 1e-12);
+        let turned = |factor| {
+            let config = RotaryEmbeddingConfig::new(8, 4).with_scaling(Some(scaling(factor)));
+            config.init(&device).forward(x.clone(), 0)
+        };
+        let plain = RotaryEmbeddingConfig::new(8, 4).init(&device);
+        assert_eq!(
+            turned(1.0).into_data(),
+            plain.forward(x.clone(), 0).into_data()
+        );
+        // A power of two, which rounds nothing.
+        let twice = plain.forward(x.clone(), 0) * 2.0;
+        assert_eq!(turned(2.0).into_data(), twice.into_data());
+    }
+
+    #[test]
+    #[should_panic(expected = "2 to d_head values of a head are turned, got 6 of 4")]
+    fn more_than_a_head_is_not_turned() {
+        RotaryEmbeddingConfig::new(4, 4)
+            .with_d_rotary(Some(6))
+            .init(&Device::default());
     }
 
     #[test]

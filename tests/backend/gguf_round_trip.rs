@@ -7,9 +7,10 @@ use bitnet_burn::{
         CausalLm, PretrainedLm,
         gguf::{GgmlType, GgufError, GgufOptions, LoadOptions, SaveOptions, load, save},
     },
-    nn::{BitNetLm, BitNetLmConfig, GatedActivation, RopeScaling},
+    nn::{BitNetLm, BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling},
 };
 use burn::{
+    module::{Module, ModuleMapper, Param},
     nn::Linear,
     tensor::{Device, Int, Tensor},
 };
@@ -24,15 +25,25 @@ enum Family {
     Llama,
     LlamaUntied,
     LlamaSquaredRelu,
+    LlamaBiases,
+    LlamaWideHeads,
+    BitNetPartRotary,
+    Qwen2,
+    Qwen3,
 }
 
 impl Family {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 10] = [
         Self::BitNet,
         Self::BitNetSquaredRelu,
         Self::Llama,
         Self::LlamaUntied,
         Self::LlamaSquaredRelu,
+        Self::LlamaBiases,
+        Self::LlamaWideHeads,
+        Self::BitNetPartRotary,
+        Self::Qwen2,
+        Self::Qwen3,
     ];
 
     fn is_squared_relu(self) -> bool {
@@ -40,7 +51,10 @@ impl Family {
     }
 
     fn has_sub_norm(self) -> bool {
-        matches!(self, Self::BitNet | Self::BitNetSquaredRelu)
+        matches!(
+            self,
+            Self::BitNet | Self::BitNetSquaredRelu | Self::BitNetPartRotary
+        )
     }
 
     fn config(self) -> BitNetLmConfig {
@@ -55,10 +69,30 @@ impl Family {
                 true => GatedActivation::SquaredRelu,
                 false => GatedActivation::Silu,
             })
+            .with_bias(match self {
+                Self::LlamaBiases => ProjectionBias::new(true, true, true),
+                Self::Qwen2 => ProjectionBias::QKV,
+                _ => ProjectionBias::NONE,
+            })
+            .with_qk_norm(match self {
+                Self::Qwen3 => QkNorm::PerHead,
+                _ => QkNorm::None,
+            })
+            .with_d_head(match self {
+                // A row of the output projection is then a block of 256, too.
+                Self::LlamaWideHeads | Self::Qwen3 => Some(128),
+                _ => None,
+            })
+            .with_d_rotary((self == Self::BitNetPartRotary).then_some(32))
+    }
+
+    /// Whether llama.cpp divides the frequencies of the architecture by factors.
+    fn has_rope_factors(self) -> bool {
+        !self.has_sub_norm() && !matches!(self, Self::Qwen2 | Self::Qwen3)
     }
 }
 
-fn scalings() -> [Option<RopeScaling>; 4] {
+fn scalings() -> [Option<RopeScaling>; 6] {
     [
         None,
         // No number of single precision.
@@ -76,6 +110,17 @@ fn scalings() -> [Option<RopeScaling>; 4] {
             high_freq_factor: 3.0,
             original_max_positions: 6,
         }),
+        Some(RopeScaling::Yarn {
+            factor: 3.3,
+            original_max_positions: 8,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            truncate: true,
+            attention_factor: None,
+            mscale: Some(1.2),
+            mscale_all_dim: Some(0.7),
+        }),
+        Some(RopeScaling::Linear { factor: 1.0 }),
     ]
 }
 
@@ -91,11 +136,39 @@ fn model(config: BitNetLmConfig, quantized: bool) -> PretrainedLm {
             CausalLm::Full(lm)
         }
     };
+    let lm = with_biases(lm);
     let mut model = PretrainedLm::new(config, lm);
     model.bos_token_id = Some(1);
     model.eos_token_ids = vec![7, 2, 9, 30];
     model.pad_token_id = Some(3);
     model
+}
+
+/// The model with other biases than zeros, and other norms than ones.
+fn with_biases(lm: CausalLm) -> CausalLm {
+    struct Shift(f32);
+    impl ModuleMapper for Shift {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if D > 1 {
+                return param;
+            }
+            self.0 += 0.01;
+            let start = self.0;
+            param.map(|tensor| {
+                let steps = Tensor::<1, Int>::arange(0..tensor.dims()[0] as i64, &tensor.device());
+                let steps = (steps.float() * 1e-3 + start).reshape(tensor.dims());
+                tensor + steps
+            })
+        }
+    }
+    match lm {
+        CausalLm::Full(lm) => CausalLm::Full(lm.map(&mut Shift(0.0))),
+        CausalLm::Packed(lm) => {
+            // The scales of packed weights are parameters of two dimensions.
+            CausalLm::Packed(lm.map(&mut Shift(0.0)))
+        }
+        other => other,
+    }
 }
 
 fn logits(model: &PretrainedLm) -> Vec<f32> {
@@ -119,7 +192,7 @@ fn again(
 /// Whether a file cannot be written, which [`save`] has to say.
 fn is_refused(family: Family, ggml_type: GgmlType, scaling: &Option<RopeScaling>) -> bool {
     let llama3 = matches!(scaling, Some(RopeScaling::Llama3 { .. }));
-    (llama3 && family.has_sub_norm())
+    (llama3 && !family.has_rope_factors())
         || (family == Family::LlamaSquaredRelu && ggml_type == GgmlType::I2_S)
 }
 
@@ -136,7 +209,9 @@ fn is_exact(family: Family, ggml_type: GgmlType, quantized: bool) -> bool {
 }
 
 fn check(path: &Path, family: Family, ggml_type: GgmlType, quantized: bool) {
-    for scaling in scalings() {
+    // The type of the weights and the scaling of positions have nothing to do with each other.
+    let count = if ggml_type == GgmlType::F32 { 6 } else { 1 };
+    for scaling in scalings().into_iter().take(count) {
         let name = format!("{family:?}, {ggml_type}, quantized {quantized}, {scaling:?}");
         let config = family.config().with_rope_scaling(scaling.clone());
         let model = model(config, quantized);

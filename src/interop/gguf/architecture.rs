@@ -1,4 +1,4 @@
-use crate::nn::BitNetLmConfig;
+use crate::nn::{BitNetLmConfig, ProjectionBias, QkNorm};
 
 /// Architectures of llama.cpp that models are written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,19 +7,25 @@ pub enum Architecture {
     /// `bitnet`: norms before the last projections of the blocks, SiLU, a head that is the embedding
     /// table.
     BitNet,
-    /// `llama`: no such norms, SiLU.
+    /// `llama`: no such norms, SiLU; Mistral, too, and biases of the attention or of all projections.
     Llama,
+    /// `qwen2`: as `llama` with biases of queries, keys and values.
+    Qwen2,
+    /// `qwen3`: as `llama` with norms of the queries and keys of each head.
+    Qwen3,
 }
 
 impl Architecture {
     /// The names that are read, for an error.
-    pub(super) const NAMES: &str = "bitnet, bitnet-b1.58, bitnet-25 or llama";
+    pub(super) const NAMES: &str = "bitnet, bitnet-b1.58, bitnet-25, llama, qwen2 or qwen3";
 
     /// The architecture that a model is written as.
     pub fn for_config(config: &BitNetLmConfig) -> Self {
-        match config.sub_norm {
-            true => Self::BitNet,
-            false => Self::Llama,
+        match (config.sub_norm, config.qk_norm, config.bias) {
+            (true, _, _) => Self::BitNet,
+            (false, QkNorm::PerHead, _) => Self::Qwen3,
+            (false, _, ProjectionBias::QKV) => Self::Qwen2,
+            _ => Self::Llama,
         }
     }
 
@@ -29,6 +35,8 @@ impl Architecture {
         match name {
             "bitnet" | "bitnet-25" | "bitnet-b1.58" => Some(Self::BitNet),
             "llama" => Some(Self::Llama),
+            "qwen2" => Some(Self::Qwen2),
+            "qwen3" => Some(Self::Qwen3),
             _ => None,
         }
     }
@@ -38,6 +46,8 @@ impl Architecture {
         match self {
             Self::BitNet => "bitnet",
             Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
         }
     }
 
@@ -45,6 +55,21 @@ impl Architecture {
     /// halves.
     pub(super) fn has_paired_rows(self) -> bool {
         self == Self::Llama
+    }
+
+    /// Whether llama.cpp divides frequencies by `rope_freqs.weight`.
+    pub(super) fn has_rope_factors(self) -> bool {
+        self == Self::Llama
+    }
+
+    /// Whether heads may have another size than `d_model / n_heads`.
+    pub(super) fn has_head_size(self) -> bool {
+        matches!(self, Self::Llama | Self::Qwen3)
+    }
+
+    /// Whether a part of a head may be turned: llama.cpp refuses it for the other ones.
+    pub(super) fn has_partial_rotary(self) -> bool {
+        self == Self::BitNet
     }
 }
 
@@ -60,21 +85,29 @@ pub(super) fn tensor_name(path: &str) -> Option<String> {
         return Some(name.to_string());
     }
     let (layer, rest) = path.strip_prefix("model.layers.")?.split_once('.')?;
-    let name = match rest {
-        "input_layernorm.gamma" => "attn_norm",
-        "self_attn.q_proj.weight" => "attn_q",
-        "self_attn.k_proj.weight" => "attn_k",
-        "self_attn.v_proj.weight" => "attn_v",
-        "self_attn.o_proj.weight" => "attn_output",
-        "self_attn.attn_sub_norm.gamma" => "attn_sub_norm",
-        "post_attention_layernorm.gamma" => "ffn_norm",
-        "mlp.gate_proj.weight" => "ffn_gate",
-        "mlp.up_proj.weight" => "ffn_up",
-        "mlp.down_proj.weight" => "ffn_down",
-        "mlp.ffn_sub_norm.gamma" => "ffn_sub_norm",
+    let (module, parameter) = rest.rsplit_once('.')?;
+    let (name, is_norm) = match module {
+        "input_layernorm" => ("attn_norm", true),
+        "self_attn.q_proj" => ("attn_q", false),
+        "self_attn.k_proj" => ("attn_k", false),
+        "self_attn.v_proj" => ("attn_v", false),
+        "self_attn.o_proj" => ("attn_output", false),
+        "self_attn.q_norm" => ("attn_q_norm", true),
+        "self_attn.k_norm" => ("attn_k_norm", true),
+        "self_attn.attn_sub_norm" => ("attn_sub_norm", true),
+        "post_attention_layernorm" => ("ffn_norm", true),
+        "mlp.gate_proj" => ("ffn_gate", false),
+        "mlp.up_proj" => ("ffn_up", false),
+        "mlp.down_proj" => ("ffn_down", false),
+        "mlp.ffn_sub_norm" => ("ffn_sub_norm", true),
         _ => return None,
     };
-    Some(format!("blk.{layer}.{name}.weight"))
+    let kind = match (is_norm, parameter) {
+        (true, "gamma") | (false, "weight") => "weight",
+        (false, "bias") => "bias",
+        _ => return None,
+    };
+    Some(format!("blk.{layer}.{name}.{kind}"))
 }
 
 /// The name of a scale that a file has beside a weight.
@@ -86,8 +119,16 @@ pub(super) fn scale_name(weight: &str) -> String {
 pub(super) fn turned_heads(path: &str, config: &BitNetLmConfig) -> Option<usize> {
     match path.rsplit('.').nth(1) {
         Some("q_proj") => Some(config.n_heads),
-        Some("k_proj") => Some(config.n_kv_heads.unwrap_or(config.n_heads)),
+        Some("k_proj") => Some(config.key_value_heads()),
         _ => None,
+    }
+}
+
+/// Elements of a row of a parameter, of which a bias has one.
+pub(super) fn row_len(shape: &[usize]) -> usize {
+    match shape {
+        [_, row_len] => *row_len,
+        _ => 1,
     }
 }
 
@@ -144,6 +185,14 @@ mod tests {
         assert_eq!(
             scale_name(&name("model.layers.0.self_attn.o_proj.weight")),
             "blk.0.attn_output.scale"
+        );
+        assert_eq!(
+            name("model.layers.1.self_attn.q_proj.bias"),
+            "blk.1.attn_q.bias"
+        );
+        assert_eq!(
+            name("model.layers.1.self_attn.k_norm.gamma"),
+            "blk.1.attn_k_norm.weight"
         );
         assert_eq!(
             tensor_name("model.layers.0.self_attn.q_proj.weight_quant.control.state"),

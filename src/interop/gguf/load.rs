@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use bitnet_burn_kernels::packing::pack_rows;
-use burn::{nn::Linear, tensor::Device};
+use burn::{module::Module, nn::Linear, tensor::Device};
 
 use super::{
     GgufError, GgufOptions, GgufReader,
@@ -54,7 +54,7 @@ impl LoadOptions {
     }
 }
 
-/// Loads a language model from a file of the architectures `bitnet` and `llama`.
+/// Loads a language model from a file of the architectures `bitnet`, `llama`, `qwen2` and `qwen3`.
 ///
 /// If every projection has codes -1, 0 and 1 and one scale, in a ternary type or as floats that are
 /// nothing else, the model is [`CausalLm::Packed`], and quantises activations per token as it was
@@ -106,14 +106,17 @@ pub fn load_from(
     let lm = match file.ternary_projections(&lm)? {
         Some(mut weights) => {
             let device = device.clone().inner();
-            let lm = lm.map_projections(|_, _| {
+            let lm = lm.map_projections(|_, linear| {
                 let Ternary {
                     codes,
                     shape,
                     scale,
                 } = weights.next().expect("one for each");
                 let words = pack_rows(&codes, shape[1]);
-                PackedBitLinear::b1_58(PackedWeight::from_words(words, shape, scale, &device))
+                let weight = PackedWeight::from_words(words, shape, scale, &device);
+                let mut packed = PackedBitLinear::b1_58(weight);
+                packed.bias = linear.bias.map(|bias| bias.valid());
+                packed
             });
             CausalLm::Packed(lm)
         }

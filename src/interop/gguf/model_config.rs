@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     interop::{UnknownKey, parameters},
-    nn::BitNetLmConfig,
+    nn::{BitNetLmConfig, ProjectionBias, QkNorm},
 };
 
 /// A file that holds no model that there are layers for.
@@ -33,9 +33,15 @@ pub(super) fn config(reader: &GgufReader, options: &LoadOptions) -> Result<FileC
         supported: Architecture::NAMES.to_string(),
     })?;
     let unknown_keys = keys.check()?;
-    let lm = sizes(&keys, reader, options)?
+    let lm = sizes(&keys, reader, options)?;
+    let lm = heads(&keys, architecture, lm)?
         .with_rope_theta(keys.optional::<f32>("rope.freq_base")?.unwrap_or(10_000.0))
         .with_sub_norm(architecture == Architecture::BitNet)
+        .with_qk_norm(match architecture {
+            Architecture::Qwen3 => QkNorm::PerHead,
+            _ => QkNorm::None,
+        })
+        .with_bias(bias(architecture, reader))
         .with_activation(activation::read(&keys, options)?)
         .with_tied_embeddings(reader.tensor("output.weight").is_err());
     check_sizes(&lm, reader)?;
@@ -98,19 +104,71 @@ fn vocab_size(keys: &ModelKeys<'_>, reader: &GgufReader) -> Result<usize, GgufEr
     }
 }
 
+/// The biases of an architecture: of queries, keys and values for `qwen2`, and those that the first layer
+/// has for `llama`.
+fn bias(architecture: Architecture, reader: &GgufReader) -> ProjectionBias {
+    let has = |name: &str| reader.tensor(&format!("blk.0.{name}.bias")).is_ok();
+    match architecture {
+        Architecture::Qwen2 => ProjectionBias::QKV,
+        Architecture::Llama => {
+            let qkv = ["attn_q", "attn_k", "attn_v"].into_iter().any(has);
+            let feed_forward = ["ffn_gate", "ffn_up", "ffn_down"].into_iter().any(has);
+            ProjectionBias::new(qkv, has("attn_output"), feed_forward)
+        }
+        Architecture::BitNet | Architecture::Qwen3 => ProjectionBias::NONE,
+    }
+}
+
+/// The size of heads and of what is turned of them.
+fn heads(
+    keys: &ModelKeys<'_>,
+    architecture: Architecture,
+    config: BitNetLmConfig,
+) -> Result<BitNetLmConfig, GgufError> {
+    let (d_model, n_heads, layers) = (config.d_model, config.n_heads, config.n_layers);
+    let share = (n_heads > 0 && d_model.is_multiple_of(n_heads)).then(|| d_model / n_heads);
+    let length = keys.size("attention.key_length", layers)?;
+    if share.is_none() && length.is_none() {
+        // Refused with the other sizes.
+        return Ok(config);
+    }
+    let refused = |key: &str, found: usize, size: Option<usize>| {
+        let size = size.map_or("none".to_string(), |size| size.to_string());
+        keys.unsupported(key, found, format!("the size of a head, {size}"))
+    };
+    if let Some(found) = length
+        && share != length
+        && !architecture.has_head_size()
+    {
+        return Err(refused("attention.key_length", found, share));
+    }
+    let d_head = length.or(share);
+    let value_length = keys.size("attention.value_length", layers)?;
+    if let Some(found) = value_length.filter(|_| value_length != d_head) {
+        return Err(refused("attention.value_length", found, d_head));
+    }
+    let d_rotary = keys.size("rope.dimension_count", layers)?;
+    let turns_all = d_rotary.is_none() || d_rotary == d_head;
+    match d_rotary {
+        Some(found) if !turns_all && !architecture.has_partial_rotary() => {
+            return Err(refused("rope.dimension_count", found, d_head));
+        }
+        Some(found)
+            if found < 2 || !found.is_multiple_of(2) || d_head.is_none_or(|d| found > d) =>
+        {
+            let supported = "an even number up to the size of a head";
+            return Err(keys.unsupported("rope.dimension_count", found, supported));
+        }
+        _ => {}
+    }
+    Ok(config
+        .with_d_head(length.filter(|_| length != share))
+        .with_d_rotary(d_rotary.filter(|_| !turns_all)))
+}
+
 /// Refuses attention that is another than the layers compute.
 fn check_attention(keys: &ModelKeys<'_>, config: &BitNetLmConfig) -> Result<(), GgufError> {
-    let d_head = config.d_model / config.n_heads;
-    for key in [
-        "rope.dimension_count",
-        "attention.key_length",
-        "attention.value_length",
-    ] {
-        if let Some(found) = keys.size(key, config.n_layers)?.filter(|n| *n != d_head) {
-            let supported = format!("the size of a head, {d_head}");
-            return Err(keys.unsupported(key, found, supported));
-        }
-    }
+    let d_head = config.head_size();
     if keys.optional("attention.causal")? == Some(false) {
         return Err(keys.unsupported("attention.causal", false, true));
     }
@@ -136,7 +194,7 @@ fn check_attention(keys: &ModelKeys<'_>, config: &BitNetLmConfig) -> Result<(), 
 /// Refuses sizes that layers do not have, or that take more memory than the file has a reason for.
 fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufError> {
     let (d_model, n_heads) = (config.d_model, config.n_heads);
-    let n_kv_heads = config.n_kv_heads.unwrap_or(n_heads);
+    let n_kv_heads = config.key_value_heads();
     let sizes = [
         d_model,
         n_heads,
@@ -144,8 +202,12 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
         config.d_ff,
         config.max_positions,
     ];
+    let heads_fit = config.d_head.is_some() || n_heads > 0 && d_model.is_multiple_of(n_heads);
     if sizes.contains(&0)
-        || !(n_heads.checked_mul(2)).is_some_and(|pairs| d_model.is_multiple_of(pairs))
+        || !heads_fit
+        || !config.rotary().rotary_size().is_multiple_of(2)
+        || config.head_size() == 0
+        || config.head_size().checked_mul(n_heads).is_none()
         || !n_heads.is_multiple_of(n_kv_heads)
     {
         return Err(wrong(format!(

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::{
     Architecture, GgmlType, GgufError, GgufReader, GgufTensor,
-    architecture::{scale_name, tensor_name, turned_heads, unpair_rows},
+    architecture::{row_len, scale_name, tensor_name, turned_heads, unpair_rows},
     model_config::wrong,
     rope::FACTORS,
     tensor_problems::TensorProblems,
@@ -61,8 +61,8 @@ impl ModelTensors<'_> {
     pub fn check(&self, expected: &[Expected]) -> Result<(), GgufError> {
         let mut problems = TensorProblems::default();
         let mut known = BTreeSet::new();
-        // Where llama.cpp's graph turns by them; without a scaling there is no such tensor either.
-        if self.architecture == Architecture::Llama {
+        // Read with the scaling of positions.
+        if self.architecture.has_rope_factors() {
             known.insert(FACTORS.to_string());
         }
         for Expected { path, name, shape } in expected {
@@ -142,7 +142,7 @@ impl ModelTensors<'_> {
     fn unpaired<T: Copy>(&self, path: &str, tensor: &GgufTensor<'_>, values: Vec<T>) -> Vec<T> {
         match turned_heads(path, self.config) {
             Some(heads) if self.architecture.has_paired_rows() => {
-                unpair_rows(&values, heads, tensor.shape().row_len() as usize)
+                unpair_rows(&values, heads, row_len(&tensor.shape().row_major()))
             }
             _ => values,
         }

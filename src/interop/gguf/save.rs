@@ -5,14 +5,14 @@ use bitnet_burn_kernels::packing::unpack_rows;
 use super::{
     Architecture, BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufWriter,
     TernaryScales, activation,
-    architecture::{pair_rows, scale_name, tensor_name, turned_heads},
+    architecture::{pair_rows, row_len, scale_name, tensor_name, turned_heads},
     encode, encode_ternary,
     rope::{self, WrittenScaling},
     tokenizer,
 };
 use crate::{
     interop::{CausalLm, PretrainedLm, parameters},
-    nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, RopeScaling},
+    nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, QkNorm},
     quant::PackedWeight,
 };
 
@@ -87,8 +87,9 @@ impl SaveOptions {
     }
 }
 
-/// Writes a model for llama.cpp: as `bitnet` if it has norms before the last projections, else as
-/// `llama`.
+/// Writes a model for llama.cpp: as `bitnet` if it has norms before the last projections, as `qwen3` if
+/// it has norms of queries and keys, as `qwen2` if queries, keys and values have biases and nothing else
+/// has, and else as `llama`.
 ///
 /// The scales of quantised weights are those that were trained. `bitnet` has a place for them, so that
 /// the weights are codes -1, 0 and 1 and nothing is rounded; for `llama` they are multiplied into the
@@ -151,10 +152,8 @@ fn check(
              its own: train with tied_embeddings",
         ));
     }
-    let llama3 = matches!(config.rope_scaling, Some(RopeScaling::Llama3 { .. }));
-    if architecture == Architecture::BitNet && llama3 {
-        return Err(refused("llama.cpp's bitnet has no rope scaling of llama3"));
-    }
+    check_heads(config, architecture)?;
+    rope::check(config, architecture)?;
     match &model.lm {
         CausalLm::Full(_) if options.weights.is_ternary() => Err(refused(format!(
             "{} holds codes -1, 0 and 1, and the weights are in full precision: make a BitNet model \
@@ -169,6 +168,37 @@ fn check(
         }
         CausalLm::Full(_) => Ok(()),
     }
+}
+
+/// Refuses what llama.cpp's graph of the architecture does not compute.
+fn check_heads(config: &BitNetLmConfig, architecture: Architecture) -> Result<(), GgufError> {
+    let bias = match architecture {
+        Architecture::Llama | Architecture::Qwen2 => true,
+        Architecture::BitNet | Architecture::Qwen3 => config.bias.is_none(),
+    };
+    let qk_norm = config.qk_norm == QkNorm::None || architecture == Architecture::Qwen3;
+    let share = config.d_model == config.head_size() * config.n_heads;
+    let whole = config.rotary().rotary_size() == config.head_size();
+    for (what, fits) in [
+        ("these biases", bias),
+        ("norms of queries and keys", qk_norm),
+        (
+            "heads of another size than d_model / n_heads",
+            share || architecture.has_head_size(),
+        ),
+        (
+            "heads that are turned in part",
+            whole || architecture.has_partial_rotary(),
+        ),
+    ] {
+        if !fits {
+            let name = architecture.name();
+            return Err(refused(format!(
+                "the model has {what}, and llama.cpp's {name} has none"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn check_packable(mut projections: impl Iterator<Item = (String, bool)>) -> Result<(), GgufError> {
@@ -194,20 +224,21 @@ fn metadata(
     }
     metadata.insert("general.quantization_version", 2u32)?;
     metadata.insert("general.file_type", file_type(options.weights))?;
-    let d_head = config.d_model / config.n_heads;
-    for (key, value) in [
+    let mut sizes = vec![
         ("vocab_size", config.vocab_size),
         ("context_length", config.max_positions),
         ("embedding_length", config.d_model),
         ("block_count", config.n_layers),
         ("feed_forward_length", config.d_ff),
         ("attention.head_count", config.n_heads),
-        (
-            "attention.head_count_kv",
-            config.n_kv_heads.unwrap_or(config.n_heads),
-        ),
-        ("rope.dimension_count", d_head),
-    ] {
+        ("attention.head_count_kv", config.key_value_heads()),
+        ("rope.dimension_count", config.rotary().rotary_size()),
+    ];
+    if architecture.has_head_size() {
+        sizes.push(("attention.key_length", config.head_size()));
+        sizes.push(("attention.value_length", config.head_size()));
+    }
+    for (key, value) in sizes {
         let value = u32::try_from(value);
         let value = value.map_err(|_| refused(format!("{key} does not fit 32 bits")))?;
         metadata.insert(format!("{name}.{key}"), value)?;
@@ -216,7 +247,7 @@ fn metadata(
     metadata.insert(format!("{name}.attention.layer_norm_rms_epsilon"), epsilon)?;
     metadata.insert(format!("{name}.rope.freq_base"), config.rope_theta)?;
     let scaling = WrittenScaling::of(config);
-    scaling.insert(name, config, &mut metadata)?;
+    scaling.insert(name, config.rope_scaling.as_ref(), &mut metadata)?;
     if config.activation == GatedActivation::SquaredRelu {
         let activation = activation::name(config.activation);
         metadata.insert(format!("{name}.{}", activation::KEY), activation)?;
@@ -280,7 +311,7 @@ fn add_floats<'a>(
         writer.add(name.clone(), ggml_type, shape, move || {
             let values = (parameter.read)()?;
             let values = match heads {
-                Some(heads) => pair_rows(&values, heads, shape.row_len() as usize),
+                Some(heads) => pair_rows(&values, heads, row_len(&shape.row_major())),
                 None => values,
             };
             check_finite(&name, ggml_type, &values)?;

@@ -67,25 +67,71 @@ pub(super) fn config_json(
     json
 }
 
+/// The rotary positions, and what is needed to compute them again.
 fn rope_parameters(config: &BitNetLmConfig) -> Value {
-    let theta = config.rope_theta;
-    match &config.rope_scaling {
-        None => json!({"rope_type": "default", "rope_theta": theta}),
-        Some(RopeScaling::Linear { factor }) => {
-            json!({"rope_type": "linear", "rope_theta": theta, "factor": factor})
-        }
-        Some(RopeScaling::Llama3 {
+    let mut json = match &config.rope_scaling {
+        None => json!({"rope_type": "default"}),
+        Some(scaling) => scaling_json(scaling),
+    };
+    json["rope_theta"] = json!(config.rope_theta);
+    json
+}
+
+fn scaling_json(scaling: &RopeScaling) -> Value {
+    match scaling {
+        RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+        RopeScaling::Llama3 {
             factor,
             low_freq_factor,
             high_freq_factor,
             original_max_positions,
-        }) => json!({
+        } => json!({
             "rope_type": "llama3",
-            "rope_theta": theta,
             "factor": factor,
             "low_freq_factor": low_freq_factor,
             "high_freq_factor": high_freq_factor,
             "original_max_position_embeddings": original_max_positions,
+        }),
+        RopeScaling::Yarn {
+            factor,
+            original_max_positions,
+            beta_fast,
+            beta_slow,
+            truncate,
+            attention_factor,
+            mscale,
+            mscale_all_dim,
+        } => {
+            let mut json = json!({
+                "rope_type": "yarn",
+                "factor": factor,
+                "original_max_position_embeddings": original_max_positions,
+                "beta_fast": beta_fast,
+                "beta_slow": beta_slow,
+                "truncate": truncate,
+            });
+            for (key, value) in [
+                ("attention_factor", attention_factor),
+                ("mscale", mscale),
+                ("mscale_all_dim", mscale_all_dim),
+            ] {
+                if let Some(value) = value {
+                    json[key] = json!(value);
+                }
+            }
+            json
+        }
+        RopeScaling::Longrope {
+            short_factor,
+            long_factor,
+            original_max_positions,
+            attention_factor,
+        } => json!({
+            "rope_type": "longrope",
+            "short_factor": short_factor,
+            "long_factor": long_factor,
+            "original_max_position_embeddings": original_max_positions,
+            "attention_factor": attention_factor,
         }),
     }
 }

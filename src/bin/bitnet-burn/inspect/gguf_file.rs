@@ -69,7 +69,7 @@ fn values(reader: &GgufReader, tensor: &GgufTensor<'_>) -> Result<Values, GgufEr
             let scale = ternary.tensor_scale();
             Values::of_codes(ternary.into_codes(), scale)
         }
-        ggml_type if ggml_type.has_codec() => Values::of_floats(&tensor.decode()?, is_matrix),
+        ggml_type if ggml_type.is_decoded() => Values::of_floats(&tensor.decode()?, is_matrix),
         _ => Values::Unknown,
     };
     Ok(match (found, beside) {

@@ -1,0 +1,33 @@
+use serde::{Deserialize, Serialize};
+
+/// The norm of queries and keys before they are turned to their positions.
+///
+/// A value that is missing in a configuration is [`None`](Self::None).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", from = "Option<Word>")]
+#[non_exhaustive]
+pub enum QkNorm {
+    /// None.
+    #[default]
+    None,
+    /// An RMS norm over the values of each head, with one weight for the queries and one for the keys:
+    /// Qwen3.
+    PerHead,
+}
+
+/// As it is written. Read through an option, a field that is missing is none.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    None,
+    PerHead,
+}
+
+impl From<Option<Word>> for QkNorm {
+    fn from(word: Option<Word>) -> Self {
+        match word {
+            None | Some(Word::None) => Self::None,
+            Some(Word::PerHead) => Self::PerHead,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+use core::f64::consts::{PI, TAU};
+
+use serde::{Deserialize, Serialize};
+
+/// How the frequencies of a [`RotaryEmbedding`](super::RotaryEmbedding) are slowed down for more positions
+/// than a model was first trained with.
+///
+/// The formulas are those of transformers, whose
+/// [`modeling_rope_utils.py`](https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_rope_utils.py)
+/// has one function for each. `f_i = theta^(-2 i / d)` is the frequency of pair `i` of the `d` values of a
+/// head that are turned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RopeScaling {
+    /// `f / factor`.
+    Linear {
+        /// How much slower.
+        factor: f64,
+    },
+    /// Llama 3.1: `f / factor` for wavelengths above `original_max_positions / low_freq_factor`, `f` for
+    /// those below `original_max_positions / high_freq_factor`, and a blend between.
+    Llama3 {
+        /// How much slower.
+        factor: f64,
+        /// Turns in the original positions below which a frequency is slowed down in full.
+        low_freq_factor: f64,
+        /// Turns in the original positions above which a frequency stays.
+        high_freq_factor: f64,
+        /// Positions of the first training.
+        original_max_positions: usize,
+    },
+    /// [YaRN](https://arxiv.org/abs/2309.00071): `f_i (r_i / factor + 1 - r_i)` with the ramp
+    /// `r_i = clamp((i - low) / (high - low), 0, 1)`, and cosines and sines times an
+    /// [attention factor](Self::attention_factor).
+    ///
+    /// The ramp goes from the pair that turns `beta_fast` times in the original positions to the one that
+    /// turns `beta_slow` times: `low` and `high` are `d ln(original_max_positions / (2 pi beta)) / (2 ln theta)`
+    /// for these, within `0` and `d - 1`.
+    Yarn {
+        /// How much slower.
+        factor: f64,
+        /// Positions of the first training.
+        original_max_positions: usize,
+        /// Turns in the original positions above which a frequency stays; transformers takes 32 unless a
+        /// model says another.
+        beta_fast: f64,
+        /// Turns in the original positions below which a frequency is slowed down in full; transformers
+        /// takes 1 unless a model says another.
+        beta_slow: f64,
+        /// If `low` is rounded down and `high` up to whole pairs; transformers does unless a model says not
+        /// to.
+        truncate: bool,
+        /// Factor of cosines and sines; `None` for the one that follows from the other numbers.
+        attention_factor: Option<f64>,
+        /// Weight of `ln(factor)` in the numerator of the attention factor.
+        mscale: Option<f64>,
+        /// Weight of `ln(factor)` in its denominator.
+        mscale_all_dim: Option<f64>,
+    },
+    /// [LongRoPE](https://arxiv.org/abs/2402.13753) for sequences up to the length of the first training:
+    /// `f_i / short_factor[i]`, and cosines and sines times `attention_factor`.
+    ///
+    /// Longer sequences take `long_factor` for all of their positions, the first ones, too, which a table
+    /// of positions cannot say: there are never more positions than `original_max_positions`.
+    Longrope {
+        /// How much slower each pair is.
+        short_factor: Vec<f64>,
+        /// How much slower each pair would be in longer sequences.
+        long_factor: Vec<f64>,
+        /// Positions of the first training.
+        original_max_positions: usize,
+        /// Factor of cosines and sines.
+        attention_factor: f64,
+    },
+}
+
+impl RopeScaling {
+    /// The frequencies of the pairs of `d_rotary` values, as they are used.
+    pub(super) fn frequencies(&self, theta: f64, d_rotary: usize) -> Vec<f64> {
+        let plain = plain_frequencies(theta, d_rotary);
+        match self {
+            Self::Linear { factor } => plain.map(|f| f / factor).collect(),
+            Self::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_positions,
+            } => {
+                let turns = |f: f64| *original_max_positions as f64 * f / TAU;
+                let keep = |f: f64| {
+                    let smooth =
+                        (turns(f) - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    smooth.clamp(0.0, 1.0)
+                };
+                plain
+                    .map(|f| (1.0 - keep(f)) * f / factor + keep(f) * f)
+                    .collect()
+            }
+            Self::Yarn { factor, .. } => {
+                let [low, high] = self.yarn_range(theta, d_rotary);
+                let ramp = |i: usize| ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                plain
+                    .enumerate()
+                    .map(|(i, f)| f / factor * ramp(i) + f * (1.0 - ramp(i)))
+                    .collect()
+            }
+            Self::Longrope { short_factor, .. } => plain
+                .zip(short_factor)
+                .map(|(f, factor)| f / factor)
+                .collect(),
+        }
+    }
+
+    /// What cosines and sines are multiplied with: 1 but for YaRN and LongRoPE.
+    ///
+    /// Without a number of its own, YaRN has `m(mscale) / m(mscale_all_dim)` with
+    /// `m(s) = 0.1 s ln(factor) + 1` where both are there and not zero, else `m(1)`, and 1 for factors up
+    /// to 1.
+    pub fn attention_factor(&self) -> f64 {
+        match self {
+            Self::Linear { .. } | Self::Llama3 { .. } => 1.0,
+            Self::Longrope {
+                attention_factor, ..
+            } => *attention_factor,
+            Self::Yarn {
+                attention_factor: Some(attention_factor),
+                ..
+            } => *attention_factor,
+            Self::Yarn {
+                factor,
+                mscale,
+                mscale_all_dim,
+                ..
+            } => {
+                let m = |scale: f64| match *factor <= 1.0 {
+                    true => 1.0,
+                    false => 0.1 * scale * factor.ln() + 1.0,
+                };
+                let given = |scale: &Option<f64>| scale.filter(|scale| *scale != 0.0);
+                match (given(mscale), given(mscale_all_dim)) {
+                    (Some(mscale), Some(all)) => m(mscale) / m(all),
+                    _ => m(1.0),
+                }
+            }
+        }
+    }
+
+    /// Why it does not go with positions of so many turned values; `None` if it does.
+    pub(crate) fn problem(&self, max_positions: usize, d_rotary: usize) -> Option<String> {
+        let Self::Longrope {
+            short_factor,
+            long_factor,
+            original_max_positions,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        let pairs = d_rotary / 2;
+        if short_factor.len() != pairs || long_factor.len() != pairs {
+            return Some(format!(
+                "LongRoPE has a factor for each of {pairs} pairs, got {} and {}",
+                short_factor.len(),
+                long_factor.len()
+            ));
+        }
+        (max_positions > *original_max_positions).then(|| {
+            format!(
+                "LongRoPE is computed for up to its original_max_positions, {original_max_positions}, got \
+                 {max_positions} positions"
+            )
+        })
+    }
+
+    /// First and last pair of YaRN's ramp.
+    fn yarn_range(&self, theta: f64, d_rotary: usize) -> [f64; 2] {
+        let Self::Yarn {
+            original_max_positions,
+            beta_fast,
+            beta_slow,
+            truncate,
+            ..
+        } = self
+        else {
+            return [0.0, 1.0];
+        };
+        let pair = |turns: &f64| {
+            let length = *original_max_positions as f64 / (turns * 2.0 * PI);
+            d_rotary as f64 * length.ln() / (2.0 * theta.ln())
+        };
+        let (low, high) = match truncate {
+            true => (pair(beta_fast).floor(), pair(beta_slow).ceil()),
+            false => (pair(beta_fast), pair(beta_slow)),
+        };
+        let (low, high) = (low.max(0.0), high.min(d_rotary as f64 - 1.0));
+        // A ramp has a length.
+        [low, if low == high { high + 0.001 } else { high }]
+    }
+}
+
+/// `theta^(-2 i / d_rotary)`.
+pub(super) fn plain_frequencies(theta: f64, d_rotary: usize) -> impl Iterator<Item = f64> {
+    (0..d_rotary / 2).map(move |i| theta.powf(-2.0 * i as f64 / d_rotary as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yarn(factor: f64, truncate: bool) -> RopeScaling {
+        RopeScaling::Yarn {
+            factor,
+            original_max_positions: 64,
+            beta_fast: 8.0,
+            beta_slow: 1.0,
+            truncate,
+            attention_factor: None,
+            mscale: None,
+            mscale_all_dim: None,
+        }
+    }
+
+    #[test]
+    fn llama3_slows_long_waves_down_and_leaves_short_ones() {
+        let scaling = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_positions: 8192,
+        };
+        // The second frequency is the square root of the inverse of theta.
+        let second = |f: f64| scaling.frequencies(1.0 / (f * f), 4)[1];
+        assert_eq!(scaling.frequencies(1e6, 4)[0], 1.0);
+        assert!((second(1e-6) - 1e-6 / 8.0).abs() < 1e-18);
+        // Two and a half turns are half way between.
+        let half_way = 2.5 * TAU / 8192.0;
+        let expected = half_way * (0.5 / 8.0 + 0.5);
+        assert!((second(half_way) - expected).abs() < 1e-12);
+    }
+
+    #[test]
+    fn yarn_is_that_of_transformers() {
+        // Of `_compute_yarn_parameters` with theta 100 and a head of 16.
+        for (truncate, expected) in [YARN_TRUNCATED, YARN_EXACT].into_iter().enumerate() {
+            let frequencies = yarn(4.0, truncate == 0).frequencies(100.0, 16);
+            for (found, expected) in frequencies.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-7, "{found}, not {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn attention_factors_are_those_of_transformers() {
+        let with = |mscale, mscale_all_dim, attention_factor| {
+            let mut scaling = yarn(4.0, true);
+            if let RopeScaling::Yarn {
+                mscale: a,
+                mscale_all_dim: b,
+                attention_factor: c,
+                ..
+            } = &mut scaling
+            {
+                (*a, *b, *c) = (mscale, mscale_all_dim, attention_factor);
+            }
+            scaling.attention_factor()
+        };
+        let m = 0.1 * 4f64.ln() + 1.0;
+        assert_eq!(with(None, None, None), m);
+        assert_eq!(with(Some(2.0), None, None), m);
+        assert_eq!(with(Some(0.0), Some(1.0), None), m);
+        let both = (0.2 * 4f64.ln() + 1.0) / (0.05 * 4f64.ln() + 1.0);
+        assert_eq!(with(Some(2.0), Some(0.5), None), both);
+        assert_eq!(with(Some(2.0), Some(0.5), Some(0.25)), 0.25);
+        assert_eq!(yarn(1.0, true).attention_factor(), 1.0);
+    }
+
+    #[test]
+    fn longrope_keeps_to_what_a_table_can_say() {
+        let scaling = RopeScaling::Longrope {
+            short_factor: vec![1.0, 2.0],
+            long_factor: vec![3.0, 4.0],
+            original_max_positions: 8,
+            attention_factor: 1.5,
+        };
+        assert_eq!(scaling.frequencies(4.0, 4), [1.0, 0.25]);
+        assert_eq!(scaling.attention_factor(), 1.5);
+        assert_eq!(scaling.problem(8, 4), None);
+        assert!(scaling.problem(9, 4).unwrap().contains("got 9 positions"));
+        let other = scaling.problem(8, 6).unwrap();
+        assert!(other.contains("each of 3 pairs, got 2 and 2"), "{other}");
+    }
+
+    const YARN_TRUNCATED: [f64; 8] = [
+        1.0,
+        0.477990121,
+        0.221359432,
+        0.097805366,
+        0.039999999,
+        0.014058532,
+        0.007905695,
+        0.004445699,
+    ];
+    const YARN_EXACT: [f64; 8] = [
+        1.0,
+        0.494582266,
+        0.212468684,
+        0.082559198,
+        0.025664398,
+        0.014058532,
+        0.007905695,
+        0.004445699,
+    ];
+}
