@@ -133,6 +133,12 @@ enum FamilyName {
     OneBitLlm,
     /// LlamaForCausalLM
     Llama,
+    /// MistralForCausalLM
+    Mistral,
+    /// Qwen2ForCausalLM
+    Qwen2,
+    /// Qwen3ForCausalLM
+    Qwen3,
 }
 
 impl From<FamilyName> for Family {
@@ -141,6 +147,9 @@ impl From<FamilyName> for Family {
             FamilyName::Bitnet => Self::BitNet,
             FamilyName::OneBitLlm => Self::OneBitLlm,
             FamilyName::Llama => Self::Llama,
+            FamilyName::Mistral => Self::Mistral,
+            FamilyName::Qwen2 => Self::Qwen2,
+            FamilyName::Qwen3 => Self::Qwen3,
         }
     }
 }

@@ -91,7 +91,7 @@ impl ModelFile {
     }
 
     pub fn load(&self, options: &ReadArguments, device: &Device) -> Result<PretrainedLm, Failure> {
-        Ok(match self {
+        let model = match self {
             Self::Folder(folder) => {
                 let load = hf::LoadOptions::new()
                     .with_max_positions(options.max_positions)
@@ -104,7 +104,9 @@ impl ModelFile {
                     .with_gguf(options.gguf());
                 gguf::load(path, &load, device)?
             }
-        })
+        };
+        warn_of_unknown_keys(self.path(), &model);
+        Ok(model)
     }
 
     /// The files of the model's tokenizer as a folder; `None` if it has none.
@@ -193,6 +195,25 @@ pub fn tokenizer(
         false => None,
     };
     Ok((tokenizer, template))
+}
+
+/// Says on stderr, in one line, which keys of a model's file nobody here knows.
+fn warn_of_unknown_keys(path: &Path, model: &PretrainedLm) {
+    const SHOWN: usize = 5;
+    let keys = &model.unknown_keys;
+    if keys.is_empty() {
+        return;
+    }
+    let shown: Vec<String> = keys.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = match keys.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    eprintln!(
+        "warning: {}: keys that are not known here, and may change what the model computes: {}{more}",
+        path.display(),
+        shown.join(", ")
+    );
 }
 
 /// Refuses a tokenizer that has tokens the model does not know.

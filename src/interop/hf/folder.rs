@@ -10,7 +10,7 @@ use std::{
 use super::HfError;
 
 /// Files beside the model that belong to its tokenizer.
-const TOKENIZER_FILES: [&str; 9] = [
+const TOKENIZER_FILES: [&str; 11] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -18,9 +18,14 @@ const TOKENIZER_FILES: [&str; 9] = [
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
     "chat_template.jinja",
+    "chat_template.json",
     "generation_config.json",
 ];
+
+/// A folder beside the model with further chat templates.
+const TEMPLATES: &str = "additional_chat_templates";
 
 /// A folder beside the one that will have its files. What is there stays until all of them are whole;
 /// files that were not finished go with the value.
@@ -59,8 +64,17 @@ impl NewFolder {
         self.path.join(name)
     }
 
-    /// Copies the files of a tokenizer, as far as a folder has them.
+    /// Copies the files of a tokenizer and the chat templates, as far as a folder has them.
     pub fn copy_tokenizer(&self, from: &Path) -> Result<(), HfError> {
+        let templates = from.join(TEMPLATES);
+        if templates.is_dir() {
+            let new = self.file(TEMPLATES);
+            fs::create_dir(&new).map_err(HfError::io(&new))?;
+            for name in file_names(&templates).map_err(HfError::io(&templates))? {
+                let source = templates.join(&name);
+                fs::copy(&source, new.join(&name)).map_err(HfError::io(&source))?;
+            }
+        }
         for name in TOKENIZER_FILES {
             let source = from.join(name);
             if source.is_file() {
@@ -84,6 +98,13 @@ impl NewFolder {
         fs::create_dir_all(&self.target)?;
         for name in &names {
             fs::rename(self.path.join(name), self.target.join(name))?;
+        }
+        let [templates, target] = [&self.path, &self.target].map(|folder| folder.join(TEMPLATES));
+        if templates.is_dir() {
+            if target.is_dir() {
+                fs::remove_dir_all(&target)?;
+            }
+            fs::rename(templates, target)?;
         }
         // Weights of a model in more files, or in fewer.
         for name in file_names(&self.target)? {
