@@ -22,6 +22,8 @@ pub(super) enum Off {
     Empty,
     /// `false`.
     False,
+    /// `true`.
+    True,
     /// This number.
     Number(f64),
     /// This string.
@@ -39,6 +41,7 @@ impl Off {
                 _ => false,
             },
             Self::False => value == &Value::Bool(false),
+            Self::True => value == &Value::Bool(true),
             Self::Number(number) => value.as_f64() == Some(number),
             Self::Text(text) => value.as_str() == Some(text),
         }
@@ -50,6 +53,7 @@ impl fmt::Display for Off {
         match self {
             Self::Empty => f.write_str("null or empty"),
             Self::False => f.write_str("false"),
+            Self::True => f.write_str("true"),
             Self::Number(number) => write!(f, "{number}"),
             Self::Text(text) => f.write_str(text),
         }

@@ -42,6 +42,8 @@ mod backend {
     mod gguf_tokenizer;
     mod hadamard;
     #[cfg(feature = "interop")]
+    mod hf_families;
+    #[cfg(feature = "interop")]
     mod hf_folder;
     #[cfg(feature = "interop")]
     mod hf_hostile;

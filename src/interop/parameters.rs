@@ -1,6 +1,6 @@
 //! The float parameters of a language model by their paths, on their way to files and back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
@@ -24,6 +24,40 @@ pub(super) fn check_positions(config: &BitNetLmConfig, weights: u64) -> Result<(
     }
 }
 
+/// A value that no weight has.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct NotFinite {
+    /// Name of the tensor.
+    pub name: String,
+    /// Number of the value in the layout of the file.
+    pub place: usize,
+    /// NaN, or an infinity.
+    pub value: f32,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, place, value } = self;
+        write!(
+            f,
+            "{name}: value {place} is {value}, where a finite number is expected"
+        )
+    }
+}
+
+/// Fails with the first of the values that is NaN or infinite: a model with such a weight computes
+/// nothing, and a format with scales would hide it.
+pub(super) fn check_finite(name: &str, values: &[f32]) -> Result<(), NotFinite> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(place) => Err(NotFinite {
+            name: name.to_string(),
+            place,
+            value: values[place],
+        }),
+    }
+}
+
 /// Reads the values of a parameter from its device.
 type Read = Box<dyn Fn() -> Result<Vec<f32>, TensorReadError>>;
 
@@ -39,7 +73,8 @@ pub(super) fn is_linear(path: &str) -> bool {
 }
 
 /// All float parameters of a model by their paths, such as `model.norm.gamma`; those of packed weights
-/// are none.
+/// are none. The weight of a packed projection that is not quantised is under the path that it has in other
+/// models.
 pub(super) fn floats(lm: &CausalLm) -> BTreeMap<String, FloatParameter> {
     let mut floats = Floats::default();
     match lm {
@@ -67,6 +102,10 @@ impl ModuleVisitor for Floats {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let path = self.path.join(".");
+        let path = match path.strip_suffix("_proj.float_weight") {
+            Some(projection) => format!("{projection}_proj.weight"),
+            None => path,
+        };
         let tensor = param.base().without_autodiff();
         let tensor = match is_linear(&path) && D == 2 {
             true => tensor.swap_dims(0, 1),

@@ -211,18 +211,36 @@ impl BitLinear {
             && is_plain(&self.input_quant, &self.rms_norm)
     }
 
+    /// Whether it stays in full precision, in training and packed: weight and input are
+    /// [excluded](crate::quant::QuantControls::set_excluded) from quantisation, and nothing else happens to
+    /// the input.
+    pub fn is_full_precision(&self) -> bool {
+        let input = self.input_quant.as_ref();
+        self.weight_quant.is_excluded()
+            && input.is_none_or(ActivationFakeQuant::is_excluded)
+            && is_plain(&self.input_quant, &self.rms_norm)
+    }
+
     /// `Qw(W)`, of shape `[d_input, d_output]`.
     pub fn quantized_weight(&self) -> Tensor<2> {
         self.weight_quant.forward(self.weight.val())
     }
 
-    /// The layer for inference, with packed weights and the same outputs.
+    /// The layer for inference, with packed weights and the same outputs. One that
+    /// [stays in full precision](Self::is_full_precision) keeps its weight.
     ///
     /// # Panics
     ///
     /// If the weight [cannot be packed](FakeQuant::is_packable).
     pub fn pack(&self) -> PackedBitLinear {
+        if self.is_full_precision() {
+            return PackedBitLinear::full_precision(Linear {
+                weight: self.weight.valid(),
+                bias: self.bias.as_ref().map(Module::valid),
+            });
+        }
         PackedBitLinear {
+            float_weight: None,
             weight: self
                 .weight_quant
                 .pack(self.weight.base().without_autodiff()),
@@ -266,7 +284,13 @@ impl Projection for BitLinear {
             input_copy: 1,
             weight_copy: false,
         };
+        let full_precision = SavedTensors {
+            input: true,
+            input_copy: 0,
+            weight_copy: false,
+        };
         match (&self.input_quant, self.fused()) {
+            _ if self.is_full_precision() => full_precision,
             (Some(_), Some(_)) => fused,
             (Some(quant), None) => SavedTensors {
                 input: quant.keeps_input(),
@@ -326,8 +350,11 @@ impl ModuleDisplay for BitLinear {
 /// unpack the weight into a matrix in each forward pass.
 #[derive(Module, Debug)]
 pub struct PackedBitLinear {
-    /// Packed weight.
+    /// Packed weight; without rows in a layer that is not quantised.
     pub weight: PackedWeight,
+    /// Weight of shape `[d_input, d_output]` of a layer that is not quantised, and stands in for the packed
+    /// one.
+    pub float_weight: Option<Param<Tensor<2>>>,
     /// Bias of shape `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
     /// Norm of the input.
@@ -340,6 +367,27 @@ pub struct PackedBitLinear {
 }
 
 impl PackedBitLinear {
+    /// A layer that is not quantised, among those that are.
+    pub fn full_precision(linear: Linear) -> Self {
+        let Linear { weight, bias } = linear;
+        let [d_input, _] = weight.lazy_shape().dims();
+        let device = weight.lazy_device();
+        Self {
+            weight: PackedWeight::from_words(Vec::new(), [0, d_input], 1.0, &device),
+            float_weight: Some(weight),
+            bias,
+            rms_norm: None,
+            input_quant: None,
+            fused: false,
+        }
+    }
+
+    /// The layer with this bias.
+    pub fn with_bias(mut self, bias: Option<Param<Tensor<1>>>) -> Self {
+        self.bias = bias;
+        self
+    }
+
     /// A layer of BitNet b1.58 without norm and bias, of a weight that was packed elsewhere.
     ///
     /// # Panics
@@ -351,6 +399,7 @@ impl PackedBitLinear {
         Self {
             input_quant: ActivationFakeQuant::new(&QatScheme::b1_58(), &scales.device()),
             weight,
+            float_weight: None,
             bias: None,
             rms_norm: None,
             fused: true,
@@ -363,9 +412,16 @@ impl PackedBitLinear {
         self.fused && bits == Some(8) && self.is_b1_58_weight()
     }
 
+    /// As [`BitLinear::is_full_precision`].
+    pub fn is_full_precision(&self) -> bool {
+        self.float_weight.is_some()
+    }
+
     /// As [`BitLinear::is_b1_58_weight`].
     pub fn is_b1_58_weight(&self) -> bool {
-        self.weight.groups().num_groups() == 1 && is_plain(&self.input_quant, &self.rms_norm)
+        !self.is_full_precision()
+            && self.weight.groups().num_groups() == 1
+            && is_plain(&self.input_quant, &self.rms_norm)
     }
 
     /// Applies the layer.
@@ -383,6 +439,9 @@ impl PackedBitLinear {
         assert_shape!(x, [.., d_input]);
         let x = normalized(x, &self.rms_norm);
         let bias = self.bias.as_ref().map(Param::val);
+        if let Some(weight) = &self.float_weight {
+            return linear(x.clone(), weight.val().cast(x.dtype()), bias);
+        }
         if let Some(input_quant) = self.input_quant.as_ref().filter(|_| self.fused)
             && let Some(bits) = input_quant.absmax_bits()
         {

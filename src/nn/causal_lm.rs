@@ -350,7 +350,8 @@ impl<P: Projection> BitNetLm<P> {
 }
 
 impl BitNetLm {
-    /// The model for inference, with packed weights and the same logits.
+    /// The model for inference, with packed weights and the same logits. Projections that are excluded from
+    /// quantisation stay in full precision.
     pub fn pack(&self) -> BitNetLm<PackedBitLinear> {
         self.valid().map_projections(|_, p| p.pack())
     }

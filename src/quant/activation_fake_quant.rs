@@ -65,6 +65,12 @@ impl ActivationFakeQuant {
         &self.quantizer
     }
 
+    /// Whether values stay in float whatever lambda is; see
+    /// [`set_excluded`](super::QuantControls::set_excluded).
+    pub fn is_excluded(&self) -> bool {
+        self.control.values().excluded()
+    }
+
     /// `Q(x)`, or `Q(H(x))` with a rotation, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
     /// schedule set `lambda` below 1.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

@@ -73,6 +73,12 @@ impl FakeQuant {
         control.lambda() == 1.0 && !control.excluded() && self.active_quantizer().is_ternary()
     }
 
+    /// Whether the weight stays in float whatever lambda is; see
+    /// [`set_excluded`](super::QuantControls::set_excluded).
+    pub fn is_excluded(&self) -> bool {
+        self.control.values().excluded()
+    }
+
     /// The quantiser in use: that of the scheme, unless a schedule set another width or a scale for
     /// each channel.
     fn active_quantizer(&self) -> WeightQuantizer {

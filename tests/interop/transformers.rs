@@ -7,9 +7,11 @@ use bitnet_burn::{
         CausalLm, PretrainedLm,
         hf::{LoadOptions, SaveOptions, ScaleConvention, WeightForm, load, save},
     },
-    nn::{BitNetLm, BitNetLmConfig, GatedActivation},
+    nn::{BitNetLm, BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling},
+    quant::QuantControls,
 };
 use burn::{
+    module::Initializer,
     nn::Linear,
     tensor::{Device, FloatDType, Int, Tensor, TensorData},
 };
@@ -77,11 +79,26 @@ fn folders_of_transformers_have_its_logits_here() {
         ("bitnet_online", "latent weights"),
         ("bitnet_multiply", "packed"),
         ("llama_divide", "packed"),
+        ("qwen2", "full precision"),
+        ("qwen2_online", "latent weights"),
+        ("qwen2_divide", "packed"),
+        ("qwen3", "full precision"),
+        ("qwen3_tied", "full precision"),
+        ("mistral", "full precision"),
+        ("llama_biases", "full precision"),
+        ("bitnet_biases", "latent weights"),
+        ("llama_yarn", "full precision"),
+        ("qwen3_yarn", "full precision"),
+        ("llama_longrope", "full precision"),
+        ("llama_older_rope", "full precision"),
+        ("llama_another_head", "full precision"),
+        ("bitnet_kept", "latent weights"),
     ] {
         let folder = out.path().join(name);
         let model = load(&folder, &LoadOptions::new(), &Device::default());
         let model = model.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(model.lm.form(), form, "{name}");
+        assert_eq!(model.unknown_keys, [], "{name}");
         let prompts = prompts_of(&folder);
         let theirs = python::floats(folder.join("logits.safetensors"), "logits");
         let quantised = form != "full precision";
@@ -147,6 +164,31 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
         .unwrap();
         folders.push((name, quantised, folder, logits(&model, &prompts)));
     }
+    for (name, config, kept, form) in variants() {
+        let device = Device::default();
+        device.seed(11);
+        let full: BitNetLm<Linear> = config.init(&device);
+        let quantised = kept.is_some();
+        let lm = match kept {
+            None => CausalLm::Full(full),
+            Some(kept) => {
+                let lm = full.into_bitnet(&config.scheme);
+                for (_, projection) in lm.projections().filter(|(path, _)| path.ends_with(kept)) {
+                    QuantControls::of(projection).set_excluded(true);
+                }
+                CausalLm::Qat(lm)
+            }
+        };
+        let model = PretrainedLm::new(config, lm);
+        let folder = out.path().join(name);
+        save(&folder, &model, &SaveOptions::new(form)).unwrap();
+        fs::write(
+            folder.join("tokens.json"),
+            serde_json::to_vec(&prompts).unwrap(),
+        )
+        .unwrap();
+        folders.push((name, quantised, folder, logits(&model, &prompts)));
+    }
     let file = out.path().join("logits.safetensors");
     let paths = folders.iter().map(|(_, _, folder, _)| folder.clone());
     let arguments: Vec<_> = [file.clone()].into_iter().chain(paths).collect();
@@ -155,6 +197,74 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
         let theirs = python::floats(&file, name);
         assert_same(name, *quantised, prompts.len(), ours, &theirs);
     }
+}
+
+/// Models of other families, and the end of the names of projections that stay in full precision where
+/// others are quantised.
+fn variants() -> Vec<(
+    &'static str,
+    BitNetLmConfig,
+    Option<&'static str>,
+    WeightForm,
+)> {
+    let base = || {
+        BitNetLmConfig::new(64, 32, 2, 4, 64)
+            .with_n_kv_heads(Some(2))
+            .with_max_positions(16)
+            .with_sub_norm(false)
+            .with_activation(GatedActivation::Silu)
+            .with_tied_embeddings(false)
+            // Logits of size 1.
+            .with_initializer(Initializer::Normal {
+                mean: 0.0,
+                std: 0.1,
+            })
+    };
+    let yarn = RopeScaling::Yarn {
+        factor: 2.0,
+        original_max_positions: 8,
+        beta_fast: 4.0,
+        beta_slow: 1.0,
+        truncate: false,
+        attention_factor: None,
+        mscale: None,
+        mscale_all_dim: None,
+    };
+    let whole = ProjectionBias::new(true, true, true);
+    let float = WeightForm::Float(FloatDType::F32);
+    let packed = WeightForm::Packed(ScaleConvention::Multiply);
+    vec![
+        (
+            "qwen2-float",
+            base().with_bias(ProjectionBias::QKV),
+            None,
+            float,
+        ),
+        (
+            "qwen3-float",
+            base().with_qk_norm(QkNorm::PerHead).with_d_head(Some(12)),
+            None,
+            float,
+        ),
+        (
+            "llama-biases-float",
+            base().with_bias(whole).with_rope_scaling(Some(yarn)),
+            None,
+            float,
+        ),
+        (
+            "bitnet-kept-online",
+            base().with_sub_norm(true),
+            Some("down_proj"),
+            float,
+        ),
+        (
+            "bitnet-kept-packed",
+            base().with_sub_norm(true),
+            Some("o_proj"),
+            packed,
+        ),
+    ]
 }
 
 fn model(sub_norm: bool, activation: GatedActivation, quantised: bool) -> PretrainedLm {

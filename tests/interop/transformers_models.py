@@ -20,6 +20,12 @@ from transformers import (
     BitNetQuantConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 from transformers.integrations.bitnet import pack_weights
 
@@ -80,12 +86,38 @@ def pack(folder: Path, linear_class: str):
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def online(folder: Path):
+def online(folder: Path, kept=()):
     config = json.loads((folder / "config.json").read_text())
     config["quantization_config"] = BitNetQuantConfig(
-        linear_class="autobitlinear", quantization_mode="online", modules_to_not_convert=["lm_head"]
+        linear_class="autobitlinear", quantization_mode="online", modules_to_not_convert=["lm_head", *kept]
     ).to_dict()
     (folder / "config.json").write_text(json.dumps(config))
+
+
+def another_head(folder: Path):
+    """Says that the head is the embedding table, which it is not."""
+    config = json.loads((folder / "config.json").read_text())
+    config["tie_word_embeddings"] = True
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def older_rope(folder: Path, **rope):
+    """Writes positions as older files have them."""
+    config = json.loads((folder / "config.json").read_text())
+    del config["rope_parameters"]
+    config.update(rope_theta=5000.0, rope_scaling=rope)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def with_biases(model):
+    """Random biases, which transformers begins with zeros, and norms, which it begins with ones."""
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):
+            parameter.data.normal_(0.0, 0.5, generator=generator)
+        elif name.endswith("norm.weight"):
+            parameter.data.normal_(1.0, 0.2, generator=generator)
+    return model
 
 
 out = Path(sys.argv[1])
@@ -98,7 +130,62 @@ rope_llama3 = dict(
     original_max_position_embeddings=8,
 )
 
+yarn = dict(
+    rope_type="yarn",
+    rope_theta=10000.0,
+    factor=4.0,
+    original_max_position_embeddings=8,
+    beta_fast=4,
+    beta_slow=1,
+)
+longrope = dict(
+    rope_type="longrope",
+    rope_theta=10000.0,
+    short_factor=[1.0, 1.2, 1.5, 2.5],
+    long_factor=[2.0, 3.0, 4.0, 5.0],
+    original_max_position_embeddings=32,
+    factor=4.0,
+)
+
 for name, cls, config, after in [
+    ("qwen2", Qwen2ForCausalLM, Qwen2Config(**SIZES), None),
+    ("qwen2_online", Qwen2ForCausalLM, Qwen2Config(**SIZES), online),
+    ("qwen2_divide", Qwen2ForCausalLM, Qwen2Config(**SIZES), lambda f: pack(f, "bitlinear")),
+    ("qwen3", Qwen3ForCausalLM, Qwen3Config(**SIZES, head_dim=12, attention_bias=True), None),
+    ("qwen3_tied", Qwen3ForCausalLM, Qwen3Config(**SIZES, tie_word_embeddings=True), None),
+    ("mistral", MistralForCausalLM, MistralConfig(**SIZES, head_dim=16, sliding_window=32), None),
+    (
+        "llama_biases",
+        LlamaForCausalLM,
+        LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, head_dim=12),
+        None,
+    ),
+    ("bitnet_biases", BitNetForCausalLM, BitNetConfig(**SIZES, attention_bias=True), online),
+    ("llama_yarn", LlamaForCausalLM, LlamaConfig(**SIZES, rope_parameters=yarn), None),
+    (
+        "qwen3_yarn",
+        Qwen3ForCausalLM,
+        Qwen3Config(
+            **SIZES,
+            head_dim=8,
+            rope_parameters=dict(yarn, truncate=False, mscale=0.7, mscale_all_dim=0.3),
+        ),
+        None,
+    ),
+    ("llama_longrope", LlamaForCausalLM, LlamaConfig(**SIZES, rope_parameters=longrope), None),
+    (
+        "llama_older_rope",
+        LlamaForCausalLM,
+        LlamaConfig(**SIZES),
+        lambda f: older_rope(f, type="linear", rope_type="yarn", factor=2.0),
+    ),
+    ("llama_another_head", LlamaForCausalLM, LlamaConfig(**SIZES), another_head),
+    (
+        "bitnet_kept",
+        BitNetForCausalLM,
+        BitNetConfig(**SIZES),
+        lambda f: online(f, ["down_proj", r"model.layers.0.self_attn.[qk]_proj"]),
+    ),
     ("llama_full", LlamaForCausalLM, LlamaConfig(**SIZES, tie_word_embeddings=False), None),
     ("llama_rope", LlamaForCausalLM, LlamaConfig(**SIZES, rope_parameters=rope_llama3), None),
     ("bitnet_full", BitNetForCausalLM, BitNetConfig(**SIZES), None),
@@ -109,7 +196,7 @@ for name, cls, config, after in [
 ]:
     torch.manual_seed(0)
     options = {"max_shard_size": "30KB"} if name == "llama_sharded" else {}
-    tokens = write(cls(config), out / name, **options)
+    tokens = write(with_biases(cls(config)), out / name, **options)
     if after:
         after(out / name)
     compute(out / name, tokens, cls)

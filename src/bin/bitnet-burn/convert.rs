@@ -136,6 +136,12 @@ enum FamilyName {
     OneBitLlm,
     /// LlamaForCausalLM
     Llama,
+    /// MistralForCausalLM
+    Mistral,
+    /// Qwen2ForCausalLM
+    Qwen2,
+    /// Qwen3ForCausalLM
+    Qwen3,
 }
 
 impl From<FamilyName> for Family {
@@ -144,6 +150,9 @@ impl From<FamilyName> for Family {
             FamilyName::Bitnet => Self::BitNet,
             FamilyName::OneBitLlm => Self::OneBitLlm,
             FamilyName::Llama => Self::Llama,
+            FamilyName::Mistral => Self::Mistral,
+            FamilyName::Qwen2 => Self::Qwen2,
+            FamilyName::Qwen3 => Self::Qwen3,
         }
     }
 }
@@ -342,7 +351,7 @@ fn templates_of_files(folder: &Path) -> Result<Option<Value>, Failure> {
 
 pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.input)?;
-    let mut model = file.load(&arguments.read, &Device::default())?;
+    let mut model = file.load(&arguments.read, &Device::default(), output)?;
     let form = arguments.form(&model)?;
     let tokenizer = match arguments.no_tokenizer {
         true => None,

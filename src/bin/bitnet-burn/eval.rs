@@ -99,7 +99,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let (read, text) = (&arguments.read, &arguments.text);
     let (tokenizer, _) = model_file::tokenizer(&file, read, text.tokenizer.as_deref())?;
     model_file::note_unknown(tokenizer.unknown_keys(), output);
-    let model = file.load(read, &device)?;
+    let model = file.load(read, &device, output)?;
     model_file::check_vocabulary(&model, &tokenizer)?;
     let windows = text.windows(tokenizer, model.config.max_positions, &device)?;
     let form = model.lm.form();

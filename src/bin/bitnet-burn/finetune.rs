@@ -60,7 +60,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     model_file::note_unknown(tokenizer.unknown_keys(), output);
     let files = file.tokenizer_folder(&read)?;
     // With the positions of the file, for what is written in the end.
-    let model = file.load(&read, &device.clone().autodiff())?;
+    let model = file.load(&read, &device.clone().autodiff(), output)?;
     let positions = model.config.max_positions;
     if settings.data.context > positions {
         return Err(Failure::usage(format!(

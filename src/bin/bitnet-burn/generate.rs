@@ -154,7 +154,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     };
     model_file::note_unknown(tokenizer.unknown_keys().iter().chain(&settings), output);
     let prompt = arguments.prompt(template)?;
-    let model = file.load(&arguments.read, &device)?;
+    let model = file.load(&arguments.read, &device, output)?;
     model_file::check_vocabulary(&model, &tokenizer)?;
     let config = arguments.config();
     let start = Instant::now();

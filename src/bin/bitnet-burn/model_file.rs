@@ -100,8 +100,13 @@ impl ModelFile {
         }
     }
 
-    pub fn load(&self, options: &ReadArguments, device: &Device) -> Result<PretrainedLm, Failure> {
-        Ok(match self {
+    pub fn load(
+        &self,
+        options: &ReadArguments,
+        device: &Device,
+        output: Output,
+    ) -> Result<PretrainedLm, Failure> {
+        let model = match self {
             Self::Folder(folder) => {
                 if options.gguf.activation.is_some() {
                     return Err(Failure::usage(
@@ -121,7 +126,9 @@ impl ModelFile {
                     .with_gguf(options.gguf());
                 gguf::load(path, &load, device)?
             }
-        })
+        };
+        note_unknown(&model.unknown_keys, output);
+        Ok(model)
     }
 
     /// The files of the model's tokenizer as a folder; `None` if it has none.
@@ -225,11 +232,16 @@ pub fn tokenizer(
 
 /// A line about keys of a model's files that nobody knows.
 pub fn note_unknown<'a>(keys: impl IntoIterator<Item = &'a UnknownKey>, output: Output) {
+    const SHOWN: usize = 5;
     let keys: Vec<String> = keys.into_iter().map(UnknownKey::to_string).collect();
+    let more = match keys.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
     if !keys.is_empty() {
         output.note(format!(
-            "passed over keys that are not known: {}",
-            keys.join("; ")
+            "passed over keys that are not known here, and may change what the model computes: {}{more}",
+            keys[..keys.len().min(SHOWN)].join("; ")
         ));
     }
 }

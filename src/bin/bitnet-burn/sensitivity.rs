@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.model)?;
     let (read, text) = (&arguments.read, &arguments.text);
     let (tokenizer, _) = model_file::tokenizer(&file, read, text.tokenizer.as_deref())?;
-    let model = file.load(read, &device)?;
+    let model = file.load(read, &device, output)?;
     model_file::check_vocabulary(&model, &tokenizer)?;
     let windows = text.windows(tokenizer, model.config.max_positions, &device)?;
     let lm = model.into_qat(&QatScheme::b1_58()).ok_or_else(|| {

@@ -1,14 +1,29 @@
 //! `config.json` of a model.
 
+mod attention_window;
+mod fields;
+mod keys;
+mod rope;
+
+#[cfg(test)]
+mod tests;
+
 use std::{fs, path::Path};
 
-use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use self::fields::Fields;
 use super::{Family, HfError, QuantizationConfig};
-use crate::nn::{BitNetLmConfig, GatedActivation, RopeScaling};
+use crate::{
+    interop::{UnknownKey, key_table::KeyTable},
+    nn::{BitNetLmConfig, GatedActivation, ProjectionBias},
+};
 
 /// What `config.json` says of a model.
+///
+/// Each key is read, known to leave what the model computes as it is, or refused where it is not off: those
+/// of other attentions, of factors and caps of logits, of experts. Keys that this crate does not know are
+/// in [`unknown_keys`](Self::unknown_keys). Missing fields have the values that transformers 5 gives them.
 #[derive(Debug, Clone)]
 pub struct HfConfig {
     /// The architecture.
@@ -17,71 +32,17 @@ pub struct HfConfig {
     pub lm: BitNetLmConfig,
     /// How weights are quantised, where the file says so.
     pub quantization: Option<QuantizationConfig>,
+    /// Positions that a query looks back on, itself among them; `None` for all. Layers here look back on
+    /// all: it must not be below the positions of the model.
+    pub sliding_window: Option<usize>,
     /// Token before the first.
     pub bos_token_id: Option<u32>,
     /// Tokens that end a text.
     pub eos_token_ids: Vec<u32>,
-}
-
-/// The fields that are read. What is missing has the value that transformers gives it.
-#[derive(Deserialize)]
-struct Fields {
-    #[serde(default)]
-    architectures: Option<Vec<String>>,
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    #[serde(default)]
-    num_key_value_heads: Option<usize>,
-    #[serde(default)]
-    head_dim: Option<usize>,
-    #[serde(default)]
-    max_position_embeddings: Option<usize>,
-    #[serde(default)]
-    rms_norm_eps: Option<f64>,
-    #[serde(default)]
-    hidden_act: Option<String>,
-    #[serde(default)]
-    tie_word_embeddings: Option<bool>,
-    #[serde(default)]
-    attention_bias: Option<bool>,
-    #[serde(default)]
-    mlp_bias: Option<bool>,
-    #[serde(default)]
-    rope_theta: Option<f64>,
-    #[serde(default)]
-    rope_scaling: Option<Value>,
-    #[serde(default)]
-    rope_parameters: Option<Value>,
-    #[serde(default)]
-    weight_bits: Option<usize>,
-    #[serde(default)]
-    input_bits: Option<usize>,
-    #[serde(default)]
-    quantization_config: Option<QuantizationConfig>,
-    #[serde(default)]
-    bos_token_id: Option<Value>,
-    #[serde(default)]
-    eos_token_id: Option<Value>,
-}
-
-/// The scaling of rotary positions, in either of the places where it is written.
-#[derive(Deserialize, Default)]
-struct Rope {
-    #[serde(default)]
-    rope_theta: Option<f64>,
-    #[serde(default, alias = "type")]
-    rope_type: Option<String>,
-    #[serde(default)]
-    factor: Option<f64>,
-    #[serde(default)]
-    low_freq_factor: Option<f64>,
-    #[serde(default)]
-    high_freq_factor: Option<f64>,
-    #[serde(default)]
-    original_max_position_embeddings: Option<usize>,
+    /// Token that fills up shorter sequences of a batch.
+    pub pad_token_id: Option<u32>,
+    /// Keys that this crate does not know.
+    pub unknown_keys: Vec<UnknownKey>,
 }
 
 impl HfConfig {
@@ -92,318 +53,241 @@ impl HfConfig {
     /// If it cannot be read, or describes a model that this crate has no layers for.
     pub fn read(path: &Path) -> Result<Self, HfError> {
         let json = fs::read(path).map_err(HfError::io(path))?;
-        let fields: Fields =
+        let json: Map<String, Value> =
             serde_json::from_slice(&json).map_err(|error| HfError::config(path, error))?;
-        Reader { path, fields }.read()
+        Self::from_json(path, &json)
     }
-}
 
-struct Reader<'a> {
-    path: &'a Path,
-    fields: Fields,
-}
-
-impl Reader<'_> {
-    fn read(self) -> Result<HfConfig, HfError> {
-        let family = self.family()?;
-        self.check_choices()?;
-        let lm = self.lm(family)?;
-        Ok(HfConfig {
+    fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Self, HfError> {
+        let fields = Fields {
+            path,
+            prefix: "",
+            json,
+        };
+        let family = family(&fields)?;
+        let mut unknown_keys = checked(&keys::CONFIG, &fields)?;
+        check_bits(&fields)?;
+        let quantization = quantization(&fields, &mut unknown_keys)?;
+        let mut lm = sizes(&fields, family)?;
+        let rope = rope::read(&fields, family)?;
+        (lm.rope_theta, lm.rope_scaling) = (rope.theta, rope.scaling);
+        unknown_keys.extend(rope.unknown);
+        let frequencies = lm.rotary().frequencies();
+        if frequencies.iter().any(|f| !f.is_finite()) {
+            return Err(fields.wrong("the rotary frequencies are not finite"));
+        }
+        Ok(Self {
             family,
             lm,
-            bos_token_id: token_ids(&self.fields.bos_token_id).first().copied(),
-            eos_token_ids: token_ids(&self.fields.eos_token_id),
-            quantization: self.fields.quantization_config,
+            quantization,
+            sliding_window: attention_window::read(&fields, family)?,
+            bos_token_id: token_ids(fields.raw("bos_token_id")).first().copied(),
+            eos_token_ids: token_ids(fields.raw("eos_token_id")),
+            pad_token_id: token_ids(fields.raw("pad_token_id")).first().copied(),
+            unknown_keys,
         })
     }
+}
 
-    fn unsupported(&self, field: &str, found: impl ToString, supported: &str) -> HfError {
-        HfError::Unsupported {
-            path: self.path.to_path_buf(),
-            field: field.to_string(),
-            found: found.to_string(),
-            supported: supported.to_string(),
+/// Checks the keys of an object.
+fn checked(table: &KeyTable, fields: &Fields<'_>) -> Result<Vec<UnknownKey>, HfError> {
+    let file = fields.path.file_name().unwrap_or_default();
+    let keys = fields.json.iter();
+    let keys = keys.map(|(key, value)| (key.as_str(), value));
+    let unknown = table
+        .check(&file.to_string_lossy(), keys)
+        .map_err(|refused| fields.unsupported(&refused.key, refused.found, &refused.supported))?;
+    let prefixed = unknown.into_iter().map(|mut unknown| {
+        unknown.key.insert_str(0, fields.prefix);
+        unknown
+    });
+    Ok(prefixed.collect())
+}
+
+/// The architecture, and the type of the model where the file names none.
+fn family(fields: &Fields<'_>) -> Result<Family, HfError> {
+    let names: Option<Vec<String>> = fields.optional("architectures")?;
+    if let Some(name) = names.iter().flatten().next() {
+        let unsupported = || fields.unsupported("architectures", name, &Family::names());
+        return Family::of(name).ok_or_else(unsupported);
+    }
+    let model_type: Option<String> = fields.optional("model_type")?;
+    match &model_type {
+        Some(name) => Family::of_model_type(name).ok_or_else(|| {
+            fields.unsupported("model_type", name, "bitnet, llama, mistral, qwen2 or qwen3")
+        }),
+        None => Err(fields.unsupported("architectures", "missing", &Family::names())),
+    }
+}
+
+fn check_bits(fields: &Fields<'_>) -> Result<(), HfError> {
+    for (key, supported) in [("weight_bits", 1), ("input_bits", 8)] {
+        if let Some(found) = fields
+            .optional::<usize>(key)?
+            .filter(|bits| *bits != supported)
+        {
+            return Err(fields.unsupported(key, found, &supported.to_string()));
         }
     }
+    Ok(())
+}
 
-    fn family(&self) -> Result<Family, HfError> {
-        let names = self.fields.architectures.iter().flatten();
-        let name = names.clone().next().map_or("missing", String::as_str);
-        Family::of(name).ok_or_else(|| {
-            let known = "BitNetForCausalLM, BitnetForCausalLM or LlamaForCausalLM";
-            self.unsupported("architectures", name, known)
-        })
+fn quantization(
+    fields: &Fields<'_>,
+    unknown: &mut Vec<UnknownKey>,
+) -> Result<Option<QuantizationConfig>, HfError> {
+    const KEY: &str = "quantization_config";
+    let json = match fields.raw(KEY) {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(json)) => json,
+        Some(other) => return Err(fields.unsupported(KEY, other, "an object")),
+    };
+    let inner = Fields {
+        path: fields.path,
+        prefix: "quantization_config.",
+        json,
+    };
+    // Before its other keys, which are those of the method.
+    let method: String = inner.required("quant_method")?;
+    if method != "bitnet" {
+        return Err(inner.unsupported("quant_method", method, "bitnet"));
     }
-
-    /// Refuses what the layers do not do.
-    fn check_choices(&self) -> Result<(), HfError> {
-        let fields = &self.fields;
-        for (field, bias) in [
-            ("attention_bias", fields.attention_bias),
-            ("mlp_bias", fields.mlp_bias),
-        ] {
-            if bias == Some(true) {
-                return Err(self.unsupported(field, "true", "false"));
-            }
-        }
-        for (field, bits, supported) in [
-            ("weight_bits", fields.weight_bits, 1),
-            ("input_bits", fields.input_bits, 8),
-        ] {
-            if let Some(found) = bits.filter(|bits| *bits != supported) {
-                return Err(self.unsupported(field, found, &supported.to_string()));
-            }
-        }
-        let Some(quantization) = &fields.quantization_config else {
-            return Ok(());
-        };
-        if quantization.quant_method != "bitnet" {
-            let found = &quantization.quant_method;
-            return Err(self.unsupported("quantization_config.quant_method", found, "bitnet"));
-        }
-        if quantization.use_rms_norm {
-            return Err(self.unsupported("quantization_config.use_rms_norm", true, "false"));
-        }
-        Ok(())
+    unknown.extend(checked(&keys::QUANTIZATION, &inner)?);
+    if let Some(mode) = inner.optional::<String>("quantization_mode")?
+        && !["online", "offline"].contains(&mode.as_str())
+    {
+        return Err(inner.unsupported("quantization_mode", mode, "online or offline"));
     }
+    fields.optional(KEY)
+}
 
-    fn lm(&self, family: Family) -> Result<BitNetLmConfig, HfError> {
-        let fields = &self.fields;
-        self.check_sizes(family)?;
-        let (theta, scaling) = self.rope(family)?;
-        let config = BitNetLmConfig::new(
-            fields.vocab_size,
-            fields.hidden_size,
-            fields.num_hidden_layers,
-            fields.num_attention_heads,
-            fields.intermediate_size,
-        )
-        .with_n_kv_heads(Some(self.n_kv_heads(family)))
-        .with_max_positions(fields.max_position_embeddings.unwrap_or(2048))
-        .with_rope_theta(theta)
-        .with_rope_scaling(scaling)
-        .with_rms_norm_epsilon(fields.rms_norm_eps.unwrap_or(match family {
-            Family::Llama => 1e-6,
-            _ => 1e-5,
-        }))
-        .with_activation(self.activation(family)?)
-        .with_sub_norm(family.has_sub_norm())
-        .with_tied_embeddings(fields.tie_word_embeddings.unwrap_or(false));
-        Ok(config)
-    }
+/// Everything but the positions.
+fn sizes(fields: &Fields<'_>, family: Family) -> Result<BitNetLmConfig, HfError> {
+    let defaults = family.defaults();
+    let n_heads = fields.required("num_attention_heads")?;
+    let n_kv_heads = fields.or(
+        "num_key_value_heads",
+        defaults.n_kv_heads.unwrap_or(n_heads),
+        n_heads,
+    )?;
+    let d_model: usize = fields.required("hidden_size")?;
+    let d_head: Option<usize> = fields.optional("head_dim")?;
+    let d_head = d_head.or(defaults.d_head.filter(|_| !fields.has("head_dim")));
+    let config = BitNetLmConfig::new(
+        fields.required("vocab_size")?,
+        d_model,
+        fields.required("num_hidden_layers")?,
+        n_heads,
+        fields.required("intermediate_size")?,
+    )
+    .with_n_kv_heads(Some(n_kv_heads))
+    .with_d_head(d_head.filter(|d_head| d_head.checked_mul(n_heads) != Some(d_model)))
+    .with_max_positions(
+        fields
+            .optional("max_position_embeddings")?
+            .unwrap_or(defaults.max_positions),
+    )
+    .with_rms_norm_epsilon(
+        fields
+            .positive("rms_norm_eps")?
+            .unwrap_or(defaults.rms_norm_epsilon),
+    )
+    .with_activation(activation(fields, defaults.activation)?)
+    .with_sub_norm(family.has_sub_norm())
+    .with_qk_norm(family.qk_norm())
+    .with_bias(bias(fields, family)?)
+    .with_tied_embeddings(fields.optional("tie_word_embeddings")?.unwrap_or(false));
+    check_sizes(fields, &config, family)?;
+    Ok(config)
+}
 
-    fn n_kv_heads(&self, family: Family) -> usize {
-        self.fields.num_key_value_heads.unwrap_or(match family {
-            Family::BitNet => 5,
-            _ => self.fields.num_attention_heads,
-        })
-    }
-
-    fn check_sizes(&self, family: Family) -> Result<(), HfError> {
-        let fields = &self.fields;
-        let (d_model, n_heads) = (fields.hidden_size, fields.num_attention_heads);
-        let n_kv_heads = self.n_kv_heads(family);
-        let wrong = |reason: String| Err(HfError::config(self.path, reason));
-        for (field, size) in [
-            ("vocab_size", fields.vocab_size),
-            ("hidden_size", d_model),
-            ("intermediate_size", fields.intermediate_size),
-            ("num_attention_heads", n_heads),
-            ("num_key_value_heads", n_kv_heads),
-            (
-                "max_position_embeddings",
-                fields.max_position_embeddings.unwrap_or(1),
-            ),
-        ] {
-            if size == 0 {
-                return wrong(format!("{field} is 0"));
-            }
+fn check_sizes(
+    fields: &Fields<'_>,
+    config: &BitNetLmConfig,
+    family: Family,
+) -> Result<(), HfError> {
+    let (d_model, n_heads, n_kv_heads) = (config.d_model, config.n_heads, config.key_value_heads());
+    for (field, size) in [
+        ("vocab_size", config.vocab_size),
+        ("hidden_size", d_model),
+        ("intermediate_size", config.d_ff),
+        ("num_attention_heads", n_heads),
+        ("num_key_value_heads", n_kv_heads),
+        ("head_dim", config.d_head.unwrap_or(1)),
+        ("max_position_embeddings", config.max_positions),
+    ] {
+        if size == 0 {
+            return Err(fields.wrong(format!("{field} is 0")));
         }
-        if let Some(epsilon) = fields.rms_norm_eps.filter(|e| !(e.is_finite() && *e > 0.0)) {
-            return wrong(format!("rms_norm_eps is {epsilon}"));
-        }
-        let pairs = n_heads.checked_mul(2);
-        if !pairs.is_some_and(|pairs| d_model.is_multiple_of(pairs)) {
-            return wrong(format!(
+    }
+    match config.d_head {
+        None if !n_heads
+            .checked_mul(2)
+            .is_some_and(|pairs| d_model.is_multiple_of(pairs)) =>
+        {
+            Err(fields.wrong(format!(
                 "hidden_size {d_model} is not an even number for each of {n_heads} heads"
-            ));
+            )))
         }
-        if !n_heads.is_multiple_of(n_kv_heads) {
-            return wrong(format!(
-                "num_attention_heads {n_heads} is no multiple of num_key_value_heads {n_kv_heads}"
-            ));
+        Some(d_head) if !d_head.is_multiple_of(2) => {
+            Err(fields.wrong(format!("head_dim {d_head} is not even")))
         }
-        let d_head = d_model / n_heads;
-        match fields.head_dim {
-            Some(found) if found != d_head => {
-                let supported = format!("hidden_size / num_attention_heads, {d_head}");
-                Err(self.unsupported("head_dim", found, &supported))
-            }
-            _ => Ok(()),
+        Some(d_head) if family.has_sub_norm() => {
+            // The norm before the output projection has the size of the model.
+            let supported = format!("hidden_size / num_attention_heads, {}", d_model / n_heads);
+            Err(fields.unsupported("head_dim", d_head, &supported))
         }
+        Some(d_head) if d_head.checked_mul(n_heads).is_none() => {
+            Err(fields.wrong(format!("head_dim is {d_head}")))
+        }
+        _ if !n_heads.is_multiple_of(n_kv_heads) => Err(fields.wrong(format!(
+            "num_attention_heads {n_heads} is no multiple of num_key_value_heads {n_kv_heads}"
+        ))),
+        _ => Ok(()),
     }
+}
 
-    fn activation(&self, family: Family) -> Result<GatedActivation, HfError> {
-        match (self.fields.hidden_act.as_deref(), family) {
-            (Some("silu" | "swish"), _) | (None, Family::Llama | Family::OneBitLlm) => {
-                Ok(GatedActivation::Silu)
-            }
-            (Some("relu2"), _) | (None, Family::BitNet) => Ok(GatedActivation::SquaredRelu),
-            (Some(found), _) => Err(self.unsupported("hidden_act", found, "silu or relu2")),
-        }
+/// The biases that a family has, or may have.
+fn bias(fields: &Fields<'_>, family: Family) -> Result<ProjectionBias, HfError> {
+    let [attention, mlp] = ["attention_bias", "mlp_bias"].map(|key| {
+        let given = fields.optional::<bool>(key);
+        given.map(|bias| bias.unwrap_or(false))
+    });
+    let (attention, mlp) = (attention?, mlp?);
+    let of_attention = match attention {
+        true => ProjectionBias::ATTENTION,
+        false => ProjectionBias::NONE,
+    };
+    let refused = |key| Err(fields.unsupported(key, "true", "false"));
+    match family {
+        Family::Llama => Ok(ProjectionBias {
+            feed_forward: mlp,
+            ..of_attention
+        }),
+        _ if mlp => refused("mlp_bias"),
+        Family::BitNet | Family::OneBitLlm | Family::Qwen3 => Ok(of_attention),
+        // It has them whatever the key says.
+        Family::Qwen2 => Ok(ProjectionBias::QKV),
+        Family::Mistral if attention => refused("attention_bias"),
+        Family::Mistral => Ok(ProjectionBias::NONE),
     }
+}
 
-    fn rope(&self, family: Family) -> Result<(f32, Option<RopeScaling>), HfError> {
-        let fields = &self.fields;
-        let written = fields
-            .rope_parameters
-            .as_ref()
-            .or(fields.rope_scaling.as_ref());
-        let rope = match written {
-            Some(value) => Rope::deserialize(value)
-                .map_err(|error| HfError::config(self.path, format!("rope: {error}")))?,
-            None => Rope::default(),
-        };
-        let default_theta = match family {
-            Family::BitNet => 500_000.0,
-            _ => 10_000.0,
-        };
-        let theta = rope
-            .rope_theta
-            .or(fields.rope_theta)
-            .unwrap_or(default_theta);
-        if !(theta.is_finite() && theta > 0.0) {
-            return Err(HfError::config(self.path, format!("rope_theta is {theta}")));
-        }
-        let need = |field: &str, value: Option<f64>| {
-            let missing = || HfError::config(self.path, format!("rope scaling has no {field}"));
-            value
-                .filter(|v| v.is_finite() && *v > 0.0)
-                .ok_or_else(missing)
-        };
-        let scaling = match rope.rope_type.as_deref() {
-            None | Some("default") => None,
-            Some("linear") => Some(RopeScaling::Linear {
-                factor: need("factor", rope.factor)?,
-            }),
-            Some("llama3") => Some(RopeScaling::Llama3 {
-                factor: need("factor", rope.factor)?,
-                low_freq_factor: need("low_freq_factor", rope.low_freq_factor)?,
-                high_freq_factor: need("high_freq_factor", rope.high_freq_factor)?,
-                original_max_positions: need(
-                    "original_max_position_embeddings",
-                    rope.original_max_position_embeddings.map(|n| n as f64),
-                )? as usize,
-            }),
-            Some(other) => {
-                return Err(self.unsupported("rope_type", other, "default, linear or llama3"));
-            }
-        };
-        Ok((theta as f32, scaling))
+fn activation(fields: &Fields<'_>, default: GatedActivation) -> Result<GatedActivation, HfError> {
+    match fields.optional::<String>("hidden_act")?.as_deref() {
+        None => Ok(default),
+        Some("silu" | "swish") => Ok(GatedActivation::Silu),
+        Some("relu2") => Ok(GatedActivation::SquaredRelu),
+        Some(found) => Err(fields.unsupported("hidden_act", found, "silu or relu2")),
     }
 }
 
 /// A number or a list of them; anything else names no token.
-fn token_ids(value: &Option<Value>) -> Vec<u32> {
+pub(super) fn token_ids(value: Option<&Value>) -> Vec<u32> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
         Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
         Some(value) => id(value).into_iter().collect(),
         None => Vec::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(changes: Value) -> Result<HfConfig, HfError> {
-        let mut config = json!({
-            "architectures": ["LlamaForCausalLM"],
-            "vocab_size": 100,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "eos_token_id": [1, 2],
-        });
-        let fields = config.as_object_mut().unwrap();
-        fields.extend(changes.as_object().unwrap().clone());
-        let fields = serde_json::from_value(config).unwrap();
-        let path = Path::new("config.json");
-        Reader { path, fields }.read()
-    }
-
-    fn error(changes: Value) -> String {
-        read(changes).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_is_missing_is_as_transformers_has_it() {
-        let config = read(json!({})).unwrap();
-        assert_eq!(config.family, Family::Llama);
-        assert_eq!(config.lm.n_kv_heads, Some(4));
-        assert_eq!(config.lm.rope_theta, 10_000.0);
-        assert_eq!(config.lm.rms_norm_epsilon, 1e-6);
-        assert_eq!(config.lm.activation, GatedActivation::Silu);
-        assert!(!config.lm.sub_norm && !config.lm.tied_embeddings);
-        assert_eq!(config.eos_token_ids, [1, 2]);
-    }
-
-    #[test]
-    fn rope_is_read_in_both_places() {
-        let old =
-            read(json!({"rope_theta": 5.0, "rope_scaling": {"type": "linear", "factor": 2.0}}));
-        let old = old.unwrap().lm;
-        assert_eq!(old.rope_theta, 5.0);
-        assert_eq!(old.rope_scaling, Some(RopeScaling::Linear { factor: 2.0 }));
-        let new = json!({"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}});
-        assert_eq!(read(new).unwrap().lm.rope_theta, 7.0);
-        let yarn = json!({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}});
-        assert!(error(yarn).contains("rope_type is yarn, supported is default"));
-    }
-
-    #[test]
-    fn what_has_no_layers_is_refused() {
-        for (changes, message) in [
-            (
-                json!({"architectures": ["Qwen2ForCausalLM"]}),
-                "architectures is Qwen2ForCausalLM",
-            ),
-            (json!({"attention_bias": true}), "attention_bias is true"),
-            (
-                json!({"hidden_act": "gelu"}),
-                "hidden_act is gelu, supported is silu or relu2",
-            ),
-            (json!({"head_dim": 32}), "head_dim is 32"),
-            (
-                json!({"hidden_size": 63}),
-                "hidden_size 63 is not an even number",
-            ),
-            (
-                json!({"num_attention_heads": 1u64 << 63}),
-                "hidden_size 64 is not an even number",
-            ),
-            (
-                json!({"num_key_value_heads": 3}),
-                "no multiple of num_key_value_heads 3",
-            ),
-            (json!({"vocab_size": 0}), "vocab_size is 0"),
-            (json!({"rope_theta": -1.0}), "rope_theta is -1"),
-            (json!({"rms_norm_eps": 0.0}), "rms_norm_eps is 0"),
-            (
-                json!({"weight_bits": 4}),
-                "weight_bits is 4, supported is 1",
-            ),
-            (
-                json!({"quantization_config": {"quant_method": "gptq"}}),
-                "quant_method is gptq, supported is bitnet",
-            ),
-        ] {
-            let error = error(changes);
-            assert!(error.contains(message), "{error}");
-        }
     }
 }

@@ -24,8 +24,8 @@ pub(super) fn config_json(
         "intermediate_size": config.d_ff,
         "num_hidden_layers": config.n_layers,
         "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads.unwrap_or(config.n_heads),
-        "head_dim": config.d_model / config.n_heads,
+        "num_key_value_heads": config.key_value_heads(),
+        "head_dim": config.head_size(),
         "max_position_embeddings": config.max_positions,
         "rms_norm_eps": config.rms_norm_epsilon,
         "hidden_act": match config.activation {
@@ -33,7 +33,7 @@ pub(super) fn config_json(
             GatedActivation::Silu => "silu",
         },
         "tie_word_embeddings": config.tied_embeddings,
-        "attention_bias": false,
+        "attention_bias": config.bias.output,
         "attention_dropout": 0.0,
         "initializer_range": 0.02,
         "use_cache": true,
@@ -48,13 +48,19 @@ pub(super) fn config_json(
             [id] => json!(id),
             ids => json!(ids),
         },
-        "pad_token_id": null,
+        "pad_token_id": model.pad_token_id,
     });
     if config.rope_scaling.is_some() {
         json["rope_scaling"] = rope_parameters(config);
     }
     match family {
-        Family::Llama => json["mlp_bias"] = json!(false),
+        Family::Llama => json["mlp_bias"] = json!(config.bias.feed_forward),
+        // Their classes have windows where nothing is said.
+        Family::Mistral => json["sliding_window"] = Value::Null,
+        Family::Qwen2 | Family::Qwen3 => {
+            json["use_sliding_window"] = json!(false);
+            json["sliding_window"] = Value::Null;
+        }
         Family::OneBitLlm => {
             json["weight_bits"] = json!(1);
             json["input_bits"] = json!(8);

@@ -6,6 +6,8 @@ use std::{
 
 use burn::tensor::{FloatDType, TensorReadError};
 
+use crate::interop::parameters::NotFinite;
+
 /// Why a folder of Hugging Face cannot be read or written.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -42,12 +44,22 @@ pub enum HfError {
         /// What is wrong.
         reason: String,
     },
-    /// Tensors are missing, unknown, or not of the shape and type that the configuration says.
+    /// Tensors are missing, unknown, not of the shape and type that the configuration says, or have values
+    /// that they cannot have. The message names the first few, the value has all.
     Tensors {
         /// The folder.
         folder: PathBuf,
         /// Each of them.
         problems: Vec<TensorProblem>,
+    },
+    /// No tensor has a name of the architecture.
+    TensorNames {
+        /// The folder.
+        folder: PathBuf,
+        /// The first name in the files.
+        found: String,
+        /// A name of the architecture.
+        expected: String,
     },
     /// The weights are packed, and nothing says if their scale multiplies or divides.
     UnknownScaleConvention {
@@ -153,6 +165,12 @@ impl HfError {
     }
 }
 
+impl From<NotFinite> for HfError {
+    fn from(value: NotFinite) -> Self {
+        Self::unwritable(value.to_string())
+    }
+}
+
 impl From<TensorReadError> for HfError {
     fn from(source: TensorReadError) -> Self {
         Self::Device { source }
@@ -177,13 +195,34 @@ impl fmt::Display for HfError {
                 path.display()
             ),
             Self::Tensors { folder, problems } => {
+                const SHOWN: usize = 3;
                 let (n, folder) = (problems.len(), folder.display());
-                write!(
-                    f,
-                    "{folder}: {n} tensors are not as the configuration says:"
-                )?;
-                problems.iter().try_for_each(|p| write!(f, "\n  {p}"))
+                match n {
+                    1 => write!(f, "{folder}: 1 tensor is not as the configuration says: ")?,
+                    _ => write!(
+                        f,
+                        "{folder}: {n} tensors are not as the configuration says: "
+                    )?,
+                }
+                for (i, problem) in problems.iter().take(SHOWN).enumerate() {
+                    let separator = if i == 0 { "" } else { "; " };
+                    write!(f, "{separator}{problem}")?;
+                }
+                match n.saturating_sub(SHOWN) {
+                    0 => Ok(()),
+                    more => write!(f, "; and {more} more"),
+                }
             }
+            Self::TensorNames {
+                folder,
+                found,
+                expected,
+            } => write!(
+                f,
+                "{}: no tensor has a name of this architecture, expected names such as {expected}, found \
+                 {found}",
+                folder.display()
+            ),
             Self::UnknownScaleConvention { path } => write!(
                 f,
                 "{}: the weights are packed and no quantization_config.linear_class says whether \

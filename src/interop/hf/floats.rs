@@ -238,6 +238,34 @@ fn turn_edge<S: Float, T: Float>(
     }
 }
 
+/// The number of the first value that is NaN or infinite.
+pub(super) fn first_not_finite(bytes: &[u8], dtype: DType) -> Option<usize> {
+    match dtype {
+        DType::F16 => {
+            first_full_exponent(bytes, |b: [u8; 2]| u16::from_le_bytes(b) & 0x7c00 == 0x7c00)
+        }
+        DType::BF16 => {
+            first_full_exponent(bytes, |b: [u8; 2]| u16::from_le_bytes(b) & 0x7f80 == 0x7f80)
+        }
+        _ => first_full_exponent(bytes, |b: [u8; 4]| {
+            u32::from_le_bytes(b) & 0x7f80_0000 == 0x7f80_0000
+        }),
+    }
+}
+
+fn first_full_exponent<const N: usize>(
+    bytes: &[u8],
+    is_full: impl Fn([u8; N]) -> bool + Sync,
+) -> Option<usize> {
+    const BLOCK: usize = 1 << 16;
+    let (values, _) = bytes.as_chunks::<N>();
+    let blocks = values.par_chunks(BLOCK).enumerate();
+    // Without an end in the middle, a block is looked at many values at a time.
+    let any = |block: &[[u8; N]]| block.iter().fold(false, |any, value| any | is_full(*value));
+    let (i, block) = blocks.find_first(|(_, block)| any(block))?;
+    Some(i * BLOCK + block.iter().position(|value| is_full(*value))?)
+}
+
 /// The values of a tensor as a file of this type holds them.
 pub(super) fn write(values: &[f32], dtype: FloatDType) -> Vec<u8> {
     match dtype {

@@ -10,7 +10,7 @@ use std::{
 use super::HfError;
 
 /// Files beside the model that belong to its tokenizer.
-const TOKENIZER_FILES: [&str; 9] = [
+const TOKENIZER_FILES: [&str; 11] = [
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -18,7 +18,9 @@ const TOKENIZER_FILES: [&str; 9] = [
     "tokenizer.model",
     "vocab.json",
     "merges.txt",
+    "vocab.txt",
     "chat_template.jinja",
+    "chat_template.json",
     "generation_config.json",
 ];
 
@@ -62,7 +64,7 @@ impl NewFolder {
         self.path.join(name)
     }
 
-    /// Copies the files of a tokenizer, as far as a folder has them.
+    /// Copies the files of a tokenizer and the chat templates, as far as a folder has them.
     pub fn copy_tokenizer(&self, from: &Path) -> Result<(), HfError> {
         for name in TOKENIZER_FILES {
             let source = from.join(name);

@@ -65,33 +65,35 @@ pub struct QuantizationConfig {
     /// Whether layers normalise their input themselves.
     #[serde(default)]
     pub use_rms_norm: bool,
-    /// Layers that stay in full precision.
+    /// Layers that stay in full precision, as regular expressions or ends of their names; `None` for the
+    /// head alone.
     #[serde(default)]
     pub modules_to_not_convert: Option<Vec<String>>,
 }
 
 impl QuantizationConfig {
-    /// Master weights that train.
-    pub(super) fn online() -> Self {
-        Self::new(LinearClass::AutoBitLinear, "online")
+    /// Master weights that train, but for some projections in full precision.
+    pub(super) fn online(full_precision: Vec<String>) -> Self {
+        Self::new(LinearClass::AutoBitLinear, "online", full_precision)
     }
 
-    /// Packed weights.
-    pub(super) fn offline(convention: ScaleConvention) -> Self {
+    /// Packed weights, but for some projections in full precision.
+    pub(super) fn offline(convention: ScaleConvention, full_precision: Vec<String>) -> Self {
         let linear_class = match convention {
             ScaleConvention::Multiply => LinearClass::AutoBitLinear,
             ScaleConvention::Divide => LinearClass::BitLinear,
         };
-        Self::new(linear_class, "offline")
+        Self::new(linear_class, "offline", full_precision)
     }
 
-    fn new(linear_class: LinearClass, mode: &str) -> Self {
+    fn new(linear_class: LinearClass, mode: &str, full_precision: Vec<String>) -> Self {
+        let not_converted = ["lm_head".to_string()].into_iter().chain(full_precision);
         Self {
             quant_method: "bitnet".to_string(),
             linear_class: Some(linear_class),
             quantization_mode: Some(mode.to_string()),
             use_rms_norm: false,
-            modules_to_not_convert: Some(vec!["lm_head".to_string()]),
+            modules_to_not_convert: Some(not_converted.collect()),
         }
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     interop::{CausalLm, PretrainedLm, parameters},
-    nn::{BitNetLm, PackedBitLinear, Projection},
+    nn::{BitLinear, BitNetLm, PackedBitLinear, Projection},
     quant::PackedWeight,
 };
 
@@ -92,8 +92,9 @@ impl SaveOptions {
 
 /// Writes a folder that transformers loads: `config.json` and safetensors files.
 ///
-/// Models with norms before the last projections are written as `BitNetForCausalLM`, others as
-/// `LlamaForCausalLM`. [Loading](super::load) it gives the same logits, bit for bit, where the form
+/// Models with norms before the last projections are written as `BitNetForCausalLM`, others as the first of
+/// `LlamaForCausalLM`, `Qwen2ForCausalLM`, `Qwen3ForCausalLM` and `MistralForCausalLM` that has their parts.
+/// [Loading](super::load) it gives the same logits, bit for bit, where the form
 /// keeps the parameters, which f32 does, and packing does for quantised models.
 ///
 /// Everything is written beside the folder first, so that a model that is there stays until the new one
@@ -103,7 +104,8 @@ impl SaveOptions {
 ///
 /// If the folder has something in it and may not be overwritten, cannot be written, or the model cannot
 /// be expressed in this form: weights in full precision are not packed, packed ones have no latent
-/// weights any more, and other programs know no quantiser but that of BitNet b1.58.
+/// weights any more, other programs know no quantiser but that of BitNet b1.58, and a weight that is NaN or
+/// infinite is none.
 pub fn save(
     folder: impl AsRef<Path>,
     model: &PretrainedLm,
@@ -112,10 +114,19 @@ pub fn save(
     let folder = folder.as_ref();
     let family = family(model, options)?;
     check_form(&model.lm, options.form)?;
+    let full_precision = full_precision(&model.lm);
+    if family == Family::OneBitLlm && !full_precision.is_empty() {
+        let name = &full_precision[0];
+        return Err(HfError::unwritable(format!(
+            "folders of 1bitLLM have no word for projections in full precision, such as {name}: write the \
+             model as BitNetForCausalLM"
+        )));
+    }
     let new = NewFolder::create(folder, options.overwrite)?;
     let packed = matches!(options.form, WeightForm::Packed(_));
     let mut entries = entries(model, family, options.form)?;
-    let expected = expected(&model.config, family, packed);
+    let is_packed = |path: &str| packed && !full_precision.iter().any(|name| name == path);
+    let expected = expected(&model.config, family, is_packed);
     let order: Vec<Entry> = expected
         .iter()
         .map(|tensor| {
@@ -133,9 +144,11 @@ pub fn save(
     let (dtype, quantization) = match (options.form, &model.lm) {
         (WeightForm::Packed(convention), _) => (
             FloatDType::F32,
-            Some(QuantizationConfig::offline(convention)),
+            Some(QuantizationConfig::offline(convention, full_precision)),
         ),
-        (WeightForm::Float(dtype), CausalLm::Qat(_)) => (dtype, Some(QuantizationConfig::online())),
+        (WeightForm::Float(dtype), CausalLm::Qat(_)) => {
+            (dtype, Some(QuantizationConfig::online(full_precision)))
+        }
         (WeightForm::Float(dtype), _) => (dtype, None),
     };
     let json = config_json(model, family, dtype_name(dtype), quantization);
@@ -156,13 +169,9 @@ fn dtype_name(dtype: FloatDType) -> &'static str {
 }
 
 fn family(model: &PretrainedLm, options: &SaveOptions) -> Result<Family, HfError> {
-    let sub_norm = model.config.sub_norm;
     let family = options.family.unwrap_or(Family::for_config(&model.config));
-    if family.has_sub_norm() != sub_norm {
-        let (name, has) = (family.architecture(), ["no ", ""][usize::from(sub_norm)]);
-        return Err(HfError::unwritable(format!(
-            "{name} is the other kind: this model has {has}norms before its last projections"
-        )));
+    if let Some(problem) = family.problem(&model.config) {
+        return Err(HfError::unwritable(problem));
     }
     if family == Family::OneBitLlm && matches!(options.form, WeightForm::Packed(_)) {
         return Err(HfError::unwritable(
@@ -183,9 +192,23 @@ fn check_form(lm: &CausalLm, form: WeightForm) -> Result<(), HfError> {
              unpacked take a smaller scale; write it packed",
         )),
         (CausalLm::Full(_), WeightForm::Float(_)) => Ok(()),
-        (CausalLm::Qat(lm), _) => check_b1_58(lm, |p| p.is_b1_58()),
-        (CausalLm::Packed(lm), _) => check_b1_58(lm, |p| p.is_b1_58()),
+        (CausalLm::Qat(lm), _) => check_b1_58(lm, |p| p.is_b1_58() || p.is_full_precision()),
+        (CausalLm::Packed(lm), _) => check_b1_58(lm, |p| p.is_b1_58() || p.is_full_precision()),
     }
+}
+
+/// The projections of a quantised model that stay in full precision.
+fn full_precision(lm: &CausalLm) -> Vec<String> {
+    match lm {
+        CausalLm::Full(_) => Vec::new(),
+        CausalLm::Qat(lm) => paths(lm, BitLinear::is_full_precision),
+        CausalLm::Packed(lm) => paths(lm, PackedBitLinear::is_full_precision),
+    }
+}
+
+fn paths<P: Projection>(lm: &BitNetLm<P>, are: impl Fn(&P) -> bool) -> Vec<String> {
+    let projections = lm.projections().filter(|(_, projection)| are(projection));
+    projections.map(|(path, _)| path).collect()
 }
 
 fn check_b1_58<P: Projection>(lm: &BitNetLm<P>, is: impl Fn(&P) -> bool) -> Result<(), HfError> {
@@ -205,7 +228,7 @@ struct Entry {
     shape: Vec<usize>,
     values: Values,
     /// What went wrong, as the writer of the format takes no errors.
-    error: RefCell<Option<TensorReadError>>,
+    error: RefCell<Option<HfError>>,
 }
 
 type ReadValues = Box<dyn Fn() -> Result<Vec<f32>, TensorReadError>>;
@@ -232,12 +255,25 @@ impl Entry {
         self.shape.iter().product::<usize>() * self.dtype.bitsize() / 8
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, TensorReadError> {
+    fn bytes(&self) -> Result<Vec<u8>, HfError> {
         Ok(match &self.values {
-            Values::Floats(read, dtype) => floats::write(&read()?, *dtype),
+            Values::Floats(read, dtype) => self.floats(&read()?, *dtype)?,
             Values::Codes(weight) => packed_rows::from_words(&weight.to_words()?.0, weight.dims()),
             Values::Scale(scale, _) => scale.to_le_bytes().to_vec(),
         })
+    }
+
+    /// Values as a file holds them, if it can.
+    fn floats(&self, values: &[f32], dtype: FloatDType) -> Result<Vec<u8>, HfError> {
+        parameters::check_finite(&self.name, values)?;
+        let bytes = floats::write(values, dtype);
+        match floats::first_not_finite(&bytes, dtype.into()) {
+            Some(place) => Err(HfError::unwritable(format!(
+                "{}: value {place} is {}, which {dtype:?} does not reach to: write it as F32",
+                self.name, values[place]
+            ))),
+            None => Ok(bytes),
+        }
     }
 }
 
@@ -283,11 +319,27 @@ fn entries(
     if let WeightForm::Packed(convention) = form {
         match &model.lm {
             CausalLm::Packed(lm) => add_packed(&mut entries, lm, convention)?,
-            CausalLm::Qat(lm) => add_packed(&mut entries, &lm.pack(), convention)?,
+            CausalLm::Qat(lm) => {
+                check_latent(&entries)?;
+                add_packed(&mut entries, &lm.pack(), convention)?;
+            }
             CausalLm::Full(_) => unreachable!("refused before"),
         }
     }
     Ok(entries)
+}
+
+/// Refuses latent weights that have no scale.
+fn check_latent(entries: &BTreeMap<String, Entry>) -> Result<(), HfError> {
+    for entry in entries
+        .values()
+        .filter(|e| e.name.ends_with("_proj.weight"))
+    {
+        if let Values::Floats(read, _) = &entry.values {
+            parameters::check_finite(&entry.name, &read()?)?;
+        }
+    }
+    Ok(())
 }
 
 fn add_packed(
@@ -295,7 +347,8 @@ fn add_packed(
     lm: &BitNetLm<PackedBitLinear>,
     convention: ScaleConvention,
 ) -> Result<(), HfError> {
-    for (path, projection) in lm.projections() {
+    let packed = lm.projections().filter(|(_, p)| !p.is_full_precision());
+    for (path, projection) in packed {
         let weight = projection.weight.clone();
         let [d_output, d_input] = weight.dims();
         if !d_output.is_multiple_of(4) {
@@ -304,6 +357,7 @@ fn add_packed(
             )));
         }
         let gamma = weight.to_words()?.1;
+        parameters::check_finite(&format!("{path}.weight{SCALE_SUFFIX}"), &[gamma])?;
         let scale = convention.weight_scale(gamma);
         let told = convention.gamma(scale) == gamma;
         let name = format!("{path}.weight");
@@ -378,7 +432,7 @@ fn write_shard(new: &NewFolder, name: &str, entries: &[Entry]) -> Result<(), HfE
     safetensors::serialize_to_file(views, Some(metadata), &path)
         .map_err(|error| HfError::file(&path, error))?;
     if let Some(error) = entries.iter().find_map(|entry| entry.error.take()) {
-        return Err(error.into());
+        return Err(error);
     }
     // The writer makes its files for their owner alone.
     let of_config = new.file("config.json");

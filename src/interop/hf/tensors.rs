@@ -8,14 +8,20 @@ use super::{
     Family, TensorProblem,
     checkpoint::Checkpoint,
     floats::{FLOAT_TYPES, float_dtype},
+    head::{HEAD, Head},
 };
-use crate::nn::BitNetLmConfig;
+use crate::nn::{BitNetLmConfig, QkNorm};
 
 /// Ending of the scale of a packed weight, after `.weight`.
 pub(super) const SCALE_SUFFIX: &str = "_scale";
 
 /// Buffers that old files have and nobody reads.
-const BUFFERS: [&str; 2] = [".rotary_emb.inv_freq", ".rotary_emb.cos_cached"];
+const BUFFERS: [&str; 4] = [
+    ".rotary_emb.inv_freq",
+    ".rotary_emb.cos_cached",
+    ".rotary_emb.sin_cached",
+    ".self_attn.masked_bias",
+];
 
 /// A tensor of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +39,13 @@ pub(super) enum TensorKind {
     Scale,
 }
 
-/// All tensors of a model.
+/// All tensors of a model. `is_packed` is asked for the projections by their paths.
 pub(super) fn expected(
     config: &BitNetLmConfig,
     family: Family,
-    packed: bool,
+    is_packed: impl Fn(&str) -> bool,
 ) -> Vec<ExpectedTensor> {
-    let d_model = config.d_model;
+    let (d_model, d_head) = (config.d_model, config.head_size());
     let float = |path: &str, shape: &[usize]| ExpectedTensor {
         name: family.tensor_name(path),
         shape: shape.to_vec(),
@@ -58,12 +64,20 @@ pub(super) fn expected(
             ("input_layernorm.gamma", d_model),
             ("post_attention_layernorm.gamma", d_model),
         ];
+        if config.qk_norm == QkNorm::PerHead {
+            norms.push(("self_attn.q_norm.gamma", d_head));
+            norms.push(("self_attn.k_norm.gamma", d_head));
+        }
         if family.has_sub_norm() {
-            norms.push(("self_attn.attn_sub_norm.gamma", d_model));
+            norms.push(("self_attn.attn_sub_norm.gamma", config.n_heads * d_head));
             norms.push(("mlp.ffn_sub_norm.gamma", config.d_ff));
         }
         tensors.extend(norms.iter().map(|(name, d)| float(&path(name), &[*d])));
-        for (name, [d_output, d_input]) in projections(config) {
+        for (name, [d_output, d_input], bias) in projections(config) {
+            if bias {
+                tensors.push(float(&format!("{}.bias", path(name)), &[d_output]));
+            }
+            let packed = is_packed(&path(name));
             let name = path(name) + ".weight";
             match packed {
                 false => tensors.push(float(&name, &[d_output, d_input])),
@@ -85,19 +99,19 @@ pub(super) fn expected(
     tensors
 }
 
-/// The projections of a layer, with outputs and inputs.
-fn projections(config: &BitNetLmConfig) -> [(&'static str, [usize; 2]); 7] {
-    let (d_model, d_ff) = (config.d_model, config.d_ff);
-    let n_kv_heads = config.n_kv_heads.unwrap_or(config.n_heads);
-    let d_kv = d_model / config.n_heads * n_kv_heads;
+/// The projections of a layer, with outputs and inputs, and if they have a bias.
+fn projections(config: &BitNetLmConfig) -> [(&'static str, [usize; 2], bool); 7] {
+    let (d_model, d_ff, bias) = (config.d_model, config.d_ff, config.bias);
+    let d_heads = config.n_heads * config.head_size();
+    let d_kv = config.key_value_heads() * config.head_size();
     [
-        ("self_attn.q_proj", [d_model, d_model]),
-        ("self_attn.k_proj", [d_kv, d_model]),
-        ("self_attn.v_proj", [d_kv, d_model]),
-        ("self_attn.o_proj", [d_model, d_model]),
-        ("mlp.gate_proj", [d_ff, d_model]),
-        ("mlp.up_proj", [d_ff, d_model]),
-        ("mlp.down_proj", [d_model, d_ff]),
+        ("self_attn.q_proj", [d_heads, d_model], bias.qkv),
+        ("self_attn.k_proj", [d_kv, d_model], bias.qkv),
+        ("self_attn.v_proj", [d_kv, d_model], bias.qkv),
+        ("self_attn.o_proj", [d_model, d_heads], bias.output),
+        ("mlp.gate_proj", [d_ff, d_model], bias.feed_forward),
+        ("mlp.up_proj", [d_ff, d_model], bias.feed_forward),
+        ("mlp.down_proj", [d_model, d_ff], bias.feed_forward),
     ]
 }
 
@@ -105,25 +119,25 @@ fn projections(config: &BitNetLmConfig) -> [(&'static str, [usize; 2]); 7] {
 pub(super) fn problems(
     checkpoint: &Checkpoint,
     expected: &[ExpectedTensor],
-    tied_embeddings: bool,
+    head: Head,
 ) -> Vec<TensorProblem> {
     let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
     let ignored = |name: &str| {
         // Some programs write the head that is the embedding table, too.
-        (tied_embeddings && name == "lm_head.weight")
-            || BUFFERS.iter().any(|buffer| name.ends_with(buffer))
+        (head != Head::Own && name == HEAD) || BUFFERS.iter().any(|buffer| name.ends_with(buffer))
     };
     let unexpected = checkpoint.entries().map(|(name, _)| name);
     let unexpected = unexpected.filter(|name| !known.contains(name) && !ignored(name));
-    let of_expected = expected
-        .iter()
-        .filter_map(|tensor| match checkpoint.get(&tensor.name) {
-            Some(entry) => problem(tensor, &entry.info),
-            None => Some(TensorProblem::Missing {
-                name: tensor.name.clone(),
-                shape: tensor.shape.clone(),
-            }),
-        });
+    let of_expected =
+        expected.iter().filter_map(
+            |tensor| match checkpoint.get(head.file_name(&tensor.name)) {
+                Some(entry) => problem(tensor, &entry.info),
+                None => Some(TensorProblem::Missing {
+                    name: tensor.name.clone(),
+                    shape: tensor.shape.clone(),
+                }),
+            },
+        );
     of_expected
         .chain(unexpected.map(|name| TensorProblem::Unexpected {
             name: name.to_string(),

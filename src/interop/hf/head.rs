@@ -1,0 +1,71 @@
+//! The output head in the files of a model.
+
+use burn::tensor::FloatDType;
+
+use super::{
+    checkpoint::{Checkpoint, Entry},
+    floats::{self, Order, float_dtype},
+};
+
+/// Name of the head.
+pub(super) const HEAD: &str = "lm_head.weight";
+/// Name of the embedding table.
+const EMBEDDING: &str = "model.embed_tokens.weight";
+
+/// What the head of a model is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Head {
+    /// A matrix of its own.
+    Own,
+    /// The embedding table.
+    Tied,
+    /// The embedding table, which the files have under the name of the head.
+    TiedUnderItsName,
+}
+
+impl Head {
+    /// Looks at what the files have, as `tie_weights` of transformers 5 does: a head that differs from the
+    /// table is one of its own, whatever the configuration says.
+    pub fn of(checkpoint: &Checkpoint, tied_embeddings: bool) -> Self {
+        let (head, table) = (checkpoint.get(HEAD), checkpoint.get(EMBEDDING));
+        match (tied_embeddings, head, table) {
+            (false, ..) => Self::Own,
+            (true, Some(_), None) => Self::TiedUnderItsName,
+            (true, Some(head), Some(table)) if !are_equal(checkpoint, head, table) => Self::Own,
+            (true, ..) => Self::Tied,
+        }
+    }
+
+    /// The name of a tensor in the files.
+    pub fn file_name(self, name: &str) -> &str {
+        match name == EMBEDDING && self == Self::TiedUnderItsName {
+            true => HEAD,
+            false => name,
+        }
+    }
+}
+
+fn are_equal(checkpoint: &Checkpoint, head: &Entry, table: &Entry) -> bool {
+    if head.info.shape != table.info.shape {
+        return false;
+    }
+    let [a, b] = [head, table].map(|entry| checkpoint.bytes(entry));
+    let equal = match head.info.dtype == table.info.dtype {
+        true => a == b,
+        false => match [head, table].map(|entry| values(checkpoint, entry)) {
+            [Some(a), Some(b)] => a == b,
+            _ => false,
+        },
+    };
+    checkpoint.release(head, 0..a.len());
+    checkpoint.release(table, 0..b.len());
+    equal
+}
+
+/// The values of a tensor, if they are floats.
+fn values(checkpoint: &Checkpoint, entry: &Entry) -> Option<Vec<f32>> {
+    let types = [float_dtype(entry.info.dtype)?, FloatDType::F32];
+    let bytes = checkpoint.bytes(entry);
+    let data = floats::read(bytes, types, Order::Kept, &entry.info.shape, &|_| {});
+    data.try_to_vec().ok()
+}
