@@ -53,7 +53,8 @@ impl fmt::Display for GgufError {
                 found,
             } => write!(
                 f,
-                "byte {offset}: the file counts {found} {what}, its bytes hold at most {limit}"
+                "byte {offset}: the file counts {found} {what}, its bytes hold at most {limit}: it was cut \
+                 off, or is damaged"
             ),
             Self::Utf8 { what, offset } => write!(f, "byte {offset}: {what} is not UTF-8"),
             Self::ValueType { key, found } => {
