@@ -454,6 +454,20 @@ fn what_holds_for_many_tensors_is_said_in_a_line() {
 }
 
 #[test]
+fn a_head_of_a_size_without_weights_is_refused_before_it_takes_memory() {
+    let config = base();
+    let (folder, _) = again(
+        &model(&config, CausalLm::Full(full(&config))),
+        SaveOptions::new(F32),
+    );
+    edit(folder.path(), "config.json", |json| {
+        json["head_dim"] = json!(1_u64 << 40);
+    });
+    let error = load_error(folder.path()).to_string();
+    assert!(error.contains("whose table takes"), "{error}");
+}
+
+#[test]
 fn windows_and_long_positions_are_loaded_as_far_as_they_are_the_same() {
     let config = base();
     let (folder, _) = again(

@@ -72,10 +72,6 @@ impl HfConfig {
         let rope = rope::read(&fields, family)?;
         (lm.rope_theta, lm.rope_scaling) = (rope.theta, rope.scaling);
         unknown_keys.extend(rope.unknown);
-        let frequencies = lm.rotary().frequencies();
-        if frequencies.iter().any(|f| !f.is_finite()) {
-            return Err(fields.wrong("the rotary frequencies are not finite"));
-        }
         Ok(Self {
             family,
             lm,

@@ -178,12 +178,19 @@ fn check_positions(path: &Path, config: &HfConfig) -> Result<(), HfError> {
     }
     let rotary = lm.rotary();
     let scaling = rotary.scaling.as_ref();
-    match scaling.and_then(|scaling| scaling.problem(positions, rotary.rotary_size())) {
-        Some(problem) => {
-            let advice = "LoadOptions::max_positions sets them";
-            Err(HfError::config(path, format!("{problem} ({advice})")))
-        }
-        None => Ok(()),
+    if let Some(problem) = scaling.and_then(|s| s.problem(positions, rotary.rotary_size())) {
+        return Err(HfError::config(
+            path,
+            format!("{problem} (LoadOptions::max_positions sets the positions)"),
+        ));
+    }
+    // After the size of their table was checked.
+    match rotary.frequencies().iter().all(|f| f.is_finite()) {
+        true => Ok(()),
+        false => Err(HfError::config(
+            path,
+            "the rotary frequencies are not finite",
+        )),
     }
 }
 
