@@ -12,7 +12,7 @@ use crate::{
     model_file::{self, GgufArguments, ModelFile, ReadArguments, TokenizerFolder},
     output::Output,
     settings::{Memory, ModelSettings, Precision},
-    training::Job,
+    training::{Job, SpecialTokens},
 };
 
 /// Peak of the learning rate of a model that must not forget what it knows.
@@ -92,6 +92,11 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
             None => files.as_ref().map(TokenizerFolder::path),
         },
         config,
+        special: SpecialTokens {
+            bos: model.bos_token_id,
+            eos: model.eos_token_ids.clone(),
+            pad: model.pad_token_id,
+        },
         device,
     };
     job.run::<BitLinear>(

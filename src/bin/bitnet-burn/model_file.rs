@@ -240,7 +240,7 @@ pub fn note_unknown<'a>(keys: impl IntoIterator<Item = &'a UnknownKey>, output: 
     };
     if !keys.is_empty() {
         output.note(format!(
-            "passed over keys that are not known here, and may change what the model computes: {}{more}",
+            "passed over keys that are not known: {}{more}",
             keys[..keys.len().min(SHOWN)].join("; ")
         ));
     }

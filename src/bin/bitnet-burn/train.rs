@@ -119,6 +119,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         template: None,
         tokenizer_folder: None,
         config,
+        special: Default::default(),
         device,
     };
     match precision {

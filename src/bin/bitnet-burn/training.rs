@@ -52,7 +52,17 @@ pub struct Job<'a> {
     /// Where the tokenizer's files are; `None` for a tokenizer that was made here.
     pub tokenizer_folder: Option<&'a Path>,
     pub config: BitNetLmConfig,
+    /// Special tokens that the file of the model names, beside those of the tokenizer.
+    pub special: SpecialTokens,
     pub device: Device,
+}
+
+/// Special tokens of a model that is fine-tuned.
+#[derive(Debug, Clone, Default)]
+pub struct SpecialTokens {
+    pub bos: Option<u32>,
+    pub eos: Vec<u32>,
+    pub pad: Option<u32>,
 }
 
 impl Job<'_> {
@@ -272,8 +282,15 @@ impl Job<'_> {
     fn save(&self, lm: CausalLm, progress: &Progress) -> Result<(), Failure> {
         let folder = run_folder::model(&self.flags.out);
         let mut model = PretrainedLm::new(self.config.clone(), lm);
-        model.bos_token_id = self.tokenizer.bos();
-        model.eos_token_ids = self.tokenizer.eos_tokens().to_vec();
+        let special = &self.special;
+        model.bos_token_id = special.bos.or(self.tokenizer.bos());
+        model.eos_token_ids = special.eos.clone();
+        for &end in self.tokenizer.eos_tokens() {
+            if !model.eos_token_ids.contains(&end) {
+                model.eos_token_ids.push(end);
+            }
+        }
+        model.pad_token_id = special.pad;
         let made = self.flags.out.join("tokenizer");
         let tokenizer = match self.tokenizer_folder {
             Some(folder) => folder,

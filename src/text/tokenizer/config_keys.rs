@@ -148,7 +148,7 @@ fn check_added_tokens(
         };
         for token in tokens {
             let text = token.as_str().or(token["content"].as_str());
-            if !text.is_some_and(|text| tokenizer.token_to_id(text).is_some()) {
+            if text.is_none_or(|text| tokenizer.token_to_id(text).is_none()) {
                 let expected = "tokens that tokenizer.json has";
                 return Err(TextError::value(
                     path,

@@ -56,10 +56,11 @@ pub(super) fn read(config: &Fields<'_>, family: Family) -> Result<Rope, HfError>
     })
 }
 
+/// The prefix of the keys of an object, and the object, if it is there.
+type Written<'a> = (&'static str, Option<&'a Map<String, Value>>);
+
 /// The object that says it, and where it is.
-fn object<'a>(
-    config: &Fields<'a>,
-) -> Result<(&'static str, Option<&'a Map<String, Value>>), HfError> {
+fn object<'a>(config: &Fields<'a>) -> Result<Written<'a>, HfError> {
     for (key, prefix) in [
         ("rope_scaling", "rope_scaling."),
         ("rope_parameters", "rope_parameters."),
