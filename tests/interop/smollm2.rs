@@ -35,17 +35,18 @@ const EXACT: f64 = 1e-4;
 /// llama.cpp rounds activations to 8 bits before it multiplies them with weights of Q4_1.
 const ROUNDED: f64 = 0.03;
 
-fn program(arguments: &[&str], paths: &[&Path]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bitnet-burn"));
-    let output = command.args(arguments).args(paths).output().unwrap();
+fn program(command: &str, paths: &[&Path], options: &[&str]) -> String {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_bitnet-burn"));
+    let output = program.arg(command).args(paths).args(options).output();
+    let output = output.unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?}: {stderr}");
+    assert!(output.status.success(), "{command} {options:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The last line of what the program prints with `--json`, or all of it.
-fn json(arguments: &[&str], paths: &[&Path]) -> Value {
-    let printed = program(arguments, paths);
+/// What the program prints with `--json`: a document, or the last of its lines.
+fn json(command: &str, paths: &[&Path], options: &[&str]) -> Value {
+    let printed = program(command, paths, &[options, &["--json"]].concat());
     let last = printed.trim_end().lines().last().unwrap_or_default();
     let value = serde_json::from_str(&printed).or_else(|_| serde_json::from_str(last));
     value.unwrap_or_else(|error| panic!("{error}: {printed}"))
@@ -57,7 +58,7 @@ fn tokens(value: &Value) -> Vec<u32> {
 
 fn eval(page: &Path, model: &Path) -> (f64, u64) {
     let text = page.to_str().unwrap();
-    let evaluation = json(&["--json", "eval", "--text", text], &[model]);
+    let evaluation = json("eval", &[model], &["--text", text]);
     let tokens = evaluation["tokens"].as_u64().unwrap();
     (evaluation["loss"].as_f64().unwrap(), tokens)
 }
@@ -76,29 +77,28 @@ fn smollm2_is_read_as_it_is() {
     let (folder, float, page) = (path("folder"), path("f32.gguf"), path("page.txt"));
     fs::write(&page, PAGE).unwrap();
 
-    let inspected = program(&["inspect"], &[&gguf]);
+    let inspected = program("inspect", &[&gguf], &[]);
     assert!(
         inspected.contains("Q4_1") && inspected.contains("llama"),
         "{inspected}"
     );
-    program(&["convert"], &[&gguf, &folder]);
-    program(&["convert", "--type", "F32"], &[&gguf, &float]);
+    program("convert", &[&gguf, &folder], &[]);
+    program("convert", &[&gguf, &float], &["--type", "F32"]);
     let (loss, counted) = eval(&page, &gguf);
     for copy in [&folder, &float] {
         assert_eq!(eval(&page, copy), (loss, counted), "{}", copy.display());
     }
     let new_tokens = NEW_TOKENS.to_string();
     let greedy = [
-        "--json",
-        "generate",
         "--chat",
         "--temperature",
         "0",
         "-p",
         QUESTION,
         "-n",
+        &new_tokens,
     ];
-    let answer = json(&[&greedy[..], &[&new_tokens]].concat(), &[&gguf]);
+    let answer = json("generate", &[&gguf], &greedy);
     println!(
         "loss {loss:.6} over {counted} tokens; answer: {}",
         answer["text"]
@@ -147,16 +147,7 @@ fn smollm2_is_read_as_it_is() {
         "--memory",
         "small",
     ];
-    let finetune = [
-        "--json",
-        "finetune",
-        "--monitor-every",
-        "0",
-        "--out",
-        out,
-        "--text",
-        text,
-    ];
-    let done = json(&[&finetune[..], &small].concat(), &[&gguf]);
+    let run = ["--monitor-every", "0", "--out", out, "--text", text];
+    let done = json("finetune", &[&gguf], &[&small[..], &run].concat());
     assert_eq!(done["step"], 2, "{done}");
 }
