@@ -141,7 +141,7 @@ fn smollm2_is_read_as_it_is() {
         "--steps",
         "2",
         "--context",
-        "32",
+        "16",
         "--batch",
         "1",
         "--memory",
