@@ -21,18 +21,16 @@ use burn::{
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{
-///     loss::CausalLmLossConfig,
-///     nn::BitNetLm,
-///     text::dataset::TokenBatch,
-///     train::TokenLoss,
-/// };
+/// use bitnet_burn::{loss::CausalLmLossConfig, train::TokenLoss};
+/// use burn::tensor::{Device, Int, Tensor};
 ///
-/// fn loss(lm: &BitNetLm, batch: TokenBatch) -> TokenLoss {
-///     let logits = lm.forward(batch.inputs);
-///     let mean = CausalLmLossConfig::new().init().forward(logits, batch.targets);
-///     TokenLoss::new(mean, batch.tokens)
-/// }
+/// let device = Device::default();
+/// let logits = Tensor::<3>::zeros([1, 3, 8], &device);
+/// // The first token is a prompt, which is not learned.
+/// let targets = Tensor::<2, Int>::from_ints([[-100, 7, 1]], &device);
+/// let mean = CausalLmLossConfig::new().init().forward(logits, targets);
+/// let loss = TokenLoss::new(mean, 2);
+/// assert!((loss.mean.into_scalar::<f32>() - 8f32.ln()).abs() < 1e-6);
 /// ```
 #[derive(Debug, Clone)]
 pub struct TokenLoss {
