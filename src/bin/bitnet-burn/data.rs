@@ -32,7 +32,7 @@ pub const SHAKESPEARE: &str = include_str!("../../../examples/data/shakespeare.t
 /// Share of a text that is kept for validation: the last tenth.
 const VALID_SHARE: usize = 10;
 
-/// What the records of .jsonl, .ndjson and .json files hold.
+/// Kind of the records of .jsonl, .ndjson and .json files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Records {
@@ -58,7 +58,7 @@ pub struct DataSettings {
     /// A tokenizer.json or a folder with one; absent for the characters of the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// What the records hold.
+    /// Kind of the records.
     pub records: Records,
     /// Tokens that the model reads of a window.
     pub context: usize,
@@ -269,7 +269,7 @@ impl DataSettings {
         }
     }
 
-    /// What stands around a document: what the tokenizer puts around a text, and an end of text.
+    /// Tokens around a document: those of the tokenizer around a text, and an end of text.
     fn packing(&self, tokenizer: &Tokenizer) -> Result<PackingConfig, Failure> {
         let packing = PackingConfig::new(self.context);
         if self.records == Records::Messages {

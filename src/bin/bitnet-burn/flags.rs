@@ -28,7 +28,7 @@ pub struct TrainingFlags {
     /// A tokenizer.json, or a folder with one [default: that of the model, or the characters of the text]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub tokenizer: Option<PathBuf>,
-    /// What the records hold [default: text]
+    /// Kind of the records of .jsonl, .ndjson and .json files [default: text]
     #[arg(long, value_name = "KIND", help_heading = "Data")]
     pub records: Option<Records>,
     /// Tokens that the model sees at once [default: 64]

@@ -34,7 +34,7 @@ pub struct ReadArguments {
     pub gguf: GgufArguments,
 }
 
-/// What a GGUF file does not say.
+/// Choices that a GGUF file may leave open.
 #[derive(clap::Args, Debug, Clone, Copy, Default)]
 pub struct GgufArguments {
     /// Read tensors of GGUF type 36 as I2_S of bitnet.cpp; llama.cpp had another type of this number

@@ -97,7 +97,7 @@ impl Progress {
         }
     }
 
-    /// Whether there is a line about a step.
+    /// True for a step that gets a line.
     fn is_due(&self, step: usize) -> bool {
         step.is_multiple_of(self.every) || step == self.total
     }

@@ -65,7 +65,7 @@ pub(super) fn read(
     }
 }
 
-/// Whether programs compute different things for an architecture. bitnet.cpp's fork of llama.cpp had
+/// True for an architecture that programs compute in different ways. bitnet.cpp's fork of llama.cpp had
 /// a graph with squared ReLU for these (`build_bitnet_158` in `src/llama.cpp`, of
 /// Eddie-Wang1120/llama.cpp) until July 2026, and has one with SiLU since (`src/models/bitnet.cpp`, of
 /// isHuangXin/llama.cpp).

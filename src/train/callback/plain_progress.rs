@@ -59,7 +59,7 @@ impl PlainProgress {
         }
     }
 
-    /// Whether there is a line about a step.
+    /// True for a step that gets a line.
     fn is_due(&self, step: usize) -> bool {
         step.is_multiple_of(self.every) || Some(step) == self.total_steps
     }
