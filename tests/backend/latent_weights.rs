@@ -18,7 +18,7 @@ use super::values::*;
 
 /// Whether the device has what the tests are about.
 fn has_bf16() -> bool {
-    Device::default().supports_dtype(DType::BF16)
+    computes_in(&Device::default(), DType::BF16)
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn codes(quantized: &[f32], scale: impl Fn(usize) -> f32) -> Vec<f32> {
 /// Cases in the float types of the device.
 fn supported<'a>(oracle: &'a Oracle, tensor: &str, device: &Device) -> Vec<Case<'a>> {
     let mut cases = oracle.cases();
-    cases.retain(|case| device.supports_dtype(case.dtype(tensor)));
+    cases.retain(|case| computes_in(device, case.dtype(tensor)));
     assert!(cases.len() >= 9);
     cases
 }

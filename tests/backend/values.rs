@@ -95,8 +95,28 @@ pub fn ints<const D: usize, E: Element>(tensor: Tensor<D, Int>) -> Vec<E> {
 pub fn float_types(device: &Device) -> Vec<DType> {
     [DType::F32, DType::F16, DType::BF16]
         .into_iter()
-        .filter(|&dtype| device.supports_dtype(dtype))
+        .filter(|&dtype| computes_in(device, dtype))
         .collect()
+}
+
+/// Whether the device computes in a float type.
+///
+/// CubeCL's CPU runtime says that it takes bf16. Without AVX512-BF16, LLVM rounds to it by a call of
+/// `__truncsfbf2`, which libgcc has from version 13 on; with an older one, every kernel that
+/// writes bf16 fails to link.
+pub fn computes_in(device: &Device, dtype: DType) -> bool {
+    let by_call = on_cubecl_cpu() && dtype == DType::BF16 && !rounds_to_bf16();
+    device.supports_dtype(dtype) && !by_call
+}
+
+#[cfg(target_arch = "x86_64")]
+fn rounds_to_bf16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn rounds_to_bf16() -> bool {
+    true
 }
 
 /// A state of an optimizer after it was taken apart for a record and put together again.
