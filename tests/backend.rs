@@ -6,6 +6,8 @@ mod backend {
     mod absmax;
     mod calibration;
     #[cfg(feature = "train")]
+    mod callback_guards;
+    #[cfg(feature = "train")]
     mod callback_strategy;
     #[cfg(feature = "train")]
     mod callbacks;

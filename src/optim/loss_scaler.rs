@@ -12,7 +12,10 @@ use burn::{
     tensor::{Bool, Tensor},
 };
 
-/// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`.
+use crate::quant::visit_distinct;
+
+/// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`, and for
+/// [`min_scale`](Self::min_scale), which it has not, that of DeepSpeed's `min_loss_scale`.
 #[derive(Config, Debug, PartialEq)]
 pub struct LossScalerConfig {
     /// The scale at the start.
@@ -27,6 +30,13 @@ pub struct LossScalerConfig {
     /// Steps without an overflow until the scale grows.
     #[config(default = 2000)]
     pub growth_interval: u32,
+    /// The smallest scale. A gradient that is still not finite there is not one of a loss that is
+    /// scaled too much, and no smaller scale cures it.
+    ///
+    /// At 1 the gradients are those of the loss itself. A sum over very many tokens, whose gradients
+    /// do not fit into f16, needs a smaller one.
+    #[config(default = 1.0)]
+    pub min_scale: f32,
 }
 
 /// Dynamic loss scaling, for gradients in f16.
@@ -36,7 +46,8 @@ pub struct LossScalerConfig {
 /// an infinity in a gradient: a step with one is skipped and lowers the scale, and a run of steps
 /// without one raises it. bf16 has the range of f32 and needs no scaling.
 ///
-/// Equal to `torch.amp.GradScaler`. Source: [Mixed Precision
+/// Equal to `torch.amp.GradScaler` for scales of [`min_scale`](LossScalerConfig::min_scale) and
+/// above; GradScaler goes on to 0. Source: [Mixed Precision
 /// Training](https://arxiv.org/abs/1710.03740).
 ///
 /// # Example
@@ -99,6 +110,8 @@ pub enum LossScalerError {
         record: LossScalerRecord,
         /// Steps until the scale grows.
         growth_interval: u32,
+        /// The smallest scale.
+        min_scale: f32,
     },
 }
 
@@ -107,10 +120,11 @@ impl LossScalerConfig {
     ///
     /// # Panics
     ///
-    /// If the scale is not positive and finite, `growth_factor` is not above 1, `backoff_factor`
-    /// is not in (0, 1), or `growth_interval` is 0.
+    /// If `min_scale` is not positive, the scale is below it or not finite, `growth_factor` is not
+    /// above 1, `backoff_factor` is not in (0, 1), or `growth_interval` is 0.
     pub fn init(&self) -> LossScaler {
-        let valid = self.initial_scale > 0.0
+        let valid = self.min_scale > 0.0
+            && self.initial_scale >= self.min_scale
             && self.initial_scale.is_finite()
             && self.growth_factor > 1.0
             && self.backoff_factor > 0.0
@@ -118,8 +132,9 @@ impl LossScalerConfig {
             && self.growth_interval > 0;
         assert!(
             valid,
-            "a loss scaler has a positive initial_scale, a growth_factor above 1, a \
-             backoff_factor in (0, 1) and a growth_interval of 1 or more, got {self:?}"
+            "a loss scaler has a positive min_scale, a finite initial_scale no smaller, a \
+             growth_factor above 1, a backoff_factor in (0, 1) and a growth_interval of 1 or more, \
+             got {self:?}"
         );
         LossScaler {
             config: self.clone(),
@@ -135,7 +150,14 @@ impl LossScaler {
         loss.mul_scalar(self.record.scale)
     }
 
-    /// The gradients of the module divided by the scale, and whether all of them are finite.
+    /// Whether the scale is the smallest one. A step with an overflow there is a sign of a NaN or
+    /// infinity that scaling does not cure.
+    pub fn is_at_min_scale(&self) -> bool {
+        self.record.scale <= self.config.min_scale
+    }
+
+    /// The gradients of the module divided by the scale, and whether all of them are finite. A shared
+    /// parameter has one gradient, which is divided once.
     ///
     /// Gradients keep their type: those of a low-precision copy are to be made f32 first (see
     /// [`MixedPrecision`](super::MixedPrecision)). Clip them after this. Waits once for the device.
@@ -150,20 +172,20 @@ impl LossScaler {
             factor: 1.0 / f64::from(self.record.scale),
             finite: None,
         };
-        module.visit(&mut unscale);
+        visit_distinct(module, &mut unscale);
         let finite = unscale.finite.is_none_or(|all| all.into_scalar::<bool>());
         (unscale.grads, finite)
     }
 
-    /// Changes the scale after a step: call once for each, with whether a gradient was infinite
-    /// or NaN (so that the optimizer's step was skipped).
+    /// Changes the scale after a step, down to `min_scale` at most: call once for each, with whether
+    /// a gradient was infinite or NaN (so that the optimizer's step was skipped).
     pub fn update(&mut self, overflow: bool) {
         let LossScalerRecord {
             scale,
             growth_tracker,
         } = &mut self.record;
         if overflow {
-            *scale *= self.config.backoff_factor;
+            *scale = (*scale * self.config.backoff_factor).max(self.config.min_scale);
             *growth_tracker = 0;
             return;
         }
@@ -178,7 +200,8 @@ impl LossScaler {
     }
 
     /// [Unscales](Self::unscale), lets the optimizer step unless a gradient is not finite, and
-    /// [updates](Self::update). Returns the module and whether the optimizer stepped.
+    /// [updates](Self::update). Returns the module and whether the optimizer stepped. A loop that
+    /// goes on where it did not looks at [`is_at_min_scale`](Self::is_at_min_scale) first.
     pub fn step<M: Module>(
         &mut self,
         optimizer: &mut ModuleOptimizer,
@@ -203,15 +226,21 @@ impl LossScaler {
     ///
     /// # Errors
     ///
-    /// If the record's scale is not positive and finite, or its steps reach `growth_interval`.
+    /// If the record's scale is below `min_scale` or not finite, or its steps reach
+    /// `growth_interval`.
     pub fn load_record(mut self, record: LossScalerRecord) -> Result<Self, LossScalerError> {
-        let growth_interval = self.config.growth_interval;
-        if !(record.scale > 0.0 && record.scale.is_finite())
+        let LossScalerConfig {
+            growth_interval,
+            min_scale,
+            ..
+        } = self.config;
+        if !(record.scale >= min_scale && record.scale.is_finite())
             || record.growth_tracker >= growth_interval
         {
             return Err(LossScalerError::Record {
                 record,
                 growth_interval,
+                min_scale,
             });
         }
         self.record = record;
@@ -278,10 +307,11 @@ impl fmt::Display for LossScalerError {
             Self::Record {
                 record,
                 growth_interval,
+                min_scale,
             } => write!(
                 f,
-                "a loss scaler has a positive, finite scale and fewer than {growth_interval} \
-                 steps behind it, the record has {} and {}",
+                "this loss scaler has a positive, finite scale of {min_scale} or more and fewer \
+                 than {growth_interval} steps behind it, the record has {} and {}",
                 record.scale, record.growth_tracker
             ),
         }

@@ -161,6 +161,37 @@ fn a_record_that_no_scaler_has_is_refused() {
 }
 
 #[test]
+fn the_scale_does_not_fall_below_the_smallest_one() {
+    let mut scaler = LossScalerConfig::new().init();
+    for halvings in 1..=16 {
+        assert!(!scaler.is_at_min_scale());
+        scaler.update(true);
+        // Down to 1 as `torch.amp.GradScaler`.
+        let scale = 65536.0 / f32::powi(2.0, halvings);
+        assert_eq!(scaler.to_record().scale, scale);
+    }
+    for _ in 0..200 {
+        assert!(scaler.is_at_min_scale());
+        scaler.update(true);
+    }
+    assert_eq!(scaler.to_record(), LossScalerRecord::new(1.0, 0));
+
+    let config = LossScalerConfig::new().with_min_scale(3.0);
+    let mut scaler = config.with_initial_scale(4.0).init();
+    scaler.update(true);
+    assert_eq!(scaler.to_record().scale, 3.0);
+    let error = scaler.load_record(LossScalerRecord::new(2.0, 0));
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("scale of 3 or more"), "{text}");
+}
+
+#[test]
+#[should_panic(expected = "a positive min_scale, a finite initial_scale no smaller")]
+fn a_scale_below_the_smallest_one_is_refused() {
+    LossScalerConfig::new().with_initial_scale(0.5).init();
+}
+
+#[test]
 #[should_panic(expected = "growth_factor above 1")]
 fn a_scale_that_does_not_grow_is_refused() {
     LossScalerConfig::new().with_growth_factor(1.0).init();

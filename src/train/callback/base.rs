@@ -31,7 +31,8 @@ pub struct OptimizerStep<'a> {
 
 impl OptimizerStep<'_> {
     /// Leaves the model and the optimizer as they are in this step. It counts all the same, and the
-    /// learning rate goes on.
+    /// learning rate goes on. A [`NanGuard`](super::NanGuard) that is called after it counts it among
+    /// the bad steps in a row.
     pub fn skip(&mut self, reason: impl Into<String>) {
         self.skip = Some(reason.into());
     }

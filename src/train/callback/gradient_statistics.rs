@@ -6,9 +6,11 @@ use burn::{
 };
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
+use crate::quant::visit_distinct;
 
 /// Says the norm of the gradients every so many steps: over all parameters, and the largest and
-/// smallest of one parameter. The norms are those before a model clips them.
+/// smallest of one parameter; a shared parameter counts once. The norms are those before a model
+/// clips them.
 pub struct GradientStatistics {
     every: usize,
 }
@@ -43,7 +45,7 @@ impl<M: LearnerModel> Callback<M> for GradientStatistics {
             path: Vec::new(),
             found: Vec::new(),
         };
-        run.model().visit(&mut squares);
+        visit_distinct(&run.model(), &mut squares);
         let (paths, sums): (Vec<_>, Vec<_>) = squares.found.into_iter().unzip();
         if sums.is_empty() {
             return Ok(());

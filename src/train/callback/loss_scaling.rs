@@ -1,9 +1,20 @@
+use core::{error::Error, fmt};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::{tensor::Tensor, train::LearnerModel};
+use burn::{
+    tensor::Tensor,
+    train::{
+        LearnerModel,
+        metric::{Adaptor, LossInput},
+    },
+};
+use serde::{Deserialize, Serialize};
 
-use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
-use crate::optim::{LossScaler, LossScalerConfig};
+use super::{
+    Callback, CallbackResult, NonFinite, OptimizerStep, TrainOutputOf, TrainingRun,
+    non_finite::SkippedSteps,
+};
+use crate::optim::{LossScaler, LossScalerConfig, LossScalerRecord};
 
 /// A [`LossScaler`] that the model and the [`LossScaling`] callback share.
 ///
@@ -36,9 +47,32 @@ impl SharedLossScaler {
 /// Dynamic loss scaling: divides gradients by the scale, skips steps with an overflow, and moves the
 /// scale.
 ///
-/// Add it before callbacks that look at gradients, such as [`NanGuard`](super::NanGuard).
+/// A gradient that is not finite at the [smallest scale](LossScalerConfig::min_scale) ends the
+/// training with the error [`MinimumLossScale`]: no smaller scale cures it.
+///
+/// Add it before callbacks that look at gradients, such as [`NanGuard`](super::NanGuard), which
+/// counts the steps that are skipped here, too.
 pub struct LossScaling {
     scaler: SharedLossScaler,
+    skipped: SkippedSteps,
+    /// What ends the training after this step.
+    fatal: Option<MinimumLossScale>,
+}
+
+/// A gradient that is not finite although the loss has its smallest scale.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MinimumLossScale {
+    /// The smallest scale.
+    pub scale: f32,
+    /// What is not finite, and since when.
+    pub found: NonFinite,
+}
+
+/// What a checkpoint holds.
+#[derive(Serialize, Deserialize)]
+struct LossScalingState {
+    scaler: LossScalerRecord,
+    skipped: SkippedSteps,
 }
 
 impl LossScaling {
@@ -46,11 +80,16 @@ impl LossScaling {
     pub fn new(scaler: &SharedLossScaler) -> Self {
         Self {
             scaler: scaler.clone(),
+            skipped: SkippedSteps::default(),
+            fatal: None,
         }
     }
 }
 
-impl<M: LearnerModel> Callback<M> for LossScaling {
+impl<M: LearnerModel> Callback<M> for LossScaling
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
     fn name(&self) -> &str {
         "loss_scaling"
     }
@@ -60,40 +99,74 @@ impl<M: LearnerModel> Callback<M> for LossScaling {
         run: &mut TrainingRun<M>,
         step: &mut OptimizerStep<'_>,
     ) -> CallbackResult {
-        let grads = std::mem::take(step.grads);
-        let before = self.scaler.get();
-        let finite = self.scaler.with(|scaler| {
-            let (grads, finite) = scaler.unscale(&run.model(), grads);
+        let (model, number) = (run.model(), run.position().step);
+        let (grads, before) = (std::mem::take(step.grads), self.scaler.get());
+        let (finite, is_at_min_scale) = self.scaler.with(|scaler| {
+            let is_at_min_scale = scaler.is_at_min_scale();
+            let (grads, finite) = scaler.unscale(&model, grads);
             scaler.update(!finite);
             *step.grads = grads;
-            finite
+            (finite, is_at_min_scale)
         });
         let scale = self.scaler.get();
-        if !finite {
-            let message = format!("a gradient is not finite at scale {before}");
-            run.notify_values("loss_scaling", &message, [("scale", f64::from(scale))]);
-            step.skip(message);
-        } else if scale != before {
-            run.notify_values(
-                "loss_scaling",
-                "the scale grows",
-                [("scale", f64::from(scale))],
-            );
+        let values = [("scale", f64::from(scale))];
+        if finite {
+            self.skipped = SkippedSteps::default();
+            if scale != before {
+                run.notify_values("loss_scaling", "the scale grows", values);
+            }
+            return Ok(());
         }
+        if is_at_min_scale {
+            let found = NonFinite::find(&model, Some(&*step.grads), number, self.skipped);
+            self.fatal = Some(MinimumLossScale { scale, found });
+        }
+        self.skipped = self.skipped.and(number);
+        let message = format!("a gradient is not finite at scale {before}");
+        run.notify_values("loss_scaling", &message, values);
+        step.skip(message);
         Ok(())
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        output: &TrainOutputOf<M>,
+    ) -> CallbackResult {
+        let Some(mut error) = self.fatal.take() else {
+            return Ok(());
+        };
+        error.found.loss = run.step_loss(output).ok();
+        Err(error.into())
     }
 
     fn state(&self) -> Option<serde_json::Value> {
-        self.scaler
-            .with(|scaler| serde_json::to_value(scaler.to_record()).ok())
+        let state = LossScalingState {
+            scaler: self.scaler.with(|scaler| scaler.to_record()),
+            skipped: self.skipped,
+        };
+        serde_json::to_value(state).ok()
     }
 
     fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
-        let record = serde_json::from_value(state)?;
+        let state: LossScalingState = serde_json::from_value(state)?;
         let loaded = self
             .scaler
-            .with(|scaler| scaler.clone().load_record(record))?;
+            .with(|scaler| scaler.clone().load_record(state.scaler))?;
         self.scaler.with(|scaler| *scaler = loaded);
+        self.skipped = state.skipped;
         Ok(())
     }
 }
+
+impl fmt::Display for MinimumLossScale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scale, found } = self;
+        write!(
+            f,
+            "the loss scale is at its minimum, {scale}, and a gradient is still not finite: {found}"
+        )
+    }
+}
+
+impl Error for MinimumLossScale {}

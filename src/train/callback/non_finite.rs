@@ -1,0 +1,208 @@
+//! NaN and infinite values in gradients and parameters, and the steps that were skipped for them.
+
+use core::{error::Error, fmt};
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Bool, Tensor},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::quant::visit_distinct;
+
+/// What was wrong with an optimizer step, and for how long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NonFinite {
+    /// Paths of parameters with NaN or infinite values.
+    pub parameters: Vec<String>,
+    /// Paths of parameters whose gradients have such values.
+    pub gradients: Vec<String>,
+    /// The loss of the last batch of the step; `None` if it is not known.
+    pub loss: Option<f64>,
+    /// Steps that were skipped one after the other, before this one.
+    pub skips: usize,
+    /// The first of them, or this step: the number of steps taken before it, as in
+    /// [`TrainingEvent::step`](super::TrainingEvent::step).
+    pub since: usize,
+    /// Why another callback skipped the step, if one did.
+    pub skipped: Option<String>,
+}
+
+impl NonFinite {
+    /// The parameters of a model, and with `grads` their gradients, that are not finite.
+    pub(super) fn find<M: Module>(
+        model: &M,
+        grads: Option<&GradientsParams>,
+        step: usize,
+        row: SkippedSteps,
+    ) -> Self {
+        Self {
+            parameters: non_finite_paths(model, None),
+            gradients: grads.map_or_else(Vec::new, |grads| non_finite_paths(model, Some(grads))),
+            loss: None,
+            skips: row.count,
+            since: row.since(step),
+            skipped: None,
+        }
+    }
+}
+
+/// Steps that were skipped one after the other, up to the present one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SkippedSteps {
+    pub count: usize,
+    /// Steps taken before the first of them.
+    first: usize,
+}
+
+impl SkippedSteps {
+    /// Steps taken before the first of them, if `step` is the next.
+    pub fn since(self, step: usize) -> usize {
+        match self.count {
+            0 => step,
+            _ => self.first,
+        }
+    }
+
+    /// With another one, before which `step` steps were taken.
+    pub fn and(self, step: usize) -> Self {
+        Self {
+            count: self.count + 1,
+            first: self.since(step),
+        }
+    }
+}
+
+/// Whether all gradients, or without them all parameters, are finite: one transfer.
+pub(super) fn all_finite<M: Module>(model: &M, grads: Option<&GradientsParams>) -> bool {
+    let flags: Vec<_> = Finite::of(model, grads)
+        .into_iter()
+        .map(|(_, flag)| flag)
+        .collect();
+    match flags.is_empty() {
+        true => true,
+        false => Tensor::cat(flags, 0).all().into_scalar::<bool>(),
+    }
+}
+
+/// Paths of the parameters that are not finite, or whose gradients are not.
+fn non_finite_paths<M: Module>(model: &M, grads: Option<&GradientsParams>) -> Vec<String> {
+    let found = Finite::of(model, grads).into_iter();
+    found
+        .filter_map(|(path, flag)| (!flag.into_scalar::<bool>()).then_some(path))
+        .collect()
+}
+
+/// For each tensor, whether all of its values are finite.
+struct Finite<'a> {
+    grads: Option<&'a GradientsParams>,
+    path: Vec<String>,
+    found: Vec<(String, Tensor<1, Bool>)>,
+}
+
+impl<'a> Finite<'a> {
+    fn of<M: Module>(
+        model: &M,
+        grads: Option<&'a GradientsParams>,
+    ) -> Vec<(String, Tensor<1, Bool>)> {
+        let mut all = Self {
+            grads,
+            path: Vec::new(),
+            found: Vec::new(),
+        };
+        match grads {
+            // One gradient belongs to all places of a shared parameter.
+            Some(_) => visit_distinct(model, &mut all),
+            None => model.visit(&mut all),
+        }
+        all.found
+    }
+}
+
+impl ModuleVisitor for Finite<'_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let values = match self.grads {
+            Some(grads) => grads.get::<D>(param.id),
+            None => Some(param.base().without_autodiff()),
+        };
+        if let Some(values) = values
+            && values.shape().num_elements() > 0
+        {
+            self.found
+                .push((self.path.join("."), values.is_finite().all()));
+        }
+    }
+}
+
+impl fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.gradients[..], &self.parameters[..], &self.skipped) {
+            ([], [], Some(reason)) => write!(f, "the step is skipped ({reason})")?,
+            (gradients, parameters, _) => {
+                write!(f, "NaN or infinite values")?;
+                if !gradients.is_empty() {
+                    write!(f, " in the gradients of {}", gradients.join(", "))?;
+                }
+                if !parameters.is_empty() {
+                    write!(f, " in the parameters {}", parameters.join(", "))?;
+                }
+            }
+        }
+        if self.skips > 0 {
+            write!(f, ", after {} skipped steps in a row", self.skips)?;
+        }
+        write!(f, ", since step {}", self.since)?;
+        if let Some(loss) = self.loss {
+            write!(f, "; the loss of the last batch is {loss}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for NonFinite {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_skipped_steps_begins_with_its_first() {
+        let none = SkippedSteps::default();
+        assert_eq!(none.since(7), 7);
+        let row = none.and(7).and(8);
+        assert_eq!((row.count, row.since(9)), (2, 7));
+    }
+
+    #[test]
+    fn the_message_says_what_is_not_finite_and_since_when() {
+        let mut found = NonFinite {
+            parameters: Vec::new(),
+            gradients: vec!["a.weight".into(), "b.weight".into()],
+            loss: Some(f64::NAN),
+            skips: 3,
+            since: 5,
+            skipped: Some("a gradient is not finite at scale 8".into()),
+        };
+        assert_eq!(
+            found.to_string(),
+            "NaN or infinite values in the gradients of a.weight, b.weight, after 3 skipped steps in \
+             a row, since step 5; the loss of the last batch is NaN"
+        );
+        found.gradients.clear();
+        found.loss = None;
+        assert_eq!(
+            found.to_string(),
+            "the step is skipped (a gradient is not finite at scale 8), after 3 skipped steps in a \
+             row, since step 5"
+        );
+    }
+}
