@@ -67,6 +67,7 @@ mod backend {
     #[cfg(feature = "train")]
     mod mitigation;
     mod optim_adamw_8bit;
+    mod optim_latent_weights;
     mod optim_learning_rates;
     mod optim_loss_scaler;
     mod optim_mixed_precision;

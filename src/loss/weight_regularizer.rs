@@ -46,8 +46,8 @@ pub struct WeightRegularizerConfig {
     #[serde(default = "one", deserialize_with = "not_negative")]
     pub coefficient: f64,
     /// The parameters that are taken; all by default. Of these, only weights are taken: no vectors
-    /// (biases, gains of norms), and nothing that belongs to a reparameterization (adapters).
-    /// [`Regularizer::ScaleDecay`] takes them all.
+    /// (biases, gains of norms), and nothing that belongs to a quantiser (step sizes and offsets) or a
+    /// reparameterization (adapters). [`Regularizer::ScaleDecay`] takes them all.
     #[serde(default = "ParamGroup::all")]
     pub group: ParamGroup,
     /// How the weights are quantised; read by the regularisers that need levels.
@@ -164,7 +164,7 @@ fn output_axes<M: Module>(module: &M) -> HashMap<ParamId, usize> {
         .parameters
         .into_iter()
         // A weight without values has no levels.
-        .filter(|p| p.shape.len() >= 2 && !p.shape.contains(&0))
+        .filter(|p| p.is_weight() && !p.shape.contains(&0))
         .map(|p| (p.id, p.output_axis()))
         .collect()
 }

@@ -1,15 +1,17 @@
 use burn::{
     config::Config,
+    module::Module,
     tensor::{DType, Tensor},
 };
 
 use crate::{
     ops::Groups,
-    quant::{FakeQuant, Ste, WeightQuantizer},
+    quant::{FakeQuant, Inventory, Role, Ste, WeightQuantizer},
 };
 
 /// The quantiser that the forward pass applies to a latent weight, for an optimizer that must know
-/// the integer codes or the scales of the weight it updates.
+/// the integer codes or the scales of the weight it updates. With trained step sizes, the scales are
+/// those that the weight would start with.
 #[derive(Config, Debug, PartialEq)]
 pub struct LatentQuantizer {
     /// The quantiser of the weights.
@@ -45,6 +47,29 @@ pub(super) struct Codes<const D: usize> {
 }
 
 impl LatentQuantizer {
+    /// The quantisers of the latent weights of a module, each with the paths of its weights.
+    pub(super) fn of<M: Module>(model: &M) -> Vec<(Self, Vec<String>)> {
+        let mut all: Vec<(Self, Vec<String>)> = Vec::new();
+        for parameter in Inventory::of(model).parameters {
+            let Role::Latent {
+                quantizer,
+                output_axis,
+            } = parameter.role
+            else {
+                continue;
+            };
+            let own = Self {
+                quantizer,
+                output_axis,
+            };
+            match all.iter_mut().find(|(quantizer, _)| *quantizer == own) {
+                Some((_, paths)) => paths.push(parameter.path),
+                None => all.push((own, vec![parameter.path])),
+            }
+        }
+        all
+    }
+
     /// The codes of a weight without a gradient.
     pub(super) fn codes<const D: usize>(&self, weight: Tensor<D>) -> Codes<D> {
         let shape = weight.dims();

@@ -1,7 +1,9 @@
 use burn::{
     config::Config,
+    module::{Module, ParamGroup},
     optim::{
-        Adam, AdamW, LearningRate, Optimizer, RecordState, Sgd, StateSink, StateSource, join_path,
+        Adam, AdamW, LearningRate, ModuleOptimizer, Optimizer, RecordState, Sgd, StateSink,
+        StateSource, join_path,
     },
     tensor::{DType, Device, Tensor},
 };
@@ -16,6 +18,7 @@ use super::{
 #[derive(Config, Debug, PartialEq)]
 pub struct QatOptimizerConfig {
     /// The quantiser of the weights; read by clipping relative to their scale and by freezing.
+    /// [`QatOptimizer::init`] takes that of each weight instead.
     #[config(default = "LatentQuantizer::new()")]
     pub quantizer: LatentQuantizer,
     /// Bound on the latent weights.
@@ -37,9 +40,10 @@ pub struct QatOptimizerConfig {
 /// 5. [stochastic rounding](QatOptimizerConfig::stochastic_rounding) of weights of bf16.
 ///
 /// Each part is off unless asked for, and without any the step is that of the optimizer inside,
-/// bit for bit. Parts 3 and 4 pass over vectors (biases and norms), which are not quantised; what
-/// else is not quantised, such as embeddings, needs its own
-/// [group](burn::optim::ModuleOptimizer::with_group).
+/// bit for bit. Parts 3 and 4 are for latent weights alone: [`init`](Self::init) finds those of a
+/// module, by the quantisers that own them, and leaves step sizes, offsets, biases, norms, tables and
+/// heads in float to the other parts. In groups made by hand,
+/// [`for_latent_weights`](Self::for_latent_weights) says which optimizer is theirs.
 ///
 /// Records are those of the optimizer inside, with what freezing remembers beside it: a checkpoint
 /// can be loaded with and without the parts.
@@ -47,43 +51,48 @@ pub struct QatOptimizerConfig {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::optim::{DecoupledWeightDecay, LatentClipping, QatOptimizerConfig};
-/// use burn::{
-///     module::ParamGroup,
-///     optim::{AdamWConfig, ModuleOptimizer},
+/// use bitnet_burn::{
+///     nn::BitLinearConfig,
+///     optim::{DecoupledWeightDecay, LatentClipping, QatOptimizerConfig},
 /// };
+/// use burn::{optim::AdamWConfig, tensor::Device};
 ///
+/// let layer = BitLinearConfig::new(8, 4).init(&Device::default().autodiff());
 /// // Decay by ours, which a schedule can switch off; so none by AdamW itself.
 /// let adamw = AdamWConfig::new().with_beta_2(0.95).with_weight_decay(0.0);
 /// let weight_decay = DecoupledWeightDecay::new(0.1);
-///
-/// let plain = QatOptimizerConfig::new();
-/// let quantized = QatOptimizerConfig::new().with_clipping(Some(LatentClipping::Scaled(2.0)));
-/// let optimizer = ModuleOptimizer::from(plain.build(adamw.build()).with_weight_decay(&weight_decay))
-///     .with_group(
-///         ParamGroup::from_predicate("layers"),
-///         quantized.build(adamw.build()).with_weight_decay(&weight_decay),
-///         None,
-///     );
+/// let optimizer = QatOptimizerConfig::new()
+///     .with_clipping(Some(LatentClipping::Scaled(2.0)))
+///     .build(adamw.build())
+///     .with_weight_decay(&weight_decay)
+///     .init(&layer);
 /// ```
 ///
 /// # Learning rates of scales
 ///
-/// Parameters such as learned step sizes get a learning rate of their own from Burn's
+/// Step sizes and offsets that quantisers train get a learning rate of their own from Burn's
 /// [`ModuleLrScheduler`](burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler), by a group:
 ///
 /// ```
-/// use bitnet_burn::optim::TwoStageLrSchedulerConfig;
-/// use burn::{lr_scheduler::module_lr_scheduler::ModuleLrScheduler, module::ParamGroup};
+/// use bitnet_burn::{
+///     nn::BitLinearConfig,
+///     optim::TwoStageLrSchedulerConfig,
+///     quant::{LearnedStepConfig, QatScheme, quantizer_parameters},
+/// };
+/// use burn::{lr_scheduler::module_lr_scheduler::ModuleLrScheduler, tensor::Device};
 ///
+/// let scheme = QatScheme::b1_58().with_weight(LearnedStepConfig::default());
+/// let layer = BitLinearConfig::new(8, 4).with_scheme(scheme).init(&Device::default());
 /// let schedule = |scale| TwoStageLrSchedulerConfig::new(scale * 1.2e-3, scale * 8e-4, 1000).init();
-/// let steps = ParamGroup::from_regex(r"\.fake_quant\.step$").unwrap();
+/// let steps = quantizer_parameters(&layer);
 /// let scheduler = ModuleLrScheduler::new(schedule(1.0)).with_group(steps, schedule(0.1));
 /// ```
 #[derive(Debug, Clone)]
 pub struct QatOptimizer<O> {
     inner: O,
     config: QatOptimizerConfig,
+    /// Whether all parameters that it is given are latent weights.
+    latent: bool,
     weight_decay: Option<DecoupledWeightDecay>,
     monitor: Option<OscillationMonitor>,
     rounding: Option<StochasticRounding>,
@@ -110,7 +119,9 @@ pub struct QatOptimizerState<S, const D: usize> {
 }
 
 impl QatOptimizerConfig {
-    /// The optimizer around `inner`, such as `AdamWConfig::new().build()`.
+    /// The optimizer around `inner`, such as `AdamWConfig::new().build()`. With clipping or freezing
+    /// it is to be [initialized for a module](QatOptimizer::init), or said to be
+    /// [for latent weights](QatOptimizer::for_latent_weights).
     ///
     /// # Panics
     ///
@@ -125,6 +136,7 @@ impl QatOptimizerConfig {
         QatOptimizer {
             inner,
             config: self.clone(),
+            latent: false,
             weight_decay: None,
             monitor: None,
             rounding: self.stochastic_rounding.map(StochasticRounding::new),
@@ -133,6 +145,32 @@ impl QatOptimizerConfig {
 }
 
 impl<O: Optimizer> QatOptimizer<O> {
+    /// The optimizer of a module: clipping and freezing take its
+    /// [latent weights](crate::quant::latent_weights), each with the quantiser that it trains with,
+    /// and the other parts all parameters.
+    ///
+    /// Latent weights are told by their paths, so that `model` is the module that is given to
+    /// [`ModuleOptimizer::step`], with all that is around its layers.
+    pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
+        let mut others = self.clone();
+        (others.config.clipping, others.config.freezing) = (None, None);
+        let mut optimizer = ModuleOptimizer::from(others);
+        for (quantizer, paths) in LatentQuantizer::of(model) {
+            let mut own = self.clone().for_latent_weights();
+            own.config.quantizer = quantizer;
+            optimizer = optimizer.with_group(ParamGroup::from_paths(paths), own, None);
+        }
+        optimizer
+    }
+
+    /// The same for parameters that are latent weights of the
+    /// [quantiser](QatOptimizerConfig::quantizer) of its configuration, all of them: the optimizer of
+    /// a group such as [`latent_weights`](crate::quant::latent_weights) of a module.
+    pub fn for_latent_weights(mut self) -> Self {
+        self.latent = true;
+        self
+    }
+
     /// The same with decoupled weight decay, of which `weight_decay` holds the value.
     pub fn with_weight_decay(mut self, weight_decay: &DecoupledWeightDecay) -> Self {
         self.weight_decay = Some(weight_decay.clone());
@@ -152,7 +190,8 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
 
     /// # Panics
     ///
-    /// If scales are needed and the granularity of the quantiser does not fit the weight.
+    /// If there is clipping or freezing and it is not known that the parameter is a latent weight, or
+    /// scales are needed and the granularity of the quantiser does not fit the weight.
     fn step<const D: usize>(
         &self,
         lr: LearningRate,
@@ -169,12 +208,16 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
             Some(_) => (tensor.cast(DType::F32), grad.cast(DType::F32)),
             None => (tensor, grad),
         };
-        // The parts for quantised weights pass over vectors.
-        let clipping = self.config.clipping.as_ref().filter(|_| D >= 2);
-        let freezing = self.config.freezing.as_ref().filter(|_| D >= 2);
+        let (clipping, freezing) = (&self.config.clipping, &self.config.freezing);
+        assert!(
+            self.latent || (clipping.is_none() && freezing.is_none()),
+            "clipping and freezing are for latent weights: make the optimizer by \
+             `QatOptimizer::init` for its module, or say by `for_latent_weights` that all of its \
+             parameters are"
+        );
         let quantizer = &self.config.quantizer;
 
-        let before = freezing.map(|_| tensor.clone());
+        let before = freezing.as_ref().map(|_| tensor.clone());
         let decayed = match &self.weight_decay {
             Some(weight_decay) => weight_decay.apply(lr, tensor),
             None => tensor,
@@ -184,7 +227,7 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
             Some(clipping) => clipping.clip(stepped, quantizer),
             None => stepped,
         };
-        let (updated, oscillation) = match freezing.zip(before) {
+        let (updated, oscillation) = match freezing.as_ref().zip(before) {
             Some((freezing, before)) => {
                 let monitor = self.monitor.as_ref();
                 let (updated, state) =

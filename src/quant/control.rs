@@ -12,7 +12,7 @@ use burn::{
 };
 
 use super::{
-    BitWidth, StaticConfig, activation::StaticRange, error_probe::ErrorProbe,
+    BitWidth, StaticConfig, WeightQuantizer, activation::StaticRange, error_probe::ErrorProbe,
     observation::Observation,
 };
 
@@ -33,8 +33,8 @@ pub(super) struct QuantControl {
 #[derive(Debug)]
 pub(super) struct ControlValues {
     pub kind: ControlKind,
-    /// Number of weights that are quantised; 0 for activations.
-    pub num_weights: usize,
+    /// What a quantiser of a weight was made for.
+    pub weight: Option<ControlledWeight>,
     /// How a static quantiser of activations uses a range.
     pub static_config: Option<StaticConfig>,
     pub observation: Observation,
@@ -52,6 +52,15 @@ pub(super) struct ControlValues {
 pub(super) struct Setting {
     lambda: u32,
     width: u32,
+}
+
+/// The weight that a quantiser was made for.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ControlledWeight {
+    pub shape: Vec<usize>,
+    pub quantizer: WeightQuantizer,
+    /// Dimension of its output channels.
+    pub output_axis: usize,
 }
 
 /// What is quantised under a control.
@@ -82,10 +91,14 @@ fn width_code(width: Option<BitWidth>) -> u32 {
 }
 
 impl ControlValues {
-    fn new(kind: ControlKind, static_config: Option<StaticConfig>, num_weights: usize) -> Self {
+    fn new(
+        kind: ControlKind,
+        static_config: Option<StaticConfig>,
+        weight: Option<ControlledWeight>,
+    ) -> Self {
         Self {
             kind,
-            num_weights,
+            weight,
             static_config,
             observation: Observation::default(),
             error_probe: ErrorProbe::default(),
@@ -94,6 +107,12 @@ impl ControlValues {
             noise_key: AtomicU64::new(0),
             range: AtomicU64::new(0),
         }
+    }
+
+    /// Number of weights that are quantised; 0 for activations.
+    pub fn num_weights(&self) -> usize {
+        let weight = self.weight.as_ref();
+        weight.map_or(0, |weight| weight.shape.iter().product())
     }
 
     /// Share of the quantised value in the blend with the latent one, 0 to 1.
@@ -230,20 +249,16 @@ thread_local! {
 }
 
 impl QuantControl {
-    /// The control of a weight of so many values.
-    pub fn of_weight(num_weights: usize, device: &Device) -> Self {
-        Self::new(
-            ControlValues::new(ControlKind::Weight, None, num_weights),
-            device,
-        )
+    /// The control of the quantiser of a weight.
+    pub fn of_weight(weight: ControlledWeight, device: &Device) -> Self {
+        let values = ControlValues::new(ControlKind::Weight, None, Some(weight));
+        Self::new(values, device)
     }
 
     /// The control of activations, with how a static quantiser uses a range.
     pub fn of_activation(static_config: Option<StaticConfig>, device: &Device) -> Self {
-        Self::new(
-            ControlValues::new(ControlKind::Activation, static_config, 0),
-            device,
-        )
+        let values = ControlValues::new(ControlKind::Activation, static_config, None);
+        Self::new(values, device)
     }
 
     fn new(values: ControlValues, device: &Device) -> Self {

@@ -108,9 +108,19 @@ impl QuantControls {
         layers
     }
 
-    /// Number of weights that the quantisers quantise.
+    /// Number of weights that the quantisers quantise; those of a shared parameter count once.
     pub fn num_weights(&self) -> usize {
-        self.controls.iter().map(|c| c.values.num_weights).sum()
+        let controls = self.controls.iter().enumerate();
+        let first = |(i, control): &(usize, &Named)| {
+            let earlier = &self.controls[..*i];
+            !earlier
+                .iter()
+                .any(|c| Arc::ptr_eq(&c.values, &control.values))
+        };
+        controls
+            .filter(first)
+            .map(|(_, c)| c.values.num_weights())
+            .sum()
     }
 
     /// How far and to which width each quantiser quantises, to [set back](Self::restore) to.

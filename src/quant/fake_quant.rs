@@ -5,7 +5,9 @@ use burn::{
 
 use super::{
     BitWidth, NoiseConfig, PackedWeight, QatScheme, Ste, SymmetricConfig, TernaryConfig,
-    TernaryScale, WeightGranularity, WeightQuantizer, control::QuantControl, progressive::blend,
+    TernaryScale, WeightGranularity, WeightQuantizer,
+    control::{ControlledWeight, QuantControl},
+    progressive::blend,
     weight::QuantizedWeight,
 };
 use crate::ops::Groups;
@@ -38,8 +40,12 @@ impl FakeQuant {
     ///
     /// If the granularity of the quantiser does not fit the weight.
     pub fn new<const D: usize>(scheme: &QatScheme, weight: Tensor<D>, output_axis: usize) -> Self {
-        let num_weights = weight.shape().num_elements();
-        let control = QuantControl::of_weight(num_weights, &weight.device());
+        let controlled = ControlledWeight {
+            shape: weight.dims().to_vec(),
+            quantizer: scheme.weight.clone(),
+            output_axis,
+        };
+        let control = QuantControl::of_weight(controlled, &weight.device());
         let mut fake_quant = Self {
             quantizer: scheme.weight.clone(),
             ste: scheme.ste,

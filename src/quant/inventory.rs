@@ -1,8 +1,15 @@
 //! The float parameters of a model, with what a quantiser must know of them.
 
+use std::sync::Arc;
+
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
-    tensor::Tensor,
+    tensor::{Int, Tensor},
+};
+
+use super::{
+    WeightQuantizer,
+    control::{ControlValues, QuantControl},
 };
 
 /// A float parameter as found in the model.
@@ -17,13 +24,32 @@ pub(crate) struct Parameter {
     pub(crate) shape: Vec<usize>,
     /// Name of the reparameterization that it carries.
     pub(crate) reparameterization: Option<String>,
+    pub(crate) role: Role,
+}
+
+/// What a parameter is to the quantisers of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Role {
+    /// Nothing: no quantiser knows it.
+    Plain,
+    /// A latent weight, which a quantiser quantises.
+    Latent {
+        quantizer: WeightQuantizer,
+        /// Dimension of the output channels.
+        output_axis: usize,
+    },
+    /// A step size or offset that a quantiser trains.
+    OfQuantizer,
 }
 
 impl Parameter {
-    /// Dimension of the output channels: Burn stores `[d_input, d_output]` in `Linear`,
-    /// `[in, out, ..]` in transposed convolutions and `[out, in, ..]` in convolutions; the rows
-    /// of an embedding are its channels.
+    /// Dimension of the output channels: that of its quantiser, or else that of its layer. Burn stores
+    /// `[d_input, d_output]` in `Linear`, `[in, out, ..]` in transposed convolutions and
+    /// `[out, in, ..]` in convolutions; the rows of an embedding are its channels.
     pub(crate) fn output_axis(&self) -> usize {
+        if let Role::Latent { output_axis, .. } = self.role {
+            return output_axis;
+        }
         let transposed = self.container.starts_with("ConvTranspose");
         match self.shape.len() {
             2 if self.container == "Embedding" => 0,
@@ -32,6 +58,28 @@ impl Parameter {
             _ => 0,
         }
     }
+
+    /// Whether a quantiser quantises it.
+    pub(crate) fn is_latent(&self) -> bool {
+        matches!(self.role, Role::Latent { .. })
+    }
+
+    /// Whether it may be the weight of a layer: it has input and output features, and is none of a
+    /// quantiser's own.
+    pub(crate) fn is_weight(&self) -> bool {
+        self.shape.len() >= 2 && self.role != Role::OfQuantizer
+    }
+}
+
+/// Whether a way leads into the module of these fields.
+fn leads_into(way: &[Field], module: &[Field]) -> bool {
+    let same = |(own, field): (&Field, &Field)| own.name == field.name;
+    way.len() >= module.len() && way.iter().zip(module).all(same)
+}
+
+fn path(way: &[Field]) -> String {
+    let names: Vec<&str> = way.iter().map(|field| field.name.as_str()).collect();
+    names.join(".")
 }
 
 /// A field of a module, or an element of a list.
@@ -50,6 +98,19 @@ pub(crate) struct Inventory {
     stack: Vec<Field>,
     /// Modules below a reparameterization, whose parameters are not the model's own.
     reparameterizations: usize,
+    /// The ways to the parameters of reparameterizations.
+    reparameterizing: Vec<Vec<Field>>,
+    quantizers: Vec<Quantizer>,
+}
+
+/// A quantiser as found in the model.
+#[derive(Debug)]
+struct Quantizer {
+    /// The way to it.
+    fields: Vec<Field>,
+    values: Arc<ControlValues>,
+    /// Place of the parameter that it reparameterizes, if it is no field of a layer.
+    reparameterizes: Option<usize>,
 }
 
 impl Inventory {
@@ -57,26 +118,97 @@ impl Inventory {
     pub(crate) fn of<M: Module>(model: &M) -> Self {
         let mut inventory = Self::default();
         model.visit(&mut inventory);
+        inventory.find_latent_weights();
         inventory
+    }
+
+    /// Paths of the step sizes and offsets that quantisers train, also below reparameterizations.
+    pub(crate) fn of_quantizers(&self) -> Vec<String> {
+        let own = self.parameters.iter().map(|p| &p.fields);
+        let all = own.chain(&self.reparameterizing);
+        let of_quantizer =
+            |way: &&Vec<Field>| self.quantizers.iter().any(|q| leads_into(way, &q.fields));
+        all.filter(of_quantizer).map(|way| path(way)).collect()
+    }
+
+    /// Gives the parameters of quantisers and what they quantise their roles. A quantiser that is a
+    /// field of a layer quantises the first parameter beside it that has the shape it was made for
+    /// and belongs to no other.
+    fn find_latent_weights(&mut self) {
+        for parameter in &mut self.parameters {
+            let own = |q: &Quantizer| leads_into(&parameter.fields, &q.fields);
+            if self.quantizers.iter().any(own) {
+                parameter.role = Role::OfQuantizer;
+            }
+        }
+        for quantizer in &self.quantizers {
+            let Some(weight) = &quantizer.values.weight else {
+                continue;
+            };
+            let beside = |p: &&mut Parameter| {
+                let (layer, depth) = (quantizer.layer(), quantizer.fields.len());
+                p.role == Role::Plain
+                    && p.shape == weight.shape
+                    && p.fields.len() == depth
+                    && leads_into(&p.fields, layer)
+            };
+            let quantized = match quantizer.reparameterizes {
+                Some(place) => self.parameters.get_mut(place),
+                None => self.parameters.iter_mut().find(beside),
+            };
+            if let Some(parameter) = quantized {
+                parameter.role = Role::Latent {
+                    quantizer: weight.quantizer.clone(),
+                    output_axis: weight.output_axis,
+                };
+            }
+        }
+    }
+}
+
+impl Quantizer {
+    /// The way to the layer whose field it is.
+    fn layer(&self) -> &[Field] {
+        &self.fields[..self.fields.len() - 1]
     }
 }
 
 impl ModuleVisitor for Inventory {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if self.reparameterizations > 0 {
+            self.reparameterizing.push(self.stack.clone());
             return;
         }
-        let names: Vec<&str> = self.stack.iter().map(|field| field.name.as_str()).collect();
         // The top of the stack is the field of the parameter itself.
         let container = self.stack.last().map_or("", |field| &field.container);
         self.parameters.push(Parameter {
             id: param.id,
-            path: names.join("."),
+            path: path(&self.stack),
             fields: self.stack.clone(),
             container: container.to_string(),
             shape: param.lazy_shape().to_vec(),
             reparameterization: None,
+            role: Role::Plain,
         });
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        let Some(values) = QuantControl::of_parameter(param) else {
+            return;
+        };
+        // The way ends in `control.state` below the quantiser.
+        let fields = self.stack[..self.stack.len().saturating_sub(2)].to_vec();
+        if !fields.is_empty() {
+            let reparameterizes = match self.reparameterizations {
+                0 => None,
+                _ => self.parameters.len().checked_sub(1),
+            };
+            self.quantizers.push(Quantizer {
+                fields,
+                values,
+                reparameterizes,
+            });
+        }
     }
 
     fn enter_module(&mut self, name: &str, container_type: &str) {

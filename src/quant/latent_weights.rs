@@ -1,7 +1,47 @@
 use burn::{
-    module::{Module, ModuleMapper, Param},
+    module::{Module, ModuleMapper, Param, ParamGroup, ParamId},
     tensor::{FloatDType, Tensor},
 };
+
+use super::inventory::{Inventory, Parameter};
+
+/// The latent weights of a model, by their paths: what its fake quantisers quantise, whether they are
+/// attached by [`Prepare`](super::Prepare) or fields of a layer such as
+/// [`BitLinear`](crate::nn::BitLinear). A [`FakeQuant`](super::FakeQuant) that is a field quantises the
+/// first parameter beside it that has the shape of the weight it was made for.
+///
+/// Step sizes, offsets, biases, norms, tables and heads in float are none. Empty for a model without
+/// quantisers.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{
+///     nn::BitLinearConfig,
+///     quant::{LearnedStepConfig, QatScheme, latent_weights, quantizer_parameters},
+/// };
+/// use burn::tensor::Device;
+///
+/// let scheme = QatScheme::b1_58().with_weight(LearnedStepConfig::default());
+/// let config = BitLinearConfig::new(8, 4).with_bias(true).with_scheme(scheme);
+/// let layer = config.init(&Device::default());
+/// let weights = latent_weights(&layer);
+/// assert!(weights.matches(&layer.weight.id, Some("weight")));
+/// assert!(!weights.matches(&layer.weight.id, Some("weight_quant.steps")));
+/// let steps = quantizer_parameters(&layer);
+/// assert!(steps.matches(&layer.weight.id, Some("weight_quant.steps")));
+/// ```
+pub fn latent_weights<M: Module>(model: &M) -> ParamGroup {
+    let parameters = Inventory::of(model).parameters.into_iter();
+    let latent = parameters.filter(Parameter::is_latent);
+    ParamGroup::from_paths(latent.map(|parameter| parameter.path).collect())
+}
+
+/// The parameters that the quantisers of a model train, by their paths: step sizes and offsets. Empty
+/// for a model whose quantisers train none.
+pub fn quantizer_parameters<M: Module>(model: &M) -> ParamGroup {
+    ParamGroup::from_paths(Inventory::of(model).of_quantizers())
+}
 
 /// The model with the latent weights of its [`BitLinear`](crate::nn::BitLinear)s in a float type,
 /// under the same ids; everything else stays as it is.
@@ -32,33 +72,22 @@ use burn::{
 /// let optimizer = ModuleOptimizer::from(optimizer.build(AdamW8bitConfig::new().build()));
 /// ```
 pub fn cast_latent_weights<M: Module>(model: M, dtype: FloatDType) -> M {
-    model.map(&mut CastLatentWeights {
-        dtype,
-        path: Vec::new(),
-    })
+    // The forward passes of other layers do not cast their weight back.
+    let latent = |p: &Parameter| p.is_latent() && p.container == "BitLinear";
+    let parameters = Inventory::of(&model).parameters.into_iter();
+    let latent = parameters.filter(latent).map(|p| p.id).collect();
+    model.map(&mut CastLatentWeights { dtype, latent })
 }
 
-/// Casts the parameters `weight` directly in a `BitLinear`.
+/// Casts the latent weights with these ids.
 struct CastLatentWeights {
     dtype: FloatDType,
-    /// Names and types of the containers around.
-    path: Vec<(String, String)>,
+    latent: Vec<ParamId>,
 }
 
 impl ModuleMapper for CastLatentWeights {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        self.path
-            .push((name.to_string(), container_type.to_string()));
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let latent = (self.path.last())
-            .is_some_and(|(name, container)| name == "weight" && container.ends_with(":BitLinear"));
-        match latent {
+        match self.latent.contains(&param.id) {
             true => param.map(|value| cast_leaf(value, self.dtype)),
             false => param,
         }

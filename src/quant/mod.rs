@@ -45,8 +45,8 @@ pub use convert::{ConvertError, PackedModel, convert};
 pub(crate) use distinct::visit_distinct;
 pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
-pub use latent_weights::cast_latent_weights;
 pub(crate) use latent_weights::cast_leaf;
+pub use latent_weights::{cast_latent_weights, latent_weights, quantizer_parameters};
 pub use learned_step::LearnedStepConfig;
 pub use mixed_precision_plan::{MixedPrecisionPlan, PlanBudget, PlanError, Precision};
 pub use noise::NoiseConfig;
@@ -62,4 +62,4 @@ pub use sensitivity::{LayerSensitivity, Sensitivity, SensitivityError, Sensitivi
 pub use ste::{ClippedSte, SigmoidSte, Ste, TanhSte};
 pub use weight::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale, WeightQuantizer};
 
-pub(crate) use inventory::Inventory;
+pub(crate) use inventory::{Inventory, Role};

@@ -2,6 +2,7 @@ mod error;
 mod output_head;
 mod outputs;
 mod report;
+mod shared;
 
 use std::collections::HashMap;
 
@@ -11,9 +12,10 @@ use burn::{
 };
 
 use super::{
-    FakeQuant, MixedPrecisionPlan, Precision, QatScheme, SymmetricConfig,
+    FakeQuant, MixedPrecisionPlan, Precision, QatScheme, SymmetricConfig, WeightGranularity,
+    WeightQuantizer,
     controls::layer_of,
-    inventory::{Inventory, Parameter},
+    inventory::{Inventory, Parameter, Role},
 };
 
 pub use error::PrepareError;
@@ -55,7 +57,19 @@ use report::kind_of_vector;
 /// [`PrepareError::AmbiguousHead`]. The report says which rule decided; two heads whose shapes let one
 /// follow the other look like two layers, so read it.
 ///
-/// A parameter that occurs twice in a model is treated as its occurrence that stays in float.
+/// # Shared parameters
+///
+/// A parameter in several places of a model, such as an embedding whose table is the weight of another
+/// layer, is one parameter: if it stays in float in one of them, it does in all, and otherwise all
+/// have one quantiser, with one [control](super::QuantControls). The report says with whom each is
+/// [shared](ParameterReport::shared_with). Places that would have different quantisers are
+/// [`PrepareError::Shared`]. (The optimizers of Burn 0.22 update a shared parameter at its first place
+/// only, so that its places part in the first step: keep it in one, and call that.)
+///
+/// # Layers that quantise
+///
+/// The weights of layers that quantise them by themselves, such as [`BitLinear`](crate::nn::BitLinear),
+/// and what their quantisers train are left as they are, and are errors in a group.
 ///
 /// Activations stay in float: a reparameterization sees the weight only. Layers that quantise
 /// them too are [`BitLinear`](crate::nn::BitLinear).
@@ -157,17 +171,21 @@ impl Prepare {
     ///
     /// # Errors
     ///
-    /// If the output head cannot be told or is not in the model, nothing was selected, or a selected
-    /// parameter already has a reparameterization, has less than two dimensions, or does not fit the
-    /// granularity.
+    /// If the output head cannot be told or is not in the model, nothing was selected, the places of
+    /// a shared parameter differ in their quantiser, or a selected parameter already has a
+    /// reparameterization, is quantised by its layer, belongs to a quantiser, has less than two
+    /// dimensions, or does not fit the granularity.
     pub fn apply<M: Module>(&self, model: M) -> Result<Prepared<M>, PrepareError> {
         let inventory = Inventory::of(&model);
         let head = self.head(&inventory)?;
         let mut decisions = self.decide(&inventory, &head);
         self.follow_plan(&inventory, &mut decisions)?;
         let mut report = report(&inventory, decisions, head.rule);
-        self.join_shared(&inventory, &mut report);
+        shared::join(&inventory, &mut report);
         self.check_any(&report)?;
+        shared::check(&inventory, &report, |parameter| {
+            self.quantizer_of(parameter)
+        })?;
 
         let mut selected = HashMap::new();
         for (parameter, decided) in inventory.parameters.iter().zip(&report.parameters) {
@@ -177,7 +195,10 @@ impl Prepare {
                 selected.insert(parameter.id, (scheme, parameter.output_axis()));
             }
         }
-        let model = model.apply_reparameterization(Attach { selected });
+        let model = model.apply_reparameterization(Attach {
+            selected,
+            attached: HashMap::new(),
+        });
         Ok(Prepared { model, report })
     }
 
@@ -195,9 +216,12 @@ impl Prepare {
             let selected =
                 selected.map(|group| group.matches(&parameter.id, Some(&parameter.path)));
             let is_head = head.paths.contains(&parameter.path);
+            let by_layer = parameter.is_latent() && parameter.reparameterization.is_none();
             match selected {
                 Some(false) => Decision::NotSelected,
-                _ if is_head && parameter.shape.len() >= 2 => Decision::OutputHead,
+                None if by_layer => Decision::QuantizedByLayer,
+                None if parameter.role == Role::OfQuantizer => Decision::OfQuantizer,
+                _ if is_head && parameter.is_weight() => Decision::OutputHead,
                 Some(true) => Decision::Quantized,
                 None if parameter.shape.len() < 2 => Decision::Vector,
                 None if parameter.container == "Embedding" => Decision::Embedding,
@@ -205,32 +229,6 @@ impl Prepare {
             }
         };
         inventory.parameters.iter().map(decide).collect()
-    }
-
-    /// Gives all occurrences of a parameter one decision: reparameterizations are found by ids.
-    fn join_shared(&self, inventory: &Inventory, report: &mut PrepareReport) {
-        // One outside of a group follows one in it; apart from that, one that stays in float decides.
-        let rank = |decision| match decision {
-            Decision::NotSelected => 0,
-            Decision::Quantized => 1,
-            _ => 2,
-        };
-        let mut decisive: HashMap<ParamId, usize> = HashMap::new();
-        for (i, parameter) in inventory.parameters.iter().enumerate() {
-            let first = decisive.entry(parameter.id).or_insert(i);
-            let decision = |i: usize| report.parameters[i].decision;
-            if rank(decision(i)) > rank(decision(*first)) {
-                *first = i;
-            }
-        }
-        for (i, parameter) in inventory.parameters.iter().enumerate() {
-            let decisive = report.parameters[decisive[&parameter.id]].clone();
-            let own = &mut report.parameters[i];
-            if own.decision != decisive.decision {
-                own.decision = decisive.decision;
-                own.reason = format!("shared with {}", decisive.path);
-            }
-        }
     }
 
     /// Refuses a selection of nothing.
@@ -276,6 +274,15 @@ impl Prepare {
         Ok(())
     }
 
+    /// What the quantiser of a parameter depends on.
+    fn quantizer_of(&self, parameter: &Parameter) -> (WeightQuantizer, Option<usize>) {
+        let quantizer = self.scheme_of(parameter).weight;
+        // One scale for the whole weight is the same along each dimension.
+        let per_tensor = quantizer.granularity() == WeightGranularity::PerTensor;
+        let output_axis = (!per_tensor).then(|| parameter.output_axis());
+        (quantizer, output_axis)
+    }
+
     /// The scheme of a parameter, by the plan.
     fn scheme_of(&self, parameter: &Parameter) -> QatScheme {
         let scheme = self.scheme.clone();
@@ -303,6 +310,7 @@ fn report(inventory: &Inventory, decisions: Vec<Decision>, head: HeadRule) -> Pr
         shape: parameter.shape.clone(),
         decision,
         reason: reason(parameter, decision),
+        shared_with: Vec::new(),
     });
     PrepareReport {
         parameters: parameters.collect(),
@@ -314,6 +322,11 @@ fn check(parameter: &Parameter, scheme: &QatScheme) -> Result<(), PrepareError> 
     let (path, shape) = (parameter.path.clone(), parameter.shape.clone());
     if let Some(name) = parameter.reparameterization.clone() {
         return Err(PrepareError::AlreadyReparameterized { path, name });
+    }
+    match parameter.role {
+        Role::Plain => {}
+        Role::Latent { .. } => return Err(PrepareError::QuantizedByLayer { path }),
+        Role::OfQuantizer => return Err(PrepareError::OfQuantizer { path }),
     }
     if shape.len() < 2 {
         return Err(PrepareError::Rank { path, shape });
@@ -332,6 +345,8 @@ fn check(parameter: &Parameter, scheme: &QatScheme) -> Result<(), PrepareError> 
 struct Attach {
     /// Scheme and dimension of the output channels of each.
     selected: HashMap<ParamId, (QatScheme, usize)>,
+    /// One for all places of a parameter.
+    attached: HashMap<ParamId, FakeQuant>,
 }
 
 impl Reparameterizer for Attach {
@@ -342,9 +357,13 @@ impl Reparameterizer for Attach {
         _path: &str,
         param: Param<Tensor<D>>,
     ) -> (Param<Tensor<D>>, Option<FakeQuant>) {
-        let selected = self.selected.get(&param.id);
+        let Some((scheme, output_axis)) = self.selected.get(&param.id) else {
+            return (param, None);
+        };
+        let attached = self.attached.entry(param.id);
         let fake_quant =
-            selected.map(|(scheme, output_axis)| FakeQuant::new(scheme, param.val(), *output_axis));
-        (param, fake_quant)
+            attached.or_insert_with(|| FakeQuant::new(scheme, param.val(), *output_axis));
+        let fake_quant = fake_quant.clone();
+        (param, Some(fake_quant))
     }
 }

@@ -23,6 +23,7 @@ fn sgd(momentum: f64, threshold: FreezingThreshold, monitor: &OscillationMonitor
         .with_freezing(Some(freezing))
         .build(SgdConfig::new().build())
         .with_monitor(monitor)
+        .for_latent_weights()
 }
 
 /// `mean|w|` and the ternary codes of all weights.

@@ -37,6 +37,22 @@ pub enum PrepareError {
         /// Name of its reparameterization.
         name: String,
     },
+    /// A selected parameter is quantised by its layer already.
+    QuantizedByLayer {
+        /// Path of the parameter.
+        path: String,
+    },
+    /// A selected parameter is a step size or offset that a quantiser trains.
+    OfQuantizer {
+        /// Path of the parameter.
+        path: String,
+    },
+    /// A selected parameter is in several places of the model, for which it would have different
+    /// quantisers.
+    Shared {
+        /// Paths of its places.
+        paths: Vec<String>,
+    },
     /// A selected parameter has no input and output features.
     Rank {
         /// Path of the parameter.
@@ -89,6 +105,18 @@ impl fmt::Display for PrepareError {
                 f,
                 "parameter {path} already has the reparameterization `{name}`, and a parameter \
                  holds only one"
+            ),
+            Self::QuantizedByLayer { path } => {
+                write!(f, "parameter {path} is quantized by its layer already")
+            }
+            Self::OfQuantizer { path } => write!(
+                f,
+                "parameter {path} belongs to a quantizer, which trains it in float"
+            ),
+            Self::Shared { paths } => write!(
+                f,
+                "{} are one parameter, which has one quantizer, and theirs would differ",
+                paths.join(" and ")
             ),
             Self::Rank { path, shape } => write!(
                 f,

@@ -78,7 +78,7 @@ impl Head {
 
     /// The head by the structure of the model.
     pub fn find(inventory: &Inventory) -> Result<Self, PrepareError> {
-        let is_weight = |p: &&Parameter| p.shape.len() >= 2;
+        let is_weight = |p: &&Parameter| p.is_weight();
         let matrices: Vec<&Parameter> = inventory.parameters.iter().filter(is_weight).collect();
         if matrices.len() == 1 {
             return Ok(Self::none(HeadRule::SingleWeight));

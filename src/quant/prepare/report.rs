@@ -22,6 +22,8 @@ pub struct ParameterReport {
     pub decision: Decision,
     /// Why, where the decision alone does not say it; empty otherwise.
     pub reason: String,
+    /// Paths of the other places of the model that have the same parameter.
+    pub shared_with: Vec<String>,
 }
 
 /// What becomes of a parameter.
@@ -40,13 +42,27 @@ pub enum Decision {
     NotSelected,
     /// Stays in float: the plan says so.
     PlannedFloat,
+    /// Stays as it is: its layer quantises it, as [`BitLinear`](crate::nn::BitLinear) does.
+    QuantizedByLayer,
+    /// Stays in float: a step size or offset that a quantiser trains.
+    OfQuantizer,
 }
 
 impl PrepareReport {
-    /// Number of parameters that train fake-quantised.
+    /// Number of parameters that train fake-quantised; a shared one counts once.
     pub fn num_quantized(&self) -> usize {
         let quantized = |p: &&ParameterReport| p.decision == Decision::Quantized;
-        self.parameters.iter().filter(quantized).count()
+        self.distinct().filter(quantized).count()
+    }
+
+    /// The parameters, each at its first place.
+    fn distinct(&self) -> impl Iterator<Item = &ParameterReport> {
+        let parameters = self.parameters.iter().enumerate();
+        let first = parameters.filter(|(i, own)| {
+            let earlier = &self.parameters[..*i];
+            !earlier.iter().any(|p| own.shared_with.contains(&p.path))
+        });
+        first.map(|(_, parameter)| parameter)
     }
 
     /// The output head, in words.
@@ -81,6 +97,8 @@ impl fmt::Display for Decision {
             Self::OutputHead => "float (output head)",
             Self::NotSelected => "float (not selected)",
             Self::PlannedFloat => "float (plan)",
+            Self::QuantizedByLayer => "quantized by its layer",
+            Self::OfQuantizer => "float (of a quantizer)",
         })
     }
 }
@@ -93,9 +111,13 @@ impl fmt::Display for PrepareReport {
             let shape = format!("{:?}", parameter.shape);
             let (path, decision) = (&parameter.path, parameter.decision);
             write!(f, "{path:<width$}  {shape:<16} {decision}")?;
-            match parameter.reason.as_str() {
-                "" => writeln!(f)?,
-                reason => writeln!(f, ": {reason}")?,
+            let shared = format!("shared with {}", parameter.shared_with.join(", "));
+            let others = parameter.shared_with.is_empty() || parameter.reason.starts_with("shared");
+            let shared = if others { "" } else { &shared };
+            match (parameter.reason.as_str(), shared) {
+                ("", "") => writeln!(f)?,
+                (reason, "") | ("", reason) => writeln!(f, ": {reason}")?,
+                (reason, shared) => writeln!(f, ": {reason}; {shared}")?,
             }
         }
         writeln!(f, "{}", self.head())?;
@@ -103,7 +125,7 @@ impl fmt::Display for PrepareReport {
             f,
             "{} of {} parameters quantized",
             self.num_quantized(),
-            self.parameters.len()
+            self.distinct().count()
         )
     }
 }
