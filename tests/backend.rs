@@ -108,6 +108,7 @@ mod backend {
     mod text_token_files;
     #[cfg(feature = "text")]
     mod text_tokenizer;
+    mod tied_parameters;
     #[cfg(all(feature = "text", feature = "train"))]
     mod token_loss;
     mod toy_runs;

@@ -4,6 +4,8 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
+use crate::quant::visit_distinct;
+
 /// Added to the norm before dividing, as in PyTorch.
 const EPSILON: f64 = 1e-6;
 
@@ -11,7 +13,8 @@ const EPSILON: f64 = 1e-6;
 /// most `max_norm`: `g * min(1, max_norm / (norm + 1e-6))`.
 ///
 /// Returns the gradients and the norm before scaling, of shape `[1]`, or `None` if no parameter
-/// has a gradient. The values stay on the device. Equal to `torch.nn.utils.clip_grad_norm_`.
+/// has a gradient. A shared parameter has one gradient, which counts once. The values stay on the
+/// device. Equal to `torch.nn.utils.clip_grad_norm_`.
 /// (Burn's own gradient clipping takes the norm of each parameter by itself.)
 ///
 /// A NaN or infinity in a gradient makes the norm non-finite and all gradients NaN or zero; look
@@ -30,7 +33,7 @@ pub fn clip_grad_norm<M: Module>(
         grads: &grads,
         sum: None,
     };
-    module.visit(&mut squares);
+    visit_distinct(module, &mut squares);
     let Some(sum) = squares.sum else {
         return (grads, None);
     };
@@ -42,7 +45,7 @@ pub fn clip_grad_norm<M: Module>(
         .mul_scalar(max_norm)
         .clamp_max(1.0);
     let mut scale = Scale { grads, factor };
-    module.visit(&mut scale);
+    visit_distinct(module, &mut scale);
     (scale.grads, Some(norm))
 }
 

@@ -2,7 +2,7 @@ use core::fmt;
 use std::collections::{BTreeMap, HashMap};
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId, Reparameterization},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, Reparameterization},
     tensor::{Tensor, TensorData},
 };
 
@@ -78,11 +78,8 @@ pub fn convert<M: Module>(model: &M, scheme: &QatScheme) -> Result<PackedModel, 
         if let Err(source) = scheme.weight.groups(&parameter.shape, output_axis) {
             return Err(ConvertError::Granularity { path, source });
         }
-        let base = latent.weights.remove(&parameter.id).expect("visited above");
-        let trained = effective
-            .weights
-            .remove(&parameter.id)
-            .expect("visited above");
+        let base = latent.weights.remove(&path).expect("visited above");
+        let trained = effective.weights.remove(&path).expect("visited above");
         if !base.all_finite() {
             return Err(ConvertError::NotFinite { path });
         }
@@ -189,11 +186,11 @@ impl Value {
     }
 }
 
-/// Collects the values of the float parameters that can be weights, and the trained step sizes by
-/// the path of their weight.
+/// Collects the values of the float parameters that can be weights by their paths, and the trained step
+/// sizes by the path of their weight.
 #[derive(Debug, Default)]
 struct Values {
-    weights: HashMap<ParamId, Value>,
+    weights: HashMap<String, Value>,
     steps: HashMap<String, Tensor<2>>,
     path: Vec<String>,
 }
@@ -207,7 +204,7 @@ impl ModuleVisitor for Values {
             self.steps
                 .insert(path.join("."), Tensor::from_dispatch(steps));
         } else if let Some(value) = Value::new(param.val()) {
-            self.weights.insert(param.id, value);
+            self.weights.insert(self.path.join("."), value);
         }
     }
 

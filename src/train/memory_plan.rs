@@ -3,13 +3,14 @@ use std::fmt;
 use bitnet_burn_kernels::BLOCK;
 use burn::{
     config::Config,
-    module::{Module, ModuleVisitor, Param},
+    module::{ModuleVisitor, Param},
     tensor::{Bool, DType, Int, Tensor},
 };
 
 use crate::{
     nn::{BitNetLm, Projection},
     optim::AdamW8bitConfig,
+    quant::visit_distinct,
 };
 
 /// What an optimizer keeps of each parameter.
@@ -101,7 +102,7 @@ impl MemoryPlanConfig {
             largest: 0,
             largest_casts: 0,
         };
-        model.visit(&mut parameters);
+        visit_distinct(model, &mut parameters);
         let activations = model.saved_bytes(self.batch, self.positions);
         let optimizer = match self.page_budget {
             None => parameters.states,
