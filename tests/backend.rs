@@ -18,6 +18,7 @@ mod backend {
     mod checkpoint_folder;
     mod convert;
     mod decoder_variants;
+    mod degenerate_inputs;
     #[cfg(feature = "train")]
     mod distiller;
     #[cfg(feature = "train")]

@@ -1,6 +1,6 @@
 use burn::{
-    backend::Dispatch,
-    tensor::{DType, Tensor},
+    backend::{Dispatch, ops::FloatTensorOps},
+    tensor::{DType, Shape, Tensor},
 };
 
 use super::{absmax_max_code, assert_float};
@@ -18,7 +18,7 @@ use crate::ops::{Groups, QatOps};
 ///
 /// Under autodiff `dX = dY Qw(W)^T`, `dW = Qx(X)^T dY` and `db = sum dY` (straight-through
 /// estimators). Until then the codes of `X` are kept, a quarter of its size, and nothing of `W`,
-/// which is quantised again.
+/// which is quantised again. Where there is no token, the gradients are zeros.
 ///
 /// # Shapes
 ///
@@ -63,11 +63,13 @@ pub fn bit_linear<const D: usize>(
     let mut shape = x.dims();
     let tokens = shape[..D - 1].iter().product();
     let bias = bias_or_none(&x, bias, d_output);
-    if tokens * d_input * d_output == 0 {
+    let is_empty = tokens * d_input * d_output == 0;
+    // Under autodiff it has gradients, which are zeros.
+    if is_empty && !x.is_autodiff() {
         shape[D - 1] = d_output;
         return empty_sum(&x, shape, bias);
     }
-    let x = x.reshape([tokens, d_input]);
+    let x = reshape(x, [tokens, d_input]);
     let y = Tensor::<2>::from_dispatch(Dispatch::bit_linear(
         x.into_dispatch(),
         weight.into_dispatch(),
@@ -76,7 +78,17 @@ pub fn bit_linear<const D: usize>(
         max_code,
     ));
     shape[D - 1] = d_output;
-    y.reshape(shape)
+    reshape(y, shape)
+}
+
+/// The tensor in another shape, also without values: `Tensor::reshape` takes a 0 for the length of the
+/// old shape.
+pub(crate) fn reshape<const D: usize, const E: usize>(
+    tensor: Tensor<D>,
+    shape: [usize; E],
+) -> Tensor<E> {
+    let reshaped = Dispatch::float_reshape(tensor.into_dispatch(), Shape::new(shape));
+    Tensor::from_dispatch(reshaped)
 }
 
 /// The output where there is no token, input feature or output feature: the bias, or zero.

@@ -9,7 +9,7 @@ mod transformer;
 
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
 use burn::backend::{
-    Autodiff, AutodiffBackend, Backend, FloatDType, Shape,
+    Autodiff, AutodiffBackend, Backend, FloatDType, Shape, TensorMetadata,
     tensor::{FloatTensor, IntTensor},
 };
 use burn_autodiff::{
@@ -35,6 +35,11 @@ impl<B: Backend> Backward<B, 1> for IdentityStraightThrough {
     ) {
         unary::<B, _>(ops.parents, ops.node, grads, |grad| grad);
     }
+}
+
+/// The gradient of a tensor that has no part in the result.
+fn zeros_like<B: Backend>(tensor: &FloatTensor<B>) -> FloatTensor<B> {
+    B::float_zeros(tensor.shape(), &tensor.device(), tensor.dtype().into())
 }
 
 /// `quantized` as a function of `input` whose gradient is the identity.

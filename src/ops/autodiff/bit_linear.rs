@@ -9,6 +9,7 @@ use burn_autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 
+use super::zeros_like;
 use crate::ops::{QatOps, composed};
 
 /// `dX = dY Q(W)^T`, `dW = Q(X)^T dY`, `db = sum dY`.
@@ -63,6 +64,65 @@ impl<B: QatOps> Backward<B, 3> for BitLinear {
     }
 }
 
+/// `dX = 0`, `dW = 0`, `db = sum dY`, where there is no token, input feature or output feature.
+#[derive(Debug)]
+struct EmptyBitLinear;
+
+impl<B: QatOps> Backward<B, 3> for EmptyBitLinear {
+    /// Zeros of the shapes and types of the input, the weight and the bias.
+    type State = [FloatTensor<B>; 3];
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<B>(&ops.node);
+        let [x, weight, mut bias] = ops.state;
+        // Not every backend sums along a dimension of a tensor without values.
+        if grad.shape().num_elements() > 0 {
+            bias = B::float_reshape(B::float_sum_dim(grad, 0), bias.shape());
+        }
+        for (node, gradient) in ops.parents.into_iter().zip([x, weight, bias]) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+/// [`bit_linear`] where there is nothing to multiply: the bias for each token, or zero.
+fn empty_bit_linear<B: QatOps, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: FloatTensor<Autodiff<B, C>>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (x, x_node) = x.into_parts();
+    let (weight, weight_node) = weight.into_parts();
+    let (bias, bias_node) = bias.into_parts();
+    let (tokens, d_output) = (x.shape()[0], weight.shape()[1]);
+    let shape = Shape::new([tokens, d_output]);
+    let zeros = B::float_zeros(shape.clone(), &x.device(), x.dtype().into());
+    let y = match bias.shape().num_elements() * tokens {
+        0 => zeros,
+        _ => B::float_add(
+            zeros,
+            B::float_reshape(bias.clone(), Shape::new([1, d_output])),
+        ),
+    };
+    let prepared = EmptyBitLinear
+        .prepare::<C>([x_node, weight_node, bias_node])
+        .compute_bound();
+    match prepared.stateful() {
+        OpsKind::Tracked(tracked) => {
+            let state = [x, weight, bias].map(|operand| zeros_like::<B>(&operand));
+            tracked.finish(state, y)
+        }
+        OpsKind::UnTracked(untracked) => untracked.finish(y),
+    }
+}
+
 pub(super) fn bit_linear<B: QatOps, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B, C>>,
     weight: FloatTensor<Autodiff<B, C>>,
@@ -70,6 +130,10 @@ pub(super) fn bit_linear<B: QatOps, C: CheckpointStrategy>(
     groups: Groups,
     max_code: f32,
 ) -> FloatTensor<Autodiff<B, C>> {
+    let num_elements = |tensor: &FloatTensor<Autodiff<B, C>>| tensor.shape().num_elements();
+    if num_elements(&x) * num_elements(&weight) == 0 {
+        return empty_bit_linear::<B, C>(x, weight, bias);
+    }
     let (x_tracked, weight_tracked) = (x.is_tracked(), weight.is_tracked());
     let (x, x_node) = x.into_parts();
     let (weight, weight_node) = weight.into_parts();

@@ -1,10 +1,11 @@
-use burn::backend::{Autodiff, AutodiffBackend, tensor::FloatTensor};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata, tensor::FloatTensor};
 use burn_autodiff::{
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
     grads::Gradients,
     ops::{Backward, Ops, OpsKind, unary},
 };
 
+use super::zeros_like;
 use crate::ops::{GatedActivation, TransformerOps};
 
 /// Adds the gradients of an operation to those of its inputs that have some.
@@ -35,7 +36,10 @@ impl<B: TransformerOps> Backward<B, 2> for RmsNorm {
         _checkpointer: &mut Checkpointer,
     ) {
         register::<B, _, 2>(ops, grads, |(x, gamma, epsilon), grad| {
-            B::rms_norm_gradient(x, gamma, grad, epsilon).into()
+            match grad.shape().num_elements() {
+                0 => [grad, zeros_like::<B>(&gamma)],
+                _ => B::rms_norm_gradient(x, gamma, grad, epsilon).into(),
+            }
         });
     }
 }
@@ -92,7 +96,10 @@ impl<B: TransformerOps> Backward<B, 3> for CausalAttention {
         _checkpointer: &mut Checkpointer,
     ) {
         register::<B, _, 3>(ops, grads, |[query, key, value], grad| {
-            B::causal_attention_gradient(query, key, value, grad).into()
+            match grad.shape().num_elements() {
+                0 => [grad, zeros_like::<B>(&key), zeros_like::<B>(&value)],
+                _ => B::causal_attention_gradient(query, key, value, grad).into(),
+            }
         });
     }
 }
@@ -101,7 +108,10 @@ impl<B: TransformerOps, C: CheckpointStrategy> TransformerOps for Autodiff<B, C>
     fn rms_norm(x: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
         let (x, x_node) = x.into_parts();
         let (gamma, gamma_node) = gamma.into_parts();
-        let y = B::rms_norm(x.clone(), gamma.clone(), epsilon);
+        let y = match x.shape().num_elements() {
+            0 => x.clone(),
+            _ => B::rms_norm(x.clone(), gamma.clone(), epsilon),
+        };
         let prepared = RmsNorm.prepare::<C>([x_node, gamma_node]).compute_bound();
         match prepared.stateful() {
             OpsKind::Tracked(tracked) => tracked.finish((x, gamma, epsilon), y),
@@ -171,7 +181,10 @@ impl<B: TransformerOps, C: CheckpointStrategy> TransformerOps for Autodiff<B, C>
         let (query, query_node) = query.into_parts();
         let (key, key_node) = key.into_parts();
         let (value, value_node) = value.into_parts();
-        let y = B::causal_attention(query.clone(), key.clone(), value.clone());
+        let y = match query.shape().num_elements() {
+            0 => query.clone(),
+            _ => B::causal_attention(query.clone(), key.clone(), value.clone()),
+        };
         let prepared = CausalAttention
             .prepare::<C>([query_node, key_node, value_node])
             .compute_bound();
