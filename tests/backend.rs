@@ -53,6 +53,8 @@ mod backend {
     mod kv_cache;
     mod latent_weights;
     mod learned_step;
+    #[cfg(feature = "train")]
+    mod learning_rate_config;
     mod loss_causal_lm;
     mod loss_configs;
     mod loss_distillation;

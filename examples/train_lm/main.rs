@@ -217,14 +217,14 @@ fn optimizer(options: &Options) -> ModuleOptimizer {
     }
 }
 
-/// Linear warm-up over 100 steps, then a cosine to a tenth of the peak.
+/// Linear warm-up over 100 steps, then a cosine to a tenth of the peak, which the last step has.
 fn lr_scheduler(options: &Options) -> Result<ModuleLrScheduler, String> {
     let (peak, steps) = (options.learning_rate, options.steps);
     let warm_up = 100.min(steps.div_ceil(2));
     let first = peak / warm_up as f64;
     let ramp = LinearLrSchedulerConfig::new(first, peak, (warm_up - 1).max(1));
-    let cosine = CosineAnnealingLrSchedulerConfig::new(peak, (steps - warm_up).max(1))
-        .with_min_lr(0.1 * peak);
+    let decay = steps.saturating_sub(warm_up + 1).max(1);
+    let cosine = CosineAnnealingLrSchedulerConfig::new(peak, decay).with_min_lr(0.1 * peak);
     SequentialLrSchedulerConfig::new(
         vec![
             LrSchedulerConfig::Linear(ramp),

@@ -45,8 +45,8 @@ pub enum FreezingThreshold {
     Never,
     /// The same at every step.
     Constant(f64),
-    /// `end + (start - end) (1 + cos(pi t / total_steps)) / 2` at step `t`, and `end` after the
-    /// last. The paper goes from 0.04 to 0.015 or 0.01: weights that oscillate least are frozen
+    /// `end + (start - end) (1 + cos(pi t / total_steps)) / 2` at step `t`, counted from 0, and `end`
+    /// from step `total_steps` on, which is the one after the last of as many. The paper goes from 0.04 to 0.015 or 0.01: weights that oscillate least are frozen
     /// last.
     Cosine {
         /// The threshold at step 0.

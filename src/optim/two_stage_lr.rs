@@ -45,7 +45,8 @@ pub enum LrDecay {
 /// - `lr = peak_1 (t + 1) / w` for `t < w`,
 /// - `lr = peak d((t - w) / (T - w))` afterwards, with `d` the [decay](LrDecay) and `peak` that of
 ///   the stage,
-/// - `lr = 0` for `t >= T`.
+/// - `lr = 0` for `t >= T`: the last step, `T - 1`, has `peak d(1 - 1 / (T - w))`, the smallest rate
+///   that moves a weight.
 ///
 /// Both stages lie on one decay over the whole training, so that the second starts `peak_2 / peak_1`
 /// times below the end of the first. Set the [weight decay](super::WeightDecaySchedule) to 0 at the

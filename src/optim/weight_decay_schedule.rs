@@ -2,7 +2,8 @@ use core::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// Weight decay as a function of the step, counted from 0.
+/// Weight decay as a function of the step, counted from 0: the last of a training of `T` steps is
+/// `T - 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

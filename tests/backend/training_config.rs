@@ -265,31 +265,6 @@ fn a_warm_up_must_end_within_the_training() {
 }
 
 #[test]
-fn the_learning_rate_rises_to_its_peak_and_falls_to_its_end() {
-    let config = LearningRateConfig::Cosine {
-        peak: 2e-3,
-        warm_up_steps: 4,
-        end: 0.1,
-    };
-    let mut scheduler = config.init(10, &Default::default()).unwrap();
-    let rates: Vec<f64> = (0..10).map(|_| scheduler.step().base()).collect();
-    let cosine = |t: f64| 2e-3 * (0.1 + 0.9 * (1.0 + (std::f64::consts::PI * t).cos()) / 2.0);
-    let expected = [5e-4, 1e-3, 1.5e-3, 2e-3];
-    for (step, (&rate, &value)) in rates.iter().zip(&expected).enumerate() {
-        assert!(
-            (rate - value).abs() < 1e-12,
-            "step {step}: {rate}, expected {value}"
-        );
-    }
-    let last = rates[9];
-    assert!(
-        rates[4..].windows(2).all(|pair| pair[1] < pair[0]),
-        "{rates:?}"
-    );
-    assert!((last - cosine(5.0 / 6.0)).abs() < 2e-4, "{last}");
-}
-
-#[test]
 fn a_training_runs_by_its_configuration_and_goes_on_only_with_the_same() {
     let folder = Folder::new("config");
     let mut config = unusual();

@@ -10,23 +10,35 @@ use super::{
 };
 use crate::optim::{LearningRateScale, LrDecay, ScaledLrScheduler, TwoStageLrSchedulerConfig};
 
-/// The learning rate over the optimizer steps.
+/// The learning rate over the optimizer steps, which are counted from 0: the last of a training of `T`
+/// steps is `T - 1`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum LearningRateConfig {
-    /// A linear warm-up, then half a cosine from the peak to a share of it.
+    /// A linear warm-up, then half a cosine from the peak to a share of it. At step `t` of `T`, with
+    /// `w` steps of warm-up:
+    ///
+    /// - `lr = peak (t + 1) / w` for `t < w`,
+    /// - `lr = peak (end + (1 - end) (1 + cos(pi (t - w) / (T - 1 - w))) / 2)` up to the last step: the
+    ///   peak at step `w`, and `end peak` at step `T - 1`,
+    /// - `lr = end peak` from there on.
+    ///
+    /// Equal to PyTorch's `CosineAnnealingLR` whose `T_max`, the number of its steps, is the
+    /// `T - 1 - w` from the peak to the last step. (With `T_max = T - w` the last step would not have
+    /// come to `eta_min` yet.) A training of a single step has the peak.
     Cosine {
         /// The largest learning rate, above 0.
         peak: f64,
         /// Steps of the warm-up, fewer than those of the training.
         #[serde(default = "default_warm_up")]
         warm_up_steps: usize,
-        /// The last learning rate as a share of the peak, 0 to 1.
+        /// The learning rate of the last step as a share of the peak, 0 to 1.
         #[serde(default = "default_end")]
         end: f64,
     },
-    /// BitNet's two stages: see [`TwoStageLrScheduler`](crate::optim::TwoStageLrScheduler).
+    /// BitNet's two stages: see [`TwoStageLrScheduler`](crate::optim::TwoStageLrScheduler). It falls
+    /// to 0 after the last step, which has the smallest rate above it.
     TwoStage {
         /// Peak of the first stage, above 0.
         peak_1: f64,
@@ -126,22 +138,31 @@ fn cosine(
     end: f64,
     total_steps: usize,
 ) -> Result<ModuleLrScheduler, TrainingConfigError> {
-    let burn = |message| TrainingConfigError::Parse {
-        field: "learning_rate.cosine".to_string(),
-        message,
-    };
-    let rest = total_steps - warm_up;
-    let cosine = CosineAnnealingLrSchedulerConfig::new(peak, rest).with_min_lr(end * peak);
-    if warm_up == 0 {
-        return cosine.init().map_err(burn);
+    let last = total_steps - 1;
+    let mut stages = Vec::new();
+    // The steps at which one stage ends and the next begins.
+    let mut milestones = Vec::new();
+    if warm_up > 0 {
+        let first = peak / warm_up as f64;
+        let ramp = LinearLrSchedulerConfig::new(first, peak, (warm_up - 1).max(1));
+        stages.push(LrSchedulerConfig::Linear(ramp));
+        milestones.push(warm_up);
     }
-    let first = peak / warm_up as f64;
-    let ramp = LinearLrSchedulerConfig::new(first, peak, (warm_up - 1).max(1));
-    let stages = vec![
-        LrSchedulerConfig::Linear(ramp),
-        LrSchedulerConfig::Cosine(cosine),
-    ];
-    SequentialLrSchedulerConfig::new(stages, vec![warm_up])
+    if last > warm_up {
+        let cosine = CosineAnnealingLrSchedulerConfig::new(peak, last - warm_up);
+        stages.push(LrSchedulerConfig::Cosine(cosine.with_min_lr(end * peak)));
+        milestones.push(last);
+    }
+    // Burn's cosine would rise again after its end.
+    let held = match stages.is_empty() {
+        true => peak,
+        false => end * peak,
+    };
+    stages.push(LrSchedulerConfig::Constant(held));
+    SequentialLrSchedulerConfig::new(stages, milestones)
         .init()
-        .map_err(burn)
+        .map_err(|message| TrainingConfigError::Parse {
+            field: "learning_rate.cosine".to_string(),
+            message,
+        })
 }
