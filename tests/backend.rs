@@ -19,6 +19,7 @@ mod backend {
     mod convert;
     mod decoder_variants;
     mod degenerate_inputs;
+    mod detached_controls;
     #[cfg(feature = "train")]
     mod distiller;
     #[cfg(feature = "train")]

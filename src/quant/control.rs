@@ -7,7 +7,10 @@ use std::{
 };
 
 use burn::{
-    module::{Module, Param, ParamId},
+    module::{
+        Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+        Param, ParamId,
+    },
     tensor::{Device, Int, Tensor, TensorData},
 };
 
@@ -23,9 +26,14 @@ use super::{
 /// sets them. [`QuantControls`](super::QuantControls) finds those of a model.
 #[derive(Module, Debug)]
 pub(super) struct QuantControl {
-    /// Stands for the shared values in records; its own value is a placeholder.
-    state: Param<Tensor<1, Int>>,
-    #[module(skip)]
+    state: ControlState,
+}
+
+/// The shared values, and the parameter that stands for them where modules are walked.
+#[derive(Debug, Clone)]
+struct ControlState {
+    /// Writes the values into records and reads them; its own value is a placeholder.
+    parameter: Param<Tensor<1, Int>>,
     values: Arc<ControlValues>,
 }
 
@@ -107,6 +115,13 @@ impl ControlValues {
             noise_key: AtomicU64::new(0),
             range: AtomicU64::new(0),
         }
+    }
+
+    /// The same settings and range apart from these, without what watches them.
+    pub fn detached(&self) -> Self {
+        let copy = Self::new(self.kind, self.static_config.clone(), self.weight.clone());
+        copy.restore(&self.record());
+        copy
     }
 
     /// Number of weights that are quantised; 0 for activations.
@@ -243,7 +258,7 @@ impl ControlValues {
 }
 
 thread_local! {
-    /// Where [`QuantControl::collect`] gathers; a save hook is the one door that visitors leave
+    /// Where [`QuantControl::of_parameter`] gathers; a save hook is the one door that visitors leave
     /// open to what a parameter belongs to.
     static COLLECTED: RefCell<Option<Vec<Arc<ControlValues>>>> = const { RefCell::new(None) };
 }
@@ -263,39 +278,21 @@ impl QuantControl {
 
     fn new(values: ControlValues, device: &Device) -> Self {
         let values = Arc::new(values);
-        let data = |record: [i32; RECORD_LENGTH]| TensorData::from(record);
-        let placeholder = Tensor::from_data(data(values.record()), device);
-        let (saved, loaded) = (values.clone(), values.clone());
-        let state = Param::initialized(ParamId::new(), placeholder)
-            .save_mapper(move |state: Tensor<1, Int>| {
-                let collects = COLLECTED.with_borrow_mut(|collected| match collected {
-                    Some(collected) => {
-                        collected.push(saved.clone());
-                        true
-                    }
-                    None => false,
-                });
-                match collects {
-                    true => state,
-                    false => Tensor::from_data(data(saved.record()), &state.device()),
-                }
-            })
-            .load_mapper(move |state: Tensor<1, Int>| {
-                let record: Vec<i32> = state.to_data().iter::<i64>().map(|v| v as i32).collect();
-                loaded.restore(&record);
-                state
-            });
-        Self { state, values }
+        let placeholder = Tensor::from_data(TensorData::from(values.record()), device);
+        let parameter = Param::initialized(ParamId::new(), placeholder);
+        let parameter = stand_for(parameter, &values);
+        let state = ControlState { parameter, values };
+        Self { state }
     }
 
     /// The shared values.
     pub fn values(&self) -> &ControlValues {
-        &self.values
+        &self.state.values
     }
 
     /// The device of the module.
     pub fn device(&self) -> Device {
-        self.state.val().device()
+        self.state.parameter.val().device()
     }
 
     /// The shared values of the control that a parameter stands for, if it does.
@@ -307,3 +304,112 @@ impl QuantControl {
         COLLECTED.take().and_then(|mut collected| collected.pop())
     }
 }
+
+/// The parameter with records of these values.
+fn stand_for<const D: usize>(
+    parameter: Param<Tensor<D, Int>>,
+    values: &Arc<ControlValues>,
+) -> Param<Tensor<D, Int>> {
+    let (saved, loaded) = (values.clone(), values.clone());
+    parameter
+        .save_mapper(move |state: Tensor<D, Int>| {
+            let collects = COLLECTED.with_borrow_mut(|collected| match collected {
+                Some(collected) => {
+                    collected.push(saved.clone());
+                    true
+                }
+                None => false,
+            });
+            match collects {
+                true => state,
+                false => Tensor::from_data(TensorData::from(saved.record()), &state.device()),
+            }
+        })
+        .load_mapper(move |state: Tensor<D, Int>| {
+            let record: Vec<i32> = state.to_data().iter::<i64>().map(|v| v as i32).collect();
+            loaded.restore(&record);
+            state
+        })
+}
+
+/// Gives the controls of a module values of their own; those that are shared within it stay so.
+#[derive(Default)]
+pub(super) struct Detach {
+    /// The old values and the new.
+    copies: Vec<[Arc<ControlValues>; 2]>,
+}
+
+impl ModuleMapper for Detach {
+    fn map_int<const D: usize>(&mut self, param: Param<Tensor<D, Int>>) -> Param<Tensor<D, Int>> {
+        let Some(values) = QuantControl::of_parameter(&param) else {
+            return param;
+        };
+        let copy = self
+            .copies
+            .iter()
+            .find(|[old, _]| Arc::ptr_eq(old, &values));
+        let copy = match copy {
+            Some([_, copy]) => copy.clone(),
+            None => {
+                let copy = Arc::new(values.detached());
+                self.copies.push([values, copy.clone()]);
+                copy
+            }
+        };
+        stand_for(param, &copy)
+    }
+}
+
+impl ControlState {
+    /// With another parameter, and the values that it stands for.
+    fn with(self, parameter: Param<Tensor<1, Int>>) -> Self {
+        let values = QuantControl::of_parameter(&parameter).unwrap_or(self.values);
+        Self { parameter, values }
+    }
+}
+
+impl Module for ControlState {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        self.parameter.collect_devices(devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        let parameter = self.parameter.clone().fork(device);
+        self.with(parameter)
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        let parameter = self.parameter.clone().to_device(device);
+        self.with(parameter)
+    }
+
+    fn train(self) -> Self {
+        let parameter = self.parameter.clone().train();
+        self.with(parameter)
+    }
+
+    fn valid(&self) -> Self {
+        self.clone().with(self.parameter.valid())
+    }
+
+    fn materialize(self) -> Self {
+        self
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        self.parameter.visit(visitor);
+    }
+
+    fn map<V: ModuleMapper>(self, mapper: &mut V) -> Self {
+        let parameter = Module::map(self.parameter.clone(), mapper);
+        self.with(parameter)
+    }
+}
+
+impl ModuleDisplayDefault for ControlState {
+    fn content(&self, content: Content) -> Option<Content> {
+        self.parameter.content(content)
+    }
+}
+
+impl ModuleDisplay for ControlState {}

@@ -8,7 +8,7 @@ use burn::{
 
 use super::{
     BitWidth,
-    control::{ControlKind, ControlValues, QuantControl, Setting},
+    control::{ControlKind, ControlValues, Detach, QuantControl, Setting},
     noise::mix,
 };
 
@@ -17,6 +17,13 @@ use super::{
 /// Found once, it stays connected to the model: to all its clones, forks on other devices, and what
 /// an optimizer makes of it. A change takes effect at the next forward pass and is part of the
 /// records of the model.
+///
+/// # Clones
+///
+/// A clone of a model has the same controls, so that a schedule reaches the copies that a training
+/// makes: for validation, on other devices, [in other types](crate::optim::MixedPrecision). A clone that
+/// is another model, such as a teacher that was made of its student, changes with it, too;
+/// [`detach_controls`] gives it controls of its own.
 ///
 /// The path of a quantiser is that of its parameter or module: `layers.0.fc.weight` for a prepared
 /// weight, `layers.0.q_proj.weight_quant` and `layers.0.q_proj.input_quant` in a
@@ -58,6 +65,16 @@ impl QuantControls {
         Self {
             controls: collector.controls,
         }
+    }
+
+    /// Whether a quantiser of these and one of the others are controlled together, as those of a
+    /// module and its clones are.
+    pub fn shares_with(&self, others: &Self) -> bool {
+        let shares = |own: &Named| {
+            let mut others = others.controls.iter();
+            others.any(|other| Arc::ptr_eq(&own.values, &other.values))
+        };
+        self.controls.iter().any(shares)
     }
 
     /// Number of quantisers.
@@ -246,6 +263,27 @@ impl fmt::Display for QuantControls {
         }
         Ok(())
     }
+}
+
+/// The module with controls of its own: its quantisers keep the present progress, widths and ranges,
+/// and do not change with those of the modules that it is a clone of, nor these with it.
+///
+/// Parameters stay what they are, under the same ids. Clones that are made of it afterwards share its
+/// controls. A calibration under way goes on in the other modules alone.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{nn::BitLinearConfig, quant::{QuantControls, detach_controls}};
+/// use burn::tensor::Device;
+///
+/// let student = BitLinearConfig::new(8, 4).init(&Device::default());
+/// let teacher = detach_controls(student.clone());
+/// QuantControls::of(&teacher).set_lambda(0.0); // full precision
+/// assert!(QuantControls::of(&student).lambdas().all(|(_, lambda)| lambda == 1.0));
+/// ```
+pub fn detach_controls<M: Module>(module: M) -> M {
+    module.map(&mut Detach::default())
 }
 
 /// The module that a quantiser belongs to, by its path; `model` for the model itself.

@@ -17,7 +17,8 @@ use crate::ops::Groups;
 /// The parameter keeps the latent weight ([`Param::base`](burn::module::Param::base)), which the
 /// optimizer updates and checkpoints store; layers read `Q(W)` through
 /// [`Param::val`](burn::module::Param::val). [`Prepare`](super::Prepare) attaches it, and
-/// [`QuantControls`](super::QuantControls) sets its progress, width and noise while it trains.
+/// [`QuantControls`](super::QuantControls) sets its progress, width and noise while it trains, in all
+/// clones that are not [detached](super::detach_controls).
 #[derive(Module, Debug)]
 pub struct FakeQuant {
     #[module(skip)]

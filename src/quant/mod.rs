@@ -40,7 +40,7 @@ pub use activation::{
 pub use activation_fake_quant::ActivationFakeQuant;
 pub use bit_width::BitWidth;
 pub use calibrate::{CalibrateError, ObservationState};
-pub use controls::QuantControls;
+pub use controls::{QuantControls, detach_controls};
 pub use convert::{ConvertError, PackedModel, convert};
 pub(crate) use distinct::visit_distinct;
 pub use fake_quant::FakeQuant;

@@ -71,6 +71,13 @@ use report::kind_of_vector;
 /// The weights of layers that quantise them by themselves, such as [`BitLinear`](crate::nn::BitLinear),
 /// and what their quantisers train are left as they are, and are errors in a group.
 ///
+/// # Clones
+///
+/// Clones of a prepared model share what [`QuantControls`](super::QuantControls) sets, until one is
+/// [detached](super::detach_controls).
+///
+/// # Activations
+///
 /// Activations stay in float: a reparameterization sees the weight only. Layers that quantise
 /// them too are [`BitLinear`](crate::nn::BitLinear).
 ///

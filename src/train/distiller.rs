@@ -10,6 +10,7 @@ use super::{DistillationOutput, Frozen};
 use crate::{
     loss::{DistillationLoss, StudentStates, TeacherStates},
     optim::clip_grad_norm,
+    quant::{QuantControls, detach_controls},
 };
 
 /// What a student's forward pass on a batch gives.
@@ -43,6 +44,11 @@ pub trait Teacher<Batch>: Module {
 /// checkpoints; the teacher is [`Frozen`] and moves to the training device with them. A step of
 /// validation is the student's own: its loss there is that of the student trained alone, and
 /// can be compared with it.
+///
+/// A teacher may be a clone of the student. It gets quantisers with
+/// [controls of their own](crate::quant::detach_controls) then, at their present settings: what a
+/// schedule sets on the student does not reach it, and
+/// `QuantControls::of(distiller.teacher.module())` sets the teacher alone, such as to full precision.
 ///
 /// Where the student's output is or adapts to a [`TokenLoss`](super::TokenLoss), so does that of the
 /// distiller: accumulated batches are weighted by the tokens of the student's own loss. That is the step
@@ -137,8 +143,14 @@ pub struct Distiller<S: Module + ModuleDisplay, T: Module + ModuleDisplay> {
 }
 
 impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
-    /// A distiller without gradient clipping.
+    /// A distiller without gradient clipping. A teacher that shares the controls of its quantisers
+    /// with the student is [detached](detach_controls) from them.
     pub fn new(student: S, teacher: T, loss: DistillationLoss) -> Self {
+        let shares = QuantControls::of(&student).shares_with(&QuantControls::of(&teacher));
+        let teacher = match shares {
+            true => detach_controls(teacher),
+            false => teacher,
+        };
         Self {
             student,
             teacher: Frozen::new(teacher),
