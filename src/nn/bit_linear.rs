@@ -42,6 +42,9 @@ pub struct BitLinearConfig {
 /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant)) and an optional RMS norm. With the
 /// identity estimator the gradients are `dW = Qx(norm(X))^T dY` and `d norm(X) = dY Qw(W)^T`.
 ///
+/// Clones share what [`QuantControls`](crate::quant::QuantControls) sets, until one is
+/// [detached](crate::quant::detach_controls).
+///
 /// Equal to `AutoBitLinear` (online) of Hugging Face transformers.
 /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
 ///
@@ -183,7 +186,7 @@ impl BitLinear {
         }
         let x = quantized(x, &self.input_quant);
         let latent = self.weight.val().cast(x.dtype());
-        linear(x, self.weight_quant.forward(latent), bias)
+        product(x, self.weight_quant.forward(latent), bias)
     }
 
     /// The groups of the weight and the bits of the input, where the layer is [`bit_linear`].
@@ -249,6 +252,18 @@ impl BitLinear {
             input_quant: self.input_quant.as_ref().map(Module::valid),
             fused: self.fused().is_some(),
         }
+    }
+}
+
+/// `X W + b`. Not every backend multiplies by a matrix without values, as [`bit_linear`] does, to which
+/// the values are all the same then.
+fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    match x.shape().num_elements() {
+        0 => {
+            let groups = Groups::per_tensor(weight.shape().num_elements());
+            bit_linear(x, weight, bias, groups, 8)
+        }
+        _ => linear(x, weight, bias),
     }
 }
 
@@ -440,7 +455,8 @@ impl PackedBitLinear {
         let x = normalized(x, &self.rms_norm);
         let bias = self.bias.as_ref().map(Param::val);
         if let Some(weight) = &self.float_weight {
-            return linear(x.clone(), weight.val().cast(x.dtype()), bias);
+            let weight = weight.val().cast(x.dtype());
+            return product(x, weight, bias);
         }
         if let Some(input_quant) = self.input_quant.as_ref().filter(|_| self.fused)
             && let Some(bits) = input_quant.absmax_bits()
@@ -448,7 +464,7 @@ impl PackedBitLinear {
             return self.weight.linear(input_quant.observe(x), bias, bits);
         }
         let x = quantized(x, &self.input_quant);
-        linear(x, self.weight.unpack().transpose(), bias)
+        product(x, self.weight.unpack().transpose(), bias)
     }
 }
 
