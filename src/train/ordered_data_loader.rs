@@ -1,0 +1,397 @@
+use std::{
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
+    },
+    thread,
+};
+
+use burn::{
+    data::{
+        dataloader::{DataLoader, DataLoaderIterator, Progress, batcher::Batcher},
+        dataset::{
+            Dataset, DatasetError,
+            transform::{PartialDataset, ShuffledDataset},
+        },
+    },
+    tensor::Device,
+};
+
+use crate::quant::mix;
+
+/// Batches that a worker has ready.
+const PREFETCH: usize = 2;
+
+/// A data loader with several worker threads that gives its batches in an order that depends on its
+/// seed alone.
+///
+/// Worker `w` of `n` makes the batches `w, w + n, w + 2n, ..`, and they are handed out in turn, as by
+/// PyTorch's `DataLoader`. Burn's loader with two workers or more hands a batch out when it is ready,
+/// so that the order differs from run to run, and a training that is
+/// [resumed](super::CallbackStrategy) passes over other batches than it was trained on.
+///
+/// Each [`iter`](DataLoader::iter) is the next epoch, in another order if it shuffles.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::train::OrderedDataLoader;
+/// use burn::{
+///     data::{
+///         dataloader::{DataLoader, batcher::Batcher},
+///         dataset::InMemDataset,
+///     },
+///     tensor::Device,
+/// };
+///
+/// struct Sums;
+///
+/// impl Batcher<u32, u32> for Sums {
+///     fn batch(&self, items: Vec<u32>, _device: &Device) -> u32 {
+///         items.iter().sum()
+///     }
+/// }
+///
+/// let loader = OrderedDataLoader::new(InMemDataset::new((0..10).collect()), Sums, 4)
+///     .with_num_workers(3);
+/// let sums: Result<Vec<u32>, _> = loader.iter().collect();
+/// assert_eq!(sums.unwrap(), [0 + 1 + 2 + 3, 4 + 5 + 6 + 7, 8 + 9]);
+/// ```
+pub struct OrderedDataLoader<I, O> {
+    dataset: Arc<dyn Dataset<I>>,
+    batcher: Arc<dyn Batcher<I, O>>,
+    batch_size: usize,
+    num_workers: usize,
+    seed: Option<u64>,
+    device: Device,
+    /// Epochs that were asked for.
+    epochs: AtomicU64,
+    workers: OnceLock<Mutex<Workers<I, O>>>,
+}
+
+/// The ways to the worker threads.
+type Workers<I, O> = Vec<Sender<Job<I, O>>>;
+
+/// The batches of an epoch that a worker makes.
+struct Job<I, O> {
+    epoch: Arc<Epoch<I, O>>,
+    first: usize,
+    every: usize,
+    batches: SyncSender<Result<O, DatasetError>>,
+}
+
+/// The data of an epoch, in its order.
+struct Epoch<I, O> {
+    dataset: Arc<dyn Dataset<I>>,
+    batcher: Arc<dyn Batcher<I, O>>,
+    batch_size: usize,
+    device: Device,
+}
+
+impl<I, O> OrderedDataLoader<I, O>
+where
+    I: Clone + Send + Sync + 'static,
+    O: Send + 'static,
+{
+    /// Batches of `batch_size` items in the order of the dataset, made by one worker on Burn's default
+    /// device.
+    ///
+    /// # Panics
+    ///
+    /// If `batch_size` is 0.
+    pub fn new(
+        dataset: impl Dataset<I> + 'static,
+        batcher: impl Batcher<I, O> + 'static,
+        batch_size: usize,
+    ) -> Self {
+        assert!(batch_size > 0, "a batch has 1 item or more, got 0");
+        Self {
+            dataset: Arc::new(dataset),
+            batcher: Arc::new(batcher),
+            batch_size,
+            num_workers: 1,
+            seed: None,
+            device: Device::default(),
+            epochs: AtomicU64::new(0),
+            workers: OnceLock::new(),
+        }
+    }
+
+    /// The same with another number of worker threads.
+    ///
+    /// # Panics
+    ///
+    /// If it is 0.
+    pub fn with_num_workers(mut self, num_workers: usize) -> Self {
+        assert!(num_workers > 0, "a loader has 1 worker or more, got 0");
+        self.num_workers = num_workers;
+        self
+    }
+
+    /// The same with an order that is drawn for each epoch from a seed.
+    pub fn with_shuffle(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// The loader as Burn takes it.
+    pub fn build(self) -> Arc<dyn DataLoader<O>> {
+        Arc::new(self)
+    }
+
+    fn with(&self, dataset: Arc<dyn Dataset<I>>, device: Device) -> Arc<dyn DataLoader<O>> {
+        Arc::new(Self {
+            dataset,
+            batcher: self.batcher.clone(),
+            device,
+            epochs: AtomicU64::new(0),
+            workers: OnceLock::new(),
+            ..*self
+        })
+    }
+
+    fn next_epoch(&self) -> Epoch<I, O> {
+        let number = self.epochs.fetch_add(1, Ordering::Relaxed);
+        let dataset: Arc<dyn Dataset<I>> = match self.seed {
+            Some(seed) => {
+                let seed = mix(mix(seed) ^ number);
+                Arc::new(ShuffledDataset::new(self.dataset.clone(), seed))
+            }
+            None => self.dataset.clone(),
+        };
+        Epoch {
+            dataset,
+            batcher: self.batcher.clone(),
+            batch_size: self.batch_size,
+            device: self.device.clone(),
+        }
+    }
+
+    /// Gives each worker its part of an epoch. The threads stay for the next one, as each has a stream
+    /// of the device.
+    fn start(&self, epoch: Epoch<I, O>) -> Vec<Receiver<Result<O, DatasetError>>> {
+        let workers = self.workers.get_or_init(|| {
+            let workers = (0..self.num_workers).map(spawn);
+            Mutex::new(workers.collect())
+        });
+        let (epoch, every) = (Arc::new(epoch), self.num_workers);
+        let workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = workers.iter().enumerate().map(|(first, worker)| {
+            let (batches, receiver) = sync_channel(PREFETCH);
+            let epoch = epoch.clone();
+            let job = Job {
+                epoch,
+                first,
+                every,
+                batches,
+            };
+            // A worker that panicked is noticed where its batch is missing.
+            let _ = worker.send(job);
+            receiver
+        });
+        jobs.collect()
+    }
+}
+
+fn spawn<I: 'static, O: Send + 'static>(number: usize) -> Sender<Job<I, O>> {
+    let (sender, jobs) = channel::<Job<I, O>>();
+    let thread = thread::Builder::new().name(format!("data-loader-{number}"));
+    let work = move || {
+        for job in jobs {
+            job.run();
+        }
+    };
+    // Without a thread its batches are missing, which is an error of the data.
+    let _ = thread.spawn(work);
+    sender
+}
+
+impl<I, O> Job<I, O> {
+    fn run(self) {
+        for number in (self.first..self.epoch.num_batches()).step_by(self.every) {
+            // Nobody waits for the rest of an epoch that was broken off.
+            if self.batches.send(self.epoch.batch(number)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl<I, O> Epoch<I, O> {
+    fn num_batches(&self) -> usize {
+        self.dataset.len().div_ceil(self.batch_size)
+    }
+
+    fn batch(&self, number: usize) -> Result<O, DatasetError> {
+        let first = number * self.batch_size;
+        let end = (first + self.batch_size).min(self.dataset.len());
+        let items = self.dataset.get_many((first..end).collect())?;
+        Ok(self.batcher.batch(items, &self.device))
+    }
+}
+
+impl<I, O> DataLoader<O> for OrderedDataLoader<I, O>
+where
+    I: Clone + Send + Sync + 'static,
+    O: Send + 'static,
+{
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
+        Box::new(Batches {
+            loader: self,
+            epoch: Some(self.next_epoch()),
+            workers: Vec::new(),
+            number: 0,
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.dataset.len()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<O>> {
+        self.with(self.dataset.clone(), device.clone())
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<O>> {
+        let part = PartialDataset::new(self.dataset.clone(), start, end);
+        self.with(Arc::new(part), self.device.clone())
+    }
+}
+
+struct Batches<'a, I, O> {
+    loader: &'a OrderedDataLoader<I, O>,
+    /// Until the first batch is asked for: an epoch that is passed over makes none.
+    epoch: Option<Epoch<I, O>>,
+    workers: Vec<Receiver<Result<O, DatasetError>>>,
+    number: usize,
+}
+
+impl<I, O> Iterator for Batches<'_, I, O>
+where
+    I: Clone + Send + Sync + 'static,
+    O: Send + 'static,
+{
+    type Item = Result<O, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(epoch) = self.epoch.take() {
+            self.workers = self.loader.start(epoch);
+        }
+        if self.number * self.loader.batch_size >= self.loader.dataset.len() {
+            return None;
+        }
+        let worker = &self.workers[self.number % self.workers.len()];
+        self.number += 1;
+        let lost = |_| {
+            let message = format!("the worker that makes batch {} panicked", self.number);
+            Err(DatasetError::new(std::io::Error::other(message)))
+        };
+        Some(worker.recv().unwrap_or_else(lost))
+    }
+}
+
+impl<I, O> DataLoaderIterator<O> for Batches<'_, I, O>
+where
+    I: Clone + Send + Sync + 'static,
+    O: Send + 'static,
+{
+    fn progress(&self) -> Progress {
+        let total = self.loader.dataset.len();
+        let processed = (self.number * self.loader.batch_size).min(total);
+        Progress::new(processed, total, Some("items".to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use burn::data::dataset::InMemDataset;
+
+    use super::*;
+
+    /// Takes longer for some batches than for others.
+    struct Slow;
+
+    impl Batcher<u64, Vec<u64>> for Slow {
+        fn batch(&self, items: Vec<u64>, _device: &Device) -> Vec<u64> {
+            thread::sleep(Duration::from_millis(items[0] % 5));
+            items
+        }
+    }
+
+    fn loader(workers: usize, seed: Option<u64>) -> OrderedDataLoader<u64, Vec<u64>> {
+        let loader = OrderedDataLoader::new(InMemDataset::new((0..50).collect()), Slow, 3);
+        let loader = loader.with_num_workers(workers);
+        match seed {
+            Some(seed) => loader.with_shuffle(seed),
+            None => loader,
+        }
+    }
+
+    fn epoch(loader: &dyn DataLoader<Vec<u64>>) -> Vec<Vec<u64>> {
+        loader.iter().map(|batch| batch.unwrap()).collect()
+    }
+
+    #[test]
+    fn the_order_is_the_same_for_every_number_of_workers() {
+        let in_order: Vec<u64> = epoch(&loader(4, None)).concat();
+        assert_eq!(in_order, (0..50).collect::<Vec<u64>>());
+        let one = loader(1, Some(7));
+        let epochs = [epoch(&one), epoch(&one)];
+        assert_ne!(epochs[0], epochs[1]);
+        let mut sorted = epochs[1].concat();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..50).collect::<Vec<u64>>());
+        for workers in [2, 5, 20] {
+            let several = loader(workers, Some(7)).to_device(&Device::default());
+            assert_eq!([epoch(&*several), epoch(&*several)], epochs, "{workers}");
+        }
+    }
+
+    #[test]
+    fn an_epoch_that_is_broken_off_leaves_the_next_ones_as_they_are() {
+        let (whole, broken) = (loader(3, Some(1)), loader(3, Some(1)));
+        let expected = [epoch(&whole), epoch(&whole), epoch(&whole)];
+        drop(broken.iter());
+        let start: Vec<_> = broken.iter().take(4).map(|batch| batch.unwrap()).collect();
+        assert_eq!(start, expected[1][..4]);
+        assert_eq!(epoch(&broken), expected[2]);
+    }
+
+    #[test]
+    fn progress_counts_the_items_that_were_handed_out() {
+        let loader = loader(2, None);
+        let mut batches = loader.iter();
+        assert_eq!(batches.progress().items_total, 50);
+        batches.next();
+        assert_eq!(batches.progress().items_processed, 3);
+        while batches.next().is_some() {}
+        assert!(batches.progress().is_completed());
+    }
+
+    struct Panics;
+
+    impl Batcher<u64, u64> for Panics {
+        fn batch(&self, items: Vec<u64>, _device: &Device) -> u64 {
+            assert!(items[0] < 4, "a bug of the batcher");
+            items[0]
+        }
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_an_error_of_the_data() {
+        let loader = OrderedDataLoader::new(InMemDataset::new((0..8).collect()), Panics, 1);
+        let loader = loader.with_num_workers(2);
+        let error = loader.iter().find_map(Result::err).unwrap();
+        let message = error.to_string();
+        assert!(message.contains("batch 5 panicked"), "{message}");
+    }
+
+    #[test]
+    #[should_panic(expected = "a batch has 1 item or more, got 0")]
+    fn batches_of_nothing_are_refused() {
+        let _ = OrderedDataLoader::new(InMemDataset::new(vec![1u64]), Slow, 0);
+    }
+}
