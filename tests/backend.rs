@@ -6,6 +6,7 @@ mod backend {
     mod absmax;
     mod calibration;
     #[cfg(feature = "train")]
+    mod calibration_callback;
     mod callback_guards;
     #[cfg(feature = "train")]
     mod callback_strategy;
@@ -16,12 +17,16 @@ mod backend {
     mod checkpoint;
     #[cfg(feature = "train")]
     mod checkpoint_folder;
+    #[cfg(feature = "train")]
+    mod checkpoint_metric;
     mod convert;
     mod decoder_variants;
     mod degenerate_inputs;
     mod detached_controls;
     #[cfg(feature = "train")]
     mod distiller;
+    #[cfg(feature = "train")]
+    mod early_stopping;
     #[cfg(feature = "train")]
     mod error_monitor;
     mod fake_equals_packed;
@@ -93,7 +98,11 @@ mod backend {
     mod quantization_error;
     #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
     mod readers;
+    #[cfg(feature = "train")]
+    mod resume;
     mod rms_norm;
+    #[cfg(feature = "train")]
+    mod rollback;
     mod rotary_embedding;
     mod sensitivity;
     mod straight_through;
@@ -122,6 +131,8 @@ mod backend {
     mod training;
     #[cfg(feature = "train")]
     mod training_config;
+    #[cfg(feature = "train")]
+    mod training_sequences;
     mod transformer_reference;
     mod values;
 }

@@ -70,7 +70,19 @@ impl QuantControls {
     /// If a field of the observer is out of its range.
     pub fn observe(&self, observer: &ObserverConfig, policy: SamplingPolicy) {
         for (_, values) in self.iter() {
-            values.observation.start(observer, policy);
+            values.observation.start(observer, policy, false);
+        }
+    }
+
+    /// [`observe`](Self::observe) for the forward passes of a training alone, on a device with
+    /// autodiff: what a validation or a prediction passes through the model is not observed.
+    ///
+    /// # Panics
+    ///
+    /// If a field of the observer is out of its range.
+    pub fn observe_training(&self, observer: &ObserverConfig, policy: SamplingPolicy) {
+        for (_, values) in self.iter() {
+            values.observation.start(observer, policy, true);
         }
     }
 
@@ -82,6 +94,12 @@ impl QuantControls {
         ObservationState {
             observations: self.iter().filter_map(seen).collect(),
         }
+    }
+
+    /// Whether a quantizer is observed.
+    pub fn is_observing(&self) -> bool {
+        self.iter()
+            .any(|(_, values)| values.observation.is_active())
     }
 
     /// Goes on with observations where they stood, of the quantisers with the same paths.

@@ -29,14 +29,18 @@ pub(super) struct Seen {
     observer: Observer,
     policy: SamplingPolicy,
     passes: usize,
+    /// Passes without autodiff are not observed: validation and inference.
+    #[serde(default)]
+    training_only: bool,
 }
 
 impl Observation {
-    pub fn start(&self, config: &ObserverConfig, policy: SamplingPolicy) {
+    pub fn start(&self, config: &ObserverConfig, policy: SamplingPolicy, training_only: bool) {
         self.resume(Seen {
             observer: config.init(),
             policy,
             passes: 0,
+            training_only,
         });
     }
 
@@ -45,6 +49,11 @@ impl Observation {
         let state = State { seen, error: None };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         self.active.store(true, Ordering::Release);
+    }
+
+    /// Whether an observation is under way.
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Acquire)
     }
 
     /// The observation under way, if there is one without an error.
@@ -70,7 +79,7 @@ impl Observation {
 
     /// Observes the values of a forward pass, if it is one of those that the policy takes.
     pub fn see<const D: usize>(&self, values: &Tensor<D>) {
-        if !self.active.load(Ordering::Acquire) {
+        if !self.is_active() {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,6 +87,9 @@ impl Observation {
             return;
         };
         let seen = &mut state.seen;
+        if seen.training_only && !values.device().is_autodiff() {
+            return;
+        }
         let pass = seen.passes;
         seen.passes += 1;
         if state.error.is_none()

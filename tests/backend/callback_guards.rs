@@ -149,24 +149,27 @@ fn steps_that_loss_scaling_skips_count_in_either_order() {
 #[test]
 fn a_step_that_is_skipped_does_not_end_the_count_and_a_good_one_does() {
     let folder = Folder::new("count");
-    let launch = |skips: fn(usize) -> bool, max_skips| {
-        let strategy = strategy()
-            .with_callback(Spoil(|step| matches!(step, 2 | 4 | 6)))
-            .with_callback(Skip(skips))
-            .with_callback(NanGuard::skip(max_skips));
-        Run::new(&folder.0).launch(strategy)
-    };
-    // Bad steps alone, each followed by a good one.
-    assert!(launch(|_| false, 1).error.is_none());
-    // With those between them skipped, they are five in a row.
-    let error = found(&launch(|step| matches!(step, 3 | 5), 4));
-    assert_eq!((error.since, error.skips), (2, 4));
-    assert_eq!(error.gradients, ["second.weight"]);
-    let error = found(&launch(|step| matches!(step, 3 | 5), 3));
-    assert_eq!((error.since, error.skips), (2, 3));
-    assert_eq!(error.skipped.as_deref(), Some("the batch is left out"));
-    assert!(error.gradients.is_empty());
-    assert!(launch(|step| matches!(step, 3 | 5), 5).error.is_none());
+    for guard_first in [false, true] {
+        let launch = |skips: fn(usize) -> bool, max_skips| {
+            let strategy = strategy().with_callback(Spoil(|step| matches!(step, 2 | 4 | 6)));
+            let guard = NanGuard::skip(max_skips);
+            Run::new(&folder.0).launch(match guard_first {
+                true => strategy.with_callback(guard).with_callback(Skip(skips)),
+                false => strategy.with_callback(Skip(skips)).with_callback(guard),
+            })
+        };
+        // Bad steps alone, each followed by a good one.
+        assert!(launch(|_| false, 1).error.is_none());
+        // With those between them skipped, they are five in a row.
+        let error = found(&launch(|step| matches!(step, 3 | 5), 4));
+        assert_eq!((error.since, error.skips), (2, 4));
+        assert_eq!(error.gradients, ["second.weight"]);
+        let error = found(&launch(|step| matches!(step, 3 | 5), 3));
+        assert_eq!((error.since, error.skips), (2, 3));
+        assert_eq!(error.skipped.as_deref(), Some("the batch is left out"));
+        assert!(error.gradients.is_empty());
+        assert!(launch(|step| matches!(step, 3 | 5), 5).error.is_none());
+    }
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn callbacks_are_called_at_every_place_in_turn() {
 }
 
 /// Does something after a number of steps.
-struct At<F>(usize, F);
+pub struct At<F>(pub usize, pub F);
 
 impl<M: LearnerModel, F: FnMut(&mut TrainingRun<M>) -> CallbackResult + Send> Callback<M>
     for At<F>
@@ -193,7 +193,8 @@ impl<M: LearnerModel, F: FnMut(&mut TrainingRun<M>) -> CallbackResult + Send> Ca
     }
 }
 
-fn stop_at<M: LearnerModel>(step: usize) -> impl Callback<M> {
+/// Stops after a number of steps.
+pub fn stop_at<M: LearnerModel>(step: usize) -> impl Callback<M> {
     At(step, |run: &mut TrainingRun<M>| {
         run.stop("at", "enough");
         Ok(())
@@ -334,7 +335,7 @@ fn the_newest_and_the_best_checkpoints_are_kept() {
     };
     assert_eq!(newest.position, position);
     let best = checkpoints.verify(BATCHES).unwrap().metric.unwrap();
-    assert!(best > newest.metric.unwrap());
+    assert!(best.value > newest.metric.unwrap().value);
 }
 
 #[test]

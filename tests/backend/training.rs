@@ -26,7 +26,8 @@ use burn::{
     tensor::{DType, Device, Int, Tensor, activation::relu},
     train::{
         ClassificationOutput, InferenceStep, Interrupter, Learner, LearningResult,
-        SupervisedTraining, TrainOutput, TrainStep, TrainingStrategy, metric::LossMetric,
+        MetricEarlyStoppingStrategy, SupervisedTraining, TrainOutput, TrainStep, TrainingStrategy,
+        metric::LossMetric,
     },
 };
 
@@ -45,6 +46,23 @@ pub struct Net {
     pub first: BitLinear,
     pub dropout: Dropout,
     pub second: BitLinear,
+    #[module(skip)]
+    losses: Option<Losses>,
+}
+
+/// The validation losses of the epochs, in place of those of the model.
+#[derive(Debug, Clone)]
+struct Losses {
+    values: Vec<f32>,
+    batches: Arc<AtomicUsize>,
+}
+
+impl Losses {
+    /// That of the next batch.
+    fn next(&self) -> f32 {
+        let epoch = self.batches.fetch_add(1, Ordering::SeqCst) / BATCHES;
+        self.values[epoch.min(self.values.len() - 1)]
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -88,6 +106,7 @@ impl Net {
             first: layer(INPUTS, HIDDEN),
             dropout: DropoutConfig::new(dropout).init(),
             second: layer(HIDDEN, CLASSES),
+            losses: None,
         }
     }
 
@@ -107,6 +126,10 @@ impl InferenceStep for Net {
         let logits = self.second.forward(hidden);
         let loss = CrossEntropyLossConfig::new().init(&logits.device());
         let loss = loss.forward(logits.clone(), batch.targets.clone());
+        let loss = match &self.losses {
+            Some(losses) if !logits.device().is_autodiff() => loss.full_like(losses.next()),
+            _ => loss,
+        };
         ClassificationOutput::new(loss, logits, batch.targets)
     }
 }
@@ -124,9 +147,14 @@ impl TrainStep for Net {
 
 /// A loader with another order in each epoch, the same in each run.
 pub fn loader(seed: u64, shuffles: bool) -> Arc<dyn DataLoader<Batch>> {
+    scaled_loader(seed, shuffles, 1.0)
+}
+
+/// The same with its inputs times a factor.
+pub fn scaled_loader(seed: u64, shuffles: bool, factor: f32) -> Arc<dyn DataLoader<Batch>> {
     let inputs = normal(ITEMS * INPUTS, seed);
     let items = inputs.chunks(INPUTS).map(|inputs| Item {
-        inputs: inputs.iter().map(|x| 10.0 * x).collect(),
+        inputs: inputs.iter().map(|x| 10.0 * factor * x).collect(),
         class: i32::from(inputs[0] > 0.0) + i32::from(inputs[1] > 0.05),
     });
     let builder = DataLoaderBuilder::new(Windows).batch_size(BATCH);
@@ -165,6 +193,14 @@ pub struct Run<'a> {
     /// Draws on the device, which all tests of a process share: 0 unless a test is alone.
     pub dropout: f64,
     pub scheme: QatScheme,
+    /// A new one for each training, unless there is one.
+    pub interrupter: Option<Interrupter>,
+    pub valid: Arc<dyn DataLoader<Batch>>,
+    /// Validation losses of its epochs, in place of those of the model.
+    pub losses: Vec<f32>,
+    pub early_stopping: Option<MetricEarlyStoppingStrategy>,
+    /// Burn's own checkpoints, and the epoch of that to go on from.
+    pub burn_checkpoint: Option<Option<usize>>,
 }
 
 impl<'a> Run<'a> {
@@ -176,6 +212,11 @@ impl<'a> Run<'a> {
             grad_accumulation: None,
             dropout: 0.0,
             scheme: QatScheme::b1_58(),
+            interrupter: None,
+            valid: loader(2, false),
+            losses: Vec::new(),
+            early_stopping: None,
+            burn_checkpoint: None,
         }
     }
 
@@ -183,7 +224,11 @@ impl<'a> Run<'a> {
         let steps = self.epochs * BATCHES;
         let scheduler = CosineAnnealingLrSchedulerConfig::new(0.02, steps).init();
         let optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
-        let model = Net::init(self.dropout, &self.scheme, &Device::default().autodiff());
+        let mut model = Net::init(self.dropout, &self.scheme, &Device::default().autodiff());
+        model.losses = (!self.losses.is_empty()).then(|| Losses {
+            values: self.losses.clone(),
+            batches: Arc::default(),
+        });
         Learner::new(model, optimizer, scheduler.unwrap())
     }
 
@@ -196,14 +241,24 @@ impl<'a> Run<'a> {
         learner: Learner<Net>,
         strategy: impl Into<TrainingStrategy<Net>>,
     ) -> LearningResult<Net> {
-        let mut training = SupervisedTraining::new(self.folder, loader(1, true), loader(2, false))
-            .metric_train_numeric(LossMetric::new())
-            .metric_valid_numeric(LossMetric::new())
-            .with_training_strategy(strategy.into())
-            .with_interrupter(Interrupter::new())
-            .with_application_logger(None)
-            .renderer(Box::new(SilentRenderer))
-            .num_epochs(self.epochs);
+        let mut training =
+            SupervisedTraining::new(self.folder, loader(1, true), self.valid.clone())
+                .metric_train_numeric(LossMetric::new())
+                .metric_valid_numeric(LossMetric::new())
+                .with_training_strategy(strategy.into())
+                .with_interrupter(self.interrupter.clone().unwrap_or_default())
+                .with_application_logger(None)
+                .renderer(Box::new(SilentRenderer))
+                .num_epochs(self.epochs);
+        if let Some(early_stopping) = self.early_stopping.clone() {
+            training = training.early_stopping(early_stopping);
+        }
+        if let Some(epoch) = self.burn_checkpoint {
+            training = training.with_default_checkpointers();
+            if let Some(epoch) = epoch {
+                training = training.checkpoint(epoch);
+            }
+        }
         if let Some(accumulation) = self.grad_accumulation {
             training = training.grads_accumulation(accumulation);
         }

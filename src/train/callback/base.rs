@@ -31,8 +31,7 @@ pub struct OptimizerStep<'a> {
 
 impl OptimizerStep<'_> {
     /// Leaves the model and the optimizer as they are in this step. It counts all the same, and the
-    /// learning rate goes on. A [`NanGuard`](super::NanGuard) that is called after it counts it among
-    /// the bad steps in a row.
+    /// learning rate goes on. A [`NanGuard`](super::NanGuard) counts it among the bad steps in a row.
     pub fn skip(&mut self, reason: impl Into<String>) {
         self.skip = Some(reason.into());
     }
@@ -117,6 +116,20 @@ pub trait Callback<M: LearnerModel>: Send {
 
     /// After a checkpoint was written.
     fn on_checkpoint(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
+        Ok(())
+    }
+
+    /// After the model, with the settings of its quantizers, and the optimizer were put back to the
+    /// last checkpoint, with the [state](Self::state) that the callback had there. The position and
+    /// the learning rate go on.
+    ///
+    /// A callback sets again what it had set in the model, and takes back what it learnt from steps
+    /// that are given up.
+    fn on_rollback(
+        &mut self,
+        _run: &mut TrainingRun<M>,
+        _state: Option<serde_json::Value>,
+    ) -> CallbackResult {
         Ok(())
     }
 

@@ -1,23 +1,26 @@
 use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, TrainingRun};
-use crate::quant::{BitWidth, QuantControls, schedule::BitWidthSchedule};
+use crate::quant::{QuantControls, schedule::BitWidthSchedule};
 
 /// Sets the width of the weight codes by a schedule over the optimizer steps.
+///
+/// The width follows from the step alone, also after a rollback. A validation has that of the step
+/// before it.
 pub struct BitWidthAnnealing {
     controls: QuantControls,
     schedule: BitWidthSchedule,
-    width: Option<BitWidth>,
 }
 
 impl BitWidthAnnealing {
     /// The weights among the controls by the schedule.
     pub fn new(controls: QuantControls, schedule: BitWidthSchedule) -> Self {
-        Self {
-            controls,
-            schedule,
-            width: None,
-        }
+        Self { controls, schedule }
+    }
+
+    fn set(&self, step: usize) {
+        let width = self.schedule.value(step);
+        self.controls.set_weight_width(Some(width));
     }
 }
 
@@ -26,18 +29,31 @@ impl<M: LearnerModel> Callback<M> for BitWidthAnnealing {
         "bit_width_annealing"
     }
 
+    fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        // For a validation that comes before the next step.
+        self.set(run.position().step.saturating_sub(1));
+        Ok(())
+    }
+
     fn before_forward(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
-        let width = Some(self.schedule.value(run.position().step));
-        if width != self.width {
-            self.controls.set_weight_width(width);
-            self.width = width;
-            if let Some(width) = width {
-                run.notify(
-                    "bit_width_annealing",
-                    format!("weights have {width} from here on"),
-                );
-            }
+        let step = run.position().step;
+        let width = self.schedule.value(step);
+        // At its changes alone, so that a mitigation can give a layer more bits in between.
+        let changes = step == 0 || width != self.schedule.value(step - 1);
+        if changes && run.is_first_pass() {
+            self.set(step);
+            let message = format!("weights have {width} from here on");
+            run.notify("bit_width_annealing", message);
         }
+        Ok(())
+    }
+
+    fn on_rollback(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        _state: Option<serde_json::Value>,
+    ) -> CallbackResult {
+        self.set(run.position().step.saturating_sub(1));
         Ok(())
     }
 }

@@ -9,10 +9,15 @@ use crate::quant::{
     calibration::{ObserverConfig, SamplingPolicy},
 };
 
-/// Observes activations while a model trains, and freezes the ranges into its static quantisers.
+const NAME: &str = "calibration";
+
+/// Observes activations while a model trains, and freezes the ranges into its static quantizers.
 ///
-/// Until then those quantise by the range of each tensor, as far as
-/// [`StaticConfig`](crate::quant::StaticConfig) says so. What was observed is part of checkpoints.
+/// Until then those quantize by the range of each tensor, as far as
+/// [`StaticConfig`](crate::quant::StaticConfig) says so. The forward passes of training are observed,
+/// never those of validations. What was observed is part of checkpoints: after a rollback it is what it
+/// was at the checkpoint, and as many steps as are missing are observed again. A training that ends
+/// before the calibration freezes what was observed until then, and says so at its first step.
 pub struct Calibration {
     controls: QuantControls,
     observer: ObserverConfig,
@@ -20,13 +25,19 @@ pub struct Calibration {
     start: usize,
     end: usize,
     file: Option<PathBuf>,
-    observing: bool,
+    state: State,
+    /// Whether it was compared with the length of the training.
+    compared: bool,
 }
 
 /// What a checkpoint holds.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct State {
-    observations: ObservationState,
+    /// Optimizer steps whose passes were observed.
+    observed: usize,
+    /// What they showed, while the observation is under way.
+    observations: Option<ObservationState>,
 }
 
 impl Calibration {
@@ -49,7 +60,8 @@ impl Calibration {
             start,
             end,
             file: None,
-            observing: false,
+            state: State::default(),
+            compared: false,
         }
     }
 
@@ -64,19 +76,67 @@ impl Calibration {
         self.file = Some(path.into());
         self
     }
+
+    fn is_complete(&self) -> bool {
+        self.state.observed >= self.end - self.start
+    }
+
+    /// Says at the first step that the training ends too early.
+    fn compare<M: LearnerModel>(&mut self, run: &mut TrainingRun<M>) {
+        let Some(num_steps) = run.num_steps() else {
+            return;
+        };
+        if std::mem::replace(&mut self.compared, true) || self.is_complete() {
+            return;
+        }
+        let missing = self.end - self.start - self.state.observed;
+        let end = run.position().step.max(self.start) + missing;
+        if end > num_steps {
+            let message = format!(
+                "the calibration is complete after step {end}, the training ends after step \
+                 {num_steps}: the ranges are frozen there, by what was observed until then"
+            );
+            run.notify(NAME, message);
+        }
+    }
+
+    /// Takes up an observation where it stood.
+    fn resume(&mut self, state: State) {
+        if self.controls.is_observing() {
+            // An observation that is given up has no ranges to tell.
+            let _ = self.controls.finish_observation();
+        }
+        if let Some(observations) = state.observations.clone() {
+            self.controls.resume_observations(observations);
+        }
+        self.state = State {
+            observations: None,
+            ..state
+        };
+    }
+
+    fn freeze<M: LearnerModel>(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let table = self.controls.finish_observation()?;
+        self.controls.calibrate(&table)?;
+        if let Some(path) = &self.file {
+            table.save(path)?;
+        }
+        run.notify(NAME, "the ranges of activations are frozen from here on");
+        Ok(())
+    }
 }
 
 impl<M: LearnerModel> Callback<M> for Calibration {
     fn name(&self) -> &str {
-        "calibration"
+        NAME
     }
 
     fn before_forward(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
-        let step = run.position().step;
-        if !self.observing && (self.start..self.end).contains(&step) {
-            self.controls.observe(&self.observer, self.policy);
-            self.observing = true;
-            run.notify("calibration", "activations are observed from here on");
+        self.compare(run);
+        let begins = run.position().step >= self.start && !self.is_complete();
+        if begins && !self.controls.is_observing() {
+            self.controls.observe_training(&self.observer, self.policy);
+            run.notify(NAME, "activations are observed from here on");
         }
         Ok(())
     }
@@ -86,31 +146,49 @@ impl<M: LearnerModel> Callback<M> for Calibration {
         run: &mut TrainingRun<M>,
         _output: &super::TrainOutputOf<M>,
     ) -> CallbackResult {
-        if !self.observing || run.position().step < self.end {
+        if !self.controls.is_observing() {
             return Ok(());
         }
-        self.observing = false;
-        let table = self.controls.finish_observation()?;
-        self.controls.calibrate(&table)?;
-        if let Some(path) = &self.file {
-            table.save(path)?;
+        self.state.observed += 1;
+        match self.is_complete() {
+            true => self.freeze(run),
+            false => Ok(()),
         }
-        run.notify(
-            "calibration",
-            "the ranges of activations are frozen from here on",
-        );
+    }
+
+    fn on_train_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        if !self.controls.is_observing() {
+            return Ok(());
+        }
+        if self.state.observed == 0 || run.has_failed() {
+            let _ = self.controls.finish_observation();
+            return Ok(());
+        }
+        self.freeze(run)
+    }
+
+    fn on_rollback(
+        &mut self,
+        _run: &mut TrainingRun<M>,
+        state: Option<serde_json::Value>,
+    ) -> CallbackResult {
+        let state = state.map(serde_json::from_value).transpose()?;
+        self.resume(state.unwrap_or_default());
         Ok(())
     }
 
     fn state(&self) -> Option<serde_json::Value> {
-        let observations = self.observing.then(|| self.controls.observations())?;
-        serde_json::to_value(State { observations }).ok()
+        let observing = self.controls.is_observing();
+        let state = State {
+            observations: observing.then(|| self.controls.observations()),
+            ..self.state.clone()
+        };
+        serde_json::to_value(state).ok()
     }
 
     fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
-        let state: State = serde_json::from_value(state)?;
-        self.controls.resume_observations(state.observations);
-        self.observing = true;
+        let state = serde_json::from_value(state)?;
+        self.resume(state);
         Ok(())
     }
 }

@@ -6,9 +6,12 @@ use crate::train::checkpoint::BestMetric;
 
 /// Stops when a metric of the validation has not become better for some epochs.
 ///
-/// Unlike Burn's own early stopping it is a part of checkpoints.
+/// NaN is never better, and never the best so far. Unlike Burn's own early stopping it is a part of
+/// checkpoints: a training that it ended makes no further step when it is resumed, unless more epochs
+/// or more patience are asked for.
 #[derive(Debug, Clone)]
 pub struct EarlyStopping {
+    name: String,
     metric: BestMetric,
     patience: usize,
     state: State,
@@ -30,16 +33,44 @@ impl EarlyStopping {
     pub fn new(metric: BestMetric, patience: usize) -> Self {
         assert!(patience > 0, "the patience is 1 epoch or more, got 0");
         Self {
+            name: "early_stopping".to_string(),
             metric,
             patience,
             state: State::default(),
+        }
+    }
+
+    /// The same with another name than `early_stopping`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    fn reason(&self) -> String {
+        let (name, waited) = (&self.metric.name, self.state.waited);
+        match self.state.best {
+            Some(best) => format!("{name} has not been better than {best} for {waited} epochs"),
+            None => format!("{name} has been NaN for {waited} epochs"),
         }
     }
 }
 
 impl<M: LearnerModel> Callback<M> for EarlyStopping {
     fn name(&self) -> &str {
-        "early_stopping"
+        &self.name
+    }
+
+    fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let Some(over) = run.over().filter(|over| over.source == self.name) else {
+            return Ok(());
+        };
+        if run.num_epochs() > over.num_epochs {
+            self.state.waited = 0;
+        }
+        if self.state.waited < self.patience {
+            run.reopen();
+        }
+        Ok(())
     }
 
     fn on_validation_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
@@ -47,8 +78,7 @@ impl<M: LearnerModel> Callback<M> for EarlyStopping {
         let Some(value) = run.metric(name, Split::Valid) else {
             return Err(format!("the validation has no numeric metric {name:?}").into());
         };
-        let better = |best| self.metric.is_better(value, best);
-        if self.state.best.is_none_or(better) {
+        if self.metric.is_better(value, self.state.best) {
             self.state = State {
                 best: Some(value),
                 waited: 0,
@@ -57,10 +87,7 @@ impl<M: LearnerModel> Callback<M> for EarlyStopping {
         }
         self.state.waited += 1;
         if self.state.waited >= self.patience {
-            let best = self.state.best.unwrap_or(value);
-            let waited = self.state.waited;
-            let reason = format!("{name} has not been better than {best} for {waited} epochs");
-            run.stop("early_stopping", &reason);
+            run.finish(&self.name, &self.reason());
         }
         Ok(())
     }

@@ -203,11 +203,26 @@ where
     }
 
     fn state(&self) -> Option<serde_json::Value> {
-        serde_json::to_value((&self.training_loss, &self.validation_loss)).ok()
+        serde_json::to_value(
+            [&self.training_loss, &self.validation_loss].map(|points| to_json(points)),
+        )
+        .ok()
     }
 
     fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
-        (self.training_loss, self.validation_loss) = serde_json::from_value(state)?;
+        let points: [Vec<(f64, Option<f64>)>; 2] = serde_json::from_value(state)?;
+        [self.training_loss, self.validation_loss] = points.map(of_json);
         Ok(())
     }
+}
+
+/// Points whose values need not be numbers, which JSON has no others of.
+fn to_json(points: &[(f64, f64)]) -> Vec<(f64, Option<f64>)> {
+    let point = |&(x, y): &(f64, f64)| (x, Some(y).filter(|y| y.is_finite()));
+    points.iter().map(point).collect()
+}
+
+fn of_json(points: Vec<(f64, Option<f64>)>) -> Vec<(f64, f64)> {
+    let point = |(x, y): (f64, Option<f64>)| (x, y.unwrap_or(f64::NAN));
+    points.into_iter().map(point).collect()
 }

@@ -25,9 +25,9 @@ const NAME: &str = "mitigation";
 /// measurements, it is given more bits or scales, left in float, trained more slowly, or the training
 /// goes back to the last checkpoint.
 ///
-/// Each remedy is applied to a quantiser once, logged with its reason, and can be
-/// [taken back](Mitigations::revert). Add it after the
-/// [`ErrorMonitor`](super::ErrorMonitor) whose history it reads.
+/// Each remedy is applied to a quantizer once, logged with its reason, and can be
+/// [taken back](Mitigations::revert). After a rollback what is in effect stays so. Add it after the
+/// [`ErrorMonitor`](super::ErrorMonitor) whose history it reads, and after callbacks that set widths.
 pub struct Mitigation {
     rules: Vec<MitigationRule>,
     history: SharedErrorHistory,
@@ -233,6 +233,16 @@ impl Mitigations {
                 .all(|old| (&old.path, &old.remedy) != (&new.path, &new.remedy) || old.reverted)
     }
 
+    /// Sets again in the quantizers what is in effect. The learning rate has it already.
+    fn restore(&self) {
+        for mitigated in self.applied() {
+            let lasts = !matches!(mitigated.remedy, Remedy::LearningRate { .. });
+            if lasts && !mitigated.dry_run && !mitigated.reverted {
+                self.set(&mitigated, true);
+            }
+        }
+    }
+
     /// Puts a remedy into effect, or out of it.
     fn set(&self, mitigated: &Mitigated, on: bool) {
         let path = mitigated.path.as_deref();
@@ -259,6 +269,20 @@ where
 {
     fn name(&self) -> &str {
         NAME
+    }
+
+    fn on_train_start(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
+        self.mitigations.restore();
+        Ok(())
+    }
+
+    fn on_rollback(
+        &mut self,
+        _run: &mut TrainingRun<M>,
+        _state: Option<serde_json::Value>,
+    ) -> CallbackResult {
+        self.mitigations.restore();
+        Ok(())
     }
 
     fn after_optimizer_step(

@@ -14,8 +14,8 @@ use super::{
 /// Notices NaN and infinite values in gradients before the optimizer uses them, and in parameters
 /// before each validation and checkpoint, and says which tensors have them.
 ///
-/// Bad steps in a row are counted, whether this callback skips them or one that was called before
-/// it does, such as [`LossScaling`](super::LossScaling); the count starts anew after a step that is
+/// Bad steps in a row are counted, whether this callback skips them or another one does, such as
+/// [`LossScaling`](super::LossScaling); the count starts anew after a step that is
 /// not skipped. Loss scaling finds its scale by skipping steps: beside it, allow more skips in a row
 /// than its scale needs to come down from its initial value.
 ///
@@ -26,6 +26,8 @@ pub struct NanGuard {
     /// Steps that may be skipped in a row.
     max_skips: usize,
     skipped: SkippedSteps,
+    /// Those before a step that looked good.
+    before: SkippedSteps,
     /// What ends the training after this step.
     fatal: Option<NonFinite>,
 }
@@ -43,7 +45,24 @@ impl NanGuard {
         Self {
             max_skips,
             skipped: SkippedSteps::default(),
+            before: SkippedSteps::default(),
             fatal: None,
+        }
+    }
+
+    /// Counts a step that looked good and that a callback after this one skipped.
+    fn count_later_skip(&mut self, reason: String, step: usize) {
+        let row = std::mem::take(&mut self.before);
+        self.skipped = row.and(step);
+        if row.count >= self.max_skips {
+            self.fatal = Some(NonFinite {
+                parameters: Vec::new(),
+                gradients: Vec::new(),
+                loss: None,
+                skips: row.count,
+                since: row.since(step),
+                skipped: Some(reason),
+            });
         }
     }
 
@@ -71,7 +90,7 @@ where
         let model = run.model();
         let skipped = step.skipped().map(str::to_string);
         if skipped.is_none() && all_finite(&model, Some(&*step.grads)) {
-            self.skipped = SkippedSteps::default();
+            self.before = std::mem::take(&mut self.skipped);
             return Ok(());
         }
         let number = run.position().step;
@@ -93,6 +112,9 @@ where
         run: &mut TrainingRun<M>,
         output: &TrainOutputOf<M>,
     ) -> CallbackResult {
+        if let Some(reason) = run.skipped().filter(|_| self.skipped.count == 0) {
+            self.count_later_skip(reason.to_string(), run.position().step - 1);
+        }
         let Some(mut found) = self.fatal.take() else {
             return Ok(());
         };

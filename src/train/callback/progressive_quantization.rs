@@ -6,11 +6,13 @@ use crate::quant::{
     schedule::{LayerwiseSchedule, ProgressiveSchedule},
 };
 
-/// Sets how far the quantisers of a model quantise, by a schedule over the optimizer steps.
+/// Sets how far the quantizers of a model quantize, by a schedule over the optimizer steps.
+///
+/// The value follows from the step alone, also after a rollback. A validation has that of the step
+/// before it.
 pub struct ProgressiveQuantization {
     controls: QuantControls,
     schedule: Schedule,
-    complete: bool,
 }
 
 enum Schedule {
@@ -19,22 +21,20 @@ enum Schedule {
 }
 
 impl ProgressiveQuantization {
-    /// All quantisers by one schedule.
+    /// All quantizers by one schedule.
     pub fn new(controls: QuantControls, schedule: ProgressiveSchedule) -> Self {
         Self {
             controls,
             schedule: Schedule::Whole(schedule),
-            complete: false,
         }
     }
 
-    /// Each quantiser by the schedule of its layer; those that the schedule does not know stay as
+    /// Each quantizer by the schedule of its layer; those that the schedule does not know stay as
     /// they are.
     pub fn layerwise(controls: QuantControls, schedule: LayerwiseSchedule) -> Self {
         Self {
             controls,
             schedule: Schedule::Layerwise(schedule),
-            complete: false,
         }
     }
 
@@ -47,6 +47,21 @@ impl ProgressiveQuantization {
             }
         }
     }
+
+    /// Whether all quantizers of the schedule quantize in full in a step.
+    fn is_complete(&self, step: usize) -> bool {
+        match &self.schedule {
+            Schedule::Whole(schedule) => schedule.value(step) == 1.0,
+            Schedule::Layerwise(schedule) => {
+                let mut paths = self.controls.paths();
+                paths.all(|path| {
+                    schedule
+                        .value_of(step, path)
+                        .is_none_or(|value| value == 1.0)
+                })
+            }
+        }
+    }
 }
 
 impl<M: LearnerModel> Callback<M> for ProgressiveQuantization {
@@ -55,23 +70,27 @@ impl<M: LearnerModel> Callback<M> for ProgressiveQuantization {
     }
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
-        // A checkpoint has them as they were in its last step, for a validation that comes next.
-        if run.position().step == 0 {
-            self.set(0);
-        }
-        self.complete = self.controls.lambdas().all(|(_, lambda)| lambda == 1.0);
+        // For a validation that comes before the next step.
+        self.set(run.position().step.saturating_sub(1));
         Ok(())
     }
 
     fn before_forward(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
-        if self.complete {
-            return Ok(());
-        }
-        self.set(run.position().step);
-        if self.controls.lambdas().all(|(_, lambda)| lambda == 1.0) {
-            self.complete = true;
+        let step = run.position().step;
+        self.set(step);
+        let begins = run.is_first_pass() && self.is_complete(step);
+        if begins && (step == 0 || !self.is_complete(step - 1)) {
             run.notify("progressive_quantization", "quantized in full from here on");
         }
+        Ok(())
+    }
+
+    fn on_rollback(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        _state: Option<serde_json::Value>,
+    ) -> CallbackResult {
+        self.set(run.position().step.saturating_sub(1));
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use burn::{
 };
 
 use super::{StepLoss, TrainingEvent};
-use crate::train::checkpoint::TrainingPosition;
+use crate::train::checkpoint::{TrainingOver, TrainingPosition};
 
 /// A training under way, as callbacks see it.
 pub struct TrainingRun<M: LearnerModel> {
@@ -26,6 +26,11 @@ pub struct TrainingRun<M: LearnerModel> {
     pub(in crate::train) checkpoint_requested: bool,
     pub(in crate::train) rollback: Option<(String, String)>,
     pub(in crate::train) step_loss: StepLoss,
+    /// Steps of the whole training, as far as they are known.
+    pub(in crate::train) num_steps: Option<usize>,
+    pub(in crate::train) over: Option<TrainingOver>,
+    /// Why the last step was skipped, if it was.
+    pub(in crate::train) skipped: Option<String>,
 }
 
 impl<M: LearnerModel> TrainingRun<M> {
@@ -51,6 +56,18 @@ impl<M: LearnerModel> TrainingRun<M> {
     /// Number of epochs of the whole training.
     pub fn num_epochs(&self) -> usize {
         self.num_epochs
+    }
+
+    /// Number of optimizer steps of the whole training, known from its first batch on: the steps that
+    /// [were asked for](crate::train::CallbackStrategy::with_max_steps), or those of all epochs with
+    /// batches as large as the first. `None` if the data loader does not count its items.
+    pub fn num_steps(&self) -> Option<usize> {
+        self.num_steps
+    }
+
+    /// Whether the next pass is the first of its step.
+    pub(in crate::train) fn is_first_pass(&self) -> bool {
+        self.step_loss.batches() == 0
     }
 
     /// The learning rate of the last step; 0 before the first.
@@ -117,10 +134,43 @@ impl<M: LearnerModel> TrainingRun<M> {
     }
 
     /// Ends the training after this step, as something that was wanted. (An error of a callback ends
-    /// it as a failure.)
+    /// it as a failure.) A training that is resumed goes on.
     pub fn stop(&mut self, source: &str, reason: &str) {
         self.notify(source, format!("the training stops: {reason}"));
         self.interrupter.stop(Some(reason));
+    }
+
+    /// [Stops](Self::stop) a training that has reached its aim: when it is resumed it makes no further
+    /// step, unless more epochs are asked for.
+    pub fn finish(&mut self, source: &str, reason: &str) {
+        self.over = Some(TrainingOver {
+            source: source.to_string(),
+            reason: reason.to_string(),
+            num_epochs: self.num_epochs,
+        });
+        self.stop(source, reason);
+    }
+
+    /// Why the training was [over](Self::finish) when its checkpoint was written, if it was. It is
+    /// known at the [start](super::Callback::on_train_start).
+    pub fn over(&self) -> Option<&TrainingOver> {
+        self.over.as_ref()
+    }
+
+    /// Lets a training go on that was [over](Self::over).
+    pub fn reopen(&mut self) {
+        self.over = None;
+    }
+
+    /// Why the optimizer did not take the last step, if a callback [skipped](super::OptimizerStep::skip)
+    /// it.
+    pub fn skipped(&self) -> Option<&str> {
+        self.skipped.as_deref()
+    }
+
+    /// Whether an error ends the training.
+    pub fn has_failed(&self) -> bool {
+        self.interrupter.error().is_some()
     }
 
     /// Whether the training will end after this step.
@@ -135,7 +185,7 @@ impl<M: LearnerModel> TrainingRun<M> {
 
     /// Puts the model and the optimizer back to what they were at the last whole checkpoint, after
     /// this step. The position, the learning rate and the data go on, so that what led astray does
-    /// not come again.
+    /// not come again. Callbacks learn of it by [`on_rollback`](super::Callback::on_rollback).
     pub fn request_rollback(&mut self, source: &str, reason: impl Into<String>) {
         self.rollback = Some((source.to_string(), reason.into()));
     }

@@ -22,6 +22,11 @@ pub(in crate::train) struct StepLoss {
 }
 
 impl StepLoss {
+    /// Number of batches of the step so far.
+    pub fn batches(&self) -> usize {
+        self.batches
+    }
+
     /// The next batch of the step.
     pub fn begin_batch(&mut self, weight: f64) {
         self.weight = weight;

@@ -4,6 +4,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use burn::tensor::DType;
+
+use super::TensorDifference;
+
 /// Why a checkpoint cannot be written or used.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -63,12 +67,41 @@ pub enum CheckpointError {
     },
     /// The checkpoint is of a model with other parameters.
     OtherModel {
-        /// The manifest.
+        /// The checkpoint.
         path: PathBuf,
-        /// Number and digest of the model's parameters.
-        expected: String,
-        /// Those of the checkpoint.
-        found: String,
+        /// The first parameter that differs.
+        difference: Box<TensorDifference>,
+    },
+    /// The optimizer keeps a state in the type of its parameter, and Burn loads it in another.
+    OptimizerState {
+        /// The parameter.
+        parameter: String,
+        /// The type of both.
+        dtype: DType,
+        /// The type in which Burn loads it.
+        loaded: DType,
+    },
+    /// Burn's checkpoints hold neither the step nor the state of callbacks, which this training needs.
+    BurnCheckpoint {
+        /// The epoch that was asked for.
+        epoch: usize,
+    },
+    /// The best checkpoint cannot be kept, as there is no epoch's validation to judge it by.
+    NoEpochs {
+        /// The metric.
+        metric: String,
+    },
+    /// The best checkpoint cannot be kept, as the validation has no such metric.
+    NoMetric {
+        /// The metric.
+        metric: String,
+    },
+    /// The checkpoint was set aside when a training went on from an earlier one.
+    Abandoned {
+        /// Where it lies.
+        path: PathBuf,
+        /// The name that brings it back.
+        name: String,
     },
     /// The checkpoint is of a run with another [fingerprint](super::CheckpointPolicy::fingerprint).
     OtherRun {
@@ -163,13 +196,37 @@ impl fmt::Display for CheckpointError {
                 "{} has the checksum {found:08x}, expected {expected:08x}",
                 path.display()
             ),
-            Self::OtherModel {
-                path,
-                expected,
-                found,
+            Self::OtherModel { path, difference } => {
+                write!(f, "{} is of another model: {difference}", path.display())
+            }
+            Self::OptimizerState {
+                parameter,
+                dtype,
+                loaded,
             } => write!(
                 f,
-                "{} is of another model: it has {found}, this one {expected}",
+                "the optimizer has its state of `{parameter}` in {dtype:?}, which Burn loads as \
+                 {loaded:?}: use an optimizer with states in {loaded:?}, such as a QatOptimizer with \
+                 stochastic rounding, or AdamW8bit"
+            ),
+            Self::BurnCheckpoint { epoch } => write!(
+                f,
+                "Burn's checkpoint of epoch {epoch} holds neither the step nor the state of \
+                 callbacks: resume with CallbackStrategy::with_checkpoints and a CheckpointPolicy"
+            ),
+            Self::NoEpochs { metric } => write!(
+                f,
+                "no checkpoint is the best by {metric:?} without checkpoints at the end of epochs: \
+                 set every_epoch"
+            ),
+            Self::NoMetric { metric } => write!(
+                f,
+                "the best checkpoint cannot be kept: the validation has no numeric metric {metric:?}"
+            ),
+            Self::Abandoned { path, name } => write!(
+                f,
+                "{} was set aside when the training went on from an earlier step: rename it to {name} \
+                 to use it",
                 path.display()
             ),
             Self::OtherRun {

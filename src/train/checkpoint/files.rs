@@ -35,8 +35,9 @@ pub(super) fn write(
         version: VERSION,
         position: description.position,
         fingerprint: description.fingerprint.to_string(),
-        parameters: description.parameters.to_string(),
+        tensors: description.tensors.to_vec(),
         metric: description.metric,
+        over: description.over,
         files,
         callbacks: description.callbacks,
     };
@@ -185,7 +186,11 @@ pub(super) fn read_manifest(folder: &Path) -> Result<CheckpointManifest, Checkpo
                 found,
             });
         }
-        other => return Err(foreign(format!("its version is {other:?}"))),
+        Some(found) => {
+            let reason = format!("its version is {found}, this program reads version {VERSION}");
+            return Err(foreign(reason));
+        }
+        None => return Err(foreign("it has no version".to_string())),
     }
     let sum_path = folder.join(MANIFEST_SUM);
     let sum = fs::read_to_string(&sum_path).map_err(CheckpointError::io(&sum_path))?;

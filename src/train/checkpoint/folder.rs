@@ -5,12 +5,16 @@ use std::{
 };
 
 use super::{
-    CheckpointError, CheckpointManifest, Records, TrainingPosition,
+    CheckpointError, CheckpointManifest, MetricValue, Records, TensorEntry, TrainingOver,
+    TrainingPosition,
     files::{check, read_manifest, read_records, sync_folder, write},
 };
 
 /// Begins the name of what is not whole, or about to be removed.
 const ASIDE: &str = ".aside-";
+
+/// Begins the name of a checkpoint that belongs to an abandoned part of a training.
+const ABANDONED: &str = "abandoned-";
 
 /// A folder of checkpoints.
 ///
@@ -53,8 +57,9 @@ pub(in crate::train) struct Checkpoint {
 pub(in crate::train) struct Description<'a> {
     pub position: TrainingPosition,
     pub fingerprint: &'a str,
-    pub parameters: &'a str,
-    pub metric: Option<f64>,
+    pub tensors: &'a [TensorEntry],
+    pub metric: Option<MetricValue>,
+    pub over: Option<TrainingOver>,
     pub callbacks: BTreeMap<String, serde_json::Value>,
 }
 
@@ -73,12 +78,30 @@ impl CheckpointFolder {
         self.path.join(format!("step-{step:08}"))
     }
 
+    fn abandoned_path(&self, step: usize) -> PathBuf {
+        self.path.join(format!("{ABANDONED}{step:08}"))
+    }
+
     /// Steps of its checkpoints in ascending order, whole or not.
     ///
     /// # Errors
     ///
     /// If the folder exists and cannot be read.
     pub fn steps(&self) -> Result<Vec<usize>, CheckpointError> {
+        self.steps_of("step-")
+    }
+
+    /// Steps in ascending order of checkpoints that were set aside when a training went on from an
+    /// earlier one.
+    ///
+    /// # Errors
+    ///
+    /// If the folder exists and cannot be read.
+    pub fn abandoned_steps(&self) -> Result<Vec<usize>, CheckpointError> {
+        self.steps_of(ABANDONED)
+    }
+
+    fn steps_of(&self, prefix: &str) -> Result<Vec<usize>, CheckpointError> {
         let io = |source| CheckpointError::Io {
             path: self.path.clone(),
             source,
@@ -89,7 +112,7 @@ impl CheckpointFolder {
         let mut steps = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(io)? {
             let name = entry.map_err(io)?.file_name();
-            let step = name.to_str().and_then(|name| name.strip_prefix("step-"));
+            let step = name.to_str().and_then(|name| name.strip_prefix(prefix));
             steps.extend(step.and_then(|step| step.parse::<usize>().ok()));
         }
         steps.sort_unstable();
@@ -149,6 +172,11 @@ impl CheckpointFolder {
         step: usize,
     ) -> Result<Checkpoint, CheckpointError> {
         self.load(step).map_err(|source| {
+            let (path, lost) = (self.abandoned_path(step), !self.step_path(step).exists());
+            if lost && path.exists() {
+                let name = format!("step-{step:08}");
+                return CheckpointError::Abandoned { path, name };
+            }
             let newest = self.newest().ok().and_then(|newest| newest.manifest);
             CheckpointError::Refused {
                 step,
@@ -217,9 +245,35 @@ impl CheckpointFolder {
         Ok(())
     }
 
+    /// Sets the checkpoints after a step aside, and returns their steps.
+    pub(in crate::train) fn abandon_after(
+        &self,
+        step: usize,
+    ) -> Result<Vec<usize>, CheckpointError> {
+        let later: Vec<_> = self.steps()?.into_iter().filter(|at| *at > step).collect();
+        for &step in later.iter().rev() {
+            let aside = self.abandoned_path(step);
+            remove_folder(&aside)?;
+            let path = self.step_path(step);
+            fs::rename(&path, &aside).map_err(CheckpointError::io(&path))?;
+        }
+        if !later.is_empty() {
+            sync_folder(&self.path)?;
+        }
+        Ok(later)
+    }
+
+    /// Removes abandoned checkpoints up to a step.
+    fn prune_abandoned(&self, step: usize) -> Result<(), CheckpointError> {
+        let steps = self.abandoned_steps()?.into_iter();
+        let mut passed = steps.filter(|at| *at <= step);
+        passed.try_for_each(|step| remove_folder(&self.abandoned_path(step)))
+    }
+
     /// Removes all but the newest `keep_last` checkpoints that are whole and those of `keep`.
     ///
-    /// Broken ones do not count, so that a whole one stays in their place.
+    /// Broken ones do not count, so that a whole one stays in their place. Abandoned ones go when the
+    /// newest step has passed theirs.
     pub(in crate::train) fn prune(
         &self,
         keep_last: usize,
@@ -228,6 +282,9 @@ impl CheckpointFolder {
         let steps = self.steps()?;
         let whole = |step: &usize| read_manifest(&self.step_path(*step)).is_ok();
         let newest: Vec<usize> = steps.iter().rev().copied().filter(whole).collect();
+        if let Some(&step) = newest.first() {
+            self.prune_abandoned(step)?;
+        }
         let newest = &newest[..keep_last.min(newest.len())];
         for step in steps {
             if newest.contains(&step) || keep.contains(&step) {

@@ -13,19 +13,27 @@
 //!                          /manifest.json
 //!                          /manifest.crc32
 //! ```
+//!
+//! There is one timeline: a training that goes on from an earlier step than the newest sets the later
+//! checkpoints aside, as `abandoned-00000250`, where neither [`Resume::Latest`] nor a rollback nor
+//! the best so far finds them. Each is removed when the new training has passed its step; until then
+//! renaming it to `step-00000250` brings it back.
 
 mod error;
 mod files;
 mod folder;
 mod manifest;
+mod optimizer_states;
 mod policy;
 mod records;
+mod tensor_entry;
 
 pub use error::CheckpointError;
 pub use folder::{CheckpointFolder, WholeCheckpoint};
-pub use manifest::{CheckpointManifest, FileEntry, TrainingPosition};
+pub use manifest::{CheckpointManifest, FileEntry, MetricValue, TrainingOver, TrainingPosition};
 pub use policy::{BestMetric, CheckpointPolicy, Resume};
+pub use tensor_entry::{TensorDifference, TensorEntry};
 
 pub(super) use folder::{Checkpoint, Description};
-pub(super) use manifest::parameter_digest;
+pub(super) use optimizer_states::{OptimizerStates, loaded_dtype};
 pub(super) use records::{RecordTap, Records};

@@ -12,9 +12,10 @@ pub enum Resume {
     #[default]
     Never,
     /// It goes on from the newest whole checkpoint, or starts anew if there is none. A broken one is
-    /// passed over with a [message](crate::train::callback::TrainingEvent).
+    /// passed over with a [message](crate::train::callback::TrainingEvent). A training that is over,
+    /// by its last epoch or by early stopping, makes no further step.
     Latest,
-    /// It goes on from the checkpoint of this step, which must be whole.
+    /// It goes on from the checkpoint of this step, which must be whole. Later ones are set aside.
     Step(usize),
 }
 
@@ -38,12 +39,13 @@ impl BestMetric {
         }
     }
 
-    /// Whether a value is better than another.
-    pub(in crate::train) fn is_better(&self, value: f64, than: f64) -> bool {
-        match self.higher_is_better {
-            true => value > than,
-            false => value < than,
-        }
+    /// Whether a value is better than the best so far. NaN never is.
+    pub(in crate::train) fn is_better(&self, value: f64, best: Option<f64>) -> bool {
+        !value.is_nan()
+            && best.is_none_or(|best| match self.higher_is_better {
+                true => value > best,
+                false => value < best,
+            })
     }
 
     /// The direction of a search for the best.
@@ -78,13 +80,15 @@ pub struct CheckpointPolicy {
     /// Optimizer steps from one to the next; `None` for none within an epoch.
     #[serde(default)]
     pub every_steps: Option<usize>,
-    /// If one is written after each validation, at the end of an epoch.
+    /// If one is written after each validation, at the end of an epoch. The last step of a training
+    /// is saved in any case.
     #[serde(default = "yes")]
     pub every_epoch: bool,
     /// How many of the newest are kept, at least 1.
     #[serde(default = "default_keep_last")]
     pub keep_last: usize,
-    /// The metric by which the best is kept besides.
+    /// The metric by which the best is kept besides, judged at the end of each epoch. The validation
+    /// must have it.
     #[serde(default)]
     pub keep_best: Option<BestMetric>,
     /// Whether the training goes on from one.
@@ -94,6 +98,10 @@ pub struct CheckpointPolicy {
     /// is resumed.
     #[serde(default)]
     pub fingerprint: String,
+    /// Whether a checkpoint with other float types is cast to those of the model. Without it, it is
+    /// an error.
+    #[serde(default)]
+    pub cast_on_load: bool,
 }
 
 fn yes() -> bool {
@@ -115,6 +123,7 @@ impl CheckpointPolicy {
             keep_best: None,
             resume: Resume::Never,
             fingerprint: String::new(),
+            cast_on_load: false,
         }
     }
 
@@ -155,6 +164,15 @@ impl CheckpointPolicy {
     /// The same with what the run is.
     pub fn fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
         self.fingerprint = fingerprint.into();
+        self
+    }
+
+    /// The same with checkpoints of other float types cast to those of the model.
+    ///
+    /// What the optimizer knows of a parameter that is now of another type than f32 begins anew, and a
+    /// message says so.
+    pub fn cast_on_load(mut self, cast: bool) -> Self {
+        self.cast_on_load = cast;
         self
     }
 }

@@ -22,8 +22,7 @@ use crate::train::{
 /// Without callbacks, random operations and gradient accumulation it does what Burn's own strategy for
 /// one device does, step for step. Give it to
 /// [`with_training_strategy`](burn::train::SupervisedTraining::with_training_strategy); metrics,
-/// loggers, renderers, early stopping, gradient accumulation and Burn's checkpointers work as with
-/// Burn's own.
+/// loggers, renderers, early stopping and gradient accumulation work as with Burn's own.
 ///
 /// # Gradient accumulation
 ///
@@ -35,12 +34,21 @@ use crate::train::{
 /// # Resuming
 ///
 /// With [`checkpoints`](Self::with_checkpoints) a training that was broken off goes on after the last
-/// checkpoint as if nothing had happened: the model with its quantisation controls, optimizer,
+/// checkpoint as if nothing had happened: the model with its quantization controls, optimizer,
 /// learning rate and callbacks are loaded, the batches that were trained on are passed over, and
 /// random operations take up the numbers of their step. The data loader must give the same batches
-/// again: Burn's with a fixed [seed](burn::data::dataloader::DataLoaderBuilder::shuffle) does. On
-/// Flex and NdArray the steps that follow are then equal, bit for bit; GPUs may add up floats in
-/// another order from run to run.
+/// again: Burn's with a fixed [seed](burn::data::dataloader::DataLoaderBuilder::shuffle) does without
+/// worker threads or with one; with several, their order differs from run to run, and
+/// [`OrderedDataLoader`](crate::train::OrderedDataLoader) is the one to use. On Flex and NdArray the
+/// steps that follow are then equal, bit for bit; GPUs may add up floats in another order from run to
+/// run.
+///
+/// Burn's own checkpointers write what Burn's do: they hold neither the step nor the state of
+/// callbacks. A training with callbacks or [`max_steps`](Self::with_max_steps) is not resumed from them
+/// ([`SupervisedTraining::checkpoint`](burn::train::SupervisedTraining::checkpoint)): that is an error.
+///
+/// What happens at each edge, such as a stop within accumulated batches or a rollback after a resume,
+/// stands in the [guide](https://github.com/bitnet-burn/bitnet-burn/blob/main/docs/training.md).
 ///
 /// # Random operations
 ///
@@ -62,16 +70,22 @@ use crate::train::{
 ///     quant::{QuantControls, schedule::ProgressiveSchedule},
 ///     train::{
 ///         CallbackStrategy,
-///         callback::{NanGuard, ProgressiveQuantization},
+///         callback::{NanGuard, ProgressiveQuantization, TrainOutputOf},
 ///         checkpoint::{CheckpointPolicy, Resume},
 ///     },
 /// };
-/// use burn::train::{Learner, LearnerModel, LearningResult, SupervisedTraining};
+/// use burn::train::{
+///     Learner, LearnerModel, LearningResult, SupervisedTraining,
+///     metric::{Adaptor, LossInput},
+/// };
 ///
 /// fn train<M: LearnerModel>(
 ///     training: SupervisedTraining<M>,
 ///     learner: Learner<M>,
-/// ) -> LearningResult<M> {
+/// ) -> LearningResult<M>
+/// where
+///     TrainOutputOf<M>: Adaptor<LossInput>,
+/// {
 ///     let controls = QuantControls::of(&learner.model());
 ///     let strategy = CallbackStrategy::default()
 ///         .with_callback(ProgressiveQuantization::new(controls, ProgressiveSchedule::default()))
@@ -191,6 +205,11 @@ impl<M: LearnerModel> CallbackStrategy<M> {
             // A loader that does not count gives batches of one size.
             None => items.max(1) as f64,
         }
+    }
+
+    /// Whether something depends on the number of steps that were taken.
+    pub(super) fn counts_steps(&self) -> bool {
+        self.max_steps.is_some() || !self.callbacks().is_empty()
     }
 
     pub(super) fn callbacks(&self) -> MutexGuard<'_, Callbacks<M>> {

@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 
 use burn::train::{LearnerModel, metric::store::Split};
 
-use super::{callback_strategy::Callbacks, resume::check};
+use super::{callback_strategy::Callbacks, resume::records_for};
 use crate::train::{
     callback::TrainingRun,
     checkpoint::{
-        CheckpointError, CheckpointFolder, CheckpointPolicy, Description, RecordTap,
-        TrainingPosition, parameter_digest,
+        BestMetric, CheckpointError, CheckpointFolder, CheckpointPolicy, Description, MetricValue,
+        RecordTap, TensorEntry, TrainingOver, TrainingPosition,
     },
 };
 
@@ -16,37 +16,57 @@ pub(super) struct Checkpoints<M: LearnerModel> {
     policy: CheckpointPolicy,
     folder: CheckpointFolder,
     tap: RecordTap<M>,
-    parameters: String,
+    tensors: Vec<TensorEntry>,
     /// Step and metric of the best so far.
     best: Option<(usize, f64)>,
+    /// What was last written or loaded.
+    last: Option<(TrainingPosition, Option<TrainingOver>)>,
 }
 
+/// What callbacks remembered at a checkpoint, by their names.
+pub(super) type CallbackStates = BTreeMap<String, serde_json::Value>;
+
 impl<M: LearnerModel> Checkpoints<M> {
-    pub fn new(policy: CheckpointPolicy, model: &M) -> Self {
+    /// For a training that goes on from a checkpoint, or begins.
+    pub fn new(
+        policy: CheckpointPolicy,
+        model: &M,
+        loaded: Option<(TrainingPosition, Option<TrainingOver>)>,
+    ) -> Self {
         let folder = CheckpointFolder::new(&policy.folder);
         let mut checkpoints = Self {
-            parameters: parameter_digest(model),
+            tensors: TensorEntry::of(model),
             tap: RecordTap::new(),
             folder,
             policy,
             best: None,
+            last: loaded,
         };
         checkpoints.best = checkpoints.find_best();
         checkpoints
     }
 
-    /// The best of the checkpoints that an earlier part of the training wrote.
+    /// The best of the checkpoints that an earlier part of the training wrote, by the same metric.
     fn find_best(&self) -> Option<(usize, f64)> {
         let metric = self.policy.keep_best.as_ref()?;
-        let steps = self.folder.steps().ok()?.into_iter();
-        let values = steps.filter_map(|step| {
-            let manifest = self.folder.verify(step).ok()?;
-            manifest.metric.map(|value| (step, value))
-        });
-        values.reduce(|best, next| match metric.is_better(next.1, best.1) {
-            true => next,
-            false => best,
-        })
+        let mut best: Option<(usize, f64)> = None;
+        for step in self.folder.steps().ok()? {
+            let manifest = self.folder.verify(step).ok();
+            let found = manifest.and_then(|manifest| manifest.metric);
+            if let Some(found) = found.filter(|found| found.metric == *metric)
+                && metric.is_better(found.value, best.map(|(_, value)| value))
+            {
+                best = Some((step, found.value));
+            }
+        }
+        best
+    }
+
+    /// Whether the last one is of this position.
+    pub fn has(&self, position: TrainingPosition, over: &Option<TrainingOver>) -> bool {
+        self.last
+            .as_ref()
+            .is_some_and(|last| (&last.0, &last.1) == (&position, over))
     }
 
     /// Whether the policy asks for one after this step.
@@ -60,7 +80,7 @@ impl<M: LearnerModel> Checkpoints<M> {
         self.policy.every_epoch
     }
 
-    /// Writes one within an epoch.
+    /// Writes one that is not of a validation.
     pub fn save(
         &mut self,
         run: &mut TrainingRun<M>,
@@ -69,31 +89,24 @@ impl<M: LearnerModel> Checkpoints<M> {
         self.write(run, callbacks, run.position, None)
     }
 
-    /// Writes one after the validation of an epoch.
+    /// Writes one after the validation of an epoch, from which the training goes on at `position`.
     pub fn save_epoch(
         &mut self,
         run: &mut TrainingRun<M>,
         callbacks: &Callbacks<M>,
+        position: TrainingPosition,
     ) -> Result<(), CheckpointError> {
         let metric = self.policy.keep_best.clone();
-        let value = metric
-            .as_ref()
-            .and_then(|metric| run.metric(&metric.name, Split::Valid))
-            .filter(|value| !value.is_nan());
-        let step = run.position.step;
-        if let (Some(metric), Some(value)) = (&metric, value)
-            && self
-                .best
-                .is_none_or(|(_, best)| metric.is_better(value, best))
+        let metric = metric
+            .map(|metric| judge(run, metric))
+            .transpose()?
+            .flatten();
+        if let Some(MetricValue { metric, value }) = &metric
+            && metric.is_better(*value, self.best.map(|(_, best)| best))
         {
-            self.best = Some((step, value));
+            self.best = Some((position.step, *value));
         }
-        let position = TrainingPosition {
-            step,
-            epoch: run.position.epoch + 1,
-            batches: 0,
-        };
-        self.write(run, callbacks, position, value)
+        self.write(run, callbacks, position, metric)
     }
 
     fn write(
@@ -101,43 +114,59 @@ impl<M: LearnerModel> Checkpoints<M> {
         run: &mut TrainingRun<M>,
         callbacks: &Callbacks<M>,
         position: TrainingPosition,
-        metric: Option<f64>,
+        metric: Option<MetricValue>,
     ) -> Result<(), CheckpointError> {
         let states = callbacks.iter().filter_map(|callback| {
             let state = callback.state()?;
             Some((callback.name().to_string(), state))
         });
+        let value = metric.as_ref().map(|metric| ("metric", metric.value));
         let description = Description {
             position,
             fingerprint: &self.policy.fingerprint,
-            parameters: &self.parameters,
+            tensors: &self.tensors,
             metric,
+            over: run.over.clone(),
             callbacks: BTreeMap::from_iter(states),
         };
         let records = self.tap.records(&run.learner, &run.event_store);
         self.folder.save(records, description)?;
+        self.last = Some((position, run.over.clone()));
         let best = self.best.map(|(step, _)| step);
         self.folder.prune(self.policy.keep_last, best.as_slice())?;
         let step = position.step;
-        run.notify_values(
-            "checkpoint",
-            format!("step {step} is saved"),
-            metric.map(|v| ("metric", v)),
-        );
+        run.notify_values("checkpoint", format!("step {step} is saved"), value);
         Ok(())
     }
 
-    /// Puts model and optimizer back to the newest whole checkpoint and returns its step.
-    pub fn roll_back(&mut self, run: &mut TrainingRun<M>) -> Result<usize, CheckpointError> {
+    /// Puts model and optimizer back to the newest whole checkpoint and returns its step, with what
+    /// callbacks remembered there.
+    pub fn roll_back(
+        &mut self,
+        run: &mut TrainingRun<M>,
+    ) -> Result<(usize, CallbackStates), CheckpointError> {
         let newest = self.folder.newest()?.manifest;
         let manifest = newest.ok_or_else(|| CheckpointError::NoCheckpoint {
             folder: self.folder.path().to_path_buf(),
         })?;
-        check(&manifest, &self.policy, &run.model())?;
         let step = manifest.position.step;
-        let records = self.folder.load(step)?.records;
+        let checkpoint = self.folder.load(step)?;
+        let (records, _) = records_for(checkpoint, &self.policy, &run.model())?;
         run.learner.load_model(records.model);
         run.learner.load_optim(records.optimizer);
-        Ok(step)
+        Ok((step, manifest.callbacks))
+    }
+}
+
+/// The metric of the epoch that was validated; `None` if it is NaN or infinite.
+fn judge<M: LearnerModel>(
+    run: &TrainingRun<M>,
+    metric: BestMetric,
+) -> Result<Option<MetricValue>, CheckpointError> {
+    match run.metric(&metric.name, Split::Valid) {
+        None => Err(CheckpointError::NoMetric {
+            metric: metric.name,
+        }),
+        Some(value) => Ok(value.is_finite().then_some(MetricValue { metric, value })),
     }
 }

@@ -1,7 +1,10 @@
 //! One pass over the data of training, and one over that of validation.
 
 use burn::{
-    data::dataloader::{DataLoaderIterator, Progress},
+    data::{
+        dataloader::{DataLoaderIterator, Progress},
+        dataset::DatasetError,
+    },
     optim::GradientsParams,
     train::{
         EventProcessorTraining, InferenceStep, LearnerEvent, LearnerModel, TrainLoader,
@@ -17,6 +20,14 @@ use crate::{
 
 type TrainInput<M> = <M as TrainStep>::Input;
 
+/// A batch, with what the loader said when it gave it.
+struct Fetched<B> {
+    batch: B,
+    /// Number of its items.
+    items: usize,
+    progress: Progress,
+}
+
 impl<M: LearnerModel> TrainingLoop<'_, M> {
     /// Trains on the batches of an epoch, or of the rest of it.
     pub fn train_epoch(&mut self, loader: &TrainLoader<M>) {
@@ -27,16 +38,24 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             total_items,
         });
         let mut batches = loader.iter();
-        let skip = std::mem::take(&mut self.skip_batches);
-        self.skip(&mut *batches, skip);
+        let mut next = self.skip(&mut *batches);
         let mut accumulation = Accumulation::new();
-        while !self.run.is_stopping() && !self.has_all_steps() {
-            let before = batches.progress().items_processed;
-            let Some(batch) = self.next(&mut *batches) else {
+        // A stop lets the step come to its end.
+        while !(self.must_end() && accumulation.batches() == 0) {
+            let Some(fetched) = next.take() else {
                 break;
             };
-            let progress = batches.progress();
-            let items = progress.items_processed.saturating_sub(before);
+            let Some(Fetched {
+                batch,
+                items,
+                progress,
+            }) = self.usable(fetched)
+            else {
+                break;
+            };
+            // One batch ahead, so that the last one is known as such.
+            next = fetch(&mut *batches);
+            let last = next.is_none();
             let (TrainOutput { grads, item }, weight) = self.forward_backward(batch, items);
             self.run.position.batches += 1;
             let grads = match self.grad_accumulation {
@@ -44,7 +63,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
                 batches => {
                     let model = self.run.learner.model();
                     accumulation.add(&model, grads, weight);
-                    let complete = accumulation.batches() >= batches || progress.is_completed();
+                    let complete = accumulation.batches() >= batches || last;
                     complete.then(|| accumulation.take(&model))
                 }
             };
@@ -52,35 +71,74 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             if let Some(grads) = grads {
                 self.optimize(grads, &item);
             }
-            self.report(item, progress.clone());
+            self.report(item, progress);
+            if self.run.has_failed() {
+                break;
+            }
             if complete {
-                self.after_step(&progress);
+                self.after_step(last);
             }
         }
+        self.epoch_is_complete = next.is_none();
         self.process_train(LearnerEvent::EndSplit(epoch_number));
     }
 
-    /// Passes over batches that were trained on before.
-    fn skip(&mut self, batches: &mut dyn DataLoaderIterator<TrainInput<M>>, count: usize) {
-        for _ in 0..count {
-            if self.next(batches).is_none() {
-                break;
-            }
-        }
+    /// Whether no further step is to begin.
+    fn must_end(&self) -> bool {
+        self.run.is_stopping() || self.has_all_steps()
     }
 
-    /// The next batch; an error of the data ends the training.
-    fn next(
+    /// Passes over batches that were trained on before, and gives the one that comes next.
+    fn skip(
         &mut self,
         batches: &mut dyn DataLoaderIterator<TrainInput<M>>,
-    ) -> Option<TrainInput<M>> {
-        match batches.next()? {
-            Ok(batch) => Some(batch),
-            Err(error) => {
-                self.run.interrupter.fail(error);
-                None
+    ) -> Option<Result<Fetched<TrainInput<M>>, DatasetError>> {
+        let count = std::mem::take(&mut self.skip_batches);
+        for skipped in 0..count {
+            match fetch(batches) {
+                Some(Ok(fetched)) => self.count_steps(&fetched),
+                None => {
+                    self.say_shorter(skipped, count);
+                    return None;
+                }
+                error => return error,
             }
         }
+        let next = fetch(batches);
+        if let Some(Ok(first)) = &next {
+            self.count_steps(first);
+        }
+        next
+    }
+
+    fn say_shorter(&mut self, batches: usize, count: usize) {
+        let message = format!(
+            "the epoch has {batches} batches, the checkpoint was written after {count} of them: the \
+             data is not that of the earlier training"
+        );
+        self.run.notify("training", message);
+        self.deliver();
+    }
+
+    /// Finds out how many steps the training has, by the first batch of an epoch.
+    fn count_steps(&mut self, first: &Fetched<TrainInput<M>>) {
+        let Progress { items_total, .. } = first.progress;
+        if self.run.num_steps.is_some() || first.items == 0 || items_total == 0 {
+            return;
+        }
+        let position = self.run.position;
+        let steps = |batches: usize| batches.div_ceil(self.grad_accumulation);
+        let epochs = (self.run.num_epochs + 1).saturating_sub(position.epoch);
+        let before = position.step.saturating_sub(steps(position.batches));
+        let an_epoch = steps(items_total.div_ceil(first.items));
+        self.run.num_steps = Some(before + epochs * an_epoch);
+    }
+
+    /// The batch, unless the data has an error, which ends the training.
+    fn usable<B>(&mut self, fetched: Result<Fetched<B>, DatasetError>) -> Option<Fetched<B>> {
+        fetched
+            .map_err(|error| self.run.interrupter.fail(error))
+            .ok()
     }
 
     /// The gradients of a batch of so many items, and their weight among those of the step.
@@ -122,6 +180,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         if skip.is_none() && self.run.interrupter.error().is_none() {
             self.run.learner.optimizer_step(grads);
         }
+        self.run.skipped = skip;
         self.run.position.step += 1;
         self.call(|callback, run| callback.after_optimizer_step(run, item));
         self.run.step_loss = StepLoss::default();
@@ -134,19 +193,16 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.process_train(LearnerEvent::ProcessedItem(item));
     }
 
-    /// What was asked for in a step: back to a checkpoint, or a new one.
-    fn after_step(&mut self, progress: &Progress) {
-        if self.run.interrupter.error().is_some() {
-            return;
-        }
+    /// What was asked for in a step: back to a checkpoint, or a new one. `last` is the last step of an
+    /// epoch.
+    fn after_step(&mut self, last: bool) {
         if let Some((source, reason)) = self.run.rollback.take() {
             self.roll_back(&source, &reason);
-            return;
         }
         let step = self.run.position.step;
         let due = |checkpoints: &Checkpoints<M>| {
             // The one after the validation comes next, and knows more.
-            let at_end = progress.is_completed() && checkpoints.every_epoch();
+            let at_end = last && checkpoints.every_epoch();
             checkpoints.is_due(step) && !at_end
         };
         if self.checkpoints.as_ref().is_some_and(due) || self.run.checkpoint_requested {
@@ -163,17 +219,20 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             return;
         };
         match checkpoints.roll_back(&mut self.run) {
-            Ok(step) => {
+            Ok((step, mut states)) => {
                 let message = format!("{reason}: rolled back to the checkpoint of step {step}");
                 self.run.notify(source, message);
-                self.deliver();
+                self.call(|callback, run| {
+                    let state = states.remove(callback.name());
+                    callback.on_rollback(run, state)
+                });
             }
             Err(error) => self.fail_checkpoint(error),
         }
     }
 
-    /// Runs the model for inference on the data of validation.
-    pub fn validate(&mut self, loader: &ValidLoader<M>) {
+    /// Runs the model for inference on the data of validation. Returns whether it came to its end.
+    pub fn validate(&mut self, loader: &ValidLoader<M>) -> bool {
         let epoch_number = self.run.position.epoch;
         self.call(|callback, run| callback.on_validation_start(run));
         let total_items = loader.num_items();
@@ -185,20 +244,23 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let model = self.run.learner.model().valid();
         let mut batches = loader.iter();
         let mut iteration = 0;
-        while !self.run.is_stopping()
-            && let Some(batch) = batches.next()
-        {
-            match batch {
-                Ok(batch) => {
-                    iteration += 1;
-                    let item = InferenceStep::step(&model, batch);
-                    let item = TrainingItem::new(item, batches.progress(), Some(iteration), None);
-                    self.process_valid(LearnerEvent::ProcessedItem(item));
-                }
-                Err(error) => self.run.interrupter.fail(error),
+        loop {
+            let Some(batch) = batches.next() else {
+                break;
+            };
+            let Ok(batch) = batch.map_err(|error| self.run.interrupter.fail(error)) else {
+                return false;
+            };
+            if self.run.is_stopping() {
+                return false;
             }
+            iteration += 1;
+            let item = InferenceStep::step(&model, batch);
+            let item = TrainingItem::new(item, batches.progress(), Some(iteration), None);
+            self.process_valid(LearnerEvent::ProcessedItem(item));
         }
         self.process_valid(LearnerEvent::EndSplit(epoch_number));
+        !self.run.has_failed()
     }
 
     fn process_valid(&mut self, event: LearnerEvent<<M as InferenceStep>::Output>) {
@@ -211,4 +273,17 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let device = &self.strategy.device;
         device.seed(mix(self.strategy.seed) ^ mix(counter));
     }
+}
+
+/// The next batch, if there is one.
+fn fetch<B>(batches: &mut dyn DataLoaderIterator<B>) -> Option<Result<Fetched<B>, DatasetError>> {
+    let before = batches.progress().items_processed;
+    let batch = batches.next()?;
+    let progress = batches.progress();
+    let items = progress.items_processed.saturating_sub(before);
+    Some(batch.map(|batch| Fetched {
+        batch,
+        items,
+        progress,
+    }))
 }

@@ -4,15 +4,19 @@ use burn::train::{
 
 use super::CallbackStrategy;
 use crate::train::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointFolder, CheckpointManifest, CheckpointPolicy, Resume,
-    TrainingPosition, parameter_digest,
+    Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
+    Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition, loaded_dtype,
 };
 
 /// Where a training begins, and what is to be said about it.
 pub(super) struct Start {
     pub position: TrainingPosition,
-    /// Source and text of messages for the log.
+    /// Whether a checkpoint was loaded.
+    pub loaded: bool,
+    /// Messages for the log.
     pub messages: Vec<String>,
+    /// Whether and why the training was over before its last epoch.
+    pub over: Option<TrainingOver>,
 }
 
 impl Start {
@@ -24,7 +28,9 @@ impl Start {
         };
         Self {
             position,
+            loaded: false,
             messages: Vec::new(),
+            over: None,
         }
     }
 
@@ -41,10 +47,17 @@ impl Start {
         learner: &mut Learner<M>,
         epoch: Option<usize>,
     ) -> Result<Self, CheckpointError> {
+        if let Some(epoch) = epoch.filter(|epoch| *epoch > 0 && strategy.counts_steps()) {
+            return Err(CheckpointError::BurnCheckpoint { epoch });
+        }
         let begin = Self::at_epoch(epoch.unwrap_or(0) + 1);
         let Some(policy) = &strategy.checkpoints else {
             return Ok(begin);
         };
+        if let Some(metric) = policy.keep_best.as_ref().filter(|_| !policy.every_epoch) {
+            let metric = metric.name.clone();
+            return Err(CheckpointError::NoEpochs { metric });
+        }
         let folder = CheckpointFolder::new(&policy.folder);
         folder.clean()?;
         let mut messages = Vec::new();
@@ -64,9 +77,30 @@ impl Start {
             }
         };
         let position = checkpoint.manifest.position;
-        load(strategy, learner, policy, checkpoint)?;
+        let over = checkpoint.manifest.over.clone();
+        let dropped = load(strategy, learner, policy, checkpoint)?;
         messages.push(format!("going on after step {}", position.step));
-        Ok(Self { position, messages })
+        if dropped > 0 {
+            messages.push(format!(
+                "the optimizer states of {dropped} parameters begin anew, as their float type is \
+                 another"
+            ));
+        }
+        if let Resume::Step(step) = policy.resume {
+            let later = folder.abandon_after(step)?;
+            let texts = later.iter().map(|step| {
+                format!(
+                    "the checkpoint of step {step} is set aside: the training goes on before it"
+                )
+            });
+            messages.extend(texts);
+        }
+        Ok(Self {
+            position,
+            loaded: true,
+            messages,
+            over,
+        })
     }
 }
 
@@ -81,43 +115,74 @@ fn unused(folder: &CheckpointFolder) -> Result<(), CheckpointError> {
     }
 }
 
-/// Refuses a checkpoint of another run or model.
-pub(super) fn check<M: LearnerModel>(
-    manifest: &CheckpointManifest,
+/// The records of a checkpoint for a model, in its float types, and the number of parameters whose
+/// optimizer states begin anew.
+///
+/// # Errors
+///
+/// If it is a checkpoint of another run or model.
+pub(super) fn records_for<M: LearnerModel>(
+    checkpoint: Checkpoint,
     policy: &CheckpointPolicy,
     model: &M,
-) -> Result<(), CheckpointError> {
-    let path = policy.folder.clone();
+) -> Result<(Records, usize), CheckpointError> {
+    let Checkpoint { manifest, records } = checkpoint;
+    let path = || {
+        policy
+            .folder
+            .join(format!("step-{:08}", manifest.position.step))
+    };
     if manifest.fingerprint != policy.fingerprint {
         return Err(CheckpointError::OtherRun {
-            path,
+            path: path(),
             expected: policy.fingerprint.clone(),
             found: manifest.fingerprint.clone(),
         });
     }
-    let expected = parameter_digest(model);
-    if manifest.parameters != expected {
+    let expected = TensorEntry::of(model);
+    let difference = TensorDifference::between(&expected, &manifest.tensors, policy.cast_on_load);
+    if let Some(difference) = difference {
         return Err(CheckpointError::OtherModel {
-            path,
-            expected,
-            found: manifest.parameters.clone(),
+            path: path(),
+            difference: Box::new(difference),
         });
     }
-    Ok(())
+    let states = OptimizerStates::new(records.optimizer, &expected, &manifest.tensors);
+    let states = states.map_err(|error| CheckpointError::Record {
+        path: path(),
+        reason: error.to_string(),
+    })?;
+    if let Some((parameter, dtype)) = states.unloadable {
+        return Err(CheckpointError::OptimizerState {
+            parameter,
+            dtype,
+            loaded: loaded_dtype(),
+        });
+    }
+    let model = match expected == manifest.tensors {
+        true => records.model,
+        false => records.model.cast_to_module_dtype(),
+    };
+    let records = Records {
+        model,
+        optimizer: states.record,
+        scheduler: records.scheduler,
+    };
+    Ok((records, states.dropped.len()))
 }
 
+/// Loads a checkpoint. Returns the number of parameters whose optimizer states begin anew.
 fn load<M: LearnerModel>(
     strategy: &CallbackStrategy<M>,
     learner: &mut Learner<M>,
     policy: &CheckpointPolicy,
     checkpoint: Checkpoint,
-) -> Result<(), CheckpointError> {
-    let Checkpoint { manifest, records } = checkpoint;
-    check(&manifest, policy, &learner.model())?;
+) -> Result<usize, CheckpointError> {
+    let mut states = checkpoint.manifest.callbacks.clone();
+    let (records, dropped) = records_for(checkpoint, policy, &learner.model())?;
     learner.load_model(records.model);
     learner.load_optim(records.optimizer);
     learner.load_scheduler(records.scheduler);
-    let mut states = manifest.callbacks;
     for callback in strategy.callbacks().iter_mut() {
         let name = callback.name().to_string();
         if let Some(state) = states.remove(&name) {
@@ -128,7 +193,7 @@ fn load<M: LearnerModel>(
             })?;
         }
     }
-    Ok(())
+    Ok(dropped)
 }
 
 /// A checkpoint's error as one of a training.

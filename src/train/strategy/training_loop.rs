@@ -17,7 +17,7 @@ use super::{
 };
 use crate::train::{
     callback::{Callback, CallbackError, CallbackResult, StepLoss, TrainOutputOf, TrainingRun},
-    checkpoint::CheckpointError,
+    checkpoint::{CheckpointError, TrainingOver, TrainingPosition},
 };
 
 /// A training from its first batch to its last.
@@ -33,7 +33,14 @@ pub(super) struct TrainingLoop<'a, M: LearnerModel> {
     early_stopping: Option<Box<dyn CloneEarlyStoppingStrategy>>,
     /// Batches of the first epoch that were trained on before.
     pub skip_batches: usize,
+    /// Whether the data of the epoch came to its end.
+    pub epoch_is_complete: bool,
 }
+
+/// What ends a training that has taken all steps.
+const MAX_STEPS: &str = "max_steps";
+/// What ends a training that no callback ended.
+const TRAINING: &str = "training";
 
 impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
     pub fn new(
@@ -44,7 +51,8 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
     ) -> Self {
         let failed = components.interrupter.error().is_some();
         let policy = strategy.checkpoints.clone().filter(|_| !failed);
-        let checkpoints = policy.map(|policy| Checkpoints::new(policy, &learner.model()));
+        let loaded = start.loaded.then(|| (start.position, start.over.clone()));
+        let checkpoints = policy.map(|policy| Checkpoints::new(policy, &learner.model(), loaded));
         let mut run = TrainingRun {
             learner,
             position: start.position,
@@ -55,6 +63,9 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             checkpoint_requested: false,
             rollback: None,
             step_loss: StepLoss::default(),
+            num_steps: strategy.max_steps,
+            over: start.over,
+            skipped: None,
         };
         for message in start.messages {
             run.notify("checkpoint", message);
@@ -69,6 +80,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             checkpointer: components.checkpointer,
             early_stopping: components.early_stopping,
             skip_batches: start.position.batches,
+            epoch_is_complete: false,
         }
     }
 
@@ -91,19 +103,46 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             drop(valid.iter());
         }
         self.call(|callback, run| callback.on_train_start(run));
+        self.end_if_over();
         while self.run.position.epoch <= self.run.num_epochs
             && !self.run.is_stopping()
-            && !self.is_over()
+            && self.run.over.is_none()
         {
             self.epoch(&train, &valid);
         }
+        self.save_the_end();
         self.call(|callback, run| callback.on_train_end(run));
         (self.run.learner.model(), self.processor)
     }
 
-    /// Whether all steps are taken, and their epoch is at its end.
-    fn is_over(&self) -> bool {
-        self.has_all_steps() && self.run.position.batches == 0
+    /// Ends a training that was over when its checkpoint was written, unless more is asked for.
+    fn end_if_over(&mut self) {
+        let Some(over) = self.run.over.take() else {
+            return;
+        };
+        let by_steps = over.source == MAX_STEPS;
+        let lasts = match by_steps {
+            true => self.has_all_steps(),
+            false => self.run.num_epochs <= over.num_epochs,
+        };
+        if lasts && !by_steps {
+            self.run.stop(&over.source, &over.reason);
+            self.deliver();
+        }
+        self.run.over = Some(over).filter(|_| lasts);
+    }
+
+    /// Saves the last step of a training, whatever the policy says.
+    fn save_the_end(&mut self) {
+        let position = self.run.position;
+        let over = &self.run.over;
+        let saved = |checkpoints: &Checkpoints<M>| checkpoints.has(position, over);
+        if self.checkpoints.as_ref().is_none_or(saved) {
+            return;
+        }
+        if position.step > 0 && !self.run.has_failed() {
+            self.checkpoint(Checkpoints::save);
+        }
     }
 
     /// Whether as many steps are taken as were asked for.
@@ -116,49 +155,72 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         let epoch = self.run.position.epoch;
         self.call(|callback, run| callback.on_epoch_start(run));
         self.train_epoch(train);
-        if self.run.is_stopping() {
-            self.checkpoint_of_a_stop();
+        // A stop in the midst of a validation gives no metrics: it is made again when the training
+        // goes on.
+        if self.run.is_stopping() || !self.validate(valid) {
             return;
         }
-        self.validate(valid);
         self.process_train(LearnerEvent::EndEpoch(epoch));
         let flushed = self.processor.flush();
         self.run.interrupter.fail_on_error(flushed);
         self.call(|callback, run| callback.on_validation_end(run));
         self.call(|callback, run| callback.on_epoch_end(run));
-        if self.run.interrupter.error().is_some() {
+        if self.run.has_failed() {
             return;
         }
-        self.end_epoch(epoch);
-        self.run.position.epoch += 1;
-        self.run.position.batches = 0;
+        self.stop_at_the_end(epoch);
+        let next = self.next_position();
+        self.save_epoch(epoch, next);
+        self.run.position = next;
     }
 
-    /// Checkpoints and early stopping after an epoch.
-    fn end_epoch(&mut self, epoch: usize) {
-        if self
-            .checkpoints
-            .as_ref()
-            .is_some_and(Checkpoints::every_epoch)
-        {
-            self.checkpoint(Checkpoints::save_epoch);
+    /// Where the training stands after a validation: before the next epoch, or before the batches of
+    /// this one that come if more steps are asked for.
+    fn next_position(&self) -> TrainingPosition {
+        let position = self.run.position;
+        match self.epoch_is_complete {
+            true => TrainingPosition {
+                epoch: position.epoch + 1,
+                batches: 0,
+                ..position
+            },
+            false => position,
         }
-        if let Some(checkpointer) = &mut self.checkpointer {
-            checkpointer.checkpoint(&self.run.learner, epoch, &self.run.event_store);
+    }
+
+    /// Ends the training after the validation of an epoch, if all steps are taken or Burn's early
+    /// stopping says so.
+    fn stop_at_the_end(&mut self, epoch: usize) {
+        if self.has_all_steps() && self.run.over.is_none() {
+            self.run.over = Some(TrainingOver {
+                source: MAX_STEPS.to_string(),
+                reason: "all steps are taken".to_string(),
+                num_epochs: self.run.num_epochs,
+            });
         }
         let store = &self.run.event_store;
         if let Some(early_stopping) = &mut self.early_stopping
             && early_stopping.should_stop(epoch, store)
+            && !self.run.is_stopping()
         {
-            self.run.stop("training", "no metric improves any more");
-            self.deliver();
+            self.run.finish(TRAINING, "no metric improves any more");
         }
+        self.deliver();
     }
 
-    /// A training that was stopped on purpose can go on from there.
-    fn checkpoint_of_a_stop(&mut self) {
-        if self.run.interrupter.error().is_none() && self.checkpoints.is_some() {
-            self.checkpoint(Checkpoints::save);
+    /// Checkpoints after the validation of an epoch.
+    fn save_epoch(&mut self, epoch: usize, next: TrainingPosition) {
+        let every_epoch = self
+            .checkpoints
+            .as_ref()
+            .is_some_and(Checkpoints::every_epoch);
+        if every_epoch {
+            self.checkpoint(|checkpoints, run, callbacks| {
+                checkpoints.save_epoch(run, callbacks, next)
+            });
+        }
+        if let Some(checkpointer) = &mut self.checkpointer {
+            checkpointer.checkpoint(&self.run.learner, epoch, &self.run.event_store);
         }
     }
 

@@ -79,14 +79,17 @@ fn text(manifest: &CheckpointManifest) -> String {
     let position = manifest.position;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     let mut text = format!(
-        "step {}, epoch {}, {}, {}, whole",
+        "step {}, epoch {}, {} parameter tensors, {}, whole",
         position.step,
         position.epoch,
-        manifest.parameters,
+        manifest.tensors.len(),
         output::bytes(bytes)
     );
-    if let Some(metric) = manifest.metric {
-        let _ = write!(text, ", metric {metric:.5}");
+    if let Some(found) = &manifest.metric {
+        let _ = write!(text, ", {} {:.5}", found.metric.name, found.value);
+    }
+    if let Some(over) = &manifest.over {
+        let _ = write!(text, ", the training is over: {}", over.reason);
     }
     text + "\n"
 }

@@ -1,0 +1,432 @@
+//! Random sequences of stops, kills, resumes and rollbacks: what comes out is the straight training,
+//! bit for bit, and everything else is an error.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+};
+
+use bitnet_burn::{
+    quant::{
+        BitWidth, NoiseConfig, QatScheme, QuantControls, StaticConfig,
+        calibration::MinMaxConfig,
+        schedule::{BitWidthSchedule, ProgressiveSchedule, ProgressiveShape},
+    },
+    train::{
+        callback::*,
+        checkpoint::{BestMetric, CheckpointFolder, CheckpointPolicy, Resume},
+    },
+};
+use burn::{
+    data::dataloader::{DataLoader, DataLoaderIterator},
+    lr_scheduler::constant::ConstantLr,
+    optim::AdamWConfig,
+    tensor::Device,
+    train::{Interrupter, Learner},
+};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+
+use super::{
+    training::{BATCHES, Batch, Folder, Net, Run, loader, strategy},
+    values::*,
+};
+
+const ACCUMULATION: usize = 2;
+/// Steps of an epoch: three of two batches, one of the last batch.
+const STEPS: usize = BATCHES.div_ceil(ACCUMULATION);
+const EVERY: usize = 3;
+const KEPT: usize = 4;
+const EPOCHS: usize = 3;
+
+/// Rollbacks that led to a state: after which step, and to the checkpoint of which.
+type History = Vec<(usize, usize)>;
+
+/// What ends a part of a training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Finished,
+    StopAtStep(usize),
+    /// After so many batches of the part.
+    StopAtBatch(usize),
+    StopInValidation,
+    KillAtStep(usize),
+}
+
+/// A part of a training.
+#[derive(Debug, Clone)]
+struct Part {
+    epochs: usize,
+    /// Which of the checkpoints it goes on from; the newest without.
+    from: Option<usize>,
+    rollback: Option<usize>,
+    end: End,
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let steps = 1..=EPOCHS * STEPS;
+    let end = prop_oneof![
+        Just(End::Finished),
+        steps.clone().prop_map(End::StopAtStep),
+        (1..=EPOCHS * BATCHES).prop_map(End::StopAtBatch),
+        Just(End::StopInValidation),
+        steps.clone().prop_map(End::KillAtStep),
+    ];
+    let from = prop::option::weighted(0.3, 0..8usize);
+    let rollback = prop::option::weighted(0.4, steps);
+    (1..=EPOCHS, from, rollback, end).prop_map(|(epochs, from, rollback, end)| Part {
+        epochs,
+        from,
+        rollback,
+        end,
+    })
+}
+
+/// Does what a part says, and counts its batches.
+struct Script {
+    rollbacks: Vec<usize>,
+    checkpoints: Vec<usize>,
+    end: End,
+    batches: usize,
+}
+
+impl Callback<Net> for Script {
+    fn name(&self) -> &str {
+        "script"
+    }
+
+    fn after_backward(
+        &mut self,
+        run: &mut TrainingRun<Net>,
+        _pass: &mut BackwardPass<'_, Net>,
+    ) -> CallbackResult {
+        self.batches += 1;
+        if self.end == End::StopAtBatch(self.batches) {
+            run.stop("script", "enough");
+        }
+        Ok(())
+    }
+
+    fn after_optimizer_step(
+        &mut self,
+        run: &mut TrainingRun<Net>,
+        _output: &TrainOutputOf<Net>,
+    ) -> CallbackResult {
+        let step = run.position().step;
+        if self.checkpoints.contains(&step) {
+            run.request_checkpoint();
+        }
+        if self.rollbacks.contains(&step) {
+            run.request_rollback("script", "astray");
+        }
+        if self.end == End::StopAtStep(step) {
+            run.stop("script", "enough");
+        }
+        match self.end == End::KillAtStep(step) {
+            true => Err("killed".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The data of validation, in the midst of which the training is stopped.
+struct Stopping {
+    loader: Arc<dyn DataLoader<Batch>>,
+    interrupter: Interrupter,
+}
+
+impl DataLoader<Batch> for Stopping {
+    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Batch> + 'a> {
+        Box::new(StoppingIterator {
+            batches: self.loader.iter(),
+            interrupter: &self.interrupter,
+            count: 0,
+        })
+    }
+
+    fn num_items(&self) -> usize {
+        self.loader.num_items()
+    }
+
+    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Batch>> {
+        Arc::new(Self {
+            loader: self.loader.to_device(device),
+            interrupter: self.interrupter.clone(),
+        })
+    }
+
+    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<Batch>> {
+        self.loader.slice(start, end)
+    }
+}
+
+struct StoppingIterator<'a> {
+    batches: Box<dyn DataLoaderIterator<Batch> + 'a>,
+    interrupter: &'a Interrupter,
+    count: usize,
+}
+
+impl Iterator for StoppingIterator<'_> {
+    type Item = Result<Batch, burn::data::dataset::DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.count += 1;
+        if self.count == 3 {
+            self.interrupter.stop(Some("enough"));
+        }
+        self.batches.next()
+    }
+}
+
+impl DataLoaderIterator<Batch> for StoppingIterator<'_> {
+    fn progress(&self) -> burn::data::dataloader::Progress {
+        self.batches.progress()
+    }
+}
+
+/// What a training leaves.
+#[derive(Debug, Clone, PartialEq)]
+struct Outcome {
+    weights: Vec<f32>,
+    controls: String,
+    /// What its callbacks remember.
+    states: BTreeMap<String, serde_json::Value>,
+}
+
+/// Trains with all that has a state or depends on the step. Returns the model, or the error.
+fn train(
+    folder: &Folder,
+    part: &Part,
+    script: Script,
+    policy: CheckpointPolicy,
+) -> Result<Net, String> {
+    let scheme = QatScheme::b1_58()
+        .with_activation(Some(StaticConfig::default().into()))
+        .with_noise(Some(NoiseConfig::Quant {
+            fraction: 0.5,
+            seed: 3,
+        }));
+    let interrupter = Interrupter::new();
+    let valid = loader(2, false);
+    let valid: Arc<dyn DataLoader<Batch>> = match script.end {
+        End::StopInValidation => Arc::new(Stopping {
+            loader: valid,
+            interrupter: interrupter.clone(),
+        }),
+        _ => valid,
+    };
+    let run = Run {
+        epochs: part.epochs,
+        grad_accumulation: Some(ACCUMULATION),
+        scheme,
+        interrupter: Some(interrupter),
+        valid,
+        ..Run::new(&folder.0)
+    };
+    let model = run.learner().model();
+    let controls = QuantControls::of(&model);
+    let optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
+    let learner = Learner::new(model, optimizer, ConstantLr::new(0.02));
+    let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 1, 9).unwrap();
+    let widths = [
+        (0, BitWidth::Bits(8)),
+        (5, BitWidth::Bits(4)),
+        (8, BitWidth::Ternary),
+    ];
+    let widths = BitWidthSchedule::new(widths).unwrap();
+    let calibration = Calibration::new(controls.clone(), MinMaxConfig::default().into(), 2, 7);
+    let strategy = strategy()
+        .with_callback(ProgressiveQuantization::new(controls.clone(), lambda))
+        .with_callback(BitWidthAnnealing::new(controls.clone(), widths))
+        .with_callback(QuantizationNoise::new(controls.clone()))
+        .with_callback(calibration)
+        .with_callback(GradientClipping::new(0.5))
+        .with_callback(NanGuard::stop())
+        .with_callback(EarlyStopping::new(BestMetric::loss(), 50))
+        .with_callback(ErrorMonitor::new(controls).every(2))
+        .with_callback(Interruption::new())
+        .with_callback(script)
+        .with_checkpoints(policy);
+    let result = run.launch_learner(learner, strategy);
+    match result.error {
+        Some(error) => Err(error.to_string()),
+        None => Ok(result.model),
+    }
+}
+
+fn outcome(model: &Net, checkpoints: &CheckpointFolder) -> Outcome {
+    let newest = checkpoints.newest().unwrap().manifest.unwrap();
+    Outcome {
+        weights: model.weights(),
+        controls: QuantControls::of(model).to_string(),
+        states: newest.callbacks,
+    }
+}
+
+/// The training without a break, with the same rollbacks.
+fn straight(history: &History) -> Outcome {
+    static KNOWN: Mutex<Option<HashMap<History, Outcome>>> = Mutex::new(None);
+    let known = |outcomes: &Mutex<Option<HashMap<History, Outcome>>>| {
+        let outcomes = outcomes.lock().unwrap();
+        outcomes
+            .as_ref()
+            .and_then(|outcomes| outcomes.get(history).cloned())
+    };
+    if let Some(outcome) = known(&KNOWN) {
+        return outcome;
+    }
+    let folder = Folder::new("straight");
+    let checkpoints = CheckpointFolder::new(folder.0.join("checkpoints"));
+    let mut policy = CheckpointPolicy::new(checkpoints.path()).keep_last(99);
+    policy.every_epoch = false;
+    let part = Part {
+        epochs: EPOCHS,
+        from: None,
+        rollback: None,
+        end: End::Finished,
+    };
+    let script = Script {
+        rollbacks: history.iter().map(|(at, _)| *at).collect(),
+        checkpoints: history.iter().map(|(_, to)| *to).collect(),
+        end: End::Finished,
+        batches: 0,
+    };
+    let model = train(&folder, &part, script, policy).unwrap();
+    let outcome = outcome(&model, &checkpoints);
+    let mut outcomes = KNOWN.lock().unwrap();
+    outcomes
+        .get_or_insert_default()
+        .insert(history.clone(), outcome.clone());
+    outcome
+}
+
+/// A checkpoint as it should be.
+struct Saved {
+    /// The rollbacks before it.
+    history: History,
+    /// Whether the validation after it is still to come.
+    validates: bool,
+}
+
+/// What the checkpoints of a training should be, by their steps.
+#[derive(Default)]
+struct Expected {
+    checkpoints: BTreeMap<usize, Saved>,
+}
+
+impl Expected {
+    fn save(&mut self, step: usize, history: &History, validates: bool) {
+        let history = history.clone();
+        self.checkpoints.insert(step, Saved { history, validates });
+        while self.checkpoints.len() > KEPT {
+            self.checkpoints.pop_first();
+        }
+    }
+
+    /// Goes through a part as the loop should. Returns the rollbacks before its end; `None` if it
+    /// ends with an error.
+    fn go(&mut self, part: &Part, from: Option<usize>) -> Option<History> {
+        let (mut step, mut history) = (0, History::new());
+        if let Some(from) = from {
+            self.checkpoints.retain(|step, _| *step <= from);
+            step = from;
+            let saved = &self.checkpoints[&from];
+            history = saved.history.clone();
+            if saved.validates && step <= part.epochs * STEPS {
+                if part.end == End::StopInValidation {
+                    return Some(history);
+                }
+                self.save(step, &history, false);
+            }
+        }
+        let mut batches = 0;
+        while step < part.epochs * STEPS {
+            step += 1;
+            let at_end = step.is_multiple_of(STEPS);
+            let size = match at_end {
+                true => BATCHES - (STEPS - 1) * ACCUMULATION,
+                false => ACCUMULATION,
+            };
+            let stops_in_it =
+                matches!(part.end, End::StopAtBatch(at) if batches < at && at <= batches + size);
+            batches += size;
+            if part.end == End::KillAtStep(step) {
+                return None;
+            }
+            if part.rollback == Some(step) {
+                let newest = *self.checkpoints.keys().next_back()?;
+                history.push((step, newest));
+            }
+            if step.is_multiple_of(EVERY) && !at_end {
+                self.save(step, &history, false);
+            }
+            let stops = stops_in_it || part.end == End::StopAtStep(step);
+            let stops = stops || at_end && part.end == End::StopInValidation;
+            if stops || at_end {
+                self.save(step, &history, stops && at_end);
+            }
+            if stops {
+                break;
+            }
+        }
+        Some(history)
+    }
+}
+
+fn check(parts: &[Part]) -> Result<(), TestCaseError> {
+    let folder = Folder::new("sequence");
+    let checkpoints = CheckpointFolder::new(folder.0.join("checkpoints"));
+    let mut expected = Expected::default();
+    let last = Part {
+        epochs: EPOCHS,
+        from: None,
+        rollback: None,
+        end: End::Finished,
+    };
+    for part in parts.iter().chain([&last]) {
+        let steps: Vec<usize> = expected.checkpoints.keys().copied().collect();
+        let chosen = part.from.and_then(|index| steps.get(index).copied());
+        let resume = chosen.map_or(Resume::Latest, Resume::Step);
+        let from = chosen.or(steps.last().copied());
+        let policy = CheckpointPolicy::new(checkpoints.path())
+            .every_steps(EVERY)
+            .keep_last(KEPT)
+            .resume(resume);
+        let script = Script {
+            rollbacks: part.rollback.into_iter().collect(),
+            checkpoints: Vec::new(),
+            end: part.end,
+            batches: 0,
+        };
+        let model = train(&folder, part, script, policy);
+        let history = expected.go(part, from);
+        prop_assert_eq!(model.is_ok(), history.is_some(), "{:?}", model.err());
+        let steps: Vec<usize> = expected.checkpoints.keys().copied().collect();
+        prop_assert_eq!(checkpoints.steps().unwrap(), steps);
+        if std::ptr::eq(part, &last) {
+            let actual = outcome(&model.unwrap(), &checkpoints);
+            prop_assert_eq!(actual, straight(&history.unwrap()));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_sequence_of_breaks_gives_the_straight_training() {
+    if !on_flex() {
+        return;
+    }
+    let cases = std::env::var("BITNET_BURN_SEQUENCES").ok();
+    let config = Config {
+        cases: cases.map_or(1000, |cases| cases.parse().unwrap()),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let sequences = prop::collection::vec(part(), 1..=4);
+    if let Err(error) = runner.run(&sequences, |parts| check(&parts)) {
+        panic!("{error}");
+    }
+}
