@@ -7,6 +7,7 @@ use std::{
 };
 
 use bitnet_burn::{
+    optim::{DecoupledWeightDecay, LossScalerConfig, QatOptimizerConfig, WeightDecaySchedule},
     quant::{
         BitWidth, NoiseConfig, QatScheme, QuantControls, StaticConfig,
         calibration::MinMaxConfig,
@@ -20,7 +21,7 @@ use bitnet_burn::{
 use burn::{
     data::dataloader::{DataLoader, DataLoaderIterator},
     lr_scheduler::constant::ConstantLr,
-    optim::AdamWConfig,
+    optim::{AdamWConfig, ModuleOptimizer},
     tensor::Device,
     train::{Interrupter, Learner},
 };
@@ -187,12 +188,14 @@ impl DataLoaderIterator<Batch> for StoppingIterator<'_> {
 }
 
 /// What a training leaves.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 struct Outcome {
     weights: Vec<f32>,
     controls: String,
     /// What its callbacks remember.
     states: BTreeMap<String, serde_json::Value>,
+    /// The steps and validations of its log.
+    log: Vec<serde_json::Value>,
 }
 
 /// Trains with all that has a state or depends on the step. Returns the model, or the error.
@@ -227,8 +230,27 @@ fn train(
     };
     let model = run.learner().model();
     let controls = QuantControls::of(&model);
-    let optimizer = AdamWConfig::new().with_weight_decay(0.01).init();
-    let learner = Learner::new(model, optimizer, ConstantLr::new(0.02));
+    let decay = DecoupledWeightDecay::new(0.0);
+    let optimizer = QatOptimizerConfig::new()
+        .build(AdamWConfig::new().build())
+        .with_weight_decay(&decay);
+    let learner = Learner::new(
+        model,
+        ModuleOptimizer::from(optimizer),
+        ConstantLr::new(0.02),
+    );
+    let scaler = LossScalerConfig::new()
+        .with_initial_scale(4.0)
+        .with_growth_interval(3);
+    let monitor = ErrorMonitor::new(controls.clone()).every(2);
+    // The second and the fourth measurement give each channel its own scale, and 8 bits.
+    let rules = [(2, Remedy::PerChannel), (4, Remedy::Bits { bits: 8 })];
+    let rules = rules.map(|(patience, remedy)| MitigationRule {
+        symptom: Symptom::SqnrBelow { db: 1000.0 },
+        patience,
+        remedy,
+    });
+    let mitigation = Mitigation::new(rules.to_vec(), controls.clone(), monitor.history());
     let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 1, 9).unwrap();
     let widths = [
         (0, BitWidth::Bits(8)),
@@ -242,10 +264,19 @@ fn train(
         .with_callback(BitWidthAnnealing::new(controls.clone(), widths))
         .with_callback(QuantizationNoise::new(controls.clone()))
         .with_callback(calibration)
+        .with_callback(LossScaling::new(&SharedLossScaler::new(&scaler)))
         .with_callback(GradientClipping::new(0.5))
+        .with_callback(GradientStatistics::every(2))
         .with_callback(NanGuard::stop())
+        .with_callback(ScheduledWeightDecay::new(
+            &decay,
+            WeightDecaySchedule::until_midpoint(0.1, EPOCHS * STEPS),
+        ))
         .with_callback(EarlyStopping::new(BestMetric::loss(), 50))
-        .with_callback(ErrorMonitor::new(controls).every(2))
+        .with_callback(monitor)
+        .with_callback(mitigation)
+        .with_callback(JsonLogger::new(folder.0.join("log.jsonl")).every(1))
+        .with_callback(PlainProgress::new().every(1000))
         .with_callback(Interruption::new())
         .with_callback(script)
         .with_checkpoints(policy);
@@ -256,12 +287,17 @@ fn train(
     }
 }
 
-fn outcome(model: &Net, checkpoints: &CheckpointFolder) -> Outcome {
+fn outcome(folder: &Folder, model: &Net, checkpoints: &CheckpointFolder) -> Outcome {
+    let log = std::fs::read_to_string(folder.0.join("log.jsonl")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
     let newest = checkpoints.newest().unwrap().manifest.unwrap();
     Outcome {
         weights: model.weights(),
         controls: QuantControls::of(model).to_string(),
         states: newest.callbacks,
+        log: lines
+            .filter(|line: &serde_json::Value| line["kind"] != "event")
+            .collect(),
     }
 }
 
@@ -294,7 +330,7 @@ fn straight(history: &History) -> Outcome {
         batches: 0,
     };
     let model = train(&folder, &part, script, policy).unwrap();
-    let outcome = outcome(&model, &checkpoints);
+    let outcome = outcome(&folder, &model, &checkpoints);
     let mut outcomes = KNOWN.lock().unwrap();
     outcomes
         .get_or_insert_default()
@@ -406,8 +442,12 @@ fn check(parts: &[Part]) -> Result<(), TestCaseError> {
         let steps: Vec<usize> = expected.checkpoints.keys().copied().collect();
         prop_assert_eq!(checkpoints.steps().unwrap(), steps);
         if std::ptr::eq(part, &last) {
-            let actual = outcome(&model.unwrap(), &checkpoints);
-            prop_assert_eq!(actual, straight(&history.unwrap()));
+            let actual = outcome(&folder, &model.unwrap(), &checkpoints);
+            let expected = straight(&history.unwrap());
+            prop_assert_eq!(actual.controls, expected.controls);
+            prop_assert_eq!(actual.states, expected.states);
+            prop_assert_eq!(actual.log, expected.log);
+            prop_assert_eq!(actual.weights, expected.weights);
         }
     }
     Ok(())

@@ -276,6 +276,12 @@ where
         Ok(())
     }
 
+    // A schedule of widths may have set others.
+    fn before_forward(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
+        self.mitigations.restore();
+        Ok(())
+    }
+
     fn on_rollback(
         &mut self,
         _run: &mut TrainingRun<M>,
