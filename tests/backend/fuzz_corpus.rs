@@ -168,11 +168,12 @@ fn checkpoint_files(checksum: bool) -> Vec<u8> {
     let files = ["model.bpk", "optimizer.bpk", "scheduler.bpk"].map(entry);
     let manifest = json!({
         "format": "bitnet-burn checkpoint",
-        "version": 1,
+        "version": 2,
         "position": {"step": 2, "epoch": 1, "batches": 2},
         "fingerprint": "a run",
-        "parameters": "2 parameter tensors (01234567)",
-        "metric": 0.5,
+        "tensors": [{"path": "weight", "dtype": "F32", "shape": [2, 3]}],
+        "metric": {"metric": {"name": "Loss", "higher_is_better": false}, "value": 0.5},
+        "over": {"source": "early_stopping", "reason": "enough", "num_epochs": 3},
         "files": files,
         "callbacks": {"controls": {"lambda": [1.0]}},
     })
