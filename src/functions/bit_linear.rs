@@ -18,7 +18,7 @@ use crate::ops::{Groups, QatOps};
 ///
 /// Under autodiff `dX = dY Qw(W)^T`, `dW = Qx(X)^T dY` and `db = sum dY` (straight-through
 /// estimators). Until then the codes of `X` are kept, a quarter of its size, and nothing of `W`,
-/// which is quantised again. Where there is no token, the gradients are zeros.
+/// which is quantized again. For an empty batch the gradients are zero.
 ///
 /// # Shapes
 ///

@@ -46,7 +46,7 @@ pub struct WeightRegularizerConfig {
     #[serde(default = "one", deserialize_with = "not_negative")]
     pub coefficient: f64,
     /// The parameters that are taken; all by default. Of these, only weights are taken: no vectors
-    /// (biases, gains of norms), and nothing that belongs to a quantiser (step sizes and offsets) or a
+    /// (biases, gains of norms), and nothing that belongs to a quantizer (step sizes and offsets) or a
     /// reparameterization (adapters). [`Regularizer::ScaleDecay`] takes them all.
     #[serde(default = "ParamGroup::all")]
     pub group: ParamGroup,

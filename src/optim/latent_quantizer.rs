@@ -47,7 +47,7 @@ pub(super) struct Codes<const D: usize> {
 }
 
 impl LatentQuantizer {
-    /// The quantisers of the latent weights of a module, each with the paths of its weights.
+    /// The quantizers of the latent weights of a module, each with the paths of its weights.
     pub(super) fn of<M: Module>(model: &M) -> Vec<(Self, Vec<String>)> {
         let mut all: Vec<(Self, Vec<String>)> = Vec::new();
         for parameter in Inventory::of(model).parameters {

@@ -150,7 +150,7 @@ impl LossScaler {
         loss.mul_scalar(self.record.scale)
     }
 
-    /// Whether the scale is the smallest one. A step with an overflow there is a sign of a NaN or
+    /// True if the scale is at its minimum. An overflow there is a sign of a NaN or
     /// infinity that scaling does not cure.
     pub fn is_at_min_scale(&self) -> bool {
         self.record.scale <= self.config.min_scale

@@ -41,7 +41,7 @@ pub struct QatOptimizerConfig {
 ///
 /// Each part is off unless asked for, and without any the step is that of the optimizer inside,
 /// bit for bit. Parts 3 and 4 are for latent weights alone: [`init`](Self::init) finds those of a
-/// module, by the quantisers that own them, and leaves step sizes, offsets, biases, norms, tables and
+/// module, by the quantizers that own them, and leaves step sizes, offsets, biases, norms, tables and
 /// heads in float to the other parts. In groups made by hand,
 /// [`for_latent_weights`](Self::for_latent_weights) says which optimizer is theirs.
 ///
@@ -70,7 +70,7 @@ pub struct QatOptimizerConfig {
 ///
 /// # Learning rates of scales
 ///
-/// Step sizes and offsets that quantisers train get a learning rate of their own from Burn's
+/// Step sizes and offsets that quantizers train get a learning rate of their own from Burn's
 /// [`ModuleLrScheduler`](burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler), by a group:
 ///
 /// ```
@@ -146,7 +146,7 @@ impl QatOptimizerConfig {
 
 impl<O: Optimizer> QatOptimizer<O> {
     /// The optimizer of a module: clipping and freezing take its
-    /// [latent weights](crate::quant::latent_weights), each with the quantiser that it trains with,
+    /// [latent weights](crate::quant::latent_weights), each with the quantizer that it trains with,
     /// and the other parts all parameters.
     ///
     /// Latent weights are told by their paths, so that `model` is the module that is given to
@@ -164,7 +164,7 @@ impl<O: Optimizer> QatOptimizer<O> {
     }
 
     /// The same for parameters that are latent weights of the
-    /// [quantiser](QatOptimizerConfig::quantizer) of its configuration, all of them: the optimizer of
+    /// [quantizer](QatOptimizerConfig::quantizer) of its configuration, all of them: the optimizer of
     /// a group such as [`latent_weights`](crate::quant::latent_weights) of a module.
     pub fn for_latent_weights(mut self) -> Self {
         self.latent = true;
@@ -191,7 +191,7 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
     /// # Panics
     ///
     /// If there is clipping or freezing and it is not known that the parameter is a latent weight, or
-    /// scales are needed and the granularity of the quantiser does not fit the weight.
+    /// scales are needed and the granularity of the quantizer does not fit the weight.
     fn step<const D: usize>(
         &self,
         lr: LearningRate,

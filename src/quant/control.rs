@@ -41,7 +41,7 @@ struct ControlState {
 #[derive(Debug)]
 pub(super) struct ControlValues {
     pub kind: ControlKind,
-    /// What a quantiser of a weight was made for.
+    /// What a quantizer of a weight was made for.
     pub weight: Option<ControlledWeight>,
     /// How a static quantiser of activations uses a range.
     pub static_config: Option<StaticConfig>,
@@ -62,7 +62,7 @@ pub(super) struct Setting {
     width: u32,
 }
 
-/// The weight that a quantiser was made for.
+/// The weight that a quantizer was made for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ControlledWeight {
     pub shape: Vec<usize>,
@@ -124,7 +124,7 @@ impl ControlValues {
         copy
     }
 
-    /// Number of weights that are quantised; 0 for activations.
+    /// Number of weights that are quantized; 0 for activations.
     pub fn num_weights(&self) -> usize {
         let weight = self.weight.as_ref();
         weight.map_or(0, |weight| weight.shape.iter().product())
@@ -264,7 +264,7 @@ thread_local! {
 }
 
 impl QuantControl {
-    /// The control of the quantiser of a weight.
+    /// The control of the quantizer of a weight.
     pub fn of_weight(weight: ControlledWeight, device: &Device) -> Self {
         let values = ControlValues::new(ControlKind::Weight, None, Some(weight));
         Self::new(values, device)

@@ -67,7 +67,7 @@ impl QuantControls {
         }
     }
 
-    /// Whether a quantiser of these and one of the others are controlled together, as those of a
+    /// Whether a quantizer of these and one of the others are controlled together, as those of a
     /// module and its clones are.
     pub fn shares_with(&self, others: &Self) -> bool {
         let shares = |own: &Named| {
@@ -125,7 +125,7 @@ impl QuantControls {
         layers
     }
 
-    /// Number of weights that the quantisers quantise; those of a shared parameter count once.
+    /// Number of weights that the quantizers quantize; those of a shared parameter count once.
     pub fn num_weights(&self) -> usize {
         let controls = self.controls.iter().enumerate();
         let first = |(i, control): &(usize, &Named)| {
@@ -265,7 +265,7 @@ impl fmt::Display for QuantControls {
     }
 }
 
-/// The module with controls of its own: its quantisers keep the present progress, widths and ranges,
+/// The module with controls of its own: its quantizers keep the present progress, widths and ranges,
 /// and do not change with those of the modules that it is a clone of, nor these with it.
 ///
 /// Parameters stay what they are, under the same ids. Clones that are made of it afterwards share its

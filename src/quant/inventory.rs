@@ -27,23 +27,23 @@ pub(crate) struct Parameter {
     pub(crate) role: Role,
 }
 
-/// What a parameter is to the quantisers of a model.
+/// What a parameter is to the quantizers of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Role {
-    /// Nothing: no quantiser knows it.
+    /// Nothing: no quantizer knows it.
     Plain,
-    /// A latent weight, which a quantiser quantises.
+    /// A latent weight, which a quantizer quantizes.
     Latent {
         quantizer: WeightQuantizer,
         /// Dimension of the output channels.
         output_axis: usize,
     },
-    /// A step size or offset that a quantiser trains.
+    /// A step size or offset that a quantizer trains.
     OfQuantizer,
 }
 
 impl Parameter {
-    /// Dimension of the output channels: that of its quantiser, or else that of its layer. Burn stores
+    /// Dimension of the output channels: that of its quantizer, or else that of its layer. Burn stores
     /// `[d_input, d_output]` in `Linear`, `[in, out, ..]` in transposed convolutions and
     /// `[out, in, ..]` in convolutions; the rows of an embedding are its channels.
     pub(crate) fn output_axis(&self) -> usize {
@@ -59,13 +59,13 @@ impl Parameter {
         }
     }
 
-    /// Whether a quantiser quantises it.
+    /// Whether a quantizer quantizes it.
     pub(crate) fn is_latent(&self) -> bool {
         matches!(self.role, Role::Latent { .. })
     }
 
     /// Whether it may be the weight of a layer: it has input and output features, and is none of a
-    /// quantiser's own.
+    /// quantizer's own.
     pub(crate) fn is_weight(&self) -> bool {
         self.shape.len() >= 2 && self.role != Role::OfQuantizer
     }
@@ -103,7 +103,7 @@ pub(crate) struct Inventory {
     quantizers: Vec<Quantizer>,
 }
 
-/// A quantiser as found in the model.
+/// A quantizer as found in the model.
 #[derive(Debug)]
 struct Quantizer {
     /// The way to it.
@@ -122,7 +122,7 @@ impl Inventory {
         inventory
     }
 
-    /// Paths of the step sizes and offsets that quantisers train, also below reparameterizations.
+    /// Paths of the step sizes and offsets that quantizers train, also below reparameterizations.
     pub(crate) fn of_quantizers(&self) -> Vec<String> {
         let own = self.parameters.iter().map(|p| &p.fields);
         let all = own.chain(&self.reparameterizing);
@@ -131,8 +131,8 @@ impl Inventory {
         all.filter(of_quantizer).map(|way| path(way)).collect()
     }
 
-    /// Gives the parameters of quantisers and what they quantise their roles. A quantiser that is a
-    /// field of a layer quantises the first parameter beside it that has the shape it was made for
+    /// Gives the parameters of quantizers and what they quantize their roles. A quantizer that is a
+    /// field of a layer quantizes the first parameter beside it that has the shape it was made for
     /// and belongs to no other.
     fn find_latent_weights(&mut self) {
         for parameter in &mut self.parameters {
@@ -196,7 +196,7 @@ impl ModuleVisitor for Inventory {
         let Some(values) = QuantControl::of_parameter(param) else {
             return;
         };
-        // The way ends in `control.state` below the quantiser.
+        // The way ends in `control.state` below the quantizer.
         let fields = self.stack[..self.stack.len().saturating_sub(2)].to_vec();
         if !fields.is_empty() {
             let reparameterizes = match self.reparameterizations {

@@ -5,13 +5,13 @@ use burn::{
 
 use super::inventory::{Inventory, Parameter};
 
-/// The latent weights of a model, by their paths: what its fake quantisers quantise, whether they are
+/// The latent weights of a model, by their paths: what its fake quantizers quantize, whether they are
 /// attached by [`Prepare`](super::Prepare) or fields of a layer such as
-/// [`BitLinear`](crate::nn::BitLinear). A [`FakeQuant`](super::FakeQuant) that is a field quantises the
+/// [`BitLinear`](crate::nn::BitLinear). A [`FakeQuant`](super::FakeQuant) that is a field quantizes the
 /// first parameter beside it that has the shape of the weight it was made for.
 ///
 /// Step sizes, offsets, biases, norms, tables and heads in float are none. Empty for a model without
-/// quantisers.
+/// quantizers.
 ///
 /// # Example
 ///
@@ -37,8 +37,8 @@ pub fn latent_weights<M: Module>(model: &M) -> ParamGroup {
     ParamGroup::from_paths(latent.map(|parameter| parameter.path).collect())
 }
 
-/// The parameters that the quantisers of a model train, by their paths: step sizes and offsets. Empty
-/// for a model whose quantisers train none.
+/// The parameters that the quantizers of a model train, by their paths: step sizes and offsets. Empty
+/// for a model whose quantizers train none.
 pub fn quantizer_parameters<M: Module>(model: &M) -> ParamGroup {
     ParamGroup::from_paths(Inventory::of(model).of_quantizers())
 }

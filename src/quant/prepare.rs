@@ -61,15 +61,15 @@ use report::kind_of_vector;
 ///
 /// A parameter in several places of a model, such as an embedding whose table is the weight of another
 /// layer, is one parameter: if it stays in float in one of them, it does in all, and otherwise all
-/// have one quantiser, with one [control](super::QuantControls). The report says with whom each is
-/// [shared](ParameterReport::shared_with). Places that would have different quantisers are
+/// have one quantizer, with one [control](super::QuantControls). The report says with whom each is
+/// [shared](ParameterReport::shared_with). Places that would have different quantizers are
 /// [`PrepareError::Shared`]. (The optimizers of Burn 0.22 update a shared parameter at its first place
 /// only, so that its places part in the first step: keep it in one, and call that.)
 ///
-/// # Layers that quantise
+/// # Layers that quantize
 ///
-/// The weights of layers that quantise them by themselves, such as [`BitLinear`](crate::nn::BitLinear),
-/// and what their quantisers train are left as they are, and are errors in a group.
+/// The weights of layers that quantize them by themselves, such as [`BitLinear`](crate::nn::BitLinear),
+/// and what their quantizers train are left as they are, and are errors in a group.
 ///
 /// # Clones
 ///
@@ -179,8 +179,8 @@ impl Prepare {
     /// # Errors
     ///
     /// If the output head cannot be told or is not in the model, nothing was selected, the places of
-    /// a shared parameter differ in their quantiser, or a selected parameter already has a
-    /// reparameterization, is quantised by its layer, belongs to a quantiser, has less than two
+    /// a shared parameter differ in their quantizer, or a selected parameter already has a
+    /// reparameterization, is quantized by its layer, belongs to a quantizer, has less than two
     /// dimensions, or does not fit the granularity.
     pub fn apply<M: Module>(&self, model: M) -> Result<Prepared<M>, PrepareError> {
         let inventory = Inventory::of(&model);
@@ -281,7 +281,7 @@ impl Prepare {
         Ok(())
     }
 
-    /// What the quantiser of a parameter depends on.
+    /// What the quantizer of a parameter depends on.
     fn quantizer_of(&self, parameter: &Parameter) -> (WeightQuantizer, Option<usize>) {
         let quantizer = self.scheme_of(parameter).weight;
         // One scale for the whole weight is the same along each dimension.

@@ -45,7 +45,7 @@ pub trait Teacher<Batch>: Module {
 /// validation is the student's own: its loss there is that of the student trained alone, and
 /// can be compared with it.
 ///
-/// A teacher may be a clone of the student. It gets quantisers with
+/// A teacher may be a clone of the student. It gets quantizers with
 /// [controls of their own](crate::quant::detach_controls) then, at their present settings: what a
 /// schedule sets on the student does not reach it, and
 /// `QuantControls::of(distiller.teacher.module())` sets the teacher alone, such as to full precision.
@@ -143,7 +143,7 @@ pub struct Distiller<S: Module + ModuleDisplay, T: Module + ModuleDisplay> {
 }
 
 impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
-    /// A distiller without gradient clipping. A teacher that shares the controls of its quantisers
+    /// A distiller without gradient clipping. A teacher that shares the controls of its quantizers
     /// with the student is [detached](detach_controls) from them.
     pub fn new(student: S, teacher: T, loss: DistillationLoss) -> Self {
         let shares = QuantControls::of(&student).shares_with(&QuantControls::of(&teacher));

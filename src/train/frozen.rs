@@ -11,7 +11,7 @@ use burn::{
 /// parameters of the outer module sees its own: no optimizer, no gradient, no record, no count.
 /// It moves with the outer module from device to device.
 ///
-/// Its weights do not change, but its quantisers are controlled with those of the modules that it is a
+/// Its weights do not change, but its quantizers are controlled with those of the modules that it is a
 /// clone of, unless it was [detached](crate::quant::detach_controls) from them.
 ///
 /// # Example

@@ -37,18 +37,18 @@ pub enum PrepareError {
         /// Name of its reparameterization.
         name: String,
     },
-    /// A selected parameter is quantised by its layer already.
+    /// A selected parameter is quantized by its layer already.
     QuantizedByLayer {
         /// Path of the parameter.
         path: String,
     },
-    /// A selected parameter is a step size or offset that a quantiser trains.
+    /// A selected parameter is a step size or offset that a quantizer trains.
     OfQuantizer {
         /// Path of the parameter.
         path: String,
     },
     /// A selected parameter is in several places of the model, for which it would have different
-    /// quantisers.
+    /// quantizers.
     Shared {
         /// Paths of its places.
         paths: Vec<String>,

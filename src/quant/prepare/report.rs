@@ -42,14 +42,14 @@ pub enum Decision {
     NotSelected,
     /// Stays in float: the plan says so.
     PlannedFloat,
-    /// Stays as it is: its layer quantises it, as [`BitLinear`](crate::nn::BitLinear) does.
+    /// Stays as it is: its layer quantizes it, as [`BitLinear`](crate::nn::BitLinear) does.
     QuantizedByLayer,
-    /// Stays in float: a step size or offset that a quantiser trains.
+    /// Stays in float: a step size or offset that a quantizer trains.
     OfQuantizer,
 }
 
 impl PrepareReport {
-    /// Number of parameters that train fake-quantised; a shared one counts once.
+    /// Number of parameters that train fake-quantized; a shared one counts once.
     pub fn num_quantized(&self) -> usize {
         let quantized = |p: &&ParameterReport| p.decision == Decision::Quantized;
         self.distinct().filter(quantized).count()

@@ -48,7 +48,7 @@ pub(super) fn join(inventory: &Inventory, report: &mut PrepareReport) {
     }
 }
 
-/// Checks that the places of a parameter that is quantised can have one quantiser.
+/// Checks that the places of a parameter that is quantized can have one quantizer.
 pub(super) fn check<Q: PartialEq>(
     inventory: &Inventory,
     report: &PrepareReport,
