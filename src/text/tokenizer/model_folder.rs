@@ -104,9 +104,6 @@ pub(super) fn check_post_processor(processor: &Value) -> Result<(), String> {
     for part in processor["processors"].as_array().into_iter().flatten() {
         check_post_processor(part)?;
     }
-    if processor["type"] != "TemplateProcessing" {
-        return Ok(());
-    }
     for (template, texts) in [("single", &["A"][..]), ("pair", &["A", "B"])] {
         for piece in processor[template].as_array().into_iter().flatten() {
             let token = piece["SpecialToken"]["id"].as_str();
@@ -156,6 +153,9 @@ mod tests {
         );
         assert!(template(json!([{"Sequence": {"id": "B", "type_id": 0}}]), json!({})).is_err());
         assert!(check_post_processor(&Value::Null).is_ok());
+        // The library knows a template by its fields, whatever its type is called.
+        let untyped = json!({"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "special_tokens": {}});
+        assert!(check_post_processor(&untyped).is_err());
     }
 
     #[test]
