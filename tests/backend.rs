@@ -98,6 +98,7 @@ mod backend {
     mod quantization_error;
     #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
     mod readers;
+    mod record_scheme;
     #[cfg(feature = "train")]
     mod resume;
     mod rms_norm;

@@ -5,7 +5,7 @@ use burn::{
 
 use super::{
     AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, HadamardConfig, QatScheme,
-    Ste, activation::StaticRange, control::QuantControl, progressive::blend,
+    QuantizerSettings, Ste, activation::StaticRange, control::QuantControl, progressive::blend,
 };
 
 /// `x -> Q(x)` for the input of a quantised layer, with what the quantiser learns or is calibrated
@@ -50,13 +50,18 @@ impl ActivationFakeQuant {
             ActivationQuantizer::Static(config) => Some(config.clone()),
             _ => None,
         };
+        let words = match &scheme.rotation {
+            Some(rotation) => format!("{quantizer}, {rotation}"),
+            None => quantizer.to_string(),
+        };
+        let settings = QuantizerSettings::new(words, scheme.ste);
         Some(Self {
             quantizer,
             ste: scheme.ste,
             rotation: scheme.rotation,
             step,
             offset,
-            control: QuantControl::of_activation(static_config, device),
+            control: QuantControl::of_activation(static_config, settings, device),
         })
     }
 

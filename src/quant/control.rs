@@ -1,3 +1,4 @@
+use core::fmt;
 use std::{
     cell::RefCell,
     sync::{
@@ -15,8 +16,8 @@ use burn::{
 };
 
 use super::{
-    BitWidth, StaticConfig, WeightQuantizer, activation::StaticRange, error_probe::ErrorProbe,
-    observation::Observation,
+    BitWidth, QuantizerSettings, StaticConfig, WeightQuantizer, activation::StaticRange,
+    error_probe::ErrorProbe, observation::Observation, tagged::Tagged,
 };
 
 /// What a schedule or a calibration sets on a quantiser while a model trains.
@@ -26,7 +27,7 @@ use super::{
 /// sets them. [`QuantControls`](super::QuantControls) finds those of a model.
 #[derive(Module, Debug)]
 pub(super) struct QuantControl {
-    state: ControlState,
+    state: Tagged<ControlState>,
 }
 
 /// The shared values, and the parameter that stands for them where modules are walked.
@@ -47,6 +48,8 @@ pub(super) struct ControlValues {
     pub static_config: Option<StaticConfig>,
     pub observation: Observation,
     pub error_probe: ErrorProbe,
+    /// What the quantizer was made for; records are loaded into no other quantizer.
+    pub settings: QuantizerSettings,
     lambda: AtomicU32,
     /// The code of a width, and the flags above.
     width: AtomicU32,
@@ -69,6 +72,17 @@ pub(super) struct ControlledWeight {
     pub quantizer: WeightQuantizer,
     /// Dimension of its output channels.
     pub output_axis: usize,
+}
+
+impl fmt::Display for ControlledWeight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            quantizer,
+            output_axis,
+            ..
+        } = self;
+        write!(f, "{quantizer}, outputs in dimension {output_axis}")
+    }
 }
 
 /// What is quantised under a control.
@@ -101,6 +115,7 @@ fn width_code(width: Option<BitWidth>) -> u32 {
 impl ControlValues {
     fn new(
         kind: ControlKind,
+        settings: QuantizerSettings,
         static_config: Option<StaticConfig>,
         weight: Option<ControlledWeight>,
     ) -> Self {
@@ -108,6 +123,7 @@ impl ControlValues {
             kind,
             weight,
             static_config,
+            settings,
             observation: Observation::default(),
             error_probe: ErrorProbe::default(),
             lambda: AtomicU32::new(1f32.to_bits()),
@@ -119,7 +135,8 @@ impl ControlValues {
 
     /// The same settings and range apart from these, without what watches them.
     pub fn detached(&self) -> Self {
-        let copy = Self::new(self.kind, self.static_config.clone(), self.weight.clone());
+        let (settings, config) = (self.settings.clone(), self.static_config.clone());
+        let copy = Self::new(self.kind, settings, config, self.weight.clone());
         copy.restore(&self.record());
         copy
     }
@@ -265,14 +282,22 @@ thread_local! {
 
 impl QuantControl {
     /// The control of the quantizer of a weight.
-    pub fn of_weight(weight: ControlledWeight, device: &Device) -> Self {
-        let values = ControlValues::new(ControlKind::Weight, None, Some(weight));
+    pub fn of_weight(
+        weight: ControlledWeight,
+        settings: QuantizerSettings,
+        device: &Device,
+    ) -> Self {
+        let values = ControlValues::new(ControlKind::Weight, settings, None, Some(weight));
         Self::new(values, device)
     }
 
     /// The control of activations, with how a static quantiser uses a range.
-    pub fn of_activation(static_config: Option<StaticConfig>, device: &Device) -> Self {
-        let values = ControlValues::new(ControlKind::Activation, static_config, None);
+    pub fn of_activation(
+        static_config: Option<StaticConfig>,
+        settings: QuantizerSettings,
+        device: &Device,
+    ) -> Self {
+        let values = ControlValues::new(ControlKind::Activation, settings, static_config, None);
         Self::new(values, device)
     }
 
@@ -281,18 +306,19 @@ impl QuantControl {
         let placeholder = Tensor::from_data(TensorData::from(values.record()), device);
         let parameter = Param::initialized(ParamId::new(), placeholder);
         let parameter = stand_for(parameter, &values);
-        let state = ControlState { parameter, values };
+        let quantizer = values.settings.quantizer.clone();
+        let state = Tagged::new(&quantizer, ControlState { parameter, values });
         Self { state }
     }
 
     /// The shared values.
     pub fn values(&self) -> &ControlValues {
-        &self.state.values
+        &self.state.inner().values
     }
 
     /// The device of the module.
     pub fn device(&self) -> Device {
-        self.state.parameter.val().device()
+        self.state.inner().parameter.val().device()
     }
 
     /// The shared values of the control that a parameter stands for, if it does.

@@ -7,7 +7,7 @@ use burn::{
 };
 
 use super::{
-    BitWidth,
+    BitWidth, QuantizerSettings,
     control::{ControlKind, ControlValues, Detach, QuantControl, Setting},
     noise::mix,
 };
@@ -90,6 +90,11 @@ impl QuantControls {
     /// Paths of the quantisers.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.controls.iter().map(|control| control.path.as_str())
+    }
+
+    /// What each quantizer was made for, with its path.
+    pub fn quantizers(&self) -> impl Iterator<Item = (&str, &QuantizerSettings)> {
+        self.iter().map(|(path, values)| (path, &values.settings))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &ControlValues)> {
@@ -309,9 +314,10 @@ impl ModuleVisitor for Collector {
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
         if let Some(values) = QuantControl::of_parameter(param) {
             // The way ends in `fake_quant.control.state` for a reparameterization, which belongs to
-            // its parameter, else in `control.state`.
+            // its parameter, else in `control.state`, and then in the tag of the scheme.
             let own = ["fake_quant", "control", "state"];
             let names: Vec<&str> = self.path.iter().map(String::as_str).collect();
+            let names = names.split_last().map_or(&names[..], |(_tag, names)| names);
             let names = names.strip_suffix(&own[1..]).unwrap_or(&names);
             let names = names.strip_suffix(&own[..1]).unwrap_or(names);
             self.controls.push(Named {

@@ -4,8 +4,8 @@ use burn::{
 };
 
 use super::{
-    BitWidth, NoiseConfig, PackedWeight, QatScheme, Ste, SymmetricConfig, TernaryConfig,
-    TernaryScale, WeightGranularity, WeightQuantizer,
+    BitWidth, NoiseConfig, PackedWeight, QatScheme, QuantizerSettings, Ste, SymmetricConfig,
+    TernaryConfig, TernaryScale, WeightGranularity, WeightQuantizer,
     control::{ControlledWeight, QuantControl},
     progressive::blend,
     weight::QuantizedWeight,
@@ -46,7 +46,11 @@ impl FakeQuant {
             quantizer: scheme.weight.clone(),
             output_axis,
         };
-        let control = QuantControl::of_weight(controlled, &weight.device());
+        let settings = QuantizerSettings {
+            noise: scheme.noise,
+            ..QuantizerSettings::new(controlled.to_string(), scheme.ste)
+        };
+        let control = QuantControl::of_weight(controlled, settings, &weight.device());
         let mut fake_quant = Self {
             quantizer: scheme.weight.clone(),
             ste: scheme.ste,

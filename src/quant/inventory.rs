@@ -196,8 +196,8 @@ impl ModuleVisitor for Inventory {
         let Some(values) = QuantControl::of_parameter(param) else {
             return;
         };
-        // The way ends in `control.state` below the quantizer.
-        let fields = self.stack[..self.stack.len().saturating_sub(2)].to_vec();
+        // The way ends in `control.state`, and the tag of the scheme, below the quantizer.
+        let fields = self.stack[..self.stack.len().saturating_sub(3)].to_vec();
         if !fields.is_empty() {
             let reparameterizes = match self.reparameterizations {
                 0 => None,

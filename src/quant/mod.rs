@@ -26,11 +26,13 @@ mod packed_weight;
 mod prepare;
 mod progressive;
 mod quantization_error;
+mod quantizer_settings;
 mod rotation;
 pub mod schedule;
 mod scheme;
 mod sensitivity;
 mod ste;
+mod tagged;
 mod weight;
 
 pub use activation::{
@@ -56,6 +58,7 @@ pub use prepare::{
     Decision, HeadRule, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared,
 };
 pub use quantization_error::{CodeCount, QuantizationError, ScaleSummary};
+pub use quantizer_settings::QuantizerSettings;
 pub use rotation::HadamardConfig;
 pub use scheme::QatScheme;
 pub use sensitivity::{LayerSensitivity, Sensitivity, SensitivityError, SensitivityReport};

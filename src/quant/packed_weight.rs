@@ -4,7 +4,7 @@ use burn::{
     tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, TensorReadError, assert_shape},
 };
 
-use super::{WeightQuantizer, weight::QuantizedWeight};
+use super::{WeightQuantizer, tagged::Tagged, weight::QuantizedWeight};
 use crate::{
     functions::{packed_linear, ternary_unpack},
     ops::Groups,
@@ -14,7 +14,8 @@ use crate::{
 ///
 /// Stored as a matrix `[d_output, d_input]` with the codes of an output channel side by side, so
 /// that a row can be multiplied with an activation without touching the others. Bit layout:
-/// [`packing`](bitnet_burn_kernels::packing).
+/// [`packing`](bitnet_burn_kernels::packing). Records hold the layout, too, and are loaded into a
+/// packed weight of the same layout only.
 ///
 /// # Shapes
 ///
@@ -26,6 +27,8 @@ pub struct PackedWeight {
     pub codes: Param<Tensor<2, Int>>,
     /// Scales `gamma`.
     pub scales: Param<Tensor<2>>,
+    /// Stands for what follows in records, so that one of another layout is not loaded.
+    layout: Tagged<Param<Tensor<1, Int>>>,
     d_input: usize,
     #[module(skip)]
     groups: Groups,
@@ -76,12 +79,30 @@ impl PackedWeight {
         let codes = TensorData::new(words, [d_output, words_per_row]);
         let codes = Tensor::from_data(codes, (device, DType::U32));
         let scales = Tensor::from_data([[gamma]], (device, DType::F32));
+        let groups = Groups::per_tensor(d_output * d_input);
+        Self::new(codes, scales, d_input, groups, FloatDType::F32)
+    }
+
+    fn new(
+        codes: Tensor<2, Int>,
+        scales: Tensor<2>,
+        d_input: usize,
+        groups: Groups,
+        dtype: FloatDType,
+    ) -> Self {
+        let Groups { outer, size, inner } = groups;
+        let [d_output, _] = codes.dims();
+        let layout =
+            format!("ternary {d_output} x {d_input}, groups {outer} x {size} x {inner}, {dtype:?}");
+        let placeholder = Tensor::from_data([0], &codes.device());
+        let placeholder = Param::initialized(ParamId::new(), placeholder);
         Self {
             codes: Param::initialized(ParamId::new(), codes),
             scales: Param::initialized(ParamId::new(), scales),
+            layout: Tagged::new(&layout, placeholder),
             d_input,
-            groups: Groups::per_tensor(d_output * d_input),
-            dtype: FloatDType::F32,
+            groups,
+            dtype,
         }
     }
 
@@ -119,13 +140,7 @@ impl PackedWeight {
         let (matrix, scales, groups) = channels_first(values, scales, groups, output_axis);
         let d_input = matrix.dims()[1];
         let codes = quantizer.pack(matrix, scales.clone(), groups);
-        Self {
-            codes: Param::initialized(ParamId::new(), codes),
-            scales: Param::initialized(ParamId::new(), scales),
-            d_input,
-            groups,
-            dtype,
-        }
+        Self::new(codes, scales, d_input, groups, dtype)
     }
 
     /// Output channels and input features.

@@ -1,3 +1,5 @@
+use core::fmt;
+
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,15 @@ impl HadamardConfig {
         // The lowest bit of a number is its largest power of two.
         let largest = 1 << features.max(1).trailing_zeros();
         hadamard_transform(x, self.block.unwrap_or(largest))
+    }
+}
+
+impl fmt::Display for HadamardConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.block {
+            Some(block) => write!(f, "Hadamard blocks of {block}"),
+            None => f.write_str("largest Hadamard blocks"),
+        }
     }
 }
 

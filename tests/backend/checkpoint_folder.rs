@@ -112,9 +112,9 @@ fn foreign_and_newer_checkpoints_are_refused_by_name() {
         fs::write(&path, text.replacen(from, to, 1)).unwrap();
         checkpoints.verify(7).unwrap_err().to_string()
     };
-    let error = change("\"version\": 2", "\"version\": 3");
+    let error = change("\"version\": 3", "\"version\": 4");
     assert!(
-        error.contains("has version 3, this program reads versions up to 2"),
+        error.contains("has version 4, this program reads versions up to 3"),
         "{error}"
     );
     let error = change("bitnet-burn checkpoint", "something else");

@@ -168,9 +168,18 @@ fn checkpoint_files(checksum: bool) -> Vec<u8> {
     let files = ["model.bpk", "optimizer.bpk", "scheduler.bpk"].map(entry);
     let manifest = json!({
         "format": "bitnet-burn checkpoint",
-        "version": 2,
+        "version": 3,
         "position": {"step": 2, "epoch": 1, "batches": 2},
         "fingerprint": "a run",
+        "settings": {
+            "version": "0.1.0",
+            "quantizers": {"weight": {
+                "quantizer": "absmean ternary per tensor, outputs in dimension 1",
+                "ste": {"clipped": {"bound": 1.5}},
+            }},
+            "grad_accumulation": 2,
+            "num_items": 8,
+        },
         "tensors": [{"path": "weight", "dtype": "F32", "shape": [2, 3]}],
         "metric": {"metric": {"name": "Loss", "higher_is_better": false}, "value": 0.5},
         "over": {"source": "early_stopping", "reason": "enough", "num_epochs": 3},

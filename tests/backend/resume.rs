@@ -3,7 +3,7 @@
 use bitnet_burn::{
     nn::BitLinear,
     optim::QatOptimizerConfig,
-    quant::cast_latent_weights,
+    quant::{ClippedSte, QatScheme, SymmetricConfig, cast_latent_weights},
     train::{
         callback::*,
         checkpoint::{BestMetric, CheckpointFolder, CheckpointPolicy, Resume},
@@ -220,5 +220,64 @@ fn an_optimizer_whose_states_burn_cannot_load_is_refused() {
     assert!(
         error.contains("state of `first.weight` in BF16, which Burn loads as F32"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_checkpoint_of_another_scheme_is_refused_with_both() {
+    let folder = Folder::new("scheme");
+    let policy = || CheckpointPolicy::new(folder.0.join("checkpoints"));
+    let train = |scheme: QatScheme, policy: CheckpointPolicy| {
+        let run = Run {
+            scheme,
+            ..Run::new(&folder.0)
+        };
+        let stop = stop_at(5);
+        run.launch(strategy().with_callback(stop).with_checkpoints(policy))
+    };
+    assert!(train(QatScheme::b1_58(), policy()).error.is_none());
+    let latest = || policy().resume(Resume::Latest);
+    let clipped = QatScheme::b1_58().with_ste(ClippedSte::default());
+    let symmetric = QatScheme::b1_58().with_weight(SymmetricConfig::new(3));
+    let expected = [
+        (clipped, "Clipped", "at `first.input_quant`"),
+        (
+            symmetric,
+            "expected symmetric 3 bits",
+            "at `first.weight_quant`",
+        ),
+    ];
+    for (scheme, named, place) in expected {
+        let error = train(scheme, latest()).error.unwrap().to_string();
+        for part in ["another scheme", named, place] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+    assert!(train(QatScheme::b1_58(), latest()).error.is_none());
+}
+
+#[test]
+fn an_epoch_that_goes_on_with_other_steps_says_so() {
+    let folder = Folder::new("steps");
+    let policy = || CheckpointPolicy::new(folder.0.join("checkpoints"));
+    let train = |batches, policy: CheckpointPolicy, stop| {
+        let events = Events::default();
+        let run = Run {
+            grad_accumulation: Some(batches),
+            ..Run::new(&folder.0)
+        };
+        let strategy = strategy()
+            .with_callback(events.clone())
+            .with_callback(stop_at(stop))
+            .with_checkpoints(policy);
+        assert!(run.launch(strategy).error.is_none());
+        let events = events.0.lock().unwrap();
+        let of_steps = |event: &&TrainingEvent| event.message.contains("batches of a step");
+        events.iter().filter(of_steps).count()
+    };
+    assert_eq!(train(1, policy(), BATCHES / 2), 0);
+    assert_eq!(
+        train(2, policy().resume(Resume::Latest), BATCHES / 2 + 1),
+        1
     );
 }

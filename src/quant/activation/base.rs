@@ -79,7 +79,11 @@ impl fmt::Display for ActivationQuantizer {
             Self::Asymmetric(config) => write!(f, "asymmetric {bits} bits {}", config.granularity),
             Self::Absmean(config) => write!(f, "absmean {bits} bits {}", config.granularity),
             Self::TopK(config) => write!(f, "top {} of a token, {bits} bits", config.keep),
+            Self::Static(config) if config.symmetric => write!(f, "static {bits} bits, symmetric"),
             Self::Static(_) => write!(f, "static {bits} bits"),
+            Self::LearnedStep(config) if config.offset => {
+                write!(f, "learned step and offset {bits} bits")
+            }
             Self::LearnedStep(_) => write!(f, "learned step {bits} bits"),
         }
     }

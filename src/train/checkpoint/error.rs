@@ -7,6 +7,7 @@ use std::{
 use burn::tensor::DType;
 
 use super::TensorDifference;
+use crate::quant::QuantizerSettings;
 
 /// Why a checkpoint cannot be written or used.
 #[derive(Debug)]
@@ -71,6 +72,17 @@ pub enum CheckpointError {
         path: PathBuf,
         /// The first parameter that differs.
         difference: Box<TensorDifference>,
+    },
+    /// The checkpoint is of a model that is quantized in another way.
+    OtherQuantizer {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The first quantizer that differs.
+        quantizer: String,
+        /// What it is in the model.
+        expected: Box<QuantizerSettings>,
+        /// What it is in the checkpoint.
+        found: Box<QuantizerSettings>,
     },
     /// The optimizer keeps a state in the type of its parameter, and Burn loads it in another.
     OptimizerState {
@@ -199,6 +211,17 @@ impl fmt::Display for CheckpointError {
             Self::OtherModel { path, difference } => {
                 write!(f, "{} is of another model: {difference}", path.display())
             }
+            Self::OtherQuantizer {
+                path,
+                quantizer,
+                expected,
+                found,
+            } => write!(
+                f,
+                "{} is of a training with another scheme: expected {expected} at `{quantizer}`, found \
+                 {found}",
+                path.display()
+            ),
             Self::OptimizerState {
                 parameter,
                 dtype,

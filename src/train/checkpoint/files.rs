@@ -35,6 +35,7 @@ pub(super) fn write(
         version: VERSION,
         position: description.position,
         fingerprint: description.fingerprint.to_string(),
+        settings: description.settings.clone(),
         tensors: description.tensors.to_vec(),
         metric: description.metric,
         over: description.over,

@@ -6,7 +6,7 @@ use std::{
 
 use super::{
     CheckpointError, CheckpointManifest, MetricValue, Records, TensorEntry, TrainingOver,
-    TrainingPosition,
+    TrainingPosition, TrainingSettings,
     files::{check, read_manifest, read_records, sync_folder, write},
 };
 
@@ -57,6 +57,7 @@ pub(in crate::train) struct Checkpoint {
 pub(in crate::train) struct Description<'a> {
     pub position: TrainingPosition,
     pub fingerprint: &'a str,
+    pub settings: &'a TrainingSettings,
     pub tensors: &'a [TensorEntry],
     pub metric: Option<MetricValue>,
     pub over: Option<TrainingOver>,

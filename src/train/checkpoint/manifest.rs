@@ -2,12 +2,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BestMetric, TensorEntry};
+use super::{BestMetric, TensorEntry, TrainingSettings};
 
 /// What the manifest of a checkpoint says it is.
 pub(super) const FORMAT: &str = "bitnet-burn checkpoint";
 /// The version that is written, and the newest that is read.
-pub(super) const VERSION: u64 = 2;
+pub(super) const VERSION: u64 = 3;
 
 /// Where a training stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,6 +74,8 @@ pub struct CheckpointManifest {
     pub position: TrainingPosition,
     /// What the run was, in the caller's words.
     pub fingerprint: String,
+    /// What the training was made with.
+    pub settings: TrainingSettings,
     /// The parameters of the model.
     pub tensors: Vec<TensorEntry>,
     /// The metric by which the best checkpoint is kept, if its value was known and a number.

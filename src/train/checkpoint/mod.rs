@@ -27,12 +27,14 @@ mod optimizer_states;
 mod policy;
 mod records;
 mod tensor_entry;
+mod training_settings;
 
 pub use error::CheckpointError;
 pub use folder::{CheckpointFolder, WholeCheckpoint};
 pub use manifest::{CheckpointManifest, FileEntry, MetricValue, TrainingOver, TrainingPosition};
 pub use policy::{BestMetric, CheckpointPolicy, Resume};
 pub use tensor_entry::{TensorDifference, TensorEntry};
+pub use training_settings::TrainingSettings;
 
 pub(super) use folder::{Checkpoint, Description};
 pub(super) use optimizer_states::{OptimizerStates, loaded_dtype};

@@ -254,7 +254,9 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
         starting_epoch: usize,
     ) -> (M, SupervisedTrainingEventProcessor<M>) {
         let start = Start::at_epoch(starting_epoch);
-        TrainingLoop::new(self, components, learner, start).run(dataloader_train, dataloader_valid)
+        let num_items = dataloader_train.num_items();
+        TrainingLoop::new(self, components, learner, start, num_items)
+            .run(dataloader_train, dataloader_valid)
     }
 }
 
@@ -279,7 +281,8 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for Running<'_, M> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let start = start.unwrap_or_else(|| Start::at_epoch(starting_epoch));
-        TrainingLoop::new(self.strategy, components, learner, start)
+        let num_items = dataloader_train.num_items();
+        TrainingLoop::new(self.strategy, components, learner, start, num_items)
             .run(dataloader_train, dataloader_valid)
     }
 }

@@ -7,7 +7,7 @@ use crate::train::{
     callback::TrainingRun,
     checkpoint::{
         BestMetric, CheckpointError, CheckpointFolder, CheckpointPolicy, Description, MetricValue,
-        RecordTap, TensorEntry, TrainingOver, TrainingPosition,
+        RecordTap, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
     },
 };
 
@@ -16,6 +16,7 @@ pub(super) struct Checkpoints<M: LearnerModel> {
     policy: CheckpointPolicy,
     folder: CheckpointFolder,
     tap: RecordTap<M>,
+    settings: TrainingSettings,
     tensors: Vec<TensorEntry>,
     /// Step and metric of the best so far.
     best: Option<(usize, f64)>,
@@ -30,11 +31,13 @@ impl<M: LearnerModel> Checkpoints<M> {
     /// For a training that goes on from a checkpoint, or begins.
     pub fn new(
         policy: CheckpointPolicy,
+        settings: TrainingSettings,
         model: &M,
         loaded: Option<(TrainingPosition, Option<TrainingOver>)>,
     ) -> Self {
         let folder = CheckpointFolder::new(&policy.folder);
         let mut checkpoints = Self {
+            settings,
             tensors: TensorEntry::of(model),
             tap: RecordTap::new(),
             folder,
@@ -124,6 +127,7 @@ impl<M: LearnerModel> Checkpoints<M> {
         let description = Description {
             position,
             fingerprint: &self.policy.fingerprint,
+            settings: &self.settings,
             tensors: &self.tensors,
             metric,
             over: run.over.clone(),

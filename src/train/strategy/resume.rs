@@ -5,7 +5,8 @@ use burn::train::{
 use super::CallbackStrategy;
 use crate::train::checkpoint::{
     Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
-    Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition, loaded_dtype,
+    Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
+    loaded_dtype,
 };
 
 /// Where a training begins, and what is to be said about it.
@@ -17,6 +18,8 @@ pub(super) struct Start {
     pub messages: Vec<String>,
     /// Whether and why the training was over before its last epoch.
     pub over: Option<TrainingOver>,
+    /// What the training was made with, if a checkpoint was loaded.
+    pub settings: Option<TrainingSettings>,
 }
 
 impl Start {
@@ -31,6 +34,15 @@ impl Start {
             loaded: false,
             messages: Vec::new(),
             over: None,
+            settings: None,
+        }
+    }
+
+    /// What is said of an epoch that goes on with other data or steps than it began with.
+    pub fn changes(&self, present: &TrainingSettings) -> Vec<String> {
+        match &self.settings {
+            Some(settings) if self.position.batches > 0 => settings.changes(present),
+            _ => Vec::new(),
         }
     }
 
@@ -78,6 +90,7 @@ impl Start {
         };
         let position = checkpoint.manifest.position;
         let over = checkpoint.manifest.over.clone();
+        let settings = checkpoint.manifest.settings.clone();
         let dropped = load(strategy, learner, policy, checkpoint)?;
         messages.push(format!("going on after step {}", position.step));
         if dropped > 0 {
@@ -100,6 +113,7 @@ impl Start {
             loaded: true,
             messages,
             over,
+            settings: Some(settings),
         })
     }
 }
@@ -139,6 +153,8 @@ pub(super) fn records_for<M: LearnerModel>(
             found: manifest.fingerprint.clone(),
         });
     }
+    let quantizers = manifest.settings.check_quantizers(model);
+    quantizers.map_err(|other| other.at(path()))?;
     let expected = TensorEntry::of(model);
     let difference = TensorDifference::between(&expected, &manifest.tensors, policy.cast_on_load);
     if let Some(difference) = difference {

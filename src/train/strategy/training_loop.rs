@@ -17,7 +17,7 @@ use super::{
 };
 use crate::train::{
     callback::{Callback, CallbackError, CallbackResult, StepLoss, TrainOutputOf, TrainingRun},
-    checkpoint::{CheckpointError, TrainingOver, TrainingPosition},
+    checkpoint::{CheckpointError, TrainingOver, TrainingPosition, TrainingSettings},
 };
 
 /// A training from its first batch to its last.
@@ -48,11 +48,16 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         components: TrainingComponents<M>,
         learner: Learner<M>,
         start: Start,
+        num_items: usize,
     ) -> Self {
+        let grad_accumulation = components.grad_accumulation.unwrap_or(1);
+        let settings = TrainingSettings::of(&learner.model(), grad_accumulation, num_items);
+        let changes = start.changes(&settings);
         let failed = components.interrupter.error().is_some();
         let policy = strategy.checkpoints.clone().filter(|_| !failed);
         let loaded = start.loaded.then(|| (start.position, start.over.clone()));
-        let checkpoints = policy.map(|policy| Checkpoints::new(policy, &learner.model(), loaded));
+        let model = learner.model();
+        let checkpoints = policy.map(|policy| Checkpoints::new(policy, settings, &model, loaded));
         let mut run = TrainingRun {
             learner,
             position: start.position,
@@ -67,7 +72,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             over: start.over,
             skipped: None,
         };
-        for message in start.messages {
+        for message in start.messages.into_iter().chain(changes) {
             run.notify("checkpoint", message);
         }
         Self {
@@ -75,7 +80,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             run,
             processor: components.event_processor,
             checkpoints,
-            grad_accumulation: components.grad_accumulation.unwrap_or(1),
+            grad_accumulation,
             callbacks: strategy.callbacks(),
             checkpointer: components.checkpointer,
             early_stopping: components.early_stopping,

@@ -1,0 +1,129 @@
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+use super::CheckpointError;
+use crate::quant::{QuantControls, QuantizerSettings};
+
+/// What a training was made with, beside the tensors of its model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingSettings {
+    /// Version of this crate.
+    pub version: String,
+    /// Quantizers of the model by their paths.
+    pub quantizers: BTreeMap<String, QuantizerSettings>,
+    /// Batches of an optimizer step.
+    pub grad_accumulation: usize,
+    /// Items of the training data, as its loader counts them.
+    pub num_items: usize,
+}
+
+impl TrainingSettings {
+    /// Those of a training of `model`.
+    pub(in crate::train) fn of<M: Module>(
+        model: &M,
+        grad_accumulation: usize,
+        num_items: usize,
+    ) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            quantizers: quantizers(model),
+            grad_accumulation,
+            num_items,
+        }
+    }
+
+    /// Fails with the first quantizer that is another in `model`. One that is missing on a side is a
+    /// matter of the tensors.
+    pub(in crate::train) fn check_quantizers<M: Module>(
+        &self,
+        model: &M,
+    ) -> Result<(), OtherQuantizer> {
+        let expected = quantizers(model);
+        let other = expected.into_iter().find_map(|(path, expected)| {
+            let found = self.quantizers.get(&path)?;
+            (*found != expected).then(|| (path, expected, found.clone()))
+        });
+        match other {
+            None => Ok(()),
+            Some((path, expected, found)) => Err(OtherQuantizer {
+                path,
+                expected,
+                found,
+            }),
+        }
+    }
+
+    /// What is said where a training goes on within an epoch, and its data or steps are others.
+    pub(in crate::train) fn changes(&self, present: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        let mut compare = |what: &str, found: usize, present: usize| {
+            if found != present {
+                changes.push(format!(
+                    "{what} was {found} when the checkpoint was written and is {present} now: the rest \
+                     of the epoch is not that of the earlier training"
+                ));
+            }
+        };
+        compare(
+            "the number of items of the training data",
+            self.num_items,
+            present.num_items,
+        );
+        compare(
+            "the number of batches of a step",
+            self.grad_accumulation,
+            present.grad_accumulation,
+        );
+        changes
+    }
+}
+
+/// A quantizer of a checkpoint that is another in the model.
+#[derive(Debug)]
+pub(in crate::train) struct OtherQuantizer {
+    path: String,
+    expected: QuantizerSettings,
+    found: QuantizerSettings,
+}
+
+impl OtherQuantizer {
+    /// As the error of a checkpoint.
+    pub fn at(self, checkpoint: std::path::PathBuf) -> CheckpointError {
+        CheckpointError::OtherQuantizer {
+            path: checkpoint,
+            quantizer: self.path,
+            expected: Box::new(self.expected),
+            found: Box::new(self.found),
+        }
+    }
+}
+
+fn quantizers<M: Module>(model: &M) -> BTreeMap<String, QuantizerSettings> {
+    let controls = QuantControls::of(model);
+    let quantizers = controls.quantizers();
+    quantizers
+        .map(|(path, settings)| (path.to_string(), settings.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_data_is_said_with_both_numbers() {
+        let settings = |num_items| TrainingSettings {
+            version: String::new(),
+            quantizers: BTreeMap::new(),
+            grad_accumulation: 1,
+            num_items,
+        };
+        assert!(settings(40).changes(&settings(40)).is_empty());
+        let changes = settings(40).changes(&settings(50));
+        assert_eq!(changes.len(), 1);
+        assert!(changes[0].contains("was 40 when the checkpoint was written and is 50 now"));
+    }
+}
