@@ -61,6 +61,8 @@ mod backend {
     mod learned_step;
     #[cfg(feature = "train")]
     mod learning_rate_config;
+    #[cfg(all(feature = "train", unix))]
+    mod log_destinations;
     mod loss_causal_lm;
     mod loss_configs;
     mod loss_distillation;

@@ -1,8 +1,9 @@
 //! One training, from scratch or from a model of a file.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{io::Write, path::Path, sync::Arc};
 
 use bitnet_burn::{
+    atomic_file,
     interop::{
         CausalLm, PretrainedLm,
         hf::{self, SaveOptions, WeightForm},
@@ -155,9 +156,9 @@ impl Job<'_> {
             self.output.note(format!("going on after step {step}"));
         } else {
             run_folder::begin(out, self.flags.overwrite)?;
-            let aside = out.join(".config.toml.new");
-            fs::write(&aside, self.settings.to_toml()?).map_err(Failure::io(&aside))?;
-            fs::rename(&aside, &path).map_err(Failure::io(&path))?;
+            let toml = self.settings.to_toml()?;
+            let written = atomic_file::write(&path, |file| file.write_all(toml.as_bytes()));
+            written.map_err(Failure::io(&path))?;
         }
         if let Some(policy) = &mut self.settings.training.checkpoints {
             policy.resume = match self.flags.resume {

@@ -136,9 +136,10 @@ where
         let Some(path) = &self.json else {
             return Ok(());
         };
+        let path_error = |error| format!("{}: {error}", path.display());
         if step == 0 {
-            set_aside(path)?;
-        } else if path.exists() {
+            set_aside(path).map_err(path_error)?;
+        } else if path.is_file() {
             let mut history = ErrorHistory::load(path)?;
             history.truncate(step);
             self.history.with(|shared| *shared = history);

@@ -1,5 +1,5 @@
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use super::{
     BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
     earlier_file::set_aside,
 };
+use crate::atomic_file::{self, Destination};
 
 /// Writes a training as lines of JSON: its steps, validations and events.
 ///
@@ -24,7 +25,8 @@ use super::{
 /// ```
 ///
 /// A training that is resumed goes on in the file, without the lines of steps that it makes again. A
-/// new one leaves an earlier file beside it, as `log.earlier-1.jsonl`.
+/// new one leaves an earlier file beside it, as `log.earlier-1.jsonl`. A path to a pipe or a character
+/// device is written to as it is, and of a symbolic link what it leads to.
 pub struct JsonLogger {
     path: PathBuf,
     every: usize,
@@ -79,22 +81,29 @@ fn open(path: &Path, step: usize) -> std::io::Result<File> {
     }
     if step == 0 {
         set_aside(path)?;
-    } else if path.exists() {
-        let aside = path.with_extension("aside");
-        let mut kept = BufWriter::new(File::create(&aside)?);
-        for line in BufReader::new(File::open(path)?).lines() {
-            let line = line?;
-            let value: Option<Value> = serde_json::from_str(&line).ok();
-            let at = value.as_ref().and_then(|value| value["step"].as_u64());
-            // A line that was cut off goes, too.
-            if at.is_some_and(|at| at <= step as u64) {
-                writeln!(kept, "{line}")?;
-            }
-        }
-        kept.into_inner()?.sync_all()?;
-        fs::rename(&aside, path)?;
     }
-    OpenOptions::new().create(true).append(true).open(path)
+    let destination = Destination::of(path)?;
+    if let Destination::File(path) = &destination
+        && path.exists()
+    {
+        atomic_file::write(path, |kept| keep_up_to(step, path, kept))?;
+    }
+    destination.append()
+}
+
+/// Copies the lines of a log up to a step.
+fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> std::io::Result<()> {
+    let mut kept = BufWriter::new(kept);
+    for line in BufReader::new(File::open(path)?).lines() {
+        let line = line?;
+        let value: Option<Value> = serde_json::from_str(&line).ok();
+        let at = value.as_ref().and_then(|value| value["step"].as_u64());
+        // A line that was cut off goes, too.
+        if at.is_some_and(|at| at <= step as u64) {
+            writeln!(kept, "{line}")?;
+        }
+    }
+    kept.flush()
 }
 
 impl<M: LearnerModel> Callback<M> for JsonLogger
