@@ -134,6 +134,8 @@ mod backend {
     #[cfg(feature = "train")]
     mod training_config;
     #[cfg(feature = "train")]
+    mod training_failure;
+    #[cfg(feature = "train")]
     mod training_sequences;
     mod transformer_reference;
     mod values;

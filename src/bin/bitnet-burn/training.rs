@@ -12,7 +12,7 @@ use bitnet_burn::{
     optim::{AdamW8bitConfig, QatOptimizerConfig},
     text::{ChatTemplate, Tokenizer},
     train::{
-        MemoryPlanConfig, OptimizerStates, SilentRenderer, TokenLossMetric,
+        MemoryPlanConfig, OptimizerStates, SilentRenderer, TokenLossMetric, TrainingFailure,
         callback::Interruption,
         checkpoint::Resume,
         config::{MonitoringConfig, TrainingConfig, TrainingHandles},
@@ -128,6 +128,8 @@ impl Job<'_> {
             // There are no quantisers to schedule or to measure.
             training.schedule = Default::default();
             training.monitoring.errors = None;
+            training.qat.noise = None;
+            training.calibration = None;
             if self.settings.run.memory == Memory::Small {
                 return Err(Failure::usage(
                     "--memory small is for --precision qat, whose latent weights are rounded",
@@ -220,7 +222,7 @@ impl Job<'_> {
             .init(run.steps, &handles.learning_rate)?;
         let result = burn.launch(Learner::new(model, self.optimizer(&training), scheduler));
         match result.error {
-            Some(error) => Err(Failure::failed(error.to_string())),
+            Some(error) => Err(Failure::failed(error.reason())),
             None => Ok(result.model.lm),
         }
     }
