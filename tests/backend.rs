@@ -30,6 +30,8 @@ mod backend {
     #[cfg(feature = "train")]
     mod error_monitor;
     mod fake_equals_packed;
+    #[cfg(feature = "train")]
+    mod foreign_controls;
     mod from_linear;
     mod fused_bit_linear;
     #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
@@ -77,6 +79,8 @@ mod backend {
     mod loss_weight_regularizer;
     #[cfg(feature = "train")]
     mod mitigation;
+    #[cfg(feature = "train")]
+    mod named_callbacks;
     mod optim_adamw_8bit;
     mod optim_latent_weights;
     mod optim_learning_rates;

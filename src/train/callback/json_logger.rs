@@ -28,6 +28,7 @@ use crate::atomic_file::{self, Destination};
 /// new one leaves an earlier file beside it, as `log.earlier-1.jsonl`. A path to a pipe or a character
 /// device is written to as it is, and of a symbolic link what it leads to.
 pub struct JsonLogger {
+    name: String,
     path: PathBuf,
     every: usize,
     metrics: Vec<String>,
@@ -38,11 +39,18 @@ impl JsonLogger {
     /// A line every 50 steps into the file, and the `Loss` of each validation.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
+            name: "json_logger".to_string(),
             path: path.into(),
             every: 50,
             metrics: vec!["Loss".to_string()],
             file: None,
         }
+    }
+
+    /// The same with another name than `json_logger`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// The same with a line every `every` steps; reading a loss waits for the device.
@@ -91,17 +99,29 @@ fn open(path: &Path, step: usize) -> std::io::Result<File> {
     destination.append()
 }
 
-/// Copies the lines of a log up to a step.
+/// Copies the lines of a log up to the checkpoint of a step.
 fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> std::io::Result<()> {
     let mut kept = BufWriter::new(kept);
+    let (step, saved) = (step as u64, TrainingEvent::saved(step));
+    // Lines of the step itself, and how many of them came before its checkpoint: the others come again.
+    let (mut of_step, mut before) = (Vec::new(), None);
     for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
-        let value: Option<Value> = serde_json::from_str(&line).ok();
-        let at = value.as_ref().and_then(|value| value["step"].as_u64());
-        // A line that was cut off goes, too.
-        if at.is_some_and(|at| at <= step as u64) {
-            writeln!(kept, "{line}")?;
+        let value: Value = serde_json::from_str(&line).unwrap_or_default();
+        match value["step"].as_u64() {
+            Some(at) if at < step => writeln!(kept, "{line}")?,
+            Some(at) if at == step => {
+                of_step.push(line);
+                if value["source"] == TrainingEvent::CHECKPOINT && value["message"] == saved {
+                    before = Some(of_step.len());
+                }
+            }
+            // A line that was cut off goes, too.
+            _ => {}
         }
+    }
+    for line in of_step.iter().take(before.unwrap_or(usize::MAX)) {
+        writeln!(kept, "{line}")?;
     }
     kept.flush()
 }
@@ -111,7 +131,7 @@ where
     TrainOutputOf<M>: Adaptor<LossInput>,
 {
     fn name(&self) -> &str {
-        "json_logger"
+        &self.name
     }
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
