@@ -41,6 +41,8 @@
 //!
 //! Feature flags select backends as in Burn; see the README.
 
+#[doc(hidden)]
+pub mod atomic_file;
 pub mod functions;
 #[cfg(feature = "interop")]
 pub mod interop;

@@ -7,7 +7,8 @@ use std::{
 
 /// Floors of the modules of `src/`; those on one floor do not know each other, but for `peft`,
 /// which may see `nn`.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
+    ("atomic_file", 1),
     ("key_table", 1),
     ("ops", 1),
     ("functions", 2),

@@ -30,6 +30,8 @@ mod backend {
     #[cfg(feature = "train")]
     mod error_monitor;
     mod fake_equals_packed;
+    #[cfg(feature = "train")]
+    mod foreign_controls;
     mod from_linear;
     mod fused_bit_linear;
     #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
@@ -61,6 +63,8 @@ mod backend {
     mod learned_step;
     #[cfg(feature = "train")]
     mod learning_rate_config;
+    #[cfg(all(feature = "train", unix))]
+    mod log_destinations;
     mod loss_causal_lm;
     mod loss_configs;
     mod loss_distillation;
@@ -75,6 +79,8 @@ mod backend {
     mod loss_weight_regularizer;
     #[cfg(feature = "train")]
     mod mitigation;
+    #[cfg(feature = "train")]
+    mod named_callbacks;
     mod optim_adamw_8bit;
     mod optim_latent_weights;
     mod optim_learning_rates;
@@ -132,6 +138,8 @@ mod backend {
     mod training;
     #[cfg(feature = "train")]
     mod training_config;
+    #[cfg(feature = "train")]
+    mod training_failure;
     #[cfg(feature = "train")]
     mod training_sequences;
     mod transformer_reference;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::quant::QuantizationError;
+use crate::{atomic_file, quant::QuantizationError};
 
 /// What quantisation did to each layer at one step of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,7 +128,7 @@ impl ErrorHistory {
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), HistoryError> {
         let path = path.as_ref();
-        write_aside(path, |file| {
+        write_whole(path, |file| {
             for report in &self.reports {
                 serde_json::to_writer(&mut *file, report)?;
                 file.write_all(b"\n")?;
@@ -168,10 +168,10 @@ impl ErrorHistory {
     }
 }
 
-/// Writes a file beside its place and renames it.
-pub(super) fn write_aside(
+/// Writes a file as a whole, into a folder that is made if it is not there.
+pub(super) fn write_whole(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> io::Result<()> {
     if let Some(folder) = path
         .parent()
@@ -179,23 +179,11 @@ pub(super) fn write_aside(
     {
         fs::create_dir_all(folder)?;
     }
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".aside");
-    let aside = PathBuf::from(aside);
-    let written = File::create(&aside)
-        .map(BufWriter::new)
-        .and_then(|mut file| {
-            write(&mut file)?;
-            file.into_inner()?.sync_all()
-        });
-    match written {
-        Ok(()) => fs::rename(&aside, path),
-        Err(error) => {
-            // The error that is reported is that of writing.
-            let _ = fs::remove_file(&aside);
-            Err(error)
-        }
-    }
+    atomic_file::write(path, |file| {
+        let mut file = BufWriter::new(file);
+        write(&mut file)?;
+        file.flush()
+    })
 }
 
 pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> HistoryError + '_ {

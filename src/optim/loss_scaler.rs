@@ -1,18 +1,18 @@
 use core::fmt;
 use std::{
-    fs, io,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
 use burn::{
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, config_to_json},
     lr_scheduler::module_lr_scheduler::ModuleLearningRate,
     module::{Module, ModuleVisitor, Param},
     optim::{GradientsParams, ModuleOptimizer},
     tensor::{Bool, Tensor},
 };
 
-use crate::quant::visit_distinct;
+use crate::{atomic_file, quant::visit_distinct};
 
 /// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`, and for
 /// [`min_scale`](Self::min_scale), which it has not, that of DeepSpeed's `min_loss_scale`.
@@ -247,22 +247,19 @@ impl LossScaler {
         Ok(self)
     }
 
-    /// Saves the record as JSON, first under another name, so that the file is never half written.
+    /// Saves the record as JSON; an older file stays until the new one is whole.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), LossScalerError> {
         let path = path.as_ref();
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        self.record
-            .save(&temporary)
-            .and_then(|()| fs::rename(&temporary, path))
-            .map_err(|source| LossScalerError::Write {
-                path: path.to_owned(),
-                source,
-            })
+        let json = config_to_json(&self.record);
+        let saved = atomic_file::write(path, |file| file.write_all(json.as_bytes()));
+        saved.map_err(|source| LossScalerError::Write {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Goes on from a record that was [saved](Self::save).

@@ -16,6 +16,7 @@ mod strategy;
 pub mod teacher_logits;
 mod token_loss;
 mod token_loss_metric;
+mod training_failure;
 
 pub use distillation_metric::DistillationMetric;
 pub use distillation_output::DistillationOutput;
@@ -28,3 +29,4 @@ pub use silent_renderer::SilentRenderer;
 pub use strategy::CallbackStrategy;
 pub use token_loss::TokenLoss;
 pub use token_loss_metric::TokenLossMetric;
+pub use training_failure::TrainingFailure;

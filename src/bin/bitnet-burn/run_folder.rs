@@ -1,7 +1,7 @@
 //! The folder of a run.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -56,11 +56,46 @@ pub fn begin(out: &Path, overwrite: bool) -> Result<(), Failure> {
         )));
     }
     for path in present {
-        let removed = match path.is_dir() {
-            true => fs::remove_dir_all(&path),
-            false => fs::remove_file(&path),
-        };
-        removed.map_err(Failure::io(&path))?;
+        clear(&path).map_err(Failure::io(&path))?;
     }
     fs::create_dir_all(out).map_err(Failure::io(out))
+}
+
+/// Removes a file or a folder. Links, pipes and devices are the user's and stay; a folder that a link
+/// leads to is emptied.
+fn clear(path: &Path) -> io::Result<()> {
+    let file_type = fs::symlink_metadata(path)?.file_type();
+    if file_type.is_symlink() && path.is_dir() {
+        let folder = fs::canonicalize(path)?;
+        fs::remove_dir_all(&folder)?;
+        return fs::create_dir(folder);
+    }
+    match (file_type.is_dir(), file_type.is_file()) {
+        (true, _) => fs::remove_dir_all(path),
+        (_, true) => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn an_earlier_run_goes_and_links_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (out, disk) = (folder.path().join("run"), folder.path().join("disk"));
+        fs::create_dir_all(out.join("model")).unwrap();
+        fs::create_dir_all(disk.join("step-00000001")).unwrap();
+        fs::write(out.join("config.toml"), "old").unwrap();
+        symlink(&disk, out.join("checkpoints")).unwrap();
+        symlink("/dev/null", out.join("log.jsonl")).unwrap();
+        begin(&out, true).unwrap();
+        assert!(out.join("checkpoints").is_symlink());
+        assert!(out.join("log.jsonl").is_symlink());
+        assert_eq!(fs::read_dir(disk).unwrap().count(), 0);
+        assert!(!out.join("model").exists() && !out.join("config.toml").exists());
+    }
 }

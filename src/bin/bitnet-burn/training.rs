@@ -1,8 +1,9 @@
 //! One training, from scratch or from a model of a file.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{io::Write, path::Path, sync::Arc};
 
 use bitnet_burn::{
+    atomic_file,
     interop::{
         CausalLm, PretrainedLm,
         hf::{self, SaveOptions, WeightForm},
@@ -11,7 +12,7 @@ use bitnet_burn::{
     optim::{AdamW8bitConfig, QatOptimizerConfig},
     text::{ChatTemplate, Tokenizer},
     train::{
-        MemoryPlanConfig, OptimizerStates, SilentRenderer, TokenLossMetric,
+        MemoryPlanConfig, OptimizerStates, SilentRenderer, TokenLossMetric, TrainingFailure,
         callback::Interruption,
         checkpoint::Resume,
         config::{MonitoringConfig, TrainingConfig, TrainingHandles},
@@ -127,6 +128,8 @@ impl Job<'_> {
             // There are no quantisers to schedule or to measure.
             training.schedule = Default::default();
             training.monitoring.errors = None;
+            training.qat.noise = None;
+            training.calibration = None;
             if self.settings.run.memory == Memory::Small {
                 return Err(Failure::usage(
                     "--memory small is for --precision qat, whose latent weights are rounded",
@@ -155,9 +158,9 @@ impl Job<'_> {
             self.output.note(format!("going on after step {step}"));
         } else {
             run_folder::begin(out, self.flags.overwrite)?;
-            let aside = out.join(".config.toml.new");
-            fs::write(&aside, self.settings.to_toml()?).map_err(Failure::io(&aside))?;
-            fs::rename(&aside, &path).map_err(Failure::io(&path))?;
+            let toml = self.settings.to_toml()?;
+            let written = atomic_file::write(&path, |file| file.write_all(toml.as_bytes()));
+            written.map_err(Failure::io(&path))?;
         }
         if let Some(policy) = &mut self.settings.training.checkpoints {
             policy.resume = match self.flags.resume {
@@ -219,7 +222,7 @@ impl Job<'_> {
             .init(run.steps, &handles.learning_rate)?;
         let result = burn.launch(Learner::new(model, self.optimizer(&training), scheduler));
         match result.error {
-            Some(error) => Err(Failure::failed(error.to_string())),
+            Some(error) => Err(Failure::failed(error.reason())),
             None => Ok(result.model.lm),
         }
     }

@@ -1,17 +1,15 @@
 use std::{
     borrow::Cow,
     collections::HashSet,
-    fs::File,
     io::{self, BufWriter, Write},
     path::Path,
 };
-
-use tempfile::NamedTempFile;
 
 use super::{
     BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, encode_head::head,
     parse::alignment,
 };
+use crate::atomic_file::NewFile;
 
 /// Most bytes of a tensor's name: `GGML_MAX_NAME` is 64 with the zero that ends it.
 const MAX_NAME: usize = 63;
@@ -148,12 +146,9 @@ impl<'a> GgufWriter<'a> {
     pub fn write(self, path: impl AsRef<Path>) -> Result<(), GgufError> {
         let path = path.as_ref();
         let io = GgufError::io(path);
-        let mut file = temporary(path).map_err(&io)?;
-        self.write_to(BufWriter::new(file.as_file_mut()), path)?;
-        // The name must not get to the disk before the bytes.
-        file.as_file().sync_all().map_err(&io)?;
-        file.persist(path).map_err(|error| io(error.error))?;
-        sync_folder(path).map_err(&io)
+        let mut file = NewFile::create(path).map_err(&io)?;
+        self.write_to(BufWriter::new(file.file()), path)?;
+        file.finish().map_err(&io)
     }
 
     /// The file in memory.
@@ -206,29 +201,4 @@ fn check_length(name: &str, expected: u64, bytes: &[u8]) -> Result<(), GgufError
 fn pad(file: &mut impl Write, written: u64, alignment: u64) -> io::Result<()> {
     let zeros = written.next_multiple_of(alignment) - written;
     io::copy(&mut io::Read::take(io::repeat(0), zeros), file).map(drop)
-}
-
-fn folder(path: &Path) -> &Path {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new("."))
-}
-
-/// A file in the folder of `path` that is removed unless it gets the name.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".gguf-");
-    // What any new file gets, less what the user's umask takes; a temporary one would be private.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder(path))
-}
-
-/// Brings the name to the disk, where folders can be opened.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder(path))?.sync_all()?;
-    }
-    Ok(())
 }

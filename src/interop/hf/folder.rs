@@ -1,6 +1,7 @@
 //! A folder that is written as a whole.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -8,6 +9,7 @@ use std::{
 };
 
 use super::HfError;
+use crate::atomic_file::replace;
 
 /// Files beside the model that belong to its tokenizer.
 const TOKENIZER_FILES: [&str; 11] = [
@@ -27,6 +29,9 @@ const TOKENIZER_FILES: [&str; 11] = [
 /// Folder of further chat templates.
 const TEMPLATE_FOLDER: &str = "additional_chat_templates";
 
+/// Ends the name of a chat template.
+const TEMPLATE_SUFFIX: &str = ".jinja";
+
 /// A folder beside the one that will have its files. What is there stays until all of them are whole;
 /// files that were not finished go with the value.
 #[derive(Debug)]
@@ -42,6 +47,11 @@ impl NewFolder {
                 path: target.to_path_buf(),
             });
         }
+        // Beside what a link leads to, which may be on another disk.
+        let linked = fs::canonicalize(target)
+            .ok()
+            .filter(|_| target.is_symlink());
+        let target = linked.as_deref().unwrap_or(target);
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let parent = target
             .parent()
@@ -83,10 +93,8 @@ impl NewFolder {
         fs::create_dir_all(&to).map_err(HfError::io(&to))?;
         for entry in fs::read_dir(from).map_err(HfError::io(from))? {
             let source = entry.map_err(HfError::io(from))?.path();
-            let is_template = source
-                .extension()
-                .is_some_and(|extension| extension == "jinja");
-            if let Some(name) = source.file_name().filter(|_| is_template) {
+            let is_template = |name: &&OsStr| name.to_string_lossy().ends_with(TEMPLATE_SUFFIX);
+            if let Some(name) = source.file_name().filter(is_template) {
                 fs::copy(&source, to.join(name)).map_err(HfError::io(&source))?;
             }
         }
@@ -106,7 +114,7 @@ impl NewFolder {
         }
         fs::create_dir_all(&self.target)?;
         for name in &names {
-            fs::rename(self.path.join(name), self.target.join(name))?;
+            replace(&self.path.join(name), &self.target.join(name))?;
         }
         self.publish_templates()?;
         // Weights of a model in more files, or in fewer.
@@ -129,13 +137,19 @@ impl NewFolder {
             self.path.join(TEMPLATE_FOLDER),
             self.target.join(TEMPLATE_FOLDER),
         );
-        if to.is_dir() {
-            fs::remove_dir_all(&to)?;
+        let new = file_names_if_any(&from)?;
+        for name in file_names_if_any(&to)? {
+            if name.ends_with(TEMPLATE_SUFFIX) && !new.contains(&name) {
+                fs::remove_file(to.join(name))?;
+            }
         }
-        match from.is_dir() {
-            true => fs::rename(from, to),
-            false => Ok(()),
+        if !new.is_empty() {
+            fs::create_dir_all(&to)?;
         }
+        for name in &new {
+            replace(&from.join(name), &to.join(name))?;
+        }
+        Ok(())
     }
 }
 
@@ -151,6 +165,13 @@ fn is_free(target: &Path) -> io::Result<bool> {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
+    }
+}
+
+fn file_names_if_any(folder: &Path) -> io::Result<Vec<String>> {
+    match folder.is_dir() {
+        true => file_names(folder),
+        false => Ok(Vec::new()),
     }
 }
 
@@ -180,13 +201,37 @@ mod tests {
         let old = target.join(TEMPLATE_FOLDER);
         fs::create_dir_all(&old).unwrap();
         fs::write(old.join("rag.jinja"), "old").unwrap();
+        fs::write(old.join("notes.txt"), "of the user").unwrap();
         let new = NewFolder::create(&target, true).unwrap();
         new.copy_tokenizer(from.path()).unwrap();
         new.finish().unwrap();
-        assert_eq!(file_names(&old).unwrap(), ["tool_use.jinja"]);
+        let mut names = file_names(&old).unwrap();
+        names.sort();
+        assert_eq!(names, ["notes.txt", "tool_use.jinja"]);
         assert_eq!(
             fs::read_to_string(old.join("tool_use.jinja")).unwrap(),
             "new"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_the_folder_and_in_it_stay() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir_all(path("disk/model")).unwrap();
+        fs::write(path("disk/blob"), "old").unwrap();
+        symlink("../blob", path("disk/model/config.json")).unwrap();
+        symlink("disk/model", path("link")).unwrap();
+        let new = NewFolder::create(&path("link"), true).unwrap();
+        fs::write(new.file("config.json"), "new").unwrap();
+        new.finish().unwrap();
+        assert!(path("link").is_symlink());
+        assert!(path("disk/model/config.json").is_symlink());
+        assert_eq!(fs::read_to_string(path("disk/blob")).unwrap(), "new");
+        assert_eq!(file_names(&path("disk")).unwrap(), ["blob"]);
+        let entries = fs::read_dir(path("disk")).unwrap().count();
+        assert_eq!(entries, 2, "something is left");
     }
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     metric::{
         ErrorHistory, HistoryError,
-        error_history::{io_error, write_aside},
+        error_history::{io_error, write_whole},
     },
     quant::QuantizationError,
 };
@@ -84,7 +84,7 @@ impl<'a> HtmlReport<'a> {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), HistoryError> {
         let path = path.as_ref();
         let html = self.to_html();
-        write_aside(path, |file| file.write_all(html.as_bytes())).map_err(io_error(path))
+        write_whole(path, |file| file.write_all(html.as_bytes())).map_err(io_error(path))
     }
 
     /// The page.

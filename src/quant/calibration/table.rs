@@ -1,14 +1,9 @@
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, Write},
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Observer, ObserverConfig, Range, TableError};
+use crate::atomic_file;
 
 /// What the file says it is.
 const FORMAT: &str = "bitnet-burn calibration";
@@ -110,7 +105,7 @@ impl CalibrationTable {
             entries: self.entries.iter().map(row).collect(),
         };
         let json = serde_json::to_vec_pretty(&contents).expect("a table of names and numbers");
-        replace(file, &json).map_err(|source| TableError::Io {
+        atomic_file::write(file, |file| file.write_all(&json)).map_err(|source| TableError::Io {
             file: file.to_path_buf(),
             source,
         })
@@ -199,29 +194,11 @@ impl Header {
     }
 }
 
-/// Puts a file with these bytes in the place of `file`, or leaves that as it is.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = OsString::from(file.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = file.with_file_name(name);
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        // The name must not change before the bytes are there.
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&temporary, file));
-    if replaced.is_err() {
-        // The first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    replaced
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::quant::calibration::{MinMaxConfig, MseConfig, ObserverGranularity};
-    use std::path::PathBuf;
+    use std::{ffi::OsString, path::PathBuf};
 
     /// An empty folder of its own for each test, removed at the end.
     struct Folder(PathBuf);

@@ -1,5 +1,6 @@
 use std::{
     fs,
+    io::Write,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -12,7 +13,7 @@ use super::{
     model_folder::{check_merges, check_post_processor, json_file, special_token, token_ids},
     special_tokens::{self, SpecialTokens},
 };
-use crate::{key_table::UnknownKey, text::TextError};
+use crate::{atomic_file, key_table::UnknownKey, text::TextError};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
 pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
@@ -193,7 +194,8 @@ impl Tokenizer {
         let json = self.inner.to_string(true).map_err(TextError::encoding)?;
         for (file, text) in [(TOKENIZER_FILE, json), (CONFIG_FILE, config)] {
             let path = folder.join(file);
-            fs::write(&path, text + "\n").map_err(TextError::io(&path))?;
+            let written = atomic_file::write(&path, |file| writeln!(file, "{text}"));
+            written.map_err(TextError::io(&path))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::quant::{QuantControls, schedule::BitWidthSchedule};
 /// The width follows from the step alone, also after a rollback. A validation has that of the step
 /// before it.
 pub struct BitWidthAnnealing {
+    name: String,
     controls: QuantControls,
     schedule: BitWidthSchedule,
 }
@@ -15,7 +16,17 @@ pub struct BitWidthAnnealing {
 impl BitWidthAnnealing {
     /// The weights among the controls by the schedule.
     pub fn new(controls: QuantControls, schedule: BitWidthSchedule) -> Self {
-        Self { controls, schedule }
+        Self {
+            name: "bit_width_annealing".to_string(),
+            controls,
+            schedule,
+        }
+    }
+
+    /// The same with another name than `bit_width_annealing`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     fn set(&self, step: usize) {
@@ -26,10 +37,11 @@ impl BitWidthAnnealing {
 
 impl<M: LearnerModel> Callback<M> for BitWidthAnnealing {
     fn name(&self) -> &str {
-        "bit_width_annealing"
+        &self.name
     }
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        run.check_controls(&self.controls)?;
         // For a validation that comes before the next step.
         self.set(run.position().step.saturating_sub(1));
         Ok(())
@@ -43,7 +55,7 @@ impl<M: LearnerModel> Callback<M> for BitWidthAnnealing {
         if changes && run.is_first_pass() {
             self.set(step);
             let message = format!("weights have {width} from here on");
-            run.notify("bit_width_annealing", message);
+            run.notify(&self.name, message);
         }
         Ok(())
     }

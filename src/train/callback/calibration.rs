@@ -9,8 +9,6 @@ use crate::quant::{
     calibration::{ObserverConfig, SamplingPolicy},
 };
 
-const NAME: &str = "calibration";
-
 /// Observes activations while a model trains, and freezes the ranges into its static quantizers.
 ///
 /// Until then those quantize by the range of each tensor, as far as
@@ -19,6 +17,7 @@ const NAME: &str = "calibration";
 /// was at the checkpoint, and as many steps as are missing are observed again. A training that ends
 /// before the calibration freezes what was observed until then, and says so at its first step.
 pub struct Calibration {
+    name: String,
     controls: QuantControls,
     observer: ObserverConfig,
     policy: SamplingPolicy,
@@ -38,6 +37,9 @@ struct State {
     observed: usize,
     /// What they showed, while the observation is under way.
     observations: Option<ObservationState>,
+    /// The steps of the training, if it was said that they end too early.
+    #[serde(default)]
+    too_early: Option<usize>,
 }
 
 impl Calibration {
@@ -54,6 +56,7 @@ impl Calibration {
     ) -> Self {
         assert!(start < end, "no step lies in {start}..{end}");
         Self {
+            name: "calibration".to_string(),
             controls: controls.filter(|path| path.ends_with("input_quant")),
             observer,
             policy: SamplingPolicy::default(),
@@ -63,6 +66,12 @@ impl Calibration {
             state: State::default(),
             compared: false,
         }
+    }
+
+    /// The same with another name than `calibration`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// The same with only some of the passes observed.
@@ -91,12 +100,14 @@ impl Calibration {
         }
         let missing = self.end - self.start - self.state.observed;
         let end = run.position().step.max(self.start) + missing;
-        if end > num_steps {
+        let too_early = Some(num_steps).filter(|num_steps| end > *num_steps);
+        let before = std::mem::replace(&mut self.state.too_early, too_early);
+        if too_early.is_some() && too_early != before {
             let message = format!(
                 "the calibration is complete after step {end}, the training ends after step \
                  {num_steps}: the ranges are frozen there, by what was observed until then"
             );
-            run.notify(NAME, message);
+            run.notify(&self.name, message);
         }
     }
 
@@ -121,14 +132,21 @@ impl Calibration {
         if let Some(path) = &self.file {
             table.save(path)?;
         }
-        run.notify(NAME, "the ranges of activations are frozen from here on");
+        run.notify(
+            &self.name,
+            "the ranges of activations are frozen from here on",
+        );
         Ok(())
     }
 }
 
 impl<M: LearnerModel> Callback<M> for Calibration {
     fn name(&self) -> &str {
-        NAME
+        &self.name
+    }
+
+    fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        Ok(run.check_controls(&self.controls)?)
     }
 
     fn before_forward(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
@@ -136,7 +154,7 @@ impl<M: LearnerModel> Callback<M> for Calibration {
         let begins = run.position().step >= self.start && !self.is_complete();
         if begins && !self.controls.is_observing() {
             self.controls.observe_training(&self.observer, self.policy);
-            run.notify(NAME, "activations are observed from here on");
+            run.notify(&self.name, "activations are observed from here on");
         }
         Ok(())
     }
@@ -172,8 +190,11 @@ impl<M: LearnerModel> Callback<M> for Calibration {
         _run: &mut TrainingRun<M>,
         state: Option<serde_json::Value>,
     ) -> CallbackResult {
-        let state = state.map(serde_json::from_value).transpose()?;
-        self.resume(state.unwrap_or_default());
+        let state = state.map(serde_json::from_value::<State>).transpose()?;
+        self.resume(State {
+            too_early: self.state.too_early,
+            ..state.unwrap_or_default()
+        });
         Ok(())
     }
 

@@ -3,12 +3,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::atomic_file::Destination;
+
 /// Gives a file of an earlier training another name, `log.earlier-1.jsonl` for `log.jsonl`, so that a
 /// new one does not overwrite it. Returns the name, if there was such a file.
+///
+/// Only a regular file is moved: pipes and devices stay, and of a symbolic link what it leads to.
 pub(super) fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
-    if !path.exists() {
-        return Ok(None);
-    }
+    let path = match Destination::of(path)? {
+        Destination::File(path) if path.exists() => path,
+        _ => return Ok(None),
+    };
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let extension = path.extension().map_or(String::new(), |extension| {
         format!(".{}", extension.to_string_lossy())
@@ -17,8 +22,9 @@ pub(super) fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
         let name = format!("{stem}.earlier-{number}{extension}");
         path.with_file_name(name)
     });
-    let name = names.find(|name| !name.exists());
+    // A link to nothing has its name, too.
+    let name = names.find(|name| fs::symlink_metadata(name).is_err());
     let name = name.expect("numbers do not end");
-    fs::rename(path, &name)?;
+    fs::rename(&path, &name)?;
     Ok(Some(name))
 }

@@ -24,6 +24,7 @@ use crate::{
 ///
 /// [`QuantizationError`]: crate::quant::QuantizationError
 pub struct ErrorMonitor {
+    name: String,
     controls: QuantControls,
     history: SharedErrorHistory,
     every: usize,
@@ -46,6 +47,7 @@ impl ErrorMonitor {
     /// Measures the quantisers of the controls every 100 steps.
     pub fn new(controls: QuantControls) -> Self {
         Self {
+            name: "error_monitor".to_string(),
             controls,
             history: SharedErrorHistory::default(),
             every: EVERY,
@@ -57,6 +59,12 @@ impl ErrorMonitor {
             validation_loss: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// The same with another name than `error_monitor`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// The same with another number of steps in between.
@@ -128,17 +136,19 @@ where
     TrainOutputOf<M>: Adaptor<LossInput>,
 {
     fn name(&self) -> &str {
-        "error_monitor"
+        &self.name
     }
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        run.check_controls(&self.controls)?;
         let step = run.position().step;
         let Some(path) = &self.json else {
             return Ok(());
         };
+        let path_error = |error| format!("{}: {error}", path.display());
         if step == 0 {
-            set_aside(path)?;
-        } else if path.exists() {
+            set_aside(path).map_err(path_error)?;
+        } else if path.is_file() {
             let mut history = ErrorHistory::load(path)?;
             history.truncate(step);
             self.history.with(|shared| *shared = history);
@@ -175,7 +185,7 @@ where
         }
         // The step whose forward pass was measured is counted by now.
         let step = run.position().step - 1;
-        let layers = self.controls.collect_errors()?;
+        let layers = run.measured(&self.controls)?;
         self.training_loss
             .push((step as f64, run.step_loss(output)?));
         self.history

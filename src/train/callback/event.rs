@@ -20,6 +20,16 @@ pub struct TrainingEvent {
     pub values: BTreeMap<String, f64>,
 }
 
+impl TrainingEvent {
+    /// Source of what is said of checkpoints.
+    pub(in crate::train) const CHECKPOINT: &'static str = "checkpoint";
+
+    /// The message about a checkpoint that was written.
+    pub(in crate::train) fn saved(step: usize) -> String {
+        format!("step {step} is saved")
+    }
+}
+
 impl fmt::Display for TrainingEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "step {}, {}: {}", self.step, self.source, self.message)?;

@@ -1,5 +1,5 @@
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -14,6 +14,7 @@ use super::{
     BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
     earlier_file::set_aside,
 };
+use crate::atomic_file::{self, Destination};
 
 /// Writes a training as lines of JSON: its steps, validations and events.
 ///
@@ -24,8 +25,10 @@ use super::{
 /// ```
 ///
 /// A training that is resumed goes on in the file, without the lines of steps that it makes again. A
-/// new one leaves an earlier file beside it, as `log.earlier-1.jsonl`.
+/// new one leaves an earlier file beside it, as `log.earlier-1.jsonl`. A path to a pipe or a character
+/// device is written to as it is, and of a symbolic link what it leads to.
 pub struct JsonLogger {
+    name: String,
     path: PathBuf,
     every: usize,
     metrics: Vec<String>,
@@ -36,11 +39,18 @@ impl JsonLogger {
     /// A line every 50 steps into the file, and the `Loss` of each validation.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
+            name: "json_logger".to_string(),
             path: path.into(),
             every: 50,
             metrics: vec!["Loss".to_string()],
             file: None,
         }
+    }
+
+    /// The same with another name than `json_logger`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// The same with a line every `every` steps; reading a loss waits for the device.
@@ -79,22 +89,41 @@ fn open(path: &Path, step: usize) -> std::io::Result<File> {
     }
     if step == 0 {
         set_aside(path)?;
-    } else if path.exists() {
-        let aside = path.with_extension("aside");
-        let mut kept = BufWriter::new(File::create(&aside)?);
-        for line in BufReader::new(File::open(path)?).lines() {
-            let line = line?;
-            let value: Option<Value> = serde_json::from_str(&line).ok();
-            let at = value.as_ref().and_then(|value| value["step"].as_u64());
-            // A line that was cut off goes, too.
-            if at.is_some_and(|at| at <= step as u64) {
-                writeln!(kept, "{line}")?;
-            }
-        }
-        kept.into_inner()?.sync_all()?;
-        fs::rename(&aside, path)?;
     }
-    OpenOptions::new().create(true).append(true).open(path)
+    let destination = Destination::of(path)?;
+    if let Destination::File(path) = &destination
+        && path.exists()
+    {
+        atomic_file::write(path, |kept| keep_up_to(step, path, kept))?;
+    }
+    destination.append()
+}
+
+/// Copies the lines of a log up to the checkpoint of a step.
+fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> std::io::Result<()> {
+    let mut kept = BufWriter::new(kept);
+    let (step, saved) = (step as u64, TrainingEvent::saved(step));
+    // Lines of the step itself, and how many of them came before its checkpoint: the others come again.
+    let (mut of_step, mut before) = (Vec::new(), None);
+    for line in BufReader::new(File::open(path)?).lines() {
+        let line = line?;
+        let value: Value = serde_json::from_str(&line).unwrap_or_default();
+        match value["step"].as_u64() {
+            Some(at) if at < step => writeln!(kept, "{line}")?,
+            Some(at) if at == step => {
+                of_step.push(line);
+                if value["source"] == TrainingEvent::CHECKPOINT && value["message"] == saved {
+                    before = Some(of_step.len());
+                }
+            }
+            // A line that was cut off goes, too.
+            _ => {}
+        }
+    }
+    for line in of_step.iter().take(before.unwrap_or(usize::MAX)) {
+        writeln!(kept, "{line}")?;
+    }
+    kept.flush()
 }
 
 impl<M: LearnerModel> Callback<M> for JsonLogger
@@ -102,7 +131,7 @@ where
     TrainOutputOf<M>: Adaptor<LossInput>,
 {
     fn name(&self) -> &str {
-        "json_logger"
+        &self.name
     }
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {

@@ -19,8 +19,6 @@ use crate::{
     train::SharedErrorHistory,
 };
 
-const NAME: &str = "mitigation";
-
 /// Acts on what the error monitor sees: when a layer, or the loss, is beyond a threshold for some
 /// measurements, it is given more bits or scales, left in float, trained more slowly, or the training
 /// goes back to the last checkpoint.
@@ -29,6 +27,7 @@ const NAME: &str = "mitigation";
 /// [taken back](Mitigations::revert). After a rollback what is in effect stays so. Add it after the
 /// [`ErrorMonitor`](super::ErrorMonitor) whose history it reads, and after callbacks that set widths.
 pub struct Mitigation {
+    name: String,
     rules: Vec<MitigationRule>,
     history: SharedErrorHistory,
     mitigations: Mitigations,
@@ -87,6 +86,7 @@ impl Mitigation {
             panic!("{fault}");
         }
         Self {
+            name: "mitigation".to_string(),
             rules,
             history,
             mitigations: Mitigations {
@@ -97,6 +97,12 @@ impl Mitigation {
             dry_run: false,
             state: State::default(),
         }
+    }
+
+    /// The same with another name than `mitigation`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// The same with the factor of the learning rate that the scheduler has; see
@@ -187,10 +193,10 @@ impl Mitigation {
         } = &mitigated;
         let place = path.as_deref().unwrap_or("training");
         let would = if self.dry_run { "would be: " } else { "" };
-        run.notify(NAME, format!("{place}: {would}{remedy}, as {reason}"));
+        run.notify(&self.name, format!("{place}: {would}{remedy}, as {reason}"));
         if !self.dry_run {
             match remedy {
-                Remedy::RollBack => run.request_rollback(NAME, reason.clone()),
+                Remedy::RollBack => run.request_rollback(&self.name, reason.clone()),
                 _ => self.mitigations.set(&mitigated, true),
             }
         }
@@ -268,10 +274,11 @@ where
     TrainOutputOf<M>: Adaptor<LossInput>,
 {
     fn name(&self) -> &str {
-        NAME
+        &self.name
     }
 
-    fn on_train_start(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
+    fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        run.check_controls(&self.mitigations.controls)?;
         self.mitigations.restore();
         Ok(())
     }

@@ -11,6 +11,7 @@ use crate::quant::{
 /// The value follows from the step alone, also after a rollback. A validation has that of the step
 /// before it.
 pub struct ProgressiveQuantization {
+    name: String,
     controls: QuantControls,
     schedule: Schedule,
 }
@@ -24,6 +25,7 @@ impl ProgressiveQuantization {
     /// All quantizers by one schedule.
     pub fn new(controls: QuantControls, schedule: ProgressiveSchedule) -> Self {
         Self {
+            name: "progressive_quantization".to_string(),
             controls,
             schedule: Schedule::Whole(schedule),
         }
@@ -33,9 +35,16 @@ impl ProgressiveQuantization {
     /// they are.
     pub fn layerwise(controls: QuantControls, schedule: LayerwiseSchedule) -> Self {
         Self {
+            name: "progressive_quantization".to_string(),
             controls,
             schedule: Schedule::Layerwise(schedule),
         }
+    }
+
+    /// The same with another name than `progressive_quantization`, so that several can be used side by side.
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     fn set(&self, step: usize) {
@@ -66,10 +75,11 @@ impl ProgressiveQuantization {
 
 impl<M: LearnerModel> Callback<M> for ProgressiveQuantization {
     fn name(&self) -> &str {
-        "progressive_quantization"
+        &self.name
     }
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        run.check_controls(&self.controls)?;
         // For a validation that comes before the next step.
         self.set(run.position().step.saturating_sub(1));
         Ok(())
@@ -80,7 +90,7 @@ impl<M: LearnerModel> Callback<M> for ProgressiveQuantization {
         self.set(step);
         let begins = run.is_first_pass() && self.is_complete(step);
         if begins && (step == 0 || !self.is_complete(step - 1)) {
-            run.notify("progressive_quantization", "quantized in full from here on");
+            run.notify(&self.name, "quantized in full from here on");
         }
         Ok(())
     }

@@ -21,6 +21,10 @@ impl<M: LearnerModel> Callback<M> for QuantizationNoise {
         "quantization_noise"
     }
 
+    fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        Ok(run.check_controls(&self.controls)?)
+    }
+
     fn before_forward(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         self.controls.set_step(run.position().step as u64);
         Ok(())

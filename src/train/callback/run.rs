@@ -12,8 +12,11 @@ use burn::{
     },
 };
 
-use super::{StepLoss, TrainingEvent};
-use crate::train::checkpoint::{TrainingOver, TrainingPosition};
+use super::{ForeignControls, StepLoss, TrainingEvent};
+use crate::{
+    quant::{QuantControls, QuantizationError},
+    train::checkpoint::{TrainingOver, TrainingPosition},
+};
 
 /// A training under way, as callbacks see it.
 pub struct TrainingRun<M: LearnerModel> {
@@ -31,6 +34,8 @@ pub struct TrainingRun<M: LearnerModel> {
     pub(in crate::train) over: Option<TrainingOver>,
     /// Why the last step was skipped, if it was.
     pub(in crate::train) skipped: Option<String>,
+    /// Errors of quantization that were read in this step, which their quantizers give once.
+    pub(in crate::train) measured: Vec<QuantizationError>,
 }
 
 impl<M: LearnerModel> TrainingRun<M> {
@@ -46,6 +51,26 @@ impl<M: LearnerModel> TrainingRun<M> {
     /// If the record is one of another model.
     pub fn load_model(&mut self, record: ModuleRecord) {
         self.learner.load_model(record);
+    }
+
+    /// Refuses controls of another model, for the [start](super::Callback::on_train_start) of a
+    /// callback that sets or reads them.
+    ///
+    /// # Errors
+    ///
+    /// If none of the quantizers is in the model that trains.
+    pub fn check_controls(&self, controls: &QuantControls) -> Result<(), ForeignControls> {
+        ForeignControls::check(controls, &self.learner.model())
+    }
+
+    /// What quantizers measured in this step, also if another callback has read it before.
+    pub(super) fn measured(
+        &mut self,
+        controls: &QuantControls,
+    ) -> Result<Vec<QuantizationError>, TensorReadError> {
+        self.measured.extend(controls.collect_errors()?);
+        let find = |path: &str| self.measured.iter().find(|error| error.path == path);
+        Ok(controls.paths().filter_map(find).cloned().collect())
     }
 
     /// Where the training stands.

@@ -211,6 +211,8 @@ impl CheckpointFolder {
         let target = self.step_path(step);
         let old = self.path.join(format!("{ASIDE}old-step-{step:08}"));
         if target.exists() {
+            // Only a checkpoint makes way for one.
+            fs::read_dir(&target).map_err(CheckpointError::io(&target))?;
             remove_folder(&old)?;
             fs::rename(&target, &old).map_err(CheckpointError::io(&target))?;
         }

@@ -1,11 +1,9 @@
 //! Configurations as text.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::Write, path::Path};
 
 use super::{TrainingConfig, TrainingConfigError};
+use crate::atomic_file;
 
 enum Format {
     Toml,
@@ -101,11 +99,7 @@ impl TrainingConfig {
             Format::Toml => self.to_toml(),
             Format::Json => self.to_json(),
         };
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".aside");
-        let aside = PathBuf::from(aside);
-        fs::write(&aside, text).map_err(io(&aside))?;
-        fs::rename(&aside, path).map_err(io(path))
+        atomic_file::write(path, |file| file.write_all(text.as_bytes())).map_err(io(path))
     }
 }
 

@@ -57,11 +57,9 @@ use crate::train::{
 ///
 /// # Errors
 ///
-/// An error of a callback or of a checkpoint ends the training and is the
-/// [`error`](LearningResult::error) of its result: a
-/// [`TrainingError::Checkpoint`](burn::train::TrainingError), or a
-/// [`CallbackError`](crate::train::callback::CallbackError) in a `TrainingError::Dataset`, which is
-/// the one variant of Burn's that holds errors of any type.
+/// An error of a callback or of a checkpoint ends the training and is inside of the
+/// [`error`](LearningResult::error) of its result, which says "Dataset error" or "I/O Error" before
+/// it: [`TrainingFailure`](crate::train::TrainingFailure) gives it back as what it was.
 ///
 /// # Example
 ///
@@ -138,12 +136,14 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// # Panics
     ///
     /// If another callback has its name.
+    #[track_caller]
     pub fn with_callback(self, callback: impl Callback<M> + 'static) -> Self {
         let mut callbacks = self.callbacks();
         let name = callback.name();
         assert!(
             callbacks.iter().all(|other| other.name() != name),
-            "two callbacks have the name {name:?}, by which checkpoints know them"
+            "two callbacks have the name {name:?}, by which checkpoints know them: give one of them \
+             another, by its with_name if it has one"
         );
         callbacks.push(Box::new(callback));
         drop(callbacks);
@@ -168,6 +168,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// # Panics
     ///
     /// If it is 0.
+    #[track_caller]
     pub fn with_max_steps(mut self, max_steps: usize) -> Self {
         assert!(max_steps > 0, "max_steps must be 1 or more, got 0");
         self.max_steps = Some(max_steps);

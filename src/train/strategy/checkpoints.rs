@@ -4,7 +4,7 @@ use burn::train::{LearnerModel, metric::store::Split};
 
 use super::{callback_strategy::Callbacks, resume::records_for};
 use crate::train::{
-    callback::TrainingRun,
+    callback::{TrainingEvent, TrainingRun},
     checkpoint::{
         BestMetric, CheckpointError, CheckpointFolder, CheckpointPolicy, Description, MetricValue,
         RecordTap, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
@@ -139,7 +139,7 @@ impl<M: LearnerModel> Checkpoints<M> {
         let best = self.best.map(|(step, _)| step);
         self.folder.prune(self.policy.keep_last, best.as_slice())?;
         let step = position.step;
-        run.notify_values("checkpoint", format!("step {step} is saved"), value);
+        run.notify_values("checkpoint", TrainingEvent::saved(step), value);
         Ok(())
     }
 

@@ -184,6 +184,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.run.position.step += 1;
         self.call(|callback, run| callback.after_optimizer_step(run, item));
         self.run.step_loss = StepLoss::default();
+        self.run.measured.clear();
     }
 
     /// Gives an output to the metrics.

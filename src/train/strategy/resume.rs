@@ -1,3 +1,5 @@
+use std::io;
+
 use burn::train::{
     Interrupter, Learner, LearnerModel, TrainingError, checkpoint::CheckpointerError,
 };
@@ -212,7 +214,13 @@ fn load<M: LearnerModel>(
     Ok(dropped)
 }
 
-/// A checkpoint's error as one of a training.
+/// A checkpoint's error as one of a training, from which
+/// [`TrainingFailure`](crate::train::TrainingFailure) gets it back: of Burn's own, only errors of the
+/// system hold others.
 pub(super) fn training_error(error: CheckpointError) -> TrainingError {
-    TrainingError::Checkpoint(CheckpointerError::Unknown(error.to_string()))
+    let kind = match &error {
+        CheckpointError::Io { source, .. } => source.kind(),
+        _ => io::ErrorKind::Other,
+    };
+    TrainingError::Checkpoint(CheckpointerError::IOError(io::Error::new(kind, error)))
 }

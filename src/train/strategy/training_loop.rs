@@ -71,6 +71,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             num_steps: strategy.max_steps,
             over: start.over,
             skipped: None,
+            measured: Vec::new(),
         };
         for message in start.messages.into_iter().chain(changes) {
             run.notify("checkpoint", message);

@@ -1,18 +1,13 @@
 use std::{
-    fs::{self, File},
     io::{BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use burn::tensor::{DType, Int, Tensor};
 use half::f16;
 
 use super::{LogitsType, StoredLogits, TeacherLogitsError, TeacherLogitsFormat, header::Header};
-use crate::loss::TopKLogits;
-
-/// Writers so far, for the names of their files.
-static WRITERS: AtomicUsize = AtomicUsize::new(0);
+use crate::{atomic_file::NewFile, loss::TopKLogits};
 
 /// Writes a file of teacher logits, example by example.
 ///
@@ -49,8 +44,7 @@ static WRITERS: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug)]
 pub struct TeacherLogitsWriter {
     path: PathBuf,
-    temporary: PathBuf,
-    file: Option<BufWriter<File>>,
+    file: BufWriter<NewFile>,
     format: TeacherLogitsFormat,
     num_examples: u64,
 }
@@ -66,18 +60,12 @@ impl TeacherLogitsWriter {
         format: TeacherLogitsFormat,
     ) -> Result<Self, TeacherLogitsError> {
         let path = path.as_ref().to_path_buf();
-        let number = WRITERS.fetch_add(1, Ordering::Relaxed);
-        let mut name = path.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".{}-{number}.tmp", std::process::id()));
-        let temporary = path.with_file_name(name);
-        let io = TeacherLogitsError::io(&temporary);
-        let file = File::create(&temporary).map_err(&io)?;
+        let file = NewFile::create(&path).map_err(TeacherLogitsError::io(&path))?;
         let mut writer = Self {
             path,
-            file: Some(BufWriter::new(file)),
+            file: BufWriter::new(file),
             format,
             num_examples: 0,
-            temporary: temporary.clone(),
         };
         let header = writer.header();
         writer.write(&header)?;
@@ -136,18 +124,16 @@ impl TeacherLogitsWriter {
     ///
     /// # Errors
     ///
-    /// If the disk does not take it.
-    pub fn finish(mut self) -> Result<(), TeacherLogitsError> {
+    /// If the disk does not take it, or the name is that of a pipe, in which nothing can be written
+    /// afterwards.
+    pub fn finish(self) -> Result<(), TeacherLogitsError> {
         let header = self.header();
-        let io = TeacherLogitsError::io(&self.temporary);
-        let file = self.file.take().expect("there until finished");
-        let mut file = file.into_inner().map_err(|error| io(error.into_error()))?;
-        file.seek(SeekFrom::Start(0)).map_err(&io)?;
+        let io = TeacherLogitsError::io(&self.path);
+        let file = self.file.into_inner();
+        let mut file = file.map_err(|error| io(error.into_error()))?;
+        file.file().seek(SeekFrom::Start(0)).map_err(&io)?;
         file.write_all(&header).map_err(&io)?;
-        // The name must not get to the disk before the bytes.
-        file.sync_all().map_err(&io)?;
-        drop(file);
-        fs::rename(&self.temporary, &self.path).map_err(TeacherLogitsError::io(&self.path))
+        file.finish().map_err(&io)
     }
 
     fn header(&self) -> Vec<u8> {
@@ -159,9 +145,8 @@ impl TeacherLogitsWriter {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), TeacherLogitsError> {
-        let file = self.file.as_mut().expect("there until finished");
-        file.write_all(bytes)
-            .map_err(TeacherLogitsError::io(&self.temporary))
+        let written = self.file.write_all(bytes);
+        written.map_err(TeacherLogitsError::io(&self.path))
     }
 
     /// The bytes of the next example.
@@ -198,14 +183,6 @@ impl TeacherLogitsWriter {
         let checksum = checksum(self.num_examples, &bytes);
         bytes.extend(checksum.to_le_bytes());
         Ok(bytes)
-    }
-}
-
-impl Drop for TeacherLogitsWriter {
-    fn drop(&mut self) {
-        // After `finish`, or if the folder is gone, there is nothing to remove.
-        self.file = None;
-        let _ = fs::remove_file(&self.temporary);
     }
 }
 

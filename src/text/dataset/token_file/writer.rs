@@ -3,10 +3,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tempfile::NamedTempFile;
-
 use super::{TokenDType, sidecar::Sidecar};
-use crate::text::TextError;
+use crate::{
+    atomic_file::{self, NewFile},
+    text::TextError,
+};
 
 /// Writes a file of tokens, and what it holds into a JSON file beside it: `x.bin` and `x.bin.json`.
 ///
@@ -38,7 +39,7 @@ use crate::text::TextError;
 #[derive(Debug)]
 pub struct TokenFileWriter {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<NewFile>,
     dtype: TokenDType,
     vocab_size: usize,
     count: u64,
@@ -60,7 +61,7 @@ impl TokenFileWriter {
             });
         }
         Ok(Self {
-            file: BufWriter::new(temporary(&path).map_err(TextError::io(&path))?),
+            file: BufWriter::new(NewFile::create(&path).map_err(TextError::io(&path))?),
             dtype: TokenDType::for_vocab(vocab_size),
             path,
             vocab_size,
@@ -98,20 +99,9 @@ impl TokenFileWriter {
         let sidecar = Sidecar::path(&self.path);
         let named = || -> io::Result<()> {
             let file = self.file.into_inner().map_err(|error| error.into_error())?;
-            file.persist(&self.path)?;
-            let mut file = temporary(&sidecar)?;
-            writeln!(file, "{text}")?;
-            file.persist(&sidecar)?;
-            Ok(())
+            file.finish()?;
+            atomic_file::write(&sidecar, |file| writeln!(file, "{text}"))
         };
         named().map_err(TextError::io(&self.path))
-    }
-}
-
-/// A file beside another one, so that it can get its name.
-fn temporary(path: &Path) -> io::Result<NamedTempFile> {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => NamedTempFile::new_in(folder),
-        _ => NamedTempFile::new_in("."),
     }
 }

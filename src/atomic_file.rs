@@ -1,0 +1,309 @@
+//! Files that are whole or not there, and what may be replaced by them.
+//!
+//! A file is written beside its place and renamed, so that an older one stays until the new one is
+//! whole. Only a regular file is replaced. A symbolic link stays, and the file that it leads to is
+//! replaced; a character device or a pipe is written to as it is; everything else is an error.
+
+use std::{
+    fs::{self, File, FileType, OpenOptions},
+    io,
+    path::{Path, PathBuf},
+};
+
+use burn_pack::AtomicFile;
+
+/// Most symbolic links that are followed one after the other, as Linux has it.
+const MAX_LINKS: usize = 40;
+
+/// What a path that is to be written to leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// A regular file, or nothing, under this path, which is no link.
+    File(PathBuf),
+    /// A character device or a pipe, which is written to as it is.
+    Stream(PathBuf),
+}
+
+impl Destination {
+    /// Finds out what lies under a path.
+    ///
+    /// # Errors
+    ///
+    /// If it is a folder, a block device or a socket, or the system does not say.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = match fs::metadata(path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return end_of_links(path).map(Self::File);
+            }
+            Err(error) => return Err(error),
+        };
+        if metadata.is_file() {
+            return match fs::symlink_metadata(path)?.is_symlink() {
+                true => fs::canonicalize(path).map(Self::File),
+                false => Ok(Self::File(path.to_path_buf())),
+            };
+        }
+        match is_stream(metadata.file_type()) {
+            true => Ok(Self::Stream(path.to_path_buf())),
+            false => Err(not_writable(&metadata)),
+        }
+    }
+
+    /// Opens it so that what is written comes after what is there.
+    #[cfg(feature = "train")]
+    pub(crate) fn append(&self) -> io::Result<File> {
+        match self {
+            Self::File(path) => OpenOptions::new().create(true).append(true).open(path),
+            Self::Stream(path) => OpenOptions::new().append(true).open(path),
+        }
+    }
+}
+
+/// Where a link leads that leads to nothing; any other path is its own end.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => {
+                path = folder(&path).join(fs::read_link(&path)?);
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
+}
+
+fn not_writable(metadata: &fs::Metadata) -> io::Error {
+    match metadata.is_dir() {
+        true => io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "expected a file or nothing, found a folder",
+        ),
+        false => io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "expected a file, a pipe or a character device, found something else",
+        ),
+    }
+}
+
+#[cfg(unix)]
+fn is_stream(file_type: FileType) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    file_type.is_char_device() || file_type.is_fifo()
+}
+
+#[cfg(not(unix))]
+fn is_stream(_file_type: FileType) -> bool {
+    false
+}
+
+/// The folder that a path is in.
+fn folder(path: &Path) -> &Path {
+    let parent = path.parent();
+    let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// A file that gets its name when it is [finished](Self::finish), and is removed if it is dropped
+/// before. The bytes for a pipe or a device go there at once.
+pub(crate) struct NewFile {
+    file: File,
+    /// What gets the name; `None` for a pipe or a device.
+    scratch: Option<AtomicFile>,
+}
+
+impl core::fmt::Debug for NewFile {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let path = self.scratch.as_ref().map(AtomicFile::path);
+        f.debug_struct("NewFile").field("scratch", &path).finish()
+    }
+}
+
+impl NewFile {
+    /// Starts a file that will be called `path`, or takes the pipe or device of this name.
+    ///
+    /// # Errors
+    ///
+    /// If something lies there that is no file, or no file can be made in the folder.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        match Destination::of(path)? {
+            Destination::Stream(path) => Ok(Self {
+                file: OpenOptions::new().write(true).open(path)?,
+                scratch: None,
+            }),
+            Destination::File(path) => {
+                // Says by its kind that there is no folder, which the next error does not.
+                fs::metadata(folder(&path))?;
+                let (scratch, file) = AtomicFile::create(&path).map_err(io_error)?;
+                let scratch = Some(scratch);
+                Ok(Self { file, scratch })
+            }
+        }
+    }
+
+    /// The file to write to.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Brings the bytes to the disk and gives the file its name.
+    ///
+    /// # Errors
+    ///
+    /// If the disk does not take them. An older file is then what it was.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        let Some(scratch) = self.scratch else {
+            return Ok(());
+        };
+        // An error of an earlier write is told to this handle alone.
+        self.file.sync_all()?;
+        drop(self.file);
+        scratch.commit().map_err(io_error)
+    }
+}
+
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn io_error(error: burn_pack::Error) -> io::Error {
+    match error {
+        burn_pack::Error::IoError(message) => io::Error::other(message),
+        error => io::Error::other(error.to_string()),
+    }
+}
+
+/// Writes a file as a whole: an older one stays until the new one is complete, and if anything fails.
+///
+/// # Errors
+///
+/// If `write` fails, the path leads to something that is no file, pipe or character device, or the
+/// disk does not take the file.
+pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = NewFile::create(path)?;
+    write(file.file())?;
+    file.finish()
+}
+
+/// Gives a whole file another name, in the place of an older file of that name.
+///
+/// # Errors
+///
+/// As [`write`].
+#[cfg(feature = "interop")]
+pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    if Destination::of(to)? == Destination::File(to.to_path_buf()) {
+        return fs::rename(from, to);
+    }
+    // Behind a link there may be another disk.
+    write(to, |file| io::copy(&mut File::open(from)?, file).map(drop))?;
+    fs::remove_file(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn put(path: &Path, text: &str) -> io::Result<()> {
+        write(path, |file| file.write_all(text.as_bytes()))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+        let mut names: Vec<_> = entries.map(name).collect();
+        names.sort();
+        let text = |name: std::ffi::OsString| name.to_string_lossy().into_owned();
+        names.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn an_older_file_stays_until_the_new_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        put(&path, "old").unwrap();
+        let failed = write(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("no more"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "no more");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        put(&path, "new").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn a_folder_is_an_error_and_a_missing_one_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = put(folder.path(), "text").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(
+            error.to_string(),
+            "expected a file or nothing, found a folder"
+        );
+        let error = put(&folder.path().join("none/file"), "text").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(names(folder.path()), Vec::<String>::new());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_and_what_it_leads_to_is_written() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("elsewhere")).unwrap();
+        symlink("elsewhere/file", path("link")).unwrap();
+        // To nothing at first, then to a file.
+        for text in ["first", "second"] {
+            put(&path("link"), text).unwrap();
+            assert!(path("link").is_symlink());
+            let written = fs::read_to_string(path("elsewhere/file")).unwrap();
+            assert_eq!(written, text);
+        }
+        assert_eq!(names(&path("elsewhere")), ["file"]);
+
+        symlink("round", path("round")).unwrap();
+        let error = put(&path("round"), "text").unwrap_err();
+        assert!(error.to_string().contains("symbolic links"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn devices_and_pipes_are_written_to_as_they_are() {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("full");
+        symlink("/dev/full", &link).unwrap();
+        for path in [Path::new("/dev/full"), &link] {
+            let error = put(path, "text").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+        put(Path::new("/dev/null"), "text").unwrap();
+        assert!(link.is_symlink());
+
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        if !made.is_ok_and(|status| status.success()) {
+            return;
+        }
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        put(&pipe, "text").unwrap();
+        assert_eq!(reader.join().unwrap(), "text");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+    }
+}

@@ -1,0 +1,45 @@
+use core::{error::Error, fmt};
+
+use burn::module::Module;
+
+use crate::quant::QuantControls;
+
+/// Controls that are not of the model that trains: what a callback sets by them, nothing reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ForeignControls {
+    /// There is no quantizer among them.
+    Empty,
+    /// None of their quantizers is in the model, which has some of its own.
+    OtherModel,
+}
+
+impl ForeignControls {
+    /// Compares controls with those of a model.
+    pub(super) fn check<M: Module>(controls: &QuantControls, model: &M) -> Result<(), Self> {
+        if controls.is_empty() {
+            return Err(Self::Empty);
+        }
+        match controls.shares_with(&QuantControls::of(model)) {
+            true => Ok(()),
+            false => Err(Self::OtherModel),
+        }
+    }
+}
+
+impl fmt::Display for ForeignControls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => {
+                "expected controls of the model that trains, found none: it has no such quantizers, or \
+                 was prepared after its controls were taken"
+            }
+            Self::OtherModel => {
+                "expected controls of the model that trains, found those of another model: take them by \
+                 QuantControls::of after the model was prepared, detached or loaded"
+            }
+        })
+    }
+}
+
+impl Error for ForeignControls {}

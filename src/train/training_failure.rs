@@ -1,0 +1,69 @@
+use core::error::Error;
+
+use burn::train::{TrainingError, checkpoint::CheckpointerError};
+
+use super::{callback::CallbackError, checkpoint::CheckpointError};
+
+/// What ended a training that [`CallbackStrategy`](super::CallbackStrategy) ran, out of Burn's error.
+///
+/// Burn's [`TrainingError`] has no variant for errors of other crates, so that they are inside of
+/// variants whose words do not fit: it prints an error of a callback as "Dataset error: ..".
+///
+/// # Example
+///
+/// ```no_run
+/// use bitnet_burn::train::{TrainingFailure, callback::NonFinite, checkpoint::CheckpointError};
+/// use burn::train::{LearnerModel, LearningResult};
+///
+/// fn report<M: LearnerModel>(result: LearningResult<M>) {
+///     let Some(error) = result.error else {
+///         return;
+///     };
+///     if let Some(CheckpointError::FolderInUse { folder, .. }) = error.checkpoint_error() {
+///         eprintln!("choose another folder than {}", folder.display());
+///     } else if let Some(failed) = error.callback_error()
+///         && let Some(found) = failed.source.downcast_ref::<NonFinite>()
+///     {
+///         eprintln!("{} tensors are not finite", found.parameters.len());
+///     } else {
+///         eprintln!("{}", error.reason());
+///     }
+/// }
+/// ```
+pub trait TrainingFailure {
+    /// The error of a checkpoint that could not be written or used, if it is one.
+    fn checkpoint_error(&self) -> Option<&CheckpointError>;
+
+    /// The callback that failed, with what it returned as
+    /// [`source`](CallbackError::source), if one has.
+    fn callback_error(&self) -> Option<&CallbackError>;
+
+    /// What went wrong in a sentence, without the words that Burn puts before errors that are not its
+    /// own.
+    fn reason(&self) -> String;
+}
+
+impl TrainingFailure for TrainingError {
+    fn checkpoint_error(&self) -> Option<&CheckpointError> {
+        match self {
+            Self::Checkpoint(CheckpointerError::IOError(error)) => {
+                error.get_ref().and_then(|error| error.downcast_ref())
+            }
+            _ => None,
+        }
+    }
+
+    fn callback_error(&self) -> Option<&CallbackError> {
+        match self {
+            Self::Dataset(error) => error.source().and_then(|error| error.downcast_ref()),
+            _ => None,
+        }
+    }
+
+    fn reason(&self) -> String {
+        let checkpoint = self.checkpoint_error().map(CheckpointError::to_string);
+        let callback = || self.callback_error().map(CallbackError::to_string);
+        let reason = checkpoint.or_else(callback);
+        reason.unwrap_or_else(|| self.to_string())
+    }
+}
