@@ -95,6 +95,7 @@ mod backend {
     mod oracle_lm;
     mod oracle_quant;
     mod oracle_training;
+    mod packed_model;
     mod packing;
     mod prepare;
     mod prepare_errors;

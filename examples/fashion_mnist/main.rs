@@ -67,7 +67,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         // What is shipped: 2 bits per weight, and the values of training.
         let packed = convert(&quantized, &scheme)?;
         let name = format!("{}, packed", options.weights.name());
-        print_accuracy(&name, &packed.unpack_into(quantized));
+        let deployed = packed.load_into(Cnn::new(&options.device))?;
+        print_accuracy(&name, &deployed);
         print_sizes(&packed);
     }
     Ok(())

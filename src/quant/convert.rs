@@ -2,42 +2,53 @@ use core::fmt;
 use std::collections::{BTreeMap, HashMap};
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param, Reparameterization},
-    tensor::{Tensor, TensorData},
+    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId, Reparameterization},
+    tensor::{DType, Tensor, TensorData},
 };
 
 use super::{
-    FakeQuant, GranularityError, PackedWeight, QatScheme, WeightQuantizer, inventory::Inventory,
+    FakeQuant, GranularityError, PackedModel, PackedWeight, QatScheme, QuantControls,
+    WeightQuantizer,
+    control::ControlValues,
+    inventory::{Inventory, Parameter},
+    packed_model::{Parameters, Place},
 };
 
-/// The packed weights of a prepared model.
-///
-/// Packed from the latent weights: a weight that was already quantised has another `mean|W|`.
-#[derive(Debug, Clone)]
-pub struct PackedModel {
-    /// Packed weights by path, such as `layers.0.weight`.
-    pub weights: BTreeMap<String, PackedWeight>,
-    output_axes: HashMap<String, usize>,
-}
-
 /// Why a model could not be converted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ConvertError {
     /// No parameter of the model is fake-quantised.
     NotPrepared,
-    /// A weight holds a NaN or infinity.
+    /// A parameter holds a NaN or infinity.
     NotFinite {
         /// Path of the parameter.
         path: String,
     },
     /// The scheme has codes other than -1, 0 and 1, which are not packed.
     NotTernary,
-    /// A weight was trained with another quantiser than that of the scheme, or is not quantised in
-    /// full yet.
+    /// A weight is not quantized in full yet.
+    Lambda {
+        /// Path of the parameter.
+        path: String,
+        /// Share of the quantized value that it trains with.
+        lambda: f64,
+    },
+    /// A weight was trained with another quantizer than that of the scheme.
     OtherScheme {
         /// Path of the parameter.
         path: String,
+        /// The quantizer of the scheme.
+        expected: String,
+        /// What the weight was trained with.
+        found: String,
+    },
+    /// A weight has fewer than 2 or more than 5 dimensions.
+    Rank {
+        /// Path of the parameter.
+        path: String,
+        /// Its shape.
+        shape: Vec<usize>,
     },
     /// The granularity of the scheme does not fit a weight.
     Granularity {
@@ -50,12 +61,14 @@ pub enum ConvertError {
 
 /// Packs the latent weights of a model that [`Prepare`](super::Prepare) prepared with `scheme`.
 ///
-/// Every packed weight is compared with the value that the model trains with, bit for bit.
+/// Every packed weight is compared with the value that the model trains with, bit for bit. A shared
+/// parameter is packed once and stays shared; weights that are
+/// [excluded](super::QuantControls::set_excluded) from quantization stay in float, as all other parameters.
 ///
 /// # Errors
 ///
-/// If no parameter is fake-quantised, a weight is not finite, or the model was prepared with
-/// another scheme.
+/// If no parameter is fake-quantised or one of them not in full, a parameter is not finite, or the model was
+/// prepared with another scheme.
 pub fn convert<M: Module>(model: &M, scheme: &QatScheme) -> Result<PackedModel, ConvertError> {
     if !scheme.weight.is_ternary() {
         return Err(ConvertError::NotTernary);
@@ -65,61 +78,153 @@ pub fn convert<M: Module>(model: &M, scheme: &QatScheme) -> Result<PackedModel, 
     let mut effective = Values::default();
     model.clone().materialize().visit(&mut effective);
 
-    let mut packed = PackedModel {
-        weights: BTreeMap::new(),
-        output_axes: HashMap::new(),
-    };
+    let controls = QuantControls::of(model);
+    let controls: HashMap<&str, &ControlValues> = controls.iter().collect();
+    let (mut weights, mut places) = (BTreeMap::new(), BTreeMap::<String, Place>::new());
+    let mut packed_ids: HashMap<ParamId, String> = HashMap::new();
     for parameter in Inventory::of(model).parameters {
-        if parameter.reparameterization.as_deref() != Some(FakeQuant::NAME) {
+        let Some(control) = quantizes(&parameter, &controls) else {
+            continue;
+        };
+        let path = parameter.path.clone();
+        if let Some(first) = packed_ids.get(&parameter.id) {
+            let place = places[first].clone();
+            places.insert(
+                path,
+                Place {
+                    layer: parameter.container,
+                    ..place
+                },
+            );
             continue;
         }
-        let path = parameter.path.clone();
-        let output_axis = parameter.output_axis();
-        if let Err(source) = scheme.weight.groups(&parameter.shape, output_axis) {
-            return Err(ConvertError::Granularity { path, source });
-        }
-        let base = latent.weights.remove(&path).expect("visited above");
-        let trained = effective.weights.remove(&path).expect("visited above");
+        check(&parameter, control, scheme)?;
+        let trained = effective.weights.remove(&path);
+        let (Some(base), Some(trained)) = (latent.weights.remove(&path), trained) else {
+            let shape = parameter.shape;
+            return Err(ConvertError::Rank { path, shape });
+        };
         if !base.all_finite() {
             return Err(ConvertError::NotFinite { path });
         }
-        let steps = latent.steps.get(&path).cloned();
-        let (weight, unpacked) = base.pack(scheme, output_axis, steps);
-        if !equal(&unpacked, &trained.data()) {
-            return Err(ConvertError::OtherScheme { path });
+        let trained = trained.data();
+        let (steps, dtype) = (latent.steps.remove(&path), trained.dtype());
+        let axes = [parameter.output_axis(), row_axis(&parameter)];
+        let (weight, unpacked) = base.pack(scheme, axes, steps);
+        if !equal(&unpacked, &trained) {
+            return Err(other_scheme(path, control, scheme));
         }
-        packed.output_axes.insert(path.clone(), output_axis);
-        packed.weights.insert(path, weight);
+        packed_ids.insert(parameter.id, path.clone());
+        places.insert(path.clone(), place(parameter, dtype, axes[1]));
+        weights.insert(path, weight);
     }
-    match packed.weights.is_empty() {
+    match weights.is_empty() {
         true => Err(ConvertError::NotPrepared),
-        false => Ok(packed),
+        false => with_rest(model, weights, places, scheme),
     }
+}
+
+/// What controls a parameter that is to be packed.
+fn quantizes<'a>(
+    parameter: &Parameter,
+    controls: &HashMap<&str, &'a ControlValues>,
+) -> Option<&'a ControlValues> {
+    if parameter.reparameterization.as_deref() != Some(FakeQuant::NAME) {
+        return None;
+    }
+    let control = controls.get(parameter.path.as_str())?;
+    (!control.excluded()).then_some(*control)
+}
+
+/// The dimension along which the rows of a packed weight lie: that of the output channels, or the first where
+/// these lie between others and all values share a scale.
+fn row_axis(parameter: &Parameter) -> usize {
+    match parameter.output_axis() {
+        axis if axis + 1 == parameter.shape.len() => axis,
+        _ => 0,
+    }
+}
+
+fn place(parameter: Parameter, dtype: DType, row_axis: usize) -> Place {
+    Place {
+        weight: parameter.path,
+        shape: parameter.shape,
+        dtype,
+        row_axis,
+        layer: parameter.container,
+    }
+}
+
+/// Checks what can be known of a weight before it is quantized.
+fn check(
+    parameter: &Parameter,
+    control: &ControlValues,
+    scheme: &QatScheme,
+) -> Result<(), ConvertError> {
+    let path = parameter.path.clone();
+    let quantizer = &scheme.weight;
+    if let Err(source) = quantizer.groups(&parameter.shape, parameter.output_axis()) {
+        return Err(ConvertError::Granularity { path, source });
+    }
+    let own = control.weight.as_ref().map(|weight| &weight.quantizer);
+    if own != Some(quantizer) {
+        return Err(other_scheme(path, control, scheme));
+    }
+    match control.lambda() {
+        1.0 => Ok(()),
+        lambda => Err(ConvertError::Lambda {
+            path,
+            lambda: f64::from(lambda),
+        }),
+    }
+}
+
+fn other_scheme(path: String, control: &ControlValues, scheme: &QatScheme) -> ConvertError {
+    let own = control.weight.as_ref();
+    let mut found = own.map_or_else(String::new, |weight| weight.quantizer.to_string());
+    if let Some(width) = control.width() {
+        found += &format!(", set to {width}");
+    }
+    if control.per_channel() {
+        found += ", set to a scale per channel";
+    }
+    ConvertError::OtherScheme {
+        path,
+        expected: scheme.weight.to_string(),
+        found,
+    }
+}
+
+/// The packed model, with the tensors that are not packed.
+fn with_rest<M: Module>(
+    model: &M,
+    weights: BTreeMap<String, PackedWeight>,
+    places: BTreeMap<String, Place>,
+    scheme: &QatScheme,
+) -> Result<PackedModel, ConvertError> {
+    let mut parameters = Parameters::default();
+    model.visit(&mut parameters);
+    let paths = parameters.plain_paths().map(ToString::to_string);
+    let mut rest_paths: Vec<String> = paths.filter(|path| !places.contains_key(path)).collect();
+    rest_paths.sort_unstable();
+    let group = ParamGroup::from_paths(rest_paths.clone());
+    let mut not_finite = NotFinite::of(&group);
+    model.visit(&mut not_finite);
+    if let Some(path) = not_finite.found {
+        return Err(ConvertError::NotFinite { path });
+    }
+    Ok(PackedModel {
+        weights,
+        scheme: scheme.clone(),
+        places,
+        rest: model.valid().into_record_group(group),
+        rest_paths,
+    })
 }
 
 /// Equal values; unlike their bits, the two zeros are equal.
 fn equal(a: &TensorData, b: &TensorData) -> bool {
     a.dtype() == b.dtype() && a.iter::<f32>().eq(b.iter::<f32>())
-}
-
-impl PackedModel {
-    /// Bytes of all codes and scales.
-    pub fn num_bytes(&self) -> usize {
-        self.weights.values().map(PackedWeight::num_bytes).sum()
-    }
-
-    /// The model with each packed weight in place of the parameter of the same path, as dense
-    /// values `code * gamma`; other parameters stay.
-    ///
-    /// # Panics
-    ///
-    /// If a parameter has another shape than the weight that was packed.
-    pub fn unpack_into<M: Module>(&self, model: M) -> M {
-        model.materialize().map(&mut Unpack {
-            packed: self,
-            path: Vec::new(),
-        })
-    }
 }
 
 /// A float tensor of any rank; the ranks of the float weights that Burn's layers have.
@@ -145,7 +250,7 @@ macro_rules! with_tensor {
 
 impl Value {
     fn new<const D: usize>(tensor: Tensor<D>) -> Option<Self> {
-        let dispatch = tensor.detach().into_dispatch();
+        let dispatch = tensor.without_autodiff().into_dispatch();
         match D {
             2 => Some(Self::Rank2(Tensor::from_dispatch(dispatch))),
             3 => Some(Self::Rank3(Tensor::from_dispatch(dispatch))),
@@ -167,20 +272,21 @@ impl Value {
     fn pack(
         self,
         scheme: &QatScheme,
-        output_axis: usize,
+        [output_axis, row_axis]: [usize; 2],
         steps: Option<Tensor<2>>,
     ) -> (PackedWeight, TensorData) {
         with_tensor!(self, tensor => {
             let shape = tensor.dims();
-            let packed = match (&scheme.weight, steps) {
+            let quantizer = &scheme.weight;
+            let groups = quantizer.groups(&shape, output_axis).expect("checked above");
+            let quantized = match (quantizer, steps) {
                 (WeightQuantizer::LearnedStep(config), Some(steps)) => {
-                    let groups = scheme.weight.groups(&shape, output_axis).expect("checked above");
-                    let quantized = config.quantize(tensor, steps, groups);
-                    PackedWeight::from_quantized(quantized, &scheme.weight, groups, output_axis)
+                    config.quantize(tensor, steps, groups)
                 }
-                (quantizer, _) => PackedWeight::from_latent(tensor, quantizer, output_axis),
+                _ => quantizer.quantize(tensor, groups),
             };
-            let unpacked = packed.unpack_like(shape, output_axis).into_data();
+            let packed = PackedWeight::from_quantized(quantized, quantizer, groups, row_axis);
+            let unpacked = packed.unpack_like(shape, row_axis).into_data();
             (packed, unpacked)
         })
     }
@@ -200,7 +306,7 @@ impl ModuleVisitor for Values {
         if let [path @ .., reparameterization, field] = &self.path[..]
             && (reparameterization.as_str(), field.as_str()) == (FakeQuant::NAME, "steps")
         {
-            let steps = param.val().detach().into_dispatch();
+            let steps = param.val().without_autodiff().into_dispatch();
             self.steps
                 .insert(path.join("."), Tensor::from_dispatch(steps));
         } else if let Some(value) = Value::new(param.val()) {
@@ -217,29 +323,38 @@ impl ModuleVisitor for Values {
     }
 }
 
-/// Puts unpacked weights in place of parameters.
-struct Unpack<'a> {
-    packed: &'a PackedModel,
+/// Finds a float parameter of a group that holds a NaN or infinity.
+struct NotFinite<'a> {
+    group: &'a ParamGroup,
     path: Vec<String>,
+    found: Option<String>,
 }
 
-impl ModuleMapper for Unpack<'_> {
+impl<'a> NotFinite<'a> {
+    fn of(group: &'a ParamGroup) -> Self {
+        Self {
+            group,
+            path: Vec::new(),
+            found: None,
+        }
+    }
+}
+
+impl ModuleVisitor for NotFinite<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.path.join(".");
+        let looked_for = self.found.is_none() && self.group.matches(&param.id, Some(&path));
+        if looked_for && !param.base().into_data().iter::<f32>().all(f32::is_finite) {
+            self.found = Some(path);
+        }
+    }
+
     fn enter_module(&mut self, name: &str, _container_type: &str) {
         self.path.push(name.to_string());
     }
 
     fn exit_module(&mut self, _name: &str, _container_type: &str) {
         self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.path.join(".");
-        match self.packed.weights.get(&path) {
-            Some(weight) => {
-                param.map(|value| weight.unpack_like(value.dims(), self.packed.output_axes[&path]))
-            }
-            None => param,
-        }
     }
 }
 
@@ -255,10 +370,21 @@ impl fmt::Display for ConvertError {
                 f,
                 "only codes -1, 0 and 1 are packed, and the scheme has others"
             ),
-            Self::OtherScheme { path } => write!(
+            Self::Lambda { path, lambda } => write!(
                 f,
-                "parameter {path} was prepared with another scheme than the one given, or a \
-                 schedule has not quantized it in full"
+                "parameter {path} is not quantized in full: its lambda is {lambda}, expected 1"
+            ),
+            Self::OtherScheme {
+                path,
+                expected,
+                found,
+            } => write!(
+                f,
+                "parameter {path} was trained with another scheme: expected {expected}, found {found}"
+            ),
+            Self::Rank { path, shape } => write!(
+                f,
+                "parameter {path} has shape {shape:?}, expected 2 to 5 dimensions"
             ),
             Self::Granularity { path, source } => write!(f, "parameter {path}: {source}"),
         }

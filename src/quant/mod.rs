@@ -22,6 +22,8 @@ mod mixed_precision_plan;
 mod noise;
 pub(crate) mod none_word;
 mod observation;
+mod packed_model;
+mod packed_parameter;
 mod packed_weight;
 mod prepare;
 mod progressive;
@@ -43,7 +45,7 @@ pub use activation_fake_quant::ActivationFakeQuant;
 pub use bit_width::BitWidth;
 pub use calibrate::{CalibrateError, ObservationState};
 pub use controls::{QuantControls, detach_controls};
-pub use convert::{ConvertError, PackedModel, convert};
+pub use convert::{ConvertError, convert};
 pub(crate) use distinct::visit_distinct;
 pub use fake_quant::FakeQuant;
 pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
@@ -53,6 +55,8 @@ pub use learned_step::LearnedStepConfig;
 pub use mixed_precision_plan::{MixedPrecisionPlan, PlanBudget, PlanError, Precision};
 pub use noise::NoiseConfig;
 pub(crate) use noise::mix;
+pub use packed_model::{PackedModel, PackedModelError};
+pub use packed_parameter::PackedParameter;
 pub use packed_weight::PackedWeight;
 pub use prepare::{
     Decision, HeadRule, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared,

@@ -1,4 +1,6 @@
-use bitnet_burn_kernels::packing::words_per_row;
+use std::ops::Range;
+
+use bitnet_burn_kernels::packing::{BITS_PER_CODE, CODES_PER_WORD, ZERO_WORD, words_per_row};
 use burn::{
     module::{Module, Param, ParamId},
     tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, TensorReadError, assert_shape},
@@ -9,6 +11,9 @@ use crate::{
     functions::{packed_linear, ternary_unpack},
     ops::Groups,
 };
+
+/// Values of a packed weight that are unpacked at a time.
+const UNPACKED: usize = 1 << 20;
 
 /// A packed weight: 2 bits per value and its scales, nothing else.
 ///
@@ -123,6 +128,51 @@ impl PackedWeight {
         Ok((words.try_to_vec()?, scales.try_to_vec::<f32>()?[0]))
     }
 
+    /// Codes and scales as they are stored.
+    pub(super) fn to_data(&self) -> Result<[TensorData; 2], TensorReadError> {
+        let codes = self.codes.val().try_into_data_dtype(DType::U32)?;
+        let scales = self.scales.val().try_into_data_dtype(DType::F32)?;
+        Ok([codes, scales])
+    }
+
+    /// A weight of `[d_output, d_input]` from what [`to_data`](Self::to_data) gave.
+    ///
+    /// # Errors
+    ///
+    /// If shapes or types are not those of the weight, or a code or scale is none.
+    pub(super) fn from_data(
+        codes: TensorData,
+        scales: TensorData,
+        [d_output, d_input]: [usize; 2],
+        quantizer: &WeightQuantizer,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let groups = quantizer.groups(&[d_output, d_input], 0);
+        let groups = groups.map_err(|error| error.to_string())?;
+        let words = words_per_row(d_input);
+        expect("codes", &codes, DType::U32, [d_output, words])?;
+        expect("scales", &scales, DType::F32, groups.scale_shape())?;
+        // Both bits of the code 3 are set. What fills up the last word of a row is the code of zero.
+        let used = d_input - CODES_PER_WORD * (words - 1);
+        let filling = u32::MAX.checked_shl((BITS_PER_CODE * used) as u32);
+        let is_damaged = |(i, word): (usize, u32)| {
+            let filling = filling.filter(|_| (i + 1).is_multiple_of(words));
+            let filled = (word ^ ZERO_WORD) & filling.unwrap_or(0);
+            word & (word >> 1) & ZERO_WORD != 0 || filled != 0
+        };
+        if codes.iter::<u32>().enumerate().any(is_damaged) {
+            return Err("it has codes other than -1, 0 and 1".to_string());
+        }
+        let is_scale = |scale: f32| scale.is_finite() && scale > 0.0;
+        if let Some(scale) = scales.iter::<f32>().find(|scale| !is_scale(*scale)) {
+            return Err(format!("a scale is positive, found {scale}"));
+        }
+        let codes = Tensor::from_data(codes, (device, DType::U32));
+        let scales = Tensor::from_data(scales, (device, DType::F32));
+        Ok(Self::new(codes, scales, d_input, groups, dtype.into()))
+    }
+
     /// Which values share a scale.
     pub(crate) fn groups(&self) -> Groups {
         self.groups
@@ -158,6 +208,61 @@ impl PackedWeight {
             shape,
             self.dtype,
         )
+    }
+
+    /// The rows in parts of about a million values.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
+        let [d_output, d_input] = self.dims();
+        let rows = (UNPACKED / d_input.max(1)).max(1);
+        let first = (0..d_output).step_by(rows);
+        first.map(move |first| first..d_output.min(first + rows))
+    }
+
+    /// Some rows of [`unpack`](Self::unpack).
+    pub(crate) fn unpack_rows(&self, rows: Range<usize>) -> Tensor<2> {
+        let of_a_row = self.scales_of_a_row();
+        let of_rows = rows.start * of_a_row..rows.end * of_a_row;
+        let scales = match of_a_row {
+            0 => self.scales.val(),
+            _ => self.scales.val().slice([of_rows]),
+        };
+        self.unpacked(self.codes.val().slice([rows]), scales)
+    }
+
+    /// The rows of [`unpack`](Self::unpack) with the given numbers.
+    pub(crate) fn select_rows(&self, rows: Tensor<1, Int>) -> Tensor<2> {
+        let scales = self.scales.val();
+        let scales = match self.scales_of_a_row() {
+            0 => scales,
+            of_a_row => {
+                let [d_output, _] = self.dims();
+                let of_rows = scales.reshape([d_output, of_a_row]).select(0, rows.clone());
+                let selected = of_rows.shape().num_elements();
+                of_rows.reshape([selected, 1])
+            }
+        };
+        self.unpacked(self.codes.val().select(0, rows), scales)
+    }
+
+    /// Number of scales that belong to a row alone; 0 if all rows share one.
+    fn scales_of_a_row(&self) -> usize {
+        match self.groups.outer {
+            1 => 0,
+            outer => outer / self.dims()[0],
+        }
+    }
+
+    /// The values of some rows of codes with their scales.
+    fn unpacked(&self, codes: Tensor<2, Int>, scales: Tensor<2>) -> Tensor<2> {
+        let shape = [codes.dims()[0], self.d_input];
+        let groups = match scales.dims()[0] {
+            1 => Groups::per_tensor(shape[0] * self.d_input),
+            outer => Groups {
+                outer,
+                ..self.groups
+            },
+        };
+        ternary_unpack(codes, scales, groups, shape, self.dtype)
     }
 
     /// The product of activations of `bits` bits per token with the weight, and a bias: the values of
@@ -200,6 +305,18 @@ impl PackedWeight {
     /// Bytes of codes and scales.
     pub fn num_bytes(&self) -> usize {
         4 * (self.codes.val().shape().num_elements() + self.groups.num_groups())
+    }
+}
+
+/// Fails unless data has a type and shape.
+fn expect(what: &str, data: &TensorData, dtype: DType, shape: [usize; 2]) -> Result<(), String> {
+    match data.dtype() == dtype && data.shape()[..] == shape {
+        true => Ok(()),
+        false => Err(format!(
+            "expected {what} of {dtype:?} {shape:?}, found {:?} {:?}",
+            data.dtype(),
+            data.shape()
+        )),
     }
 }
 

@@ -95,8 +95,8 @@ fn another_scheme_than_that_of_training_is_not_converted_to() {
     let error = convert(&model, &scheme(WeightGranularity::PerChannel)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "parameter fc1.weight was prepared with another scheme than the one given, or a schedule \
-         has not quantized it in full"
+        "parameter fc1.weight was trained with another scheme: expected absmean ternary per channel, \
+         found absmean ternary per tensor"
     );
     let error = convert(
         &model,

@@ -1,0 +1,116 @@
+use burn::{
+    module::Param,
+    nn::{
+        Embedding, Linear,
+        conv::{Conv1d, Conv2d},
+    },
+    tensor::{Int, Tensor},
+};
+
+use super::projection::by_tokens;
+use crate::quant::{PackedParameter, PackedWeight};
+
+/// The forward pass of a stock layer from its packed weight, where it has one; otherwise that of the layer.
+///
+/// [`PackedModel::load_into`](crate::quant::PackedModel::load_into) gives layers packed weights. The `forward`
+/// of such a layer unpacks its weight as a whole for the pass. `forward_packed` computes the same values and
+/// unpacks a part at a time: the rows of the tokens of an `Embedding`, about a million values for the outputs
+/// of a `Linear` and the channels of a convolution.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::nn::PackedForward;
+/// use burn::{nn::EmbeddingConfig, tensor::{Device, Int, Tensor}};
+///
+/// let device = Device::default();
+/// let embedding = EmbeddingConfig::new(10, 4).init(&device);
+/// let tokens = Tensor::<2, Int>::from_ints([[1, 2, 1]], &device);
+/// let y: Tensor<3> = embedding.forward_packed(tokens);
+/// assert_eq!(y.dims(), [1, 3, 4]);
+/// ```
+pub trait PackedForward<X> {
+    /// What the layer gives back.
+    type Output;
+
+    /// Applies the layer, with the shapes and panics of its `forward`.
+    fn forward_packed(&self, x: X) -> Self::Output;
+}
+
+/// The packed weight of a parameter whose rows lie along `row_axis`.
+fn packed<const D: usize>(param: &Param<Tensor<D>>, row_axis: usize) -> Option<&PackedWeight> {
+    let packed = param.reparameterization::<PackedParameter>()?;
+    (packed.row_axis() == row_axis).then_some(packed.weight())
+}
+
+/// The parts of a weight that are unpacked at a time, and the part of a bias that belongs to each.
+fn parts(
+    weight: &PackedWeight,
+    bias: &Option<Param<Tensor<1>>>,
+) -> impl Iterator<Item = (Tensor<2>, Option<Tensor<1>>)> {
+    weight.parts().map(move |rows| {
+        let bias = bias.as_ref().map(|bias| bias.val().slice([rows.clone()]));
+        (weight.unpack_rows(rows), bias)
+    })
+}
+
+impl<const D: usize> PackedForward<Tensor<D>> for Linear {
+    type Output = Tensor<D>;
+
+    fn forward_packed(&self, x: Tensor<D>) -> Tensor<D> {
+        let Some(weight) = packed(&self.weight, 1).filter(|weight| weight.parts().len() > 1) else {
+            return self.forward(x);
+        };
+        by_tokens(x, |x| {
+            let outputs = parts(weight, &self.bias).map(|(weight, bias)| {
+                let weight = Param::initialized(self.weight.id, weight.transpose());
+                let bias = bias.map(|bias| Param::initialized(self.weight.id, bias));
+                Linear { weight, bias }.forward(x.clone())
+            });
+            Tensor::cat(outputs.collect(), 1)
+        })
+    }
+}
+
+impl PackedForward<Tensor<2, Int>> for Embedding {
+    type Output = Tensor<3>;
+
+    fn forward_packed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let Some(weight) = packed(&self.weight, 0) else {
+            return self.forward(tokens);
+        };
+        let [batch, positions] = tokens.dims();
+        let [_, d_model] = weight.dims();
+        let rows = weight.select_rows(tokens.reshape([batch * positions]));
+        rows.reshape([batch, positions, d_model])
+    }
+}
+
+/// A convolution with some of its output channels at a time.
+macro_rules! packed_convolution {
+    ($layer:ident, $rank:literal) => {
+        impl PackedForward<Tensor<$rank>> for $layer {
+            type Output = Tensor<$rank>;
+
+            fn forward_packed(&self, x: Tensor<$rank>) -> Tensor<$rank> {
+                let weight = packed(&self.weight, 0).filter(|weight| weight.parts().len() > 1);
+                // The channels of groups do not all have the same inputs.
+                let Some(weight) = weight.filter(|_| self.groups == 1) else {
+                    return self.forward(x);
+                };
+                let outputs = parts(weight, &self.bias).map(|(rows, bias)| {
+                    let mut shape = self.weight.dims();
+                    shape[0] = rows.dims()[0];
+                    let mut part = self.clone();
+                    part.weight = Param::initialized(self.weight.id, rows.reshape(shape));
+                    part.bias = bias.map(|bias| Param::initialized(self.weight.id, bias));
+                    part.forward(x.clone())
+                });
+                Tensor::cat(outputs.collect(), 1)
+            }
+        }
+    };
+}
+
+packed_convolution!(Conv1d, 3);
+packed_convolution!(Conv2d, 4);

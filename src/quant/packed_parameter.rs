@@ -1,0 +1,51 @@
+use burn::{
+    module::{Module, Param, ParamId, Reparameterization},
+    tensor::{Tensor, TensorCreationOptions},
+};
+
+use super::PackedWeight;
+
+/// The reparameterization of a weight that is packed: a parameter that has codes and scales, and no values of
+/// its own.
+///
+/// [`PackedModel::load_into`](super::PackedModel::load_into) attaches it. Layers read the unpacked weight
+/// through [`Param::val`](burn::module::Param::val).
+#[derive(Module, Debug)]
+pub struct PackedParameter {
+    weight: PackedWeight,
+    row_axis: usize,
+}
+
+impl PackedParameter {
+    pub(super) fn new(weight: PackedWeight, row_axis: usize) -> Self {
+        Self { weight, row_axis }
+    }
+
+    /// The packed weight.
+    pub fn weight(&self) -> &PackedWeight {
+        &self.weight
+    }
+
+    /// Dimension of the parameter along which the rows of the packed weight lie.
+    pub fn row_axis(&self) -> usize {
+        self.row_axis
+    }
+}
+
+impl Reparameterization for PackedParameter {
+    const NAME: &'static str = "packed";
+
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        self.weight.unpack_like(base.dims(), self.row_axis)
+    }
+}
+
+/// A parameter of this shape that takes the memory of one value.
+pub(super) fn placeholder<const D: usize>(
+    id: ParamId,
+    shape: [usize; D],
+    options: impl Into<TensorCreationOptions>,
+) -> Param<Tensor<D>> {
+    let one = Tensor::<D>::zeros(shape.map(|size| size.min(1)), options);
+    Param::initialized(id, one.expand(shape)).set_require_grad(false)
+}
