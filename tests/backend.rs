@@ -77,6 +77,7 @@ mod backend {
     mod loss_scale_decay;
     mod loss_sparsity;
     mod loss_weight_regularizer;
+    mod misuse;
     #[cfg(feature = "train")]
     mod mitigation;
     #[cfg(feature = "train")]

@@ -126,6 +126,7 @@ impl QatOptimizerConfig {
     /// # Panics
     ///
     /// If a bound, a momentum or a threshold is outside of its range.
+    #[track_caller]
     pub fn build<O: Optimizer>(&self, inner: O) -> QatOptimizer<O> {
         if let Some(clipping) = &self.clipping {
             clipping.assert_valid();

@@ -114,6 +114,7 @@ impl PackedModel {
     /// # Panics
     ///
     /// If a parameter has another shape than the weight that was packed.
+    #[track_caller]
     pub fn unpack_into<M: Module>(&self, model: M) -> M {
         model.materialize().map(&mut Unpack {
             packed: self,
