@@ -82,6 +82,8 @@ mod backend {
     mod mitigation;
     #[cfg(feature = "train")]
     mod named_callbacks;
+    #[cfg(feature = "train")]
+    mod no_data;
     mod optim_adamw_8bit;
     mod optim_latent_weights;
     mod optim_learning_rates;

@@ -10,8 +10,8 @@ use bitnet_burn::{
     loss::*,
     ops::{GatedActivation, Groups},
     optim::{
-        AdamW8bitConfig, DecoupledWeightDecay, LossScalerConfig, TwoStageLrSchedulerConfig,
-        WeightDecaySchedule,
+        AdamW8bitConfig, DecoupledWeightDecay, LatentClipping, LossScalerConfig,
+        QatOptimizerConfig, TwoStageLrSchedulerConfig, WeightDecaySchedule,
     },
     quant::{calibration::*, *},
 };
@@ -262,6 +262,13 @@ fn optimizers_and_schedules_are_checked_where_they_are_made() {
     check(
         || WeightDecaySchedule::rise_until_midpoint(-0.1, 100),
         decay,
+    );
+    let linear = LinearConfig::new(4, 4).init(&Device::default());
+    let clipping = QatOptimizerConfig::new().with_clipping(Some(LatentClipping::Scaled(1.0)));
+    let optimizer = clipping.build(AdamW8bitConfig::new().build());
+    check(
+        || optimizer.init(&linear),
+        "clipping and freezing are for latent weights, the model has none",
     );
     check(|| AdamW8bitConfig::new().with_beta_1(1.5).build(), "1.5");
     check(
