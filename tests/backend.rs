@@ -77,10 +77,13 @@ mod backend {
     mod loss_scale_decay;
     mod loss_sparsity;
     mod loss_weight_regularizer;
+    mod misuse;
     #[cfg(feature = "train")]
     mod mitigation;
     #[cfg(feature = "train")]
     mod named_callbacks;
+    #[cfg(feature = "train")]
+    mod no_data;
     mod optim_adamw_8bit;
     mod optim_latent_weights;
     mod optim_learning_rates;

@@ -21,6 +21,7 @@ impl CodeRange {
     /// # Panics
     ///
     /// If `bits` is not in 2..=8.
+    #[track_caller]
     pub fn signed(bits: u8) -> Self {
         let half = Self::levels(bits) / 2.0;
         Self {
@@ -34,6 +35,7 @@ impl CodeRange {
     /// # Panics
     ///
     /// If `bits` is not in 2..=8.
+    #[track_caller]
     pub fn unsigned(bits: u8) -> Self {
         Self {
             min: 0.0,
@@ -41,6 +43,7 @@ impl CodeRange {
         }
     }
 
+    #[track_caller]
     fn levels(bits: u8) -> f32 {
         assert!(
             (2..=8).contains(&bits),

@@ -54,6 +54,7 @@ impl Groups {
     /// # Panics
     ///
     /// If `axis` is not a dimension of `shape`, or `group_size` does not divide its length.
+    #[track_caller]
     pub fn along_axis(shape: &[usize], axis: usize, group_size: usize) -> Self {
         assert!(
             axis < shape.len(),
@@ -94,6 +95,7 @@ impl Groups {
     }
 
     /// Panics with the numbers unless the groups cover `shape` exactly.
+    #[track_caller]
     pub fn assert_cover(&self, shape: &[usize]) {
         let expected: usize = shape.iter().product();
         assert!(

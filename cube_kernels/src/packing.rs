@@ -43,6 +43,7 @@ pub fn code_words_per_row(values: usize) -> usize {
 ///
 /// If more than sixteen values are given, or (in debug builds) one is not in {-1, 0, 1}.
 #[inline]
+#[track_caller]
 pub fn pack_word(values: &[i8]) -> u32 {
     assert!(
         values.len() <= CODES_PER_WORD,
@@ -67,6 +68,7 @@ pub fn unpack_code(word: u32, i: usize) -> i8 {
 /// # Panics
 ///
 /// If `values` is no whole number of rows.
+#[track_caller]
 pub fn pack_rows(values: &[i8], row_length: usize) -> Vec<u32> {
     if values.is_empty() {
         return Vec::new();
@@ -87,6 +89,7 @@ pub fn pack_rows(values: &[i8], row_length: usize) -> Vec<u32> {
 /// # Panics
 ///
 /// If `words` is no whole number of rows.
+#[track_caller]
 pub fn unpack_rows(words: &[u32], row_length: usize) -> Vec<i8> {
     let words_per_row = words_per_row(row_length);
     if words.is_empty() {

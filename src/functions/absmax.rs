@@ -34,6 +34,7 @@ use crate::ops::{Groups, QatOps};
 /// assert_eq!(scales.into_data().to_vec::<f32>().unwrap(), [1.0, 2.0]);
 /// assert_eq!(quantized.into_data().to_vec::<f32>().unwrap(), [127.0, 2.0, -63.5, 0.0]);
 /// ```
+#[track_caller]
 pub fn absmax_fake_quant<const D: usize>(
     x: Tensor<D>,
     groups: Groups,
@@ -54,6 +55,7 @@ pub fn absmax_fake_quant<const D: usize>(
 /// # Panics
 ///
 /// If there are not 2 to 8.
+#[track_caller]
 pub(super) fn absmax_max_code(bits: u8) -> f32 {
     assert!(
         (2..=8).contains(&bits),

@@ -45,6 +45,7 @@ impl Levels {
 }
 
 /// Panics unless the tensor has one `f32` for each group.
+#[track_caller]
 fn assert_per_group(what: &str, tensor: &Tensor<2>, groups: Groups) {
     assert_eq!(
         tensor.dims(),
@@ -91,6 +92,7 @@ fn assert_per_group(what: &str, tensor: &Tensor<2>, groups: Groups) {
 /// let quantized = affine_fake_quant(x, levels);
 /// assert_eq!(quantized.into_data().to_vec::<f32>().unwrap(), [0.5, 0.0, 3.5]);
 /// ```
+#[track_caller]
 pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor<D> {
     levels.assert_cover("affine_fake_quant", &x);
     Tensor::from_dispatch(Dispatch::affine_fake_quant(
@@ -129,6 +131,7 @@ pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor
 /// let grads = straight_through(x.clone(), sign, levels, clipped).sum().backward();
 /// assert_eq!(x.grad(&grads).unwrap().into_data().to_vec::<f32>().unwrap(), [1.0, 0.0]);
 /// ```
+#[track_caller]
 pub fn straight_through<const D: usize>(
     x: Tensor<D>,
     quantized: Tensor<D>,
@@ -175,6 +178,7 @@ pub fn straight_through<const D: usize>(
 /// # Panics
 ///
 /// If `groups` does not cover `x`, or steps or offsets have another shape or type.
+#[track_caller]
 pub fn learned_step_fake_quant<const D: usize>(
     x: Tensor<D>,
     steps: Tensor<2>,

@@ -46,6 +46,7 @@ use crate::ops::{Groups, QatOps};
 /// let expected = (64.0 + 127.0) * 2.0 / 127.0 * 0.5;
 /// assert!((y.into_scalar::<f32>() - expected).abs() < 1e-6);
 /// ```
+#[track_caller]
 pub fn bit_linear<const D: usize>(
     x: Tensor<D>,
     weight: Tensor<2>,
@@ -105,6 +106,7 @@ pub(super) fn empty_sum<const D: usize>(
 }
 
 /// The bias, or a tensor without values where there is none.
+#[track_caller]
 pub(super) fn bias_or_none<const D: usize>(
     x: &Tensor<D>,
     bias: Option<Tensor<1>>,
@@ -124,6 +126,7 @@ pub(super) fn bias_or_none<const D: usize>(
 }
 
 /// Panics unless the last dimension of `x` is `d_input` and its type that of the other operand.
+#[track_caller]
 pub(super) fn assert_operands<const D: usize>(
     x: &Tensor<D>,
     d_input: usize,

@@ -40,6 +40,7 @@ use crate::ops::{AdamWStep, QatOps};
 /// let error = (x - Tensor::from_floats([4.0, 0.0, -0.4], &Device::default())).abs();
 /// assert!(error.max().into_scalar::<f32>() < 4.0 * 0.0142 / 2.0);
 /// ```
+#[track_caller]
 pub fn blockwise_quantize<const D: usize>(
     values: Tensor<D>,
     map: DynamicMap,
@@ -71,6 +72,7 @@ pub fn blockwise_quantize<const D: usize>(
 /// # Panics
 ///
 /// If codes and maxima are not those of `n` values.
+#[track_caller]
 pub fn blockwise_dequantize(
     codes: Tensor<1, Int>,
     absmax: Tensor<1>,
@@ -89,6 +91,7 @@ pub fn blockwise_dequantize(
     ))
 }
 
+#[track_caller]
 fn assert_blocks(codes: &Tensor<1, Int>, absmax: &Tensor<1>, n: usize) {
     let expected = [n.div_ceil(4), n.div_ceil(BLOCK)];
     let found = [codes.dims()[0], absmax.dims()[0]];
@@ -127,6 +130,7 @@ pub struct BlockwiseMoment {
 /// # Panics
 ///
 /// If the moments are not those of the parameter, or the gradient has another shape.
+#[track_caller]
 pub fn adamw_8bit<const D: usize>(
     param: Tensor<D>,
     grad: Tensor<D>,

@@ -50,6 +50,7 @@ use crate::ops::TransformerOps;
 /// let mean = causal_attention(query, key, value).into_data().to_vec::<f32>().unwrap();
 /// assert!(mean.iter().zip([2.0, 3.0, 5.0]).all(|(a, b)| (a - b).abs() < 1e-5));
 /// ```
+#[track_caller]
 pub fn causal_attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
     for x in [&query, &key, &value] {
         assert_float("causal_attention", x);

@@ -34,6 +34,7 @@ use crate::ops::QatOps;
 /// let x = absmax_dequantize(codes, scales, 3, FloatDType::F32);
 /// assert_eq!(x.into_data().to_vec::<f32>().unwrap(), [127.0, 2.0, -64.0]);
 /// ```
+#[track_caller]
 pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
     assert_float("absmax_quantize", &x);
     let max_code = absmax_max_code(bits);
@@ -58,6 +59,7 @@ pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
 /// # Panics
 ///
 /// If the shapes or types of codes and scales do not fit `n`.
+#[track_caller]
 pub fn absmax_dequantize(
     codes: Tensor<2, Int>,
     scales: Tensor<2>,

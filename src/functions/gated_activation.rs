@@ -34,6 +34,7 @@ pub use crate::ops::GatedActivation;
 /// let y = gated_activation(gate, up, GatedActivation::SquaredRelu);
 /// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [0.0, 20.0, -9.0]);
 /// ```
+#[track_caller]
 pub fn gated_activation<const D: usize>(
     gate: Tensor<D>,
     up: Tensor<D>,

@@ -38,6 +38,7 @@ use crate::ops::QatOps;
 /// let back = hadamard_transform(rotated, 4);
 /// assert_eq!(back.into_data().to_vec::<f32>().unwrap(), [8.0, 0.0, 0.0, 0.0]);
 /// ```
+#[track_caller]
 pub fn hadamard_transform<const D: usize>(x: Tensor<D>, block: usize) -> Tensor<D> {
     assert_float("hadamard_transform", &x);
     assert!(

@@ -40,6 +40,7 @@ use absmax::absmax_max_code;
 use burn::tensor::{DType, Tensor};
 
 /// Panics unless the operation supports the tensor's type.
+#[track_caller]
 fn assert_float<const D: usize>(operation: &str, tensor: &Tensor<D>) {
     let dtype = tensor.dtype();
     assert!(

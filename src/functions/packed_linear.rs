@@ -29,6 +29,7 @@ use crate::ops::{Groups, QatOps};
 /// # Panics
 ///
 /// If shapes or types do not fit, or `bits` is not in 2..=8.
+#[track_caller]
 pub fn packed_linear<const D: usize>(
     x: Tensor<D>,
     packed: Tensor<2, Int>,

@@ -23,6 +23,7 @@ use crate::ops::{Groups, QatOps};
 /// # Panics
 ///
 /// If `groups` does not cover the weight, or the scales have another shape or type.
+#[track_caller]
 pub fn ternary_pack<const D: usize>(
     weight: Tensor<D>,
     scales: Tensor<2>,
@@ -50,6 +51,7 @@ pub fn ternary_pack<const D: usize>(
 /// # Panics
 ///
 /// If `groups` does not cover `shape`, or the packed codes or scales do not fit it.
+#[track_caller]
 pub fn ternary_unpack<const D: usize>(
     packed: Tensor<D, Int>,
     scales: Tensor<2>,
@@ -82,6 +84,7 @@ pub fn ternary_unpack<const D: usize>(
     ))
 }
 
+#[track_caller]
 pub(super) fn assert_scales(scales: &Tensor<2>, groups: Groups) {
     assert_eq!(
         scales.dims(),

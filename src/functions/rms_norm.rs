@@ -35,6 +35,7 @@ use crate::ops::TransformerOps;
 /// let y = rms_norm(x, Tensor::ones([2], &device), 0.0);
 /// assert_eq!(y.into_data().to_vec::<f32>().unwrap(), [1.0, -1.0, 1.0, 1.0]);
 /// ```
+#[track_caller]
 pub fn rms_norm<const D: usize>(x: Tensor<D>, gamma: Tensor<1>, epsilon: f64) -> Tensor<D> {
     assert_float("rms_norm", &x);
     let [n] = gamma.dims();

@@ -24,6 +24,7 @@ use crate::ops::TransformerOps;
 /// # Panics
 ///
 /// If the shapes are others, or the type is none of the above.
+#[track_caller]
 pub fn rotary_embedding(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
     assert_float("rotary_embedding", &x);
     let [_, _, positions, d_head] = x.dims();

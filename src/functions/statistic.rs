@@ -27,6 +27,7 @@ use crate::ops::{Groups, QatOps, Statistic};
 /// let largest = group_statistic(values, Groups::per_row(&[2, 2]), Statistic::AbsMax);
 /// assert_eq!(largest.into_data().to_vec::<f32>().unwrap(), [3.0, 0.5]);
 /// ```
+#[track_caller]
 pub fn group_statistic<const D: usize>(
     values: Tensor<D>,
     groups: Groups,

@@ -31,6 +31,7 @@ use crate::ops::QatOps;
 /// let mean = rounded.cast(DType::F32).mean().into_scalar::<f32>();
 /// assert!((mean - x.mean().into_scalar::<f32>()).abs() < 2e-4);
 /// ```
+#[track_caller]
 pub fn stochastic_round<const D: usize>(values: Tensor<D>, seed: u32) -> Tensor<D> {
     let dtype = values.dtype();
     assert!(

@@ -34,6 +34,7 @@ use crate::ops::{Groups, QatOps};
 /// assert_eq!(scales.into_scalar::<f32>(), 1.0);
 /// assert_eq!(quantized.into_data().to_vec::<f32>().unwrap(), [0.0, -1.0, 0.0, 1.0]);
 /// ```
+#[track_caller]
 pub fn ternary_fake_quant<const D: usize>(
     weight: Tensor<D>,
     groups: Groups,

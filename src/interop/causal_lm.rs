@@ -31,6 +31,7 @@ impl CausalLm {
     /// # Panics
     ///
     /// If there are more positions than the model has.
+    #[track_caller]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         match self {
             Self::Full(lm) => lm.forward(tokens),

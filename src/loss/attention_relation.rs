@@ -96,6 +96,7 @@ impl AttentionRelationLossConfig {
     /// # Panics
     ///
     /// If there are no heads or the temperature is not positive and finite.
+    #[track_caller]
     pub fn init(&self) -> AttentionRelationLoss {
         let (split_heads, temperature) = (self.split_heads, self.temperature);
         assert!(split_heads > 0, "split_heads must be 1 or more, got 0");
@@ -145,6 +146,7 @@ impl AttentionRelationLoss {
     /// # Panics
     ///
     /// If batch or positions of the states differ, or a width is no multiple of `split_heads`.
+    #[track_caller]
     pub fn forward(&self, student: &AttentionStates, teacher: &AttentionStates) -> Tensor<1> {
         self.loss(student, teacher, None)
     }
@@ -159,6 +161,7 @@ impl AttentionRelationLoss {
     /// # Panics
     ///
     /// As [`forward`](Self::forward), or if the mask has another shape.
+    #[track_caller]
     pub fn forward_masked(
         &self,
         student: &AttentionStates,
@@ -168,6 +171,7 @@ impl AttentionRelationLoss {
         self.loss(student, teacher, Some(mask_pad))
     }
 
+    #[track_caller]
     fn loss(
         &self,
         student: &AttentionStates,
@@ -227,6 +231,7 @@ impl AttentionRelationLoss {
 /// # Panics
 ///
 /// If `width` is no multiple of `n`.
+#[track_caller]
 pub fn split_heads(states: Tensor<3>, n: usize) -> Tensor<4> {
     let [batch, positions, width] = states.dims();
     assert!(

@@ -99,13 +99,25 @@ impl CausalLmLossConfig {
     }
 
     /// Sets [`label_smoothing`](Self::label_smoothing).
+    ///
+    /// # Panics
+    ///
+    /// If it is not in [0, 1].
+    #[track_caller]
     pub fn with_label_smoothing(mut self, label_smoothing: f64) -> Self {
+        Range::Fraction.assert_contains("label_smoothing", label_smoothing);
         self.label_smoothing = label_smoothing;
         self
     }
 
     /// Sets [`z_loss`](Self::z_loss).
+    ///
+    /// # Panics
+    ///
+    /// If it is not zero or above and finite.
+    #[track_caller]
     pub fn with_z_loss(mut self, z_loss: f64) -> Self {
+        Range::NotNegative.assert_contains("z_loss", z_loss);
         self.z_loss = z_loss;
         self
     }
@@ -121,6 +133,7 @@ impl CausalLmLossConfig {
     /// # Panics
     ///
     /// If `label_smoothing` is not in [0, 1], or `z_loss` is negative or not finite.
+    #[track_caller]
     pub fn init(&self) -> CausalLmLoss {
         Range::Fraction.assert_contains("label_smoothing", self.label_smoothing);
         Range::NotNegative.assert_contains("z_loss", self.z_loss);
@@ -148,6 +161,7 @@ impl CausalLmLoss {
     /// # Panics
     ///
     /// If the shapes do not fit, or the vocabulary is empty.
+    #[track_caller]
     pub fn forward(&self, logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<1> {
         let [batch, positions, vocab] = logits.dims();
         assert_shape!(targets, [batch, positions]);

@@ -139,6 +139,7 @@ impl DistillationLossConfig {
     /// # Panics
     ///
     /// If a weight is negative or not finite, if all parts are off, or as a part's own `init`.
+    #[track_caller]
     pub fn init(&self, device: &Device) -> DistillationLoss {
         let weights = [
             ("task_weight", self.task_weight),
@@ -182,6 +183,7 @@ impl DistillationLoss {
     /// # Panics
     ///
     /// If student or teacher lack what a part that is on reads, or as a part's own `forward`.
+    #[track_caller]
     pub fn forward(
         &self,
         task: Tensor<1>,
@@ -257,9 +259,12 @@ fn attention_part(
     }
 }
 
+#[track_caller]
 fn needed<'a, T>(states: &'a Option<T>, name: &str) -> &'a T {
-    let states = states.as_ref();
-    states.unwrap_or_else(|| panic!("the distillation loss is configured to read {name}"))
+    let Some(states) = states else {
+        panic!("the distillation loss is configured to read {name}");
+    };
+    states
 }
 
 impl StudentStates {

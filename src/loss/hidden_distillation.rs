@@ -72,6 +72,7 @@ impl HiddenDistillationLossConfig {
     /// # Panics
     ///
     /// If the widths differ and there is no projection.
+    #[track_caller]
     pub fn init(&self, device: &Device) -> HiddenDistillationLoss {
         assert!(
             self.projection || self.d_student == self.d_teacher,
@@ -99,6 +100,7 @@ impl HiddenDistillationLoss {
     /// # Panics
     ///
     /// If the shapes, after the projection, differ.
+    #[track_caller]
     pub fn forward<const D: usize>(&self, student: Tensor<D>, teacher: Tensor<D>) -> Tensor<1> {
         token_mean(self.forward_no_reduction(student, teacher), None)
     }
@@ -115,6 +117,7 @@ impl HiddenDistillationLoss {
     /// # Panics
     ///
     /// If the shapes do not fit each other.
+    #[track_caller]
     pub fn forward_masked<const D: usize, const M: usize>(
         &self,
         student: Tensor<D>,
@@ -126,6 +129,7 @@ impl HiddenDistillationLoss {
     }
 
     /// The distance of each token, tokens one after the other: `[tokens]`.
+    #[track_caller]
     fn forward_no_reduction<const D: usize>(
         &self,
         student: Tensor<D>,

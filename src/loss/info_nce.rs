@@ -78,7 +78,13 @@ impl InfoNceLossConfig {
     }
 
     /// Sets [`temperature`](Self::temperature).
+    ///
+    /// # Panics
+    ///
+    /// If it is not positive and finite.
+    #[track_caller]
     pub fn with_temperature(mut self, temperature: f64) -> Self {
+        Range::Positive.assert_contains("temperature", temperature);
         self.temperature = temperature;
         self
     }
@@ -100,6 +106,7 @@ impl InfoNceLossConfig {
     /// # Panics
     ///
     /// If `temperature` is not positive and finite.
+    #[track_caller]
     pub fn init(&self) -> InfoNceLoss {
         Range::Positive.assert_contains("temperature", self.temperature);
         InfoNceLoss {
@@ -122,6 +129,7 @@ impl InfoNceLoss {
     /// # Panics
     ///
     /// If queries and keys are not of one shape.
+    #[track_caller]
     pub fn forward(&self, queries: Tensor<2>, keys: Tensor<2>) -> Tensor<1> {
         let [batch, d_model] = queries.dims();
         assert_shape!(keys, [batch, d_model]);

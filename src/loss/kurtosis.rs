@@ -64,7 +64,13 @@ impl KurtosisLossConfig {
     }
 
     /// Sets [`target`](Self::target).
+    ///
+    /// # Panics
+    ///
+    /// If it is not positive and finite.
+    #[track_caller]
     pub fn with_target(mut self, target: f64) -> Self {
+        Range::Positive.assert_contains("target kurtosis", target);
         self.target = target;
         self
     }
@@ -74,6 +80,7 @@ impl KurtosisLossConfig {
     /// # Panics
     ///
     /// If `target` is not positive and finite.
+    #[track_caller]
     pub fn init(&self) -> KurtosisLoss {
         Range::Positive.assert_contains("target kurtosis", self.target);
         KurtosisLoss {

@@ -82,6 +82,7 @@ impl LevelDistanceLoss {
     /// # Panics
     ///
     /// If the two are not of one shape.
+    #[track_caller]
     pub fn forward<const D: usize>(&self, weight: Tensor<D>, quantized: Tensor<D>) -> Tensor<1> {
         assert_eq!(
             weight.dims(),

@@ -61,6 +61,7 @@ impl LogitsDistillationLossConfig {
     /// # Panics
     ///
     /// If the temperature is not positive and finite.
+    #[track_caller]
     pub fn init(&self) -> LogitsDistillationLoss {
         let temperature = self.temperature;
         assert!(
@@ -85,6 +86,7 @@ impl LogitsDistillationLoss {
     /// # Panics
     ///
     /// If the shapes differ.
+    #[track_caller]
     pub fn forward<const D: usize>(&self, student: Tensor<D>, teacher: Tensor<D>) -> Tensor<1> {
         token_mean(self.forward_no_reduction(student, teacher), None)
     }
@@ -100,6 +102,7 @@ impl LogitsDistillationLoss {
     /// # Panics
     ///
     /// If the shapes do not fit each other.
+    #[track_caller]
     pub fn forward_masked<const D: usize, const M: usize>(
         &self,
         student: Tensor<D>,
@@ -120,6 +123,7 @@ impl LogitsDistillationLoss {
     /// # Panics
     ///
     /// If the shapes differ.
+    #[track_caller]
     pub fn forward_no_reduction<const D: usize>(
         &self,
         student: Tensor<D>,
@@ -150,6 +154,7 @@ impl LogitsDistillationLoss {
     /// # Panics
     ///
     /// If the teacher's logits have another batch, positions or temperature.
+    #[track_caller]
     pub fn forward_top_k_no_reduction(&self, student: Tensor<3>, teacher: TopKLogits) -> Tensor<1> {
         let t = self.temperature;
         assert!(

@@ -58,6 +58,7 @@ impl OscillationDampeningLoss {
     /// # Panics
     ///
     /// If weight and quantised value are not of one shape, or the levels do not broadcast to it.
+    #[track_caller]
     pub fn forward<const D: usize>(
         &self,
         weight: Tensor<D>,

@@ -1,6 +1,8 @@
 //! Ranges of configured numbers: checked where a configuration is read, and where it is used.
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer};
+
+use crate::quant::setting::{assert_right, read_right};
 
 /// A range that a number must lie in.
 #[derive(Debug, Clone, Copy)]
@@ -30,25 +32,22 @@ impl Range {
         }
     }
 
+    /// What is wrong with a number, which is called `name`.
+    fn fault(self, name: &str, value: f64) -> Option<String> {
+        let phrase = self.phrase();
+        let fault = || format!("{name} must be {phrase}, got {value:?}");
+        (!self.contains(value)).then(fault)
+    }
+
     /// Panics with the name and value of a number outside of the range.
     #[track_caller]
     pub(super) fn assert_contains(self, name: &str, value: f64) {
-        let phrase = self.phrase();
-        assert!(
-            self.contains(value),
-            "{name} must be {phrase}, got {value:?}"
-        );
+        assert_right(self.fault(name, value));
     }
 
     fn deserialize<'de, D: Deserializer<'de>>(self, deserializer: D) -> Result<f64, D::Error> {
         let value = f64::deserialize(deserializer)?;
-        let phrase = self.phrase();
-        match self.contains(value) {
-            true => Ok(value),
-            false => Err(D::Error::custom(format!(
-                "the number must be {phrase}, got {value:?}"
-            ))),
-        }
+        read_right(value, self.fault("the number", value))
     }
 }
 

@@ -51,7 +51,13 @@ impl ScaleDecayLossConfig {
     }
 
     /// Sets [`coefficient`](Self::coefficient).
+    ///
+    /// # Panics
+    ///
+    /// If it is not zero or above and finite.
+    #[track_caller]
     pub fn with_coefficient(mut self, coefficient: f64) -> Self {
+        Range::NotNegative.assert_contains("coefficient", coefficient);
         self.coefficient = coefficient;
         self
     }
@@ -61,6 +67,7 @@ impl ScaleDecayLossConfig {
     /// # Panics
     ///
     /// If `coefficient` is negative or not finite.
+    #[track_caller]
     pub fn init(&self) -> ScaleDecayLoss {
         Range::NotNegative.assert_contains("coefficient", self.coefficient);
         ScaleDecayLoss {

@@ -101,7 +101,13 @@ pub struct SparsityTargetLoss {
 
 impl SparsityTargetLossConfig {
     /// A part `target` of zeros, with temperature 0.1.
+    ///
+    /// # Panics
+    ///
+    /// If it is not in [0, 1].
+    #[track_caller]
     pub fn new(target: f64) -> Self {
+        Range::Fraction.assert_contains("target sparsity", target);
         Self {
             target,
             temperature: default_temperature(),
@@ -109,7 +115,13 @@ impl SparsityTargetLossConfig {
     }
 
     /// Sets [`temperature`](Self::temperature).
+    ///
+    /// # Panics
+    ///
+    /// If it is not positive and finite.
+    #[track_caller]
     pub fn with_temperature(mut self, temperature: f64) -> Self {
+        Range::Positive.assert_contains("temperature", temperature);
         self.temperature = temperature;
         self
     }
@@ -119,6 +131,7 @@ impl SparsityTargetLossConfig {
     /// # Panics
     ///
     /// If `target` is not in [0, 1], or `temperature` is not positive and finite.
+    #[track_caller]
     pub fn init(&self) -> SparsityTargetLoss {
         Range::Fraction.assert_contains("target sparsity", self.target);
         Range::Positive.assert_contains("temperature", self.temperature);

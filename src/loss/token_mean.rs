@@ -20,6 +20,7 @@ pub(super) fn token_mean(values: Tensor<1>, mask_pad: Option<Tensor<1, Bool>>) -
 /// # Panics
 ///
 /// If the mask has other dimensions than the leading ones of the tensor.
+#[track_caller]
 pub(super) fn flat_mask<const M: usize>(
     mask_pad: Tensor<M, Bool>,
     dims: &[usize],

@@ -41,6 +41,7 @@ impl TopKLogits {
     /// # Panics
     ///
     /// If `k` is zero or above `vocab`, or the temperature is not positive.
+    #[track_caller]
     pub fn from_logits(logits: Tensor<3>, k: usize, temperature: f64) -> Self {
         let [_, _, vocab] = logits.dims();
         assert!(
@@ -74,6 +75,7 @@ impl TopKLogits {
     }
 
     /// The same events of other logits `[batch, positions, vocab]`, already divided.
+    #[track_caller]
     pub(super) fn same_events(&self, scaled: Tensor<3>) -> Tensor<3> {
         let [batch, positions, _] = scaled.dims();
         let [teacher_batch, teacher_positions, _] = self.indices.dims();

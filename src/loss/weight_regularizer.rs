@@ -106,7 +106,13 @@ impl WeightRegularizerConfig {
     }
 
     /// Sets [`coefficient`](Self::coefficient).
+    ///
+    /// # Panics
+    ///
+    /// If it is not zero or above and finite.
+    #[track_caller]
     pub fn with_coefficient(mut self, coefficient: f64) -> Self {
+        Range::NotNegative.assert_contains("coefficient", coefficient);
         self.coefficient = coefficient;
         self
     }
@@ -128,6 +134,7 @@ impl WeightRegularizerConfig {
     /// # Panics
     ///
     /// If the coefficient or a value of the regulariser is out of its range.
+    #[track_caller]
     pub fn init(&self) -> WeightRegularizer {
         Range::NotNegative.assert_contains("coefficient", self.coefficient);
         self.regularizer.assert_valid();
@@ -144,6 +151,7 @@ impl WeightRegularizer {
     ///
     /// If the regulariser needs levels and the granularity of the quantiser does not fit a
     /// selected weight.
+    #[track_caller]
     pub fn forward<M: Module>(&self, module: &M) -> Option<Tensor<1>> {
         let mut penalties = Penalties {
             config: &self.config,
@@ -207,6 +215,7 @@ impl ModuleVisitor for Penalties<'_> {
 
 impl Regularizer {
     /// Panics if a value is out of its range.
+    #[track_caller]
     fn assert_valid(&self) {
         match self {
             Self::Kurtosis(config) => drop(config.init()),
@@ -248,12 +257,13 @@ impl WeightRegularizerConfig {
         })
     }
 
+    #[track_caller]
     fn levels<const D: usize>(&self, weight: Tensor<D>, output_axis: usize, path: &str) -> Levels {
         let shape = weight.dims();
-        let groups = self
-            .quantizer
-            .groups(&shape, output_axis)
-            .unwrap_or_else(|error| panic!("parameter {path} of shape {shape:?}: {error}"));
+        let groups = match self.quantizer.groups(&shape, output_axis) {
+            Ok(groups) => groups,
+            Err(error) => panic!("parameter {path} of shape {shape:?}: {error}"),
+        };
         let Groups { outer, size, inner } = groups;
 
         let latent = weight.clone().detach();

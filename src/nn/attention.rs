@@ -71,6 +71,7 @@ impl BitNetAttentionConfig {
     /// # Panics
     ///
     /// If the numbers of heads do not divide as documented.
+    #[track_caller]
     pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetAttention<P> {
         let (d_model, n_heads, n_kv_heads) = (self.d_model, self.n_heads, self.n_kv_heads);
         assert!(

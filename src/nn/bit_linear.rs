@@ -85,6 +85,7 @@ impl BitLinearConfig {
     /// # Panics
     ///
     /// If the weight granularity of the scheme does not fit the layer.
+    #[track_caller]
     pub fn init(&self, device: &Device) -> BitLinear {
         let shape = [self.d_input, self.d_output];
         let fans = (Some(self.d_input), Some(self.d_output));
@@ -132,6 +133,7 @@ impl BitLinear {
     /// let x = Tensor::<2>::random([5, 64], Distribution::Default, &device);
     /// assert_eq!(layer.forward(x.clone()).into_data(), linear.forward(x).into_data());
     /// ```
+    #[track_caller]
     pub fn from_linear(linear: Linear, scheme: &QatScheme) -> Self {
         let Linear { weight, bias } = linear;
         assert!(
@@ -144,6 +146,7 @@ impl BitLinear {
         Self::from_parameters(weight, bias, None, scheme)
     }
 
+    #[track_caller]
     fn from_parameters(
         weight: Param<Tensor<2>>,
         bias: Option<Param<Tensor<1>>>,
@@ -174,6 +177,7 @@ impl BitLinear {
     /// # Panics
     ///
     /// If the last dimension of `x` is not `d_input`.
+    #[track_caller]
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [d_input, _] = self.weight.shape().dims();
         assert_shape!(x, [.., d_input]);
@@ -235,6 +239,7 @@ impl BitLinear {
     /// # Panics
     ///
     /// If the weight [cannot be packed](FakeQuant::is_packable).
+    #[track_caller]
     pub fn pack(&self) -> PackedBitLinear {
         if self.is_full_precision() {
             return PackedBitLinear::full_precision(Linear {
@@ -408,6 +413,7 @@ impl PackedBitLinear {
     /// # Panics
     ///
     /// If the weight has more than one scale.
+    #[track_caller]
     pub fn b1_58(weight: PackedWeight) -> Self {
         let scales = weight.scales.val();
         assert_shape!(scales, [1, 1]);
@@ -449,6 +455,7 @@ impl PackedBitLinear {
     /// # Panics
     ///
     /// If the last dimension of `x` is not `d_input`.
+    #[track_caller]
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [_, d_input] = self.weight.dims();
         assert_shape!(x, [.., d_input]);

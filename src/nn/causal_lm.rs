@@ -120,6 +120,7 @@ impl BitNetLmConfig {
     ///
     /// If the numbers of heads do not divide `d_model` and each other, or [`rotary`](Self::rotary) is no
     /// embedding.
+    #[track_caller]
     pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetLm<P> {
         let embed_tokens = EmbeddingConfig::new(self.vocab_size, self.d_model)
             .with_initializer(self.initializer.clone())
@@ -206,6 +207,7 @@ impl<P: Projection> BitNetModel<P> {
     /// # Panics
     ///
     /// If there are more positions than `max_positions`.
+    #[track_caller]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let mut x = self.embed_tokens.forward(tokens);
         for layer in &self.layers {
@@ -224,6 +226,7 @@ impl<P: Projection> BitNetModel<P> {
     /// # Panics
     ///
     /// If the cache has no room for them.
+    #[track_caller]
     pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let [batch, positions] = tokens.dims();
         let start = cache.len();
@@ -247,6 +250,7 @@ impl<P: Projection> BitNetLm<P> {
     /// # Panics
     ///
     /// If there are more positions than `max_positions`.
+    #[track_caller]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         self.head(self.model.forward(tokens))
     }
@@ -266,6 +270,7 @@ impl<P: Projection> BitNetLm<P> {
     /// # Panics
     ///
     /// If there is no token, or the cache has no room for them.
+    #[track_caller]
     pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
         let [_, positions] = tokens.dims();
         assert!(positions > 0, "decoding takes at least one token");
@@ -391,6 +396,7 @@ impl BitNetLm<Linear> {
     ///     // a training step
     /// }
     /// ```
+    #[track_caller]
     pub fn into_bitnet(self, scheme: &QatScheme) -> BitNetLm {
         let unrotated = scheme.clone().with_rotation(None);
         self.map_projections(|name, linear| {

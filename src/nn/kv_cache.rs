@@ -95,6 +95,7 @@ impl KvCacheConfig {
     /// # Panics
     ///
     /// If there is room for no sequence or more positions than the model has.
+    #[track_caller]
     pub fn init<P: Projection>(&self, lm: &BitNetLm<P>) -> KvCache {
         let max_positions = lm.model.rotary.max_positions();
         assert!(
@@ -154,6 +155,7 @@ impl KvCache {
     /// # Panics
     ///
     /// If there is no room for them.
+    #[track_caller]
     pub(super) fn layers(
         &mut self,
         batch_size: usize,

@@ -18,6 +18,7 @@ pub trait Projection: Module + ModuleDisplay + 'static {
     /// # Panics
     ///
     /// If the last dimension of `x` is not `d_input`.
+    #[track_caller]
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D>;
 
     /// What it keeps from its forward pass for the gradients, for a plan of the memory.

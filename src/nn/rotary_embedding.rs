@@ -53,6 +53,7 @@ impl RotaryEmbeddingConfig {
     ///
     /// If the number of values that are turned is odd, 0 or above `d_head`, or the scaling does not go with
     /// it and `max_positions`.
+    #[track_caller]
     pub fn init(&self, device: &Device) -> RotaryEmbedding {
         let d_rotary = self.rotary_size();
         assert!(
@@ -115,6 +116,7 @@ impl RotaryEmbedding {
     /// # Panics
     ///
     /// If a head has another size, or the positions go beyond `max_positions`.
+    #[track_caller]
     pub fn forward(&self, x: Tensor<4>, start: usize) -> Tensor<4> {
         let [max_positions, half] = self.cos.dims();
         let (d_head, d_rotary) = (self.d_head, 2 * half);

@@ -91,6 +91,7 @@ impl AdamW8bitConfig {
     /// # Panics
     ///
     /// If a beta is not in `0..1`, or epsilon or the weight decay is negative.
+    #[track_caller]
     pub fn build(&self) -> AdamW8bit {
         let unit = 0.0..1.0;
         assert!(

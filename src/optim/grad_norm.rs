@@ -23,6 +23,7 @@ const EPSILON: f64 = 1e-6;
 /// # Panics
 ///
 /// If `max_norm` is not positive.
+#[track_caller]
 pub fn clip_grad_norm<M: Module>(
     module: &M,
     grads: GradientsParams,

@@ -22,6 +22,7 @@ pub enum LatentClipping {
 
 impl LatentClipping {
     /// Panics unless the bound is positive.
+    #[track_caller]
     pub(super) fn assert_valid(&self) {
         let (Self::Absolute(bound) | Self::Scaled(bound)) = *self;
         assert!(bound > 0.0, "the bound of {self:?} must be positive");

@@ -95,9 +95,11 @@ impl LatentQuantizer {
         (quantized, scales)
     }
 
+    #[track_caller]
     fn groups(&self, shape: &[usize]) -> Groups {
-        self.quantizer
-            .groups(shape, self.output_axis)
-            .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"))
+        match self.quantizer.groups(shape, self.output_axis) {
+            Ok(groups) => groups,
+            Err(error) => panic!("weight of shape {shape:?}: {error}"),
+        }
     }
 }

@@ -45,6 +45,7 @@ impl LearningRateScale {
     /// # Panics
     ///
     /// If it is not above 0 and finite.
+    #[track_caller]
     pub fn set(&self, scale: f64) {
         assert!(
             scale > 0.0 && scale.is_finite(),

@@ -122,6 +122,7 @@ impl LossScalerConfig {
     ///
     /// If `min_scale` is not positive, the scale is below it or not finite, `growth_factor` is not
     /// above 1, `backoff_factor` is not in (0, 1), or `growth_interval` is 0.
+    #[track_caller]
     pub fn init(&self) -> LossScaler {
         let valid = self.min_scale > 0.0
             && self.initial_scale >= self.min_scale

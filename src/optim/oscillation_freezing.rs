@@ -81,6 +81,7 @@ impl FreezingThreshold {
 
 impl OscillationFreezingConfig {
     /// Panics unless every value is in its range.
+    #[track_caller]
     pub(super) fn assert_valid(&self) {
         let (momentum, threshold) = (self.momentum, self.threshold);
         assert!(

@@ -126,6 +126,7 @@ impl QatOptimizerConfig {
     /// # Panics
     ///
     /// If a bound, a momentum or a threshold is outside of its range.
+    #[track_caller]
     pub fn build<O: Optimizer>(&self, inner: O) -> QatOptimizer<O> {
         if let Some(clipping) = &self.clipping {
             clipping.assert_valid();
@@ -151,11 +152,22 @@ impl<O: Optimizer> QatOptimizer<O> {
     ///
     /// Latent weights are told by their paths, so that `model` is the module that is given to
     /// [`ModuleOptimizer::step`], with all that is around its layers.
+    ///
+    /// # Panics
+    ///
+    /// If there is clipping or freezing, and the model has no latent weight.
+    #[track_caller]
     pub fn init<M: Module>(&self, model: &M) -> ModuleOptimizer {
         let mut others = self.clone();
+        let groups = LatentQuantizer::of(model);
+        assert!(
+            !groups.is_empty()
+                || (self.config.clipping.is_none() && self.config.freezing.is_none()),
+            "clipping and freezing are for latent weights, the model has none: prepare it first"
+        );
         (others.config.clipping, others.config.freezing) = (None, None);
         let mut optimizer = ModuleOptimizer::from(others);
-        for (quantizer, paths) in LatentQuantizer::of(model) {
+        for (quantizer, paths) in groups {
             let mut own = self.clone().for_latent_weights();
             own.config.quantizer = quantizer;
             optimizer = optimizer.with_group(ParamGroup::from_paths(paths), own, None);

@@ -68,6 +68,7 @@ impl TwoStageLrSchedulerConfig {
     /// # Panics
     ///
     /// If a peak is not a positive number, or the warm-up does not end within the training.
+    #[track_caller]
     pub fn init(&self) -> TwoStageLrScheduler {
         for peak in [self.peak_1, self.peak_2] {
             assert!(

@@ -30,6 +30,7 @@ impl DecoupledWeightDecay {
     /// # Panics
     ///
     /// If the value is negative or not finite.
+    #[track_caller]
     pub fn new(weight_decay: f32) -> Self {
         let decay = Self {
             bits: Arc::new(AtomicU32::new(0)),
@@ -48,6 +49,7 @@ impl DecoupledWeightDecay {
     /// # Panics
     ///
     /// If the value is negative or not finite.
+    #[track_caller]
     pub fn set(&self, weight_decay: f32) {
         assert!(
             weight_decay >= 0.0 && weight_decay.is_finite(),
@@ -95,7 +97,13 @@ pub struct WeightDecayScheduler {
 
 impl WeightDecayScheduler {
     /// Sets `weight_decay` by `schedule`, from step 0 on.
+    ///
+    /// # Panics
+    ///
+    /// If a value of the schedule is negative or not finite.
+    #[track_caller]
     pub fn new(schedule: WeightDecaySchedule, weight_decay: &DecoupledWeightDecay) -> Self {
+        schedule.assert_valid();
         Self {
             schedule,
             weight_decay: weight_decay.clone(),

@@ -1,6 +1,8 @@
 use core::f64::consts::PI;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::quant::setting::{assert_right, read_right};
 
 /// Weight decay as a function of the step, counted from 0: the last of a training of `T` steps is
 /// `T - 1`.
@@ -11,11 +13,13 @@ pub enum WeightDecaySchedule {
     /// The same at every step.
     Constant {
         /// The value.
+        #[serde(deserialize_with = "deserialize_decay")]
         value: f32,
     },
     /// `value` before the step `until`, then 0.
     Until {
         /// The value before the step.
+        #[serde(deserialize_with = "deserialize_decay")]
         value: f32,
         /// The first step without decay.
         until: usize,
@@ -23,8 +27,10 @@ pub enum WeightDecaySchedule {
     /// From `start` at step 0 on a straight line to `end` at step `steps`, and `end` afterwards.
     Linear {
         /// The value at step 0.
+        #[serde(deserialize_with = "deserialize_decay")]
         start: f32,
         /// The value from step `steps` on.
+        #[serde(deserialize_with = "deserialize_decay")]
         end: f32,
         /// Steps from `start` to `end`.
         steps: usize,
@@ -33,8 +39,10 @@ pub enum WeightDecaySchedule {
     /// on.
     Cosine {
         /// The value at step 0.
+        #[serde(deserialize_with = "deserialize_decay")]
         start: f32,
         /// The value from step `steps` on.
+        #[serde(deserialize_with = "deserialize_decay")]
         end: f32,
         /// Steps from `start` to `end`.
         steps: usize,
@@ -42,19 +50,47 @@ pub enum WeightDecaySchedule {
     /// Half a cosine from 0 up to `peak` at step `until`, then 0.
     RiseUntil {
         /// The value that is approached.
+        #[serde(deserialize_with = "deserialize_decay")]
         peak: f32,
         /// The first step without decay.
         until: usize,
     },
 }
 
+fn decay_fault(value: f32) -> Option<String> {
+    let right = value >= 0.0 && value.is_finite();
+    (!right).then(|| format!("weight decay must be finite and not negative, got {value}"))
+}
+
+fn deserialize_decay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let value = f32::deserialize(deserializer)?;
+    read_right(value, decay_fault(value))
+}
+
 impl WeightDecaySchedule {
+    /// Panics if a value is negative or not finite.
+    #[track_caller]
+    pub(crate) fn assert_valid(&self) {
+        let values = match *self {
+            Self::Constant { value } | Self::Until { value, .. } => [value; 2],
+            Self::Linear { start, end, .. } | Self::Cosine { start, end, .. } => [start, end],
+            Self::RiseUntil { peak, .. } => [peak; 2],
+        };
+        assert_right(values.into_iter().find_map(decay_fault));
+    }
+
     /// The recipe of BitNet b1.58: `value` (0.1) for the first half of the training, then 0.
     ///
     /// Source: [Training Tips, Code and
     /// FAQ](https://github.com/microsoft/unilm/blob/master/bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf),
     /// table 2.
+    ///
+    /// # Panics
+    ///
+    /// If the value is negative or not finite.
+    #[track_caller]
     pub fn until_midpoint(value: f32, total_steps: usize) -> Self {
+        assert_right(decay_fault(value));
         Self::Until {
             value,
             until: total_steps / 2,
@@ -66,7 +102,13 @@ impl WeightDecaySchedule {
     ///
     /// Source: [BitNet b1.58 2B4T Technical Report](https://arxiv.org/abs/2504.12285),
     /// section 3.1.
+    ///
+    /// # Panics
+    ///
+    /// If the value is negative or not finite.
+    #[track_caller]
     pub fn rise_until_midpoint(peak: f32, total_steps: usize) -> Self {
+        assert_right(decay_fault(peak));
         Self::RiseUntil {
             peak,
             until: total_steps / 2,

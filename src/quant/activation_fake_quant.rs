@@ -34,6 +34,7 @@ impl ActivationFakeQuant {
     /// # Panics
     ///
     /// If the scheme rotates activations that it does not quantise.
+    #[track_caller]
     pub fn new(scheme: &QatScheme, device: &Device) -> Option<Self> {
         assert!(
             scheme.activation.is_some() || scheme.rotation.is_none(),

@@ -2,6 +2,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::setting::read_right;
 use crate::ops::CodeRange;
 
 /// Width of the codes that a value is quantised to.
@@ -20,10 +21,19 @@ impl BitWidth {
     /// # Panics
     ///
     /// If the number of bits is not in 2..=8.
+    #[track_caller]
     pub fn codes(&self) -> CodeRange {
         match self {
             Self::Bits(bits) => CodeRange::signed(*bits),
             Self::Ternary => CodeRange::TERNARY,
+        }
+    }
+
+    /// What is wrong with the number of bits.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Bits(bits) => bits_fault(*bits),
+            Self::Ternary => None,
         }
     }
 
@@ -45,17 +55,18 @@ impl fmt::Display for BitWidth {
     }
 }
 
+/// What is wrong with a number of bits.
+pub(super) fn bits_fault(bits: u8) -> Option<String> {
+    let right = (2..=8).contains(&bits);
+    (!right).then(|| format!("codes have 2 to 8 bits, got {bits}"))
+}
+
 /// Reads a number of bits in 2..=8.
 pub(super) fn deserialize_bits<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<u8, D::Error> {
     let bits = u8::deserialize(deserializer)?;
-    match bits {
-        2..=8 => Ok(bits),
-        _ => Err(serde::de::Error::custom(format!(
-            "codes have 2 to 8 bits, got {bits}"
-        ))),
-    }
+    read_right(bits, bits_fault(bits))
 }
 
 #[cfg(test)]

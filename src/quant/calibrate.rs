@@ -68,6 +68,7 @@ impl QuantControls {
     /// # Panics
     ///
     /// If a field of the observer is out of its range.
+    #[track_caller]
     pub fn observe(&self, observer: &ObserverConfig, policy: SamplingPolicy) {
         for (_, values) in self.iter() {
             values.observation.start(observer, policy, false);
@@ -80,6 +81,7 @@ impl QuantControls {
     /// # Panics
     ///
     /// If a field of the observer is out of its range.
+    #[track_caller]
     pub fn observe_training(&self, observer: &ObserverConfig, policy: SamplingPolicy) {
         for (_, values) in self.iter() {
             values.observation.start(observer, policy, true);

@@ -162,6 +162,7 @@ impl QuantControls {
     /// # Panics
     ///
     /// If `lambda` is not in 0..=1.
+    #[track_caller]
     pub fn set_lambda(&self, lambda: f64) {
         assert!(
             (0.0..=1.0).contains(&lambda),
@@ -178,6 +179,7 @@ impl QuantControls {
     /// # Panics
     ///
     /// If a value is not in 0..=1.
+    #[track_caller]
     pub fn set_lambdas(&self, mut lambda: impl FnMut(&str) -> Option<f64>) {
         for control in &self.controls {
             if let Some(lambda) = lambda(&control.path) {
@@ -204,6 +206,7 @@ impl QuantControls {
     /// # Panics
     ///
     /// If a number of bits is not in 2..=8.
+    #[track_caller]
     pub fn set_weight_width(&self, width: Option<BitWidth>) {
         self.set_width(ControlKind::Weight, width);
     }
@@ -214,6 +217,7 @@ impl QuantControls {
     /// # Panics
     ///
     /// If the number of bits is not in 2..=8.
+    #[track_caller]
     pub fn set_activation_bits(&self, bits: Option<u8>) {
         self.set_width(ControlKind::Activation, bits.map(BitWidth::Bits));
     }

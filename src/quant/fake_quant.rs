@@ -40,6 +40,7 @@ impl FakeQuant {
     /// # Panics
     ///
     /// If the granularity of the quantiser does not fit the weight.
+    #[track_caller]
     pub fn new<const D: usize>(scheme: &QatScheme, weight: Tensor<D>, output_axis: usize) -> Self {
         let controlled = ControlledWeight {
             shape: weight.dims().to_vec(),
@@ -107,6 +108,7 @@ impl FakeQuant {
         }
     }
 
+    #[track_caller]
     fn groups(&self, shape: &[usize]) -> Groups {
         self.active_quantizer()
             .groups(shape, self.output_axis)
@@ -119,6 +121,7 @@ impl FakeQuant {
     /// # Panics
     ///
     /// If the granularity of the quantiser does not fit the weight.
+    #[track_caller]
     pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
         self.observe(&latent);
         let control = self.control.values();
@@ -203,6 +206,7 @@ impl FakeQuant {
     /// # Panics
     ///
     /// If the weight [cannot be packed](Self::is_packable), or does not fit the granularity.
+    #[track_caller]
     pub fn pack<const D: usize>(&self, latent: Tensor<D>) -> PackedWeight {
         let control = self.control.values();
         assert!(

@@ -2,6 +2,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::setting::read_right;
 use crate::ops::Groups;
 
 /// Which values of a weight share a scale.
@@ -16,7 +17,8 @@ pub enum WeightGranularity {
     PerChannel,
     /// One scale for each group of input features of an output channel.
     PerGroup {
-        /// Number of input features in a group; must divide their number.
+        /// Number of input features in a group, 1 or more; must divide their number.
+        #[serde(deserialize_with = "deserialize_group_size")]
         group_size: usize,
     },
 }
@@ -96,7 +98,26 @@ impl fmt::Display for ActivationGranularity {
     }
 }
 
+fn group_size_fault(group_size: usize) -> Option<String> {
+    (group_size == 0).then(|| "group_size is 1 or more, got 0".to_string())
+}
+
+fn deserialize_group_size<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<usize, D::Error> {
+    let group_size = usize::deserialize(deserializer)?;
+    read_right(group_size, group_size_fault(group_size))
+}
+
 impl WeightGranularity {
+    /// What is wrong with the size of groups.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match self {
+            Self::PerGroup { group_size } => group_size_fault(*group_size),
+            _ => None,
+        }
+    }
+
     /// The groups of a weight whose output channels lie along `output_axis`.
     ///
     /// # Errors
@@ -106,6 +127,7 @@ impl WeightGranularity {
     /// # Panics
     ///
     /// If the weight has less than two dimensions or no dimension `output_axis`.
+    #[track_caller]
     pub fn groups(&self, shape: &[usize], output_axis: usize) -> Result<Groups, GranularityError> {
         assert!(
             shape.len() >= 2 && output_axis < shape.len(),

@@ -1,7 +1,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{BitWidth, WeightGranularity, WeightQuantizer, weight::QuantizedWeight};
+use super::{
+    BitWidth, WeightGranularity, WeightQuantizer, setting::assert_right, weight::QuantizedWeight,
+};
 use crate::{
     functions::{Levels, affine_fake_quant, group_statistic, learned_step_fake_quant},
     ops::{Groups, Statistic},
@@ -27,7 +29,13 @@ pub struct LearnedStepConfig {
 
 impl LearnedStepConfig {
     /// Codes of the given width and one step for the whole weight.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8.
+    #[track_caller]
     pub fn new(width: BitWidth) -> Self {
+        assert_right(width.fault());
         Self {
             width,
             granularity: WeightGranularity::PerTensor,
@@ -35,7 +43,13 @@ impl LearnedStepConfig {
     }
 
     /// The same with another granularity.
+    ///
+    /// # Panics
+    ///
+    /// If a group has no input features.
+    #[track_caller]
     pub fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
+        assert_right(granularity.fault());
         self.granularity = granularity;
         self
     }

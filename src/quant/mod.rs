@@ -33,6 +33,7 @@ mod rotation;
 pub mod schedule;
 mod scheme;
 mod sensitivity;
+pub(crate) mod setting;
 mod ste;
 mod tagged;
 mod weight;

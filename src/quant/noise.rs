@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     group::{GroupedValues, reshape},
+    setting::read_right,
     weight::QuantizedWeight,
 };
 
@@ -45,6 +46,14 @@ pub enum NoiseConfig {
 }
 
 impl NoiseConfig {
+    /// What is wrong with the configuration.
+    pub(super) fn fault(&self) -> Option<String> {
+        match *self {
+            Self::Uniform { factor, .. } => factor_fault(factor),
+            Self::Quant { fraction, .. } => fraction_fault(fraction),
+        }
+    }
+
     /// The noisy weight: `constant` is the quantised value of `latent`, `quantized` the same with
     /// its gradient.
     pub(super) fn apply<const D: usize>(
@@ -95,26 +104,26 @@ pub(crate) fn mix(counter: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+fn factor_fault(factor: f32) -> Option<String> {
+    let right = factor >= 0.0 && factor.is_finite();
+    (!right).then(|| format!("a noise factor is 0 or more, got {factor}"))
+}
+
+fn fraction_fault(fraction: f32) -> Option<String> {
+    let right = (0.0..=1.0).contains(&fraction);
+    (!right).then(|| format!("a fraction is in 0 to 1, got {fraction}"))
+}
+
 fn deserialize_factor<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
     let factor = f32::deserialize(deserializer)?;
-    match factor >= 0.0 && factor.is_finite() {
-        true => Ok(factor),
-        false => Err(serde::de::Error::custom(format!(
-            "a noise factor is 0 or more, got {factor}"
-        ))),
-    }
+    read_right(factor, factor_fault(factor))
 }
 
 fn deserialize_fraction<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<f32, D::Error> {
     let fraction = f32::deserialize(deserializer)?;
-    match (0.0..=1.0).contains(&fraction) {
-        true => Ok(fraction),
-        false => Err(serde::de::Error::custom(format!(
-            "a fraction is in 0 to 1, got {fraction}"
-        ))),
-    }
+    read_right(fraction, fraction_fault(fraction))
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ impl PackedWeight {
     ///
     /// If the granularity of the quantiser does not fit the weight, or its codes are not
     /// [ternary](WeightQuantizer::is_ternary).
+    #[track_caller]
     pub fn from_latent<const D: usize>(
         weight: Tensor<D>,
         quantizer: &WeightQuantizer,
@@ -68,6 +69,7 @@ impl PackedWeight {
     /// # Panics
     ///
     /// If there are more or fewer words than the shape has, or `gamma` is not a positive number.
+    #[track_caller]
     pub fn from_words(words: Vec<u32>, shape: [usize; 2], gamma: f32, device: &Device) -> Self {
         let [d_output, d_input] = shape;
         let words_per_row = words_per_row(d_input);
@@ -120,6 +122,7 @@ impl PackedWeight {
     /// # Errors
     ///
     /// If the device does not give them away.
+    #[track_caller]
     pub fn to_words(&self) -> Result<(Vec<u32>, f32), TensorReadError> {
         let scales = self.scales.val();
         assert_shape!(scales, [1, 1]);
@@ -294,6 +297,7 @@ impl PackedWeight {
     ///
     /// If `shape` has another number of values, or `output_axis` is neither its first nor its
     /// last dimension.
+    #[track_caller]
     pub fn unpack_like<const D: usize>(&self, shape: [usize; D], output_axis: usize) -> Tensor<D> {
         let matrix = self.unpack();
         match output_axis {
@@ -321,6 +325,7 @@ fn expect(what: &str, data: &TensorData, dtype: DType, shape: [usize; 2]) -> Res
 }
 
 /// The weight as `[d_output, d_input]` with its scales and groups in that order.
+#[track_caller]
 fn channels_first<const D: usize>(
     weight: Tensor<D>,
     scales: Tensor<2>,

@@ -16,6 +16,7 @@ use super::{
     WeightQuantizer,
     controls::layer_of,
     inventory::{Inventory, Parameter, Role},
+    setting::assert_right,
 };
 
 pub use error::PrepareError;
@@ -116,7 +117,13 @@ pub struct Prepared<M> {
 
 impl Prepare {
     /// Prepares models by the weight quantiser and estimator of `scheme`.
+    ///
+    /// # Panics
+    ///
+    /// If a value of the scheme is out of its range.
+    #[track_caller]
     pub fn new(scheme: QatScheme) -> Self {
+        assert_right(scheme.fault());
         Self {
             scheme,
             group: None,

@@ -30,6 +30,7 @@ impl HadamardConfig {
     /// # Panics
     ///
     /// If it is not a power of two.
+    #[track_caller]
     pub fn new(block: usize) -> Self {
         assert!(
             block.is_power_of_two(),
@@ -43,6 +44,7 @@ impl HadamardConfig {
     /// # Panics
     ///
     /// If the block does not divide the last dimension.
+    #[track_caller]
     pub fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let features = x.dims()[D - 1];
         // The lowest bit of a number is its largest power of two.

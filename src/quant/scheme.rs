@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AbsmaxConfig, ActivationQuantizer, HadamardConfig, NoiseConfig, Ste, TernaryConfig,
-    WeightQuantizer,
+    WeightQuantizer, setting::assert_right,
 };
 
 /// What is quantised, and how: one value for training, conversion and deployment.
@@ -56,21 +56,51 @@ impl QatScheme {
         }
     }
 
+    /// What is wrong with a part that was made without its functions.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let activation = || {
+            self.activation
+                .as_ref()
+                .and_then(ActivationQuantizer::fault)
+        };
+        let noise = || self.noise.as_ref().and_then(NoiseConfig::fault);
+        let fault = self.weight.fault().or_else(activation);
+        fault.or_else(|| self.ste.fault()).or_else(noise)
+    }
+
     /// The same with another weight quantiser.
+    ///
+    /// # Panics
+    ///
+    /// If a value of it is out of its range.
+    #[track_caller]
     pub fn with_weight(mut self, weight: impl Into<WeightQuantizer>) -> Self {
         self.weight = weight.into();
+        assert_right(self.weight.fault());
         self
     }
 
     /// The same with another activation quantiser, or with none.
+    ///
+    /// # Panics
+    ///
+    /// If a value of it is out of its range.
+    #[track_caller]
     pub fn with_activation(mut self, activation: Option<ActivationQuantizer>) -> Self {
+        assert_right(activation.as_ref().and_then(ActivationQuantizer::fault));
         self.activation = activation;
         self
     }
 
     /// The same with another estimator.
+    ///
+    /// # Panics
+    ///
+    /// If a value of it is out of its range.
+    #[track_caller]
     pub fn with_ste(mut self, ste: impl Into<Ste>) -> Self {
         self.ste = ste.into();
+        assert_right(self.ste.fault());
         self
     }
 
@@ -81,7 +111,13 @@ impl QatScheme {
     }
 
     /// The same with noise on the weights while they train.
+    ///
+    /// # Panics
+    ///
+    /// If a value of it is out of its range.
+    #[track_caller]
     pub fn with_noise(mut self, noise: Option<NoiseConfig>) -> Self {
+        assert_right(noise.as_ref().and_then(NoiseConfig::fault));
         self.noise = noise;
         self
     }

@@ -95,6 +95,7 @@ impl Sensitivity {
     /// # Panics
     ///
     /// If a number of bits is not in 2..=8.
+    #[track_caller]
     pub fn new(widths: impl IntoIterator<Item = BitWidth>) -> Self {
         let widths: Vec<BitWidth> = widths.into_iter().collect();
         // Checks the numbers of bits.

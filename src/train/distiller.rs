@@ -11,6 +11,7 @@ use crate::{
     loss::{DistillationLoss, StudentStates, TeacherStates},
     optim::clip_grad_norm,
     quant::{QuantControls, detach_controls},
+    train::config::validation::assert_positive,
 };
 
 /// What a student's forward pass on a batch gives.
@@ -165,11 +166,9 @@ impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
     /// # Panics
     ///
     /// If the norm is not positive.
+    #[track_caller]
     pub fn with_max_grad_norm(mut self, max_grad_norm: f64) -> Self {
-        assert!(
-            max_grad_norm > 0.0,
-            "max_grad_norm must be positive, got {max_grad_norm}"
-        );
+        assert_positive("max_grad_norm", max_grad_norm);
         self.max_grad_norm = Some(max_grad_norm);
         self
     }

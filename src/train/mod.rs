@@ -26,7 +26,7 @@ pub use memory_plan::{MemoryPlan, MemoryPlanConfig, OptimizerStates};
 pub use ordered_data_loader::OrderedDataLoader;
 pub use quantization_error_metric::{QuantizationErrorMetric, SharedErrorHistory};
 pub use silent_renderer::SilentRenderer;
-pub use strategy::CallbackStrategy;
+pub use strategy::{CallbackStrategy, NoData};
 pub use token_loss::TokenLoss;
 pub use token_loss_metric::TokenLossMetric;
 pub use training_failure::TrainingFailure;

@@ -19,6 +19,7 @@ use burn::{
 };
 
 use crate::quant::mix;
+use crate::train::config::validation::assert_count;
 
 /// Batches that a worker has ready.
 const PREFETCH: usize = 2;
@@ -100,12 +101,13 @@ where
     /// # Panics
     ///
     /// If `batch_size` is 0.
+    #[track_caller]
     pub fn new(
         dataset: impl Dataset<I> + 'static,
         batcher: impl Batcher<I, O> + 'static,
         batch_size: usize,
     ) -> Self {
-        assert!(batch_size > 0, "a batch has 1 item or more, got 0");
+        assert_count("batch_size", batch_size);
         Self {
             dataset: Arc::new(dataset),
             batcher: Arc::new(batcher),
@@ -123,8 +125,9 @@ where
     /// # Panics
     ///
     /// If it is 0.
+    #[track_caller]
     pub fn with_num_workers(mut self, num_workers: usize) -> Self {
-        assert!(num_workers > 0, "a loader has 1 worker or more, got 0");
+        assert_count("num_workers", num_workers);
         self.num_workers = num_workers;
         self
     }
@@ -390,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a batch has 1 item or more, got 0")]
+    #[should_panic(expected = "batch_size is 0, expected 1 or more")]
     fn batches_of_nothing_are_refused() {
         let _ = OrderedDataLoader::new(InMemDataset::new(vec![1u64]), Slow, 0);
     }

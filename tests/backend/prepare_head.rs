@@ -7,13 +7,16 @@ use bitnet_burn::{
 use burn::{
     module::{Module, Param, ParamGroup},
     nn::{
-        BiLstm, BiLstmConfig, Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear,
-        LinearConfig, Lstm, LstmConfig,
+        BiLstm, BiLstmConfig, Embedding, EmbeddingConfig, Gru, GruConfig, LayerNorm,
+        LayerNormConfig, Linear, LinearConfig, Lstm, LstmConfig,
         attention::{
             CrossAttention, CrossAttentionConfig, MultiHeadAttention, MultiHeadAttentionConfig,
         },
         conv::{Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig},
-        transformer::{TransformerEncoder, TransformerEncoderConfig},
+        transformer::{
+            TransformerDecoder, TransformerDecoderConfig, TransformerEncoder,
+            TransformerEncoderConfig,
+        },
     },
     tensor::{Device, Tensor},
 };
@@ -118,6 +121,42 @@ fn gates_are_no_head_and_names_of_types_deceive_nobody() {
         tags: Linear = linear(32, 3)
     }));
     assert_eq!(head(&of_both), ["tags.weight"]);
+    let of_gru = report(model!(Tagger {
+        gru: Gru = GruConfig::new(8, 16, true).init(&device),
+        fc: Linear = linear(16, 3)
+    }));
+    assert_eq!(head(&of_gru), ["fc.weight"]);
+    assert_eq!(of_gru.num_quantized(), 6);
+}
+
+#[test]
+fn a_decoder_of_burn_has_its_head_behind_it() {
+    let decoder: TransformerDecoder =
+        TransformerDecoderConfig::new(16, 32, 2, 2).init(&Device::default());
+    let translator = report(model!(Translator {
+        encoder: TransformerEncoder = encoder(),
+        decoder: TransformerDecoder = decoder,
+        words: Linear = linear(16, 40)
+    }));
+    assert_eq!(head(&translator), ["words.weight"]);
+    // Two layers each: of the encoder with six projections, of the decoder with ten.
+    assert_eq!(translator.num_quantized(), 2 * 6 + 2 * 10);
+}
+
+#[test]
+fn several_heads_behind_an_encoder_of_burn_are_asked_for() {
+    let tasks = || {
+        model!(Tasks {
+            encoder: TransformerEncoder = encoder(),
+            tags: Linear = linear(16, 5),
+            scores: Linear = linear(16, 1)
+        })
+    };
+    assert_eq!(candidates(tasks()), ["tags.weight", "scores.weight"]);
+    let named = prepare().with_output_head(["tags", "scores"]);
+    let report = named.apply(tasks()).unwrap().report;
+    assert_eq!(head(&report), ["tags.weight", "scores.weight"]);
+    assert_eq!(report.num_quantized(), 12);
 }
 
 #[test]

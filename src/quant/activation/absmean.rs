@@ -28,6 +28,7 @@ pub struct AbsmeanConfig {
 }
 
 impl AbsmeanConfig {
+    #[track_caller]
     pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
         let groups = self.granularity.groups(&x.dims());
         let codes = CodeRange::signed(self.bits);

@@ -46,6 +46,7 @@ impl AsymmetricConfig {
         }
     }
 
+    #[track_caller]
     pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
         let levels = self.levels(x.clone().detach());
         quantize_to(x, levels, ste)

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AbsmaxConfig, AbsmeanConfig, AsymmetricConfig, LearnedActivationConfig, StaticConfig,
-    TopKConfig,
+    TopKConfig, top_k::share_fault,
 };
 use crate::{
     functions::{Levels, affine_fake_quant},
-    quant::Ste,
+    quant::{Ste, bit_width::bits_fault, setting::positive_fault},
 };
 
 /// Quantiser of activations.
@@ -44,6 +44,16 @@ impl ActivationQuantizer {
         }
     }
 
+    /// What is wrong with the configuration.
+    pub(in crate::quant) fn fault(&self) -> Option<String> {
+        let rest = match self {
+            Self::TopK(config) => share_fault(config.keep),
+            Self::LearnedStep(config) => positive_fault("absmean", config.absmean),
+            _ => None,
+        };
+        bits_fault(self.bits()).or(rest)
+    }
+
     /// The fake-quantised activation, with the gradient of `ste`.
     ///
     /// Static and trained quantisers have parameters, which
@@ -53,6 +63,7 @@ impl ActivationQuantizer {
     /// # Panics
     ///
     /// If the number of bits is not in 2..=8, or a configured share not in 0..=1.
+    #[track_caller]
     pub fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
         if x.shape().num_elements() == 0 {
             return x;

@@ -5,7 +5,11 @@ use super::ActivationQuantizer;
 use crate::{
     functions::learned_step_fake_quant,
     ops::{CodeRange, Groups},
-    quant::{bit_width::deserialize_bits, learned_step::at_least_epsilon},
+    quant::{
+        bit_width::deserialize_bits,
+        learned_step::at_least_epsilon,
+        setting::{positive_fault, read_right},
+    },
 };
 
 /// Activations with a trained step size and, if asymmetric, a trained offset (LSQ and LSQ+):
@@ -26,8 +30,14 @@ pub struct LearnedActivationConfig {
     /// If an offset is trained, with unsigned codes (LSQ+).
     pub offset: bool,
     /// Mean magnitude of the activations that the step starts for; 0.8 is that of normally
-    /// distributed ones behind a norm.
+    /// distributed ones behind a norm. Positive and finite.
+    #[serde(deserialize_with = "deserialize_absmean")]
     pub absmean: f32,
+}
+
+fn deserialize_absmean<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    let absmean = f32::deserialize(deserializer)?;
+    read_right(absmean, positive_fault("absmean", absmean))
 }
 
 impl LearnedActivationConfig {

@@ -33,6 +33,7 @@ pub(in crate::quant) struct StaticRange {
 }
 
 impl StaticConfig {
+    #[track_caller]
     pub(in crate::quant) fn fake_quant<const D: usize>(
         &self,
         x: Tensor<D>,

@@ -5,7 +5,11 @@ use super::{AbsmaxConfig, ActivationQuantizer};
 use crate::{
     functions::Levels,
     ops::CodeRange,
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+    quant::{
+        ActivationGranularity, Ste,
+        bit_width::deserialize_bits,
+        setting::{assert_right, read_right},
+    },
 };
 
 /// Sparse activations: of each token the `keep` largest magnitudes are quantised by absmax, the
@@ -28,12 +32,9 @@ pub struct TopKConfig {
 }
 
 impl TopKConfig {
+    #[track_caller]
     pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
-        assert!(
-            is_share(self.keep),
-            "keep must be above 0 and at most 1, got {}",
-            self.keep
-        );
+        assert_right(share_fault(self.keep));
         let absmax = AbsmaxConfig {
             bits: self.bits,
             granularity: ActivationGranularity::PerToken,
@@ -67,18 +68,15 @@ impl TopKConfig {
     }
 }
 
-fn is_share(value: f64) -> bool {
-    value > 0.0 && value <= 1.0
+/// What is wrong with the share of the values that are kept.
+pub(super) fn share_fault(share: f64) -> Option<String> {
+    let right = share > 0.0 && share <= 1.0;
+    (!right).then(|| format!("keep must be above 0 and at most 1, got {share}"))
 }
 
 fn deserialize_share<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let share = f64::deserialize(deserializer)?;
-    match is_share(share) {
-        true => Ok(share),
-        false => Err(serde::de::Error::custom(format!(
-            "keep must be above 0 and at most 1, got {share}"
-        ))),
-    }
+    read_right(share, share_fault(share))
 }
 
 impl Default for TopKConfig {

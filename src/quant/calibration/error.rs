@@ -48,6 +48,14 @@ pub enum CalibrationError {
     Merge(&'static str),
 }
 
+/// Panics with what is wrong with a configuration.
+#[track_caller]
+pub(super) fn assert_valid(checked: Result<(), CalibrationError>) {
+    if let Err(error) = checked {
+        panic!("{error}");
+    }
+}
+
 impl fmt::Display for CalibrationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

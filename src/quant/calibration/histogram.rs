@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::CalibrationError;
+use super::{CalibrationError, error::assert_valid};
 
 /// Counts of the values of the stream; its range goes from the smallest to the largest.
 ///
@@ -75,8 +75,9 @@ impl Histogram {
     /// # Panics
     ///
     /// If the number of bins is not a power of two from 16 to 65536.
+    #[track_caller]
     pub fn new(bins: usize) -> Self {
-        check_bins(bins).unwrap_or_else(|error| panic!("{error}"));
+        assert_valid(check_bins(bins));
         Self {
             exponent: *EXPONENTS.start(),
             counts: vec![0; bins],
@@ -108,6 +109,7 @@ impl Histogram {
     /// # Panics
     ///
     /// If the numbers of bins differ.
+    #[track_caller]
     pub fn merge(&mut self, other: &Self) {
         let (bins, others) = (self.counts.len(), other.counts.len());
         assert_eq!(bins, others, "histograms of {bins} and {others} bins");

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::{CalibrationError, Histogram, Mapping, Range, StaticParams, histogram};
+use super::{
+    CalibrationError, Histogram, Mapping, Range, StaticParams, error::assert_valid, histogram,
+};
 
 /// The range whose quantisation loses least: `[r min, r max]` with the clip ratio `r` out of
 /// `1/k, 2/k, .., 1` that minimises
@@ -88,8 +90,9 @@ impl MseConfig {
     /// # Panics
     ///
     /// If a field is out of its range.
+    #[track_caller]
     pub fn range(&self, histogram: &Histogram) -> Result<Range, CalibrationError> {
-        self.validate().unwrap_or_else(|error| panic!("{error}"));
+        assert_valid(self.validate());
         let extremes = histogram.extremes();
         let (min, max) = extremes.ok_or(CalibrationError::NothingObserved)?;
         let centres: Vec<(f64, u64)> = histogram.centres().collect();

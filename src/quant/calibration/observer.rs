@@ -67,6 +67,7 @@ impl Observer {
     /// # Panics
     ///
     /// If channels have their own ranges and their number is another than before.
+    #[track_caller]
     pub fn observe<const D: usize>(&mut self, tensor: Tensor<D>) -> Result<(), CalibrationError> {
         let num_values = tensor.shape().num_elements();
         if num_values == 0 {
@@ -92,6 +93,7 @@ impl Observer {
     ///
     /// If the number of values is not a multiple of `channels`, or channels have their own ranges
     /// and their number is another than before.
+    #[track_caller]
     pub fn observe_values(&mut self, values: &[f32], channels: usize) {
         assert!(
             channels > 0 && values.len().is_multiple_of(channels),
@@ -113,6 +115,7 @@ impl Observer {
     }
 
     /// Takes the bounds of a sample in.
+    #[track_caller]
     fn record(&mut self, sample: &Extremes) {
         let (before, now) = (self.statistics.num_ranges(), sample.min.len());
         assert!(

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, Observer,
-    ObserverGranularity, PercentileConfig,
+    ObserverGranularity, PercentileConfig, error::assert_valid,
 };
 
 /// How the range of a stream of tensors is found.
@@ -28,8 +28,9 @@ impl ObserverConfig {
     /// # Panics
     ///
     /// If a field is out of its range.
+    #[track_caller]
     pub fn init(&self) -> Observer {
-        self.validate().unwrap_or_else(|error| panic!("{error}"));
+        assert_valid(self.validate());
         Observer::new(self.clone())
     }
 

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::{CalibrationError, Histogram, Range, histogram};
+use super::{CalibrationError, Histogram, Range, error::assert_valid, histogram};
 
 /// The range between two percentiles of all values of the stream, which cuts off outliers.
 ///
@@ -62,8 +62,9 @@ impl PercentileConfig {
     /// # Panics
     ///
     /// If the percentile is not in (50, 100].
+    #[track_caller]
     pub fn range(&self, histogram: &Histogram) -> Result<Range, CalibrationError> {
-        check_percentile(self.percentile).unwrap_or_else(|error| panic!("{error}"));
+        assert_valid(check_percentile(self.percentile));
         let extremes = histogram.extremes();
         let (min, max) = extremes.ok_or(CalibrationError::NothingObserved)?;
         let total = histogram.total();

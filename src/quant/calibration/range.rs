@@ -73,6 +73,7 @@ impl Range {
     /// # Panics
     ///
     /// If the number of bits is not in 2..=8.
+    #[track_caller]
     pub fn static_params(&self, bits: u8, mapping: Mapping) -> StaticParams {
         StaticParams::new(self, bits, mapping)
     }

@@ -33,6 +33,7 @@ impl SamplingPolicy {
     /// # Panics
     ///
     /// If `n` is zero.
+    #[track_caller]
     pub fn every(n: usize) -> Self {
         assert!(n > 0, "samples are 1 step or more apart, got {n}");
         Self {

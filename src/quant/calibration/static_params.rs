@@ -20,6 +20,7 @@ impl Mapping {
     /// # Panics
     ///
     /// If the number of bits is not in 2..=8.
+    #[track_caller]
     pub fn codes(self, bits: u8) -> (i32, i32) {
         assert!(
             (2..=8).contains(&bits),

@@ -116,6 +116,7 @@ impl LayerwiseSchedule {
     /// # Panics
     ///
     /// If there is no such layer.
+    #[track_caller]
     pub fn value(&self, step: usize, layer: usize) -> f64 {
         assert!(
             layer < self.layers.len(),

@@ -5,6 +5,7 @@ use super::{ClippedSte, SigmoidSte, TanhSte};
 use crate::{
     functions::{Levels, straight_through},
     ops::GradientRule,
+    quant::setting::{assert_right, positive_fault, read_right},
 };
 
 /// Straight-through estimator: the gradient that stands in for that of a quantiser.
@@ -31,6 +32,16 @@ pub enum Ste {
 }
 
 impl Ste {
+    /// What is wrong with the configuration.
+    pub(in crate::quant) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Identity => None,
+            Self::Clipped(ste) => positive_fault("bound", ste.bound),
+            Self::Tanh(ste) => positive_fault("temperature", ste.temperature),
+            Self::Sigmoid(ste) => positive_fault("temperature", ste.temperature),
+        }
+    }
+
     /// The factor of the gradient; `None` for the identity.
     pub fn rule(&self) -> Option<GradientRule> {
         match self {
@@ -46,6 +57,7 @@ impl Ste {
     /// # Panics
     ///
     /// If the shapes or types differ, or the levels do not fit them.
+    #[track_caller]
     pub fn apply<const D: usize>(
         &self,
         x: Tensor<D>,
@@ -61,20 +73,13 @@ pub(super) fn deserialize_positive<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<f32, D::Error> {
     let value = f32::deserialize(deserializer)?;
-    match value > 0.0 && value.is_finite() {
-        true => Ok(value),
-        false => Err(serde::de::Error::custom(format!(
-            "expected a positive number, got {value}"
-        ))),
-    }
+    read_right(value, positive_fault("the number", value))
 }
 
 /// Panics unless the number is positive and finite.
+#[track_caller]
 pub(super) fn assert_positive(name: &str, value: f32) {
-    assert!(
-        value > 0.0 && value.is_finite(),
-        "{name} must be positive, got {value}"
-    );
+    assert_right(positive_fault(name, value));
 }
 
 #[cfg(test)]
@@ -103,12 +108,12 @@ mod tests {
             r#"{"tanh":{"temperature":-1.0}}"#,
         ] {
             let error = serde_json::from_str::<Ste>(json).unwrap_err().to_string();
-            assert!(error.contains("expected a positive number"), "{error}");
+            assert!(error.contains("must be positive and finite"), "{error}");
         }
     }
 
     #[test]
-    #[should_panic(expected = "temperature must be positive, got 0")]
+    #[should_panic(expected = "temperature must be positive and finite, got 0")]
     fn a_temperature_of_zero_is_refused() {
         SigmoidSte::new(0.0);
     }

@@ -25,6 +25,7 @@ impl ClippedSte {
     /// # Panics
     ///
     /// If `bound` is not positive and finite.
+    #[track_caller]
     pub fn new(bound: f32) -> Self {
         assert_positive("bound", bound);
         Self { bound }

@@ -28,6 +28,7 @@ impl SigmoidSte {
     /// # Panics
     ///
     /// If `temperature` is not positive and finite.
+    #[track_caller]
     pub fn new(temperature: f32) -> Self {
         assert_positive("temperature", temperature);
         Self { temperature }

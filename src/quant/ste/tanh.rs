@@ -29,6 +29,7 @@ impl TanhSte {
     /// # Panics
     ///
     /// If `temperature` is not positive and finite.
+    #[track_caller]
     pub fn new(temperature: f32) -> Self {
         assert_positive("temperature", temperature);
         Self { temperature }

@@ -83,6 +83,16 @@ impl WeightQuantizer {
         }
     }
 
+    /// What is wrong with the configuration.
+    pub(in crate::quant) fn fault(&self) -> Option<String> {
+        let width = match self {
+            Self::Ternary(_) | Self::Binary(_) => None,
+            Self::Symmetric(config) => BitWidth::Bits(config.bits).fault(),
+            Self::LearnedStep(config) => config.width.fault(),
+        };
+        width.or_else(|| self.granularity().fault())
+    }
+
     /// The same with another granularity; trained step sizes keep that for which they were made.
     pub(in crate::quant) fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
         match &mut self {
@@ -132,6 +142,7 @@ impl WeightQuantizer {
     /// # Panics
     ///
     /// If `groups` does not cover the weight.
+    #[track_caller]
     pub fn fake_quant<const D: usize>(
         &self,
         weight: Tensor<D>,
@@ -172,6 +183,7 @@ impl WeightQuantizer {
     /// # Panics
     ///
     /// If the codes are not [ternary](Self::is_ternary), or `groups` does not cover the weight.
+    #[track_caller]
     pub fn pack<const D: usize>(
         &self,
         quantized: Tensor<D>,

@@ -8,6 +8,7 @@ use crate::{
     quant::{
         WeightGranularity,
         group::{GroupedValues, reshape},
+        setting::assert_right,
     },
 };
 
@@ -26,7 +27,13 @@ pub struct BinaryConfig {
 
 impl BinaryConfig {
     /// Binary weights of the given granularity.
+    ///
+    /// # Panics
+    ///
+    /// If a group has no input features.
+    #[track_caller]
     pub fn new(granularity: WeightGranularity) -> Self {
+        assert_right(granularity.fault());
         Self { granularity }
     }
 

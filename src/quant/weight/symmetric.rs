@@ -5,7 +5,11 @@ use super::{QuantizedWeight, WeightQuantizer};
 use crate::{
     functions::{Levels, affine_fake_quant, group_statistic},
     ops::{CodeRange, Groups, Statistic},
-    quant::{WeightGranularity, bit_width::deserialize_bits},
+    quant::{
+        WeightGranularity,
+        bit_width::{bits_fault, deserialize_bits},
+        setting::assert_right,
+    },
 };
 
 /// Symmetric weights of 2 to 8 bits: `Q(W) = clamp(round(W / step), -2^(bits-1), 2^(bits-1) - 1) *
@@ -24,7 +28,13 @@ pub struct SymmetricConfig {
 
 impl SymmetricConfig {
     /// Weights of `bits` bits, with one step per output channel.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8.
+    #[track_caller]
     pub fn new(bits: u8) -> Self {
+        assert_right(bits_fault(bits));
         Self {
             bits,
             granularity: WeightGranularity::PerChannel,
@@ -32,7 +42,13 @@ impl SymmetricConfig {
     }
 
     /// The same with another granularity.
+    ///
+    /// # Panics
+    ///
+    /// If a group has no input features.
+    #[track_caller]
     pub fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
+        assert_right(granularity.fault());
         self.granularity = granularity;
         self
     }

@@ -7,7 +7,7 @@ use super::{QuantizedWeight, WeightQuantizer};
 use crate::{
     functions::{Levels, affine_fake_quant, ternary_fake_quant},
     ops::{CodeRange, Groups},
-    quant::{WeightGranularity, group::GroupedValues},
+    quant::{WeightGranularity, group::GroupedValues, setting::assert_right},
 };
 
 /// Ternary weights: `Q(W) = clamp(round(W / gamma), -1, 1) * gamma`.
@@ -55,7 +55,13 @@ impl fmt::Display for TernaryScale {
 
 impl TernaryConfig {
     /// Absmean ternary weights of the given granularity.
+    ///
+    /// # Panics
+    ///
+    /// If a group has no input features.
+    #[track_caller]
     pub fn new(granularity: WeightGranularity) -> Self {
+        assert_right(granularity.fault());
         Self {
             granularity,
             scale: TernaryScale::Absmean,

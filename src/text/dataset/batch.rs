@@ -32,6 +32,7 @@ impl TokenBatch {
     /// # Panics
     ///
     /// If the sequences are of different lengths, or there is none.
+    #[track_caller]
     pub fn new(sequences: &[Sequence], device: &Device) -> Self {
         let context = sequences.first().map(Sequence::context);
         let context = context.expect("a batch has at least one sequence");

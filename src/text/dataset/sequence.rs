@@ -17,6 +17,7 @@ impl Sequence {
     /// # Panics
     ///
     /// If there are fewer than 2 tokens, or not as many of both.
+    #[track_caller]
     pub fn new(tokens: Vec<u32>, mask: Vec<bool>) -> Self {
         assert!(
             tokens.len() > 1 && mask.len() == tokens.len(),
@@ -32,6 +33,7 @@ impl Sequence {
     /// # Panics
     ///
     /// If there are fewer than 2 tokens.
+    #[track_caller]
     pub fn unmasked(tokens: Vec<u32>) -> Self {
         let mask = vec![true; tokens.len()];
         Self::new(tokens, mask)

@@ -88,6 +88,7 @@ impl TokenPart {
     /// # Panics
     ///
     /// If the range is not inside the row.
+    #[track_caller]
     pub fn new(tokens: Arc<dyn TokenStore>, range: Range<usize>) -> Self {
         assert!(
             range.start <= range.end && range.end <= tokens.len(),

@@ -7,6 +7,7 @@ use super::{Callback, CallbackResult, TrainingRun};
 use crate::quant::{
     ObservationState, QuantControls,
     calibration::{ObserverConfig, SamplingPolicy},
+    setting::assert_right,
 };
 
 /// Observes activations while a model trains, and freezes the ranges into its static quantizers.
@@ -47,7 +48,8 @@ impl Calibration {
     ///
     /// # Panics
     ///
-    /// If there is no step to observe.
+    /// If there is no step to observe, or a value of the observer is out of its range.
+    #[track_caller]
     pub fn new(
         controls: QuantControls,
         observer: ObserverConfig,
@@ -55,6 +57,8 @@ impl Calibration {
         end: usize,
     ) -> Self {
         assert!(start < end, "no step lies in {start}..{end}");
+        let fault = observer.validate().err();
+        assert_right(fault.map(|error| error.to_string()));
         Self {
             name: "calibration".to_string(),
             controls: controls.filter(|path| path.ends_with("input_quant")),

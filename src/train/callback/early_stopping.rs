@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Callback, CallbackResult, TrainingRun};
 use crate::train::checkpoint::BestMetric;
+use crate::train::config::validation::assert_count;
 
 /// Stops when a metric of the validation has not become better for some epochs.
 ///
@@ -30,8 +31,9 @@ impl EarlyStopping {
     /// # Panics
     ///
     /// If `patience` is 0.
+    #[track_caller]
     pub fn new(metric: BestMetric, patience: usize) -> Self {
-        assert!(patience > 0, "the patience is 1 epoch or more, got 0");
+        assert_count("patience", patience);
         Self {
             name: "early_stopping".to_string(),
             metric,

@@ -9,6 +9,7 @@ use super::{
     BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
     earlier_file::set_aside,
 };
+use crate::train::config::validation::assert_count;
 use crate::{
     metric::{ErrorHistory, ErrorReport, HtmlReport},
     quant::QuantControls,
@@ -72,8 +73,9 @@ impl ErrorMonitor {
     /// # Panics
     ///
     /// If the number is 0.
+    #[track_caller]
     pub fn every(mut self, steps: usize) -> Self {
-        assert!(steps > 0, "measurements are 1 step or more apart, got 0");
+        assert_count("every", steps);
         self.every = steps;
         self
     }

@@ -2,6 +2,7 @@ use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
 use crate::optim::clip_grad_norm;
+use crate::train::config::validation::assert_positive;
 
 /// Scales gradients down by their norm over all parameters, as [`clip_grad_norm`] does.
 ///
@@ -17,8 +18,9 @@ impl GradientClipping {
     /// # Panics
     ///
     /// If `max_norm` is not positive.
+    #[track_caller]
     pub fn new(max_norm: f64) -> Self {
-        assert!(max_norm > 0.0, "max_norm must be positive, got {max_norm}");
+        assert_positive("max_norm", max_norm);
         Self { max_norm }
     }
 }

@@ -7,6 +7,7 @@ use burn::{
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
 use crate::quant::visit_distinct;
+use crate::train::config::validation::assert_count;
 
 /// Says the norm of the gradients every so many steps: over all parameters, and the largest and
 /// smallest of one parameter; a shared parameter counts once. The norms are those before a model
@@ -21,8 +22,9 @@ impl GradientStatistics {
     /// # Panics
     ///
     /// If `every` is 0.
+    #[track_caller]
     pub fn every(every: usize) -> Self {
-        assert!(every > 0, "statistics are 1 step or more apart, got 0");
+        assert_count("every", every);
         Self { every }
     }
 }

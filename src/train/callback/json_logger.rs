@@ -15,6 +15,7 @@ use super::{
     earlier_file::set_aside,
 };
 use crate::atomic_file::{self, Destination};
+use crate::train::config::validation::assert_count;
 
 /// Writes a training as lines of JSON: its steps, validations and events.
 ///
@@ -58,8 +59,9 @@ impl JsonLogger {
     /// # Panics
     ///
     /// If `every` is 0.
+    #[track_caller]
     pub fn every(mut self, every: usize) -> Self {
-        assert!(every > 0, "lines are 1 step or more apart, got 0");
+        assert_count("every", every);
         self.every = every;
         self
     }

@@ -77,6 +77,7 @@ impl Mitigation {
     /// # Panics
     ///
     /// If a threshold or a remedy is out of its range.
+    #[track_caller]
     pub fn new(
         rules: Vec<MitigationRule>,
         controls: QuantControls,

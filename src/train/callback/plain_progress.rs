@@ -6,6 +6,7 @@ use burn::train::{
 };
 
 use super::{BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun};
+use crate::train::config::validation::assert_count;
 
 /// Prints how far a training has come, as plain lines for log files and terminals alike.
 ///
@@ -46,8 +47,9 @@ impl PlainProgress {
     /// # Panics
     ///
     /// If `every` is 0.
+    #[track_caller]
     pub fn every(mut self, every: usize) -> Self {
-        assert!(every > 0, "lines are 1 step or more apart, got 0");
+        assert_count("every", every);
         self.every = every;
         self
     }

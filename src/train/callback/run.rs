@@ -49,6 +49,7 @@ impl<M: LearnerModel> TrainingRun<M> {
     /// # Panics
     ///
     /// If the record is one of another model.
+    #[track_caller]
     pub fn load_model(&mut self, record: ModuleRecord) {
         self.learner.load_model(record);
     }

@@ -15,7 +15,13 @@ pub struct ScheduledWeightDecay {
 
 impl ScheduledWeightDecay {
     /// The schedule of a weight decay, a clone of which the optimizer has.
+    ///
+    /// # Panics
+    ///
+    /// If a value of the schedule is negative or not finite.
+    #[track_caller]
     pub fn new(weight_decay: &DecoupledWeightDecay, schedule: WeightDecaySchedule) -> Self {
+        schedule.assert_valid();
         Self {
             weight_decay: weight_decay.clone(),
             schedule,

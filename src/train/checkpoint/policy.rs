@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use crate::train::config::validation::assert_count;
 use burn::train::metric::store::Direction;
 use serde::{Deserialize, Serialize};
 
@@ -132,8 +133,9 @@ impl CheckpointPolicy {
     /// # Panics
     ///
     /// If the number is 0.
+    #[track_caller]
     pub fn every_steps(mut self, steps: usize) -> Self {
-        assert!(steps > 0, "checkpoints are 1 step or more apart, got 0");
+        assert_count("every_steps", steps);
         self.every_steps = Some(steps);
         self
     }
@@ -143,8 +145,9 @@ impl CheckpointPolicy {
     /// # Panics
     ///
     /// If the number is 0.
+    #[track_caller]
     pub fn keep_last(mut self, count: usize) -> Self {
-        assert!(count > 0, "at least 1 checkpoint is kept, got 0");
+        assert_count("keep_last", count);
         self.keep_last = count;
         self
     }

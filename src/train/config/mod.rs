@@ -7,7 +7,7 @@ mod monitoring;
 mod optimizer;
 mod schedule;
 mod training;
-mod validation;
+pub(super) mod validation;
 
 pub use error::TrainingConfigError;
 pub use learning_rate::LearningRateConfig;

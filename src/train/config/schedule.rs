@@ -60,6 +60,11 @@ impl ScheduleConfig {
 impl CalibrationConfig {
     pub(super) fn validate(&self) -> Result<(), TrainingConfigError> {
         let allowed = format!("more than calibration.start, {}", self.start);
-        check(self.start < self.end, "calibration.end", self.end, &allowed)
+        check(self.start < self.end, "calibration.end", self.end, &allowed)?;
+        let observer = self.observer.validate();
+        observer.map_err(|error| TrainingConfigError::Parse {
+            field: "calibration.observer".to_string(),
+            message: error.to_string(),
+        })
     }
 }

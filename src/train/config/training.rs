@@ -144,6 +144,10 @@ impl TrainingConfig {
             "given without qat.activation",
             "absent, as activations stay in float",
         )?;
+        if let Some(message) = self.qat.fault() {
+            let field = "qat".to_string();
+            return Err(TrainingConfigError::Parse { field, message });
+        }
         self.optimizer.validate()?;
         self.learning_rate.validate()?;
         self.schedule.validate()?;

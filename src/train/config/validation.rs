@@ -24,10 +24,26 @@ pub(super) fn check_count(field: &str, count: usize) -> Result<(), TrainingConfi
     check(count > 0, field, count, "1 or more")
 }
 
+/// Panics for 0, with the text of [`check_count`], for what is set in code.
+#[track_caller]
+pub(in crate::train) fn assert_count(field: &str, count: usize) {
+    if let Err(error) = check_count(field, count) {
+        panic!("{error}");
+    }
+}
+
 /// Refuses what is not above 0 and finite.
 pub(super) fn check_positive(field: &str, value: f64) -> Result<(), TrainingConfigError> {
     let right = value > 0.0 && value.is_finite();
     check(right, field, value, "a finite number above 0")
+}
+
+/// Panics unless a number is above 0 and finite, with the text of [`check_positive`].
+#[track_caller]
+pub(in crate::train) fn assert_positive(field: &str, value: f64) {
+    if let Err(error) = check_positive(field, value) {
+        panic!("{error}");
+    }
 }
 
 /// Refuses what is not a share of something.

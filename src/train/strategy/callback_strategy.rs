@@ -10,6 +10,7 @@ use burn::{
 };
 
 use super::{resume::Start, training_loop::TrainingLoop};
+use crate::train::config::validation::assert_count;
 use crate::train::{
     TokenLoss,
     callback::{Callback, TrainOutputOf},
@@ -170,7 +171,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// If it is 0.
     #[track_caller]
     pub fn with_max_steps(mut self, max_steps: usize) -> Self {
-        assert!(max_steps > 0, "max_steps must be 1 or more, got 0");
+        assert_count("max_steps", max_steps);
         self.max_steps = Some(max_steps);
         self
     }

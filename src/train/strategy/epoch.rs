@@ -12,7 +12,9 @@ use burn::{
     },
 };
 
-use super::{accumulation::Accumulation, checkpoints::Checkpoints, training_loop::TrainingLoop};
+use super::{
+    NoData, accumulation::Accumulation, checkpoints::Checkpoints, training_loop::TrainingLoop,
+};
 use crate::{
     quant::mix,
     train::callback::{BackwardPass, OptimizerStep, StepLoss, TrainOutputOf},
@@ -80,6 +82,9 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             }
         }
         self.epoch_is_complete = next.is_none();
+        if self.epoch_is_complete && self.run.position.batches == 0 && !self.run.is_stopping() {
+            self.fail_data(NoData::Training);
+        }
         self.process_train(LearnerEvent::EndSplit(epoch_number));
     }
 
@@ -259,6 +264,9 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             let item = InferenceStep::step(&model, batch);
             let item = TrainingItem::new(item, batches.progress(), Some(iteration), None);
             self.process_valid(LearnerEvent::ProcessedItem(item));
+        }
+        if iteration == 0 && !self.run.is_stopping() {
+            self.fail_data(NoData::Validation);
         }
         self.process_valid(LearnerEvent::EndSplit(epoch_number));
         !self.run.has_failed()

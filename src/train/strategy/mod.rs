@@ -4,7 +4,9 @@ mod accumulation;
 mod callback_strategy;
 mod checkpoints;
 mod epoch;
+mod no_data;
 mod resume;
 mod training_loop;
 
 pub use callback_strategy::CallbackStrategy;
+pub use no_data::NoData;

@@ -10,7 +10,7 @@ use burn::{
 };
 
 use super::{
-    CallbackStrategy,
+    CallbackStrategy, NoData,
     callback_strategy::Callbacks,
     checkpoints::Checkpoints,
     resume::{Start, training_error},
@@ -103,6 +103,10 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         let device = &self.strategy.device;
         let train = train.to_device(device);
         let valid = valid.to_device(&device.clone().inner());
+        if let Err(none) = self.check_data(&train, &valid) {
+            self.fail_data(none);
+            return (self.run.learner.model(), self.processor);
+        }
         // A loader that shuffles draws an order for each epoch.
         for _ in 1..self.run.position.epoch {
             drop(train.iter());
@@ -119,6 +123,23 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         self.save_the_end();
         self.call(|callback, run| callback.on_train_end(run));
         (self.run.learner.model(), self.processor)
+    }
+
+    /// Refuses a training without data, as far as that can be known.
+    fn check_data(&self, train: &TrainLoader<M>, valid: &ValidLoader<M>) -> Result<(), NoData> {
+        if self.run.num_epochs == 0 {
+            return Err(NoData::Epochs);
+        }
+        match (NoData::is_empty(&**train), NoData::is_empty(&**valid)) {
+            (true, _) => Err(NoData::Training),
+            (_, true) => Err(NoData::Validation),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the training for data that there are none of.
+    pub fn fail_data(&self, none: NoData) {
+        self.run.interrupter.fail(DatasetError::new(none));
     }
 
     /// Ends a training that was over when its checkpoint was written, unless more is asked for.

@@ -48,6 +48,7 @@ impl TeacherLogitsFormat {
     /// # Panics
     ///
     /// If vocabulary or positions are 0 or above `i32::MAX`, or the fingerprint is too long.
+    #[track_caller]
     pub fn new(vocab: usize, positions: usize, fingerprint: impl Into<String>) -> Self {
         let fingerprint = fingerprint.into();
         for (name, value) in [("vocab", vocab), ("positions", positions)] {
@@ -82,6 +83,7 @@ impl TeacherLogitsFormat {
     /// # Panics
     ///
     /// If `k` is 0 or not below the vocabulary, or the temperature is not positive and finite.
+    #[track_caller]
     pub fn with_top_k(mut self, k: usize, temperature: f64) -> Self {
         assert!(
             0 < k && k < self.vocab,

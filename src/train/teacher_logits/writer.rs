@@ -87,6 +87,7 @@ impl TeacherLogitsWriter {
     /// If a logit to be stored is NaN, infinite or too large for the type of the file (minus
     /// infinity can be stored), the device does not give the logits, or the disk does not take
     /// them. The examples before the one with a bad logit are in the file.
+    #[track_caller]
     pub fn push(&mut self, logits: Tensor<3>) -> Result<(), TeacherLogitsError> {
         let [examples, positions, vocab] = logits.dims();
         assert_eq!(

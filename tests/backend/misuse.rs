@@ -1,0 +1,391 @@
+//! What a caller does wrong: the message has the value, and the panic names the caller's own line.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    sync::{Arc, Mutex, Once},
+};
+
+use bitnet_burn::{
+    functions::{absmax_quantize, gated_activation, hadamard_transform, ternary_fake_quant},
+    loss::*,
+    ops::{GatedActivation, Groups},
+    optim::{
+        AdamW8bitConfig, DecoupledWeightDecay, LatentClipping, LossScalerConfig,
+        QatOptimizerConfig, TwoStageLrSchedulerConfig, WeightDecaySchedule,
+    },
+    quant::{calibration::*, *},
+};
+use burn::{
+    nn::LinearConfig,
+    tensor::{Device, Int, Tensor},
+};
+
+thread_local! {
+    static PLACE: Mutex<Option<(String, u32)>> = const { Mutex::new(None) };
+}
+
+/// Notes where a thread of these tests panicked.
+fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = Arc::new(panic::take_hook());
+        panic::set_hook(Box::new(move |info| {
+            let place = info.location().map(|at| (at.file().to_string(), at.line()));
+            PLACE.with(|slot| *slot.lock().unwrap() = place);
+            before(info);
+        }));
+    });
+}
+
+/// The message of a panic, which must be said to be in this file, within the call.
+#[track_caller]
+fn message<T>(misuse: impl FnOnce() -> T) -> String {
+    watch();
+    let line = panic::Location::caller().line();
+    let result = panic::catch_unwind(AssertUnwindSafe(misuse));
+    let Err(payload) = result else {
+        panic!("nothing is wrong with line {line}");
+    };
+    let (file, at) = PLACE.with(|slot| slot.lock().unwrap().take()).unwrap();
+    let text = match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => (*payload.downcast::<&str>().unwrap()).to_string(),
+    };
+    assert!(file.ends_with("misuse.rs"), "{file}:{at}: {text}");
+    // The misuse may take some lines, before or within the call.
+    assert!(at.abs_diff(line) < 6, "{at} is not {line}: {text}");
+    text
+}
+
+#[track_caller]
+fn check<T>(misuse: impl FnOnce() -> T, expected: &str) {
+    let text = message(misuse);
+    assert!(text.contains(expected), "expected {expected:?}: {text}");
+}
+
+#[test]
+fn quantizers_are_checked_where_they_are_made() {
+    let bits = "codes have 2 to 8 bits, got 1";
+    check(|| SymmetricConfig::new(1), bits);
+    check(|| LearnedStepConfig::new(BitWidth::Bits(1)), bits);
+    let none = WeightGranularity::PerGroup { group_size: 0 };
+    let size = "group_size is 1 or more, got 0";
+    check(|| TernaryConfig::new(none), size);
+    check(|| BinaryConfig::new(none), size);
+    check(|| SymmetricConfig::default().with_granularity(none), size);
+    check(|| LearnedStepConfig::default().with_granularity(none), size);
+    check(
+        || ClippedSte::new(0.0),
+        "bound must be positive and finite, got 0",
+    );
+    check(
+        || TanhSte::new(f32::NAN),
+        "must be positive and finite, got NaN",
+    );
+}
+
+#[test]
+fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
+    let scheme = QatScheme::b1_58;
+    let activation = |activation| scheme().with_activation(Some(activation));
+    let bits = 9;
+    let granularity = ActivationGranularity::PerToken;
+    let wrong: [ActivationQuantizer; 6] = [
+        AbsmaxConfig { bits, granularity }.into(),
+        AbsmeanConfig { bits, granularity }.into(),
+        AsymmetricConfig { bits, granularity }.into(),
+        TopKConfig { keep: 0.5, bits }.into(),
+        StaticConfig {
+            bits,
+            symmetric: true,
+        }
+        .into(),
+        LearnedActivationConfig {
+            bits,
+            ..Default::default()
+        }
+        .into(),
+    ];
+    for wrong in wrong {
+        let with = || scheme().with_activation(Some(wrong));
+        check(with, "codes have 2 to 8 bits, got 9");
+    }
+    let top_k = TopKConfig { keep: 0.0, bits: 8 }.into();
+    check(
+        || scheme().with_activation(Some(top_k)),
+        "keep must be above 0 and at most 1, got 0",
+    );
+    let learned = LearnedActivationConfig {
+        absmean: -1.0,
+        ..Default::default()
+    };
+    check(
+        || scheme().with_activation(Some(learned.into())),
+        "absmean must be positive and finite, got -1",
+    );
+    let weight = SymmetricConfig {
+        bits: 0,
+        granularity: WeightGranularity::PerTensor,
+    };
+    check(
+        || scheme().with_weight(weight),
+        "codes have 2 to 8 bits, got 0",
+    );
+    let (seed, factor, fraction) = (0, -1.0, 2.0);
+    check(
+        || scheme().with_noise(Some(NoiseConfig::Uniform { factor, seed })),
+        "a noise factor is 0 or more, got -1",
+    );
+    check(
+        || scheme().with_noise(Some(NoiseConfig::Quant { fraction, seed })),
+        "a fraction is in 0 to 1, got 2",
+    );
+    let ste = ClippedSte { bound: -2.0 };
+    check(
+        || scheme().with_ste(ste),
+        "bound must be positive and finite",
+    );
+    let mut whole = activation(AbsmaxConfig::default().into());
+    whole.weight = BinaryConfig {
+        granularity: WeightGranularity::PerGroup { group_size: 0 },
+    }
+    .into();
+    check(|| Prepare::new(whole), "group_size is 1 or more, got 0");
+}
+
+/// A configuration in JSON is refused in the words in which it is refused in code.
+#[test]
+fn what_is_read_is_refused_in_the_same_words() {
+    let error = |json: &str| {
+        serde_json::from_str::<QatScheme>(json)
+            .unwrap_err()
+            .to_string()
+    };
+    let cases = [
+        (
+            r#"{"weight": {"symmetric": {"bits": 1}}}"#,
+            message(|| SymmetricConfig::new(1)),
+        ),
+        (
+            r#"{"weight": {"ternary": {"granularity": {"per_group": {"group_size": 0}}}}}"#,
+            message(|| TernaryConfig::new(WeightGranularity::PerGroup { group_size: 0 })),
+        ),
+        (
+            r#"{"activation": {"top_k": {"keep": 1.5}}}"#,
+            message(|| {
+                let top_k = TopKConfig { keep: 1.5, bits: 8 };
+                QatScheme::b1_58().with_activation(Some(top_k.into()))
+            }),
+        ),
+        (
+            r#"{"activation": {"learned_step": {"absmean": 0.0}}}"#,
+            message(|| {
+                let learned = LearnedActivationConfig {
+                    absmean: 0.0,
+                    ..Default::default()
+                };
+                QatScheme::b1_58().with_activation(Some(learned.into()))
+            }),
+        ),
+    ];
+    for (json, expected) in cases {
+        let error = error(json);
+        assert!(error.contains(&expected), "expected {expected:?}: {error}");
+    }
+    let json = r#"{"until": {"value": -0.1, "until": 5}}"#;
+    let error = serde_json::from_str::<WeightDecaySchedule>(json).unwrap_err();
+    let expected = message(|| WeightDecaySchedule::until_midpoint(-0.1, 10));
+    assert!(error.to_string().contains(&expected), "{error}");
+}
+
+#[test]
+fn losses_are_checked_where_a_number_is_given() {
+    let causal = CausalLmLossConfig::new;
+    check(
+        || causal().with_label_smoothing(1.5),
+        "label_smoothing must be in [0, 1], got 1.5",
+    );
+    check(
+        || causal().with_z_loss(f64::NAN),
+        "z_loss must be zero or above and finite, got NaN",
+    );
+    check(
+        || InfoNceLossConfig::new().with_temperature(0.0),
+        "temperature must be positive and finite, got 0.0",
+    );
+    check(
+        || KurtosisLossConfig::new().with_target(-1.0),
+        "target kurtosis must be positive",
+    );
+    check(
+        || ScaleDecayLossConfig::new().with_coefficient(-1.0),
+        "coefficient must be zero or above and finite, got -1.0",
+    );
+    check(
+        || SparsityTargetLossConfig::new(1.5),
+        "target sparsity must be in [0, 1], got 1.5",
+    );
+    check(
+        || WeightRegularizerConfig::new(Regularizer::L1).with_coefficient(f64::INFINITY),
+        "coefficient must be zero or above and finite, got inf",
+    );
+    // Those whose builders are Burn's are checked when they are made.
+    check(
+        || {
+            LogitsDistillationLossConfig::new()
+                .with_temperature(0.0)
+                .init()
+        },
+        "got 0",
+    );
+    check(
+        || AttentionRelationLossConfig::new(0).init(),
+        "split_heads must be 1 or more, got 0",
+    );
+}
+
+#[test]
+fn optimizers_and_schedules_are_checked_where_they_are_made() {
+    for peak in [0.0, -1e-3, f64::NAN, f64::INFINITY] {
+        check(
+            || TwoStageLrSchedulerConfig::new(peak, 1e-3, 1000).init(),
+            &format!("the peak of a learning rate must be positive, got {peak}"),
+        );
+    }
+    check(
+        || TwoStageLrSchedulerConfig::new(1e-3, 1e-3, 0).init(),
+        "the warm-up must end within the training",
+    );
+    let decay = "weight decay must be finite and not negative, got -0.1";
+    check(|| DecoupledWeightDecay::new(-0.1), decay);
+    check(|| WeightDecaySchedule::until_midpoint(-0.1, 100), decay);
+    check(
+        || WeightDecaySchedule::rise_until_midpoint(-0.1, 100),
+        decay,
+    );
+    let linear = LinearConfig::new(4, 4).init(&Device::default());
+    let clipping = QatOptimizerConfig::new().with_clipping(Some(LatentClipping::Scaled(1.0)));
+    let optimizer = clipping.build(AdamW8bitConfig::new().build());
+    check(
+        || optimizer.init(&linear),
+        "clipping and freezing are for latent weights, the model has none",
+    );
+    check(|| AdamW8bitConfig::new().with_beta_1(1.5).build(), "1.5");
+    check(
+        || LossScalerConfig::new().with_growth_interval(0).init(),
+        "0",
+    );
+}
+
+#[test]
+fn observers_are_checked_where_they_are_made() {
+    let wrong = PercentileConfig {
+        percentile: 40.0,
+        ..Default::default()
+    };
+    let observer: ObserverConfig = wrong.into();
+    check(
+        || observer.init(),
+        "`percentile` of an observer is in (50, 100], got 40",
+    );
+    check(
+        || Histogram::new(17),
+        "a power of two from 16 to 65536, got 17",
+    );
+    check(
+        || SamplingPolicy::every(0),
+        "samples are 1 step or more apart",
+    );
+    check(|| Mapping::Symmetric.codes(9), "9");
+}
+
+#[test]
+fn operations_name_the_line_of_their_caller() {
+    let device = Device::default();
+    let x = |shape: [usize; 2]| Tensor::<2>::ones(shape, &device);
+    check(
+        || gated_activation(x([2, 3]), x([2, 4]), GatedActivation::Silu),
+        "gate and up",
+    );
+    check(|| hadamard_transform(x([2, 6]), 4), "4");
+    check(|| absmax_quantize(x([2, 4]), 9), "9");
+    check(
+        || {
+            ternary_fake_quant(
+                x([2, 4]),
+                Groups {
+                    outer: 3,
+                    size: 2,
+                    inner: 1,
+                },
+            )
+        },
+        "",
+    );
+    check(|| BitWidth::Bits(9).codes(), "9");
+    let controls = QuantControls::of(&LinearConfig::new(1, 1).init(&device));
+    check(|| controls.set_lambda(f64::NAN), "NaN");
+    let quantizer: ActivationQuantizer = TopKConfig { keep: 2.0, bits: 8 }.into();
+    check(
+        || quantizer.fake_quant(x([2, 4]), Ste::Identity),
+        "keep must be",
+    );
+    let logits = Tensor::<3>::ones([1, 2, 4], &device);
+    let targets = Tensor::<2, Int>::zeros([1, 3], &device);
+    check(
+        || CausalLmLoss::forward(&CausalLmLossConfig::new().init(), logits, targets),
+        "3",
+    );
+}
+
+#[cfg(feature = "train")]
+#[test]
+fn trainings_are_checked_where_they_are_described() {
+    use super::training::strategy;
+    use bitnet_burn::train::{
+        callback::*,
+        checkpoint::{BestMetric, CheckpointPolicy},
+        config::TrainingConfig,
+    };
+    check(
+        || strategy().with_max_steps(0),
+        "max_steps is 0, expected 1 or more",
+    );
+    check(
+        || CheckpointPolicy::new("run").every_steps(0),
+        "every_steps is 0, expected 1 or more",
+    );
+    check(
+        || EarlyStopping::new(BestMetric::loss(), 0),
+        "patience is 0, expected 1 or more",
+    );
+    check(
+        || JsonLogger::new("log").every(0),
+        "every is 0, expected 1 or more",
+    );
+    check(|| GradientStatistics::every(0), "every is 0");
+    check(
+        || GradientClipping::new(f64::NAN),
+        "max_norm is NaN, expected a finite number above 0",
+    );
+    let controls = QuantControls::of(&LinearConfig::new(1, 1).init(&Device::default()));
+    let observer = HistogramConfig { bins: 3 };
+    check(
+        || Calibration::new(controls.clone(), observer.into(), 0, 5),
+        "`bins` of an observer is a power of two",
+    );
+    let keep = message(|| CheckpointPolicy::new("run").keep_last(0));
+    let toml = "[checkpoints]\nfolder = \"run\"\nkeep_last = 0";
+    let error = TrainingConfig::from_toml(toml).unwrap_err().to_string();
+    assert_eq!(error, format!("checkpoints.{keep}"));
+
+    // What was made in code is checked, too.
+    let mut config = TrainingConfig::default();
+    config.qat.weight = SymmetricConfig {
+        bits: 1,
+        granularity: WeightGranularity::PerTensor,
+    }
+    .into();
+    let error = config.validate().unwrap_err().to_string();
+    assert_eq!(error, "qat: codes have 2 to 8 bits, got 1");
+}
