@@ -126,7 +126,7 @@ fn layers_compute_from_packed_weights_part_by_part() {
     assert!(
         packed
             .to_string()
-            .contains("up.weight: ConvTranspose2d [2, 4, 3, 3], 20 bytes, unpacked")
+            .contains("up.weight: ConvTranspose2d [2, 4, 3, 3], 28 bytes, unpacked")
     );
     let deployed = packed.load_into(Layers::new(&device)).unwrap();
 
