@@ -182,6 +182,7 @@ impl PackedWeight {
     }
 
     /// Packs a quantised weight: its codes are found again in the very values that training uses.
+    #[track_caller]
     pub(super) fn from_quantized<const D: usize>(
         quantized: QuantizedWeight<D>,
         quantizer: &WeightQuantizer,
