@@ -12,14 +12,19 @@ use bitnet_burn::{
         hf::{self, ScaleConvention, WeightForm},
     },
     nn::{BitNetLm, BitNetLmConfig, GatedActivation},
+    quant::{Prepare, WeightGranularity, convert},
     text::dataset::TokenFileWriter,
     train::teacher_logits::TeacherLogitsWriter,
 };
-use burn::tensor::{DType, Device, FloatDType};
+use burn::{
+    module::{Module, ParamGroup},
+    tensor::{DType, Device, FloatDType},
+};
 use serde_json::json;
 
 use super::{
-    readers::{TARGETS, folder_bytes, teacher_logits_format},
+    prepare::scheme,
+    readers::{TARGETS, folder_bytes, packed_layer, teacher_logits_format},
     training_config::unusual,
     values::*,
 };
@@ -101,6 +106,12 @@ fn write_seeds() {
     for (name, vocab_size) in [("short", 300), ("long", 1 << 17)] {
         save("token_file", name, &tokens_file(vocab_size));
     }
+    for (name, granularity) in [
+        ("per_tensor", WeightGranularity::PerTensor),
+        ("per_group", WeightGranularity::PerGroup { group_size: 5 }),
+    ] {
+        save("packed_model", name, &packed_file(granularity));
+    }
     save("checkpoint", "whole", &checkpoint_files(true));
     save("checkpoint", "unchecked", &checkpoint_files(false));
 }
@@ -155,6 +166,17 @@ fn tokens_file(vocab_size: usize) -> Vec<u8> {
     writer.push(&[0, 299, 7, 30]).unwrap();
     writer.finish().unwrap();
     files_of(folder.path())
+}
+
+fn packed_file(granularity: WeightGranularity) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.bpk");
+    let scheme = scheme(granularity);
+    let prepare = Prepare::new(scheme.clone()).with_group(ParamGroup::from_path("weight"));
+    let layer = packed_layer(&Device::default()).map(&mut Drawn::new(800, 0.2));
+    let layer = prepare.apply(layer).unwrap().model;
+    convert(&layer, &scheme).unwrap().save(&path).unwrap();
+    fs::read(path).unwrap()
 }
 
 fn checkpoint_files(checksum: bool) -> Vec<u8> {

@@ -10,6 +10,7 @@ mod folder;
 mod gguf;
 mod hf;
 mod json_lines;
+mod packed_model;
 mod teacher_logits;
 mod text_files;
 mod token_file;
@@ -22,6 +23,7 @@ pub use folder::folder_bytes;
 pub use gguf::gguf;
 pub use hf::{hf_config, hf_folder};
 pub use json_lines::json_lines;
+pub use packed_model::{layer as packed_layer, packed_model};
 pub use teacher_logits::{format as teacher_logits_format, teacher_logits};
 pub use text_files::text_files;
 pub use token_file::token_file;
@@ -32,13 +34,14 @@ pub use training_config::training_config;
 pub type Target = fn(&[u8]);
 
 /// Every target with the name of its corpus.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("chat_template", chat_template),
     ("checkpoint", checkpoint),
     ("gguf", gguf),
     ("hf_config", hf_config),
     ("hf_folder", hf_folder),
     ("json_lines", json_lines),
+    ("packed_model", packed_model),
     ("teacher_logits", teacher_logits),
     ("text_files", text_files),
     ("token_file", token_file),

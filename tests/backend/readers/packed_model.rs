@@ -1,0 +1,26 @@
+use bitnet_burn::quant::PackedModel;
+use burn::{
+    nn::{Linear, LinearConfig},
+    tensor::{Device, Tensor},
+};
+
+use super::folder::one_file;
+
+/// The layer of the files that are read.
+pub fn layer(device: &Device) -> Linear {
+    LinearConfig::new(20, 3).init(device)
+}
+
+/// The file of a packed model, which is used in a layer if it fits.
+pub fn packed_model(data: &[u8]) {
+    let folder = one_file("model.bpk", data);
+    let device = Device::default();
+    let Ok(packed) = PackedModel::load(folder.path().join("model.bpk"), &device) else {
+        return;
+    };
+    assert!(!packed.to_string().is_empty());
+    if let Ok(layer) = packed.load_into(layer(&device)) {
+        let y = layer.forward(Tensor::<2>::ones([1, 20], &device));
+        assert_eq!(y.dims(), [1, 3]);
+    }
+}
