@@ -63,3 +63,8 @@ pub mod train;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The code blocks of the guide for a first day.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/first_day.md")]
+struct FirstDay;
