@@ -283,6 +283,20 @@ fn a_run_that_is_interrupted_goes_on() {
     assert_eq!(first["message"], format!("going on after step {step}"));
     child.kill().unwrap();
     child.wait().unwrap();
+
+    // Something of the user's in the place of the log: it stays, and the error does not mislead.
+    let log = out.join("log.jsonl");
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    let resumed = run(&["train", "--out", text(&out), "--resume"]);
+    assert!(
+        !resumed.stderr.contains("Dataset error"),
+        "{}",
+        resumed.stderr
+    );
+    let sentence = "log.jsonl: expected a file or nothing, found a folder";
+    resumed.failed(1, &["callback `json_logger`", sentence]);
+    assert!(log.is_dir());
 }
 
 #[test]

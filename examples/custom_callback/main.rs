@@ -13,7 +13,7 @@ use bitnet_burn::{
     nn::BitLinear,
     quant::QuantControls,
     train::{
-        CallbackStrategy, SilentRenderer,
+        CallbackStrategy, SilentRenderer, TrainingFailure,
         callback::{Callback, CallbackResult, PlainProgress, TrainOutputOf, TrainingRun},
     },
 };
@@ -164,7 +164,7 @@ fn train(corpus: &Corpus, steps: usize, adaptive: bool) -> Result<f64, Box<dyn E
         .num_epochs(steps.div_ceil(STEPS_PER_EPOCH))
         .launch(learner);
     if let Some(error) = result.error {
-        return Err(error.to_string().into());
+        return Err(error.reason().into());
     }
     let loss = *loss.0.lock().map_err(|error| error.to_string())?;
     loss.ok_or_else(|| "there was no validation".into())

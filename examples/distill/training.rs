@@ -2,7 +2,9 @@
 
 use std::{error::Error, sync::Arc};
 
-use bitnet_burn::train::{CallbackStrategy, SilentRenderer, callback::PlainProgress};
+use bitnet_burn::train::{
+    CallbackStrategy, SilentRenderer, TrainingFailure, callback::PlainProgress,
+};
 use burn::{
     data::dataloader::DataLoader,
     lr_scheduler::{
@@ -51,7 +53,7 @@ where
         .num_epochs(options.steps.div_ceil(STEPS_PER_EPOCH));
     let result = training.launch(learner);
     match result.error {
-        Some(error) => Err(error.to_string().into()),
+        Some(error) => Err(error.reason().into()),
         None => Ok(result.model),
     }
 }

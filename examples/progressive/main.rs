@@ -13,7 +13,7 @@ use bitnet_burn::{
     nn::BitLinear,
     quant::QuantControls,
     train::{
-        QuantizationErrorMetric, SilentRenderer,
+        QuantizationErrorMetric, SilentRenderer, TrainingFailure,
         checkpoint::Resume,
         config::{TrainingConfig, TrainingHandles},
     },
@@ -124,7 +124,7 @@ fn run(config: &TrainingConfig) -> Result<(), Box<dyn Error>> {
     let scheduler = config.learning_rate.init(steps, &handles.learning_rate)?;
     let result = training.launch(Learner::new(model, config.optimizer.init(), scheduler));
     if let Some(error) = result.error {
-        return Err(error.to_string().into());
+        return Err(error.reason().into());
     }
     let report = handles.history.newest().ok_or("nothing was measured")?;
     println!("{report}");

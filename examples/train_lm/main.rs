@@ -21,7 +21,7 @@ use bitnet_burn::{
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
     train::{
-        CallbackStrategy, MemoryPlanConfig, OptimizerStates, SilentRenderer,
+        CallbackStrategy, MemoryPlanConfig, OptimizerStates, SilentRenderer, TrainingFailure,
         callback::{JsonLogger, NanGuard, PlainProgress, ProgressiveQuantization},
         checkpoint::CheckpointPolicy,
     },
@@ -190,7 +190,7 @@ where
     let start = Instant::now();
     let result = training.launch(learner);
     match result.error {
-        Some(error) => Err(error.to_string().into()),
+        Some(error) => Err(error.reason().into()),
         None => Ok((result.model, start.elapsed().as_secs_f64())),
     }
 }

@@ -389,3 +389,19 @@ fn trainings_are_checked_where_they_are_described() {
     let error = config.validate().unwrap_err().to_string();
     assert_eq!(error, "qat: codes have 2 to 8 bits, got 1");
 }
+
+#[cfg(feature = "text")]
+#[test]
+fn batches_are_checked_where_they_are_made() {
+    use bitnet_burn::text::dataset::{Sequence, TokenBatch};
+    let device = Device::default();
+    let sequence = |length| Sequence::unmasked((0..length).collect());
+    check(
+        || TokenBatch::new(&[], &device),
+        "a batch has at least one sequence",
+    );
+    check(
+        || TokenBatch::new(&[sequence(4), sequence(5)], &device),
+        "the sequences of a batch have 3 positions each",
+    );
+}

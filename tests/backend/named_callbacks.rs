@@ -171,3 +171,26 @@ fn a_rollback_does_not_say_it_again() {
         .filter(|(_, message)| message.contains("in full"));
     assert_eq!(full.count(), 1, "{said:?}");
 }
+
+#[test]
+fn a_step_is_measured_once_also_over_a_resume() {
+    let folder = Folder::new("measured-once");
+    let path = folder.0.join("errors.jsonl");
+    let train = |stop: usize| {
+        let run = Run::new(&folder.0);
+        let learner = run.learner();
+        let controls = QuantControls::of(&learner.model());
+        let policy = CheckpointPolicy::new(folder.0.join("checkpoints"));
+        let strategy = strategy()
+            .with_callback(ErrorMonitor::new(controls).every(2).with_json(&path))
+            .with_callback(At(stop, |_: &mut TrainingRun<Net>| Err("power cut".into())))
+            .with_checkpoints(policy.every_steps(4).resume(Resume::Latest));
+        run.launch_learner(learner, strategy).error.is_some()
+    };
+    // After the checkpoint of step 8, when step 8 is measured.
+    assert!(train(9));
+    assert!(!train(99));
+    let reports = ErrorHistory::load(&path).unwrap().reports;
+    let steps: Vec<usize> = reports.iter().map(|report| report.step).collect();
+    assert_eq!(steps, (0..21).step_by(2).collect::<Vec<_>>());
+}

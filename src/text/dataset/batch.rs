@@ -37,13 +37,15 @@ impl TokenBatch {
         let context = sequences.first().map(Sequence::context);
         let context = context.expect("a batch has at least one sequence");
         let shape = [sequences.len(), context];
-        let tensor = |rows: &dyn Fn(&Sequence) -> Vec<i32>| {
-            let values: Vec<i32> = sequences.iter().flat_map(rows).collect();
+        for sequence in sequences {
+            let found = sequence.context();
             assert_eq!(
-                values.len(),
-                shape[0] * context,
+                found, context,
                 "the sequences of a batch have {context} positions each"
             );
+        }
+        let tensor = |rows: &dyn Fn(&Sequence) -> Vec<i32>| {
+            let values: Vec<i32> = sequences.iter().flat_map(rows).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
         Self {

@@ -152,7 +152,8 @@ where
             set_aside(path).map_err(path_error)?;
         } else if path.is_file() {
             let mut history = ErrorHistory::load(path)?;
-            history.truncate(step);
+            // That of the step itself is measured in its forward pass, which comes again.
+            history.reports.retain(|report| report.step < step);
             self.history.with(|shared| *shared = history);
         }
         Ok(())
