@@ -1,19 +1,26 @@
-//! What a training step takes against what [`MemoryPlan`](bitnet_burn::train::MemoryPlan) says, by an
-//! allocator that counts. A program of its own, since it counts all threads.
+//! What a training step takes against what [`MemoryPlan`](bitnet_burn::train::MemoryPlan) says, and what
+//! packed models take, by an allocator that counts. A program of its own, since it counts all threads.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use bitnet_burn::{
-    nn::{BitLinear, BitNetLm, BitNetLmConfig, ProjectionBias, QkNorm, TrainableProjection},
+    nn::{
+        BitLinear, BitNetLm, BitNetLmConfig, PackedForward, ProjectionBias, QkNorm,
+        TrainableProjection,
+    },
     optim::{AdamW8bitConfig, QatOptimizerConfig},
-    quant::{QatScheme, TanhSte, cast_latent_weights},
+    quant::{PackedModel, Prepare, QatScheme, TanhSte, cast_latent_weights, convert},
     train::{MemoryPlanConfig, OptimizerStates},
 };
 use burn::{
-    nn::{Linear, loss::CrossEntropyLossConfig},
+    module::{Module, ParamGroup},
+    nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, loss::CrossEntropyLossConfig},
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
     tensor::{Device, Distribution, FloatDType, Int, Tensor},
 };
@@ -42,6 +49,12 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// One test at a time counts.
+fn alone() -> MutexGuard<'static, ()> {
+    static COUNTS: Mutex<()> = Mutex::new(());
+    COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn in_use() -> usize {
     IN_USE.load(Relaxed)
@@ -161,6 +174,7 @@ fn small() -> BitNetLmConfig {
 
 #[test]
 fn a_step_takes_what_is_planned() {
+    let _alone = alone();
     many_tokens(small()).check::<Linear>();
     many_tokens(small()).check::<BitLinear>();
     let variants = [
@@ -192,4 +206,54 @@ fn a_step_takes_what_is_planned() {
         };
         case.check::<BitLinear>();
     }
+}
+
+/// The file of a packed layer.
+fn packed<M: Module>(layer: M) -> PackedModel {
+    let scheme = QatScheme::b1_58();
+    let prepare = Prepare::new(scheme.clone()).with_group(ParamGroup::from_path("weight"));
+    let layer = prepare.apply(layer).unwrap().model;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("packed.bpk");
+    convert(&layer, &scheme).unwrap().save(&path).unwrap();
+    PackedModel::load(&path, &Device::default()).unwrap()
+}
+
+/// Bytes of a layer that is kept, and the most that a pass needs beside it.
+fn measured<M, Y>(layer: impl FnOnce() -> M, pass: impl FnOnce(&M) -> Y) -> [usize; 2] {
+    let before = in_use();
+    let layer = layer();
+    let kept = in_use() - before;
+    PEAK.store(in_use(), Relaxed);
+    drop(pass(&layer));
+    [kept, PEAK.load(Relaxed) - before - kept]
+}
+
+#[test]
+fn a_packed_layer_never_has_its_weight_as_a_whole() {
+    let _alone = alone();
+    let device = Device::default();
+    // 32 MiB of floats, 2 MiB of codes.
+    let new = || LinearConfig::new(2048, 4096).with_bias(false).init(&device);
+    let model = packed(new());
+    let x = Tensor::<2>::ones([1, 2048], &device);
+    let [kept, pass] = measured(
+        || model.load_into(new()).unwrap(),
+        |layer: &Linear| layer.forward_packed(x.clone()),
+    );
+    assert!(
+        kept < 1 << 18,
+        "the codes are shared with the packed model: {kept}"
+    );
+    // A part of 2^20 values, and what the product needs.
+    assert!(pass < 10 << 20, "{pass}");
+
+    let new = || EmbeddingConfig::new(4096, 2048).init(&device);
+    let model = packed(new());
+    let tokens = Tensor::<2, Int>::from_ints([[1, 4095, 7]], &device);
+    let [kept, pass] = measured(
+        || model.load_into(new()).unwrap(),
+        |layer: &Embedding| layer.forward_packed(tokens.clone()),
+    );
+    assert!(kept < 1 << 18 && pass < 1 << 18, "{kept}, {pass}");
 }
