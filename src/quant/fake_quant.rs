@@ -110,9 +110,10 @@ impl FakeQuant {
 
     #[track_caller]
     fn groups(&self, shape: &[usize]) -> Groups {
-        self.active_quantizer()
-            .groups(shape, self.output_axis)
-            .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"))
+        match self.active_quantizer().groups(shape, self.output_axis) {
+            Ok(groups) => groups,
+            Err(error) => panic!("weight of shape {shape:?}: {error}"),
+        }
     }
 
     /// `Q(W)` of a latent weight, with the gradient of the estimator; the blend

@@ -56,9 +56,10 @@ impl PackedWeight {
         output_axis: usize,
     ) -> Self {
         let shape = weight.dims();
-        let groups = quantizer
-            .groups(&shape, output_axis)
-            .unwrap_or_else(|error| panic!("weight of shape {shape:?}: {error}"));
+        let groups = match quantizer.groups(&shape, output_axis) {
+            Ok(groups) => groups,
+            Err(error) => panic!("weight of shape {shape:?}: {error}"),
+        };
         let quantized = quantizer.quantize(weight.detach(), groups);
         Self::from_quantized(quantized, quantizer, groups, output_axis)
     }
