@@ -6,7 +6,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-target="${CARGO_TARGET_DIR:-target}"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+target="$CARGO_TARGET_DIR"
 
 cargo package --workspace --no-verify --allow-dirty --quiet
 for name in bitnet-burn-kernels bitnet-burn; do
@@ -43,8 +44,12 @@ killed() {
     while kill -0 "$program" 2>/dev/null && [ ! -e "$3" ]; do
         sleep 0.01
     done
-    kill -9 "$program"
-    wait "$program" || true
+    if ! kill -9 "$program"; then
+        echo "$1 ended before it could be killed:" >&2
+        cat "$work/out" >&2
+        return 1
+    fi
+    wait "$program" 2>/dev/null || true
 }
 
 # trained NAME FILE: killed and resumed, it is what it would be uninterrupted, and so is its packed form.

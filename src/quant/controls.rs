@@ -25,6 +25,9 @@ use super::{
 /// is another model, such as a teacher that was made of its student, changes with it, too;
 /// [`detach_controls`] gives it controls of its own.
 ///
+/// Loading a record sets them, too, in all clones, and also what there is in a record that is refused in the end:
+/// Burn checks it after it has loaded it. Load into a [detached](detach_controls) clone to keep a model as it is.
+///
 /// The path of a quantiser is that of its parameter or module: `layers.0.fc.weight` for a prepared
 /// weight, `layers.0.q_proj.weight_quant` and `layers.0.q_proj.input_quant` in a
 /// [`BitLinear`](crate::nn::BitLinear).
@@ -322,7 +325,7 @@ impl ModuleVisitor for Collector {
             let own = ["fake_quant", "control", "state"];
             let names: Vec<&str> = self.path.iter().map(String::as_str).collect();
             let names = names.split_last().map_or(&names[..], |(_tag, names)| names);
-            let names = names.strip_suffix(&own[1..]).unwrap_or(&names);
+            let names = names.strip_suffix(&own[1..]).unwrap_or(names);
             let names = names.strip_suffix(&own[..1]).unwrap_or(names);
             self.controls.push(Named {
                 path: names.join("."),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use burn::{
     module::{Module, ParamGroup, ParamId, Reparameterization},
-    tensor::{DType, TensorData},
+    tensor::DType,
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 };
 
 pub use error::ConvertError;
-use values::{NotFinite, Values};
+use values::{NotFinite, Values, equal};
 
 /// Packs the latent weights of a model that [`Prepare`](super::Prepare) prepared with `scheme`.
 ///
@@ -35,6 +35,12 @@ pub fn convert<M: Module>(model: &M, scheme: &QatScheme) -> Result<PackedModel, 
     let controls = QuantControls::of(model);
     let mut packing = Packing::of(model, scheme);
     for parameter in Inventory::of(model).parameters {
+        if let Some(name) = &parameter.reparameterization
+            && name != FakeQuant::NAME
+        {
+            let (path, name) = (parameter.path, name.clone());
+            return Err(ConvertError::Reparameterized { path, name });
+        }
         if let Some(control) = quantizes(&parameter, &controls) {
             packing.add(parameter, control)?;
         }
@@ -60,9 +66,11 @@ struct Packing<'a> {
 
 impl<'a> Packing<'a> {
     fn of<M: Module>(model: &M, scheme: &'a QatScheme) -> Self {
+        // As it is evaluated: without gradients, and so without the noise of training.
+        let model = model.valid();
         let (mut latent, mut effective) = (Values::default(), Values::default());
         model.visit(&mut latent);
-        model.clone().materialize().visit(&mut effective);
+        model.materialize().visit(&mut effective);
         Self {
             scheme,
             latent,
@@ -75,10 +83,8 @@ impl<'a> Packing<'a> {
 
     fn add(&mut self, parameter: Parameter, control: &ControlValues) -> Result<(), ConvertError> {
         let path = parameter.path.clone();
-        if let Some(first) = self.first.get(&parameter.id) {
-            let layer = parameter.container;
-            let place = self.places[first].clone();
-            self.places.insert(path, Place { layer, ..place });
+        if let Some(place) = self.shared(&parameter) {
+            self.places.insert(path, place);
             return Ok(());
         }
         check(&parameter, control, self.scheme)?;
@@ -98,11 +104,24 @@ impl<'a> Packing<'a> {
         if !equal(&unpacked, &trained) {
             return Err(other_scheme(path, control, self.scheme));
         }
-        self.first.insert(parameter.id, path.clone());
+        self.first.entry(parameter.id).or_insert(path.clone());
         let place = place(parameter, trained.dtype(), axes[1]);
         self.places.insert(path.clone(), place);
         self.weights.insert(path, weight);
         Ok(())
+    }
+
+    /// The place of a parameter whose weight is packed already. The places of a shared parameter may have
+    /// parted, as Burn's optimizers step the first alone.
+    fn shared(&self, parameter: &Parameter) -> Option<Place> {
+        let place = &self.places[self.first.get(&parameter.id)?];
+        let own = self.effective.weights.get(&parameter.path)?;
+        let same = own.is_packed_as(&self.weights[&place.weight], place.row_axis);
+        let layer = parameter.container.clone();
+        same.then(|| Place {
+            layer,
+            ..place.clone()
+        })
     }
 
     /// The packed model, with the tensors that are not packed.
@@ -132,6 +151,10 @@ impl<'a> Packing<'a> {
 /// What controls a parameter that is to be packed.
 fn quantizes<'a>(parameter: &Parameter, controls: &'a QuantControls) -> Option<&'a ControlValues> {
     if parameter.reparameterization.as_deref() != Some(FakeQuant::NAME) {
+        return None;
+    }
+    // A weight without values has nothing to pack.
+    if parameter.shape.contains(&0) {
         return None;
     }
     let (_, control) = controls.iter().find(|(path, _)| *path == parameter.path)?;
@@ -195,9 +218,4 @@ fn other_scheme(path: String, control: &ControlValues, scheme: &QatScheme) -> Co
         expected: scheme.weight.to_string(),
         found,
     }
-}
-
-/// Equal values; unlike their bits, the two zeros are equal.
-fn equal(a: &TensorData, b: &TensorData) -> bool {
-    a.dtype() == b.dtype() && a.iter::<f32>().eq(b.iter::<f32>())
 }

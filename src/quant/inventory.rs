@@ -71,6 +71,14 @@ impl Parameter {
     }
 }
 
+/// The shape of a parameter. A `Linear` of column layout says the transposed one until it is initialized.
+fn shape<const D: usize>(param: &Param<Tensor<D>>, container: &str) -> Vec<usize> {
+    match container {
+        "Linear" => param.base().dims().to_vec(),
+        _ => param.lazy_shape().to_vec(),
+    }
+}
+
 /// Whether a way leads into the module of these fields.
 fn leads_into(way: &[Field], module: &[Field]) -> bool {
     let same = |(own, field): (&Field, &Field)| own.name == field.name;
@@ -186,7 +194,7 @@ impl ModuleVisitor for Inventory {
             path: path(&self.stack),
             fields: self.stack.clone(),
             container: container.to_string(),
-            shape: param.lazy_shape().to_vec(),
+            shape: shape(param, container),
             reparameterization: None,
             role: Role::Plain,
         });

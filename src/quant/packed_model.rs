@@ -172,7 +172,11 @@ impl ModuleMapper for Unpack<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.packed.weight_at(&self.path.join(".")) {
             Some((weight, place)) => {
-                param.map(|value| weight.unpack_like(value.dims(), place.row_axis))
+                let unpacked = |value: Tensor<D>| {
+                    let weight = weight.unpack_like(value.dims(), place.row_axis);
+                    weight.to_device(&value.device())
+                };
+                param.map(unpacked)
             }
             None => param,
         }

@@ -9,7 +9,8 @@ use super::PackedWeight;
 /// its own.
 ///
 /// [`PackedModel::load_into`](super::PackedModel::load_into) attaches it. Layers read the unpacked weight
-/// through [`Param::val`](burn::module::Param::val).
+/// through [`Param::val`](burn::module::Param::val). Keep such a model by
+/// [`PackedModel::save`](super::PackedModel::save): a record of it holds zeros for the values that are not there.
 #[derive(Module, Debug)]
 pub struct PackedParameter {
     weight: PackedWeight,
@@ -46,6 +47,12 @@ pub(super) fn placeholder<const D: usize>(
     shape: [usize; D],
     options: impl Into<TensorCreationOptions>,
 ) -> Param<Tensor<D>> {
-    let one = Tensor::<D>::zeros(shape.map(|size| size.min(1)), options);
-    Param::initialized(id, one.expand(shape)).set_require_grad(false)
+    let options = options.into();
+    let zeros = move || {
+        let one = Tensor::<D>::zeros(shape.map(|size| size.min(1)), options.clone());
+        one.expand(shape)
+    };
+    // A record holds all of the zeros.
+    let param = Param::initialized(id, zeros()).load_mapper(move |_| zeros());
+    param.set_require_grad(false)
 }

@@ -2,7 +2,7 @@ use core::error::Error;
 
 use burn::train::{TrainingError, checkpoint::CheckpointerError};
 
-use super::{callback::CallbackError, checkpoint::CheckpointError};
+use super::{NoData, callback::CallbackError, checkpoint::CheckpointError};
 
 /// What ended a training that [`CallbackStrategy`](super::CallbackStrategy) ran, out of Burn's error.
 ///
@@ -43,6 +43,13 @@ pub trait TrainingFailure {
     fn reason(&self) -> String;
 }
 
+fn no_data(error: &TrainingError) -> Option<&NoData> {
+    match error {
+        TrainingError::Dataset(error) => error.source().and_then(|error| error.downcast_ref()),
+        _ => None,
+    }
+}
+
 impl TrainingFailure for TrainingError {
     fn checkpoint_error(&self) -> Option<&CheckpointError> {
         match self {
@@ -63,7 +70,8 @@ impl TrainingFailure for TrainingError {
     fn reason(&self) -> String {
         let checkpoint = self.checkpoint_error().map(CheckpointError::to_string);
         let callback = || self.callback_error().map(CallbackError::to_string);
-        let reason = checkpoint.or_else(callback);
+        let no_data = || no_data(self).map(NoData::to_string);
+        let reason = checkpoint.or_else(callback).or_else(no_data);
         reason.unwrap_or_else(|| self.to_string())
     }
 }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bitnet_burn::train::checkpoint::{CheckpointError, CheckpointFolder, CheckpointPolicy, Resume};
+use bitnet_burn::train::{
+    TrainingFailure,
+    checkpoint::{CheckpointError, CheckpointFolder, CheckpointPolicy, Resume},
+};
 
 use super::{
     callback_strategy::Events,
@@ -114,7 +117,7 @@ fn foreign_and_newer_checkpoints_are_refused_by_name() {
     };
     let error = change("\"version\": 3", "\"version\": 4");
     assert!(
-        error.contains("has version 4, this program reads versions up to 3"),
+        error.contains("has version 4, this program reads version 3"),
         "{error}"
     );
     let error = change("bitnet-burn checkpoint", "something else");
@@ -123,6 +126,29 @@ fn foreign_and_newer_checkpoints_are_refused_by_name() {
     assert!(error.contains("has the checksum"), "{error}");
     let error = change("{", "");
     assert!(error.contains("is no checkpoint"), "{error}");
+}
+
+#[test]
+fn checkpoints_of_another_version_are_neither_passed_over_nor_removed() {
+    let (folder, checkpoints) = trained();
+    let steps = checkpoints.steps().unwrap();
+    for &at in &steps {
+        let path = step(&checkpoints, at).join("manifest.json");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, text.replacen("\"version\": 3", "\"version\": 2", 1)).unwrap();
+    }
+    let run = Run::new(&folder.0);
+    let latest = policy(&folder).resume(Resume::Latest);
+    let error = run
+        .launch(strategy().with_checkpoints(latest))
+        .error
+        .unwrap();
+    let found = error.checkpoint_error().unwrap();
+    assert!(
+        matches!(found, CheckpointError::OtherVersion { found: 2, .. }),
+        "{found}"
+    );
+    assert_eq!(checkpoints.steps().unwrap(), steps);
 }
 
 #[test]

@@ -96,7 +96,7 @@ fn check(result: LearningResult<Net>, expected: NoData) {
     };
     let source = std::error::Error::source(of_data).unwrap();
     assert_eq!(source.downcast_ref(), Some(&expected));
-    assert_eq!(error.reason(), format!("Dataset error: {expected}"));
+    assert_eq!(error.reason(), expected.to_string());
 }
 
 #[test]

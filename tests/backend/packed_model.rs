@@ -5,14 +5,14 @@ use std::{fs, path::Path};
 use bitnet_burn::{
     nn::PackedForward,
     quant::{
-        ConvertError, PackedModel, PackedModelError, PackedParameter, Prepare, QatScheme,
-        QuantControls, WeightGranularity, convert,
+        ConvertError, NoiseConfig, PackedModel, PackedModelError, PackedParameter, Prepare,
+        QatScheme, QuantControls, WeightGranularity, convert,
     },
 };
 use burn::{
-    module::{Module, Param, ParamGroup},
+    module::{Initializer, Lora, Module, Param, ParamGroup},
     nn::{
-        Embedding, EmbeddingConfig, Linear, LinearConfig,
+        Embedding, EmbeddingConfig, Linear, LinearConfig, LinearLayout,
         conv::{
             Conv1d, Conv1dConfig, Conv2d, Conv2dConfig, ConvTranspose2d, ConvTranspose2dConfig,
         },
@@ -333,4 +333,115 @@ fn a_code_that_is_none_is_an_error() {
         error.contains("`fc1.weight`: it has codes other than -1, 0 and 1"),
         "{error}"
     );
+}
+
+#[test]
+fn places_of_a_shared_parameter_that_have_parted_are_packed_apart() {
+    let device = Device::default();
+    let scheme = scheme(WeightGranularity::PerTensor);
+    let mut model = prepared(Twice::new(&device), &scheme);
+    // What a step of Burn's optimizers does: the first place moves, under the same id.
+    model.a = model.a.map(&mut Drawn::new(730, 0.2));
+    let packed = convert(&model, &scheme).unwrap();
+    assert_eq!(packed.weights.len(), 2);
+    let deployed = packed.load_into(Twice::new(&device)).unwrap();
+    let x = tensor(&normal(8, 1), [1, 8], DType::F32, &device);
+    assert_same(deployed.a.forward(x.clone()), model.a.forward(x.clone()));
+    assert_same(deployed.b.forward(x.clone()), model.b.forward(x));
+}
+
+#[test]
+fn an_adapter_is_refused_and_not_lost() {
+    let device = Device::default();
+    let scheme = scheme(WeightGranularity::PerTensor);
+    let mut model = Prepare::new(scheme.clone())
+        .apply(Mlp::new(&device))
+        .unwrap()
+        .model;
+    model.head = model.head.apply_reparameterization(Lora::new(2, 4.0));
+    let error = convert(&model, &scheme).unwrap_err().to_string();
+    assert!(
+        error.contains("parameter head.weight has the reparameterization"),
+        "{error}"
+    );
+}
+
+#[test]
+fn noise_is_for_training_alone() {
+    let noise = NoiseConfig::Uniform {
+        factor: 1.0,
+        seed: 0,
+    };
+    let scheme = scheme(WeightGranularity::PerTensor).with_noise(Some(noise));
+    let model = prepared(Mlp::new(&Device::default().autodiff()), &scheme);
+    assert_eq!(convert(&model, &scheme).unwrap().weights.len(), 3);
+}
+
+#[test]
+fn a_linear_layer_of_column_layout_is_packed_and_loaded() {
+    let device = Device::default();
+    let scheme = scheme(WeightGranularity::PerGroup { group_size: 4 });
+    let new = || {
+        LinearConfig::new(8, 6)
+            .with_layout(LinearLayout::Col)
+            .init(&device)
+    };
+    let model = prepared(new(), &scheme);
+    let deployed = convert(&model, &scheme).unwrap().load_into(new()).unwrap();
+    let x = tensor(&normal(16, 1), [2, 8], DType::F32, &device);
+    assert_same(deployed.forward(x.clone()), model.forward(x));
+}
+
+#[test]
+fn a_deployed_model_keeps_its_outputs_wherever_it_goes() {
+    let (device, packed) = (Device::default(), packed_mlp());
+    let x = tensor(&normal(8, 1), [1, 8], DType::F32, &device);
+    let deployed = packed.load_into(Mlp::new(&device)).unwrap();
+    let expected = floats(deployed.forward(x.clone()));
+    let same = |model: &Mlp, what: &str| {
+        assert!(is_packed(&model.fc1.weight), "{what}");
+        assert_equal(&floats(model.forward(x.clone())), &expected, what);
+    };
+    same(&deployed.valid(), "valid");
+    same(&deployed.clone().fork(&device), "fork");
+    same(&deployed.clone().to_device(&device), "to_device");
+    let record = deployed.clone().into_record();
+    let loaded = packed.load_into(Mlp::new(&device)).unwrap();
+    same(&loaded.try_load_record(record).unwrap(), "record");
+
+    // In a model that trains, it is a constant.
+    let trains = packed
+        .load_into(Mlp::new(&device.clone().autodiff()))
+        .unwrap();
+    let y = trains.forward(Tensor::from_inner(x.clone()));
+    assert_equal(&floats(y.inner()), &expected, "autodiff");
+    // And one that was read for such a device computes plainly.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.bpk");
+    packed.save(&path).unwrap();
+    let read = PackedModel::load(&path, &device.clone().autodiff()).unwrap();
+    let plain = read.load_into(Mlp::new(&device)).unwrap();
+    assert!(!plain.forward(x.clone()).device().is_autodiff());
+    same(&plain, "read for autodiff");
+}
+
+#[test]
+fn a_weight_without_values_is_no_packed_one() {
+    let device = Device::default();
+    let scheme = scheme(WeightGranularity::PerTensor);
+    let new = || Layers0 {
+        none: LinearConfig::new(0, 4)
+            .with_initializer(Initializer::Zeros)
+            .init(&device),
+        some: LinearConfig::new(4, 4).init(&device),
+    };
+    let packed = through_a_file(&convert(&prepared(new(), &scheme), &scheme).unwrap());
+    assert_eq!(packed.weights.len(), 1);
+    packed.load_into(new()).unwrap();
+}
+
+#[derive(Module, Debug)]
+struct Layers0 {
+    none: Linear,
+    some: Linear,
 }

@@ -235,7 +235,7 @@ type ReadValues = Box<dyn Fn() -> Result<Vec<f32>, TensorReadError>>;
 
 enum Values {
     Floats(ReadValues, FloatDType),
-    Codes(PackedWeight),
+    Codes(Box<PackedWeight>),
     /// `weight_scale`, and the scale of the codes where the first does not tell.
     Scale(f32, Option<f32>),
 }
@@ -362,7 +362,7 @@ fn add_packed(
         let told = convention.gamma(scale) == gamma;
         let name = format!("{path}.weight");
         let shape = vec![d_output / 4, d_input];
-        let codes = Entry::new(&name, Dtype::U8, shape, Values::Codes(weight));
+        let codes = Entry::new(&name, Dtype::U8, shape, Values::Codes(Box::new(weight)));
         entries.insert(name.clone(), codes);
         let name = name + SCALE_SUFFIX;
         let scale = Values::Scale(scale, (!told).then_some(gamma));

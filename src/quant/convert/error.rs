@@ -31,6 +31,13 @@ pub enum ConvertError {
         /// What the weight was trained with.
         found: String,
     },
+    /// A parameter has an adapter or another reparameterization, which would be lost.
+    Reparameterized {
+        /// Path of the parameter.
+        path: String,
+        /// Name of the reparameterization.
+        name: String,
+    },
     /// A weight has fewer than 2 or more than 5 dimensions.
     Rank {
         /// Path of the parameter.
@@ -70,6 +77,10 @@ impl fmt::Display for ConvertError {
             } => write!(
                 f,
                 "parameter {path} was trained with another scheme: expected {expected}, found {found}"
+            ),
+            Self::Reparameterized { path, name } => write!(
+                f,
+                "parameter {path} has the reparameterization {name}: materialize it first"
             ),
             Self::Rank { path, shape } => write!(
                 f,

@@ -9,6 +9,11 @@ use burn::{
 
 use crate::quant::{FakeQuant, PackedWeight, QatScheme, WeightQuantizer};
 
+/// Equal values; unlike their bits, the two zeros are equal.
+pub(super) fn equal(a: &TensorData, b: &TensorData) -> bool {
+    a.dtype() == b.dtype() && a.iter::<f32>().eq(b.iter::<f32>())
+}
+
 /// A float tensor of any rank; the ranks of the float weights that Burn's layers have.
 #[derive(Debug)]
 pub(super) enum Value {
@@ -48,6 +53,16 @@ impl Value {
 
     pub fn all_finite(&self) -> bool {
         self.data().iter::<f32>().all(f32::is_finite)
+    }
+
+    /// Whether these are the values of a packed weight.
+    pub fn is_packed_as(&self, weight: &PackedWeight, row_axis: usize) -> bool {
+        let unpacked = with_tensor!(self, tensor => {
+            let size = tensor.shape().num_elements();
+            (size == weight.dims().iter().product::<usize>())
+                .then(|| weight.unpack_like(tensor.dims(), row_axis).into_data())
+        });
+        unpacked.is_some_and(|unpacked| equal(&unpacked, &self.data()))
     }
 
     /// The packed weight, and what it unpacks to.

@@ -117,7 +117,8 @@ impl PackedModel {
         for tensor in reader.into_tensors().map_err(pack)? {
             parts.add(tensor).map_err(foreign)?;
         }
-        parts.into_model(header, path, device)
+        // Packed weights have no gradients, whatever model they are loaded into.
+        parts.into_model(header, path, &device.clone().inner())
     }
 }
 
@@ -165,6 +166,9 @@ impl Parts {
         let parts = tensor.into_parts().map_err(|error| error.to_string())?;
         let (name, dtype, shape, id, bytes): (String, DType, Shape, Option<u64>, Bytes) = parts;
         if let Some(path) = name.strip_prefix(REST) {
+            if matches!(dtype, DType::QFloat(_)) {
+                return Err(format!("the type of `{path}` is {dtype:?}"));
+            }
             self.rest_paths.push(path.to_string());
             self.rest
                 .push(Tensor::new(path.to_string(), dtype, shape, id, bytes));
@@ -175,6 +179,8 @@ impl Parts {
             (_, Some(path)) => (&mut self.scales, path),
             _ => return Err(format!("it has a tensor `{name}`")),
         };
+        // A damaged file may have them anywhere, and words lie at multiples of their size.
+        let bytes = Bytes::from_bytes_vec(bytes.to_vec());
         kind.insert(
             path.to_string(),
             TensorData::from_bytes(bytes, shape, dtype),
@@ -257,9 +263,10 @@ impl Place {
             .iter()
             .try_fold(1usize, |n, size| n.checked_mul(*size));
         let rows = shape.get(*row_axis).copied();
+        let is_float = matches!(self.dtype, DType::F32 | DType::F16 | DType::BF16);
         let at_an_end = *row_axis == 0 || row_axis + 1 == shape.len();
         match (values, rows) {
-            (Some(values), Some(rows)) if values > 0 && at_an_end && self.dtype.is_float() => {
+            (Some(values), Some(rows)) if values > 0 && at_an_end && is_float => {
                 Ok([rows, values / rows])
             }
             _ => Err(format!(

@@ -1,13 +1,13 @@
 //! A packed model in a model of stock layers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
     module::{Module, ModuleVisitor, Param, Reparameterizer},
     tensor::{Bool, Int, Tensor},
 };
 
-use super::{PackedModel, PackedModelError};
+use super::{PackedModel, PackedModelError, Place};
 use crate::quant::packed_parameter::{PackedParameter, placeholder};
 
 impl PackedModel {
@@ -22,7 +22,7 @@ impl PackedModel {
     ///
     /// If the model has other parameters or shapes, or is prepared for training.
     pub fn load_into<M: Module>(&self, model: M) -> Result<M, PackedModelError> {
-        let mut found = Parameters::default();
+        let mut found = Parameters::expecting(&self.places);
         model.visit(&mut found);
         self.check(found)?;
         let rest = self.rest.clone().allow_partial(true);
@@ -31,7 +31,7 @@ impl PackedModel {
         Ok(model.apply_reparameterization(Attach(self)))
     }
 
-    fn check(&self, found: Parameters) -> Result<(), PackedModelError> {
+    fn check(&self, found: Parameters<'_>) -> Result<(), PackedModelError> {
         if let Some((path, name)) = found.reparameterized {
             return Err(PackedModelError::Reparameterized { path, name });
         }
@@ -62,18 +62,35 @@ impl PackedModel {
 
 /// Paths and shapes of the parameters of a model.
 #[derive(Debug, Default)]
-pub(in crate::quant) struct Parameters {
+pub(in crate::quant) struct Parameters<'a> {
     pub shapes: Vec<(String, Vec<usize>)>,
     /// The first with a reparameterization, and its name.
     pub reparameterized: Option<(String, String)>,
     /// Those that belong to no reparameterization.
     plain: Vec<usize>,
     stack: Vec<String>,
+    /// What is expected of some of them.
+    places: Option<&'a BTreeMap<String, Place>>,
     /// Modules of the stack that are reparameterizations.
     depth: usize,
 }
 
-impl Parameters {
+impl<'a> Parameters<'a> {
+    fn expecting(places: &'a BTreeMap<String, Place>) -> Self {
+        Self {
+            places: Some(places),
+            ..Self::default()
+        }
+    }
+
+    /// Whether another shape than this is expected at the present path.
+    fn is_unexpected(&self, shape: &[usize]) -> bool {
+        let place = self
+            .places
+            .and_then(|places| places.get(&self.stack.join(".")));
+        place.is_some_and(|place| place.shape != shape)
+    }
+
     fn add(&mut self, shape: Vec<usize>) {
         if self.depth == 0 {
             self.plain.push(self.shapes.len());
@@ -87,7 +104,7 @@ impl Parameters {
     }
 }
 
-impl ModuleVisitor for Parameters {
+impl ModuleVisitor for Parameters<'_> {
     fn enter_module(&mut self, name: &str, container_type: &str) {
         if container_type == "Reparameterization" {
             self.depth += 1;
@@ -103,7 +120,12 @@ impl ModuleVisitor for Parameters {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.add(param.lazy_shape().to_vec());
+        let mut shape = param.lazy_shape().to_vec();
+        // A `Linear` of column layout says the transposed shape until it is initialized.
+        if self.is_unexpected(&shape) {
+            shape = param.base().dims().to_vec();
+        }
+        self.add(shape);
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
@@ -130,9 +152,9 @@ impl Reparameterizer for Attach<'_> {
             return (param, None);
         };
         let device = param.lazy_device();
-        let weight = weight.clone().to_device(&device);
+        let weight = weight.clone().to_device(&device.clone().inner());
         let packed = PackedParameter::new(weight, place.row_axis);
-        let shape: [usize; D] = param.lazy_shape().dims();
+        let shape: [usize; D] = core::array::from_fn(|axis| place.shape[axis]);
         let base = placeholder(param.id, shape, (&device, place.dtype));
         (base, Some(packed))
     }

@@ -39,11 +39,11 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The checkpoint was written by a newer version.
-    NewerVersion {
+    /// The checkpoint was written by a newer or an older version.
+    OtherVersion {
         /// The manifest.
         path: PathBuf,
-        /// The newest version that is read.
+        /// The version that is read.
         supported: u64,
         /// The version of the file.
         found: u64,
@@ -181,13 +181,14 @@ impl fmt::Display for CheckpointError {
             Self::NotACheckpoint { path, reason } => {
                 write!(f, "{} is no checkpoint: {reason}", path.display())
             }
-            Self::NewerVersion {
+            Self::OtherVersion {
                 path,
                 supported,
                 found,
             } => write!(
                 f,
-                "{} has version {found}, this program reads versions up to {supported}",
+                "{} has version {found}, this program reads version {supported}: go on with the program \
+                 that wrote it, or choose another folder",
                 path.display()
             ),
             Self::Length {

@@ -180,16 +180,12 @@ pub(super) fn read_manifest(folder: &Path) -> Result<CheckpointManifest, Checkpo
     let version = value.get("version").and_then(|version| version.as_u64());
     match version {
         Some(VERSION) => {}
-        Some(found) if found > VERSION => {
-            return Err(CheckpointError::NewerVersion {
+        Some(found) => {
+            return Err(CheckpointError::OtherVersion {
                 path,
                 supported: VERSION,
                 found,
             });
-        }
-        Some(found) => {
-            let reason = format!("its version is {found}, this program reads version {VERSION}");
-            return Err(foreign(reason));
         }
         None => return Err(foreign("it has no version".to_string())),
     }

@@ -273,9 +273,16 @@ impl CheckpointFolder {
         passed.try_for_each(|step| remove_folder(&self.abandoned_path(step)))
     }
 
+    /// Whether another version of this crate wrote the checkpoint of a step, and can read it.
+    fn is_of_other_version(&self, step: usize) -> bool {
+        let manifest = read_manifest(&self.step_path(step));
+        matches!(manifest, Err(CheckpointError::OtherVersion { .. }))
+    }
+
     /// Removes all but the newest `keep_last` checkpoints that are whole and those of `keep`.
     ///
-    /// Broken ones do not count, so that a whole one stays in their place. Abandoned ones go when the
+    /// Broken ones do not count, so that a whole one stays in their place. Those of other versions stay.
+    /// Abandoned ones go when the
     /// newest step has passed theirs.
     pub(in crate::train) fn prune(
         &self,
@@ -290,7 +297,8 @@ impl CheckpointFolder {
         }
         let newest = &newest[..keep_last.min(newest.len())];
         for step in steps {
-            if newest.contains(&step) || keep.contains(&step) {
+            let kept = newest.contains(&step) || keep.contains(&step);
+            if kept || self.is_of_other_version(step) {
                 continue;
             }
             // Under another name first: a checkpoint is whole or not there.

@@ -8,7 +8,7 @@ use super::CallbackStrategy;
 use crate::train::checkpoint::{
     Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
     Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
-    loaded_dtype,
+    WholeCheckpoint, loaded_dtype,
 };
 
 /// Where a training begins, and what is to be said about it.
@@ -79,7 +79,7 @@ impl Start {
             Resume::Never => return unused(&folder).map(|()| begin),
             Resume::Step(step) => folder.load_or_offer(step)?,
             Resume::Latest => {
-                let newest = folder.newest()?;
+                let newest = of_this_version(folder.newest()?)?;
                 let refused = newest.refused.iter();
                 messages.extend(refused.map(|(step, error)| {
                     format!("the checkpoint of step {step} is passed over: {error}")
@@ -117,6 +117,17 @@ impl Start {
             over,
             settings: Some(settings),
         })
+    }
+}
+
+/// Refuses to pass over checkpoints that another version of this crate can read.
+fn of_this_version(mut newest: WholeCheckpoint) -> Result<WholeCheckpoint, CheckpointError> {
+    let of_other = |(_, error): &(usize, CheckpointError)| {
+        matches!(error, CheckpointError::OtherVersion { .. })
+    };
+    match newest.refused.iter().position(of_other) {
+        Some(first) => Err(newest.refused.swap_remove(first).1),
+        None => Ok(newest),
     }
 }
 
