@@ -73,11 +73,18 @@ impl QuantControls {
     /// Whether a quantizer of these and one of the others are controlled together, as those of a
     /// module and its clones are.
     pub fn shares_with(&self, others: &Self) -> bool {
-        let shares = |own: &Named| {
-            let mut others = others.controls.iter();
-            others.any(|other| Arc::ptr_eq(&own.values, &other.values))
-        };
-        self.controls.iter().any(shares)
+        self.controls.iter().any(|own| others.has(own))
+    }
+
+    /// Whether each quantizer of these is controlled together with one of the others, as those of a part
+    /// of a model are.
+    pub fn is_part_of(&self, others: &Self) -> bool {
+        self.controls.iter().all(|own| others.has(own))
+    }
+
+    fn has(&self, other: &Named) -> bool {
+        let mut own = self.controls.iter();
+        own.any(|own| Arc::ptr_eq(&own.values, &other.values))
     }
 
     /// Number of quantisers.

@@ -69,10 +69,12 @@ const NAMES: [&str; 7] = [
 fn controls_of_another_model_are_an_error_before_the_first_step() {
     let folder = Folder::new("foreign");
     let run = Run::new(&folder.0);
-    let others: [fn(&Net) -> QuantControls; 2] = [
+    let others: [fn(&Net) -> QuantControls; 3] = [
         QuantControls::of,
         // A copy that is controlled apart, of the very model.
         |model| QuantControls::of(&detach_controls(model.clone())),
+        // Of both.
+        |model| QuantControls::of(&vec![model.clone(), detach_controls(model.clone())]),
     ];
     for other in others {
         for (error, name) in errors(&run, other).into_iter().zip(NAMES) {

@@ -10,7 +10,7 @@ use crate::quant::QuantControls;
 pub enum ForeignControls {
     /// There is no quantizer among them.
     Empty,
-    /// None of their quantizers is in the model, which has some of its own.
+    /// There are quantizers among them that are not in the model.
     OtherModel,
 }
 
@@ -20,7 +20,7 @@ impl ForeignControls {
         if controls.is_empty() {
             return Err(Self::Empty);
         }
-        match controls.shares_with(&QuantControls::of(model)) {
+        match controls.is_part_of(&QuantControls::of(model)) {
             true => Ok(()),
             false => Err(Self::OtherModel),
         }

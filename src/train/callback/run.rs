@@ -59,7 +59,7 @@ impl<M: LearnerModel> TrainingRun<M> {
     ///
     /// # Errors
     ///
-    /// If none of the quantizers is in the model that trains.
+    /// If there are none, or one of the quantizers is not in the model that trains.
     pub fn check_controls(&self, controls: &QuantControls) -> Result<(), ForeignControls> {
         ForeignControls::check(controls, &self.learner.model())
     }
