@@ -98,6 +98,7 @@ mod backend {
     mod oracle_lm;
     mod oracle_quant;
     mod oracle_training;
+    mod packed_gradient;
     mod packed_model;
     mod packing;
     mod prepare;

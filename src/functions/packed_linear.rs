@@ -12,9 +12,10 @@ use super::{
 use crate::ops::{Groups, QatOps};
 
 /// `Y = Qx(X) W + b` with a packed ternary weight: the values of [`bit_linear`](super::bit_linear),
-/// bit for bit. No gradient.
+/// bit for bit.
 ///
-/// On Flex the weight is never unpacked into floats.
+/// Under autodiff `dX = dY W` (straight-through estimator) and `db = sum dY`; the weight is a constant, of
+/// which about a million values at a time are unpacked for it. The forward pass on Flex unpacks nothing.
 ///
 /// # Shapes
 ///
@@ -57,16 +58,13 @@ pub fn packed_linear<const D: usize>(
     if tokens * d_input * d_output == 0 {
         return empty_sum(&x, shape, bias);
     }
-    let x = x.reshape([tokens, d_input]);
-    let (codes, code_scales) = Dispatch::absmax_quantize(x.into_dispatch(), max_code);
-    let y = Tensor::<2>::from_dispatch(Dispatch::packed_linear(
-        codes,
-        code_scales,
+    let y = Tensor::<2>::from_dispatch(Dispatch::packed_bit_linear(
+        x.reshape([tokens, d_input]).into_dispatch(),
         packed.into_dispatch(),
         scales.into_dispatch(),
         bias.into_dispatch(),
         groups,
-        d_input,
+        max_code,
     ));
     y.reshape(shape)
 }

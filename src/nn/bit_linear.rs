@@ -363,7 +363,8 @@ impl ModuleDisplay for BitLinear {
 
 /// The inference form of [`BitLinear`]: packed weights of 2 bits.
 ///
-/// Made by [`BitLinear::pack`]; the values are those of training, bit for bit.
+/// Made by [`BitLinear::pack`]; the values are those of training, bit for bit. The weight is a constant: under
+/// autodiff the input and the bias have gradients.
 ///
 /// With absmean ternary weights and absmax inputs per token, Flex multiplies the packed codes
 /// themselves, and so does CubeCL for up to 16 tokens. Other schemes, more tokens and other devices

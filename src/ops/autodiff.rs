@@ -5,6 +5,7 @@
 //! rounding moves about 4 % of normally distributed weights by one unit in the last place.
 
 mod bit_linear;
+mod packed_bit_linear;
 mod transformer;
 
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
@@ -282,6 +283,18 @@ impl<B: Backend + QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
         max_code: f32,
     ) -> FloatTensor<Self> {
         bit_linear::bit_linear::<B, C>(x, weight, bias, groups, max_code)
+    }
+
+    fn packed_bit_linear(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        weight_scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        max_code: f32,
+    ) -> FloatTensor<Self> {
+        let scales = weight_scales.into_primitive();
+        packed_bit_linear::packed_bit_linear::<B, C>(x, packed, scales, bias, groups, max_code)
     }
 
     fn affine_fake_quant(

@@ -14,7 +14,7 @@ pub(super) use attention::{causal_attention, causal_attention_gradient};
 #[cfg(feature = "cube")]
 pub(super) use bit_linear::biased;
 pub(super) use bit_linear::{
-    absmax_dequantize, absmax_quantize, packed_linear, quantized_as, ternary_linear,
+    PackedRows, absmax_dequantize, absmax_quantize, packed_linear, quantized_as, ternary_linear,
 };
 pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize};
 pub(super) use gated_activation::{gated_activation, gated_activation_gradient};

@@ -26,7 +26,7 @@ mod ndarray;
 mod transformer;
 
 use burn::backend::{
-    Backend, FloatDType, Shape, backend_extension,
+    Backend, FloatDType, Shape, TensorMetadata, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
 
@@ -181,6 +181,25 @@ pub trait QatOps: Backend {
     ) -> FloatTensor<Self> {
         let (codes, scales) = Self::absmax_quantize(x, max_code);
         Self::ternary_linear(codes, scales, weight, bias, groups)
+    }
+
+    /// `Y = Q(X) W + b`: absmax codes per token, a packed weight as in
+    /// [`packed_linear`](QatOps::packed_linear).
+    ///
+    /// Under autodiff `dX = dY W` and `db` the sum of `dY` over tokens; the weight is a constant.
+    /// Nothing else is kept for them.
+    #[fusion(default)]
+    fn packed_bit_linear(
+        x: FloatTensor<Self>,
+        packed: IntTensor<Self>,
+        weight_scales: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: Groups,
+        max_code: f32,
+    ) -> FloatTensor<Self> {
+        let d_input = x.shape()[1];
+        let (codes, scales) = Self::absmax_quantize(x, max_code);
+        Self::packed_linear(codes, scales, packed, weight_scales, bias, groups, d_input)
     }
 
     /// The orthonormal Walsh-Hadamard transform of each block of `block` neighbouring values of

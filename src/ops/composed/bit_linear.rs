@@ -118,23 +118,16 @@ pub(in crate::ops) fn packed_linear<B: QatOps>(
     d_input: usize,
 ) -> FloatTensor<B> {
     let dtype: FloatDType = bias.dtype().into();
-    let [d_output, words] = packed.shape().dims();
-    debug_assert_eq!(words, d_input.div_ceil(CODES_PER_WORD));
     let x = B::absmax_dequantize(codes, code_scales, d_input, dtype);
-    let unpacked = |rows: Range<usize>| {
-        let (scales, groups) = scales_of_rows::<B>(&weight_scales, groups, d_output, &rows);
-        let packed = B::int_slice(packed.clone(), &[rows.clone().into(), (0..words).into()]);
-        let shape = Shape::new([rows.len(), d_input]);
-        B::ternary_unpack(packed, scales, groups, shape, dtype)
+    let weight = PackedRows::<B> {
+        packed,
+        scales: weight_scales,
+        groups,
+        d_input,
     };
-    let in_rows = groups.inner == 1 && (groups.outer == 1 || groups.outer.is_multiple_of(d_output));
-    let at_a_time = match in_rows {
-        true => (UNPACKED / d_input.max(1)).max(1),
-        false => d_output.max(1),
-    };
-    let parts = (0..d_output.max(1)).step_by(at_a_time).map(|first| {
-        let rows = first..d_output.min(first + at_a_time);
-        B::float_matmul(x.clone(), B::float_transpose(unpacked(rows)))
+    let parts = weight.parts().map(|rows| {
+        let rows = weight.unpacked(rows, dtype);
+        B::float_matmul(x.clone(), B::float_transpose(rows))
     });
     let mut parts: Vec<_> = parts.collect();
     let y = match parts.len() {
@@ -142,6 +135,52 @@ pub(in crate::ops) fn packed_linear<B: QatOps>(
         _ => B::float_cat(parts, 1),
     };
     biased::<B>(y, bias)
+}
+
+/// Rows of packed codes and their scales.
+#[derive(Debug, Clone)]
+pub(in crate::ops) struct PackedRows<B: Backend> {
+    pub packed: IntTensor<B>,
+    pub scales: FloatTensor<B>,
+    pub groups: Groups,
+    pub d_input: usize,
+}
+
+impl<B: QatOps> PackedRows<B> {
+    /// The rows in parts that are unpacked at a time.
+    fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<B> {
+        let d_output = self.packed.shape()[0].max(1);
+        let outer = self.groups.outer;
+        let in_rows = self.groups.inner == 1 && (outer == 1 || outer.is_multiple_of(d_output));
+        let at_a_time = match in_rows {
+            true => (UNPACKED / self.d_input.max(1)).max(1),
+            false => d_output,
+        };
+        let first = (0..d_output).step_by(at_a_time);
+        first.map(move |first| first..d_output.min(first + at_a_time))
+    }
+
+    fn unpacked(&self, rows: Range<usize>, dtype: FloatDType) -> FloatTensor<B> {
+        let [d_output, words] = self.packed.shape().dims();
+        debug_assert_eq!(words, self.d_input.div_ceil(CODES_PER_WORD));
+        let (scales, groups) = scales_of_rows::<B>(&self.scales, self.groups, d_output, &rows);
+        let shape = Shape::new([rows.len(), self.d_input]);
+        let packed = B::int_slice(self.packed.clone(), &[rows.into(), (0..words).into()]);
+        B::ternary_unpack(packed, scales, groups, shape, dtype)
+    }
+
+    /// `dX = dY W` of gradients `[tokens, d_output]`.
+    pub fn input_gradient(&self, grad: FloatTensor<B>) -> FloatTensor<B> {
+        let (tokens, dtype) = (grad.shape()[0], grad.dtype().into());
+        let parts = self.parts().map(|rows| {
+            let of_rows = [(0..tokens).into(), rows.clone().into()];
+            let grad = B::float_slice(grad.clone(), &of_rows);
+            B::float_matmul(grad, self.unpacked(rows, dtype))
+        });
+        parts
+            .reduce(B::float_add)
+            .expect("a weight has a row or more")
+    }
 }
 
 /// Values of a packed weight that are unpacked at a time: never all of a large one.
