@@ -15,7 +15,7 @@ use burn_pack::AtomicFile;
 /// Most symbolic links that are followed one after the other, as Linux has it.
 const MAX_LINKS: usize = 40;
 
-/// What a path that is to be written to leads to.
+/// The destination of a write, with symbolic links resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
     /// A regular file, or nothing, under this path, which is no link.
@@ -25,11 +25,11 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// Finds out what lies under a path.
+    /// Resolves a path.
     ///
     /// # Errors
     ///
-    /// If it is a folder, a block device or a socket, or the system does not say.
+    /// If it is a folder, a block device or a socket, or its metadata cannot be read.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
@@ -50,7 +50,7 @@ impl Destination {
         }
     }
 
-    /// Opens it so that what is written comes after what is there.
+    /// Opens the file for appending.
     #[cfg(feature = "train")]
     pub(crate) fn append(&self) -> io::Result<File> {
         match self {
@@ -60,7 +60,7 @@ impl Destination {
     }
 }
 
-/// Where a link leads that leads to nothing; any other path is its own end.
+/// The end of a chain of dangling links; any other path is returned as it is.
 fn end_of_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..MAX_LINKS {
@@ -110,7 +110,7 @@ fn folder(path: &Path) -> &Path {
 /// before. The bytes for a pipe or a device go there at once.
 pub(crate) struct NewFile {
     file: File,
-    /// What gets the name; `None` for a pipe or a device.
+    /// Scratch file that is renamed at the end; `None` for a pipe or a device.
     scratch: Option<AtomicFile>,
 }
 
@@ -126,7 +126,7 @@ impl NewFile {
     ///
     /// # Errors
     ///
-    /// If something lies there that is no file, or no file can be made in the folder.
+    /// If the path is a folder or another special file, or the folder is not writable.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         match Destination::of(path)? {
             Destination::Stream(path) => Ok(Self {
@@ -148,11 +148,11 @@ impl NewFile {
         &mut self.file
     }
 
-    /// Brings the bytes to the disk and gives the file its name.
+    /// Syncs the file to disk and renames it to its final name.
     ///
     /// # Errors
     ///
-    /// If the disk does not take them. An older file is then what it was.
+    /// If writing fails, for example on a full disk. The older file is then unchanged.
     pub(crate) fn finish(self) -> io::Result<()> {
         let Some(scratch) = self.scratch else {
             return Ok(());
