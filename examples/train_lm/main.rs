@@ -164,12 +164,13 @@ where
     <M as TrainStep>::Output: Adaptor<LossInput>,
     <M as InferenceStep>::Output: Adaptor<LossInput> + Adaptor<PerplexityInput>,
 {
-    // In full precision there is nothing that the schedule could set.
+    let mut strategy = CallbackStrategy::new(options.device.clone()).with_seed(options.seed);
     let controls = QuantControls::of(&model);
-    let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, options.progressive)?;
-    let strategy = CallbackStrategy::new(options.device.clone())
-        .with_seed(options.seed)
-        .with_callback(ProgressiveQuantization::new(controls, lambda))
+    if !controls.is_empty() {
+        let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, options.progressive)?;
+        strategy = strategy.with_callback(ProgressiveQuantization::new(controls, lambda));
+    }
+    let strategy = strategy
         .with_callback(NanGuard::stop())
         .with_callback(PlainProgress::new().with_total_steps(options.steps))
         .with_callback(JsonLogger::new(run_folder::log_file(options)))
