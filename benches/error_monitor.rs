@@ -7,7 +7,7 @@ mod data;
 #[path = "../examples/train_lm/model.rs"]
 mod model;
 
-use bitnet_burn::{nn::BitLinear, quant::QuantControls};
+use bitnet_burn::{nn::BitLinear, qat::QuantControls};
 use burn::{
     data::dataloader::DataLoader,
     tensor::Device,

@@ -6,7 +6,7 @@
 //!
 //! - **Layers**: [`nn`] has [`BitLinear`](nn::BitLinear) and the blocks and language model of
 //!   BitNet b1.58, with ternary weights and 8-bit activations.
-//! - **Any Burn model, unchanged**: [`quant::Prepare`] makes its weights train fake-quantised.
+//! - **Any Burn model, unchanged**: [`qat::Prepare`] makes its weights train fake-quantised.
 //!
 //! Both read one [`QatScheme`](quant::QatScheme), in training and when the weights are packed to
 //! 2 bits, so that the packed weights are those that were trained, bit for bit.
@@ -26,11 +26,12 @@
 //!
 //! # Modules
 //!
-//! - [`quant`]: schemes, quantisers, preparing and converting models
+//! - [`quant`]: schemes, quantizers of weights and activations, calibration, schedules
+//! - [`qat`]: preparing, controlling, converting and analyzing models
 //! - [`nn`]: layers and models
 //! - [`loss`]: losses of language models and embeddings, regularisers of quantised weights,
 //!   distillation from a full-precision teacher
-//! - [`metric`]: what quantisation does to each layer over a training, as numbers and as a page
+//! - [`monitor`]: what quantisation does to each layer over a training, as numbers and as a page
 //! - [`functions`]: the operations on tensors
 //! - [`ops`]: the operations on backends
 //! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
@@ -42,17 +43,16 @@
 //! Feature flags select backends as in Burn; see the README.
 
 #[doc(hidden)]
-pub mod atomic_file;
+pub mod base;
 pub mod functions;
 #[cfg(feature = "interop")]
 pub mod interop;
-#[cfg(any(feature = "interop", feature = "text"))]
-mod key_table;
 pub mod loss;
-pub mod metric;
+pub mod monitor;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod qat;
 pub mod quant;
 #[cfg(feature = "text")]
 pub mod text;

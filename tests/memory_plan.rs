@@ -15,7 +15,8 @@ use bitnet_burn::{
         TrainableProjection,
     },
     optim::{AdamW8bitConfig, QatOptimizerConfig},
-    quant::{PackedModel, Prepare, QatScheme, TanhSte, cast_latent_weights, convert},
+    qat::{PackedModel, Prepare, cast_latent_weights, convert},
+    quant::{QatScheme, TanhSte},
     train::{MemoryPlanConfig, OptimizerStates},
 };
 use burn::{

@@ -4,7 +4,7 @@ use std::{hint::black_box, time::Instant};
 
 use bitnet_burn::{
     nn::{BitNetLm, BitNetLmConfig, TrainableProjection},
-    quant::cast_latent_weights,
+    qat::cast_latent_weights,
     train::{MemoryPlan, MemoryPlanConfig, OptimizerStates},
 };
 use burn::{

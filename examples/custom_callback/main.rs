@@ -11,7 +11,7 @@ use std::{error::Error, process::ExitCode, sync::Arc};
 
 use bitnet_burn::{
     nn::BitLinear,
-    quant::QuantControls,
+    qat::QuantControls,
     train::{
         CallbackStrategy, SilentRenderer, TrainingFailure,
         callback::{Callback, CallbackResult, PlainProgress, TrainOutputOf, TrainingRun},

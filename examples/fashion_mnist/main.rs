@@ -9,7 +9,10 @@ mod training;
 
 use std::{error::Error, process::ExitCode};
 
-use bitnet_burn::quant::{PackedModel, Prepare, QatScheme, convert};
+use bitnet_burn::{
+    qat::{PackedModel, Prepare, convert},
+    quant::QatScheme,
+};
 
 use data::FashionMnist;
 use model::Cnn;

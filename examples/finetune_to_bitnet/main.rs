@@ -22,8 +22,9 @@ use std::{error::Error, process::ExitCode};
 
 use bitnet_burn::{
     nn::BitLinear,
+    qat::QuantControls,
     quant::{
-        QatScheme, QuantControls,
+        QatScheme,
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
 };

@@ -4,8 +4,9 @@ use std::error::Error;
 
 use bitnet_burn::{
     nn::BitLinear,
+    qat::QuantControls,
     quant::{
-        QatScheme, QuantControls, StaticConfig,
+        QatScheme, StaticConfig,
         calibration::{MinMaxConfig, MseConfig, ObserverConfig, PercentileConfig, SamplingPolicy},
     },
 };

@@ -11,7 +11,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc};
 
 use bitnet_burn::{
     nn::BitLinear,
-    quant::QuantControls,
+    qat::QuantControls,
     train::{
         QuantizationErrorMetric, SilentRenderer, TrainingFailure,
         checkpoint::Resume,

@@ -14,9 +14,10 @@ mod validation;
 use std::{error::Error, process::ExitCode};
 
 use bitnet_burn::{
-    metric::{ErrorHistory, HtmlReport},
+    monitor::{ErrorHistory, HtmlReport},
     nn::BitLinear,
-    quant::{MixedPrecisionPlan, PlanBudget, QatScheme, QuantControls, Sensitivity},
+    qat::{MixedPrecisionPlan, PlanBudget, QuantControls, Sensitivity},
+    quant::QatScheme,
 };
 use burn::{
     data::{dataloader::DataLoader, dataset::DatasetError},

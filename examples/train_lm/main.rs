@@ -16,10 +16,8 @@ use std::{error::Error, process::ExitCode, time::Instant};
 use bitnet_burn::{
     nn::{BitLinear, TrainableProjection},
     optim::{AdamW8bitConfig, QatOptimizerConfig},
-    quant::{
-        QuantControls, cast_latent_weights,
-        schedule::{ProgressiveSchedule, ProgressiveShape},
-    },
+    qat::{QuantControls, cast_latent_weights},
+    quant::schedule::{ProgressiveSchedule, ProgressiveShape},
     train::{
         CallbackStrategy, MemoryPlanConfig, OptimizerStates, SilentRenderer, TrainingFailure,
         callback::{JsonLogger, NanGuard, PlainProgress, ProgressiveQuantization},

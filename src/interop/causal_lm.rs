@@ -3,7 +3,7 @@ use burn::{
     tensor::{Int, Tensor},
 };
 
-use super::key_table::UnknownKey;
+use super::UnknownKey;
 use crate::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig, PackedBitLinear},
     quant::QatScheme,

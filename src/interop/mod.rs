@@ -5,6 +5,5 @@ pub mod gguf;
 pub mod hf;
 mod parameters;
 
-use crate::key_table;
+pub use crate::base::key_table::UnknownKey;
 pub use causal_lm::{CausalLm, PretrainedLm};
-pub use key_table::UnknownKey;

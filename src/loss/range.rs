@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use crate::quant::setting::{assert_right, read_right};
+use crate::base::setting::{assert_right, read_right};
 
 /// A range that a number must lie in.
 #[derive(Debug, Clone, Copy)]

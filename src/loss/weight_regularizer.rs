@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     ops::Groups,
-    quant::{Inventory, Ste, WeightQuantizer},
+    qat::Inventory,
+    quant::{Ste, WeightQuantizer},
 };
 
 /// A regulariser of weights.
@@ -65,7 +66,7 @@ impl Config for WeightRegularizerConfig {}
 /// `L = coefficient * sum_W loss(W)`.
 ///
 /// It reads latent weights, those that the optimizer updates, of modules that are fake-quantised
-/// by [`Prepare`](crate::quant::Prepare) or have layers that quantise, such as
+/// by [`Prepare`](crate::qat::Prepare) or have layers that quantise, such as
 /// [`BitLinear`](crate::nn::BitLinear); the gradients go to these parameters. A parameter that
 /// appears several times in the module counts once.
 ///

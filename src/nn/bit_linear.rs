@@ -9,7 +9,8 @@ use super::{Projection, SavedTensors, TrainableProjection, projection::zero_bias
 use crate::{
     functions::bit_linear,
     ops::Groups,
-    quant::{ActivationFakeQuant, FakeQuant, PackedWeight, QatScheme},
+    qat::{ActivationFakeQuant, FakeQuant, PackedWeight},
+    quant::QatScheme,
 };
 
 /// Configuration of a [`BitLinear`] layer.
@@ -42,8 +43,8 @@ pub struct BitLinearConfig {
 /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant)) and an optional RMS norm. With the
 /// identity estimator the gradients are `dW = Qx(norm(X))^T dY` and `d norm(X) = dY Qw(W)^T`.
 ///
-/// Clones share what [`QuantControls`](crate::quant::QuantControls) sets, until one is
-/// [detached](crate::quant::detach_controls).
+/// Clones share what [`QuantControls`](crate::qat::QuantControls) sets, until one is
+/// [detached](crate::qat::detach_controls).
 ///
 /// Equal to `AutoBitLinear` (online) of Hugging Face transformers.
 /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
@@ -110,7 +111,7 @@ impl BitLinear {
     /// The layer with the parameters of a full-precision one, to fine-tune: the float weight
     /// becomes the latent weight. There is no norm.
     ///
-    /// At [`lambda`](crate::quant::QuantControls::set_lambda) 0 it computes what the linear layer
+    /// At [`lambda`](crate::qat::QuantControls::set_lambda) 0 it computes what the linear layer
     /// does, bit for bit, unless the scheme rotates the input. Parameters keep their identifiers,
     /// and whether they are trained. Records hold the weight as `[d_input, d_output]`, whatever the
     /// [layout](burn::nn::LinearLayout) of the linear layer.
@@ -123,7 +124,7 @@ impl BitLinear {
     /// # Example
     ///
     /// ```
-    /// use bitnet_burn::{nn::BitLinear, quant::{QatScheme, QuantControls}};
+    /// use bitnet_burn::{nn::BitLinear, qat::QuantControls, quant::QatScheme};
     /// use burn::{nn::LinearConfig, tensor::{Device, Distribution, Tensor}};
     ///
     /// let device = Device::default();
@@ -219,7 +220,7 @@ impl BitLinear {
     }
 
     /// Whether it stays in full precision, in training and packed: weight and input are
-    /// [excluded](crate::quant::QuantControls::set_excluded) from quantisation, and nothing else happens to
+    /// [excluded](crate::qat::QuantControls::set_excluded) from quantisation, and nothing else happens to
     /// the input.
     pub fn is_full_precision(&self) -> bool {
         let input = self.input_quant.as_ref();

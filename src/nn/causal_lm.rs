@@ -366,7 +366,7 @@ impl BitNetLm<Linear> {
     /// The model with the same parameters and quantised projections, to fine-tune; see
     /// [`BitLinear::from_linear`].
     ///
-    /// At [`lambda`](crate::quant::QuantControls::set_lambda) 0 its logits are those of the
+    /// At [`lambda`](crate::qat::QuantControls::set_lambda) 0 its logits are those of the
     /// full-precision model, bit for bit. The
     /// scheme's rotation is for the projections out of a block alone, as at
     /// [`init`](BitNetLmConfig::init); the weights are not rotated with it, so that a rotation
@@ -381,7 +381,8 @@ impl BitNetLm<Linear> {
     /// ```
     /// use bitnet_burn::{
     ///     nn::{BitNetLm, BitNetLmConfig},
-    ///     quant::{QatScheme, QuantControls, schedule::ProgressiveSchedule},
+    ///     qat::QuantControls,
+    ///     quant::{QatScheme, schedule::ProgressiveSchedule},
     /// };
     /// use burn::{nn::Linear, tensor::Device};
     ///

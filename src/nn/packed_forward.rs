@@ -8,11 +8,11 @@ use burn::{
 };
 
 use super::projection::by_tokens;
-use crate::quant::{PackedParameter, PackedWeight};
+use crate::qat::{PackedParameter, PackedWeight};
 
 /// The forward pass of a stock layer from its packed weight, where it has one; otherwise that of the layer.
 ///
-/// [`PackedModel::load_into`](crate::quant::PackedModel::load_into) gives layers packed weights. The `forward`
+/// [`PackedModel::load_into`](crate::qat::PackedModel::load_into) gives layers packed weights. The `forward`
 /// of such a layer unpacks its weight as a whole for the pass. `forward_packed` computes the same values and
 /// unpacks a part at a time: the rows of the tokens of an `Embedding`, about a million values for the outputs
 /// of a `Linear` and the channels of a convolution.

@@ -4,7 +4,7 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
-use crate::quant::visit_distinct;
+use crate::base::distinct::visit_distinct;
 
 /// Added to the norm before dividing, as in PyTorch.
 const EPSILON: f64 = 1e-6;

@@ -6,7 +6,8 @@ use burn::{
 
 use crate::{
     ops::Groups,
-    quant::{FakeQuant, Inventory, Role, Ste, WeightQuantizer},
+    qat::{FakeQuant, Inventory, Role},
+    quant::{Ste, WeightQuantizer},
 };
 
 /// The quantiser that the forward pass applies to a latent weight, for an optimizer that must know

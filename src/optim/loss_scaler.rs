@@ -12,7 +12,7 @@ use burn::{
     tensor::{Bool, Tensor},
 };
 
-use crate::{atomic_file, quant::visit_distinct};
+use crate::base::{atomic_file, distinct::visit_distinct};
 
 /// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`, and for
 /// [`min_scale`](Self::min_scale), which it has not, that of DeepSpeed's `min_loss_scale`.

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, FloatDType, Tensor},
 };
 
-use crate::quant::cast_leaf;
+use crate::qat::cast_leaf;
 
 /// Forward and backward passes in a smaller float type, with master weights in f32.
 ///
@@ -17,7 +17,7 @@ use crate::quant::cast_leaf;
 ///
 /// The weights that the copy trains with are `Q(W)` of its rounded latent weights, whose scales
 /// are those of the master up to that rounding. To deploy exactly what was trained,
-/// [convert](crate::quant::convert) the copy.
+/// [convert](crate::qat::convert) the copy.
 ///
 /// Inputs are to be cast by the caller, and losses are best computed in f32. f16 needs a
 /// [`LossScaler`](super::LossScaler).

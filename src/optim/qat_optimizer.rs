@@ -26,7 +26,7 @@ pub struct QatOptimizerConfig {
     /// Tracking and freezing of oscillating weights.
     pub freezing: Option<OscillationFreezingConfig>,
     /// Seed of the [stochastic rounding](crate::functions::stochastic_round) of parameters of bf16,
-    /// such as [latent weights](crate::quant::cast_latent_weights), after steps that are computed in
+    /// such as [latent weights](crate::qat::cast_latent_weights), after steps that are computed in
     /// f32. Without, they step in bf16, where most steps are lost.
     pub stochastic_rounding: Option<u64>,
 }
@@ -77,7 +77,8 @@ pub struct QatOptimizerConfig {
 /// use bitnet_burn::{
 ///     nn::BitLinearConfig,
 ///     optim::TwoStageLrSchedulerConfig,
-///     quant::{LearnedStepConfig, QatScheme, quantizer_parameters},
+///     qat::quantizer_parameters,
+///     quant::{LearnedStepConfig, QatScheme},
 /// };
 /// use burn::{lr_scheduler::module_lr_scheduler::ModuleLrScheduler, tensor::Device};
 ///
@@ -147,7 +148,7 @@ impl QatOptimizerConfig {
 
 impl<O: Optimizer> QatOptimizer<O> {
     /// The optimizer of a module: clipping and freezing take its
-    /// [latent weights](crate::quant::latent_weights), each with the quantizer that it trains with,
+    /// [latent weights](crate::qat::latent_weights), each with the quantizer that it trains with,
     /// and the other parts all parameters.
     ///
     /// Latent weights are told by their paths, so that `model` is the module that is given to
@@ -177,7 +178,7 @@ impl<O: Optimizer> QatOptimizer<O> {
 
     /// The same for parameters that are latent weights of the
     /// [quantizer](QatOptimizerConfig::quantizer) of its configuration, all of them: the optimizer of
-    /// a group such as [`latent_weights`](crate::quant::latent_weights) of a module.
+    /// a group such as [`latent_weights`](crate::qat::latent_weights) of a module.
     pub fn for_latent_weights(mut self) -> Self {
         self.latent = true;
         self

@@ -8,7 +8,7 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 
-use crate::{functions::stochastic_round, quant::mix};
+use crate::{base::random::mix, functions::stochastic_round};
 
 /// Gives each parameter of bf16 a stream of seeds for its rounding.
 #[derive(Debug, Clone)]

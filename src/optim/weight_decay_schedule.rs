@@ -2,7 +2,7 @@ use core::f64::consts::PI;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::quant::setting::{assert_right, read_right};
+use crate::base::setting::{assert_right, read_right};
 
 /// Weight decay as a function of the step, counted from 0: the last of a training of `T` steps is
 /// `T - 1`.

@@ -2,8 +2,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::setting::read_right;
-use crate::ops::CodeRange;
+use crate::{base::setting::read_right, ops::CodeRange};
 
 /// Width of the codes that a value is quantised to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,13 +55,13 @@ impl fmt::Display for BitWidth {
 }
 
 /// What is wrong with a number of bits.
-pub(super) fn bits_fault(bits: u8) -> Option<String> {
+pub(crate) fn bits_fault(bits: u8) -> Option<String> {
     let right = (2..=8).contains(&bits);
     (!right).then(|| format!("codes have 2 to 8 bits, got {bits}"))
 }
 
 /// Reads a number of bits in 2..=8.
-pub(super) fn deserialize_bits<'de, D: serde::Deserializer<'de>>(
+pub(crate) fn deserialize_bits<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<u8, D::Error> {
     let bits = u8::deserialize(deserializer)?;

@@ -2,8 +2,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::setting::read_right;
-use crate::ops::Groups;
+use crate::{base::setting::read_right, ops::Groups};
 
 /// Which values of a weight share a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use crate::{
 use bitnet_burn_kernels::reference::{EPSILON, mean_prescale};
 
 /// The tensor in another shape; Burn's own takes a 0 for the length of the old shape.
-pub(super) fn reshape<const D: usize, const E: usize>(
+pub(crate) fn reshape<const D: usize, const E: usize>(
     tensor: Tensor<D>,
     shape: [usize; E],
 ) -> Tensor<E> {
@@ -20,7 +20,7 @@ pub(super) fn reshape<const D: usize, const E: usize>(
 /// The values of a tensor as `[outer, size, inner]` in f32, for statistics that have no operation
 /// of their own.
 #[derive(Debug)]
-pub(super) struct GroupedValues {
+pub(crate) struct GroupedValues {
     values: Tensor<3>,
     groups: Groups,
 }

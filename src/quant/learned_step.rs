@@ -1,10 +1,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    BitWidth, WeightGranularity, WeightQuantizer, setting::assert_right, weight::QuantizedWeight,
-};
+use super::{BitWidth, WeightGranularity, WeightQuantizer, weight::QuantizedWeight};
 use crate::{
+    base::setting::assert_right,
     functions::{Levels, affine_fake_quant, group_statistic, learned_step_fake_quant},
     ops::{Groups, Statistic},
 };
@@ -61,7 +60,7 @@ impl LearnedStepConfig {
     }
 
     /// The quantised weight for given step sizes, as a constant.
-    pub(super) fn quantize<const D: usize>(
+    pub(crate) fn quantize<const D: usize>(
         &self,
         weight: Tensor<D>,
         steps: Tensor<2>,
@@ -75,7 +74,7 @@ impl LearnedStepConfig {
     }
 
     /// The fake-quantised weight, with gradients for the weight and the step sizes.
-    pub(super) fn fake_quant<const D: usize>(
+    pub(crate) fn fake_quant<const D: usize>(
         &self,
         weight: Tensor<D>,
         steps: Tensor<2>,
@@ -90,7 +89,7 @@ impl LearnedStepConfig {
 }
 
 /// Steps of 1e-5 or more. Where one is smaller, it keeps its gradient, so that it can grow again.
-pub(super) fn at_least_epsilon(steps: Tensor<2>) -> Tensor<2> {
+pub(crate) fn at_least_epsilon(steps: Tensor<2>) -> Tensor<2> {
     let missing = steps.clone().detach().neg().add_scalar(EPSILON);
     steps.add(missing.clamp_min(0.0))
 }

@@ -2,8 +2,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AbsmaxConfig, ActivationQuantizer, HadamardConfig, NoiseConfig, Ste, TernaryConfig,
-    WeightQuantizer, setting::assert_right,
+    WeightQuantizer,
 };
+use crate::base::setting::assert_right;
 
 /// What is quantised, and how: one value for training, conversion and deployment.
 ///
@@ -28,7 +29,7 @@ pub struct QatScheme {
     pub weight: WeightQuantizer,
     /// Quantiser of the input activations of quantised layers; `None` leaves them in float, written as
     /// `"none"` (TOML has no null; both are read).
-    #[serde(with = "super::none_word")]
+    #[serde(with = "crate::base::serde_none")]
     pub activation: Option<ActivationQuantizer>,
     /// Estimator of the gradient through both quantisers.
     pub ste: Ste,

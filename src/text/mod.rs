@@ -43,7 +43,7 @@ mod evaluation;
 mod generation;
 mod tokenizer;
 
-pub use crate::key_table::UnknownKey;
+pub use crate::base::key_table::UnknownKey;
 pub use chat::{ChatMessage, ChatTemplate, Conversation, RenderedChat};
 pub use error::TextError;
 pub use evaluation::{Evaluation, evaluate};

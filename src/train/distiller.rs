@@ -6,12 +6,11 @@ use burn::{
     train::{InferenceStep, TrainOutput, TrainStep},
 };
 
-use super::{DistillationOutput, Frozen};
+use super::{DistillationOutput, Frozen, config::validation::assert_positive};
 use crate::{
     loss::{DistillationLoss, StudentStates, TeacherStates},
     optim::clip_grad_norm,
-    quant::{QuantControls, detach_controls},
-    train::config::validation::assert_positive,
+    qat::{QuantControls, detach_controls},
 };
 
 /// What a student's forward pass on a batch gives.
@@ -47,7 +46,7 @@ pub trait Teacher<Batch>: Module {
 /// can be compared with it.
 ///
 /// A teacher may be a clone of the student. It gets quantizers with
-/// [controls of their own](crate::quant::detach_controls) then, at their present settings: what a
+/// [controls of their own](crate::qat::detach_controls) then, at their present settings: what a
 /// schedule sets on the student does not reach it, and
 /// `QuantControls::of(distiller.teacher.module())` sets the teacher alone, such as to full precision.
 ///

@@ -12,7 +12,7 @@ use burn::{
 /// It moves with the outer module from device to device.
 ///
 /// Its weights do not change, but its quantizers are controlled with those of the modules that it is a
-/// clone of, unless it was [detached](crate::quant::detach_controls) from them.
+/// clone of, unless it was [detached](crate::qat::detach_controls) from them.
 ///
 /// # Example
 ///

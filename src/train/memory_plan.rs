@@ -8,9 +8,9 @@ use burn::{
 };
 
 use crate::{
+    base::distinct::visit_distinct,
     nn::{BitNetLm, Projection},
     optim::AdamW8bitConfig,
-    quant::visit_distinct,
 };
 
 /// What an optimizer keeps of each parameter.

@@ -18,8 +18,8 @@ use burn::{
     tensor::Device,
 };
 
-use crate::quant::mix;
-use crate::train::config::validation::assert_count;
+use super::config::validation::assert_count;
+use crate::base::random::mix;
 
 /// Batches that a worker has ready.
 const PREFETCH: usize = 2;

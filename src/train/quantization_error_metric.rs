@@ -10,8 +10,8 @@ use burn::{
 };
 
 use crate::{
-    metric::{ErrorHistory, ErrorReport},
-    quant::QuantizationError,
+    monitor::{ErrorHistory, ErrorReport},
+    qat::QuantizationError,
 };
 
 /// The reports of a training, shared by what makes them and what shows them.

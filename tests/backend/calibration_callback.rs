@@ -1,8 +1,9 @@
 //! The callback that calibrates while a model trains: what it observes, and when it freezes.
 
 use bitnet_burn::{
+    qat::QuantControls,
     quant::{
-        QatScheme, QuantControls, StaticConfig,
+        QatScheme, StaticConfig,
         calibration::{CalibrationTable, MinMaxConfig},
     },
     train::{callback::*, checkpoint::CheckpointPolicy},

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use bitnet_burn::{
     nn::BitLinearConfig,
+    qat::QuantControls,
     quant::{
-        NoiseConfig, QatScheme, QuantControls, StaticConfig,
+        NoiseConfig, QatScheme, StaticConfig,
         calibration::MinMaxConfig,
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },

@@ -4,7 +4,8 @@ use std::{collections::HashMap, fs, sync::atomic::Ordering};
 
 use bitnet_burn::{
     optim::{DecoupledWeightDecay, LossScalerConfig, WeightDecaySchedule},
-    quant::{BitWidth, QuantControls, schedule::BitWidthSchedule},
+    qat::QuantControls,
+    quant::{BitWidth, schedule::BitWidthSchedule},
     train::{
         callback::{
             BackwardPass, BitWidthAnnealing, Callback, CallbackResult, EarlyStopping,

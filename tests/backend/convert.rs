@@ -2,7 +2,8 @@
 
 use bitnet_burn::{
     functions::ternary_fake_quant,
-    quant::{FakeQuant, Prepare, WeightGranularity, convert},
+    qat::{FakeQuant, Prepare, convert},
+    quant::WeightGranularity,
 };
 use burn::{
     module::Module,

@@ -8,7 +8,8 @@ use bitnet_burn::{
         BitLinear, BitNetLm, BitNetLmConfig, GatedActivation, KvCacheConfig, Projection,
         ProjectionBias, QkNorm, RopeScaling,
     },
-    quant::{QatScheme, QuantControls},
+    qat::QuantControls,
+    quant::QatScheme,
 };
 use burn::{
     config::Config,

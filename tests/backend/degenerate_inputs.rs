@@ -5,11 +5,11 @@ use bitnet_burn::{
     functions::{bit_linear, causal_attention, rms_norm},
     nn::{BitLinear, BitLinearConfig},
     ops::Groups,
+    qat::QuantControls,
     quant::{
         AbsmaxConfig, AbsmeanConfig, ActivationGranularity, ActivationQuantizer, AsymmetricConfig,
         BinaryConfig, BitWidth, HadamardConfig, LearnedActivationConfig, LearnedStepConfig,
-        QatScheme, QuantControls, StaticConfig, SymmetricConfig, TopKConfig, WeightGranularity,
-        WeightQuantizer,
+        QatScheme, StaticConfig, SymmetricConfig, TopKConfig, WeightGranularity, WeightQuantizer,
         calibration::{
             EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, ObserverConfig,
             PercentileConfig, SamplingPolicy,

@@ -2,10 +2,10 @@
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
+    qat::{Prepare, QuantControls, detach_controls},
     quant::{
-        BitWidth, LearnedStepConfig, Prepare, QatScheme, QuantControls, StaticConfig,
+        BitWidth, LearnedStepConfig, QatScheme, StaticConfig,
         calibration::{MinMaxConfig, SamplingPolicy},
-        detach_controls,
     },
 };
 use burn::{

@@ -6,8 +6,8 @@ use std::{
 };
 
 use bitnet_burn::{
-    metric::{ErrorHistory, ErrorReport, HistoryError, HtmlReport},
-    quant::QuantControls,
+    monitor::{ErrorHistory, ErrorReport, HistoryError, HtmlReport},
+    qat::QuantControls,
     train::{
         QuantizationErrorMetric, SharedErrorHistory, SilentRenderer,
         callback::{Callback, CallbackResult, ErrorMonitor, TrainingRun},

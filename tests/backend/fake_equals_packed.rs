@@ -3,7 +3,8 @@
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
-    quant::{PackedWeight, QatScheme, Ste, TernaryConfig, WeightGranularity, WeightQuantizer},
+    qat::PackedWeight,
+    quant::{QatScheme, Ste, TernaryConfig, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::{Module, Param},

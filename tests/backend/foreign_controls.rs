@@ -1,10 +1,10 @@
 //! Callbacks whose controls are of another model than the one that trains.
 
 use bitnet_burn::{
+    qat::{QuantControls, detach_controls},
     quant::{
-        BitWidth, QatScheme, QuantControls,
+        BitWidth, QatScheme,
         calibration::MinMaxConfig,
-        detach_controls,
         schedule::{BitWidthSchedule, LayerwiseConfig, LayerwiseSchedule, ProgressiveSchedule},
     },
     train::{CallbackStrategy, SharedErrorHistory, TrainingFailure, callback::*},

@@ -2,7 +2,8 @@
 
 use bitnet_burn::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig},
-    quant::{HadamardConfig, PackedWeight, QatScheme, QuantControls},
+    qat::{PackedWeight, QuantControls},
+    quant::{HadamardConfig, QatScheme},
 };
 use burn::{
     module::{Module, Param},
@@ -79,7 +80,7 @@ fn parameters_keep_their_identifiers_and_whether_they_are_trained() {
 #[test]
 #[should_panic(expected = "made from a plain weight")]
 fn a_weight_that_is_fake_quantised_already_is_refused() {
-    use bitnet_burn::quant::Prepare;
+    use bitnet_burn::qat::Prepare;
     let linear = linear(LinearLayout::Row, &Device::default());
     let prepared = Prepare::new(QatScheme::b1_58().with_activation(None)).apply(linear);
     BitLinear::from_linear(prepared.unwrap().model, &QatScheme::b1_58());

@@ -4,7 +4,8 @@ use bitnet_burn::{
     functions::{absmax_fake_quant, bit_linear, packed_linear, ternary_fake_quant, ternary_pack},
     nn::BitLinearConfig,
     ops::Groups,
-    quant::{QatScheme, QuantControls},
+    qat::QuantControls,
+    quant::QatScheme,
 };
 use burn::{
     module::{Module, Param},

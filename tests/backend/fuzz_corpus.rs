@@ -12,7 +12,8 @@ use bitnet_burn::{
         hf::{self, ScaleConvention, WeightForm},
     },
     nn::{BitNetLm, BitNetLmConfig, GatedActivation},
-    quant::{Prepare, WeightGranularity, convert},
+    qat::{Prepare, convert},
+    quant::WeightGranularity,
     text::dataset::TokenFileWriter,
     train::teacher_logits::TeacherLogitsWriter,
 };

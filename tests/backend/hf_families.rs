@@ -11,7 +11,7 @@ use bitnet_burn::{
         },
     },
     nn::{BitNetLm, BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling},
-    quant::QuantControls,
+    qat::QuantControls,
 };
 use burn::{
     module::{Module, Param},

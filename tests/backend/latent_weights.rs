@@ -5,7 +5,7 @@ use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig, BitNetLm, BitNetLmConfig},
     ops::Groups,
     optim::{AdamW8bitConfig, QatOptimizer, QatOptimizerConfig},
-    quant::cast_latent_weights,
+    qat::cast_latent_weights,
 };
 use bitnet_burn_kernels::reference::{random_bits, stochastic_round_bf16};
 use burn::{

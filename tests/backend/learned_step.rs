@@ -5,9 +5,10 @@ use bitnet_burn::{
     functions::learned_step_fake_quant,
     nn::BitLinearConfig,
     ops::{CodeRange, Groups},
+    qat::{ActivationFakeQuant, FakeQuant, PackedWeight, Prepare, convert},
     quant::{
-        ActivationFakeQuant, BitWidth, FakeQuant, LearnedActivationConfig, LearnedStepConfig,
-        PackedWeight, Prepare, QatScheme, Ste, WeightGranularity, WeightQuantizer, convert,
+        BitWidth, LearnedActivationConfig, LearnedStepConfig, QatScheme, Ste, WeightGranularity,
+        WeightQuantizer,
     },
 };
 use burn::{

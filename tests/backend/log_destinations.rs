@@ -8,7 +8,7 @@ use std::{
 };
 
 use bitnet_burn::{
-    quant::QuantControls,
+    qat::QuantControls,
     train::{
         callback::{ErrorMonitor, JsonLogger},
         checkpoint::{CheckpointPolicy, Resume},

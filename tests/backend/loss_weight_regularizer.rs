@@ -7,7 +7,8 @@ use bitnet_burn::{
         SparsityTargetLossConfig, WeightRegularizerConfig,
     },
     ops::Groups,
-    quant::{Prepare, QatScheme, TernaryConfig, WeightGranularity},
+    qat::Prepare,
+    quant::{QatScheme, TernaryConfig, WeightGranularity},
 };
 use bitnet_burn_kernels::reference;
 use burn::{

@@ -13,6 +13,7 @@ use bitnet_burn::{
         AdamW8bitConfig, DecoupledWeightDecay, LatentClipping, LossScalerConfig,
         QatOptimizerConfig, TwoStageLrSchedulerConfig, WeightDecaySchedule,
     },
+    qat::{Prepare, QuantControls},
     quant::{calibration::*, *},
 };
 use burn::{

@@ -2,7 +2,8 @@
 
 use bitnet_burn::{
     optim::{LearningRateScale, ScaledLrScheduler},
-    quant::{QuantControls, SymmetricConfig, WeightGranularity, WeightQuantizer},
+    qat::QuantControls,
+    quant::{SymmetricConfig, WeightGranularity, WeightQuantizer},
     train::{
         callback::{
             Callback, CallbackResult, ErrorMonitor, Mitigation, MitigationRule, Mitigations,

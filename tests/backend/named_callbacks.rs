@@ -3,9 +3,10 @@
 use std::fs;
 
 use bitnet_burn::{
-    metric::ErrorHistory,
+    monitor::ErrorHistory,
+    qat::QuantControls,
     quant::{
-        BitWidth, QatScheme, QuantControls, StaticConfig,
+        BitWidth, QatScheme, StaticConfig,
         calibration::MinMaxConfig,
         schedule::{BitWidthSchedule, ProgressiveSchedule, ProgressiveShape},
     },

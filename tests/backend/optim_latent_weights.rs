@@ -8,10 +8,10 @@ use bitnet_burn::{
         FreezingThreshold, LatentClipping, OscillationFreezingConfig, OscillationMonitor,
         QatOptimizerConfig,
     },
+    qat::{Decision, Prepare, PrepareError, latent_weights, quantizer_parameters},
     quant::{
-        BitWidth, Decision, LearnedActivationConfig, LearnedStepConfig, Prepare, PrepareError,
-        QatScheme, SymmetricConfig, TernaryConfig, WeightGranularity, latent_weights,
-        quantizer_parameters,
+        BitWidth, LearnedActivationConfig, LearnedStepConfig, QatScheme, SymmetricConfig,
+        TernaryConfig, WeightGranularity,
     },
 };
 use burn::{

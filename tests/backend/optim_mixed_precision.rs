@@ -6,7 +6,8 @@ use bitnet_burn::{
     optim::{
         LossScalerConfig, MixedPrecision, MixedPrecisionError, QatOptimizerConfig, clip_grad_norm,
     },
-    quant::{Prepare, QatScheme},
+    qat::Prepare,
+    quant::QatScheme,
 };
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup},

@@ -1,11 +1,14 @@
 //! Burn's optimizers inside of ours: the same steps, records and decay, and clipped weights.
 
-use bitnet_burn::optim::{
-    DecoupledWeightDecay, FreezingThreshold, LatentClipping, LatentQuantizer,
-    OscillationFreezingConfig, OscillationMonitor, QatAdam, QatAdamW, QatOptimizerConfig, QatSgd,
-    WeightDecaySchedule, WeightDecayScheduler,
+use bitnet_burn::{
+    optim::{
+        DecoupledWeightDecay, FreezingThreshold, LatentClipping, LatentQuantizer,
+        OscillationFreezingConfig, OscillationMonitor, QatAdam, QatAdamW, QatOptimizerConfig,
+        QatSgd, WeightDecaySchedule, WeightDecayScheduler,
+    },
+    qat::{FakeQuant, Prepare},
+    quant::{QatScheme, TernaryConfig, WeightGranularity},
 };
-use bitnet_burn::quant::{FakeQuant, Prepare, QatScheme, TernaryConfig, WeightGranularity};
 use burn::{
     module::{Module, Param, ParamGroup},
     nn::LinearConfig,

@@ -4,10 +4,11 @@ use std::{fs, path::Path};
 
 use bitnet_burn::{
     nn::PackedForward,
-    quant::{
-        ConvertError, NoiseConfig, PackedModel, PackedModelError, PackedParameter, Prepare,
-        QatScheme, QuantControls, WeightGranularity, convert,
+    qat::{
+        ConvertError, PackedModel, PackedModelError, PackedParameter, Prepare, QuantControls,
+        convert,
     },
+    quant::{NoiseConfig, QatScheme, WeightGranularity},
 };
 use burn::{
     module::{Initializer, Lora, Module, Param, ParamGroup},

@@ -2,9 +2,8 @@
 
 use bitnet_burn::{
     functions::ternary_fake_quant,
-    quant::{
-        Decision, FakeQuant, Prepare, PrepareReport, QatScheme, TernaryConfig, WeightGranularity,
-    },
+    qat::{Decision, FakeQuant, Prepare, PrepareReport},
+    quant::{QatScheme, TernaryConfig, WeightGranularity},
 };
 use burn::{
     module::{Module, ParamGroup},
@@ -88,7 +87,7 @@ pub fn scheme(granularity: WeightGranularity) -> QatScheme {
 
 fn decisions(report: &PrepareReport) -> Vec<(&str, Decision)> {
     let decision = |p| -> (&str, Decision) {
-        let p: &bitnet_burn::quant::ParameterReport = p;
+        let p: &bitnet_burn::qat::ParameterReport = p;
         (&p.path, p.decision)
     };
     report.parameters.iter().map(decision).collect()

@@ -1,7 +1,8 @@
 //! What [`Prepare`] and [`convert`] refuse, and what they say.
 
-use bitnet_burn::quant::{
-    ConvertError, GranularityError, Prepare, PrepareError, QatScheme, WeightGranularity, convert,
+use bitnet_burn::{
+    qat::{ConvertError, Prepare, PrepareError, convert},
+    quant::{GranularityError, QatScheme, WeightGranularity},
 };
 use burn::{
     module::{Lora, Module, Param, ParamGroup},

@@ -2,7 +2,8 @@
 
 use bitnet_burn::{
     nn::{BitNetLm, BitNetLmConfig},
-    quant::{Decision, FakeQuant, HeadRule, Prepare, PrepareError, PrepareReport, QatScheme},
+    qat::{Decision, FakeQuant, HeadRule, Prepare, PrepareError, PrepareReport},
+    quant::QatScheme,
 };
 use burn::{
     module::{Module, Param, ParamGroup},

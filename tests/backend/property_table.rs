@@ -3,11 +3,12 @@
 
 use bitnet_burn::{
     ops::{CodeRange, Groups},
+    qat::PackedWeight,
     quant::{
         AbsmaxConfig, AbsmeanConfig, ActivationGranularity, ActivationQuantizer, AsymmetricConfig,
-        BinaryConfig, BitWidth, ClippedSte, LearnedActivationConfig, LearnedStepConfig,
-        PackedWeight, SigmoidSte, StaticConfig, Ste, SymmetricConfig, TanhSte, TernaryConfig,
-        TernaryScale, TopKConfig, WeightGranularity, WeightQuantizer,
+        BinaryConfig, BitWidth, ClippedSte, LearnedActivationConfig, LearnedStepConfig, SigmoidSte,
+        StaticConfig, Ste, SymmetricConfig, TanhSte, TernaryConfig, TernaryScale, TopKConfig,
+        WeightGranularity, WeightQuantizer,
     },
 };
 use bitnet_burn_kernels::reference::{EPSILON, absmax, absmean, round_clamp};

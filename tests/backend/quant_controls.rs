@@ -2,8 +2,9 @@
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
+    qat::{CalibrateError, Prepare, QuantControls},
     quant::{
-        BitWidth, CalibrateError, NoiseConfig, Prepare, QatScheme, QuantControls, StaticConfig,
+        BitWidth, NoiseConfig, QatScheme, StaticConfig,
         calibration::{CalibrationTable, MinMaxConfig, SamplingPolicy},
         schedule::{LayerOrder, LayerwiseConfig, ProgressiveSchedule, ProgressiveShape},
     },

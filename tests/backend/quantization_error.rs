@@ -2,10 +2,10 @@
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
+    qat::{CodeCount, Prepare, QuantControls, QuantizationError},
     quant::{
-        AbsmaxConfig, BitWidth, CodeCount, LearnedStepConfig, Prepare, QatScheme, QuantControls,
-        QuantizationError, StaticConfig, SymmetricConfig, TernaryConfig, WeightGranularity,
-        WeightQuantizer,
+        AbsmaxConfig, BitWidth, LearnedStepConfig, QatScheme, StaticConfig, SymmetricConfig,
+        TernaryConfig, WeightGranularity, WeightQuantizer,
         calibration::{MinMaxConfig, SamplingPolicy},
     },
 };

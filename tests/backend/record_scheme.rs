@@ -2,7 +2,8 @@
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
-    quant::{AbsmaxConfig, HadamardConfig, Prepare, QatScheme, SymmetricConfig, WeightGranularity},
+    qat::Prepare,
+    quant::{AbsmaxConfig, HadamardConfig, QatScheme, SymmetricConfig, WeightGranularity},
 };
 use burn::{
     module::Module,

@@ -3,7 +3,8 @@
 use bitnet_burn::{
     nn::BitLinear,
     optim::QatOptimizerConfig,
-    quant::{ClippedSte, QatScheme, SymmetricConfig, cast_latent_weights},
+    qat::cast_latent_weights,
+    quant::{ClippedSte, QatScheme, SymmetricConfig},
     train::{
         callback::*,
         checkpoint::{BestMetric, CheckpointFolder, CheckpointPolicy, Resume},

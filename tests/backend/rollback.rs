@@ -1,8 +1,9 @@
 //! What callbacks set in a model, after a rollback to a checkpoint that had other settings.
 
 use bitnet_burn::{
+    qat::QuantControls,
     quant::{
-        BitWidth, QatScheme, QuantControls, StaticConfig,
+        BitWidth, QatScheme, StaticConfig,
         calibration::MinMaxConfig,
         schedule::{BitWidthSchedule, LayerwiseConfig, ProgressiveSchedule, ProgressiveShape},
     },

@@ -5,10 +5,12 @@ use std::convert::Infallible;
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
+    qat::{
+        Decision, LayerSensitivity, MixedPrecisionPlan, PlanBudget, PlanError, Precision, Prepare,
+        PrepareError, QuantControls, Sensitivity, SensitivityError, SensitivityReport,
+    },
     quant::{
-        BitWidth, Decision, LayerSensitivity, MixedPrecisionPlan, PlanBudget, PlanError, Precision,
-        Prepare, PrepareError, QatScheme, QuantControls, Sensitivity, SensitivityError,
-        SensitivityReport, SymmetricConfig, WeightGranularity, WeightQuantizer,
+        BitWidth, QatScheme, SymmetricConfig, WeightGranularity, WeightQuantizer,
         schedule::LayerOrder,
     },
 };

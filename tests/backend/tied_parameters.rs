@@ -2,10 +2,11 @@
 
 use bitnet_burn::{
     optim::{LossScalerConfig, clip_grad_norm},
-    quant::{
-        BitWidth, Decision, FakeQuant, LearnedStepConfig, MixedPrecisionPlan, Precision, Prepare,
-        PrepareError, QatScheme, QuantControls, TernaryConfig, WeightGranularity, convert,
+    qat::{
+        Decision, FakeQuant, MixedPrecisionPlan, Precision, Prepare, PrepareError, QuantControls,
+        convert,
     },
+    quant::{BitWidth, LearnedStepConfig, QatScheme, TernaryConfig, WeightGranularity},
 };
 use burn::{
     module::{Module, Param, ParamGroup},

@@ -2,8 +2,9 @@
 
 use bitnet_burn::{
     nn::BitLinear,
+    qat::QuantControls,
     quant::{
-        BitWidth, LearnedStepConfig, QatScheme, QuantControls, SymmetricConfig, WeightGranularity,
+        BitWidth, LearnedStepConfig, QatScheme, SymmetricConfig, WeightGranularity,
         WeightQuantizer,
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },

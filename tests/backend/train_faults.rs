@@ -9,7 +9,8 @@ use std::{
 };
 
 use bitnet_burn::{
-    quant::{QuantControls, schedule::ProgressiveSchedule},
+    qat::QuantControls,
+    quant::schedule::ProgressiveSchedule,
     train::{
         callback::{Callback, CallbackResult, NanGuard, ProgressiveQuantization, TrainingRun},
         checkpoint::{CheckpointFolder, CheckpointPolicy, Resume},

@@ -8,8 +8,9 @@ use std::{
 
 use bitnet_burn::{
     optim::{DecoupledWeightDecay, LossScalerConfig, QatOptimizerConfig, WeightDecaySchedule},
+    qat::QuantControls,
     quant::{
-        BitWidth, NoiseConfig, QatScheme, QuantControls, StaticConfig,
+        BitWidth, NoiseConfig, QatScheme, StaticConfig,
         calibration::MinMaxConfig,
         schedule::{BitWidthSchedule, ProgressiveSchedule, ProgressiveShape},
     },

@@ -8,7 +8,7 @@ use bitnet_burn::{
         hf::{LoadOptions, SaveOptions, ScaleConvention, WeightForm, load, save},
     },
     nn::{BitNetLm, BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling},
-    quant::QuantControls,
+    qat::QuantControls,
 };
 use burn::{
     module::Initializer,

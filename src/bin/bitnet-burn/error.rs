@@ -8,7 +8,7 @@ use std::{
 
 use bitnet_burn::{
     interop::{gguf, hf::HfError},
-    metric::HistoryError,
+    monitor::HistoryError,
     text::TextError,
     train::{checkpoint::CheckpointError, config::TrainingConfigError},
 };

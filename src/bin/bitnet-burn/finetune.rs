@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use bitnet_burn::{interop::CausalLm, nn::BitLinear, quant::cast_latent_weights};
+use bitnet_burn::{interop::CausalLm, nn::BitLinear, qat::cast_latent_weights};
 use burn::tensor::FloatDType;
 
 use crate::{

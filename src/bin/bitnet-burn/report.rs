@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bitnet_burn::metric::{ErrorHistory, HtmlReport};
+use bitnet_burn::monitor::{ErrorHistory, HtmlReport};
 use serde_json::{Value, json};
 
 use crate::{error::Failure, output::Output};

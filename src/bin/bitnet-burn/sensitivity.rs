@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use bitnet_burn::{
-    metric::{ErrorHistory, HtmlReport},
-    quant::{BitWidth, MixedPrecisionPlan, PlanBudget, QatScheme, QuantControls, Sensitivity},
+    monitor::{ErrorHistory, HtmlReport},
+    qat::{MixedPrecisionPlan, PlanBudget, QuantControls, Sensitivity},
+    quant::{BitWidth, QatScheme},
 };
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bitnet_burn::{interop::CausalLm, nn::BitLinear, quant::cast_latent_weights};
+use bitnet_burn::{interop::CausalLm, nn::BitLinear, qat::cast_latent_weights};
 use burn::{nn::Linear, tensor::FloatDType};
 
 use crate::{

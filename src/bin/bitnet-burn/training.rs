@@ -3,7 +3,7 @@
 use std::{io::Write, path::Path, sync::Arc};
 
 use bitnet_burn::{
-    atomic_file,
+    base::atomic_file,
     interop::{
         CausalLm, PretrainedLm,
         hf::{self, SaveOptions, WeightForm},

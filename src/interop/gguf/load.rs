@@ -12,7 +12,7 @@ use super::{
 use crate::{
     interop::{CausalLm, PretrainedLm},
     nn::{BitNetLm, GatedActivation, PackedBitLinear},
-    quant::PackedWeight,
+    qat::PackedWeight,
 };
 
 /// How a file is read.

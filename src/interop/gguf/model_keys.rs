@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{FromGgufValue, GgufArray, GgufError, GgufMetadata, GgufValue, json_value};
-use crate::interop::key_table::{
+use crate::base::key_table::{
     KeyRule::{self, Harmless, Honored, OffAt},
     KeyTable, Off, UnknownKey,
 };

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     interop::{CausalLm, PretrainedLm, parameters},
     nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, QkNorm},
-    quant::PackedWeight,
+    qat::PackedWeight,
 };
 
 /// How a model is written.

@@ -9,7 +9,7 @@ use super::{
     BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, encode_head::head,
     parse::alignment,
 };
-use crate::atomic_file::NewFile;
+use crate::base::atomic_file::NewFile;
 
 /// Most bytes of a tensor's name: `GGML_MAX_NAME` is 64 with the zero that ends it.
 const MAX_NAME: usize = 63;

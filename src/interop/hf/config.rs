@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use self::fields::Fields;
 use super::{Family, HfError, QuantizationConfig};
 use crate::{
-    interop::{UnknownKey, key_table::KeyTable},
+    base::key_table::{KeyTable, UnknownKey},
     nn::{BitNetLmConfig, GatedActivation, ProjectionBias},
 };
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::HfError;
-use crate::atomic_file::replace;
+use crate::base::atomic_file::replace;
 
 /// Files beside the model that belong to its tokenizer.
 const TOKENIZER_FILES: [&str; 11] = [

@@ -21,7 +21,8 @@ use super::{
 use crate::{
     interop::{CausalLm, PretrainedLm, parameters},
     nn::{BitNetLm, BitNetLmConfig, PackedBitLinear},
-    quant::{PackedWeight, QatScheme, QuantControls},
+    qat::{PackedWeight, QuantControls},
+    quant::QatScheme,
 };
 
 /// How a folder is read.

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     interop::{CausalLm, PretrainedLm, parameters},
     nn::{BitLinear, BitNetLm, PackedBitLinear, Projection},
-    quant::PackedWeight,
+    qat::PackedWeight,
 };
 
 /// Entry of the `__metadata__` of our files: scales whose reciprocal is not exact, as the bits of an

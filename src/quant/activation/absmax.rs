@@ -24,7 +24,7 @@ pub struct AbsmaxConfig {
 
 impl AbsmaxConfig {
     #[track_caller]
-    pub(in crate::quant) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
+    pub(crate) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
         let groups = self.granularity.groups(&x.dims());
         if ste == Ste::Identity {
             return absmax_fake_quant(x, groups, self.bits).0;

@@ -8,8 +8,9 @@ use super::{
     TopKConfig, top_k::share_fault,
 };
 use crate::{
+    base::setting::positive_fault,
     functions::{Levels, affine_fake_quant},
-    quant::{Ste, bit_width::bits_fault, setting::positive_fault},
+    quant::{Ste, bit_width::bits_fault},
 };
 
 /// Quantiser of activations.
@@ -45,7 +46,7 @@ impl ActivationQuantizer {
     }
 
     /// What is wrong with the configuration.
-    pub(in crate::quant) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         let rest = match self {
             Self::TopK(config) => share_fault(config.keep),
             Self::LearnedStep(config) => positive_fault("absmean", config.absmean),
@@ -57,7 +58,7 @@ impl ActivationQuantizer {
     /// The fake-quantised activation, with the gradient of `ste`.
     ///
     /// Static and trained quantisers have parameters, which
-    /// [`ActivationFakeQuant`](crate::quant::ActivationFakeQuant) holds; here they have those that
+    /// [`ActivationFakeQuant`](crate::qat::ActivationFakeQuant) holds; here they have those that
     /// they start with.
     ///
     /// # Panics

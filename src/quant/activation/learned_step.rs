@@ -3,13 +3,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ActivationQuantizer;
 use crate::{
+    base::setting::{positive_fault, read_right},
     functions::learned_step_fake_quant,
     ops::{CodeRange, Groups},
-    quant::{
-        bit_width::deserialize_bits,
-        learned_step::at_least_epsilon,
-        setting::{positive_fault, read_right},
-    },
+    quant::{bit_width::deserialize_bits, learned_step::at_least_epsilon},
 };
 
 /// Activations with a trained step size and, if asymmetric, a trained offset (LSQ and LSQ+):
@@ -41,7 +38,7 @@ fn deserialize_absmean<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Res
 }
 
 impl LearnedActivationConfig {
-    pub(in crate::quant) fn codes(&self) -> CodeRange {
+    pub(crate) fn codes(&self) -> CodeRange {
         match self.offset {
             true => CodeRange::unsigned(self.bits),
             false => CodeRange::signed(self.bits),
@@ -49,7 +46,7 @@ impl LearnedActivationConfig {
     }
 
     /// Step and offset at the start, `[1, 1]` each.
-    pub(in crate::quant) fn initial_parameters(&self, device: &Device) -> [Tensor<2>; 2] {
+    pub(crate) fn initial_parameters(&self, device: &Device) -> [Tensor<2>; 2] {
         let step = 2.0 * self.absmean / CodeRange::signed(self.bits).max.sqrt();
         let codes = self.codes();
         let middle = match self.offset {
@@ -59,7 +56,7 @@ impl LearnedActivationConfig {
         [step, -middle * step].map(|value| Tensor::full([1, 1], value, device))
     }
 
-    pub(in crate::quant) fn fake_quant<const D: usize>(
+    pub(crate) fn fake_quant<const D: usize>(
         &self,
         x: Tensor<D>,
         steps: Tensor<2>,

@@ -16,4 +16,4 @@ pub use learned_step::LearnedActivationConfig;
 pub use static_range::StaticConfig;
 pub use top_k::TopKConfig;
 
-pub(super) use static_range::StaticRange;
+pub(crate) use static_range::StaticRange;

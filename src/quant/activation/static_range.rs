@@ -27,14 +27,14 @@ pub struct StaticConfig {
 
 /// Step size and zero point from calibration.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::quant) struct StaticRange {
+pub(crate) struct StaticRange {
     pub step: f32,
     pub zero_point: f32,
 }
 
 impl StaticConfig {
     #[track_caller]
-    pub(in crate::quant) fn fake_quant<const D: usize>(
+    pub(crate) fn fake_quant<const D: usize>(
         &self,
         x: Tensor<D>,
         range: Option<StaticRange>,
@@ -58,14 +58,14 @@ impl StaticConfig {
     }
 
     /// How a range becomes a step and a zero point.
-    pub(in crate::quant) fn mapping(&self) -> Mapping {
+    pub(crate) fn mapping(&self) -> Mapping {
         match self.symmetric {
             true => Mapping::Symmetric,
             false => Mapping::Asymmetric,
         }
     }
 
-    pub(in crate::quant) fn codes(&self) -> CodeRange {
+    pub(crate) fn codes(&self) -> CodeRange {
         match self.symmetric {
             true => CodeRange::signed(self.bits),
             false => CodeRange::unsigned(self.bits),

@@ -3,13 +3,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{AbsmaxConfig, ActivationQuantizer};
 use crate::{
+    base::setting::{assert_right, read_right},
     functions::Levels,
     ops::CodeRange,
-    quant::{
-        ActivationGranularity, Ste,
-        bit_width::deserialize_bits,
-        setting::{assert_right, read_right},
-    },
+    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
 };
 
 /// Sparse activations: of each token the `keep` largest magnitudes are quantised by absmax, the

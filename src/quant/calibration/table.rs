@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{Observer, ObserverConfig, Range, TableError};
-use crate::atomic_file;
+use crate::base::atomic_file;
 
 /// What the file says it is.
 const FORMAT: &str = "bitnet-burn calibration";

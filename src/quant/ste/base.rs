@@ -3,9 +3,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClippedSte, SigmoidSte, TanhSte};
 use crate::{
+    base::setting::{assert_right, positive_fault, read_right},
     functions::{Levels, straight_through},
     ops::GradientRule,
-    quant::setting::{assert_right, positive_fault, read_right},
 };
 
 /// Straight-through estimator: the gradient that stands in for that of a quantiser.
@@ -33,7 +33,7 @@ pub enum Ste {
 
 impl Ste {
     /// What is wrong with the configuration.
-    pub(in crate::quant) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         match self {
             Self::Identity => None,
             Self::Clipped(ste) => positive_fault("bound", ste.bound),

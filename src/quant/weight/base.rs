@@ -29,7 +29,7 @@ pub enum WeightQuantizer {
 
 /// A quantised weight, a constant for autodiff.
 #[derive(Debug)]
-pub(in crate::quant) struct QuantizedWeight<const D: usize> {
+pub(crate) struct QuantizedWeight<const D: usize> {
     pub values: Tensor<D>,
     /// What the codes of the weight are multiplied with.
     pub scales: Tensor<2>,
@@ -84,7 +84,7 @@ impl WeightQuantizer {
     }
 
     /// What is wrong with the configuration.
-    pub(in crate::quant) fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         let width = match self {
             Self::Ternary(_) | Self::Binary(_) => None,
             Self::Symmetric(config) => BitWidth::Bits(config.bits).fault(),
@@ -94,7 +94,7 @@ impl WeightQuantizer {
     }
 
     /// The same with another granularity; trained step sizes keep that for which they were made.
-    pub(in crate::quant) fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
+    pub(crate) fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
         match &mut self {
             Self::Ternary(config) => config.granularity = granularity,
             Self::Binary(config) => config.granularity = granularity,
@@ -117,8 +117,8 @@ impl WeightQuantizer {
     /// its group.
     ///
     /// With trained step sizes, those that the weight would start with;
-    /// [`FakeQuant`](crate::quant::FakeQuant) has the trained ones.
-    pub(in crate::quant) fn quantize<const D: usize>(
+    /// [`FakeQuant`](crate::qat::FakeQuant) has the trained ones.
+    pub(crate) fn quantize<const D: usize>(
         &self,
         weight: Tensor<D>,
         groups: Groups,
@@ -137,7 +137,7 @@ impl WeightQuantizer {
     /// The fake-quantised weight and its scales, with the gradient of `ste`.
     ///
     /// With trained step sizes, for those that the weight starts with:
-    /// [`FakeQuant`](crate::quant::FakeQuant) trains them.
+    /// [`FakeQuant`](crate::qat::FakeQuant) trains them.
     ///
     /// # Panics
     ///

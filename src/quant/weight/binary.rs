@@ -3,12 +3,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{QuantizedWeight, WeightQuantizer};
 use crate::{
+    base::setting::assert_right,
     functions::{Levels, group_statistic},
     ops::{CodeRange, Groups, Statistic},
     quant::{
         WeightGranularity,
         group::{GroupedValues, reshape},
-        setting::assert_right,
     },
 };
 

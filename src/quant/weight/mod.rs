@@ -10,4 +10,4 @@ pub use binary::BinaryConfig;
 pub use symmetric::SymmetricConfig;
 pub use ternary::{TernaryConfig, TernaryScale};
 
-pub(super) use base::QuantizedWeight;
+pub(crate) use base::QuantizedWeight;

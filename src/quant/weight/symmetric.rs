@@ -3,12 +3,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{QuantizedWeight, WeightQuantizer};
 use crate::{
+    base::setting::assert_right,
     functions::{Levels, affine_fake_quant, group_statistic},
     ops::{CodeRange, Groups, Statistic},
     quant::{
         WeightGranularity,
         bit_width::{bits_fault, deserialize_bits},
-        setting::assert_right,
     },
 };
 
@@ -53,7 +53,7 @@ impl SymmetricConfig {
         self
     }
 
-    pub(in crate::quant) fn quantize<const D: usize>(
+    pub(crate) fn quantize<const D: usize>(
         &self,
         weight: Tensor<D>,
         groups: Groups,

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{QuantizedWeight, WeightQuantizer};
 use crate::{
+    base::setting::assert_right,
     functions::{Levels, affine_fake_quant, ternary_fake_quant},
     ops::{CodeRange, Groups},
-    quant::{WeightGranularity, group::GroupedValues, setting::assert_right},
+    quant::{WeightGranularity, group::GroupedValues},
 };
 
 /// Ternary weights: `Q(W) = clamp(round(W / gamma), -1, 1) * gamma`.

@@ -14,7 +14,7 @@ use burn::{
 
 use super::{
     DocumentSource, Packed, PackingConfig, Sequence, TokenBatch, batch::Batches, passes::Passes,
-    random_windows::at_least_1,
+    window::at_least_1,
 };
 use crate::text::TextError;
 

@@ -7,9 +7,9 @@ use burn::{
 };
 
 use super::{
-    Sequence, TokenBatch, TokenStore,
+    TokenBatch, TokenStore,
     batch::Batches,
-    random_windows::{at_least_1, enough_tokens},
+    window::{at_least_1, enough_tokens, windows},
 };
 use crate::text::TextError;
 
@@ -107,20 +107,4 @@ impl DataLoader<TokenBatch> for EvenWindows {
             ..self.clone()
         })
     }
-}
-
-/// The windows that begin at these places, as a batch.
-pub(super) fn windows(
-    tokens: &dyn TokenStore,
-    starts: impl Iterator<Item = usize>,
-    context: usize,
-    device: &Device,
-) -> Result<TokenBatch, TextError> {
-    let window = |start: usize| {
-        let mut window = Vec::with_capacity(context + 1);
-        tokens.read(start..start + context + 1, &mut window)?;
-        Ok(Sequence::unmasked(window))
-    };
-    let sequences: Vec<Sequence> = starts.map(window).collect::<Result<_, TextError>>()?;
-    Ok(TokenBatch::new(&sequences, device))
 }

@@ -39,6 +39,7 @@ mod text_pieces;
 mod text_reader;
 mod token_file;
 mod token_store;
+mod window;
 
 pub use batch::{IGNORE_INDEX, TokenBatch};
 pub use document::{Document, DocumentSource, Documents};

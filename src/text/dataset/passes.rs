@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::{Document, DocumentSource, Documents, Shuffle, learned::nothing_to_learn};
-use crate::{quant::mix, text::TextError};
+use crate::{base::random::mix, text::TextError};
 
 /// The documents of a source again and again, in another order each time.
 pub(super) struct Passes {

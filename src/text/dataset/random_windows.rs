@@ -12,8 +12,12 @@ use burn::{
     tensor::Device,
 };
 
-use super::{TokenBatch, TokenStore, batch::Batches, even_windows::windows};
-use crate::{quant::mix, text::TextError};
+use super::{
+    TokenBatch, TokenStore,
+    batch::Batches,
+    window::{at_least_1, enough_tokens, windows},
+};
+use crate::{base::random::mix, text::TextError};
 
 /// Configuration of [`RandomWindows`].
 #[derive(Config, Debug)]
@@ -150,24 +154,5 @@ impl DataLoader<TokenBatch> for RandomWindows {
             next_epoch: Arc::new(AtomicUsize::new(self.next_epoch.load(Ordering::SeqCst))),
             ..self.clone()
         })
-    }
-}
-
-pub(super) fn at_least_1(name: &'static str, value: usize) -> Result<(), TextError> {
-    match value {
-        0 => Err(TextError::Setting {
-            name,
-            expected: "1 or more",
-            found: "0".to_string(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn enough_tokens(tokens: &impl TokenStore, context: usize) -> Result<(), TextError> {
-    let (found, needed) = (tokens.len(), context.saturating_add(1));
-    match found >= needed {
-        true => Ok(()),
-        false => Err(TextError::TooFewTokens { found, needed }),
     }
 }

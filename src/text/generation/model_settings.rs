@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    key_table::{
+    base::key_table::{
         KeyRule::{Harmless, Honored, OffAt},
         KeyTable, Off, UnknownKey,
     },

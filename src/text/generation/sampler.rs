@@ -1,7 +1,7 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{GenerationConfig, filters};
-use crate::{quant::mix, text::TextError};
+use crate::{base::random::mix, text::TextError};
 
 /// Draws the tokens of a text, one after the other.
 ///

@@ -8,15 +8,17 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    config_keys,
+    config_keys::{self, CONFIG_FILE},
     coverage::MissingBytes,
     model_folder::{check_merges, check_post_processor, json_file, special_token, token_ids},
     special_tokens::{self, SpecialTokens},
 };
-use crate::{atomic_file, key_table::UnknownKey, text::TextError};
+use crate::{
+    base::{atomic_file, key_table::UnknownKey},
+    text::TextError,
+};
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
-pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// A tokenizer of Hugging Face's `tokenizers`, with the special tokens of its model.
 ///

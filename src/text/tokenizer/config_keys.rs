@@ -4,14 +4,16 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::base::CONFIG_FILE;
 use crate::{
-    key_table::{
+    base::key_table::{
         KeyRule::{Harmless, Honored, OffAt},
         KeyTable, Off, UnknownKey,
     },
     text::TextError,
 };
+
+/// Name of the file.
+pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 
 const SPLITS_SPECIAL_TOKENS: &str = "split_special_tokens";
 

@@ -1,7 +1,7 @@
 use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, TrainingRun};
-use crate::quant::{QuantControls, schedule::BitWidthSchedule};
+use crate::{qat::QuantControls, quant::schedule::BitWidthSchedule};
 
 /// Sets the width of the weight codes by a schedule over the optimizer steps.
 ///

@@ -4,10 +4,10 @@ use burn::train::LearnerModel;
 use serde::{Deserialize, Serialize};
 
 use super::{Callback, CallbackResult, TrainingRun};
-use crate::quant::{
-    ObservationState, QuantControls,
-    calibration::{ObserverConfig, SamplingPolicy},
-    setting::assert_right,
+use crate::{
+    base::setting::assert_right,
+    qat::{ObservationState, QuantControls},
+    quant::calibration::{ObserverConfig, SamplingPolicy},
 };
 
 /// Observes activations while a model trains, and freezes the ranges into its static quantizers.

@@ -3,7 +3,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::atomic_file::Destination;
+use crate::base::atomic_file::Destination;
 
 /// Gives a file of an earlier training another name, `log.earlier-1.jsonl` for `log.jsonl`, so that a
 /// new one does not overwrite it. Returns the name, if there was such a file.

@@ -9,11 +9,10 @@ use super::{
     BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
     earlier_file::set_aside,
 };
-use crate::train::config::validation::assert_count;
 use crate::{
-    metric::{ErrorHistory, ErrorReport, HtmlReport},
-    quant::QuantControls,
-    train::SharedErrorHistory,
+    monitor::{ErrorHistory, ErrorReport, HtmlReport},
+    qat::QuantControls,
+    train::{SharedErrorHistory, config::validation::assert_count},
 };
 
 /// Measures what quantisation does to each layer, every so many steps, and keeps it: as metrics (see
@@ -23,7 +22,7 @@ use crate::{
 /// The measurement is part of the forward pass of its step. See [`QuantizationError`] for what is
 /// measured.
 ///
-/// [`QuantizationError`]: crate::quant::QuantizationError
+/// [`QuantizationError`]: crate::qat::QuantizationError
 pub struct ErrorMonitor {
     name: String,
     controls: QuantControls,

@@ -2,7 +2,7 @@ use core::{error::Error, fmt};
 
 use burn::module::Module;
 
-use crate::quant::QuantControls;
+use crate::qat::QuantControls;
 
 /// Controls that are not of the model that trains: what a callback sets by them, nothing reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,7 @@ use burn::{
 };
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
-use crate::quant::visit_distinct;
-use crate::train::config::validation::assert_count;
+use crate::{base::distinct::visit_distinct, train::config::validation::assert_count};
 
 /// Says the norm of the gradients every so many steps: over all parameters, and the largest and
 /// smallest of one parameter; a shared parameter counts once. The norms are those before a model

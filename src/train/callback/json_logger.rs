@@ -14,8 +14,10 @@ use super::{
     BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
     earlier_file::set_aside,
 };
-use crate::atomic_file::{self, Destination};
-use crate::train::config::validation::assert_count;
+use crate::{
+    base::atomic_file::{self, Destination},
+    train::config::validation::assert_count,
+};
 
 /// Writes a training as lines of JSON: its steps, validations and events.
 ///

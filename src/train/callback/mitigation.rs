@@ -13,9 +13,7 @@ use super::{
     Callback, CallbackResult, MitigationRule, Remedy, Symptom, TrainOutputOf, TrainingRun,
 };
 use crate::{
-    metric::ErrorReport,
-    optim::LearningRateScale,
-    quant::{BitWidth, QuantControls},
+    monitor::ErrorReport, optim::LearningRateScale, qat::QuantControls, quant::BitWidth,
     train::SharedErrorHistory,
 };
 

@@ -2,7 +2,7 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::quant::QuantizationError;
+use crate::qat::QuantizationError;
 
 /// What is done when a layer, or the loss, looks ill.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

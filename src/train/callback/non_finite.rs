@@ -9,7 +9,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::quant::visit_distinct;
+use crate::base::distinct::visit_distinct;
 
 /// What was wrong with an optimizer step, and for how long.
 #[derive(Debug, Clone, PartialEq)]

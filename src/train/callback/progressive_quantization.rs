@@ -1,9 +1,9 @@
 use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, TrainingRun};
-use crate::quant::{
-    QuantControls,
-    schedule::{LayerwiseSchedule, ProgressiveSchedule},
+use crate::{
+    qat::QuantControls,
+    quant::schedule::{LayerwiseSchedule, ProgressiveSchedule},
 };
 
 /// Sets how far the quantizers of a model quantize, by a schedule over the optimizer steps.

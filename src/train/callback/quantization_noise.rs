@@ -1,7 +1,7 @@
 use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, TrainingRun};
-use crate::quant::QuantControls;
+use crate::qat::QuantControls;
 
 /// Gives each step its own random numbers for the [noise](crate::quant::NoiseConfig) of a scheme;
 /// without it they are those of step 0 in every step.

@@ -14,7 +14,7 @@ use burn::{
 
 use super::{ForeignControls, StepLoss, TrainingEvent};
 use crate::{
-    quant::{QuantControls, QuantizationError},
+    qat::{QuantControls, QuantizationError},
     train::checkpoint::{TrainingOver, TrainingPosition},
 };
 

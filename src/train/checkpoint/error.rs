@@ -7,7 +7,7 @@ use std::{
 use burn::tensor::DType;
 
 use super::TensorDifference;
-use crate::quant::QuantizerSettings;
+use crate::qat::QuantizerSettings;
 
 /// Why a checkpoint cannot be written or used.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointError;
-use crate::quant::{QuantControls, QuantizerSettings};
+use crate::qat::{QuantControls, QuantizerSettings};
 
 /// What a training was made with, beside the tensors of its model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use std::{fs, io::Write, path::Path};
 
 use super::{TrainingConfig, TrainingConfigError};
-use crate::atomic_file;
+use crate::base::atomic_file;
 
 enum Format {
     Toml,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{TrainingConfigError, TrainingHandles, validation::check_count};
 use crate::{
-    quant::QuantControls,
+    qat::QuantControls,
     train::{
         SharedErrorHistory,
         callback::{ErrorMonitor, Mitigation, MitigationRule},
@@ -16,7 +16,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct MonitoringConfig {
     /// Steps from one line of progress to the next, 1 or more; `"none"` for no lines.
-    #[serde(with = "crate::quant::none_word")]
+    #[serde(with = "crate::base::serde_none")]
     pub progress_every: Option<usize>,
     /// File of JSON lines; absent for none.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,7 +20,7 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Norm of all gradients together above which they are scaled down, above 0; `"none"` for
     /// no limit.
-    #[serde(with = "crate::quant::none_word")]
+    #[serde(with = "crate::base::serde_none")]
     pub max_grad_norm: Option<f64>,
 }
 

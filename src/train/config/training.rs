@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     optim::LearningRateScale,
-    quant::{QatScheme, QuantControls},
+    qat::QuantControls,
+    quant::QatScheme,
     train::{
         CallbackStrategy, SharedErrorHistory,
         callback::{

@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::{
     tensor::Device,
@@ -9,7 +9,7 @@ use burn::{
     },
 };
 
-use super::{resume::Start, training_loop::TrainingLoop};
+use super::{loop_settings::LoopSettings, resume::Start, training_loop::TrainingLoop};
 use crate::train::config::validation::assert_count;
 use crate::train::{
     TokenLoss,
@@ -66,12 +66,9 @@ use crate::train::{
 ///
 /// ```no_run
 /// use bitnet_burn::{
-///     quant::{QuantControls, schedule::ProgressiveSchedule},
-///     train::{
-///         CallbackStrategy,
-///         callback::{NanGuard, ProgressiveQuantization, TrainOutputOf},
-///         checkpoint::{CheckpointPolicy, Resume},
-///     },
+///     qat::QuantControls,
+///     quant::schedule::ProgressiveSchedule,
+///     train::{CallbackStrategy, callback::{NanGuard, ProgressiveQuantization, TrainOutputOf}, checkpoint::{CheckpointPolicy, Resume}},
 /// };
 /// use burn::train::{
 ///     Learner, LearnerModel, LearningResult, SupervisedTraining,
@@ -95,18 +92,7 @@ use crate::train::{
 ///     training.with_training_strategy(strategy.into()).launch(learner)
 /// }
 /// ```
-pub struct CallbackStrategy<M: LearnerModel> {
-    pub(super) device: Device,
-    pub(super) seed: u64,
-    pub(super) checkpoints: Option<CheckpointPolicy>,
-    pub(super) max_steps: Option<usize>,
-    batch_weight: Option<BatchWeight<M>>,
-    callbacks: Mutex<Callbacks<M>>,
-}
-
-type BatchWeight<M> = Box<dyn Fn(&TrainOutputOf<M>) -> f64 + Send + Sync>;
-
-pub(super) type Callbacks<M> = Vec<Box<dyn Callback<M>>>;
+pub struct CallbackStrategy<M: LearnerModel>(LoopSettings<M>);
 
 impl<M: LearnerModel> Default for CallbackStrategy<M> {
     /// Training on Burn's default device.
@@ -122,14 +108,14 @@ impl<M: LearnerModel> CallbackStrategy<M> {
             true => device,
             false => device.autodiff(),
         };
-        Self {
+        Self(LoopSettings {
             device,
             seed: 0,
             checkpoints: None,
             max_steps: None,
             batch_weight: None,
-            callbacks: Mutex::new(Vec::new()),
-        }
+            callbacks: Mutex::default(),
+        })
     }
 
     /// The same with a callback, which is called after those before it.
@@ -139,27 +125,19 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// If another callback has its name.
     #[track_caller]
     pub fn with_callback(self, callback: impl Callback<M> + 'static) -> Self {
-        let mut callbacks = self.callbacks();
-        let name = callback.name();
-        assert!(
-            callbacks.iter().all(|other| other.name() != name),
-            "two callbacks have the name {name:?}, by which checkpoints know them: give one of them \
-             another, by its with_name if it has one"
-        );
-        callbacks.push(Box::new(callback));
-        drop(callbacks);
+        self.0.callbacks().push(Box::new(callback));
         self
     }
 
     /// The same with checkpoints.
     pub fn with_checkpoints(mut self, policy: CheckpointPolicy) -> Self {
-        self.checkpoints = Some(policy);
+        self.0.checkpoints = Some(policy);
         self
     }
 
     /// The same with another seed of random operations than 0.
     pub fn with_seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.0.seed = seed;
         self
     }
 
@@ -172,7 +150,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     #[track_caller]
     pub fn with_max_steps(mut self, max_steps: usize) -> Self {
         assert_count("max_steps", max_steps);
-        self.max_steps = Some(max_steps);
+        self.0.max_steps = Some(max_steps);
         self
     }
 
@@ -185,7 +163,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
         mut self,
         weight: impl Fn(&TrainOutputOf<M>) -> f64 + Send + Sync + 'static,
     ) -> Self {
-        self.batch_weight = Some(Box::new(weight));
+        self.0.batch_weight = Some(Box::new(weight));
         self
     }
 
@@ -196,28 +174,6 @@ impl<M: LearnerModel> CallbackStrategy<M> {
         TrainOutputOf<M>: Adaptor<TokenLoss>,
     {
         self.with_batch_weight(|output| output.adapt().tokens as f64)
-    }
-
-    /// The weight of a batch with this output and so many items.
-    pub(super) fn batch_weight(&self, output: &TrainOutputOf<M>, items: usize) -> f64 {
-        match &self.batch_weight {
-            Some(weight) => Some(weight(output))
-                .filter(|weight| weight.is_finite() && *weight > 0.0)
-                .unwrap_or(0.0),
-            // A loader that does not count gives batches of one size.
-            None => items.max(1) as f64,
-        }
-    }
-
-    /// Whether something depends on the number of steps that were taken.
-    pub(super) fn counts_steps(&self) -> bool {
-        self.max_steps.is_some() || !self.callbacks().is_empty()
-    }
-
-    pub(super) fn callbacks(&self) -> MutexGuard<'_, Callbacks<M>> {
-        self.callbacks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -235,13 +191,13 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
         dataloader_valid: ValidLoader<M>,
         mut components: TrainingComponents<M>,
     ) -> LearningResult<M> {
-        learner.fork(&self.device);
-        let start = Start::find(self, &mut learner, components.checkpoint);
+        learner.fork(&self.0.device);
+        let start = Start::find(&self.0, &mut learner, components.checkpoint);
         let start = start.unwrap_or_else(|error| Start::failed(&components.interrupter, error));
         // Burn says to its loggers that the epoch after this one is the first.
         components.checkpoint = Some(start.position.epoch - 1);
         let running = Running {
-            strategy: self,
+            settings: &self.0,
             start: Mutex::new(Some(start)),
         };
         running.train(learner, dataloader_train, dataloader_valid, components)
@@ -257,14 +213,14 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
     ) -> (M, SupervisedTrainingEventProcessor<M>) {
         let start = Start::at_epoch(starting_epoch);
         let num_items = dataloader_train.num_items();
-        TrainingLoop::new(self, components, learner, start, num_items)
+        TrainingLoop::new(&self.0, components, learner, start, num_items)
             .run(dataloader_train, dataloader_valid)
     }
 }
 
 /// A strategy that knows where to begin.
 struct Running<'a, M: LearnerModel> {
-    strategy: &'a CallbackStrategy<M>,
+    settings: &'a LoopSettings<M>,
     start: Mutex<Option<Start>>,
 }
 
@@ -284,7 +240,7 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for Running<'_, M> {
             .take();
         let start = start.unwrap_or_else(|| Start::at_epoch(starting_epoch));
         let num_items = dataloader_train.num_items();
-        TrainingLoop::new(self.strategy, components, learner, start, num_items)
+        TrainingLoop::new(self.settings, components, learner, start, num_items)
             .run(dataloader_train, dataloader_valid)
     }
 }

@@ -1,10 +1,8 @@
-use std::collections::BTreeMap;
-
 use burn::train::{LearnerModel, metric::store::Split};
 
-use super::{callback_strategy::Callbacks, resume::records_for};
+use super::resume::records_for;
 use crate::train::{
-    callback::{TrainingEvent, TrainingRun},
+    callback::{CallbackList, CallbackStates, TrainingEvent, TrainingRun},
     checkpoint::{
         BestMetric, CheckpointError, CheckpointFolder, CheckpointPolicy, Description, MetricValue,
         RecordTap, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
@@ -23,9 +21,6 @@ pub(super) struct Checkpoints<M: LearnerModel> {
     /// What was last written or loaded.
     last: Option<(TrainingPosition, Option<TrainingOver>)>,
 }
-
-/// What callbacks remembered at a checkpoint, by their names.
-pub(super) type CallbackStates = BTreeMap<String, serde_json::Value>;
 
 impl<M: LearnerModel> Checkpoints<M> {
     /// For a training that goes on from a checkpoint, or begins.
@@ -87,7 +82,7 @@ impl<M: LearnerModel> Checkpoints<M> {
     pub fn save(
         &mut self,
         run: &mut TrainingRun<M>,
-        callbacks: &Callbacks<M>,
+        callbacks: &CallbackList<M>,
     ) -> Result<(), CheckpointError> {
         self.write(run, callbacks, run.position, None)
     }
@@ -96,7 +91,7 @@ impl<M: LearnerModel> Checkpoints<M> {
     pub fn save_epoch(
         &mut self,
         run: &mut TrainingRun<M>,
-        callbacks: &Callbacks<M>,
+        callbacks: &CallbackList<M>,
         position: TrainingPosition,
     ) -> Result<(), CheckpointError> {
         let metric = self.policy.keep_best.clone();
@@ -115,14 +110,10 @@ impl<M: LearnerModel> Checkpoints<M> {
     fn write(
         &mut self,
         run: &mut TrainingRun<M>,
-        callbacks: &Callbacks<M>,
+        callbacks: &CallbackList<M>,
         position: TrainingPosition,
         metric: Option<MetricValue>,
     ) -> Result<(), CheckpointError> {
-        let states = callbacks.iter().filter_map(|callback| {
-            let state = callback.state()?;
-            Some((callback.name().to_string(), state))
-        });
         let value = metric.as_ref().map(|metric| ("metric", metric.value));
         let description = Description {
             position,
@@ -131,7 +122,7 @@ impl<M: LearnerModel> Checkpoints<M> {
             tensors: &self.tensors,
             metric,
             over: run.over.clone(),
-            callbacks: BTreeMap::from_iter(states),
+            callbacks: callbacks.states(),
         };
         let records = self.tap.records(&run.learner, &run.event_store);
         self.folder.save(records, description)?;

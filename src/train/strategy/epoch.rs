@@ -16,7 +16,7 @@ use super::{
     NoData, accumulation::Accumulation, checkpoints::Checkpoints, training_loop::TrainingLoop,
 };
 use crate::{
-    quant::mix,
+    base::random::mix,
     train::callback::{BackwardPass, OptimizerStep, StepLoss, TrainOutputOf},
 };
 
@@ -157,7 +157,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.seed(counter);
         self.call(|callback, run| callback.before_forward(run));
         let mut output = self.run.learner.train_step(batch);
-        let weight = self.strategy.batch_weight(&output.item, items);
+        let weight = self.settings.batch_weight(&output.item, items);
         self.run.step_loss.begin_batch(weight);
         self.call(|callback, run| {
             let mut pass = BackwardPass {
@@ -279,8 +279,8 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
 
     /// Random operations depend on the seed and the counter alone.
     fn seed(&self, counter: u64) {
-        let device = &self.strategy.device;
-        device.seed(mix(self.strategy.seed) ^ mix(counter));
+        let device = &self.settings.device;
+        device.seed(mix(self.settings.seed) ^ mix(counter));
     }
 }
 

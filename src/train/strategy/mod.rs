@@ -4,6 +4,7 @@ mod accumulation;
 mod callback_strategy;
 mod checkpoints;
 mod epoch;
+mod loop_settings;
 mod no_data;
 mod resume;
 mod training_loop;

@@ -4,7 +4,7 @@ use burn::train::{
     Interrupter, Learner, LearnerModel, TrainingError, checkpoint::CheckpointerError,
 };
 
-use super::CallbackStrategy;
+use super::loop_settings::LoopSettings;
 use crate::train::checkpoint::{
     Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
     Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
@@ -57,15 +57,15 @@ impl Start {
     /// Where the policy says to begin; the learner and the callbacks are then what they were there.
     /// `epoch` is the last one of a checkpoint of Burn's that was loaded.
     pub fn find<M: LearnerModel>(
-        strategy: &CallbackStrategy<M>,
+        settings: &LoopSettings<M>,
         learner: &mut Learner<M>,
         epoch: Option<usize>,
     ) -> Result<Self, CheckpointError> {
-        if let Some(epoch) = epoch.filter(|epoch| *epoch > 0 && strategy.counts_steps()) {
+        if let Some(epoch) = epoch.filter(|epoch| *epoch > 0 && settings.counts_steps()) {
             return Err(CheckpointError::BurnCheckpoint { epoch });
         }
         let begin = Self::at_epoch(epoch.unwrap_or(0) + 1);
-        let Some(policy) = &strategy.checkpoints else {
+        let Some(policy) = &settings.checkpoints else {
             return Ok(begin);
         };
         if let Some(metric) = policy.keep_best.as_ref().filter(|_| !policy.every_epoch) {
@@ -92,8 +92,8 @@ impl Start {
         };
         let position = checkpoint.manifest.position;
         let over = checkpoint.manifest.over.clone();
-        let settings = checkpoint.manifest.settings.clone();
-        let dropped = load(strategy, learner, policy, checkpoint)?;
+        let made_with = checkpoint.manifest.settings.clone();
+        let dropped = load(settings, learner, policy, checkpoint)?;
         messages.push(format!("going on after step {}", position.step));
         if dropped > 0 {
             messages.push(format!(
@@ -115,7 +115,7 @@ impl Start {
             loaded: true,
             messages,
             over,
-            settings: Some(settings),
+            settings: Some(made_with),
         })
     }
 }
@@ -202,26 +202,21 @@ pub(super) fn records_for<M: LearnerModel>(
 
 /// Loads a checkpoint. Returns the number of parameters whose optimizer states begin anew.
 fn load<M: LearnerModel>(
-    strategy: &CallbackStrategy<M>,
+    settings: &LoopSettings<M>,
     learner: &mut Learner<M>,
     policy: &CheckpointPolicy,
     checkpoint: Checkpoint,
 ) -> Result<usize, CheckpointError> {
-    let mut states = checkpoint.manifest.callbacks.clone();
+    let states = checkpoint.manifest.callbacks.clone();
     let (records, dropped) = records_for(checkpoint, policy, &learner.model())?;
     learner.load_model(records.model);
     learner.load_optim(records.optimizer);
     learner.load_scheduler(records.scheduler);
-    for callback in strategy.callbacks().iter_mut() {
-        let name = callback.name().to_string();
-        if let Some(state) = states.remove(&name) {
-            let loaded = callback.load_state(state);
-            loaded.map_err(|error| CheckpointError::CallbackState {
-                callback: name,
-                reason: error.to_string(),
-            })?;
-        }
-    }
+    let loaded = settings.callbacks().load_states(states);
+    loaded.map_err(|error| CheckpointError::CallbackState {
+        callback: error.callback,
+        reason: error.source.to_string(),
+    })?;
     Ok(dropped)
 }
 

@@ -5,29 +5,29 @@ use burn::{
     train::{
         CloneEarlyStoppingStrategy, EventProcessorTraining, Learner, LearnerEvent, LearnerModel,
         LearningCheckpointer, SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents,
-        TrainingError, ValidLoader,
+        ValidLoader,
     },
 };
 
 use super::{
-    CallbackStrategy, NoData,
-    callback_strategy::Callbacks,
+    NoData,
     checkpoints::Checkpoints,
+    loop_settings::LoopSettings,
     resume::{Start, training_error},
 };
 use crate::train::{
-    callback::{Callback, CallbackError, CallbackResult, StepLoss, TrainOutputOf, TrainingRun},
+    callback::{Callback, CallbackList, CallbackResult, StepLoss, TrainOutputOf, TrainingRun},
     checkpoint::{CheckpointError, TrainingOver, TrainingPosition, TrainingSettings},
 };
 
 /// A training from its first batch to its last.
 pub(super) struct TrainingLoop<'a, M: LearnerModel> {
-    pub strategy: &'a CallbackStrategy<M>,
+    pub settings: &'a LoopSettings<M>,
     pub run: TrainingRun<M>,
     pub processor: SupervisedTrainingEventProcessor<M>,
     pub checkpoints: Option<Checkpoints<M>>,
     pub grad_accumulation: usize,
-    callbacks: MutexGuard<'a, Callbacks<M>>,
+    callbacks: MutexGuard<'a, CallbackList<M>>,
     /// Burn's own, once an epoch.
     checkpointer: Option<LearningCheckpointer<M>>,
     early_stopping: Option<Box<dyn CloneEarlyStoppingStrategy>>,
@@ -44,20 +44,20 @@ const TRAINING: &str = "training";
 
 impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
     pub fn new(
-        strategy: &'a CallbackStrategy<M>,
+        settings: &'a LoopSettings<M>,
         components: TrainingComponents<M>,
         learner: Learner<M>,
         start: Start,
         num_items: usize,
     ) -> Self {
         let grad_accumulation = components.grad_accumulation.unwrap_or(1);
-        let settings = TrainingSettings::of(&learner.model(), grad_accumulation, num_items);
-        let changes = start.changes(&settings);
+        let made_with = TrainingSettings::of(&learner.model(), grad_accumulation, num_items);
+        let changes = start.changes(&made_with);
         let failed = components.interrupter.error().is_some();
-        let policy = strategy.checkpoints.clone().filter(|_| !failed);
+        let policy = settings.checkpoints.clone().filter(|_| !failed);
         let loaded = start.loaded.then(|| (start.position, start.over.clone()));
         let model = learner.model();
-        let checkpoints = policy.map(|policy| Checkpoints::new(policy, settings, &model, loaded));
+        let checkpoints = policy.map(|policy| Checkpoints::new(policy, made_with, &model, loaded));
         let mut run = TrainingRun {
             learner,
             position: start.position,
@@ -68,7 +68,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             checkpoint_requested: false,
             rollback: None,
             step_loss: StepLoss::default(),
-            num_steps: strategy.max_steps,
+            num_steps: settings.max_steps,
             over: start.over,
             skipped: None,
             measured: Vec::new(),
@@ -77,12 +77,12 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             run.notify("checkpoint", message);
         }
         Self {
-            strategy,
+            settings,
             run,
             processor: components.event_processor,
             checkpoints,
             grad_accumulation,
-            callbacks: strategy.callbacks(),
+            callbacks: settings.callbacks(),
             checkpointer: components.checkpointer,
             early_stopping: components.early_stopping,
             skip_batches: start.position.batches,
@@ -100,7 +100,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         if self.run.interrupter.error().is_some() {
             return (self.run.learner.model(), self.processor);
         }
-        let device = &self.strategy.device;
+        let device = &self.settings.device;
         let train = train.to_device(device);
         let valid = valid.to_device(&device.clone().inner());
         if let Err(none) = self.check_data(&train, &valid) {
@@ -175,7 +175,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
     /// Whether as many steps are taken as were asked for.
     pub fn has_all_steps(&self) -> bool {
         let step = self.run.position.step;
-        self.strategy.max_steps.is_some_and(|max| step >= max)
+        self.settings.max_steps.is_some_and(|max| step >= max)
     }
 
     fn epoch(&mut self, train: &TrainLoader<M>, valid: &ValidLoader<M>) {
@@ -257,7 +257,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         save: impl FnOnce(
             &mut Checkpoints<M>,
             &mut TrainingRun<M>,
-            &Callbacks<M>,
+            &CallbackList<M>,
         ) -> Result<(), CheckpointError>,
     ) {
         self.run.checkpoint_requested = false;
@@ -279,45 +279,21 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         self.run.interrupter.fail(training_error(error));
     }
 
-    /// Calls all callbacks in turn, up to one that fails, and passes on what they said.
+    /// Calls all callbacks in turn, up to one that fails, and delivers their events.
     pub fn call(
         &mut self,
-        mut f: impl FnMut(&mut dyn Callback<M>, &mut TrainingRun<M>) -> CallbackResult,
+        f: impl FnMut(&mut dyn Callback<M>, &mut TrainingRun<M>) -> CallbackResult,
     ) {
-        for callback in self.callbacks.iter_mut() {
-            if let Err(source) = f(&mut **callback, &mut self.run) {
-                fail(&self.run, &**callback, source);
-                break;
-            }
-        }
-        self.deliver();
+        self.callbacks.call(&mut self.run, f);
     }
 
-    /// Passes on to all callbacks what was said.
+    /// Delivers events to all callbacks.
     pub fn deliver(&mut self) {
-        for event in std::mem::take(&mut self.run.events) {
-            for callback in self.callbacks.iter_mut() {
-                if let Err(source) = callback.on_event(&event) {
-                    fail(&self.run, &**callback, source);
-                }
-            }
-        }
+        self.callbacks.deliver(&mut self.run);
     }
 
     pub fn process_train(&mut self, event: LearnerEvent<TrainOutputOf<M>>) {
         let processed = self.processor.process_train(event);
         self.run.interrupter.fail_on_error(processed);
     }
-}
-
-/// Ends the training for a callback that failed.
-fn fail<M: LearnerModel>(
-    run: &TrainingRun<M>,
-    callback: &dyn Callback<M>,
-    source: Box<dyn std::error::Error + Send + Sync>,
-) {
-    let callback = callback.name().to_string();
-    let error = CallbackError { callback, source };
-    let error = TrainingError::Dataset(DatasetError::new(error));
-    run.interrupter.fail(error);
 }

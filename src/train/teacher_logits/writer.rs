@@ -7,7 +7,7 @@ use burn::tensor::{DType, Int, Tensor};
 use half::f16;
 
 use super::{LogitsType, StoredLogits, TeacherLogitsError, TeacherLogitsFormat, header::Header};
-use crate::{atomic_file::NewFile, loss::TopKLogits};
+use crate::{base::atomic_file::NewFile, loss::TopKLogits};
 
 /// Writes a file of teacher logits, example by example.
 ///

@@ -1,4 +1,4 @@
-use bitnet_burn::quant::PackedModel;
+use bitnet_burn::qat::PackedModel;
 use burn::{
     nn::{Linear, LinearConfig},
     tensor::{DType, Device, Tensor},

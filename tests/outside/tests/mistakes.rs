@@ -2,9 +2,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{path::PathBuf, sync::Arc, sync::Mutex};
 
-use bitnet_burn::nn::BitLinearConfig;
-use bitnet_burn::quant::{Prepare, QatScheme, QuantControls, SymmetricConfig, WeightGranularity, convert};
-use bitnet_burn::train::{CallbackStrategy, SilentRenderer, TrainingFailure, callback::*, checkpoint::*};
+use bitnet_burn::{nn::BitLinearConfig, qat::{Prepare, QuantControls, convert}, quant::{QatScheme, SymmetricConfig, WeightGranularity}, train::{CallbackStrategy, SilentRenderer, TrainingFailure, callback::*, checkpoint::*}};
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
 use burn::data::dataset::InMemDataset;
 use burn::nn::{Linear, LinearConfig, loss::MseLoss, loss::Reduction};

@@ -1,6 +1,6 @@
 //! The keys of `config.json`, and what each does to a model.
 
-use crate::interop::key_table::{KeyRule, KeyTable, Off};
+use crate::base::key_table::{KeyRule, KeyTable, Off};
 use KeyRule::{Harmless, Honored, OffAt};
 
 const EMPTY: KeyRule = OffAt(&[Off::Empty]);

@@ -5,7 +5,7 @@ use std::{
 
 use super::{TokenDType, sidecar::Sidecar};
 use crate::{
-    atomic_file::{self, NewFile},
+    base::atomic_file::{self, NewFile},
     text::TextError,
 };
 

@@ -1,0 +1,182 @@
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+
+use super::{QuantizerSettings, control::QuantControl};
+use crate::quant::{
+    AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, HadamardConfig, QatScheme,
+    StaticRange, Ste, blend,
+};
+
+/// `x -> Q(x)` for the input of a quantised layer, with what the quantiser learns or is calibrated
+/// to.
+///
+/// [`QuantControls`](super::QuantControls) sets its progress and width while it trains, and its range
+/// after calibration.
+#[derive(Module, Debug)]
+pub struct ActivationFakeQuant {
+    #[module(skip)]
+    quantizer: ActivationQuantizer,
+    #[module(skip)]
+    ste: Ste,
+    #[module(skip)]
+    rotation: Option<HadamardConfig>,
+    /// Trained step size `[1, 1]`, if the quantiser has it.
+    pub step: Option<Param<Tensor<2>>>,
+    /// Trained offset `[1, 1]`, if the quantiser has it.
+    pub offset: Option<Param<Tensor<2>>>,
+    control: QuantControl,
+}
+
+impl ActivationFakeQuant {
+    /// The activation quantiser of a scheme; `None` if it leaves activations in float.
+    ///
+    /// # Panics
+    ///
+    /// If the scheme rotates activations that it does not quantise.
+    #[track_caller]
+    pub fn new(scheme: &QatScheme, device: &Device) -> Option<Self> {
+        assert!(
+            scheme.activation.is_some() || scheme.rotation.is_none(),
+            "a rotation is for activations that are quantized, and the scheme leaves them in float"
+        );
+        let quantizer = scheme.activation.clone()?;
+        let (mut step, mut offset) = (None, None);
+        if let ActivationQuantizer::LearnedStep(config) = &quantizer {
+            let [steps, offsets] = config.initial_parameters(device);
+            step = Some(Param::from_tensor(steps));
+            offset = config.offset.then(|| Param::from_tensor(offsets));
+        }
+        let static_config = match &quantizer {
+            ActivationQuantizer::Static(config) => Some(config.clone()),
+            _ => None,
+        };
+        let words = match &scheme.rotation {
+            Some(rotation) => format!("{quantizer}, {rotation}"),
+            None => quantizer.to_string(),
+        };
+        let settings = QuantizerSettings::new(words, scheme.ste);
+        Some(Self {
+            quantizer,
+            ste: scheme.ste,
+            rotation: scheme.rotation,
+            step,
+            offset,
+            control: QuantControl::of_activation(static_config, settings, device),
+        })
+    }
+
+    /// The quantiser.
+    pub fn quantizer(&self) -> &ActivationQuantizer {
+        &self.quantizer
+    }
+
+    /// Whether values stay in float whatever lambda is; see
+    /// [`set_excluded`](super::QuantControls::set_excluded).
+    pub fn is_excluded(&self) -> bool {
+        self.control.values().excluded()
+    }
+
+    /// `Q(x)`, or `Q(H(x))` with a rotation, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
+    /// schedule set `lambda` below 1.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let x = self.observe(x);
+        let control = self.control.values();
+        let lambda = control.lambda();
+        if lambda == 0.0 || control.excluded() || x.shape().num_elements() == 0 {
+            return x;
+        }
+        blend(x.clone(), self.quantize(x), lambda)
+    }
+
+    /// What is quantised, `x` or `H(x)`, after it was shown to what watches it.
+    pub(crate) fn observe<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let x = match &self.rotation {
+            Some(rotation) => rotation.apply(x),
+            None => x,
+        };
+        let control = self.control.values();
+        control.observation.see(&x);
+        if control.error_probe.starts() && x.shape().num_elements() > 0 {
+            let x = x.clone().without_autodiff();
+            let probe = &control.error_probe;
+            probe.measure_activation(x.clone(), self.quantize(x), self.limits());
+        }
+        x
+    }
+
+    /// If its gradient needs its input: that of the identity estimator is the one of the output.
+    pub(crate) fn keeps_input(&self) -> bool {
+        self.ste != Ste::Identity
+    }
+
+    /// Whether the input is rotated before it is quantised.
+    pub(crate) fn rotates(&self) -> bool {
+        self.rotation.is_some()
+    }
+
+    /// The bits, if [`forward`](Self::forward) is nothing but
+    /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant) per token.
+    pub(crate) fn absmax_bits(&self) -> Option<u8> {
+        let control = self.control.values();
+        let plain = control.lambda() == 1.0 && !control.excluded() && self.ste == Ste::Identity;
+        match (control.width(), &self.quantizer) {
+            (Some(BitWidth::Bits(bits)), _) if plain => Some(bits),
+            (Some(BitWidth::Ternary) | None, ActivationQuantizer::Absmax(config))
+                if plain && config.granularity == ActivationGranularity::PerToken =>
+            {
+                Some(config.bits)
+            }
+            _ => None,
+        }
+    }
+
+    /// The values that the first and the last code reach to, where the range does not come from the
+    /// values themselves.
+    fn limits(&self) -> Option<[Tensor<1>; 2]> {
+        let control = self.control.values();
+        let (step, zero_point, codes) = match (&self.quantizer, &self.step) {
+            _ if control.width().is_some() => return None,
+            (ActivationQuantizer::Static(config), _) => {
+                let StaticRange { step, zero_point } = control.range()?;
+                let device = self.control.device();
+                let fixed = |value| Tensor::full([1], value, &device);
+                (fixed(step), fixed(zero_point), config.codes())
+            }
+            (ActivationQuantizer::LearnedStep(config), Some(step)) => {
+                let step = step.val().reshape([1]);
+                let zero_point = match &self.offset {
+                    Some(offset) => offset.val().reshape([1]).neg() / step.clone(),
+                    None => step.zeros_like(),
+                };
+                (step, zero_point, config.codes())
+            }
+            _ => return None,
+        };
+        let limit = |code: f32| (zero_point.clone().neg() + code) * step.clone();
+        Some([limit(codes.min - 0.5), limit(codes.max + 0.5)])
+    }
+
+    fn quantize<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let control = self.control.values();
+        if let Some(BitWidth::Bits(bits)) = control.width() {
+            let granularity = ActivationGranularity::PerToken;
+            return AbsmaxConfig { bits, granularity }.fake_quant(x, self.ste);
+        }
+        match (&self.quantizer, &self.step) {
+            (ActivationQuantizer::Static(config), _) => {
+                config.fake_quant(x, control.range(), self.ste)
+            }
+            (ActivationQuantizer::LearnedStep(config), Some(step)) => {
+                let step = step.val();
+                let offset = match &self.offset {
+                    Some(offset) => offset.val(),
+                    None => step.clone().detach().zeros_like(),
+                };
+                config.fake_quant(x, step, offset)
+            }
+            (quantizer, _) => quantizer.fake_quant(x, self.ste),
+        }
+    }
+}

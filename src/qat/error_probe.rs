@@ -1,0 +1,253 @@
+//! What quantisation does to the values of a layer, measured in a forward pass.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use burn::tensor::{DType, Device, Int, Tensor};
+
+use crate::{
+    ops::{CodeRange, Groups},
+    quant::{QuantizedWeight, reshape},
+};
+
+/// Bins of a histogram of latent weights, on either side of the one around zero.
+const BINS: i32 = 16;
+/// Bins up to the largest code.
+pub(super) const BINS_PER_RANGE: i32 = 8;
+
+/// Codes that are counted on the device, one reduction each; more of them are read and counted.
+const COUNTED_ON_DEVICE: usize = 16;
+
+/// Measures one forward pass when it is asked to.
+#[derive(Debug, Default)]
+pub(super) struct ErrorProbe {
+    /// So that a forward pass that nobody asked about takes no lock.
+    requested: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    measurement: Option<Measurement>,
+    /// Codes at the last look.
+    codes: Option<Tensor<1, Int>>,
+}
+
+/// What was measured, still on the device.
+#[derive(Debug)]
+pub(super) struct Measurement {
+    /// [`Sums`] in their order.
+    pub sums: Tensor<1>,
+    /// Codes of a weight, and how many of them are others than at the last look.
+    pub codes: Option<CodeCounts>,
+    /// Number of values.
+    pub count: usize,
+}
+
+/// Number of weights with each code.
+#[derive(Debug)]
+pub(super) struct CodeCounts {
+    pub range: CodeRange,
+    /// Number of latent weights in each bin.
+    pub latent: Tensor<1, Int>,
+    pub counts: Counts,
+    pub flips: Option<Tensor<1, Int>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Counts {
+    /// One number for each code of the range.
+    Counted(Tensor<1, Int>),
+    /// The codes themselves.
+    Codes(Tensor<1, Int>),
+}
+
+/// Places of the sums in a [`Measurement`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sum {
+    /// Squares of the values.
+    Signal,
+    /// Squares of the quantised values.
+    Quantized,
+    /// Products of both.
+    Product,
+    /// Squares of their differences.
+    Noise,
+    /// The largest difference.
+    LargestError,
+    /// Number of quantised values that are 0.
+    Zeros,
+    /// Number of values outside the levels.
+    Clipped,
+    /// Mean of the scales.
+    ScaleMean,
+    /// Smallest scale.
+    ScaleMin,
+    /// Largest scale.
+    ScaleMax,
+}
+
+impl ErrorProbe {
+    /// Asks for the next forward pass to be measured.
+    pub fn request(&self) {
+        self.requested.store(true, Ordering::Release);
+    }
+
+    /// Whether this pass is to be measured; only one is.
+    pub fn starts(&self) -> bool {
+        self.requested.load(Ordering::Acquire) && self.requested.swap(false, Ordering::AcqRel)
+    }
+
+    /// Measures a weight.
+    pub fn measure_weight<const D: usize>(
+        &self,
+        latent: Tensor<D>,
+        quantized: QuantizedWeight<D>,
+        groups: Groups,
+    ) {
+        let latent = latent.without_autodiff();
+        let values = quantized.values.without_autodiff();
+        let scales = quantized.scales.without_autodiff();
+        let range = quantized.levels.codes;
+        let codes = integer(in_scales(values.clone(), scales.clone(), groups));
+        let bins = in_scales(latent.clone(), scales.clone(), groups)
+            .mul_scalar(BINS_PER_RANGE as f32 / range.max)
+            .clamp(-BINS as f32, BINS as f32);
+        let none = Tensor::zeros([1], &latent.device());
+        let sums = sums(latent, values, none, scales);
+        let mut state = self.lock();
+        let previous = state.codes.replace(codes.clone());
+        // Another shape or device: the parameter is another one.
+        let same = |previous: &Tensor<1, Int>| {
+            previous.dims() == codes.dims() && previous.device() == codes.device()
+        };
+        let flips = previous
+            .filter(same)
+            .map(|previous| codes.clone().not_equal(previous).int().sum());
+        state.measurement = Some(Measurement {
+            sums,
+            count: codes.dims()[0],
+            codes: Some(CodeCounts {
+                range,
+                latent: count_each(integer(bins), -BINS, BINS),
+                counts: count(codes, range),
+                flips,
+            }),
+        });
+    }
+
+    /// Measures activations, with the limits beyond which a fixed range clips them.
+    pub fn measure_activation<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        quantized: Tensor<D>,
+        limits: Option<[Tensor<1>; 2]>,
+    ) {
+        let (x, quantized) = (x.without_autodiff(), quantized.without_autodiff());
+        let clipped = match limits {
+            None => Tensor::zeros([1], &x.device()),
+            Some([low, high]) => {
+                let flat = flat(x.clone());
+                let count = flat.dims()[0];
+                let below = flat.clone().lower(low.without_autodiff().expand([count]));
+                let above = flat.greater(high.without_autodiff().expand([count]));
+                below.bool_or(above).int().sum().float().cast(DType::F32)
+            }
+        };
+        let count = x.shape().num_elements();
+        let scales = Tensor::zeros([1, 1], &x.device());
+        let sums = sums(x, quantized, clipped, scales);
+        self.lock().measurement = Some(Measurement {
+            sums,
+            codes: None,
+            count,
+        });
+    }
+
+    /// What was measured since the last call.
+    pub fn take(&self) -> Option<Measurement> {
+        self.lock().measurement.take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let count = tensor.shape().num_elements();
+    tensor.cast(DType::F32).reshape([count])
+}
+
+/// All sums in one tensor, so that they are read at once.
+fn sums<const D: usize>(
+    values: Tensor<D>,
+    quantized: Tensor<D>,
+    clipped: Tensor<1>,
+    scales: Tensor<2>,
+) -> Tensor<1> {
+    let (values, quantized) = (flat(values), flat(quantized));
+    let difference = values.clone() - quantized.clone();
+    let zeros = quantized.clone().equal_elem(0.0).int().sum().float();
+    Tensor::cat(
+        vec![
+            values.clone().square().sum(),
+            quantized.clone().square().sum(),
+            (values * quantized).sum(),
+            difference.clone().square().sum(),
+            difference.abs().max(),
+            zeros.cast(DType::F32),
+            clipped,
+            scales.clone().mean(),
+            scales.clone().min(),
+            scales.max(),
+        ],
+        0,
+    )
+}
+
+/// Values divided by the scale of their group.
+fn in_scales<const D: usize>(values: Tensor<D>, scales: Tensor<2>, groups: Groups) -> Tensor<1> {
+    let Groups { outer, size, inner } = groups;
+    let values = reshape(values.cast(DType::F32), [outer, size, inner]);
+    let scales = scales
+        .reshape([outer, 1, inner])
+        .expand([outer, size, inner]);
+    (values / scales).reshape([outer * size * inner])
+}
+
+/// The nearest integers of 8 bits, in the smallest type that the device has; 0 for a NaN, which has
+/// none.
+fn integer(values: Tensor<1>) -> Tensor<1, Int> {
+    let small = small_int(&values.device());
+    let nan = values.clone().is_nan();
+    let integers = values
+        .round()
+        .clamp(-128.0, 127.0)
+        .mask_fill(nan, 0.0)
+        .int();
+    match small {
+        Some(dtype) => integers.cast(dtype),
+        None => integers,
+    }
+}
+
+fn small_int(device: &Device) -> Option<DType> {
+    device.supports_dtype(DType::I8).then_some(DType::I8)
+}
+
+fn count(codes: Tensor<1, Int>, range: CodeRange) -> Counts {
+    let levels = (range.max - range.min) as usize + 1;
+    if levels > COUNTED_ON_DEVICE {
+        return Counts::Codes(codes);
+    }
+    Counts::Counted(count_each(codes, range.min as i32, range.max as i32))
+}
+
+/// How often each number from `first` to `last` is there.
+fn count_each(numbers: Tensor<1, Int>, first: i32, last: i32) -> Tensor<1, Int> {
+    let count = |number| numbers.clone().equal_elem(number).int().sum();
+    Tensor::cat((first..=last).map(count).collect(), 0)
+}

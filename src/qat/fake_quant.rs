@@ -1,0 +1,238 @@
+use burn::{
+    module::{Module, Param, Reparameterization},
+    tensor::Tensor,
+};
+
+use super::{
+    PackedWeight, QuantizerSettings,
+    control::{ControlledWeight, QuantControl},
+};
+use crate::{
+    ops::Groups,
+    quant::{
+        BitWidth, NoiseConfig, QatScheme, QuantizedWeight, Ste, SymmetricConfig, TernaryConfig,
+        TernaryScale, WeightGranularity, WeightQuantizer, blend,
+    },
+};
+
+/// The reparameterization `W -> Q(W)`: a parameter that trains with its quantised value.
+///
+/// The parameter keeps the latent weight ([`Param::base`](burn::module::Param::base)), which the
+/// optimizer updates and checkpoints store; layers read `Q(W)` through
+/// [`Param::val`](burn::module::Param::val). [`Prepare`](super::Prepare) attaches it, and
+/// [`QuantControls`](super::QuantControls) sets its progress, width and noise while it trains, in all
+/// clones that are not [detached](super::detach_controls).
+#[derive(Module, Debug)]
+pub struct FakeQuant {
+    #[module(skip)]
+    quantizer: WeightQuantizer,
+    #[module(skip)]
+    ste: Ste,
+    #[module(skip)]
+    noise: Option<NoiseConfig>,
+    output_axis: usize,
+    /// Trained step sizes `[outer, inner]`, if the quantiser has them.
+    pub steps: Option<Param<Tensor<2>>>,
+    control: QuantControl,
+}
+
+impl FakeQuant {
+    /// Fake quantisation of `weight`, whose output channels lie along `output_axis`, by the weight
+    /// quantiser, estimator and noise of a scheme.
+    ///
+    /// # Panics
+    ///
+    /// If the granularity of the quantiser does not fit the weight.
+    #[track_caller]
+    pub fn new<const D: usize>(scheme: &QatScheme, weight: Tensor<D>, output_axis: usize) -> Self {
+        let controlled = ControlledWeight {
+            shape: weight.dims().to_vec(),
+            quantizer: scheme.weight.clone(),
+            output_axis,
+        };
+        let settings = QuantizerSettings {
+            noise: scheme.noise,
+            ..QuantizerSettings::new(controlled.to_string(), scheme.ste)
+        };
+        let control = QuantControl::of_weight(controlled, settings, &weight.device());
+        let mut fake_quant = Self {
+            quantizer: scheme.weight.clone(),
+            ste: scheme.ste,
+            noise: scheme.noise,
+            output_axis,
+            steps: None,
+            control,
+        };
+        let groups = fake_quant.groups(&weight.dims());
+        if let WeightQuantizer::LearnedStep(config) = &scheme.weight {
+            let steps = config.initial_steps(weight.detach(), groups);
+            fake_quant.steps = Some(Param::from_tensor(steps));
+        }
+        fake_quant
+    }
+
+    /// The quantiser.
+    pub fn quantizer(&self) -> &WeightQuantizer {
+        &self.quantizer
+    }
+
+    /// Dimension of the output channels.
+    pub fn output_axis(&self) -> usize {
+        self.output_axis
+    }
+
+    /// Whether the codes are all in {-1, 0, 1} and nothing but the quantised value is used, so that
+    /// the weight can be packed.
+    pub fn is_packable(&self) -> bool {
+        let control = self.control.values();
+        control.lambda() == 1.0 && !control.excluded() && self.active_quantizer().is_ternary()
+    }
+
+    /// Whether the weight stays in float whatever lambda is; see
+    /// [`set_excluded`](super::QuantControls::set_excluded).
+    pub fn is_excluded(&self) -> bool {
+        self.control.values().excluded()
+    }
+
+    /// The quantiser in use: that of the scheme, unless a schedule set another width or a scale for
+    /// each channel.
+    fn active_quantizer(&self) -> WeightQuantizer {
+        let control = self.control.values();
+        let granularity = match control.per_channel() {
+            true => WeightGranularity::PerChannel,
+            false => self.quantizer.granularity(),
+        };
+        match control.width() {
+            None => self.quantizer.clone().with_granularity(granularity),
+            Some(BitWidth::Ternary) => TernaryConfig::new(granularity).into(),
+            Some(BitWidth::Bits(bits)) => SymmetricConfig::new(bits)
+                .with_granularity(granularity)
+                .into(),
+        }
+    }
+
+    #[track_caller]
+    fn groups(&self, shape: &[usize]) -> Groups {
+        match self.active_quantizer().groups(shape, self.output_axis) {
+            Ok(groups) => groups,
+            Err(error) => panic!("weight of shape {shape:?}: {error}"),
+        }
+    }
+
+    /// `Q(W)` of a latent weight, with the gradient of the estimator; the blend
+    /// `W + lambda * (Q(W) - W)` where a schedule set `lambda` below 1.
+    ///
+    /// # Panics
+    ///
+    /// If the granularity of the quantiser does not fit the weight.
+    #[track_caller]
+    pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
+        self.observe(&latent);
+        let control = self.control.values();
+        let lambda = control.lambda();
+        if lambda == 0.0 || control.excluded() || latent.shape().num_elements() == 0 {
+            return latent;
+        }
+        let groups = self.groups(&latent.dims());
+        let quantized = || self.quantize(latent.clone(), groups);
+        let quantized = match self.noise {
+            // Noise is for training; an evaluation sees what is deployed.
+            Some(noise) if latent.is_autodiff() => {
+                let constant = self.constant(latent.clone().detach(), groups);
+                noise.apply(latent.clone(), constant, quantized, control.noise_key())
+            }
+            _ => quantized(),
+        };
+        blend(latent, quantized, lambda)
+    }
+
+    /// Shows a latent weight to what watches it.
+    pub(crate) fn observe<const D: usize>(&self, latent: &Tensor<D>) {
+        let control = self.control.values();
+        control.observation.see(latent);
+        if control.error_probe.starts() {
+            self.measure(latent.clone());
+        }
+    }
+
+    /// The groups of a weight of the given shape, if [`forward`](Self::forward) is nothing but
+    /// [`ternary_fake_quant`](crate::functions::ternary_fake_quant).
+    pub(crate) fn ternary_groups(&self, shape: &[usize]) -> Option<Groups> {
+        let control = self.control.values();
+        let plain = control.lambda() == 1.0 && !control.excluded() && self.noise.is_none();
+        match self.active_quantizer() {
+            WeightQuantizer::Ternary(config)
+                if plain && self.ste == Ste::Identity && config.scale == TernaryScale::Absmean =>
+            {
+                Some(self.groups(shape))
+            }
+            _ => None,
+        }
+    }
+
+    /// Measures what quantisation does to a latent weight; an empty one has nothing to measure.
+    fn measure<const D: usize>(&self, latent: Tensor<D>) {
+        let latent = latent.without_autodiff();
+        if latent.shape().num_elements() > 0 {
+            let groups = self.groups(&latent.dims());
+            let quantized = self.constant(latent.clone(), groups);
+            let probe = &self.control.values().error_probe;
+            probe.measure_weight(latent, quantized, groups);
+        }
+    }
+
+    /// The quantised value as a constant, with its scales and levels.
+    fn constant<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> QuantizedWeight<D> {
+        match (&self.active_quantizer(), &self.steps) {
+            (WeightQuantizer::LearnedStep(config), Some(steps)) => {
+                // A weight that left autodiff, to be packed, does not come back through its steps.
+                let steps = match latent.is_autodiff() {
+                    true => steps.val(),
+                    false => steps.val().without_autodiff(),
+                };
+                config.quantize(latent, steps, groups)
+            }
+            (quantizer, _) => quantizer.quantize(latent, groups),
+        }
+    }
+
+    fn quantize<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> Tensor<D> {
+        match (&self.active_quantizer(), &self.steps) {
+            (WeightQuantizer::LearnedStep(config), Some(steps)) => {
+                config.fake_quant(latent, steps.val(), groups)
+            }
+            (quantizer, _) => quantizer.fake_quant(latent, groups, self.ste).0,
+        }
+    }
+
+    /// The packed form of a latent weight: the values of [`forward`](Self::forward), bit for bit.
+    ///
+    /// # Panics
+    ///
+    /// If the weight [cannot be packed](Self::is_packable), or does not fit the granularity.
+    #[track_caller]
+    pub fn pack<const D: usize>(&self, latent: Tensor<D>) -> PackedWeight {
+        let control = self.control.values();
+        assert!(
+            control.lambda() == 1.0,
+            "a weight is packed when it is quantised in full, got lambda {}",
+            control.lambda()
+        );
+        assert!(
+            !control.excluded(),
+            "a weight that is excluded from quantization is not packed"
+        );
+        let groups = self.groups(&latent.dims());
+        let quantizer = self.active_quantizer();
+        let quantized = self.constant(latent.detach(), groups);
+        PackedWeight::from_quantized(quantized, &quantizer, groups, self.output_axis)
+    }
+}
+
+impl Reparameterization for FakeQuant {
+    const NAME: &'static str = "fake_quant";
+
+    fn apply<const D: usize>(&self, base: Tensor<D>) -> Tensor<D> {
+        self.forward(base)
+    }
+}

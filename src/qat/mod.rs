@@ -1,0 +1,42 @@
+//! Quantization-aware training of modules: fake quantizers, what schedules set on them while a model
+//! trains ([`QuantControls`]), and the way of a model from latent weights ([`Prepare`]) to packed
+//! ones ([`convert`]).
+
+mod activation_fake_quant;
+mod calibrate;
+mod control;
+mod controls;
+mod convert;
+mod error_probe;
+mod fake_quant;
+mod latent_weights;
+mod mixed_precision_plan;
+mod observation;
+mod packed_model;
+mod packed_parameter;
+mod packed_weight;
+mod parameters;
+mod prepare;
+mod quantization_error;
+mod quantizer_settings;
+mod sensitivity;
+mod tagged;
+
+pub use activation_fake_quant::ActivationFakeQuant;
+pub use calibrate::{CalibrateError, ObservationState};
+pub use controls::{QuantControls, detach_controls};
+pub use convert::{ConvertError, convert};
+pub use fake_quant::FakeQuant;
+pub(crate) use latent_weights::cast_leaf;
+pub use latent_weights::{cast_latent_weights, latent_weights, quantizer_parameters};
+pub use mixed_precision_plan::{MixedPrecisionPlan, PlanBudget, PlanError, Precision};
+pub use packed_model::{PackedModel, PackedModelError};
+pub use packed_parameter::PackedParameter;
+pub use packed_weight::PackedWeight;
+pub(crate) use parameters::{Inventory, Role};
+pub use prepare::{
+    Decision, HeadRule, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared,
+};
+pub use quantization_error::{CodeCount, QuantizationError, ScaleSummary};
+pub use quantizer_settings::QuantizerSettings;
+pub use sensitivity::{LayerSensitivity, Sensitivity, SensitivityError, SensitivityReport};

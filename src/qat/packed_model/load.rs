@@ -1,0 +1,161 @@
+//! A packed model in a model of stock layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, Reparameterizer},
+    tensor::{Bool, Int, Tensor},
+};
+
+use super::{PackedModel, PackedModelError, Place};
+use crate::qat::packed_parameter::{PackedParameter, placeholder};
+
+impl PackedModel {
+    /// A model of the same layers that computes with the packed weights, with the other parameters as they
+    /// were. Weights that `model` has not made yet are never made: a new model takes no memory for them.
+    ///
+    /// A quantized parameter keeps its codes and scales alone. The `forward` of a stock layer unpacks it for
+    /// the pass, so that one layer at a time has its weight in floats, and computes what the trained layer
+    /// does, bit for bit; [`PackedForward`](crate::nn::PackedForward) does not unpack it as a whole.
+    ///
+    /// # Errors
+    ///
+    /// If the model has other parameters or shapes, or is prepared for training.
+    pub fn load_into<M: Module>(&self, model: M) -> Result<M, PackedModelError> {
+        let mut found = Parameters::expecting(&self.places);
+        model.visit(&mut found);
+        self.check(found)?;
+        let rest = self.rest.clone().allow_partial(true);
+        let model = model.try_load_record(rest);
+        let model = model.map_err(PackedModelError::Record)?;
+        Ok(model.apply_reparameterization(Attach(self)))
+    }
+
+    fn check(&self, found: Parameters<'_>) -> Result<(), PackedModelError> {
+        if let Some((path, name)) = found.reparameterized {
+            return Err(PackedModelError::Reparameterized { path, name });
+        }
+        let own = self.places.keys().chain(&self.rest_paths);
+        let own: BTreeSet<&String> = own.collect();
+        let theirs: BTreeSet<&String> = found.shapes.iter().map(|(path, _)| path).collect();
+        if own != theirs {
+            let paths = |paths: Vec<&&String>| paths.into_iter().map(|p| p.to_string()).collect();
+            return Err(PackedModelError::OtherModel {
+                missing: paths(theirs.difference(&own).collect()),
+                unused: paths(own.difference(&theirs).collect()),
+            });
+        }
+        for (path, shape) in found.shapes {
+            if let Some(place) = self.places.get(&path)
+                && place.shape != shape
+            {
+                return Err(PackedModelError::Shape {
+                    path,
+                    expected: place.shape.clone(),
+                    found: shape,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Paths and shapes of the parameters of a model.
+#[derive(Debug, Default)]
+pub(in crate::qat) struct Parameters<'a> {
+    pub shapes: Vec<(String, Vec<usize>)>,
+    /// The first with a reparameterization, and its name.
+    pub reparameterized: Option<(String, String)>,
+    /// Those that belong to no reparameterization.
+    plain: Vec<usize>,
+    stack: Vec<String>,
+    /// What is expected of some of them.
+    places: Option<&'a BTreeMap<String, Place>>,
+    /// Modules of the stack that are reparameterizations.
+    depth: usize,
+}
+
+impl<'a> Parameters<'a> {
+    fn expecting(places: &'a BTreeMap<String, Place>) -> Self {
+        Self {
+            places: Some(places),
+            ..Self::default()
+        }
+    }
+
+    /// Whether another shape than this is expected at the present path.
+    fn is_unexpected(&self, shape: &[usize]) -> bool {
+        let place = self
+            .places
+            .and_then(|places| places.get(&self.stack.join(".")));
+        place.is_some_and(|place| place.shape != shape)
+    }
+
+    fn add(&mut self, shape: Vec<usize>) {
+        if self.depth == 0 {
+            self.plain.push(self.shapes.len());
+        }
+        self.shapes.push((self.stack.join("."), shape));
+    }
+
+    /// Paths of the parameters that belong to no reparameterization.
+    pub fn plain_paths(&self) -> impl Iterator<Item = &str> {
+        self.plain.iter().map(|&i| self.shapes[i].0.as_str())
+    }
+}
+
+impl ModuleVisitor for Parameters<'_> {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        if container_type == "Reparameterization" {
+            self.depth += 1;
+            let first = (self.stack.join("."), name.to_string());
+            self.reparameterized.get_or_insert(first);
+        }
+        self.stack.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.depth -= usize::from(container_type == "Reparameterization");
+        self.stack.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let mut shape = param.lazy_shape().to_vec();
+        // A `Linear` of column layout says the transposed shape until it is initialized.
+        if self.is_unexpected(&shape) {
+            shape = param.base().dims().to_vec();
+        }
+        self.add(shape);
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        self.add(param.lazy_shape().to_vec());
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        self.add(param.lazy_shape().to_vec());
+    }
+}
+
+/// Attaches packed weights to their parameters.
+struct Attach<'a>(&'a PackedModel);
+
+impl Reparameterizer for Attach<'_> {
+    type Reparam = PackedParameter;
+
+    fn reparameterize<const D: usize>(
+        &mut self,
+        path: &str,
+        param: Param<Tensor<D>>,
+    ) -> (Param<Tensor<D>>, Option<PackedParameter>) {
+        let Some((weight, place)) = self.0.weight_at(path) else {
+            return (param, None);
+        };
+        let device = param.lazy_device();
+        let weight = weight.clone().to_device(&device.clone().inner());
+        let packed = PackedParameter::new(weight, place.row_axis);
+        let shape: [usize; D] = core::array::from_fn(|axis| place.shape[axis]);
+        let base = placeholder(param.id, shape, (&device, place.dtype));
+        (base, Some(packed))
+    }
+}

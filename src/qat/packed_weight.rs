@@ -1,0 +1,357 @@
+use std::ops::Range;
+
+use bitnet_burn_kernels::packing::{BITS_PER_CODE, CODES_PER_WORD, ZERO_WORD, words_per_row};
+use burn::{
+    module::{Module, Param, ParamId},
+    tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, TensorReadError, assert_shape},
+};
+
+use super::tagged::Tagged;
+use crate::{
+    functions::{packed_linear, ternary_unpack},
+    ops::Groups,
+    quant::{QuantizedWeight, WeightQuantizer},
+};
+
+/// Values of a packed weight that are unpacked at a time.
+const UNPACKED: usize = 1 << 20;
+
+/// A packed weight: 2 bits per value and its scales, nothing else.
+///
+/// Stored as a matrix `[d_output, d_input]` with the codes of an output channel side by side, so
+/// that a row can be multiplied with an activation without touching the others. Bit layout:
+/// [`packing`](bitnet_burn_kernels::packing). Records hold the layout, too, and are loaded into a
+/// packed weight of the same layout only.
+///
+/// # Shapes
+///
+/// - codes: `[d_output, ceil(d_input / 16)]`, u32
+/// - scales: `[1, 1]` per tensor, `[d_output * groups, 1]` per channel and group, f32
+#[derive(Module, Debug)]
+pub struct PackedWeight {
+    /// Packed codes.
+    pub codes: Param<Tensor<2, Int>>,
+    /// Scales `gamma`.
+    pub scales: Param<Tensor<2>>,
+    /// Stands for what follows in records, so that one of another layout is not loaded.
+    layout: Tagged<Param<Tensor<1, Int>>>,
+    d_input: usize,
+    #[module(skip)]
+    groups: Groups,
+    #[module(skip)]
+    dtype: FloatDType,
+}
+
+impl PackedWeight {
+    /// Packs a latent weight whose output channels lie along `output_axis`, the first or the
+    /// last dimension; the others are its input features, flattened.
+    ///
+    /// # Panics
+    ///
+    /// If the granularity of the quantiser does not fit the weight, or its codes are not
+    /// [ternary](WeightQuantizer::is_ternary).
+    #[track_caller]
+    pub fn from_latent<const D: usize>(
+        weight: Tensor<D>,
+        quantizer: &WeightQuantizer,
+        output_axis: usize,
+    ) -> Self {
+        let shape = weight.dims();
+        let groups = match quantizer.groups(&shape, output_axis) {
+            Ok(groups) => groups,
+            Err(error) => panic!("weight of shape {shape:?}: {error}"),
+        };
+        let quantized = quantizer.quantize(weight.detach(), groups);
+        Self::from_quantized(quantized, quantizer, groups, output_axis)
+    }
+
+    /// A weight that was packed elsewhere, with one scale: `words` are the rows of
+    /// [`pack_rows`](bitnet_burn_kernels::packing::pack_rows) of a matrix `[d_output, d_input]` of codes.
+    ///
+    /// # Panics
+    ///
+    /// If there are more or fewer words than the shape has, or `gamma` is not a positive number.
+    #[track_caller]
+    pub fn from_words(words: Vec<u32>, shape: [usize; 2], gamma: f32, device: &Device) -> Self {
+        let [d_output, d_input] = shape;
+        let words_per_row = words_per_row(d_input);
+        assert!(
+            words.len() == d_output * words_per_row,
+            "a weight of {d_output} rows of {d_input} codes has {} words, got {}",
+            d_output * words_per_row,
+            words.len()
+        );
+        assert!(
+            gamma.is_finite() && gamma > 0.0,
+            "a scale is positive, got {gamma}"
+        );
+        let codes = TensorData::new(words, [d_output, words_per_row]);
+        let codes = Tensor::from_data(codes, (device, DType::U32));
+        let scales = Tensor::from_data([[gamma]], (device, DType::F32));
+        let groups = Groups::per_tensor(d_output * d_input);
+        Self::new(codes, scales, d_input, groups, FloatDType::F32)
+    }
+
+    fn new(
+        codes: Tensor<2, Int>,
+        scales: Tensor<2>,
+        d_input: usize,
+        groups: Groups,
+        dtype: FloatDType,
+    ) -> Self {
+        let Groups { outer, size, inner } = groups;
+        let [d_output, _] = codes.dims();
+        let layout =
+            format!("ternary {d_output} x {d_input}, groups {outer} x {size} x {inner}, {dtype:?}");
+        let placeholder = Tensor::from_data([0], &codes.device());
+        let placeholder = Param::initialized(ParamId::new(), placeholder);
+        Self {
+            codes: Param::initialized(ParamId::new(), codes),
+            scales: Param::initialized(ParamId::new(), scales),
+            layout: Tagged::new(&layout, placeholder),
+            d_input,
+            groups,
+            dtype,
+        }
+    }
+
+    /// The rows of codes, as [`from_words`](Self::from_words) takes them, and the scale.
+    ///
+    /// # Panics
+    ///
+    /// If the weight has more than one scale.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not give them away.
+    #[track_caller]
+    pub fn to_words(&self) -> Result<(Vec<u32>, f32), TensorReadError> {
+        let scales = self.scales.val();
+        assert_shape!(scales, [1, 1]);
+        let words = self.codes.val().try_into_data_dtype(DType::U32)?;
+        let scales = scales.try_into_data_dtype(DType::F32)?;
+        Ok((words.try_to_vec()?, scales.try_to_vec::<f32>()?[0]))
+    }
+
+    /// Codes and scales as they are stored.
+    pub(super) fn to_data(&self) -> Result<[TensorData; 2], TensorReadError> {
+        let codes = self.codes.val().try_into_data_dtype(DType::U32)?;
+        let scales = self.scales.val().try_into_data_dtype(DType::F32)?;
+        Ok([codes, scales])
+    }
+
+    /// A weight of `[d_output, d_input]` from what [`to_data`](Self::to_data) gave.
+    ///
+    /// # Errors
+    ///
+    /// If shapes or types are not those of the weight, or a code or scale is none.
+    pub(super) fn from_data(
+        codes: TensorData,
+        scales: TensorData,
+        [d_output, d_input]: [usize; 2],
+        quantizer: &WeightQuantizer,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Self, String> {
+        let groups = quantizer.groups(&[d_output, d_input], 0);
+        let groups = groups.map_err(|error| error.to_string())?;
+        let words = words_per_row(d_input);
+        expect("codes", &codes, DType::U32, [d_output, words])?;
+        expect("scales", &scales, DType::F32, groups.scale_shape())?;
+        // Both bits of the code 3 are set. What fills up the last word of a row is the code of zero.
+        let used = d_input - CODES_PER_WORD * (words - 1);
+        let filling = u32::MAX.checked_shl((BITS_PER_CODE * used) as u32);
+        let is_damaged = |(i, word): (usize, u32)| {
+            let filling = filling.filter(|_| (i + 1).is_multiple_of(words));
+            let filled = (word ^ ZERO_WORD) & filling.unwrap_or(0);
+            word & (word >> 1) & ZERO_WORD != 0 || filled != 0
+        };
+        if codes.iter::<u32>().enumerate().any(is_damaged) {
+            return Err("it has codes other than -1, 0 and 1".to_string());
+        }
+        let is_scale = |scale: f32| scale.is_finite() && scale > 0.0;
+        if let Some(scale) = scales.iter::<f32>().find(|scale| !is_scale(*scale)) {
+            return Err(format!("a scale is positive, found {scale}"));
+        }
+        let codes = Tensor::from_data(codes, (device, DType::U32));
+        let scales = Tensor::from_data(scales, (device, DType::F32));
+        Ok(Self::new(codes, scales, d_input, groups, dtype.into()))
+    }
+
+    /// Which values share a scale.
+    pub(crate) fn groups(&self) -> Groups {
+        self.groups
+    }
+
+    /// Packs a quantised weight: its codes are found again in the very values that training uses.
+    #[track_caller]
+    pub(super) fn from_quantized<const D: usize>(
+        quantized: QuantizedWeight<D>,
+        quantizer: &WeightQuantizer,
+        groups: Groups,
+        output_axis: usize,
+    ) -> Self {
+        let QuantizedWeight { values, scales, .. } = quantized;
+        let dtype = values.dtype().into();
+        let (matrix, scales, groups) = channels_first(values, scales, groups, output_axis);
+        let d_input = matrix.dims()[1];
+        let codes = quantizer.pack(matrix, scales.clone(), groups);
+        Self::new(codes, scales, d_input, groups, dtype)
+    }
+
+    /// Output channels and input features.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.codes.val().dims()[0], self.d_input]
+    }
+
+    /// The weight as a matrix `[d_output, d_input]` of `code * gamma`.
+    pub fn unpack(&self) -> Tensor<2> {
+        let shape = self.dims();
+        ternary_unpack(
+            self.codes.val(),
+            self.scales.val(),
+            self.groups,
+            shape,
+            self.dtype,
+        )
+    }
+
+    /// The rows in parts of about a million values.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
+        let [d_output, d_input] = self.dims();
+        let rows = (UNPACKED / d_input.max(1)).max(1);
+        let first = (0..d_output).step_by(rows);
+        first.map(move |first| first..d_output.min(first + rows))
+    }
+
+    /// Some rows of [`unpack`](Self::unpack).
+    pub(crate) fn unpack_rows(&self, rows: Range<usize>) -> Tensor<2> {
+        let of_a_row = self.scales_of_a_row();
+        let of_rows = rows.start * of_a_row..rows.end * of_a_row;
+        let scales = match of_a_row {
+            0 => self.scales.val(),
+            _ => self.scales.val().slice([of_rows]),
+        };
+        self.unpacked(self.codes.val().slice([rows]), scales)
+    }
+
+    /// The rows of [`unpack`](Self::unpack) with the given numbers.
+    pub(crate) fn select_rows(&self, rows: Tensor<1, Int>) -> Tensor<2> {
+        let scales = self.scales.val();
+        let scales = match self.scales_of_a_row() {
+            0 => scales,
+            of_a_row => {
+                let [d_output, _] = self.dims();
+                let of_rows = scales.reshape([d_output, of_a_row]).select(0, rows.clone());
+                let selected = of_rows.shape().num_elements();
+                of_rows.reshape([selected, 1])
+            }
+        };
+        self.unpacked(self.codes.val().select(0, rows), scales)
+    }
+
+    /// Number of scales that belong to a row alone; 0 if all rows share one.
+    fn scales_of_a_row(&self) -> usize {
+        match self.groups.outer {
+            1 => 0,
+            outer => outer / self.dims()[0],
+        }
+    }
+
+    /// The values of some rows of codes with their scales.
+    fn unpacked(&self, codes: Tensor<2, Int>, scales: Tensor<2>) -> Tensor<2> {
+        let shape = [codes.dims()[0], self.d_input];
+        let groups = match scales.dims()[0] {
+            1 => Groups::per_tensor(shape[0] * self.d_input),
+            outer => Groups {
+                outer,
+                ..self.groups
+            },
+        };
+        ternary_unpack(codes, scales, groups, shape, self.dtype)
+    }
+
+    /// The product of activations of `bits` bits per token with the weight, and a bias: the values of
+    /// [`bit_linear`](crate::functions::bit_linear), bit for bit.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[.., d_input]`
+    /// - output: `[.., d_output]`
+    pub fn linear<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        bias: Option<Tensor<1>>,
+        bits: u8,
+    ) -> Tensor<D> {
+        packed_linear(
+            x,
+            self.codes.val(),
+            self.scales.val(),
+            bias,
+            self.groups,
+            bits,
+        )
+    }
+
+    /// The weight in the layout that it had before packing.
+    ///
+    /// # Panics
+    ///
+    /// If `shape` has another number of values, or `output_axis` is neither its first nor its
+    /// last dimension.
+    #[track_caller]
+    pub fn unpack_like<const D: usize>(&self, shape: [usize; D], output_axis: usize) -> Tensor<D> {
+        let matrix = self.unpack();
+        match output_axis {
+            0 => matrix.reshape(shape),
+            _ => matrix.transpose().reshape(shape),
+        }
+    }
+
+    /// Bytes of codes and scales.
+    pub fn num_bytes(&self) -> usize {
+        4 * (self.codes.val().shape().num_elements() + self.groups.num_groups())
+    }
+}
+
+/// Fails unless data has a type and shape.
+fn expect(what: &str, data: &TensorData, dtype: DType, shape: [usize; 2]) -> Result<(), String> {
+    match data.dtype() == dtype && data.shape()[..] == shape {
+        true => Ok(()),
+        false => Err(format!(
+            "expected {what} of {dtype:?} {shape:?}, found {:?} {:?}",
+            data.dtype(),
+            data.shape()
+        )),
+    }
+}
+
+/// The weight as `[d_output, d_input]` with its scales and groups in that order.
+#[track_caller]
+fn channels_first<const D: usize>(
+    weight: Tensor<D>,
+    scales: Tensor<2>,
+    groups: Groups,
+    output_axis: usize,
+) -> (Tensor<2>, Tensor<2>, Groups) {
+    let shape = weight.dims();
+    let d_output = shape[output_axis];
+    let d_input = shape.iter().product::<usize>() / d_output.max(1);
+    if output_axis == 0 {
+        return (weight.reshape([d_output, d_input]), scales, groups);
+    }
+    assert_eq!(
+        output_axis,
+        D - 1,
+        "a weight is packed by its first or last dimension, got dimension {output_axis} of shape {shape:?}"
+    );
+    let matrix = weight.reshape([d_input, d_output]).transpose();
+    let groups_first = Groups {
+        outer: groups.num_groups(),
+        size: groups.size,
+        inner: 1,
+    };
+    let scales = scales.transpose().reshape(groups_first.scale_shape());
+    (matrix, scales, groups_first)
+}

@@ -1,0 +1,241 @@
+//! The float parameters of a model, with what a quantiser must know of them.
+
+use std::sync::Arc;
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamId},
+    tensor::{Int, Tensor},
+};
+
+use super::control::{ControlValues, QuantControl};
+use crate::quant::WeightQuantizer;
+
+/// A float parameter as found in the model.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) id: ParamId,
+    pub(crate) path: String,
+    /// The fields on the way to it.
+    pub(crate) fields: Vec<Field>,
+    /// Type of the module that holds it, without its generics.
+    pub(crate) container: String,
+    pub(crate) shape: Vec<usize>,
+    /// Name of the reparameterization that it carries.
+    pub(crate) reparameterization: Option<String>,
+    pub(crate) role: Role,
+}
+
+/// What a parameter is to the quantizers of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Role {
+    /// Nothing: no quantizer knows it.
+    Plain,
+    /// A latent weight, which a quantizer quantizes.
+    Latent {
+        quantizer: WeightQuantizer,
+        /// Dimension of the output channels.
+        output_axis: usize,
+    },
+    /// A step size or offset that a quantizer trains.
+    OfQuantizer,
+}
+
+impl Parameter {
+    /// Dimension of the output channels: that of its quantizer, or else that of its layer. Burn stores
+    /// `[d_input, d_output]` in `Linear`, `[in, out, ..]` in transposed convolutions and
+    /// `[out, in, ..]` in convolutions; the rows of an embedding are its channels.
+    pub(crate) fn output_axis(&self) -> usize {
+        if let Role::Latent { output_axis, .. } = self.role {
+            return output_axis;
+        }
+        let transposed = self.container.starts_with("ConvTranspose");
+        match self.shape.len() {
+            2 if self.container == "Embedding" => 0,
+            2 => 1,
+            _ if transposed => 1,
+            _ => 0,
+        }
+    }
+
+    /// Whether a quantizer quantizes it.
+    pub(crate) fn is_latent(&self) -> bool {
+        matches!(self.role, Role::Latent { .. })
+    }
+
+    /// Whether it may be the weight of a layer: it has input and output features, and is none of a
+    /// quantizer's own.
+    pub(crate) fn is_weight(&self) -> bool {
+        self.shape.len() >= 2 && self.role != Role::OfQuantizer
+    }
+}
+
+/// The shape of a parameter. A `Linear` of column layout says the transposed one until it is initialized.
+fn shape<const D: usize>(param: &Param<Tensor<D>>, container: &str) -> Vec<usize> {
+    match container {
+        "Linear" => param.base().dims().to_vec(),
+        _ => param.lazy_shape().to_vec(),
+    }
+}
+
+/// Whether a way leads into the module of these fields.
+fn leads_into(way: &[Field], module: &[Field]) -> bool {
+    let same = |(own, field): (&Field, &Field)| own.name == field.name;
+    way.len() >= module.len() && way.iter().zip(module).all(same)
+}
+
+fn path(way: &[Field]) -> String {
+    let names: Vec<&str> = way.iter().map(|field| field.name.as_str()).collect();
+    names.join(".")
+}
+
+/// A field of a module, or an element of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) name: String,
+    /// Type of the module whose field it is, without its generics.
+    pub(crate) container: String,
+}
+
+/// Collects the float parameters of a model.
+#[derive(Debug, Default)]
+pub(crate) struct Inventory {
+    pub(crate) parameters: Vec<Parameter>,
+    /// The fields on the way to the present module.
+    stack: Vec<Field>,
+    /// Modules below a reparameterization, whose parameters are not the model's own.
+    reparameterizations: usize,
+    /// The ways to the parameters of reparameterizations.
+    reparameterizing: Vec<Vec<Field>>,
+    quantizers: Vec<Quantizer>,
+}
+
+/// A quantizer as found in the model.
+#[derive(Debug)]
+struct Quantizer {
+    /// The way to it.
+    fields: Vec<Field>,
+    values: Arc<ControlValues>,
+    /// Place of the parameter that it reparameterizes, if it is no field of a layer.
+    reparameterizes: Option<usize>,
+}
+
+impl Inventory {
+    /// The float parameters of `model`.
+    pub(crate) fn of<M: Module>(model: &M) -> Self {
+        let mut inventory = Self::default();
+        model.visit(&mut inventory);
+        inventory.find_latent_weights();
+        inventory
+    }
+
+    /// Paths of the step sizes and offsets that quantizers train, also below reparameterizations.
+    pub(crate) fn of_quantizers(&self) -> Vec<String> {
+        let own = self.parameters.iter().map(|p| &p.fields);
+        let all = own.chain(&self.reparameterizing);
+        let of_quantizer =
+            |way: &&Vec<Field>| self.quantizers.iter().any(|q| leads_into(way, &q.fields));
+        all.filter(of_quantizer).map(|way| path(way)).collect()
+    }
+
+    /// Gives the parameters of quantizers and what they quantize their roles. A quantizer that is a
+    /// field of a layer quantizes the first parameter beside it that has the shape it was made for
+    /// and belongs to no other.
+    fn find_latent_weights(&mut self) {
+        for parameter in &mut self.parameters {
+            let own = |q: &Quantizer| leads_into(&parameter.fields, &q.fields);
+            if self.quantizers.iter().any(own) {
+                parameter.role = Role::OfQuantizer;
+            }
+        }
+        for quantizer in &self.quantizers {
+            let Some(weight) = &quantizer.values.weight else {
+                continue;
+            };
+            let beside = |p: &&mut Parameter| {
+                let (layer, depth) = (quantizer.layer(), quantizer.fields.len());
+                p.role == Role::Plain
+                    && p.shape == weight.shape
+                    && p.fields.len() == depth
+                    && leads_into(&p.fields, layer)
+            };
+            let quantized = match quantizer.reparameterizes {
+                Some(place) => self.parameters.get_mut(place),
+                None => self.parameters.iter_mut().find(beside),
+            };
+            if let Some(parameter) = quantized {
+                parameter.role = Role::Latent {
+                    quantizer: weight.quantizer.clone(),
+                    output_axis: weight.output_axis,
+                };
+            }
+        }
+    }
+}
+
+impl Quantizer {
+    /// The way to the layer whose field it is.
+    fn layer(&self) -> &[Field] {
+        &self.fields[..self.fields.len() - 1]
+    }
+}
+
+impl ModuleVisitor for Inventory {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.reparameterizations > 0 {
+            self.reparameterizing.push(self.stack.clone());
+            return;
+        }
+        // The top of the stack is the field of the parameter itself.
+        let container = self.stack.last().map_or("", |field| &field.container);
+        self.parameters.push(Parameter {
+            id: param.id,
+            path: path(&self.stack),
+            fields: self.stack.clone(),
+            container: container.to_string(),
+            shape: shape(param, container),
+            reparameterization: None,
+            role: Role::Plain,
+        });
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        let Some(values) = QuantControl::of_parameter(param) else {
+            return;
+        };
+        // The way ends in `control.state`, and the tag of the scheme, below the quantizer.
+        let fields = self.stack[..self.stack.len().saturating_sub(3)].to_vec();
+        if !fields.is_empty() {
+            let reparameterizes = match self.reparameterizations {
+                0 => None,
+                _ => self.parameters.len().checked_sub(1),
+            };
+            self.quantizers.push(Quantizer {
+                fields,
+                values,
+                reparameterizes,
+            });
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        if container_type == "Reparameterization" {
+            self.reparameterizations += 1;
+            if let Some(parameter) = self.parameters.last_mut() {
+                parameter.reparameterization = Some(name.to_string());
+            }
+        }
+        // Burn writes `Struct:Linear`, with the kind of the type in front.
+        let container = container_type.rsplit(':').next().unwrap_or(container_type);
+        self.stack.push(Field {
+            name: name.to_string(),
+            container: container.to_string(),
+        });
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        if container_type == "Reparameterization" {
+            self.reparameterizations -= 1;
+        }
+        self.stack.pop();
+    }
+}

@@ -1,0 +1,274 @@
+use core::fmt;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::QuantControls;
+use crate::quant::{BitWidth, schedule::LayerOrder};
+
+/// What a model loses by the quantisation of each of its layers.
+///
+/// A layer is the weight and the input quantiser of one module: `layers.0.q_proj.weight_quant` and
+/// `layers.0.q_proj.input_quant` are the layer `layers.0.q_proj`, the prepared weight
+/// `layers.0.fc.weight` is the layer `layers.0.fc`.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{nn::BitLinearConfig, qat::{QuantControls, Sensitivity}, quant::BitWidth};
+/// use burn::tensor::{Device, Distribution, Tensor};
+///
+/// let device = Device::default();
+/// let layer = BitLinearConfig::new(16, 8).init(&device);
+/// let x = Tensor::<2>::random([32, 16], Distribution::Default, &device);
+/// let target = x.clone().matmul(layer.weight.val());
+///
+/// let report = Sensitivity::new([BitWidth::Bits(4), BitWidth::Bits(8)])
+///     .measure(&QuantControls::of(&layer), || {
+///         let error = (layer.forward(x.clone()) - target.clone()).square().mean();
+///         Ok::<f64, std::convert::Infallible>(error.into_scalar::<f32>().into())
+///     })
+///     .unwrap();
+/// println!("{report}"); // the most sensitive layer first
+/// assert!(report.layers[0].alone > report.layers[0].at_bits[&8]);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sensitivity {
+    widths: Vec<BitWidth>,
+}
+
+/// The losses of a model with some of its layers quantised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensitivityReport {
+    /// The loss with all layers in float.
+    pub float: f64,
+    /// The loss with all layers quantised as configured.
+    pub quantized: f64,
+    /// The layers, the most sensitive first.
+    pub layers: Vec<LayerSensitivity>,
+}
+
+/// What the quantisation of one layer does to the loss.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerSensitivity {
+    /// Path of the layer.
+    pub layer: String,
+    /// Number of its weights.
+    pub weights: usize,
+    /// Rise of the loss over that in float when this layer alone is quantised as configured.
+    pub alone: f64,
+    /// Fall of the loss under that of all quantised when this layer alone stays in float.
+    pub spared: f64,
+    /// Rise of the loss when this layer alone is quantised with weights of so many bits.
+    pub at_bits: BTreeMap<u8, f64>,
+}
+
+/// Why a sensitivity could not be measured.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum SensitivityError<E> {
+    /// The model has no quantisers.
+    NothingQuantized,
+    /// The loss could not be computed.
+    Loss(E),
+    /// A loss is no number.
+    NotFinite {
+        /// What was quantised.
+        setting: String,
+        /// The loss.
+        loss: f64,
+    },
+}
+
+impl Default for Sensitivity {
+    /// As configured, with 4 and with 8 bits.
+    fn default() -> Self {
+        Self::new([BitWidth::Bits(4), BitWidth::Bits(8)])
+    }
+}
+
+impl Sensitivity {
+    /// Measures layers as they are configured, and with weights of some other widths. A ternary width
+    /// is left out: it is what BitNet configures.
+    ///
+    /// # Panics
+    ///
+    /// If a number of bits is not in 2..=8.
+    #[track_caller]
+    pub fn new(widths: impl IntoIterator<Item = BitWidth>) -> Self {
+        let widths: Vec<BitWidth> = widths.into_iter().collect();
+        // Checks the numbers of bits.
+        for width in &widths {
+            let _ = width.codes();
+        }
+        Self { widths }
+    }
+
+    /// Computes the loss for each setting of the quantisers of a model, which are then set back to
+    /// what they were, whatever the loss returned. The controls are those of the model that the loss
+    /// runs.
+    ///
+    /// The number of losses is `2 + layers * (2 + widths)`.
+    ///
+    /// # Errors
+    ///
+    /// If there are no quantisers, or a loss is an error or no number.
+    pub fn measure<E>(
+        &self,
+        controls: &QuantControls,
+        mut loss: impl FnMut() -> Result<f64, E>,
+    ) -> Result<SensitivityReport, SensitivityError<E>> {
+        let layers = controls.layers();
+        if layers.is_empty() {
+            return Err(SensitivityError::NothingQuantized);
+        }
+        let saved = controls.settings();
+        let report = self.measure_layers(controls, &layers, &mut loss);
+        controls.restore(&saved);
+        report
+    }
+
+    fn measure_layers<E>(
+        &self,
+        controls: &QuantControls,
+        layers: &[(String, QuantControls)],
+        loss: &mut impl FnMut() -> Result<f64, E>,
+    ) -> Result<SensitivityReport, SensitivityError<E>> {
+        let mut finite = |setting: &str| {
+            let loss = loss().map_err(SensitivityError::Loss)?;
+            match loss.is_finite() {
+                true => Ok(loss),
+                false => Err(SensitivityError::NotFinite {
+                    setting: setting.to_string(),
+                    loss,
+                }),
+            }
+        };
+        controls.set_excluded(false);
+        controls.set_weight_width(None);
+        controls.set_lambda(0.0);
+        let float = finite("nothing")?;
+        controls.set_lambda(1.0);
+        let quantized = finite("all layers")?;
+
+        let mut measured = Vec::new();
+        for (layer, own) in layers {
+            own.set_lambda(0.0);
+            let spared = quantized - finite(&format!("all layers but {layer}"))?;
+            controls.set_lambda(0.0);
+            own.set_lambda(1.0);
+            let alone = finite(&format!("{layer} alone"))? - float;
+            let mut at_bits = BTreeMap::new();
+            for &width in &self.widths {
+                let BitWidth::Bits(bits) = width else {
+                    continue;
+                };
+                own.set_weight_width(Some(width));
+                let setting = format!("{layer} alone with {bits} bits");
+                at_bits.insert(bits, finite(&setting)? - float);
+            }
+            own.set_weight_width(None);
+            controls.set_lambda(1.0);
+            measured.push(LayerSensitivity {
+                layer: layer.clone(),
+                weights: own.num_weights(),
+                alone,
+                spared,
+                at_bits,
+            });
+        }
+        measured.sort_by(|a, b| b.alone.total_cmp(&a.alone));
+        Ok(SensitivityReport {
+            float,
+            quantized,
+            layers: measured,
+        })
+    }
+}
+
+impl SensitivityReport {
+    /// The order for a schedule by layer that begins with the least sensitive quantisers, whose paths
+    /// are those of the controls.
+    pub fn layer_order(&self, controls: &QuantControls) -> LayerOrder {
+        let mut scores = BTreeMap::new();
+        for (layer, own) in controls.layers() {
+            let measured = self.layers.iter().find(|measured| measured.layer == layer);
+            if let Some(measured) = measured {
+                let paths = own.paths().map(|path| (path.to_string(), measured.alone));
+                scores.extend(paths);
+            }
+        }
+        LayerOrder::Sensitivity { scores }
+    }
+
+    /// Layers and what each alone adds to the loss, for a drawing.
+    pub fn bars(&self) -> Vec<(String, f64)> {
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| (layer.layer.clone(), layer.alone))
+            .collect()
+    }
+}
+
+impl fmt::Display for SensitivityReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "loss in float {:.5}, quantized {:.5}",
+            self.float, self.quantized
+        )?;
+        write!(
+            f,
+            "{:<40} {:>9} {:>9} {:>9}",
+            "layer", "weights", "alone", "spared"
+        )?;
+        let widths: Vec<u8> = self
+            .layers
+            .first()
+            .map(|layer| layer.at_bits.keys().copied().collect())
+            .unwrap_or_default();
+        for bits in &widths {
+            write!(f, " {:>9}", format!("{bits} bits"))?;
+        }
+        writeln!(f)?;
+        for layer in &self.layers {
+            let LayerSensitivity { alone, spared, .. } = layer;
+            write!(
+                f,
+                "{:<40} {:>9} {alone:>9.5} {spared:>9.5}",
+                layer.layer, layer.weights
+            )?;
+            for bits in &widths {
+                match layer.at_bits.get(bits) {
+                    Some(rise) => write!(f, " {rise:>9.5}")?,
+                    None => write!(f, " {:>9}", "-")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for SensitivityError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingQuantized => write!(f, "the model has no quantizers"),
+            Self::Loss(error) => write!(f, "the loss could not be computed: {error}"),
+            Self::NotFinite { setting, loss } => {
+                write!(f, "the loss is {loss} when quantized: {setting}")
+            }
+        }
+    }
+}
+
+impl<E: core::error::Error + 'static> core::error::Error for SensitivityError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Loss(error) => Some(error),
+            _ => None,
+        }
+    }
+}

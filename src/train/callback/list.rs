@@ -1,0 +1,103 @@
+use std::{collections::BTreeMap, error::Error};
+
+use burn::{
+    data::dataset::DatasetError,
+    train::{LearnerModel, TrainingError},
+};
+
+use super::{Callback, CallbackError, CallbackResult, TrainingRun};
+
+/// Callbacks of a training, called in the order in which they were added.
+pub(in crate::train) struct CallbackList<M: LearnerModel>(Vec<Box<dyn Callback<M>>>);
+
+/// States of callbacks at a checkpoint, by their names.
+pub(in crate::train) type CallbackStates = BTreeMap<String, serde_json::Value>;
+
+impl<M: LearnerModel> Default for CallbackList<M> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<M: LearnerModel> CallbackList<M> {
+    /// Adds a callback at the end.
+    ///
+    /// # Panics
+    ///
+    /// If another callback has its name.
+    #[track_caller]
+    pub fn push(&mut self, callback: Box<dyn Callback<M>>) {
+        let name = callback.name();
+        assert!(
+            self.0.iter().all(|other| other.name() != name),
+            "two callbacks have the name {name:?}, by which checkpoints know them: give one of them \
+             another, by its with_name if it has one"
+        );
+        self.0.push(callback);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Calls all of them in turn, up to one that fails, and delivers their events.
+    pub fn call(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        mut f: impl FnMut(&mut dyn Callback<M>, &mut TrainingRun<M>) -> CallbackResult,
+    ) {
+        for callback in &mut self.0 {
+            if let Err(source) = f(&mut **callback, run) {
+                fail(run, &**callback, source);
+                break;
+            }
+        }
+        self.deliver(run);
+    }
+
+    /// Delivers the events of the run to all of them.
+    pub fn deliver(&mut self, run: &mut TrainingRun<M>) {
+        for event in std::mem::take(&mut run.events) {
+            for callback in &mut self.0 {
+                if let Err(source) = callback.on_event(&event) {
+                    fail(run, &**callback, source);
+                }
+            }
+        }
+    }
+
+    /// States for a checkpoint.
+    pub fn states(&self) -> CallbackStates {
+        let state = |callback: &Box<dyn Callback<M>>| {
+            Some((callback.name().to_string(), callback.state()?))
+        };
+        self.0.iter().filter_map(state).collect()
+    }
+
+    /// Gives each callback its state of a checkpoint, if it has one there.
+    pub fn load_states(&mut self, mut states: CallbackStates) -> Result<(), CallbackError> {
+        for callback in &mut self.0 {
+            let name = callback.name().to_string();
+            if let Some(state) = states.remove(&name) {
+                let loaded = callback.load_state(state);
+                loaded.map_err(|source| CallbackError {
+                    callback: name,
+                    source,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Ends the training for a callback that failed.
+fn fail<M: LearnerModel>(
+    run: &TrainingRun<M>,
+    callback: &dyn Callback<M>,
+    source: Box<dyn Error + Send + Sync>,
+) {
+    let callback = callback.name().to_string();
+    let error = CallbackError { callback, source };
+    let error = TrainingError::Dataset(DatasetError::new(error));
+    run.interrupter.fail(error);
+}

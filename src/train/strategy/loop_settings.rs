@@ -1,0 +1,47 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use burn::{tensor::Device, train::LearnerModel};
+
+use crate::train::{
+    callback::{CallbackList, TrainOutputOf},
+    checkpoint::CheckpointPolicy,
+};
+
+/// Settings of a training loop.
+pub(super) struct LoopSettings<M: LearnerModel> {
+    pub device: Device,
+    /// Seed of random operations.
+    pub seed: u64,
+    pub checkpoints: Option<CheckpointPolicy>,
+    /// Number of optimizer steps, if it is not that of the data.
+    pub max_steps: Option<usize>,
+    pub batch_weight: Option<BatchWeight<M>>,
+    pub callbacks: Mutex<CallbackList<M>>,
+}
+
+/// Weight of a batch among those of a step.
+pub(super) type BatchWeight<M> = Box<dyn Fn(&TrainOutputOf<M>) -> f64 + Send + Sync>;
+
+impl<M: LearnerModel> LoopSettings<M> {
+    /// Weight of a batch with this output and number of items.
+    pub fn batch_weight(&self, output: &TrainOutputOf<M>, items: usize) -> f64 {
+        match &self.batch_weight {
+            Some(weight) => Some(weight(output))
+                .filter(|weight| weight.is_finite() && *weight > 0.0)
+                .unwrap_or(0.0),
+            // A loader that does not count gives batches of one size.
+            None => items.max(1) as f64,
+        }
+    }
+
+    /// Returns whether anything depends on the number of steps that were taken.
+    pub fn counts_steps(&self) -> bool {
+        self.max_steps.is_some() || !self.callbacks().is_empty()
+    }
+
+    pub fn callbacks(&self) -> MutexGuard<'_, CallbackList<M>> {
+        self.callbacks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
