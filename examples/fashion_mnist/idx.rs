@@ -8,7 +8,7 @@ use std::{
 
 use flate2::read::GzDecoder;
 
-/// Why a file of the data set could not be used.
+/// Error when a file of the data set cannot be used.
 #[derive(Debug)]
 pub struct DataError {
     pub file: PathBuf,

@@ -1,6 +1,6 @@
 //! Command line of the example.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use burn::tensor::Device;
 use lexopt::prelude::*;
@@ -56,16 +56,9 @@ pub enum Command {
 }
 
 /// One sentence that says what is wrong with the command line.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct UsageError(String);
-
-impl fmt::Display for UsageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
 
 impl From<lexopt::Error> for UsageError {
     fn from(error: lexopt::Error) -> Self {

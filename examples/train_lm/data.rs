@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fmt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -33,30 +32,24 @@ const VALID_SHARE: usize = 10;
 /// An excerpt of Shakespeare's plays, in the public domain.
 const EMBEDDED: &str = include_str!("../data/shakespeare.txt");
 
-/// Why a text cannot be trained on.
-#[derive(Debug)]
+/// Error when a text cannot be trained on.
+#[derive(Debug, thiserror::Error)]
 pub enum TextError {
+    #[error("cannot read the text {0}: {1}")]
     Read(PathBuf, std::io::Error),
+    #[error("{}", too_short(*.found, *.needed))]
     TooShort { found: usize, needed: usize },
 }
 
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read(path, error) => {
-                write!(f, "cannot read the text {}: {error}", path.display())
-            }
-            Self::TooShort { found: 0, .. } => write!(f, "the text is empty"),
-            Self::TooShort { found, needed } => write!(
-                f,
-                "the text has {found} characters, at least {needed} are needed to cut windows for \
-                 training and validation"
-            ),
-        }
+fn too_short(found: usize, needed: usize) -> String {
+    match found {
+        0 => "the text is empty".to_string(),
+        _ => format!(
+            "the text has {found} characters, at least {needed} are needed to cut windows for \
+             training and validation"
+        ),
     }
 }
-
-impl std::error::Error for TextError {}
 
 /// A text as character numbers, and the characters.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! The float parameters of a language model by their paths, on their way to files and back.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
@@ -25,7 +25,8 @@ pub(super) fn check_positions(config: &BitNetLmConfig, weights: u64) -> Result<(
 }
 
 /// A value that no weight has.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{name}: value {place} is {value}, where a finite number is expected")]
 pub(super) struct NotFinite {
     /// Name of the tensor.
     pub name: String,
@@ -33,16 +34,6 @@ pub(super) struct NotFinite {
     pub place: usize,
     /// NaN, or an infinity.
     pub value: f32,
-}
-
-impl fmt::Display for NotFinite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, place, value } = self;
-        write!(
-            f,
-            "{name}: value {place} is {value}, where a finite number is expected"
-        )
-    }
 }
 
 /// Fails with the first of the values that is NaN or infinite: a model with such a weight computes

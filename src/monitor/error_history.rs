@@ -77,11 +77,12 @@ pub struct ErrorHistory {
     pub reports: Vec<ErrorReport>,
 }
 
-/// Why a history cannot be read or written.
-#[derive(Debug)]
+/// Error when a history cannot be read or written.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
     /// The operating system refused.
+    #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -89,6 +90,7 @@ pub enum HistoryError {
         source: io::Error,
     },
     /// A line is no report.
+    #[error("{path}, line {line}: {source}")]
     Line {
         /// The file.
         path: PathBuf,
@@ -190,25 +192,5 @@ pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> HistoryError + '_ {
     |source| HistoryError::Io {
         path: path.to_path_buf(),
         source,
-    }
-}
-
-impl fmt::Display for HistoryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Line { path, line, source } => {
-                write!(f, "{}, line {line}: {source}", path.display())
-            }
-        }
-    }
-}
-
-impl core::error::Error for HistoryError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Line { source, .. } => Some(source),
-        }
     }
 }

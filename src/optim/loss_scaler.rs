@@ -1,4 +1,3 @@
-use core::fmt;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
@@ -86,11 +85,12 @@ pub struct LossScalerRecord {
     pub growth_tracker: u32,
 }
 
-/// Why a record could not be saved or loaded.
-#[derive(Debug)]
+/// Error when a record cannot be saved or loaded.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossScalerError {
     /// The file could not be written.
+    #[error("cannot write {path}: {source}")]
     Write {
         /// The file.
         path: PathBuf,
@@ -98,6 +98,7 @@ pub enum LossScalerError {
         source: io::Error,
     },
     /// The file could not be read as a record.
+    #[error("cannot read {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -105,6 +106,12 @@ pub enum LossScalerError {
         source: ConfigError,
     },
     /// The record holds a value that no scaler has.
+    #[error(
+        "this loss scaler has a positive, finite scale of {min_scale} or more and fewer than \
+         {growth_interval} steps behind it, the record has {} and {}",
+        .record.scale,
+        .record.growth_tracker
+    )]
     Record {
         /// The record.
         record: LossScalerRecord,
@@ -293,35 +300,6 @@ impl ModuleVisitor for Unscale {
                 None => finite,
             });
             self.grads.register(param.id, grad.mul_scalar(self.factor));
-        }
-    }
-}
-
-impl fmt::Display for LossScalerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Write { path, source } => write!(f, "cannot write {}: {source}", path.display()),
-            Self::Read { path, source } => write!(f, "cannot read {}: {source}", path.display()),
-            Self::Record {
-                record,
-                growth_interval,
-                min_scale,
-            } => write!(
-                f,
-                "this loss scaler has a positive, finite scale of {min_scale} or more and fewer \
-                 than {growth_interval} steps behind it, the record has {} and {}",
-                record.scale, record.growth_tracker
-            ),
-        }
-    }
-}
-
-impl core::error::Error for LossScalerError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Write { source, .. } => Some(source),
-            Self::Read { source, .. } => Some(source),
-            Self::Record { .. } => None,
         }
     }
 }

@@ -1,5 +1,3 @@
-use core::fmt;
-
 use burn::{
     config::Config,
     module::{Module, ModuleMapper, ModuleVisitor, Param},
@@ -55,11 +53,12 @@ pub struct MixedPrecision {
     pub dtype: FloatDType,
 }
 
-/// Why a model cannot train in a float type.
-#[derive(Debug, Clone, PartialEq)]
+/// Error when a model cannot train in a float type.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MixedPrecisionError {
     /// The device does not compute in the type.
+    #[error("device {device:?} does not compute in {dtype:?}")]
     Unsupported {
         /// The type.
         dtype: FloatDType,
@@ -67,6 +66,10 @@ pub enum MixedPrecisionError {
         device: Device,
     },
     /// The model has running statistics, which a copy shares with its master.
+    #[error(
+        "the BatchNorm `{path}` has running statistics, which a copy of the model shares; mixed \
+         precision needs a model without them"
+    )]
     RunningStatistics {
         /// Path of the layer.
         path: String,
@@ -162,20 +165,3 @@ impl ModuleVisitor for RunningStatistics {
         self.path.pop();
     }
 }
-
-impl fmt::Display for MixedPrecisionError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsupported { dtype, device } => {
-                write!(f, "device {device:?} does not compute in {dtype:?}")
-            }
-            Self::RunningStatistics { path } => write!(
-                f,
-                "the BatchNorm `{path}` has running statistics, which a copy of the model shares; \
-                 mixed precision needs a model without them"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for MixedPrecisionError {}

@@ -1,4 +1,3 @@
-use core::fmt;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -17,16 +16,21 @@ pub struct ObservationState {
     observations: BTreeMap<String, Seen>,
 }
 
-/// Why a calibration table does not fit a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Error when a calibration table does not fit a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CalibrateError {
     /// Static quantisers for which the table has no range.
+    #[error("the calibration table has no range for {}", .paths.join(", "))]
     Missing {
         /// Their paths.
         paths: Vec<String>,
     },
     /// A range with several channels, where a static quantiser has one for the whole tensor.
+    #[error(
+        "the range of {path} has {channels} channels, a static quantizer has one for the whole \
+         tensor"
+    )]
     Channels {
         /// Path of the quantiser.
         path: String,
@@ -34,6 +38,7 @@ pub enum CalibrateError {
         channels: usize,
     },
     /// The model has no static quantiser.
+    #[error("no activation of the model is quantized statically: use `StaticConfig` in its scheme")]
     NoStaticQuantizer,
 }
 
@@ -177,27 +182,3 @@ impl QuantControls {
         Ok(())
     }
 }
-
-impl fmt::Display for CalibrateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { paths } => write!(
-                f,
-                "the calibration table has no range for {}",
-                paths.join(", ")
-            ),
-            Self::Channels { path, channels } => write!(
-                f,
-                "the range of {path} has {channels} channels, a static quantizer has one for the \
-                 whole tensor"
-            ),
-            Self::NoStaticQuantizer => write!(
-                f,
-                "no activation of the model is quantized statically: use `StaticConfig` in its \
-                 scheme"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for CalibrateError {}

@@ -44,11 +44,12 @@ pub enum PlanBudget {
     LossIncrease(f64),
 }
 
-/// Why there is no plan within a budget.
-#[derive(Debug, Clone, PartialEq)]
+/// Error when there is no plan within a budget.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
     /// Even the smallest plan takes more.
+    #[error("the budget is {budget} bits, and all layers as configured take {smallest}")]
     TooLarge {
         /// Bits of the budget.
         budget: f64,
@@ -56,8 +57,10 @@ pub enum PlanError {
         smallest: f64,
     },
     /// The budget is no number, or negative.
+    #[error("a budget is 0 or more, got {0:?}")]
     Budget(PlanBudget),
     /// Layers of the plan that the model does not have.
+    #[error("the model has no layers {}, it has: {}", .layers.join(", "), .model.join(", "))]
     UnknownLayers {
         /// Their paths.
         layers: Vec<String>,
@@ -259,23 +262,3 @@ impl fmt::Display for MixedPrecisionPlan {
         Ok(())
     }
 }
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge { budget, smallest } => write!(
-                f,
-                "the budget is {budget} bits, and all layers as configured take {smallest}"
-            ),
-            Self::Budget(budget) => write!(f, "a budget is 0 or more, got {budget:?}"),
-            Self::UnknownLayers { layers, model } => write!(
-                f,
-                "the model has no layers {}, it has: {}",
-                layers.join(", "),
-                model.join(", ")
-            ),
-        }
-    }
-}
-
-impl core::error::Error for PlanError {}

@@ -65,15 +65,18 @@ pub struct LayerSensitivity {
     pub at_bits: BTreeMap<u8, f64>,
 }
 
-/// Why a sensitivity could not be measured.
-#[derive(Debug, Clone, PartialEq)]
+/// Error when a sensitivity cannot be measured.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SensitivityError<E> {
     /// The model has no quantisers.
+    #[error("the model has no quantizers")]
     NothingQuantized,
     /// The loss could not be computed.
-    Loss(E),
+    #[error("the loss could not be computed: {0}")]
+    Loss(#[source] E),
     /// A loss is no number.
+    #[error("the loss is {loss} when quantized: {setting}")]
     NotFinite {
         /// What was quantised.
         setting: String,
@@ -249,26 +252,5 @@ impl fmt::Display for SensitivityReport {
             writeln!(f)?;
         }
         Ok(())
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for SensitivityError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NothingQuantized => write!(f, "the model has no quantizers"),
-            Self::Loss(error) => write!(f, "the loss could not be computed: {error}"),
-            Self::NotFinite { setting, loss } => {
-                write!(f, "the loss is {loss} when quantized: {setting}")
-            }
-        }
-    }
-}
-
-impl<E: core::error::Error + 'static> core::error::Error for SensitivityError<E> {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Loss(error) => Some(error),
-            _ => None,
-        }
     }
 }

@@ -37,10 +37,11 @@ pub enum ActivationGranularity {
 }
 
 /// A granularity that does not fit a weight.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GranularityError {
     /// The group size does not divide the number of input features.
+    #[error("group_size {group_size} does not divide the {d_input} input features")]
     GroupSize {
         /// The configured group size.
         group_size: usize,
@@ -48,6 +49,10 @@ pub enum GranularityError {
         d_input: usize,
     },
     /// The output channels lie between other dimensions, as in a transposed convolution.
+    #[error(
+        "scales per output channel or group need the output channels in the first or last \
+         dimension, in shape {shape:?} they are dimension {output_axis}"
+    )]
     OutputAxis {
         /// Shape of the weight.
         shape: Vec<usize>,
@@ -55,27 +60,6 @@ pub enum GranularityError {
         output_axis: usize,
     },
 }
-
-impl fmt::Display for GranularityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::GroupSize {
-                group_size,
-                d_input,
-            } => write!(
-                f,
-                "group_size {group_size} does not divide the {d_input} input features"
-            ),
-            Self::OutputAxis { shape, output_axis } => write!(
-                f,
-                "scales per output channel or group need the output channels in the first or last \
-                 dimension, in shape {shape:?} they are dimension {output_axis}"
-            ),
-        }
-    }
-}
-
-impl core::error::Error for GranularityError {}
 
 impl fmt::Display for WeightGranularity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,11 +6,12 @@ use std::{
 
 use burn::tensor::TensorReadError;
 
-/// Why a text, a tokenizer or a data set cannot be used.
-#[derive(Debug)]
+/// Error when a text, a tokenizer or a data set cannot be used.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
     /// The operating system refused.
+    #[error("{path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -18,6 +19,7 @@ pub enum TextError {
         source: io::Error,
     },
     /// A file is no tokenizer, or one that cannot be used.
+    #[error("{}: {reason}", tokenizer(.path))]
     Tokenizer {
         /// The file, if it is one.
         path: Option<PathBuf>,
@@ -25,11 +27,13 @@ pub enum TextError {
         reason: String,
     },
     /// A text has characters that the tokenizer has no tokens for.
+    #[error("the tokenizer has no tokens for {characters:?}")]
     UnknownCharacters {
         /// Each of them, once.
         characters: Vec<char>,
     },
     /// A token that the tokenizer or the model does not have.
+    #[error("there is no token {token} in a vocabulary of {vocab_size}")]
     UnknownToken {
         /// Its number.
         token: u32,
@@ -37,22 +41,29 @@ pub enum TextError {
         vocab_size: usize,
     },
     /// A text cannot be made tokens, or tokens a text.
+    #[error("the tokenizer fails: {reason}")]
     Encoding {
         /// What is wrong with them.
         reason: String,
     },
     /// A chat template cannot be read, or does not take the messages.
+    #[error("the chat template: {reason}")]
     Template {
         /// What is wrong with it.
         reason: String,
     },
     /// It cannot be told which part of a chat the assistant says: what the template makes of the
     /// messages before is not what a longer chat begins with.
+    #[error(
+        "the chat template writes what comes before message {message} in another way once there is \
+         more, so that it cannot be told which part the assistant says"
+    )]
     NoPrefix {
         /// Number of the assistant's message, from 0.
         message: usize,
     },
     /// A line of a data set is not what it should be.
+    #[error("{path}:{line}: expected {expected}, found {found}")]
     Line {
         /// The file.
         path: PathBuf,
@@ -64,6 +75,7 @@ pub enum TextError {
         found: String,
     },
     /// A value in a file is not what it should be.
+    #[error("{path}, {place}: expected {expected}, found {found}")]
     Value {
         /// The file.
         path: PathBuf,
@@ -75,6 +87,7 @@ pub enum TextError {
         found: String,
     },
     /// A file does not hold what it should.
+    #[error("{path}: expected {expected}, found {found}")]
     File {
         /// The file.
         path: PathBuf,
@@ -84,6 +97,7 @@ pub enum TextError {
         found: String,
     },
     /// A file of tokens ends too early or too late.
+    #[error("{path} has {found} bytes, expected {expected}")]
     Length {
         /// The file.
         path: PathBuf,
@@ -93,6 +107,7 @@ pub enum TextError {
         found: u64,
     },
     /// A file of tokens has one that is not in the vocabulary.
+    #[error("{path}: token {token} at byte {offset} is not in a vocabulary of {vocab_size}")]
     TokenInFile {
         /// The file.
         path: PathBuf,
@@ -104,6 +119,7 @@ pub enum TextError {
         vocab_size: usize,
     },
     /// There are too few tokens to cut a window.
+    #[error("the data has {found} tokens, at least {needed} are needed")]
     TooFewTokens {
         /// Tokens that there are.
         found: usize,
@@ -111,11 +127,13 @@ pub enum TextError {
         needed: usize,
     },
     /// A pass over a data set gave no document.
+    #[error("there is no document in {paths:?}")]
     NoDocuments {
         /// The files of the data set.
         paths: Vec<PathBuf>,
     },
     /// A data set has documents, none of which has a token that counts in the loss.
+    #[error("nothing is learned of the {documents} documents in {paths:?}: {reason}")]
     NothingToLearn {
         /// The files of the data set.
         paths: Vec<PathBuf>,
@@ -125,6 +143,7 @@ pub enum TextError {
         reason: String,
     },
     /// A setting has a value that makes no sense.
+    #[error("`{name}` is {expected}, got {found}")]
     Setting {
         /// Its name.
         name: &'static str,
@@ -134,6 +153,7 @@ pub enum TextError {
         found: String,
     },
     /// A prompt without tokens, or with more than the model has positions for.
+    #[error("prompt {prompt} has {tokens} tokens, expected 1 to {context}")]
     PromptLength {
         /// Number of the prompt, from 0.
         prompt: usize,
@@ -143,11 +163,13 @@ pub enum TextError {
         context: usize,
     },
     /// The model gave logits that nothing can be drawn from.
+    #[error("the model gave the logit {value}, which no token can be drawn from")]
     Logits {
         /// A logit that is NaN or infinity; negative infinity if all are that.
         value: f32,
     },
     /// The device did not give the logits away.
+    #[error("the logits cannot be read: {source}")]
     Device {
         /// Its reason.
         source: TensorReadError,
@@ -197,114 +219,9 @@ impl TextError {
     }
 }
 
-impl fmt::Display for TextError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Tokenizer {
-                path: Some(path),
-                reason,
-            } => write!(f, "{} is no tokenizer: {reason}", path.display()),
-            Self::Tokenizer { path: None, reason } => write!(f, "the tokenizer: {reason}"),
-            Self::UnknownCharacters { characters } => {
-                write!(f, "the tokenizer has no tokens for {characters:?}")
-            }
-            Self::UnknownToken { token, vocab_size } => write!(
-                f,
-                "there is no token {token} in a vocabulary of {vocab_size}"
-            ),
-            Self::Encoding { reason } => write!(f, "the tokenizer fails: {reason}"),
-            Self::Template { reason } => write!(f, "the chat template: {reason}"),
-            Self::NoPrefix { message } => write!(
-                f,
-                "the chat template writes what comes before message {message} in another way once \
-                 there is more, so that it cannot be told which part the assistant says"
-            ),
-            Self::Line {
-                path,
-                line,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{}:{line}: expected {expected}, found {found}",
-                path.display()
-            ),
-            Self::Value {
-                path,
-                place,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{}, {place}: expected {expected}, found {found}",
-                path.display()
-            ),
-            Self::File {
-                path,
-                expected,
-                found,
-            } => write!(f, "{}: expected {expected}, found {found}", path.display()),
-            Self::Length {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{} has {found} bytes, expected {expected}",
-                path.display()
-            ),
-            Self::TokenInFile {
-                path,
-                offset,
-                token,
-                vocab_size,
-            } => write!(
-                f,
-                "{}: token {token} at byte {offset} is not in a vocabulary of {vocab_size}",
-                path.display()
-            ),
-            Self::TooFewTokens { found, needed } => write!(
-                f,
-                "the data has {found} tokens, at least {needed} are needed"
-            ),
-            Self::NoDocuments { paths } => write!(f, "there is no document in {paths:?}"),
-            Self::NothingToLearn {
-                paths,
-                documents,
-                reason,
-            } => write!(
-                f,
-                "nothing is learned of the {documents} documents in {paths:?}: {reason}"
-            ),
-            Self::Setting {
-                name,
-                expected,
-                found,
-            } => write!(f, "`{name}` is {expected}, got {found}"),
-            Self::PromptLength {
-                prompt,
-                tokens,
-                context,
-            } => write!(
-                f,
-                "prompt {prompt} has {tokens} tokens, expected 1 to {context}"
-            ),
-            Self::Logits { value } => write!(
-                f,
-                "the model gave the logit {value}, which no token can be drawn from"
-            ),
-            Self::Device { source } => write!(f, "the logits cannot be read: {source}"),
-        }
-    }
-}
-
-impl core::error::Error for TextError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Device { source } => Some(source),
-            _ => None,
-        }
+fn tokenizer(path: &Option<PathBuf>) -> String {
+    match path {
+        Some(path) => format!("{} is no tokenizer", path.display()),
+        None => "the tokenizer".to_string(),
     }
 }

@@ -1,4 +1,4 @@
-//! Why the program ends without having done what it was asked for.
+//! Errors that end the program.
 
 use std::{
     fmt, fs, io,
@@ -15,11 +15,13 @@ use bitnet_burn::{
 use burn::data::dataset::DatasetError;
 
 /// One sentence for stderr, and which exit code goes with it.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The arguments do not go together.
+    #[error("{0} (--help lists the options)")]
     Usage(String),
     /// A file, the data or the device.
+    #[error("{0}")]
     Failed(String),
 }
 
@@ -65,15 +67,6 @@ impl Failure {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Failed(_) => ExitCode::FAILURE,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(message) => write!(f, "{message} (--help lists the options)"),
-            Self::Failed(message) => f.write_str(message),
         }
     }
 }

@@ -8,11 +8,12 @@ use burn::tensor::{FloatDType, TensorReadError};
 
 use crate::interop::parameters::NotFinite;
 
-/// Why a folder of Hugging Face cannot be read or written.
-#[derive(Debug)]
+/// Error when a folder of Hugging Face cannot be read or written.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HfError {
     /// The operating system refused.
+    #[error("{path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -20,6 +21,7 @@ pub enum HfError {
         source: io::Error,
     },
     /// A JSON file cannot be read, or says what cannot be.
+    #[error("{path}: {reason}")]
     Config {
         /// The file.
         path: PathBuf,
@@ -27,6 +29,7 @@ pub enum HfError {
         reason: String,
     },
     /// The model does something that this crate has no layer for.
+    #[error("{path}: {field} is {found}, supported is {supported}")]
     Unsupported {
         /// The file that says so.
         path: PathBuf,
@@ -38,6 +41,7 @@ pub enum HfError {
         supported: String,
     },
     /// A file of tensors is damaged, or none.
+    #[error("{path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
@@ -46,6 +50,7 @@ pub enum HfError {
     },
     /// Tensors are missing, unknown, not of the shape and type that the configuration says, or have values
     /// that they cannot have. The message names the first few, the value has all.
+    #[error("{folder}: {}", listed(.problems))]
     Tensors {
         /// The folder.
         folder: PathBuf,
@@ -53,6 +58,10 @@ pub enum HfError {
         problems: Vec<TensorProblem>,
     },
     /// No tensor has a name of the architecture.
+    #[error(
+        "{folder}: no tensor has a name of this architecture, expected names such as {expected}, \
+         found {found}"
+    )]
     TensorNames {
         /// The folder.
         folder: PathBuf,
@@ -62,37 +71,48 @@ pub enum HfError {
         expected: String,
     },
     /// The weights are packed, and nothing says if their scale multiplies or divides.
+    #[error(
+        "{path}: the weights are packed and no quantization_config.linear_class says whether \
+         weight_scale multiplies (autobitlinear) or divides (bitlinear); say it with \
+         LoadOptions::scale_convention"
+    )]
     UnknownScaleConvention {
         /// The file that should say it.
         path: PathBuf,
     },
     /// The model cannot be written in this form.
+    #[error("{reason}")]
     Unwritable {
         /// Why, and what to do.
         reason: String,
     },
     /// There is something where the folder should go.
+    #[error("{path} exists and is not empty: choose another folder, or allow to overwrite it")]
     Exists {
         /// The folder.
         path: PathBuf,
     },
     /// The device has no tensors of a type.
+    #[error("the device has no tensors of {dtype:?}: choose F32 with LoadOptions::dtype")]
     DeviceType {
         /// The type.
         dtype: FloatDType,
     },
     /// A device did not give the values away.
+    #[error("cannot read a tensor back: {source}")]
     Device {
         /// Its reason.
+        #[from]
         source: TensorReadError,
     },
 }
 
-/// What is wrong with one tensor.
-#[derive(Debug, Clone, PartialEq)]
+/// Error when a tensor is not as the configuration says.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TensorProblem {
     /// The configuration asks for it.
+    #[error("{name}: missing, expected {shape:?}")]
     Missing {
         /// Its name.
         name: String,
@@ -100,11 +120,13 @@ pub enum TensorProblem {
         shape: Vec<usize>,
     },
     /// The configuration does not know it.
+    #[error("{name}: not part of this architecture")]
     Unexpected {
         /// Its name.
         name: String,
     },
     /// It has another shape.
+    #[error("{name}: expected shape {expected:?}, found {found:?}")]
     Shape {
         /// Its name.
         name: String,
@@ -114,6 +136,7 @@ pub enum TensorProblem {
         found: Vec<usize>,
     },
     /// It has another type.
+    #[error("{name}: expected {expected}, found {found}")]
     DType {
         /// Its name.
         name: String,
@@ -123,6 +146,7 @@ pub enum TensorProblem {
         found: String,
     },
     /// It has a value that it cannot have.
+    #[error("{name}: {reason}")]
     Value {
         /// Its name.
         name: String,
@@ -130,6 +154,7 @@ pub enum TensorProblem {
         reason: String,
     },
     /// The index says that it is in a file that does not have it.
+    #[error("{name}: the index says it is in {shard}, where it is not")]
     NotInShard {
         /// Its name.
         name: String,
@@ -171,112 +196,18 @@ impl From<NotFinite> for HfError {
     }
 }
 
-impl From<TensorReadError> for HfError {
-    fn from(source: TensorReadError) -> Self {
-        Self::Device { source }
-    }
-}
-
-impl fmt::Display for HfError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Config { path, reason } | Self::File { path, reason } => {
-                write!(f, "{}: {reason}", path.display())
-            }
-            Self::Unsupported {
-                path,
-                field,
-                found,
-                supported,
-            } => write!(
-                f,
-                "{}: {field} is {found}, supported is {supported}",
-                path.display()
-            ),
-            Self::Tensors { folder, problems } => {
-                const SHOWN: usize = 3;
-                let (n, folder) = (problems.len(), folder.display());
-                match n {
-                    1 => write!(f, "{folder}: 1 tensor is not as the configuration says: ")?,
-                    _ => write!(
-                        f,
-                        "{folder}: {n} tensors are not as the configuration says: "
-                    )?,
-                }
-                for (i, problem) in problems.iter().take(SHOWN).enumerate() {
-                    let separator = if i == 0 { "" } else { "; " };
-                    write!(f, "{separator}{problem}")?;
-                }
-                match n.saturating_sub(SHOWN) {
-                    0 => Ok(()),
-                    more => write!(f, "; and {more} more"),
-                }
-            }
-            Self::TensorNames {
-                folder,
-                found,
-                expected,
-            } => write!(
-                f,
-                "{}: no tensor has a name of this architecture, expected names such as {expected}, found \
-                 {found}",
-                folder.display()
-            ),
-            Self::UnknownScaleConvention { path } => write!(
-                f,
-                "{}: the weights are packed and no quantization_config.linear_class says whether \
-                 weight_scale multiplies (autobitlinear) or divides (bitlinear); say it with \
-                 LoadOptions::scale_convention",
-                path.display()
-            ),
-            Self::Unwritable { reason } => f.write_str(reason),
-            Self::Exists { path } => write!(
-                f,
-                "{} exists and is not empty: choose another folder, or allow to overwrite it",
-                path.display()
-            ),
-            Self::DeviceType { dtype } => write!(
-                f,
-                "the device has no tensors of {dtype:?}: choose F32 with LoadOptions::dtype"
-            ),
-            Self::Device { source } => write!(f, "cannot read a tensor back: {source}"),
-        }
-    }
-}
-
-impl fmt::Display for TensorProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { name, shape } => write!(f, "{name}: missing, expected {shape:?}"),
-            Self::Unexpected { name } => write!(f, "{name}: not part of this architecture"),
-            Self::Shape {
-                name,
-                expected,
-                found,
-            } => write!(f, "{name}: expected shape {expected:?}, found {found:?}"),
-            Self::DType {
-                name,
-                expected,
-                found,
-            } => write!(f, "{name}: expected {expected}, found {found}"),
-            Self::Value { name, reason } => write!(f, "{name}: {reason}"),
-            Self::NotInShard { name, shard } => {
-                write!(
-                    f,
-                    "{name}: the index says it is in {shard}, where it is not"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for HfError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Device { source } => Some(source),
-            _ => None,
-        }
-    }
+/// The number of problems, and the first few.
+fn listed(problems: &[TensorProblem]) -> String {
+    const SHOWN: usize = 3;
+    let subject = match problems.len() {
+        1 => "1 tensor is".to_string(),
+        n => format!("{n} tensors are"),
+    };
+    let first: Vec<String> = problems.iter().take(SHOWN).map(|p| p.to_string()).collect();
+    let rest = match problems.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let first = first.join("; ");
+    format!("{subject} not as the configuration says: {first}{rest}")
 }

@@ -1,5 +1,5 @@
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -17,8 +17,9 @@ use super::{
     prefetch::Prefetch,
 };
 
-/// Why states cannot be kept in pages.
-#[derive(Debug)]
+/// Error when states cannot be kept in pages.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} optimizer pages in {folder}: {source}")]
 pub struct PageError {
     /// Folder of the file.
     pub folder: PathBuf,
@@ -26,24 +27,6 @@ pub struct PageError {
     pub action: &'static str,
     /// What the system said.
     pub source: io::Error,
-}
-
-impl fmt::Display for PageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            folder,
-            action,
-            source,
-        } = self;
-        let folder = folder.display();
-        write!(f, "cannot {action} optimizer pages in {folder}: {source}")
-    }
-}
-
-impl std::error::Error for PageError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 /// Where the states of an optimizer are that have no room in memory.

@@ -1,4 +1,3 @@
-use core::fmt;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -6,11 +5,12 @@ use std::{
 
 use burn::store::RecordError;
 
-/// Why a packed model cannot be saved, loaded or used in a model.
-#[derive(Debug)]
+/// Error when a packed model cannot be saved, loaded or used in a model.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackedModelError {
     /// The operating system refused.
+    #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -18,6 +18,7 @@ pub enum PackedModelError {
         source: io::Error,
     },
     /// The file is not a packed model of this crate.
+    #[error("{path} is no packed model: {reason}")]
     NotAPackedModel {
         /// The file.
         path: PathBuf,
@@ -25,6 +26,7 @@ pub enum PackedModelError {
         reason: String,
     },
     /// A newer version wrote the file.
+    #[error("{path} has version {found}, this program reads versions up to {supported}")]
     NewerVersion {
         /// The file.
         path: PathBuf,
@@ -34,6 +36,7 @@ pub enum PackedModelError {
         found: u64,
     },
     /// A tensor of the file is not what the file says.
+    #[error("{path}, `{tensor}`: {reason}")]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -43,11 +46,17 @@ pub enum PackedModelError {
         reason: String,
     },
     /// The tensors could not be read from their device.
+    #[error("the device does not give the tensors: {reason}")]
     Device {
         /// What the device says.
         reason: String,
     },
     /// The model has other parameters than the packed one.
+    #[error(
+        "the packed model is of another model: without {}; with {} that this one does not have",
+        few(.missing),
+        few(.unused)
+    )]
     OtherModel {
         /// Parameters of the model that the packed one does not have.
         missing: Vec<String>,
@@ -55,6 +64,7 @@ pub enum PackedModelError {
         unused: Vec<String>,
     },
     /// A parameter of the model has another shape.
+    #[error("parameter {path} was packed with shape {expected:?}, that of the model has {found:?}")]
     Shape {
         /// Path of the parameter.
         path: String,
@@ -64,6 +74,10 @@ pub enum PackedModelError {
         found: Vec<usize>,
     },
     /// The model is prepared for training, or has adapters.
+    #[error(
+        "parameter {path} has the reparameterization {name}: load a packed model into a new model, \
+         not into a prepared one"
+    )]
     Reparameterized {
         /// The first such parameter.
         path: String,
@@ -71,7 +85,8 @@ pub enum PackedModelError {
         name: String,
     },
     /// A tensor that is not packed does not fit.
-    Record(RecordError),
+    #[error("{0}")]
+    Record(#[source] RecordError),
 }
 
 impl PackedModelError {
@@ -89,61 +104,5 @@ fn few(paths: &[String]) -> String {
         [] => "none".to_string(),
         paths if paths.len() <= 3 => paths.join(", "),
         paths => format!("{}, .. ({} in all)", paths[..3].join(", "), paths.len()),
-    }
-}
-
-impl fmt::Display for PackedModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::NotAPackedModel { path, reason } => {
-                write!(f, "{} is no packed model: {reason}", path.display())
-            }
-            Self::NewerVersion {
-                path,
-                supported,
-                found,
-            } => write!(
-                f,
-                "{} has version {found}, this program reads versions up to {supported}",
-                path.display()
-            ),
-            Self::Tensor {
-                path,
-                tensor,
-                reason,
-            } => write!(f, "{}, `{tensor}`: {reason}", path.display()),
-            Self::Device { reason } => write!(f, "the device does not give the tensors: {reason}"),
-            Self::OtherModel { missing, unused } => write!(
-                f,
-                "the packed model is of another model: without {}; with {} that this one does not have",
-                few(missing),
-                few(unused)
-            ),
-            Self::Shape {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "parameter {path} was packed with shape {expected:?}, that of the model has {found:?}"
-            ),
-            Self::Reparameterized { path, name } => write!(
-                f,
-                "parameter {path} has the reparameterization {name}: load a packed model into a new \
-                 model, not into a prepared one"
-            ),
-            Self::Record(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl core::error::Error for PackedModelError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Record(source) => Some(source),
-            _ => None,
-        }
     }
 }

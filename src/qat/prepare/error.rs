@@ -1,17 +1,20 @@
-use core::fmt;
-
 use crate::{qat::PlanError, quant::GranularityError};
 
-/// Why a model could not be prepared.
-#[derive(Debug, Clone, PartialEq)]
+/// Error when a model cannot be prepared.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrepareError {
     /// No parameter was selected.
+    #[error("{}", nothing_matched(.paths))]
     NothingMatched {
         /// The float parameters of the model.
         paths: Vec<String>,
     },
     /// The group that was asked for has no parameter of the model.
+    #[error(
+        "no parameter of the model is in the group {group}, the model has: {}",
+        .paths.join(", ")
+    )]
     EmptyGroup {
         /// The group.
         group: String,
@@ -19,11 +22,20 @@ pub enum PrepareError {
         paths: Vec<String>,
     },
     /// Several layers may be the output head.
+    #[error(
+        "the output head may be {}: name it by `with_output_head`, or say that there is none by \
+         `without_output_head`",
+        .candidates.join(" or ")
+    )]
     AmbiguousHead {
         /// Paths of their weights.
         candidates: Vec<String>,
     },
     /// The model has no parameter of the output head that the caller named.
+    #[error(
+        "the model has no module or parameter `{head}` for its output head, it has: {}",
+        .paths.join(", ")
+    )]
     UnknownHead {
         /// The name.
         head: String,
@@ -31,6 +43,10 @@ pub enum PrepareError {
         paths: Vec<String>,
     },
     /// A selected parameter already has a reparameterization; Burn keeps only one.
+    #[error(
+        "parameter {path} already has the reparameterization `{name}`, and a parameter holds only \
+         one"
+    )]
     AlreadyReparameterized {
         /// Path of the parameter.
         path: String,
@@ -38,22 +54,32 @@ pub enum PrepareError {
         name: String,
     },
     /// A selected parameter is quantized by its layer already.
+    #[error("parameter {path} is quantized by its layer already")]
     QuantizedByLayer {
         /// Path of the parameter.
         path: String,
     },
     /// A selected parameter is a step size or offset that a quantizer trains.
+    #[error("parameter {path} belongs to a quantizer, which trains it in float")]
     OfQuantizer {
         /// Path of the parameter.
         path: String,
     },
     /// A selected parameter is in several places of the model, for which it would have different
     /// quantizers.
+    #[error(
+        "{} are one parameter, which has one quantizer, and theirs would differ",
+        .paths.join(" and ")
+    )]
     Shared {
         /// Paths of its places.
         paths: Vec<String>,
     },
     /// A selected parameter has no input and output features.
+    #[error(
+        "parameter {path} of shape {shape:?} cannot be quantized: a weight has two dimensions or \
+         more"
+    )]
     Rank {
         /// Path of the parameter.
         path: String,
@@ -61,6 +87,7 @@ pub enum PrepareError {
         shape: Vec<usize>,
     },
     /// The granularity of the scheme does not fit a selected parameter.
+    #[error("parameter {path} of shape {shape:?}: {source}")]
     Granularity {
         /// Path of the parameter.
         path: String,
@@ -70,75 +97,17 @@ pub enum PrepareError {
         source: GranularityError,
     },
     /// The plan has layers that are not selected, or that the model does not have.
-    Plan(PlanError),
+    #[error("{0}")]
+    Plan(#[source] PlanError),
 }
 
-impl fmt::Display for PrepareError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NothingMatched { paths } if paths.is_empty() => {
-                write!(f, "the model has no float parameters")
-            }
-            Self::NothingMatched { paths } => write!(
-                f,
-                "no parameter was selected for quantization, the model has: {}; embeddings, vectors \
-                 and the output head stay in float unless a group has them",
-                paths.join(", ")
-            ),
-            Self::EmptyGroup { group, paths } => write!(
-                f,
-                "no parameter of the model is in the group {group}, the model has: {}",
-                paths.join(", ")
-            ),
-            Self::AmbiguousHead { candidates } => write!(
-                f,
-                "the output head may be {}: name it by `with_output_head`, or say that there is none \
-                 by `without_output_head`",
-                candidates.join(" or ")
-            ),
-            Self::UnknownHead { head, paths } => write!(
-                f,
-                "the model has no module or parameter `{head}` for its output head, it has: {}",
-                paths.join(", ")
-            ),
-            Self::AlreadyReparameterized { path, name } => write!(
-                f,
-                "parameter {path} already has the reparameterization `{name}`, and a parameter \
-                 holds only one"
-            ),
-            Self::QuantizedByLayer { path } => {
-                write!(f, "parameter {path} is quantized by its layer already")
-            }
-            Self::OfQuantizer { path } => write!(
-                f,
-                "parameter {path} belongs to a quantizer, which trains it in float"
-            ),
-            Self::Shared { paths } => write!(
-                f,
-                "{} are one parameter, which has one quantizer, and theirs would differ",
-                paths.join(" and ")
-            ),
-            Self::Rank { path, shape } => write!(
-                f,
-                "parameter {path} of shape {shape:?} cannot be quantized: a weight has two \
-                 dimensions or more"
-            ),
-            Self::Granularity {
-                path,
-                shape,
-                source,
-            } => write!(f, "parameter {path} of shape {shape:?}: {source}"),
-            Self::Plan(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl core::error::Error for PrepareError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Granularity { source, .. } => Some(source),
-            Self::Plan(error) => Some(error),
-            _ => None,
-        }
+fn nothing_matched(paths: &[String]) -> String {
+    match paths {
+        [] => "the model has no float parameters".to_string(),
+        paths => format!(
+            "no parameter was selected for quantization, the model has: {}; embeddings, vectors \
+             and the output head stay in float unless a group has them",
+            paths.join(", ")
+        ),
     }
 }

@@ -1,13 +1,13 @@
-use core::fmt;
 use std::{io, path::PathBuf};
 
 use super::CalibrationError;
 
-/// Why a [`CalibrationTable`](super::CalibrationTable) cannot be read, written or filled.
-#[derive(Debug)]
+/// Error when a [`CalibrationTable`](super::CalibrationTable) cannot be read, written or filled.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TableError {
     /// The file could not be read or written.
+    #[error("{file}: {source}")]
     Io {
         /// The file.
         file: PathBuf,
@@ -15,6 +15,7 @@ pub enum TableError {
         source: io::Error,
     },
     /// The file is not the JSON of a table.
+    #[error("{file}: no calibration table: {source}")]
     Malformed {
         /// The file.
         file: PathBuf,
@@ -22,6 +23,7 @@ pub enum TableError {
         source: serde_json::Error,
     },
     /// The file says that it is something else.
+    #[error("{file}: expected a calibration table, found `{found}`")]
     Format {
         /// The file.
         file: PathBuf,
@@ -29,6 +31,7 @@ pub enum TableError {
         found: String,
     },
     /// The file is of a version that is not supported, such as a newer one.
+    #[error("{file}: expected version {supported} of a calibration table, found version {found}")]
     Version {
         /// The file.
         file: PathBuf,
@@ -38,6 +41,7 @@ pub enum TableError {
         supported: u64,
     },
     /// A path comes twice.
+    #[error("{}`{path}` is in the table already", prefix(.file))]
     Duplicate {
         /// The path in the model.
         path: String,
@@ -45,6 +49,7 @@ pub enum TableError {
         file: Option<PathBuf>,
     },
     /// An observer has no range to put in.
+    #[error("`{path}` has no range: {source}")]
     NoRange {
         /// The path in the model.
         path: String,
@@ -53,45 +58,9 @@ pub enum TableError {
     },
 }
 
-impl fmt::Display for TableError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { file, source } => write!(f, "{}: {source}", file.display()),
-            Self::Malformed { file, source } => {
-                write!(f, "{}: no calibration table: {source}", file.display())
-            }
-            Self::Format { file, found } => write!(
-                f,
-                "{}: expected a calibration table, found `{found}`",
-                file.display()
-            ),
-            Self::Version {
-                file,
-                found,
-                supported,
-            } => write!(
-                f,
-                "{}: expected version {supported} of a calibration table, found version {found}",
-                file.display()
-            ),
-            Self::Duplicate { path, file } => {
-                if let Some(file) = file {
-                    write!(f, "{}: ", file.display())?;
-                }
-                write!(f, "`{path}` is in the table already")
-            }
-            Self::NoRange { path, source } => write!(f, "`{path}` has no range: {source}"),
-        }
-    }
-}
-
-impl core::error::Error for TableError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Malformed { source, .. } => Some(source),
-            Self::NoRange { source, .. } => Some(source),
-            _ => None,
-        }
+fn prefix(file: &Option<PathBuf>) -> String {
+    match file {
+        Some(file) => format!("{}: ", file.display()),
+        None => String::new(),
     }
 }

@@ -1,7 +1,5 @@
 //! Conversations in records of data sets.
 
-use core::fmt;
-
 use minijinja::{Value, value::ValueKind};
 
 use super::{ChatMessage, ChatTemplate, Conversation};
@@ -16,27 +14,15 @@ const RESERVED: [&str; 4] = ["messages", TOOLS, DOCUMENTS, "add_generation_promp
 /// Fields that belong to the conversation, but that no template of transformers gets.
 const UNREACHABLE: [&str; 3] = ["system", "system_prompt", "functions"];
 
-/// Why a record is no conversation for a template.
+/// Error when a record is no conversation for a template.
+#[derive(Debug, thiserror::Error)]
 pub(in crate::text) enum RecordProblem {
     /// What a field should be, and is.
+    #[error("expected {expected}, found {found}")]
     Field { expected: String, found: String },
     /// What the template says.
-    Template(TextError),
-}
-
-impl fmt::Display for RecordProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Field { expected, found } => write!(f, "expected {expected}, found {found}"),
-            Self::Template(error) => error.fmt(f),
-        }
-    }
-}
-
-impl From<TextError> for RecordProblem {
-    fn from(error: TextError) -> Self {
-        Self::Template(error)
-    }
+    #[error(transparent)]
+    Template(#[from] TextError),
 }
 
 /// The conversation of a record: the turns in a field, `tools`, `documents` and

@@ -53,8 +53,8 @@ pub enum TrainedTurns {
     All,
 }
 
-/// What is wrong with a record: what is expected and what was found, or what the tokenizer or the
-/// template says.
+/// Error when a record cannot be used: what is expected and what was found, or the error of the
+/// tokenizer or the template.
 pub(super) enum RecordError {
     Field { expected: String, found: String },
     Text(TextError),

@@ -35,7 +35,7 @@ pub(super) struct SpecialTokens {
     pub suffix: Vec<u32>,
 }
 
-/// Why there are none.
+/// Error when the special tokens cannot be read.
 pub(super) enum Wrong {
     Config(TextError),
     Tokenizer(String),

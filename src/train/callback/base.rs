@@ -1,4 +1,4 @@
-use core::{error::Error, fmt};
+use core::error::Error;
 
 use burn::{
     optim::GradientsParams,
@@ -155,22 +155,11 @@ pub trait Callback<M: LearnerModel>: Send {
 }
 
 /// A callback that failed, as the source of the error of a training.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("callback `{callback}`: {source}")]
 pub struct CallbackError {
     /// Its name.
     pub callback: String,
     /// What it returned.
     pub source: Box<dyn Error + Send + Sync>,
-}
-
-impl fmt::Display for CallbackError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "callback `{}`: {}", self.callback, self.source)
-    }
-}
-
-impl Error for CallbackError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&*self.source)
-    }
 }

@@ -1,16 +1,22 @@
-use core::{error::Error, fmt};
-
 use burn::module::Module;
 
 use crate::qat::QuantControls;
 
 /// Controls that are not of the model that trains: what a callback sets by them, nothing reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForeignControls {
     /// There is no quantizer among them.
+    #[error(
+        "expected controls of the model that trains, found none: it has no such quantizers, or was \
+         prepared after its controls were taken"
+    )]
     Empty,
     /// There are quantizers among them that are not in the model.
+    #[error(
+        "expected controls of the model that trains, found those of another model: take them by \
+         QuantControls::of after the model was prepared, detached or loaded"
+    )]
     OtherModel,
 }
 
@@ -26,20 +32,3 @@ impl ForeignControls {
         }
     }
 }
-
-impl fmt::Display for ForeignControls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => {
-                "expected controls of the model that trains, found none: it has no such quantizers, or \
-                 was prepared after its controls were taken"
-            }
-            Self::OtherModel => {
-                "expected controls of the model that trains, found those of another model: take them by \
-                 QuantControls::of after the model was prepared, detached or loaded"
-            }
-        })
-    }
-}
-
-impl Error for ForeignControls {}

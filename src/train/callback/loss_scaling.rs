@@ -1,4 +1,3 @@
-use core::{error::Error, fmt};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::{
@@ -60,7 +59,8 @@ pub struct LossScaling {
 }
 
 /// A gradient that is not finite although the loss has its smallest scale.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("the loss scale is at its minimum, {scale}, and a gradient is still not finite: {found}")]
 pub struct MinimumLossScale {
     /// The smallest scale.
     pub scale: f32,
@@ -158,15 +158,3 @@ where
         Ok(())
     }
 }
-
-impl fmt::Display for MinimumLossScale {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scale, found } = self;
-        write!(
-            f,
-            "the loss scale is at its minimum, {scale}, and a gradient is still not finite: {found}"
-        )
-    }
-}
-
-impl Error for MinimumLossScale {}

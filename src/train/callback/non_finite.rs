@@ -1,6 +1,6 @@
 //! NaN and infinite values in gradients and parameters, and the steps that were skipped for them.
 
-use core::{error::Error, fmt};
+use core::fmt;
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::distinct::visit_distinct;
 
-/// What was wrong with an optimizer step, and for how long.
-#[derive(Debug, Clone, PartialEq)]
+/// Error when an optimizer step has values that are not finite, or was skipped for them.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub struct NonFinite {
     /// Paths of parameters with NaN or infinite values.
     pub parameters: Vec<String>,
@@ -167,8 +167,6 @@ impl fmt::Display for NonFinite {
         Ok(())
     }
 }
-
-impl Error for NonFinite {}
 
 #[cfg(test)]
 mod tests {

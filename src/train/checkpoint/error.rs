@@ -9,11 +9,12 @@ use burn::tensor::DType;
 use super::TensorDifference;
 use crate::qat::QuantizerSettings;
 
-/// Why a checkpoint cannot be written or used.
-#[derive(Debug)]
+/// Error when a checkpoint cannot be written or used.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The operating system refused.
+    #[error("{path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -21,11 +22,16 @@ pub enum CheckpointError {
         source: io::Error,
     },
     /// There is no checkpoint to go on from.
+    #[error("there is no whole checkpoint in {folder}")]
     NoCheckpoint {
         /// The folder that was looked into.
         folder: PathBuf,
     },
     /// A new training would write into the checkpoints of another.
+    #[error(
+        "{folder} holds checkpoints of an earlier training up to step {step}: resume it, or choose \
+         another folder"
+    )]
     FolderInUse {
         /// The folder.
         folder: PathBuf,
@@ -33,6 +39,7 @@ pub enum CheckpointError {
         step: usize,
     },
     /// The manifest is not one of this crate, or cannot be read as one.
+    #[error("{path} is no checkpoint: {reason}")]
     NotACheckpoint {
         /// The manifest.
         path: PathBuf,
@@ -40,6 +47,10 @@ pub enum CheckpointError {
         reason: String,
     },
     /// The checkpoint was written by a newer or an older version.
+    #[error(
+        "{path} has version {found}, this program reads version {supported}: go on with the \
+         program that wrote it, or choose another folder"
+    )]
     OtherVersion {
         /// The manifest.
         path: PathBuf,
@@ -49,6 +60,7 @@ pub enum CheckpointError {
         found: u64,
     },
     /// A file ends too early or too late.
+    #[error("{path} has {found} bytes, expected {expected}")]
     Length {
         /// The file.
         path: PathBuf,
@@ -58,6 +70,7 @@ pub enum CheckpointError {
         found: u64,
     },
     /// A file is not what was written.
+    #[error("{path} has the checksum {found:08x}, expected {expected:08x}")]
     Checksum {
         /// The file.
         path: PathBuf,
@@ -67,6 +80,7 @@ pub enum CheckpointError {
         found: u32,
     },
     /// The checkpoint is of a model with other parameters.
+    #[error("{path} is of another model: {difference}")]
     OtherModel {
         /// The checkpoint.
         path: PathBuf,
@@ -74,6 +88,10 @@ pub enum CheckpointError {
         difference: Box<TensorDifference>,
     },
     /// The checkpoint is of a model that is quantized in another way.
+    #[error(
+        "{path} is of a training with another scheme: expected {expected} at `{quantizer}`, found \
+         {found}"
+    )]
     OtherQuantizer {
         /// The checkpoint.
         path: PathBuf,
@@ -85,6 +103,11 @@ pub enum CheckpointError {
         found: Box<QuantizerSettings>,
     },
     /// The optimizer keeps a state in the type of its parameter, and Burn loads it in another.
+    #[error(
+        "the optimizer has its state of `{parameter}` in {dtype:?}, which Burn loads as \
+         {loaded:?}: use an optimizer with states in {loaded:?}, such as a QatOptimizer with \
+         stochastic rounding, or AdamW8bit"
+    )]
     OptimizerState {
         /// The parameter.
         parameter: String,
@@ -94,21 +117,34 @@ pub enum CheckpointError {
         loaded: DType,
     },
     /// Burn's checkpoints hold neither the step nor the state of callbacks, which this training needs.
+    #[error(
+        "Burn's checkpoint of epoch {epoch} holds neither the step nor the state of callbacks: \
+         resume with CallbackStrategy::with_checkpoints and a CheckpointPolicy"
+    )]
     BurnCheckpoint {
         /// The epoch that was asked for.
         epoch: usize,
     },
     /// The best checkpoint cannot be kept, as there is no epoch's validation to judge it by.
+    #[error(
+        "no checkpoint is the best by {metric:?} without checkpoints at the end of epochs: set \
+         every_epoch"
+    )]
     NoEpochs {
         /// The metric.
         metric: String,
     },
     /// The best checkpoint cannot be kept, as the validation has no such metric.
+    #[error("the best checkpoint cannot be kept: the validation has no numeric metric {metric:?}")]
     NoMetric {
         /// The metric.
         metric: String,
     },
     /// The checkpoint was set aside when a training went on from an earlier one.
+    #[error(
+        "{path} was set aside when the training went on from an earlier step: rename it to {name} \
+         to use it"
+    )]
     Abandoned {
         /// Where it lies.
         path: PathBuf,
@@ -116,6 +152,7 @@ pub enum CheckpointError {
         name: String,
     },
     /// The checkpoint is of a run with another [fingerprint](super::CheckpointPolicy::fingerprint).
+    #[error("{path} is of another run: expected {expected:?}, found {found:?}")]
     OtherRun {
         /// The manifest.
         path: PathBuf,
@@ -125,6 +162,7 @@ pub enum CheckpointError {
         found: String,
     },
     /// A record cannot be written or read.
+    #[error("{path}: {reason}")]
     Record {
         /// The file.
         path: PathBuf,
@@ -132,6 +170,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A callback cannot use what the checkpoint holds for it.
+    #[error("the state of the callback `{callback}`: {reason}")]
     CallbackState {
         /// Name of the callback.
         callback: String,
@@ -139,6 +178,7 @@ pub enum CheckpointError {
         reason: String,
     },
     /// The checkpoint that was asked for cannot be used; another can.
+    #[error("the checkpoint of step {step} cannot be used: {source}; {}", alternative(.previous))]
     Refused {
         /// The step that was asked for.
         step: usize,
@@ -165,131 +205,9 @@ impl CheckpointError {
     }
 }
 
-impl fmt::Display for CheckpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::NoCheckpoint { folder } => {
-                write!(f, "there is no whole checkpoint in {}", folder.display())
-            }
-            Self::FolderInUse { folder, step } => write!(
-                f,
-                "{} holds checkpoints of an earlier training up to step {step}: resume it, or choose \
-                 another folder",
-                folder.display()
-            ),
-            Self::NotACheckpoint { path, reason } => {
-                write!(f, "{} is no checkpoint: {reason}", path.display())
-            }
-            Self::OtherVersion {
-                path,
-                supported,
-                found,
-            } => write!(
-                f,
-                "{} has version {found}, this program reads version {supported}: go on with the program \
-                 that wrote it, or choose another folder",
-                path.display()
-            ),
-            Self::Length {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{} has {found} bytes, expected {expected}",
-                path.display()
-            ),
-            Self::Checksum {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{} has the checksum {found:08x}, expected {expected:08x}",
-                path.display()
-            ),
-            Self::OtherModel { path, difference } => {
-                write!(f, "{} is of another model: {difference}", path.display())
-            }
-            Self::OtherQuantizer {
-                path,
-                quantizer,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{} is of a training with another scheme: expected {expected} at `{quantizer}`, found \
-                 {found}",
-                path.display()
-            ),
-            Self::OptimizerState {
-                parameter,
-                dtype,
-                loaded,
-            } => write!(
-                f,
-                "the optimizer has its state of `{parameter}` in {dtype:?}, which Burn loads as \
-                 {loaded:?}: use an optimizer with states in {loaded:?}, such as a QatOptimizer with \
-                 stochastic rounding, or AdamW8bit"
-            ),
-            Self::BurnCheckpoint { epoch } => write!(
-                f,
-                "Burn's checkpoint of epoch {epoch} holds neither the step nor the state of \
-                 callbacks: resume with CallbackStrategy::with_checkpoints and a CheckpointPolicy"
-            ),
-            Self::NoEpochs { metric } => write!(
-                f,
-                "no checkpoint is the best by {metric:?} without checkpoints at the end of epochs: \
-                 set every_epoch"
-            ),
-            Self::NoMetric { metric } => write!(
-                f,
-                "the best checkpoint cannot be kept: the validation has no numeric metric {metric:?}"
-            ),
-            Self::Abandoned { path, name } => write!(
-                f,
-                "{} was set aside when the training went on from an earlier step: rename it to {name} \
-                 to use it",
-                path.display()
-            ),
-            Self::OtherRun {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{} is of another run: expected {expected:?}, found {found:?}",
-                path.display()
-            ),
-            Self::Record { path, reason } => write!(f, "{}: {reason}", path.display()),
-            Self::CallbackState { callback, reason } => {
-                write!(f, "the state of the callback `{callback}`: {reason}")
-            }
-            Self::Refused {
-                step,
-                source,
-                previous,
-            } => {
-                write!(
-                    f,
-                    "the checkpoint of step {step} cannot be used: {source}; "
-                )?;
-                match previous {
-                    Some(step) => write!(f, "that of step {step} is whole"),
-                    None => write!(f, "there is no other"),
-                }
-            }
-        }
-    }
-}
-
-impl core::error::Error for CheckpointError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Refused { source, .. } => Some(source),
-            _ => None,
-        }
+fn alternative(previous: &Option<usize>) -> String {
+    match previous {
+        Some(step) => format!("that of step {step} is whole"),
+        None => "there is no other".to_string(),
     }
 }

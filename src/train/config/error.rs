@@ -1,11 +1,11 @@
-use core::fmt;
 use std::{io, path::PathBuf};
 
-/// Why a configuration cannot be used.
-#[derive(Debug)]
+/// Error when a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingConfigError {
     /// The operating system refused.
+    #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -13,12 +13,14 @@ pub enum TrainingConfigError {
         source: io::Error,
     },
     /// The name of a file tells neither TOML nor JSON.
+    #[error("{path}: a configuration is a file that ends in .toml or .json")]
     UnknownFormat {
         /// The file.
         path: PathBuf,
     },
     /// The text is no configuration: a syntax error, an unknown field, or a value that its field
     /// does not take.
+    #[error("{}{message}", place(.field))]
     Parse {
         /// Where it is, such as `qat.weight.symmetric.bits`; empty for a syntax error.
         field: String,
@@ -26,6 +28,7 @@ pub enum TrainingConfigError {
         message: String,
     },
     /// A value that is out of its range.
+    #[error("{field} is {value}, expected {allowed}")]
     OutOfRange {
         /// Where it is, such as `optimizer.beta_2`.
         field: String,
@@ -36,33 +39,10 @@ pub enum TrainingConfigError {
     },
 }
 
-impl fmt::Display for TrainingConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::UnknownFormat { path } => write!(
-                f,
-                "{}: a configuration is a file that ends in .toml or .json",
-                path.display()
-            ),
-            Self::Parse { field, message } if field.is_empty() || field == "." => {
-                f.write_str(message)
-            }
-            Self::Parse { field, message } => write!(f, "{field}: {message}"),
-            Self::OutOfRange {
-                field,
-                value,
-                allowed,
-            } => write!(f, "{field} is {value}, expected {allowed}"),
-        }
-    }
-}
-
-impl core::error::Error for TrainingConfigError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            _ => None,
-        }
+/// The field before a message, where there is one.
+fn place(field: &str) -> String {
+    match field {
+        "" | "." => String::new(),
+        field => format!("{field}: "),
     }
 }

@@ -1,16 +1,17 @@
-use core::{error::Error, fmt};
-
 use burn::data::dataloader::DataLoader;
 
 /// A training that has nothing to train on, or to judge it by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NoData {
     /// The training is of 0 epochs.
+    #[error("expected 1 epoch or more, got 0")]
     Epochs,
     /// The data of training give no batch.
+    #[error("expected data to train on, found no batch")]
     Training,
     /// The data of validation give no batch.
+    #[error("expected data for the validation, found no batch")]
     Validation,
 }
 
@@ -20,15 +21,3 @@ impl NoData {
         loader.num_items() == 0 && loader.iter().next().is_none()
     }
 }
-
-impl fmt::Display for NoData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Epochs => "expected 1 epoch or more, got 0",
-            Self::Training => "expected data to train on, found no batch",
-            Self::Validation => "expected data for the validation, found no batch",
-        })
-    }
-}
-
-impl Error for NoData {}

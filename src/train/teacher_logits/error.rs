@@ -1,4 +1,3 @@
-use core::fmt;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -6,11 +5,12 @@ use std::{
 
 use burn::tensor::TensorReadError;
 
-/// Why a file of teacher logits cannot be written or read.
-#[derive(Debug)]
+/// Error when a file of teacher logits cannot be written or read.
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TeacherLogitsError {
     /// The operating system refused.
+    #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
@@ -18,11 +18,16 @@ pub enum TeacherLogitsError {
         source: io::Error,
     },
     /// The device did not give the logits away.
+    #[error("the teacher's logits cannot be read: {source}")]
     Device {
         /// Its reason.
         source: TensorReadError,
     },
     /// Logits of the teacher that the file cannot hold: NaN, infinity, or too large for `f16`.
+    #[error(
+        "example {example}, position {position}: expected a logit that the file's type holds, \
+         found {value}"
+    )]
     Unstorable {
         /// Number of the example.
         example: u64,
@@ -32,6 +37,10 @@ pub enum TeacherLogitsError {
         value: f32,
     },
     /// The file does not begin as one of teacher logits does.
+    #[error(
+        "{path}: expected a file of teacher logits, found one that begins with {}",
+        .found.escape_ascii()
+    )]
     OtherKind {
         /// The file.
         path: PathBuf,
@@ -39,6 +48,7 @@ pub enum TeacherLogitsError {
         found: Vec<u8>,
     },
     /// The file has a version that this program does not read.
+    #[error("{path}: expected version {expected} of the format, found version {found}")]
     Version {
         /// The file.
         path: PathBuf,
@@ -48,6 +58,7 @@ pub enum TeacherLogitsError {
         found: u32,
     },
     /// The file ends too early or too late.
+    #[error("{path}: expected {expected} bytes, found {found}")]
     Length {
         /// The file.
         path: PathBuf,
@@ -57,6 +68,7 @@ pub enum TeacherLogitsError {
         found: u64,
     },
     /// A checksum is wrong.
+    #[error("{path}, {place}: expected checksum {expected:08x}, found {found:08x}")]
     Checksum {
         /// The file.
         path: PathBuf,
@@ -68,6 +80,10 @@ pub enum TeacherLogitsError {
         found: u32,
     },
     /// The file was made of another teacher or data set, or otherwise than expected.
+    #[error(
+        "{path}: expected {field} {expected}, found {found}: the file is of another teacher, data \
+         set or format"
+    )]
     OtherContent {
         /// The file.
         path: PathBuf,
@@ -79,6 +95,7 @@ pub enum TeacherLogitsError {
         found: String,
     },
     /// A value that no writer writes.
+    #[error("{path}, {place}: expected {expected}, found {found}")]
     Value {
         /// The file.
         path: PathBuf,
@@ -90,6 +107,7 @@ pub enum TeacherLogitsError {
         found: String,
     },
     /// The file does not have this example.
+    #[error("{path}: expected example {example}, found {num_examples} examples")]
     NoExample {
         /// The file.
         path: PathBuf,
@@ -106,98 +124,6 @@ impl TeacherLogitsError {
         move |source| Self::Io {
             path: path.clone(),
             source,
-        }
-    }
-}
-
-impl fmt::Display for TeacherLogitsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
-            Self::Device { source } => write!(f, "the teacher's logits cannot be read: {source}"),
-            Self::Unstorable {
-                example,
-                position,
-                value,
-            } => write!(
-                f,
-                "example {example}, position {position}: expected a logit that the file's type \
-                 holds, found {value}"
-            ),
-            Self::OtherKind { path, found } => write!(
-                f,
-                "{}: expected a file of teacher logits, found one that begins with {}",
-                path.display(),
-                found.escape_ascii()
-            ),
-            Self::Version {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{}: expected version {expected} of the format, found version {found}",
-                path.display()
-            ),
-            Self::Length {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{}: expected {expected} bytes, found {found}",
-                path.display()
-            ),
-            Self::Checksum {
-                path,
-                place,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{}, {place}: expected checksum {expected:08x}, found {found:08x}",
-                path.display()
-            ),
-            Self::OtherContent {
-                path,
-                field,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{}: expected {field} {expected}, found {found}: the file is of another teacher, \
-                 data set or format",
-                path.display()
-            ),
-            Self::Value {
-                path,
-                place,
-                expected,
-                found,
-            } => write!(
-                f,
-                "{}, {place}: expected {expected}, found {found}",
-                path.display()
-            ),
-            Self::NoExample {
-                path,
-                example,
-                num_examples,
-            } => write!(
-                f,
-                "{}: expected example {example}, found {num_examples} examples",
-                path.display()
-            ),
-        }
-    }
-}
-
-impl core::error::Error for TeacherLogitsError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::Device { source } => Some(source),
-            _ => None,
         }
     }
 }
