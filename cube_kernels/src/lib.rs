@@ -1,3 +1,5 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 //! Kernels and bit layouts of [bitnet-burn](https://docs.rs/bitnet-burn): ternary and 8-bit fake
 //! quantisation, 2-bit packing and the Hadamard rotation, for every runtime of
 //! [CubeCL](https://docs.rs/cubecl).

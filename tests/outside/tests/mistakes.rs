@@ -1,4 +1,4 @@
-//! Mistakes of a first day, and the messages that docs/first_day.md promises for them.
+//! Mistakes of a first day, and the messages that docs/troubleshooting.md promises for them.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{path::PathBuf, sync::Arc, sync::Mutex};
 
@@ -81,7 +81,8 @@ fn tempfolder(name: &str) -> PathBuf {
 /// Checks that a text has a message, and that the documentation has it, too.
 #[track_caller]
 fn promised(text: &str, message: &str) {
-    let docs = std::fs::read_to_string(std::env::var("FIRST_DAY").expect("FIRST_DAY: docs/first_day.md")).unwrap();
+    let file = std::env::var("TROUBLESHOOTING").expect("TROUBLESHOOTING: docs/troubleshooting.md");
+    let docs = std::fs::read_to_string(file).unwrap();
     let docs = docs.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(text.contains(message), "{text}");
     assert!(docs.contains(message), "the documentation lacks: {message}");
