@@ -139,6 +139,8 @@ mod backend {
     mod toy_runs;
     #[cfg(feature = "train")]
     mod train_faults;
+    #[cfg(all(feature = "text", feature = "train"))]
+    mod trainer;
     #[cfg(feature = "train")]
     mod training;
     #[cfg(feature = "train")]

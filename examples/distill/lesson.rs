@@ -36,7 +36,7 @@ impl InferenceStep for Pupil {
 }
 
 impl Student for Pupil {
-    fn study(&self, lesson: Lesson) -> StudentStep<SequenceOutput> {
+    fn student_forward(&self, lesson: Lesson) -> StudentStep<SequenceOutput> {
         let output = self.step(lesson);
         StudentStep {
             loss: output.loss.clone(),
@@ -48,7 +48,7 @@ impl Student for Pupil {
 
 /// The teacher itself, asked at every step.
 impl Teacher<Lesson> for LanguageModel<Linear> {
-    fn teach(&self, lesson: Lesson) -> TeacherStates {
+    fn teacher_forward(&self, lesson: Lesson) -> TeacherStates {
         TeacherStates::new(self.lm.forward(lesson.batch.inputs))
     }
 }
@@ -58,7 +58,7 @@ impl Teacher<Lesson> for LanguageModel<Linear> {
 pub struct Answers;
 
 impl Teacher<Lesson> for Answers {
-    fn teach(&self, lesson: Lesson) -> TeacherStates {
+    fn teacher_forward(&self, lesson: Lesson) -> TeacherStates {
         TeacherStates {
             logits: lesson.logits,
             ..TeacherStates::default()

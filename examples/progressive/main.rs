@@ -122,7 +122,11 @@ fn run(config: &TrainingConfig) -> Result<(), Box<dyn Error>> {
         .renderer(Box::new(SilentRenderer));
     let training = config.configure(training, device.clone(), &model, &handles)?;
     let scheduler = config.learning_rate.init(steps, &handles.learning_rate)?;
-    let result = training.launch(Learner::new(model, config.optimizer.init(), scheduler));
+    let result = training.launch(Learner::new(
+        model,
+        config.optimizer.init(config.training.seed)?,
+        scheduler,
+    ));
     if let Some(error) = result.error {
         return Err(error.reason().into());
     }

@@ -27,7 +27,7 @@ const TEMPERATURE: f64 = 1.0;
 pub type Distilled = Distiller<LanguageModel<BitLinear>, LanguageModel<Linear>>;
 
 impl Student for LanguageModel<BitLinear> {
-    fn study(&self, batch: Batch) -> StudentStep<SequenceOutput> {
+    fn student_forward(&self, batch: Batch) -> StudentStep<SequenceOutput> {
         let output = self.step(batch);
         StudentStep {
             loss: output.loss.clone(),
@@ -38,7 +38,7 @@ impl Student for LanguageModel<BitLinear> {
 }
 
 impl Teacher<Batch> for LanguageModel<Linear> {
-    fn teach(&self, batch: Batch) -> TeacherStates {
+    fn teacher_forward(&self, batch: Batch) -> TeacherStates {
         TeacherStates::new(self.lm.forward(batch.inputs))
     }
 }

@@ -26,7 +26,7 @@ pub struct StudentStep<O> {
 /// A model that a [`Distiller`] trains. Its `InferenceStep` is the validation.
 pub trait Student: Module + InferenceStep<Input: Clone> {
     /// The forward pass of training.
-    fn study(&self, batch: Self::Input) -> StudentStep<Self::Output>;
+    fn student_forward(&self, batch: Self::Input) -> StudentStep<Self::Output>;
 }
 
 /// A model that a [`Student`] learns from, of whatever architecture, or something that has the
@@ -34,7 +34,7 @@ pub trait Student: Module + InferenceStep<Input: Clone> {
 pub trait Teacher<Batch>: Module {
     /// The forward pass. The module is in inference mode; the batch is that of training, whose
     /// tensors may be on a device with autodiff, where they count as constants.
-    fn teach(&self, batch: Batch) -> TeacherStates;
+    fn teacher_forward(&self, batch: Batch) -> TeacherStates;
 }
 
 /// A student and a frozen teacher as something that burn-train's `Learner` trains.
@@ -102,7 +102,7 @@ pub trait Teacher<Batch>: Module {
 /// }
 ///
 /// impl Student for Ternary {
-///     fn study(&self, batch: Batch) -> StudentStep<ClassificationOutput> {
+///     fn student_forward(&self, batch: Batch) -> StudentStep<ClassificationOutput> {
 ///         let output = self.step(batch);
 ///         StudentStep {
 ///             loss: output.loss.clone(),
@@ -113,7 +113,7 @@ pub trait Teacher<Batch>: Module {
 /// }
 ///
 /// impl Teacher<Batch> for Full {
-///     fn teach(&self, batch: Batch) -> TeacherStates {
+///     fn teacher_forward(&self, batch: Batch) -> TeacherStates {
 ///         TeacherStates::new(self.layer.forward(batch.inputs).unsqueeze())
 ///     }
 /// }
@@ -182,8 +182,8 @@ where
     type Output = DistillationOutput<S::Output>;
 
     fn step(&self, batch: S::Input) -> TrainOutput<Self::Output> {
-        let teacher = self.teacher.module().teach(batch.clone());
-        let student = self.student.study(batch);
+        let teacher = self.teacher.module().teacher_forward(batch.clone());
+        let student = self.student.student_forward(batch);
         let losses = self.loss.forward(student.loss, &student.states, &teacher);
         let grads = losses.total.backward();
         let output = DistillationOutput {

@@ -8,20 +8,27 @@ mod distillation_metric;
 mod distillation_output;
 mod distiller;
 mod frozen;
+#[cfg(feature = "text")]
+mod language_model;
 mod memory_plan;
 mod ordered_data_loader;
+mod placement;
 mod quantization_error_metric;
 mod silent_renderer;
 mod strategy;
 pub mod teacher_logits;
 mod token_loss;
 mod token_loss_metric;
+mod trained;
+mod trainer;
 mod training_failure;
 
 pub use distillation_metric::DistillationMetric;
 pub use distillation_output::DistillationOutput;
 pub use distiller::{Distiller, Student, StudentStep, Teacher};
 pub use frozen::Frozen;
+#[cfg(feature = "text")]
+pub use language_model::LanguageModel;
 pub use memory_plan::{MemoryPlan, MemoryPlanConfig, OptimizerStates};
 pub use ordered_data_loader::OrderedDataLoader;
 pub use quantization_error_metric::{QuantizationErrorMetric, SharedErrorHistory};
@@ -29,4 +36,6 @@ pub use silent_renderer::SilentRenderer;
 pub use strategy::{CallbackStrategy, NoData};
 pub use token_loss::TokenLoss;
 pub use token_loss_metric::TokenLossMetric;
+pub use trained::{Trained, TrainingReport};
+pub use trainer::{Trainer, TrainerError};
 pub use training_failure::TrainingFailure;

@@ -79,7 +79,7 @@ impl InferenceStep for Small {
 }
 
 impl Student for Small {
-    fn study(&self, batch: Batch) -> StudentStep<ClassificationOutput> {
+    fn student_forward(&self, batch: Batch) -> StudentStep<ClassificationOutput> {
         let hidden = batch.inputs.clone();
         let output = self.step(batch);
         let mut states = StudentStates::new(output.output.clone().unsqueeze());
@@ -102,7 +102,7 @@ impl Large {
 }
 
 impl Teacher<Batch> for Large {
-    fn teach(&self, batch: Batch) -> TeacherStates {
+    fn teacher_forward(&self, batch: Batch) -> TeacherStates {
         let hidden = relu(self.first.forward(batch.inputs));
         let logits = self.second.forward(hidden.clone()).mul_scalar(4.0);
         TeacherStates {
@@ -155,7 +155,7 @@ fn student_and_projection_get_gradients_and_the_teacher_does_not_track() {
 
     let teacher = distiller.teacher.module();
     assert!(!teacher.first.weight.val().is_autodiff());
-    let states = teacher.teach(batch);
+    let states = teacher.teacher_forward(batch);
     assert!(!states.hidden.unwrap().is_tracked());
 }
 
@@ -165,8 +165,8 @@ fn a_step_minimises_the_loss_of_both_on_the_batch() {
     let distiller = distiller(&device);
     let batch = batch(81, &device);
     let output = TrainStep::step(&distiller, batch.clone()).item;
-    let study = distiller.student.study(batch.clone());
-    let teacher = distiller.teacher.module().teach(batch);
+    let study = distiller.student.student_forward(batch.clone());
+    let teacher = distiller.teacher.module().teacher_forward(batch);
     let expected = distiller.loss.forward(study.loss, &study.states, &teacher);
     let losses = output.losses;
     assert_equal(&floats(losses.total), &floats(expected.total), "total");
@@ -309,8 +309,8 @@ fn a_run_of_the_learner_brings_the_student_to_the_teacher_and_saves_it_alone() {
     assert_equal(&weights(after.teacher.module()), &teacher, "teacher");
     let held_out = batch(95, &Device::default());
     let total = |distiller: &SmallAndLarge| {
-        let study = distiller.student.study(held_out.clone());
-        let states = distiller.teacher.module().teach(held_out.clone());
+        let study = distiller.student.student_forward(held_out.clone());
+        let states = distiller.teacher.module().teacher_forward(held_out.clone());
         let losses = distiller.loss.forward(study.loss, &study.states, &states);
         floats(losses.total)[0]
     };

@@ -14,8 +14,8 @@ use bitnet_burn::{
         checkpoint::{BestMetric, CheckpointPolicy, Resume},
         config::{
             CalibrationConfig, ErrorMonitorConfig, LearningRateConfig, MonitoringConfig, NanPolicy,
-            OptimizerConfig, RunConfig, ScheduleConfig, TrainingConfig, TrainingConfigError,
-            TrainingHandles,
+            OptimizerConfig, OptimizerKind, ParameterGroupConfig, RunConfig, ScheduleConfig,
+            TrainingConfig, TrainingConfigError, TrainingHandles,
         },
     },
 };
@@ -47,6 +47,12 @@ pub fn unusual() -> TrainingConfig {
             epsilon: 1e-7,
             weight_decay: 0.0,
             max_grad_norm: None,
+            kind: OptimizerKind::AdamW8bit,
+            stochastic_rounding: true,
+            groups: vec![
+                ParameterGroupConfig::new("norm").with_weight_decay(0.0),
+                ParameterGroupConfig::new("steps$").with_learning_rate(0.1),
+            ],
         },
         learning_rate: LearningRateConfig::Cosine {
             peak: 1.5e-3,

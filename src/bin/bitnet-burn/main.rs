@@ -10,7 +10,6 @@ mod flags;
 mod generate;
 mod inspect;
 mod interrupt;
-mod language_model;
 mod model_file;
 mod output;
 mod progress;

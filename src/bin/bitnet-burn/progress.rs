@@ -1,14 +1,11 @@
 //! What a training says while it goes on: a bar on terminals, else lines, and lines of JSON.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use bitnet_burn::{
     nn::Projection,
     train::{
-        TokenLoss,
+        LanguageModel, TokenLoss,
         callback::{BackwardPass, Callback, CallbackResult, TrainingEvent, TrainingRun},
     },
 };
@@ -16,23 +13,9 @@ use burn::train::metric::store::Split;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::{language_model::LanguageModel, output::Output};
+use crate::output::Output;
 
-/// What is known at the end.
-#[derive(Debug, Clone, Default)]
-pub struct Summary {
-    /// Optimizer steps of the whole training so far.
-    pub step: usize,
-    /// Those of them that were taken here, and the time that they took.
-    pub steps_here: usize,
-    pub time: Duration,
-    /// The mean loss of the last validation.
-    pub validation_loss: Option<f64>,
-    /// Whether all steps and their validation are done.
-    pub complete: bool,
-}
-
-/// The callback; clones share the summary.
+/// The callback.
 #[derive(Clone)]
 pub struct Progress {
     output: Output,
@@ -40,7 +23,6 @@ pub struct Progress {
     every: usize,
     tokens_per_step: usize,
     bar: ProgressBar,
-    summary: Arc<Mutex<Summary>>,
     /// Since when steps are counted for the next line, and how many there are.
     since: Instant,
     steps: usize,
@@ -58,21 +40,9 @@ impl Progress {
             every,
             tokens_per_step,
             bar,
-            summary: Arc::default(),
             since: Instant::now(),
             steps: 0,
         }
-    }
-
-    pub fn summary(&self) -> MutexGuard<'_, Summary> {
-        self.summary.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tokens of the steps here in a second.
-    pub fn tokens_per_second(&self) -> f64 {
-        let summary = self.summary();
-        let seconds = summary.time.as_secs_f64().max(1e-9);
-        (summary.steps_here * self.tokens_per_step) as f64 / seconds
     }
 
     pub fn finish(&self) {
@@ -102,11 +72,9 @@ impl Progress {
         step.is_multiple_of(self.every) || step == self.total
     }
 
-    fn report(&mut self, loss: f64, learning_rate: f64) -> CallbackResult {
-        let step = self.summary().step;
+    fn report(&mut self, step: usize, loss: f64, learning_rate: f64) -> CallbackResult {
         let tokens = (self.steps * self.tokens_per_step) as f64;
         let rate = tokens / self.since.elapsed().as_secs_f64().max(1e-9);
-        self.summary().time += self.since.elapsed();
         (self.since, self.steps) = (Instant::now(), 0);
         let message = format!("loss {loss:.4} | {rate:.0} tokens/s");
         match self.output.has_bars() {
@@ -139,10 +107,6 @@ impl<P: Projection> Callback<LanguageModel<P>> for Progress {
         let step = run.position().step;
         self.bar.set_position(step as u64);
         self.bar.reset_eta();
-        let mut summary = self.summary();
-        summary.step = step;
-        // Of a run that was complete when it was resumed.
-        summary.complete = run.position().epoch > run.num_epochs();
         Ok(())
     }
 
@@ -169,26 +133,14 @@ impl<P: Projection> Callback<LanguageModel<P>> for Progress {
     ) -> CallbackResult {
         let step = run.position().step;
         self.steps += 1;
-        {
-            let mut summary = self.summary();
-            summary.step = step;
-            summary.steps_here += 1;
-        }
         self.bar.set_position(step as u64);
         match self.is_due(step) {
             true => {
                 let loss = run.step_loss(output)?;
-                self.report(loss, run.learning_rate())
+                self.report(step, loss, run.learning_rate())
             }
             false => Ok(()),
         }
-    }
-
-    fn on_validation_start(&mut self, _run: &mut TrainingRun<LanguageModel<P>>) -> CallbackResult {
-        let elapsed = self.since.elapsed();
-        self.summary().time += elapsed;
-        self.since = Instant::now();
-        Ok(())
     }
 
     fn on_validation_end(&mut self, run: &mut TrainingRun<LanguageModel<P>>) -> CallbackResult {
@@ -196,11 +148,6 @@ impl<P: Projection> Callback<LanguageModel<P>> for Progress {
             return Ok(());
         };
         let step = run.position().step;
-        {
-            let mut summary = self.summary();
-            summary.validation_loss = Some(loss);
-            summary.complete = run.position().epoch >= run.num_epochs();
-        }
         let (total, perplexity) = (self.total, loss.exp());
         self.say(&format!(
             "step {step:>6}/{total} | validation loss {loss:.4}, perplexity {perplexity:.3}"

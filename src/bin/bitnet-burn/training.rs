@@ -1,6 +1,10 @@
 //! One training, from scratch or from a model of a file.
 
-use std::{io::Write, path::Path, sync::Arc};
+use std::{
+    io::Write,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bitnet_burn::{
     base::atomic_file,
@@ -9,21 +13,15 @@ use bitnet_burn::{
         hf::{self, SaveOptions, WeightForm},
     },
     nn::{BitNetLm, BitNetLmConfig, Projection},
-    optim::{AdamW8bitConfig, QatOptimizerConfig},
     text::{ChatTemplate, Tokenizer},
     train::{
-        MemoryPlanConfig, OptimizerStates, SilentRenderer, TokenLossMetric, TrainingFailure,
+        LanguageModel, MemoryPlanConfig, OptimizerStates, Trainer, TrainingReport,
         callback::Interruption,
         checkpoint::Resume,
-        config::{MonitoringConfig, TrainingConfig, TrainingHandles},
+        config::{MonitoringConfig, OptimizerKind},
     },
 };
-use burn::{
-    module::Module,
-    optim::ModuleOptimizer,
-    tensor::Device,
-    train::{Learner, SupervisedTraining},
-};
+use burn::{module::Module, tensor::Device};
 use serde_json::json;
 use toml::{Table, Value};
 
@@ -34,7 +32,6 @@ use crate::{
     error::Failure,
     flags::TrainingFlags,
     interrupt,
-    language_model::LanguageModel,
     output::Output,
     progress::Progress,
     run_folder,
@@ -101,23 +98,24 @@ impl Job<'_> {
                 .monitoring
                 .progress_every
                 .unwrap_or(usize::MAX),
-            run.grad_accumulation * self.settings.data.batch * self.settings.data.context,
+            self.tokens_per_step(),
         );
-        let lm = on_pool(&self.settings.run.device, || {
+        let (lm, report) = on_pool(&self.settings.run.device, || {
             self.device.seed(self.settings.training.training.seed);
             let lm = init(&self.config, &self.device.clone().autodiff())?;
             self.train(lm, loaders, &progress, interruption.clone())
         })?;
         progress.finish();
-        let complete = progress.summary().complete;
-        match interruption
-            .flag()
-            .load(std::sync::atomic::Ordering::SeqCst)
-            && !complete
-        {
-            true => self.say_interrupted(&progress),
-            false => self.save(causal_lm(lm), &progress),
+        let interrupted = interruption.flag().load(Ordering::SeqCst);
+        match interrupted && !report.is_complete {
+            true => self.say_interrupted(&report),
+            false => self.save(causal_lm(lm), &report),
         }
+    }
+
+    fn tokens_per_step(&self) -> usize {
+        let data = &self.settings.data;
+        self.settings.training.training.grad_accumulation * data.batch * data.context
     }
 
     /// Refuses what would fail only at the end.
@@ -188,61 +186,28 @@ impl Job<'_> {
         loaders: Loaders,
         progress: &Progress,
         interruption: Interruption,
-    ) -> Result<BitNetLm<P>, Failure> {
+    ) -> Result<(BitNetLm<P>, TrainingReport), Failure> {
         self.say_sizes(&lm);
-        let (model, handles) = (LanguageModel { lm }, TrainingHandles::default());
         let mut training = self.settings.training.clone();
         // The bar is ours.
         training.monitoring.progress_every = None;
+        if self.settings.run.memory == Memory::Small {
+            training.optimizer.kind = OptimizerKind::AdamW8bit;
+            training.optimizer.stochastic_rounding = true;
+        }
         if let Some(policy) = &mut training.checkpoints
             && policy.fingerprint.is_empty()
         {
             policy.fingerprint = fingerprint(&self.settings)?;
         }
-        let strategy = training
-            .strategy(self.device.clone(), &model, &handles)?
-            .with_token_weights()
+        let trainer = Trainer::new(LanguageModel::new(lm), training)?
+            .with_token_losses()
+            .with_metrics_folder(self.flags.out.join("metrics"))
             .with_callback(progress.clone())
             .with_callback(interruption);
-        let run = &training.training;
-        let metrics = self.flags.out.join("metrics");
-        let burn = SupervisedTraining::new(metrics, loaders.train, loaders.valid)
-            .metric_train_numeric(TokenLossMetric::new())
-            .metric_valid_numeric(TokenLossMetric::new())
-            .with_training_strategy(strategy.into())
-            .with_application_logger(None)
-            .renderer(Box::new(SilentRenderer))
-            .num_epochs(run.epochs);
-        let burn = match run.grad_accumulation {
-            1 => burn,
-            batches => burn.grads_accumulation(batches),
-        };
-        let scheduler = training
-            .learning_rate
-            .init(run.steps, &handles.learning_rate)?;
-        let result = burn.launch(Learner::new(model, self.optimizer(&training), scheduler));
-        match result.error {
-            Some(error) => Err(Failure::failed(error.reason())),
-            None => Ok(result.model.lm),
-        }
-    }
-
-    fn optimizer(&self, training: &TrainingConfig) -> ModuleOptimizer {
-        match self.settings.run.memory {
-            Memory::Full => training.optimizer.init(),
-            Memory::Small => {
-                let optimizer = &training.optimizer;
-                let moments_of_8_bits = AdamW8bitConfig::new()
-                    .with_beta_1(optimizer.beta_1)
-                    .with_beta_2(optimizer.beta_2)
-                    .with_epsilon(optimizer.epsilon)
-                    .with_weight_decay(optimizer.weight_decay);
-                QatOptimizerConfig::new()
-                    .with_stochastic_rounding(Some(training.training.seed))
-                    .build(moments_of_8_bits.build())
-                    .into()
-            }
-        }
+        let trained = trainer.train(loaders.train, loaders.valid);
+        let trained = trained.map_err(|error| Failure::failed(error.to_string()))?;
+        Ok((trained.model.lm, trained.report))
     }
 
     fn say_sizes<P: Projection>(&self, lm: &BitNetLm<P>) {
@@ -267,8 +232,8 @@ impl Job<'_> {
         ));
     }
 
-    fn say_interrupted(&self, progress: &Progress) -> Result<(), Failure> {
-        let step = progress.summary().step;
+    fn say_interrupted(&self, report: &TrainingReport) -> Result<(), Failure> {
+        let step = report.steps;
         let steps = self.settings.training.training.steps;
         let resume = &self.resume;
         match self.output.json {
@@ -282,7 +247,7 @@ impl Job<'_> {
         }
     }
 
-    fn save(&self, lm: CausalLm, progress: &Progress) -> Result<(), Failure> {
+    fn save(&self, lm: CausalLm, report: &TrainingReport) -> Result<(), Failure> {
         let folder = run_folder::model(&self.flags.out);
         let mut model = PretrainedLm::new(self.config.clone(), lm);
         let special = &self.special;
@@ -309,18 +274,17 @@ impl Job<'_> {
             // What is there is of this run: others were refused at the beginning.
             .with_overwrite(true);
         hf::save(&folder, &model, &options)?;
-        self.say_done(&folder, progress)
+        self.say_done(&folder, report)
     }
 
-    fn say_done(&self, folder: &Path, progress: &Progress) -> Result<(), Failure> {
-        let rate = progress.tokens_per_second();
-        let summary = progress.summary().clone();
-        let seconds = summary.time.as_secs_f64();
-        let loss = summary.validation_loss;
+    fn say_done(&self, folder: &Path, report: &TrainingReport) -> Result<(), Failure> {
+        let (seconds, loss) = (report.seconds, report.valid_loss);
+        let tokens = report.steps_here * self.tokens_per_step();
+        let rate = tokens as f64 / seconds.max(1e-9);
         if self.output.json {
             let line = json!({
                 "kind": "done",
-                "step": summary.step,
+                "step": report.steps,
                 "validation_loss": loss,
                 "perplexity": loss.map(f64::exp),
                 "seconds": seconds,
@@ -334,7 +298,7 @@ impl Job<'_> {
         });
         self.output.line(&format!(
             "{} steps, {loss}{seconds:.1} s of training, {rate:.0} tokens/s\nthe model is {}",
-            summary.step,
+            report.steps,
             folder.display()
         ))
     }

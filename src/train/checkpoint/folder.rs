@@ -5,8 +5,8 @@ use std::{
 };
 
 use super::{
-    CheckpointError, CheckpointManifest, MetricValue, Records, TensorEntry, TrainingOver,
-    TrainingPosition, TrainingSettings,
+    BestMetric, CheckpointError, CheckpointManifest, MetricValue, Records, TensorEntry,
+    TrainingOver, TrainingPosition, TrainingSettings,
     files::{check, read_manifest, read_records, sync_folder, write},
 };
 
@@ -45,6 +45,17 @@ pub struct WholeCheckpoint {
     pub manifest: Option<CheckpointManifest>,
     /// The steps of newer ones, and why they cannot be used.
     pub refused: Vec<(usize, CheckpointError)>,
+}
+
+/// The checkpoint with the best metric.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BestCheckpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its optimizer step.
+    pub step: usize,
+    /// The metric that it was chosen by.
+    pub metric: MetricValue,
 }
 
 /// A checkpoint that was read and is whole.
@@ -152,6 +163,30 @@ impl CheckpointFolder {
         }
         let manifest = None;
         Ok(WholeCheckpoint { manifest, refused })
+    }
+
+    /// The best checkpoint of those that were judged by a metric, told by the manifests: the files are
+    /// [verified](Self::verify) when they are used.
+    ///
+    /// # Errors
+    ///
+    /// If the folder exists and cannot be read.
+    pub fn best(&self, metric: &BestMetric) -> Result<Option<BestCheckpoint>, CheckpointError> {
+        let mut best: Option<BestCheckpoint> = None;
+        for step in self.steps()? {
+            let path = self.step_path(step);
+            let found = read_manifest(&path)
+                .ok()
+                .and_then(|manifest| manifest.metric);
+            let Some(found) = found.filter(|found| found.metric == *metric) else {
+                continue;
+            };
+            if metric.is_better(found.value, best.as_ref().map(|best| best.metric.value)) {
+                let metric = found;
+                best = Some(BestCheckpoint { path, step, metric });
+            }
+        }
+        Ok(best)
     }
 
     /// Reads a checkpoint, with the checks of [`verify`](Self::verify) on the very bytes that are

@@ -30,7 +30,7 @@ mod tensor_entry;
 mod training_settings;
 
 pub use error::CheckpointError;
-pub use folder::{CheckpointFolder, WholeCheckpoint};
+pub use folder::{BestCheckpoint, CheckpointFolder, WholeCheckpoint};
 pub use manifest::{CheckpointManifest, FileEntry, MetricValue, TrainingOver, TrainingPosition};
 pub use policy::{BestMetric, CheckpointPolicy, Resume};
 pub use tensor_entry::{TensorDifference, TensorEntry};

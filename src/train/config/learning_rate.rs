@@ -89,6 +89,19 @@ impl LearningRateConfig {
         }
     }
 
+    /// The same schedule with its peaks multiplied by a factor.
+    pub(super) fn scaled(&self, factor: f64) -> Self {
+        let mut scaled = self.clone();
+        match &mut scaled {
+            Self::Cosine { peak, .. } => *peak *= factor,
+            Self::TwoStage { peak_1, peak_2, .. } => {
+                *peak_1 *= factor;
+                *peak_2 *= factor;
+            }
+        }
+        scaled
+    }
+
     fn warm_up(&self) -> (&'static str, usize) {
         match *self {
             Self::Cosine { warm_up_steps, .. } => {
@@ -111,6 +124,15 @@ impl LearningRateConfig {
         total_steps: usize,
         scale: &LearningRateScale,
     ) -> Result<ModuleLrScheduler, TrainingConfigError> {
+        Ok(self.scheduler(total_steps, scale)?.into())
+    }
+
+    /// The scheduler for one group of parameters.
+    pub(super) fn scheduler(
+        &self,
+        total_steps: usize,
+        scale: &LearningRateScale,
+    ) -> Result<ScaledLrScheduler, TrainingConfigError> {
         self.validate()?;
         let (field, warm_up) = self.warm_up();
         let allowed = format!("fewer than the {total_steps} steps of the training");
@@ -128,7 +150,7 @@ impl LearningRateConfig {
                 config.init().into()
             }
         };
-        Ok(ScaledLrScheduler::new(scheduler, scale).into())
+        Ok(ScaledLrScheduler::new(scheduler, scale))
     }
 }
 

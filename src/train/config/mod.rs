@@ -2,16 +2,20 @@
 
 mod error;
 mod file;
+mod handles;
 mod learning_rate;
 mod monitoring;
 mod optimizer;
+mod parameter_group;
 mod schedule;
 mod training;
 pub(super) mod validation;
 
 pub use error::TrainingConfigError;
+pub use handles::TrainingHandles;
 pub use learning_rate::LearningRateConfig;
 pub use monitoring::{ErrorMonitorConfig, MonitoringConfig, NanPolicy};
-pub use optimizer::OptimizerConfig;
+pub use optimizer::{OptimizerConfig, OptimizerKind};
+pub use parameter_group::ParameterGroupConfig;
 pub use schedule::{CalibrationConfig, ScheduleConfig};
-pub use training::{RunConfig, TrainingConfig, TrainingHandles};
+pub use training::{RunConfig, TrainingConfig};

@@ -1,15 +1,22 @@
-use burn::optim::{AdamWConfig, ModuleOptimizer};
+use burn::{
+    module::Module,
+    optim::{AdamWConfig, ModuleOptimizer, Optimizer},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    TrainingConfigError,
-    validation::{check, check_positive},
+    ParameterGroupConfig, TrainingConfigError,
+    parameter_group::check_groups,
+    validation::{check, check_non_negative, check_positive},
 };
+use crate::optim::{AdamW8bitConfig, QatOptimizerConfig};
 
-/// AdamW, with the values of BitNet's recipe.
+/// The optimizer, with the values of BitNet's recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
+    /// The optimizer.
+    pub kind: OptimizerKind,
     /// Decay of the mean of gradients, 0 or more and below 1.
     pub beta_1: f64,
     /// Decay of the mean of their squares, 0 or more and below 1.
@@ -22,16 +29,40 @@ pub struct OptimizerConfig {
     /// no limit.
     #[serde(with = "crate::base::serde_none")]
     pub max_grad_norm: Option<f64>,
+    /// Whether parameters of bf16, such as [latent weights](crate::qat::cast_latent_weights), are
+    /// rounded [stochastically](QatOptimizerConfig::stochastic_rounding) after steps in f32, with the
+    /// seed of the training.
+    pub stochastic_rounding: bool,
+    /// Parameters with a learning rate or a weight decay of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ParameterGroupConfig>,
+}
+
+/// An optimizer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OptimizerKind {
+    /// Burn's [`AdamW`](burn::optim::AdamW).
+    #[default]
+    #[serde(rename = "adamw")]
+    AdamW,
+    /// [`AdamW8bit`](crate::optim::AdamW8bit): 8-bit optimizer states.
+    #[serde(rename = "adamw_8bit")]
+    AdamW8bit,
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
+            kind: OptimizerKind::AdamW,
             beta_1: 0.9,
             beta_2: 0.95,
             epsilon: 1e-8,
             weight_decay: 0.01,
             max_grad_norm: Some(1.0),
+            stochastic_rounding: false,
+            groups: Vec::new(),
         }
     }
 }
@@ -43,28 +74,63 @@ impl OptimizerConfig {
         check(beta(&self.beta_1), "optimizer.beta_1", self.beta_1, range)?;
         check(beta(&self.beta_2), "optimizer.beta_2", self.beta_2, range)?;
         check_positive("optimizer.epsilon", self.epsilon)?;
-        let decay = self.weight_decay;
-        let right = decay >= 0.0 && decay.is_finite();
-        check(
-            right,
-            "optimizer.weight_decay",
-            decay,
-            "a finite number of 0 or more",
-        )?;
-        match self.max_grad_norm {
-            Some(norm) => check_positive("optimizer.max_grad_norm", norm),
-            None => Ok(()),
+        check_non_negative("optimizer.weight_decay", self.weight_decay)?;
+        if let Some(norm) = self.max_grad_norm {
+            check_positive("optimizer.max_grad_norm", norm)?;
+        }
+        let mut groups = self.groups.iter().enumerate();
+        groups.try_for_each(|(index, group)| group.validate(index))
+    }
+
+    /// Checks that each [group](Self::groups) has parameters of a model, and shares none with another.
+    ///
+    /// # Errors
+    ///
+    /// If a group is empty, or a parameter is in two.
+    pub fn check_groups<M: Module>(&self, model: &M) -> Result<(), TrainingConfigError> {
+        check_groups(&self.groups, model)
+    }
+
+    /// Initialize the optimizer; `seed` is that of stochastic rounding. The limit of the norm is set by
+    /// [`GradientClipping`](crate::train::callback::GradientClipping).
+    ///
+    /// # Errors
+    ///
+    /// If a pattern of a group is no regular expression.
+    pub fn init(&self, seed: u64) -> Result<ModuleOptimizer, TrainingConfigError> {
+        match self.kind {
+            OptimizerKind::AdamW => self.grouped(seed, |weight_decay| {
+                AdamWConfig::new()
+                    .with_beta_1(self.beta_1 as f32)
+                    .with_beta_2(self.beta_2 as f32)
+                    .with_epsilon(self.epsilon as f32)
+                    .with_weight_decay(weight_decay as f32)
+                    .build()
+            }),
+            OptimizerKind::AdamW8bit => self.grouped(seed, |weight_decay| {
+                AdamW8bitConfig::new()
+                    .with_beta_1(self.beta_1)
+                    .with_beta_2(self.beta_2)
+                    .with_epsilon(self.epsilon)
+                    .with_weight_decay(weight_decay)
+                    .build()
+            }),
         }
     }
 
-    /// Initialize the optimizer. The limit of the norm is the business of
-    /// [`GradientClipping`](crate::train::callback::GradientClipping).
-    pub fn init(&self) -> ModuleOptimizer {
-        AdamWConfig::new()
-            .with_beta_1(self.beta_1 as f32)
-            .with_beta_2(self.beta_2 as f32)
-            .with_epsilon(self.epsilon as f32)
-            .with_weight_decay(self.weight_decay as f32)
-            .init()
+    /// An optimizer for each group, made for its weight decay.
+    fn grouped<O: Optimizer>(
+        &self,
+        seed: u64,
+        build: impl Fn(f64) -> O,
+    ) -> Result<ModuleOptimizer, TrainingConfigError> {
+        let rounding = self.stochastic_rounding.then_some(seed);
+        let config = QatOptimizerConfig::new().with_stochastic_rounding(rounding);
+        let mut optimizer = ModuleOptimizer::from(config.build(build(self.weight_decay)));
+        for (index, group) in self.groups.iter().enumerate() {
+            let own = build(group.weight_decay.unwrap_or(self.weight_decay));
+            optimizer = optimizer.with_group(group.parameters(index)?, config.build(own), None);
+        }
+        Ok(optimizer)
     }
 }

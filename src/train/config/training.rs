@@ -1,4 +1,5 @@
 use burn::{
+    lr_scheduler::module_lr_scheduler::ModuleLrScheduler,
     tensor::Device,
     train::{
         LearnerModel, SupervisedTraining,
@@ -9,15 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CalibrationConfig, LearningRateConfig, MonitoringConfig, NanPolicy, OptimizerConfig,
-    ScheduleConfig, TrainingConfigError,
+    ScheduleConfig, TrainingConfigError, TrainingHandles,
     validation::{check, check_count},
 };
 use crate::{
-    optim::LearningRateScale,
     qat::QuantControls,
     quant::QatScheme,
     train::{
-        CallbackStrategy, SharedErrorHistory,
+        CallbackStrategy,
         callback::{
             BitWidthAnnealing, Calibration, GradientClipping, GradientStatistics, JsonLogger,
             NanGuard, PlainProgress, ProgressiveQuantization, QuantizationNoise, TrainOutputOf,
@@ -34,7 +34,7 @@ use crate::{
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::train::config::{TrainingConfig, TrainingHandles};
+/// use bitnet_burn::train::config::TrainingConfig;
 ///
 /// let config = TrainingConfig::from_toml(
 ///     r#"
@@ -57,9 +57,7 @@ use crate::{
 ///     every_steps = 100
 ///     "#,
 /// )?;
-/// let handles = TrainingHandles::default();
-/// let optimizer = config.optimizer.init();
-/// let scheduler = config.learning_rate.init(config.training.steps, &handles.learning_rate)?;
+/// assert_eq!(config.training.steps, 1500);
 ///
 /// let error = TrainingConfig::from_toml("[optimizer]\nbeta_2 = 1.5").unwrap_err();
 /// assert_eq!(error.to_string(), "optimizer.beta_2 is 1.5, expected 0 or more and below 1");
@@ -86,18 +84,6 @@ pub struct TrainingConfig {
     /// What is kept of it; absent for nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<CheckpointPolicy>,
-}
-
-/// What the parts of a training share: give the same to the
-/// [scheduler](LearningRateConfig::init), the [loop](TrainingConfig::strategy) and metrics.
-#[derive(Debug, Clone, Default)]
-pub struct TrainingHandles {
-    /// Errors of quantisation, for
-    /// [`QuantizationErrorMetric`](crate::train::QuantizationErrorMetric).
-    pub history: SharedErrorHistory,
-    /// The factor of the learning rate, which a [rule](crate::train::callback::MitigationRule) may
-    /// lower.
-    pub learning_rate: LearningRateScale,
 }
 
 /// The length of a training, and its seed.
@@ -189,6 +175,24 @@ impl TrainingConfig {
             1 => training,
             batches => training.grads_accumulation(batches),
         })
+    }
+
+    /// The learning rates of this training, those of [groups](OptimizerConfig::groups) among them.
+    ///
+    /// # Errors
+    ///
+    /// If a value is out of its range, or the warm-up is no shorter than the training.
+    pub fn scheduler(
+        &self,
+        handles: &TrainingHandles,
+    ) -> Result<ModuleLrScheduler, TrainingConfigError> {
+        let (steps, scale) = (self.training.steps, &handles.learning_rate);
+        let mut scheduler = self.learning_rate.init(steps, scale)?;
+        for (i, group) in self.optimizer.groups.iter().enumerate() {
+            let own = self.learning_rate.scaled(group.learning_rate);
+            scheduler = scheduler.with_group(group.parameters(i)?, own.scheduler(steps, scale)?);
+        }
+        Ok(scheduler)
     }
 
     /// The loop of this training for a model that was built with its [scheme](Self::qat). Checkpoints

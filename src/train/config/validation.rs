@@ -46,6 +46,12 @@ pub(in crate::train) fn assert_positive(field: &str, value: f64) {
     }
 }
 
+/// Refuses what is negative or not finite.
+pub(super) fn check_non_negative(field: &str, value: f64) -> Result<(), TrainingConfigError> {
+    let right = value >= 0.0 && value.is_finite();
+    check(right, field, value, "a finite number of 0 or more")
+}
+
 /// Refuses what is not a share of something.
 pub(super) fn check_share(field: &str, value: f64) -> Result<(), TrainingConfigError> {
     check((0.0..=1.0).contains(&value), field, value, "0 to 1")

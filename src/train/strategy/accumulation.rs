@@ -54,13 +54,14 @@ impl<M: Module> Accumulation<M> {
             .accumulate(model, scaled(model, grads, weight));
     }
 
-    /// The mean, after which nothing is accumulated.
-    pub fn take(&mut self, model: &M) -> GradientsParams {
+    /// The mean and its weight, after which nothing is accumulated.
+    pub fn take(&mut self, model: &M) -> (GradientsParams, f64) {
         let mut done = std::mem::replace(self, Self::new());
-        match done.unit == 0.0 {
+        let mean = match done.unit == 0.0 {
             true => done.empty.unwrap_or_default(),
             false => scaled(model, done.accumulator.grads(), 1.0 / done.total),
-        }
+        };
+        (mean, done.unit * done.total)
     }
 }
 

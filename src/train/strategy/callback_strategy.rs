@@ -15,6 +15,7 @@ use crate::train::{
     TokenLoss,
     callback::{Callback, TrainOutputOf},
     checkpoint::CheckpointPolicy,
+    placement::SingleDevice,
 };
 
 /// Burn's loop of training on one device, which calls [`Callback`]s and writes checkpoints at any
@@ -104,12 +105,8 @@ impl<M: LearnerModel> Default for CallbackStrategy<M> {
 impl<M: LearnerModel> CallbackStrategy<M> {
     /// Training on a device, without callbacks and checkpoints.
     pub fn new(device: Device) -> Self {
-        let device = match device.is_autodiff() {
-            true => device,
-            false => device.autodiff(),
-        };
         Self(LoopSettings {
-            device,
+            placement: Box::new(SingleDevice::new(device)),
             seed: 0,
             checkpoints: None,
             max_steps: None,
@@ -191,7 +188,7 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
         dataloader_valid: ValidLoader<M>,
         mut components: TrainingComponents<M>,
     ) -> LearningResult<M> {
-        learner.fork(&self.0.device);
+        learner.fork(self.0.placement.device());
         let start = Start::find(&self.0, &mut learner, components.checkpoint);
         let start = start.unwrap_or_else(|error| Start::failed(&components.interrupter, error));
         // Burn says to its loggers that the epoch after this one is the first.

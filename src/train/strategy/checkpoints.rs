@@ -46,18 +46,8 @@ impl<M: LearnerModel> Checkpoints<M> {
 
     /// The best of the checkpoints that an earlier part of the training wrote, by the same metric.
     fn find_best(&self) -> Option<(usize, f64)> {
-        let metric = self.policy.keep_best.as_ref()?;
-        let mut best: Option<(usize, f64)> = None;
-        for step in self.folder.steps().ok()? {
-            let manifest = self.folder.verify(step).ok();
-            let found = manifest.and_then(|manifest| manifest.metric);
-            if let Some(found) = found.filter(|found| found.metric == *metric)
-                && metric.is_better(found.value, best.map(|(_, value)| value))
-            {
-                best = Some((step, found.value));
-            }
-        }
-        best
+        let best = self.folder.best(self.policy.keep_best.as_ref()?).ok()??;
+        Some((best.step, best.metric.value))
     }
 
     /// Whether the last one is of this position.

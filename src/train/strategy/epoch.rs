@@ -61,7 +61,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             let (TrainOutput { grads, item }, weight) = self.forward_backward(batch, items);
             self.run.position.batches += 1;
             let grads = match self.grad_accumulation {
-                1 => Some(grads),
+                1 => Some((grads, weight)),
                 batches => {
                     let model = self.run.learner.model();
                     accumulation.add(&model, grads, weight);
@@ -70,7 +70,9 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
                 }
             };
             let complete = grads.is_some();
-            if let Some(grads) = grads {
+            if let Some((grads, weight)) = grads {
+                let model = self.run.learner.model();
+                let grads = self.settings.placement.reduce(&model, grads, weight);
                 self.optimize(grads, &item);
             }
             self.report(item, progress);
@@ -156,7 +158,8 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let counter = mix(position.epoch as u64) ^ position.batches as u64;
         self.seed(counter);
         self.call(|callback, run| callback.before_forward(run));
-        let mut output = self.run.learner.train_step(batch);
+        let placement = &self.settings.placement;
+        let mut output = placement.train_step(&self.run.learner, batch);
         let weight = self.settings.batch_weight(&output.item, items);
         self.run.step_loss.begin_batch(weight);
         self.call(|callback, run| {
@@ -183,7 +186,8 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.run.learner.lr_step();
         // After an error of a callback the gradients are not to be trusted.
         if skip.is_none() && self.run.interrupter.error().is_none() {
-            self.run.learner.optimizer_step(grads);
+            let placement = &self.settings.placement;
+            placement.optimizer_step(&mut self.run.learner, grads);
         }
         self.run.skipped = skip;
         self.run.position.step += 1;
@@ -279,7 +283,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
 
     /// Random operations depend on the seed and the counter alone.
     fn seed(&self, counter: u64) {
-        let device = &self.settings.device;
+        let device = self.settings.placement.device();
         device.seed(mix(self.settings.seed) ^ mix(counter));
     }
 }

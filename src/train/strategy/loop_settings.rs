@@ -1,15 +1,16 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::{tensor::Device, train::LearnerModel};
+use burn::train::LearnerModel;
 
 use crate::train::{
     callback::{CallbackList, TrainOutputOf},
     checkpoint::CheckpointPolicy,
+    placement::Placement,
 };
 
 /// Settings of a training loop.
 pub(super) struct LoopSettings<M: LearnerModel> {
-    pub device: Device,
+    pub placement: Box<dyn Placement<M>>,
     /// Seed of random operations.
     pub seed: u64,
     pub checkpoints: Option<CheckpointPolicy>,

@@ -100,7 +100,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         if self.run.interrupter.error().is_some() {
             return (self.run.learner.model(), self.processor);
         }
-        let device = &self.settings.device;
+        let device = self.settings.placement.device();
         let train = train.to_device(device);
         let valid = valid.to_device(&device.clone().inner());
         if let Err(none) = self.check_data(&train, &valid) {

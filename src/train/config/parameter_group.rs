@@ -1,0 +1,104 @@
+use burn::module::{Module, ParamGroup};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    TrainingConfigError,
+    validation::{check, check_non_negative, check_positive},
+};
+use crate::qat::Inventory;
+
+/// Parameters with a learning rate or a weight decay of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParameterGroupConfig {
+    /// Regular expression that is found in the paths of the parameters, such as
+    /// `fake_quant\\.steps$` for scales that quantizers train, or `norm|bias`. Each group has at least
+    /// one parameter, and none is in two groups.
+    pub pattern: String,
+    /// Factor of the learning rate, above 0.
+    #[serde(default = "one")]
+    pub learning_rate: f64,
+    /// Weight decay in place of that of the optimizer, 0 or more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl ParameterGroupConfig {
+    /// A group with the learning rate and the weight decay of all parameters.
+    pub fn new(pattern: impl Into<String>) -> Self {
+        Self {
+            pattern: pattern.into(),
+            learning_rate: 1.0,
+            weight_decay: None,
+        }
+    }
+
+    /// Multiplies the learning rate by a factor.
+    pub fn with_learning_rate(mut self, factor: f64) -> Self {
+        self.learning_rate = factor;
+        self
+    }
+
+    /// Sets the weight decay.
+    pub fn with_weight_decay(mut self, weight_decay: f64) -> Self {
+        self.weight_decay = Some(weight_decay);
+        self
+    }
+
+    /// Checks the values of the group with this index.
+    pub(super) fn validate(&self, index: usize) -> Result<(), TrainingConfigError> {
+        let field = |name: &str| format!("optimizer.groups[{index}].{name}");
+        self.parameters(index)?;
+        check_positive(&field("learning_rate"), self.learning_rate)?;
+        match self.weight_decay {
+            Some(decay) => check_non_negative(&field("weight_decay"), decay),
+            None => Ok(()),
+        }
+    }
+
+    /// The parameters as Burn's optimizers and schedulers take them.
+    pub(super) fn parameters(&self, index: usize) -> Result<ParamGroup, TrainingConfigError> {
+        ParamGroup::from_regex(&self.pattern).map_err(|error| TrainingConfigError::Parse {
+            field: format!("optimizer.groups[{index}].pattern"),
+            message: format!("{error:?}"),
+        })
+    }
+}
+
+/// Refuses a group without a parameter of the model, and two that share one.
+pub(super) fn check_groups<M: Module>(
+    groups: &[ParameterGroupConfig],
+    model: &M,
+) -> Result<(), TrainingConfigError> {
+    let parameters = Inventory::of(model).parameters;
+    let mut owners: Vec<Option<usize>> = vec![None; parameters.len()];
+    for (index, group) in groups.iter().enumerate() {
+        let matching = group.parameters(index)?;
+        let field = format!("optimizer.groups[{index}].pattern");
+        let mut is_empty = true;
+        for (parameter, owner) in parameters.iter().zip(&mut owners) {
+            if !matching.matches(&parameter.id, Some(&parameter.path)) {
+                continue;
+            }
+            is_empty = false;
+            if let Some(other) = owner.replace(index) {
+                let allowed = format!(
+                    "a pattern that shares no parameter with optimizer.groups[{other}]: both have {}",
+                    parameter.path
+                );
+                return check(false, &field, &group.pattern, &allowed);
+            }
+        }
+        let paths: Vec<&str> = parameters.iter().map(|p| p.path.as_str()).collect();
+        let allowed = format!(
+            "a regular expression that is found in a path of the model's parameters: {}",
+            paths.join(", ")
+        );
+        check(!is_empty, &field, &group.pattern, &allowed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+use burn::{
+    module::{Module, ModuleDisplay},
+    train::{InferenceStep, TrainOutput, TrainStep},
+};
+
+use super::{Student, StudentStep, Teacher, TokenLoss};
+use crate::{
+    loss::{CausalLmLossConfig, StudentStates, TeacherStates},
+    nn::{BitNetLm, Projection},
+    text::dataset::TokenBatch,
+};
+
+/// A [`BitNetLm`] that learns to predict the next token: what a [`Trainer`](super::Trainer), or Burn's
+/// `Learner`, trains.
+///
+/// The loss is the cross-entropy of the [targets](TokenBatch::targets) that count, as their mean, with
+/// their number ([`TokenLoss`]). It is a [`Student`] and a [`Teacher`] of logits, too.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{
+///     nn::{BitLinear, BitNetLmConfig},
+///     text::dataset::{Sequence, TokenBatch},
+///     train::LanguageModel,
+/// };
+/// use burn::{tensor::Device, train::InferenceStep};
+///
+/// let device = Device::default();
+/// let lm = BitNetLmConfig::new(16, 32, 1, 2, 64).init::<BitLinear>(&device);
+/// let batch = TokenBatch::new(&[Sequence::unmasked(vec![1, 2, 3, 4])], &device);
+/// assert_eq!(LanguageModel::new(lm).step(batch).tokens, 3);
+/// ```
+#[derive(Module, Debug)]
+pub struct LanguageModel<P: Projection> {
+    /// The model.
+    pub lm: BitNetLm<P>,
+}
+
+impl<P: Projection> LanguageModel<P> {
+    /// Wraps a model.
+    pub fn new(lm: BitNetLm<P>) -> Self {
+        Self { lm }
+    }
+
+    /// The loss of a batch, and the logits.
+    fn forward(&self, batch: TokenBatch) -> (TokenLoss, StudentStates) {
+        let logits = self.lm.forward(batch.inputs);
+        let loss = CausalLmLossConfig::new().init();
+        let mean = loss.forward(logits.clone(), batch.targets);
+        let loss = TokenLoss::new(mean, batch.tokens);
+        (loss, StudentStates::new(logits))
+    }
+}
+
+impl<P: Projection> TrainStep for LanguageModel<P> {
+    type Input = TokenBatch;
+    type Output = TokenLoss;
+
+    fn step(&self, batch: TokenBatch) -> TrainOutput<TokenLoss> {
+        let (loss, _) = self.forward(batch);
+        let grads = loss.mean.backward();
+        TrainOutput::new(self, grads, loss)
+    }
+}
+
+impl<P: Projection> InferenceStep for LanguageModel<P> {
+    type Input = TokenBatch;
+    type Output = TokenLoss;
+
+    fn step(&self, batch: TokenBatch) -> TokenLoss {
+        self.forward(batch).0
+    }
+}
+
+impl<P: Projection + ModuleDisplay> Student for LanguageModel<P> {
+    fn student_forward(&self, batch: TokenBatch) -> StudentStep<TokenLoss> {
+        let (output, states) = self.forward(batch);
+        StudentStep {
+            loss: output.mean.clone(),
+            states,
+            output,
+        }
+    }
+}
+
+impl<P: Projection + ModuleDisplay> Teacher<TokenBatch> for LanguageModel<P> {
+    fn teacher_forward(&self, batch: TokenBatch) -> TeacherStates {
+        TeacherStates::new(self.lm.forward(batch.inputs))
+    }
+}

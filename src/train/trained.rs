@@ -1,0 +1,35 @@
+use super::checkpoint::{BestCheckpoint, TrainingOver};
+use crate::monitor::ErrorHistory;
+
+/// Result of [`Trainer::train`](super::Trainer::train).
+#[derive(Debug)]
+pub struct Trained<M> {
+    /// The trained model after its last step, for inference.
+    pub model: M,
+    /// The best checkpoint of the run, if the
+    /// [policy](super::checkpoint::CheckpointPolicy::keep_best) keeps one.
+    pub best: Option<BestCheckpoint>,
+    /// Quantization errors, if the configuration measures them.
+    pub history: ErrorHistory,
+    /// Steps, losses and times.
+    pub report: TrainingReport,
+}
+
+/// Steps, losses and times of a training.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TrainingReport {
+    /// Optimizer steps of the whole training so far.
+    pub steps: usize,
+    /// Those that were taken in this process, after the checkpoint that it was resumed from.
+    pub steps_here: usize,
+    /// Seconds that these steps took, without validation.
+    pub seconds: f64,
+    /// Loss of the last step.
+    pub train_loss: Option<f64>,
+    /// Metric `Loss` of the last validation.
+    pub valid_loss: Option<f64>,
+    /// Whether the training took all its steps and validated after the last.
+    pub is_complete: bool,
+    /// What ended the training for good before its last epoch, such as early stopping.
+    pub over: Option<TrainingOver>,
+}

@@ -1,0 +1,249 @@
+use std::{io, path::PathBuf, sync::Arc};
+
+use burn::{
+    lr_scheduler::module_lr_scheduler::ModuleLrScheduler,
+    optim::ModuleOptimizer,
+    train::{
+        InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainLoader, TrainingError,
+        ValidLoader,
+        metric::{Adaptor, LossInput, LossMetric},
+    },
+};
+
+use super::{
+    CallbackStrategy, SharedErrorHistory, SilentRenderer, TokenLoss, TokenLossMetric, Trained,
+    TrainingFailure,
+    callback::{Callback, ReportRecorder, TrainOutputOf},
+    checkpoint::{BestCheckpoint, CheckpointError, CheckpointFolder},
+    config::{TrainingConfig, TrainingConfigError, TrainingHandles},
+};
+
+/// Trains a model as a [`TrainingConfig`] says, over Burn's `Learner`.
+///
+/// The configuration has the steps, the optimizer with its groups of parameters, the learning rate, the
+/// schedules of quantization, calibration, checkpoints and monitoring; the model and the data are the
+/// program's. The model is any that implements Burn's `TrainStep` and `InferenceStep` with an output that
+/// has a loss, such as a [`LanguageModel`](super::LanguageModel), and trains on the device that its
+/// parameters are on.
+///
+/// # Example
+///
+/// ```no_run
+/// use bitnet_burn::{
+///     nn::{BitLinear, BitNetLmConfig},
+///     text::{Tokenizer, dataset::{EvenWindowsConfig, RandomWindowsConfig, read_text}},
+///     train::{LanguageModel, Trainer, config::TrainingConfig},
+/// };
+/// use burn::tensor::Device;
+/// use std::sync::Arc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let device = Device::default();
+/// let text = read_text("book.txt")?;
+/// let tokenizer = Tokenizer::characters(&text)?;
+/// let tokens = tokenizer.encode(&text)?;
+/// let (train, valid) = tokens.split_at(tokens.len() / 10 * 9);
+///
+/// let config = TrainingConfig::from_toml("training = { steps = 1500, epochs = 6 }")?;
+/// let train = RandomWindowsConfig::new(64, 32, config.training.steps)
+///     .with_steps_per_epoch(Some(250))
+///     .init(train.to_vec(), &device)?;
+/// let valid = EvenWindowsConfig::new(64, 32, 1024).init(valid.to_vec(), &device)?;
+///
+/// let lm = BitNetLmConfig::new(tokenizer.vocab_size(), 128, 2, 4, 384)
+///     .with_scheme(config.qat.clone())
+///     .init::<BitLinear>(&device.autodiff());
+/// let trained = Trainer::new(LanguageModel::new(lm), config)?
+///     .with_token_losses()
+///     .train(Arc::new(train), Arc::new(valid))?;
+/// println!("validation loss {:?}", trained.report.valid_loss);
+/// trained.model.lm.pack().save_file("model.bpk")?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer<M: LearnerModel> {
+    model: M,
+    config: TrainingConfig,
+    strategy: CallbackStrategy<M>,
+    optimizer: ModuleOptimizer,
+    scheduler: ModuleLrScheduler,
+    handles: TrainingHandles,
+    report: ReportRecorder,
+    metrics_folder: Option<PathBuf>,
+    /// What is done to Burn's training before it is launched.
+    training: Vec<Configure<M>>,
+    has_loss_metric: bool,
+}
+
+type Configure<M> = Box<dyn FnOnce(SupervisedTraining<M>) -> SupervisedTraining<M>>;
+
+/// Error of a training.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainerError {
+    /// The training ended with an error of the data, a callback or a checkpoint.
+    /// [`TrainingFailure`] gives it back as what it was.
+    #[error("{}", .0.reason())]
+    Training(Arc<TrainingError>),
+    /// The checkpoints of the run cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// There is no place for the files of metrics.
+    #[error("cannot make a folder for the files of metrics: {0}")]
+    Metrics(#[source] io::Error),
+}
+
+impl<M: LearnerModel> Trainer<M>
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
+    /// A training of a model that was built with the [scheme](TrainingConfig::qat) of the configuration.
+    ///
+    /// # Errors
+    ///
+    /// If a value of the configuration is out of its range, a group of the optimizer has no parameter of
+    /// the model or shares one with another group, or a schedule does not fit the model.
+    pub fn new(model: M, config: TrainingConfig) -> Result<Self, TrainingConfigError> {
+        let handles = TrainingHandles::default();
+        let report = ReportRecorder::default();
+        let device = model.devices().into_iter().next().unwrap_or_default();
+        let strategy = config.strategy(device, &model, &handles)?;
+        config.optimizer.check_groups(&model)?;
+        Ok(Self {
+            optimizer: config.optimizer.init(config.training.seed)?,
+            scheduler: config.scheduler(&handles)?,
+            strategy: strategy.with_callback(report.clone()),
+            report,
+            model,
+            config,
+            handles,
+            metrics_folder: None,
+            training: Vec::new(),
+            has_loss_metric: false,
+        })
+    }
+
+    /// Adds a callback, which is called after those of the configuration and those added before.
+    ///
+    /// # Panics
+    ///
+    /// If another callback has its name.
+    #[track_caller]
+    #[must_use]
+    pub fn with_callback(mut self, callback: impl Callback<M> + 'static) -> Self {
+        self.strategy = self.strategy.with_callback(callback);
+        self
+    }
+
+    /// Replaces the optimizer of the configuration.
+    #[must_use]
+    pub fn with_optimizer(mut self, optimizer: impl Into<ModuleOptimizer>) -> Self {
+        self.optimizer = optimizer.into();
+        self
+    }
+
+    /// Replaces the learning-rate schedule of the configuration.
+    #[must_use]
+    pub fn with_scheduler(mut self, scheduler: impl Into<ModuleLrScheduler>) -> Self {
+        self.scheduler = scheduler.into();
+        self
+    }
+
+    /// Writes the files of burn-train's metrics into a folder. Without it they are not kept.
+    #[must_use]
+    pub fn with_metrics_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.metrics_folder = Some(folder.into());
+        self
+    }
+
+    /// Changes Burn's training before it is launched: for metrics, loggers, a renderer or early stopping
+    /// of burn-train.
+    #[must_use]
+    pub fn with_training(
+        mut self,
+        configure: impl FnOnce(SupervisedTraining<M>) -> SupervisedTraining<M> + 'static,
+    ) -> Self {
+        self.training.push(Box::new(configure));
+        self
+    }
+
+    /// Weights accumulated batches by their tokens, and shows the loss as the mean over all tokens of an
+    /// epoch ([`TokenLossMetric`]).
+    #[must_use]
+    pub fn with_token_losses(mut self) -> Self
+    where
+        TrainOutputOf<M>: Adaptor<TokenLoss>,
+        <M as InferenceStep>::Output: Adaptor<TokenLoss>,
+    {
+        self.strategy = self.strategy.with_token_weights();
+        self.has_loss_metric = true;
+        self.with_training(|training| {
+            training
+                .metric_train_numeric(TokenLossMetric::new())
+                .metric_valid_numeric(TokenLossMetric::new())
+        })
+    }
+
+    /// The quantization errors as they are measured, for a
+    /// [`QuantizationErrorMetric`](super::QuantizationErrorMetric) or a program that shows them while
+    /// the model trains.
+    pub fn history(&self) -> &SharedErrorHistory {
+        &self.handles.history
+    }
+
+    /// Trains, and validates at the end of each epoch.
+    ///
+    /// # Errors
+    ///
+    /// If the data, a callback or a checkpoint fails.
+    pub fn train(
+        mut self,
+        train: TrainLoader<M>,
+        valid: ValidLoader<M>,
+    ) -> Result<Trained<M>, TrainerError>
+    where
+        <M as InferenceStep>::Output: Adaptor<LossInput>,
+    {
+        let unkept = tempfile::tempdir().map_err(TrainerError::Metrics)?;
+        let folder = self.metrics_folder.take();
+        let folder = folder.unwrap_or_else(|| unkept.path().to_path_buf());
+        let training = SupervisedTraining::new(folder, train, valid)
+            .with_application_logger(None)
+            .renderer(Box::new(SilentRenderer))
+            .num_epochs(self.config.training.epochs);
+        let training = match self.has_loss_metric {
+            true => training,
+            false => training
+                .metric_train_numeric(LossMetric::new())
+                .metric_valid_numeric(LossMetric::new()),
+        };
+        let training = (self.training.drain(..)).fold(training, |training, f| f(training));
+        let training = match self.config.training.grad_accumulation {
+            1 => training,
+            batches => training.grads_accumulation(batches),
+        };
+        let training = training.with_training_strategy(self.strategy.into());
+        let learner = Learner::new(self.model, self.optimizer, self.scheduler);
+        let result = training.launch(learner);
+        if let Some(error) = result.error {
+            return Err(TrainerError::Training(error));
+        }
+        Ok(Trained {
+            model: result.model,
+            best: best(&self.config)?,
+            history: self.handles.history.get(),
+            report: self.report.report(),
+        })
+    }
+}
+
+/// The best checkpoint, by the metric that the policy names.
+fn best(config: &TrainingConfig) -> Result<Option<BestCheckpoint>, CheckpointError> {
+    let Some(policy) = &config.checkpoints else {
+        return Ok(None);
+    };
+    match &policy.keep_best {
+        Some(metric) => CheckpointFolder::new(&policy.folder).best(metric),
+        None => Ok(None),
+    }
+}
