@@ -116,6 +116,8 @@ mod backend {
     #[cfg(feature = "train")]
     mod rollback;
     mod rotary_embedding;
+    #[cfg(all(feature = "text", feature = "train"))]
+    mod seekable_loaders;
     mod sensitivity;
     mod straight_through;
     #[cfg(feature = "train")]

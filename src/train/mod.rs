@@ -21,6 +21,7 @@ mod token_loss;
 mod token_loss_metric;
 mod trained;
 mod trainer;
+mod training_data;
 mod training_failure;
 
 pub use distillation_metric::DistillationMetric;
@@ -38,4 +39,7 @@ pub use token_loss::TokenLoss;
 pub use token_loss_metric::TokenLossMetric;
 pub use trained::{Trained, TrainingReport};
 pub use trainer::{Trainer, TrainerError};
+pub use training_data::TrainingData;
 pub use training_failure::TrainingFailure;
+
+pub use crate::base::data_position::SeekableDataLoader;

@@ -1,7 +1,6 @@
 use std::{
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, Sender, SyncSender, channel, sync_channel},
     },
     thread,
@@ -19,7 +18,10 @@ use burn::{
 };
 
 use super::config::validation::assert_count;
-use crate::base::random::mix;
+use crate::base::{
+    data_position::{EpochCursor, SeekableDataLoader, Shard},
+    random::mix,
+};
 
 /// Batches that a worker has ready.
 const PREFETCH: usize = 2;
@@ -66,8 +68,8 @@ pub struct OrderedDataLoader<I, O> {
     num_workers: usize,
     seed: Option<u64>,
     device: Device,
-    /// Epochs that were asked for.
-    epochs: AtomicU64,
+    cursor: EpochCursor,
+    shard: Shard,
     workers: OnceLock<Mutex<Workers<I, O>>>,
 }
 
@@ -88,6 +90,7 @@ struct Epoch<I, O> {
     batcher: Arc<dyn Batcher<I, O>>,
     batch_size: usize,
     device: Device,
+    shard: Shard,
 }
 
 impl<I, O> OrderedDataLoader<I, O>
@@ -115,7 +118,8 @@ where
             num_workers: 1,
             seed: None,
             device: Device::default(),
-            epochs: AtomicU64::new(0),
+            cursor: EpochCursor::default(),
+            shard: Shard::WHOLE,
             workers: OnceLock::new(),
         }
     }
@@ -143,22 +147,22 @@ where
         Arc::new(self)
     }
 
-    fn with(&self, dataset: Arc<dyn Dataset<I>>, device: Device) -> Arc<dyn DataLoader<O>> {
-        Arc::new(Self {
-            dataset,
+    /// The same loader with threads of its own.
+    fn copy(&self) -> Self {
+        Self {
+            dataset: self.dataset.clone(),
             batcher: self.batcher.clone(),
-            device,
-            epochs: AtomicU64::new(0),
+            device: self.device.clone(),
+            cursor: self.cursor.clone(),
             workers: OnceLock::new(),
             ..*self
-        })
+        }
     }
 
-    fn next_epoch(&self) -> Epoch<I, O> {
-        let number = self.epochs.fetch_add(1, Ordering::Relaxed);
+    fn epoch(&self, number: usize) -> Epoch<I, O> {
         let dataset: Arc<dyn Dataset<I>> = match self.seed {
             Some(seed) => {
-                let seed = mix(mix(seed) ^ number);
+                let seed = mix(mix(seed) ^ number as u64);
                 Arc::new(ShuffledDataset::new(self.dataset.clone(), seed))
             }
             None => self.dataset.clone(),
@@ -168,12 +172,13 @@ where
             batcher: self.batcher.clone(),
             batch_size: self.batch_size,
             device: self.device.clone(),
+            shard: self.shard,
         }
     }
 
-    /// Gives each worker its part of an epoch. The threads stay for the next one, as each has a stream
+    /// Gives each worker its part of an epoch, from a batch on. The threads stay for the next one, as each has a stream
     /// of the device.
-    fn start(&self, epoch: Epoch<I, O>) -> Vec<Receiver<Result<O, DatasetError>>> {
+    fn start(&self, epoch: Epoch<I, O>, batch: usize) -> Vec<Receiver<Result<O, DatasetError>>> {
         let workers = self.workers.get_or_init(|| {
             let workers = (0..self.num_workers).map(spawn);
             Mutex::new(workers.collect())
@@ -185,7 +190,7 @@ where
             let epoch = epoch.clone();
             let job = Job {
                 epoch,
-                first,
+                first: batch + first,
                 every,
                 batches,
             };
@@ -223,11 +228,12 @@ impl<I, O> Job<I, O> {
 
 impl<I, O> Epoch<I, O> {
     fn num_batches(&self) -> usize {
-        self.dataset.len().div_ceil(self.batch_size)
+        let items = self.shard.count(self.dataset.len(), self.batch_size);
+        items.div_ceil(self.batch_size)
     }
 
     fn batch(&self, number: usize) -> Result<O, DatasetError> {
-        let first = number * self.batch_size;
+        let first = self.shard.batch(number) * self.batch_size;
         let end = (first + self.batch_size).min(self.dataset.len());
         let items = self.dataset.get_many((first..end).collect())?;
         Ok(self.batcher.batch(items, &self.device))
@@ -240,25 +246,52 @@ where
     O: Send + 'static,
 {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
+        let (epoch, number) = self.cursor.advance();
         Box::new(Batches {
             loader: self,
-            epoch: Some(self.next_epoch()),
+            epoch: Some(self.epoch(epoch)),
             workers: Vec::new(),
-            number: 0,
+            first: number,
+            number,
         })
     }
 
     fn num_items(&self) -> usize {
-        self.dataset.len()
+        self.shard.count(self.dataset.len(), self.batch_size)
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<O>> {
-        self.with(self.dataset.clone(), device.clone())
+        Arc::new(Self {
+            device: device.clone(),
+            ..self.copy()
+        })
     }
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<O>> {
         let part = PartialDataset::new(self.dataset.clone(), start, end);
-        self.with(Arc::new(part), self.device.clone())
+        Arc::new(Self {
+            dataset: Arc::new(part),
+            cursor: self.cursor.detached(),
+            ..self.copy()
+        })
+    }
+}
+
+impl<I, O> SeekableDataLoader<O> for OrderedDataLoader<I, O>
+where
+    I: Clone + Send + Sync + 'static,
+    O: Send + 'static,
+{
+    fn seek(&self, epoch: usize, batch: usize) {
+        self.cursor.seek(epoch, batch);
+    }
+
+    fn shard(&self, rank: usize, world_size: usize) -> Arc<dyn SeekableDataLoader<O>> {
+        Arc::new(Self {
+            shard: Shard::new(rank, world_size),
+            cursor: self.cursor.detached(),
+            ..self.copy()
+        })
     }
 }
 
@@ -267,6 +300,8 @@ struct Batches<'a, I, O> {
     /// Until the first batch is asked for: an epoch that is passed over makes none.
     epoch: Option<Epoch<I, O>>,
     workers: Vec<Receiver<Result<O, DatasetError>>>,
+    /// The batch that was begun with, and the next one.
+    first: usize,
     number: usize,
 }
 
@@ -279,12 +314,12 @@ where
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(epoch) = self.epoch.take() {
-            self.workers = self.loader.start(epoch);
+            self.workers = self.loader.start(epoch, self.first);
         }
-        if self.number * self.loader.batch_size >= self.loader.dataset.len() {
+        if self.number * self.loader.batch_size >= self.loader.num_items() {
             return None;
         }
-        let worker = &self.workers[self.number % self.workers.len()];
+        let worker = &self.workers[(self.number - self.first) % self.workers.len()];
         self.number += 1;
         let lost = |_| {
             let message = format!("the worker that makes batch {} panicked", self.number);
@@ -300,7 +335,7 @@ where
     O: Send + 'static,
 {
     fn progress(&self) -> Progress {
-        let total = self.loader.dataset.len();
+        let total = self.loader.num_items();
         let processed = (self.number * self.loader.batch_size).min(total);
         Progress::new(processed, total, Some("items".to_string()))
     }

@@ -4,7 +4,7 @@ use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLrScheduler,
     optim::ModuleOptimizer,
     train::{
-        InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainLoader, TrainingError,
+        InferenceStep, Learner, LearnerModel, SupervisedTraining, TrainStep, TrainingError,
         ValidLoader,
         metric::{Adaptor, LossInput, LossMetric},
     },
@@ -12,7 +12,7 @@ use burn::{
 
 use super::{
     CallbackStrategy, SharedErrorHistory, SilentRenderer, TokenLoss, TokenLossMetric, Trained,
-    TrainingFailure,
+    TrainingData, TrainingFailure,
     callback::{Callback, ReportRecorder, TrainOutputOf},
     checkpoint::{BestCheckpoint, CheckpointError, CheckpointFolder},
     config::{TrainingConfig, TrainingConfigError, TrainingHandles},
@@ -198,16 +198,17 @@ where
     /// If the data, a callback or a checkpoint fails.
     pub fn train(
         mut self,
-        train: TrainLoader<M>,
+        train: impl Into<TrainingData<<M as TrainStep>::Input>>,
         valid: ValidLoader<M>,
     ) -> Result<Trained<M>, TrainerError>
     where
         <M as InferenceStep>::Output: Adaptor<LossInput>,
     {
+        let TrainingData { loader, seek } = train.into();
         let unkept = tempfile::tempdir().map_err(TrainerError::Metrics)?;
         let folder = self.metrics_folder.take();
         let folder = folder.unwrap_or_else(|| unkept.path().to_path_buf());
-        let training = SupervisedTraining::new(folder, train, valid)
+        let training = SupervisedTraining::new(folder, loader, valid)
             .with_application_logger(None)
             .renderer(Box::new(SilentRenderer))
             .num_epochs(self.config.training.epochs);
@@ -222,7 +223,7 @@ where
             1 => training,
             batches => training.grads_accumulation(batches),
         };
-        let training = training.with_training_strategy(self.strategy.into());
+        let training = training.with_training_strategy(self.strategy.with_seek(seek).into());
         let learner = Learner::new(self.model, self.optimizer, self.scheduler);
         let result = training.launch(learner);
         if let Some(error) = result.error {

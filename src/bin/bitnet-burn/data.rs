@@ -5,14 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use bitnet_burn::text::{
-    ChatTemplate, Tokenizer,
-    dataset::{
-        Document, DocumentBatchesConfig, DocumentSource, EvenWindowsConfig, FileKind, JsonLines,
-        JsonRecord, Packed, PackingConfig, RandomWindowsConfig, Sequence, SequenceBatcher,
-        TextFiles, TokenBatch, TokenDType, TokenFile, TokenFiles, TokenPart, TokenStore,
-        read_documents, read_text,
+use bitnet_burn::{
+    text::{
+        ChatTemplate, Tokenizer,
+        dataset::{
+            Document, DocumentBatchesConfig, DocumentSource, EvenWindowsConfig, FileKind,
+            JsonLines, JsonRecord, Packed, PackingConfig, RandomWindowsConfig, Sequence,
+            SequenceBatcher, TextFiles, TokenBatch, TokenDType, TokenFile, TokenFiles, TokenPart,
+            TokenStore, read_documents, read_text,
+        },
     },
+    train::SeekableDataLoader,
 };
 use burn::{
     data::{
@@ -85,7 +88,7 @@ impl Default for DataSettings {
 /// Batches of a training.
 #[derive(Clone)]
 pub struct Loaders {
-    pub train: Arc<dyn DataLoader<TokenBatch>>,
+    pub train: Arc<dyn SeekableDataLoader<TokenBatch>>,
     pub valid: Arc<dyn DataLoader<TokenBatch>>,
     /// Tokens to train on and to validate.
     pub tokens: [usize; 2],

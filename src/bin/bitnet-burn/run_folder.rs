@@ -33,12 +33,14 @@ pub fn model(out: &Path) -> PathBuf {
 
 /// The step that a resumed run goes on after.
 pub fn last_step(out: &Path) -> Result<usize, Failure> {
-    let folder = out.join("checkpoints");
-    let newest = CheckpointFolder::new(&folder).newest()?;
-    let manifest = newest.manifest.ok_or_else(|| {
+    let path = out.join("checkpoints");
+    let folder = CheckpointFolder::new(&path);
+    let mut steps = folder.steps()?.into_iter().rev();
+    let newest = steps.find_map(|step| folder.manifest(step).ok());
+    let manifest = newest.ok_or_else(|| {
         Failure::failed(format!(
             "{}: expected a whole checkpoint to resume from, found none: start anew without --resume",
-            folder.display()
+            path.display()
         ))
     })?;
     Ok(manifest.position.step)

@@ -56,47 +56,43 @@ impl TokenBatch {
     }
 }
 
-/// Batches of numbered items, made one after the other.
+/// The batches of an epoch, made one after the other.
 pub(super) struct Batches<F> {
-    /// Numbers of the items to come.
-    items: Range<usize>,
-    /// Number of all items.
-    total: usize,
+    /// Numbers of the batches to come.
+    batches: Range<usize>,
     batch_size: usize,
+    /// Number of sequences in the epoch; the last batch may be smaller than the others.
+    sequences: usize,
     batch: F,
 }
 
-impl<F: FnMut(Range<usize>) -> Result<TokenBatch, TextError>> Batches<F> {
-    /// Batches of the items, the last of which may be smaller.
-    pub fn new(items: Range<usize>, batch_size: usize, batch: F) -> Self {
+impl<F: FnMut(usize) -> Result<TokenBatch, TextError>> Batches<F> {
+    /// Batches of an epoch of so many sequences, from the batch with the number `first` on.
+    pub fn new(first: usize, batch_size: usize, sequences: usize, batch: F) -> Self {
+        let end = sequences.div_ceil(batch_size);
         Self {
-            total: items.len(),
-            items,
+            batches: first.min(end)..end,
             batch_size,
+            sequences,
             batch,
         }
     }
 }
 
-impl<F: FnMut(Range<usize>) -> Result<TokenBatch, TextError>> Iterator for Batches<F> {
+impl<F: FnMut(usize) -> Result<TokenBatch, TextError>> Iterator for Batches<F> {
     type Item = Result<TokenBatch, DatasetError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.items.is_empty() {
-            return None;
-        }
-        let start = self.items.start;
-        let end = (start + self.batch_size).min(self.items.end);
-        self.items.start = end;
-        Some((self.batch)(start..end).map_err(DatasetError::new))
+        let number = self.batches.next()?;
+        Some((self.batch)(number).map_err(DatasetError::new))
     }
 }
 
-impl<F: FnMut(Range<usize>) -> Result<TokenBatch, TextError>> DataLoaderIterator<TokenBatch>
+impl<F: FnMut(usize) -> Result<TokenBatch, TextError>> DataLoaderIterator<TokenBatch>
     for Batches<F>
 {
     fn progress(&self) -> Progress {
-        let unit = Some("sequences".to_string());
-        Progress::new(self.total - self.items.len(), self.total, unit)
+        let processed = (self.batches.start * self.batch_size).min(self.sequences);
+        Progress::new(processed, self.sequences, Some("sequences".to_string()))
     }
 }

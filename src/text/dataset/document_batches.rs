@@ -1,9 +1,6 @@
 use std::{
     ops::Range,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use burn::{
@@ -16,7 +13,10 @@ use super::{
     DocumentSource, Packed, PackingConfig, Sequence, TokenBatch, batch::Batches, passes::Passes,
     window::at_least_1,
 };
-use crate::text::TextError;
+use crate::{
+    base::data_position::{EpochCursor, SeekableDataLoader, Shard},
+    text::TextError,
+};
 
 /// Configuration of [`DocumentBatches`].
 #[derive(Config, Debug)]
@@ -41,9 +41,9 @@ pub struct DocumentBatchesConfig {
 /// row of sequences; an epoch is the next `sequences_per_epoch` of them, whether the documents end
 /// before or after. So the batch of a step depends on the seed and the number of the step alone.
 ///
-/// Each [`iter`](DataLoader::iter) is the next epoch. A training that resumes asks for the epochs
-/// before, which costs nothing, and then reads and packs the documents again up to its place, which
-/// takes as long as tokenising them does. [`RandomWindows`](super::RandomWindows) over a
+/// Each [`iter`](DataLoader::iter) is the next epoch. A training that resumes
+/// [seeks](SeekableDataLoader::seek) its place, up to which the documents are read and packed again:
+/// that takes as long as tokenizing them does. [`RandomWindows`](super::RandomWindows) over a
 /// [`TokenFile`](super::TokenFile) need not.
 ///
 /// # Example
@@ -71,7 +71,8 @@ pub struct DocumentBatches {
     device: Device,
     /// The sequences of an epoch that are taken.
     part: Range<usize>,
-    next_epoch: Arc<AtomicUsize>,
+    cursor: EpochCursor,
+    shard: Shard,
     /// Where the reading is; one for all epochs, each of which goes on where the last one ended.
     reading: Arc<Mutex<Reading>>,
 }
@@ -102,7 +103,8 @@ impl DocumentBatchesConfig {
             source: Arc::new(source),
             device: device.clone(),
             part: 0..self.sequences_per_epoch,
-            next_epoch: Arc::new(AtomicUsize::new(0)),
+            cursor: EpochCursor::default(),
+            shard: Shard::WHOLE,
             reading: Arc::default(),
             config: self.clone(),
         })
@@ -141,15 +143,18 @@ impl DocumentBatches {
 
 impl DataLoader<TokenBatch> for DocumentBatches {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
-        let epoch = self.next_epoch.fetch_add(1, Ordering::SeqCst);
-        let first = epoch * self.config.sequences_per_epoch;
-        let numbers = first + self.part.start..first + self.part.end;
-        let batches = Batches::new(numbers, self.config.batch_size, |i| self.batch(i));
-        Box::new(batches)
+        let (epoch, first) = self.cursor.advance();
+        let start = epoch * self.config.sequences_per_epoch + self.part.start;
+        let (size, shard) = (self.config.batch_size, self.shard);
+        let (part, count) = (self.part.len(), self.num_items());
+        Box::new(Batches::new(first, size, count, move |number| {
+            let first = shard.batch(number) * size;
+            self.batch(start + first..start + (first + size).min(part))
+        }))
     }
 
     fn num_items(&self) -> usize {
-        self.part.len()
+        self.shard.count(self.part.len(), self.config.batch_size)
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
@@ -164,7 +169,23 @@ impl DataLoader<TokenBatch> for DocumentBatches {
         // Each part reads by itself: they are on several threads.
         Arc::new(Self {
             part: (self.part.start + start).min(end)..end,
-            next_epoch: Arc::new(AtomicUsize::new(self.next_epoch.load(Ordering::SeqCst))),
+            cursor: self.cursor.detached(),
+            reading: Arc::default(),
+            ..self.clone()
+        })
+    }
+}
+
+impl SeekableDataLoader<TokenBatch> for DocumentBatches {
+    fn seek(&self, epoch: usize, batch: usize) {
+        self.cursor.seek(epoch, batch);
+    }
+
+    /// Each process reads and packs all documents.
+    fn shard(&self, rank: usize, world_size: usize) -> Arc<dyn SeekableDataLoader<TokenBatch>> {
+        Arc::new(Self {
+            shard: Shard::new(rank, world_size),
+            cursor: self.cursor.detached(),
             reading: Arc::default(),
             ..self.clone()
         })

@@ -82,12 +82,12 @@ impl EvenWindowsConfig {
 impl DataLoader<TokenBatch> for EvenWindows {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
         let (tokens, context) = (&*self.tokens, self.config.context);
-        let items = 0..self.starts.len();
-        let batches = Batches::new(items, self.config.batch_size, move |i| {
-            let starts = self.starts[i].iter().copied();
+        let (size, count) = (self.config.batch_size, self.starts.len());
+        Box::new(Batches::new(0, size, count, move |number| {
+            let end = ((number + 1) * size).min(count);
+            let starts = self.starts[number * size..end].iter().copied();
             windows(tokens, starts, context, &self.device)
-        });
-        Box::new(batches)
+        }))
     }
 
     fn num_items(&self) -> usize {

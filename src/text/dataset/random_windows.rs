@@ -1,10 +1,4 @@
-use std::{
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::{ops::Range, sync::Arc};
 
 use burn::{
     config::Config,
@@ -17,7 +11,13 @@ use super::{
     batch::Batches,
     window::{at_least_1, enough_tokens, windows},
 };
-use crate::{base::random::mix, text::TextError};
+use crate::{
+    base::{
+        data_position::{EpochCursor, SeekableDataLoader, Shard},
+        random::mix,
+    },
+    text::TextError,
+};
 
 /// Configuration of [`RandomWindows`].
 #[derive(Config, Debug)]
@@ -65,7 +65,8 @@ pub struct RandomWindows {
     device: Device,
     /// The windows of an epoch that are taken.
     part: Range<usize>,
-    next_epoch: Arc<AtomicUsize>,
+    cursor: EpochCursor,
+    shard: Shard,
 }
 
 impl RandomWindowsConfig {
@@ -90,7 +91,8 @@ impl RandomWindowsConfig {
             config: self.clone(),
             device: device.clone(),
             part: 0..steps_per_epoch.min(self.steps) * self.batch_size,
-            next_epoch: Arc::new(AtomicUsize::new(0)),
+            cursor: EpochCursor::default(),
+            shard: Shard::WHOLE,
         })
     }
 }
@@ -123,21 +125,30 @@ impl RandomWindows {
         let steps = self.config.steps_per_epoch.unwrap_or(self.config.steps);
         steps * self.config.batch_size
     }
+
+    /// The windows of an epoch.
+    fn epoch(&self, epoch: usize) -> Range<usize> {
+        let first = epoch * self.windows_per_epoch();
+        let all = self.config.steps * self.config.batch_size;
+        let end = (first + self.part.end).min(all);
+        (first + self.part.start).min(end)..end
+    }
 }
 
 impl DataLoader<TokenBatch> for RandomWindows {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
-        let epoch = self.next_epoch.fetch_add(1, Ordering::SeqCst);
-        let first = epoch * self.windows_per_epoch();
-        let all = self.config.steps * self.config.batch_size;
-        let end = (first + self.part.end).min(all);
-        let numbers = (first + self.part.start).min(end)..end;
-        let batches = Batches::new(numbers, self.config.batch_size, |i| self.windows(i));
-        Box::new(batches)
+        let (epoch, first) = self.cursor.advance();
+        let windows = self.epoch(epoch);
+        let (size, shard) = (self.config.batch_size, self.shard);
+        let count = shard.count(windows.len(), size);
+        Box::new(Batches::new(first, size, count, move |number| {
+            let start = windows.start + shard.batch(number) * size;
+            self.windows(start..(start + size).min(windows.end))
+        }))
     }
 
     fn num_items(&self) -> usize {
-        self.part.len()
+        self.shard.count(self.part.len(), self.config.batch_size)
     }
 
     fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
@@ -151,7 +162,21 @@ impl DataLoader<TokenBatch> for RandomWindows {
         let end = (self.part.start + end).min(self.part.end);
         Arc::new(Self {
             part: (self.part.start + start).min(end)..end,
-            next_epoch: Arc::new(AtomicUsize::new(self.next_epoch.load(Ordering::SeqCst))),
+            cursor: self.cursor.detached(),
+            ..self.clone()
+        })
+    }
+}
+
+impl SeekableDataLoader<TokenBatch> for RandomWindows {
+    fn seek(&self, epoch: usize, batch: usize) {
+        self.cursor.seek(epoch, batch);
+    }
+
+    fn shard(&self, rank: usize, world_size: usize) -> Arc<dyn SeekableDataLoader<TokenBatch>> {
+        Arc::new(Self {
+            shard: Shard::new(rank, world_size),
+            cursor: self.cursor.detached(),
             ..self.clone()
         })
     }

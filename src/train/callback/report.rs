@@ -50,7 +50,6 @@ where
             report.steps = position.step;
             // Of a training that was complete when it was resumed.
             report.is_complete = position.epoch > run.num_epochs();
-            report.over = run.over().cloned();
         });
         Ok(())
     }
@@ -96,7 +95,10 @@ where
         if self.since.is_some() {
             self.lap();
         }
-        self.with(|report| report.over = run.over().cloned());
+        self.with(|report| {
+            let over = run.over().cloned();
+            report.over = over.filter(|_| !report.is_complete);
+        });
         Ok(())
     }
 }

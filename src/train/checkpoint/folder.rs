@@ -1,12 +1,10 @@
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use super::{
-    BestMetric, CheckpointError, CheckpointManifest, MetricValue, Records, TensorEntry,
-    TrainingOver, TrainingPosition, TrainingSettings,
+    BestMetric, CheckpointError, CheckpointManifest, Description, MetricValue, Records,
     files::{check, read_manifest, read_records, sync_folder, write},
 };
 
@@ -62,17 +60,6 @@ pub struct BestCheckpoint {
 pub(in crate::train) struct Checkpoint {
     pub manifest: CheckpointManifest,
     pub records: Records,
-}
-
-/// What a checkpoint says beside its records.
-pub(in crate::train) struct Description<'a> {
-    pub position: TrainingPosition,
-    pub fingerprint: &'a str,
-    pub settings: &'a TrainingSettings,
-    pub tensors: &'a [TensorEntry],
-    pub metric: Option<MetricValue>,
-    pub over: Option<TrainingOver>,
-    pub callbacks: BTreeMap<String, serde_json::Value>,
 }
 
 impl CheckpointFolder {
@@ -131,6 +118,15 @@ impl CheckpointFolder {
         Ok(steps)
     }
 
+    /// Reads the manifest of a checkpoint, and no other file of it.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, not what was written, or of another version.
+    pub fn manifest(&self, step: usize) -> Result<CheckpointManifest, CheckpointError> {
+        read_manifest(&self.step_path(step))
+    }
+
     /// The manifest of a checkpoint, every file of which was found whole.
     ///
     /// # Errors
@@ -175,7 +171,8 @@ impl CheckpointFolder {
         let mut best: Option<BestCheckpoint> = None;
         for step in self.steps()? {
             let path = self.step_path(step);
-            let found = read_manifest(&path)
+            let found = self
+                .manifest(step)
                 .ok()
                 .and_then(|manifest| manifest.metric);
             let Some(found) = found.filter(|found| found.metric == *metric) else {
@@ -187,6 +184,20 @@ impl CheckpointFolder {
             }
         }
         Ok(best)
+    }
+
+    /// Reads the newest checkpoint that is whole, if there is one, with the newer ones that are not.
+    pub(in crate::train) fn load_newest(
+        &self,
+    ) -> Result<(Option<Checkpoint>, Vec<(usize, CheckpointError)>), CheckpointError> {
+        let mut refused = Vec::new();
+        for step in self.steps()?.into_iter().rev() {
+            match self.load(step) {
+                Ok(checkpoint) => return Ok((Some(checkpoint), refused)),
+                Err(error) => refused.push((step, error)),
+            }
+        }
+        Ok((None, refused))
     }
 
     /// Reads a checkpoint, with the checks of [`verify`](Self::verify) on the very bytes that are

@@ -88,3 +88,14 @@ pub struct CheckpointManifest {
     /// What callbacks remember, by their names.
     pub callbacks: BTreeMap<String, serde_json::Value>,
 }
+
+/// Values of a manifest that are not those of its files.
+pub(in crate::train) struct Description<'a> {
+    pub position: TrainingPosition,
+    pub fingerprint: &'a str,
+    pub settings: &'a TrainingSettings,
+    pub tensors: &'a [TensorEntry],
+    pub metric: Option<MetricValue>,
+    pub over: Option<TrainingOver>,
+    pub callbacks: BTreeMap<String, serde_json::Value>,
+}

@@ -36,6 +36,7 @@ pub use policy::{BestMetric, CheckpointPolicy, Resume};
 pub use tensor_entry::{TensorDifference, TensorEntry};
 pub use training_settings::TrainingSettings;
 
-pub(super) use folder::{Checkpoint, Description};
+pub(super) use folder::Checkpoint;
+pub(super) use manifest::Description;
 pub(super) use optimizer_states::{OptimizerStates, loaded_dtype};
 pub(super) use records::{RecordTap, Records};

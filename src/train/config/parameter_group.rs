@@ -12,7 +12,7 @@ use crate::qat::Inventory;
 #[serde(deny_unknown_fields)]
 pub struct ParameterGroupConfig {
     /// Regular expression that is found in the paths of the parameters, such as
-    /// `fake_quant\\.steps$` for scales that quantizers train, or `norm|bias`. Each group has at least
+    /// `quant\.steps$` for scales that quantizers train, or `norm|bias`. Each group has at least
     /// one parameter, and none is in two groups.
     pub pattern: String,
     /// Factor of the learning rate, above 0.

@@ -4,18 +4,19 @@ use burn::{
     tensor::Device,
     train::{
         Learner, LearnerModel, LearningResult, SupervisedLearningStrategy,
-        SupervisedTrainingEventProcessor, TrainLoader, TrainingComponents, TrainingStrategy,
-        ValidLoader, metric::Adaptor,
+        SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingComponents,
+        TrainingStrategy, ValidLoader, metric::Adaptor,
     },
 };
 
 use super::{loop_settings::LoopSettings, resume::Start, training_loop::TrainingLoop};
 use crate::train::config::validation::assert_count;
 use crate::train::{
-    TokenLoss,
+    SeekableDataLoader, TokenLoss,
     callback::{Callback, TrainOutputOf},
     checkpoint::CheckpointPolicy,
     placement::SingleDevice,
+    training_data::Seek,
 };
 
 /// Burn's loop of training on one device, which calls [`Callback`]s and writes checkpoints at any
@@ -112,6 +113,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
             max_steps: None,
             batch_weight: None,
             callbacks: Mutex::default(),
+            seek: None,
         })
     }
 
@@ -129,6 +131,23 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// The same with checkpoints.
     pub fn with_checkpoints(mut self, policy: CheckpointPolicy) -> Self {
         self.0.checkpoints = Some(policy);
+        self
+    }
+
+    /// The same for a data loader of training that can [seek](crate::train::SeekableDataLoader): a
+    /// training that resumes goes to its batch at once.
+    pub fn with_seekable<L>(mut self, train: &Arc<L>) -> Self
+    where
+        L: SeekableDataLoader<<M as TrainStep>::Input> + ?Sized + 'static,
+    {
+        let train = train.clone();
+        self.0.seek = Some(Box::new(move |epoch, batch| train.seek(epoch, batch)));
+        self
+    }
+
+    /// The same with the place of the data in the hands of `seek`.
+    pub(in crate::train) fn with_seek(mut self, seek: Option<Seek>) -> Self {
+        self.0.seek = seek;
         self
     }
 

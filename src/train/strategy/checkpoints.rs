@@ -130,16 +130,16 @@ impl<M: LearnerModel> Checkpoints<M> {
         &mut self,
         run: &mut TrainingRun<M>,
     ) -> Result<(usize, CallbackStates), CheckpointError> {
-        let newest = self.folder.newest()?.manifest;
-        let manifest = newest.ok_or_else(|| CheckpointError::NoCheckpoint {
+        let (newest, _) = self.folder.load_newest()?;
+        let checkpoint = newest.ok_or_else(|| CheckpointError::NoCheckpoint {
             folder: self.folder.path().to_path_buf(),
         })?;
-        let step = manifest.position.step;
-        let checkpoint = self.folder.load(step)?;
+        let step = checkpoint.manifest.position.step;
+        let states = checkpoint.manifest.callbacks.clone();
         let (records, _) = records_for(checkpoint, &self.policy, &run.model())?;
         run.learner.load_model(records.model);
         run.learner.load_optim(records.optimizer);
-        Ok((step, manifest.callbacks))
+        Ok((step, states))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::train::{
     callback::{CallbackList, TrainOutputOf},
     checkpoint::CheckpointPolicy,
     placement::Placement,
+    training_data::Seek,
 };
 
 /// Settings of a training loop.
@@ -18,6 +19,8 @@ pub(super) struct LoopSettings<M: LearnerModel> {
     pub max_steps: Option<usize>,
     pub batch_weight: Option<BatchWeight<M>>,
     pub callbacks: Mutex<CallbackList<M>>,
+    /// Goes to the batch that the training begins with.
+    pub seek: Option<Seek>,
 }
 
 /// Weight of a batch among those of a step.

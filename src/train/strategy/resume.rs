@@ -8,7 +8,7 @@ use super::loop_settings::LoopSettings;
 use crate::train::checkpoint::{
     Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
     Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
-    WholeCheckpoint, loaded_dtype,
+    loaded_dtype,
 };
 
 /// Where a training begins, and what is to be said about it.
@@ -79,13 +79,13 @@ impl Start {
             Resume::Never => return unused(&folder).map(|()| begin),
             Resume::Step(step) => folder.load_or_offer(step)?,
             Resume::Latest => {
-                let newest = of_this_version(folder.newest()?)?;
-                let refused = newest.refused.iter();
-                messages.extend(refused.map(|(step, error)| {
+                let (newest, refused) = folder.load_newest()?;
+                let refused = of_this_version(refused)?;
+                messages.extend(refused.iter().map(|(step, error)| {
                     format!("the checkpoint of step {step} is passed over: {error}")
                 }));
-                match newest.manifest {
-                    Some(manifest) => folder.load(manifest.position.step)?,
+                match newest {
+                    Some(checkpoint) => checkpoint,
                     None => return Ok(Self { messages, ..begin }),
                 }
             }
@@ -121,15 +121,18 @@ impl Start {
 }
 
 /// Refuses to pass over checkpoints that another version of this crate can read.
-fn of_this_version(mut newest: WholeCheckpoint) -> Result<WholeCheckpoint, CheckpointError> {
+fn of_this_version(mut refused: Refused) -> Result<Refused, CheckpointError> {
     let of_other = |(_, error): &(usize, CheckpointError)| {
         matches!(error, CheckpointError::OtherVersion { .. })
     };
-    match newest.refused.iter().position(of_other) {
-        Some(first) => Err(newest.refused.swap_remove(first).1),
-        None => Ok(newest),
+    match refused.iter().position(of_other) {
+        Some(first) => Err(refused.swap_remove(first).1),
+        None => Ok(refused),
     }
 }
+
+/// Steps of checkpoints that cannot be used, with the reasons.
+type Refused = Vec<(usize, CheckpointError)>;
 
 /// Refuses to mix a new training with the checkpoints of another.
 fn unused(folder: &CheckpointFolder) -> Result<(), CheckpointError> {

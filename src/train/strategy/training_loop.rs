@@ -107,11 +107,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             self.fail_data(none);
             return (self.run.learner.model(), self.processor);
         }
-        // A loader that shuffles draws an order for each epoch.
-        for _ in 1..self.run.position.epoch {
-            drop(train.iter());
-            drop(valid.iter());
-        }
+        self.go_to_position(&train, &valid);
         self.call(|callback, run| callback.on_train_start(run));
         self.end_if_over();
         while self.run.position.epoch <= self.run.num_epochs
@@ -123,6 +119,20 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         self.save_the_end();
         self.call(|callback, run| callback.on_train_end(run));
         (self.run.learner.model(), self.processor)
+    }
+
+    /// Brings the data to where the training begins.
+    fn go_to_position(&mut self, train: &TrainLoader<M>, valid: &ValidLoader<M>) {
+        let TrainingPosition { epoch, batches, .. } = self.run.position;
+        // A loader that shuffles draws an order for each epoch.
+        (1..epoch).for_each(|_| drop(valid.iter()));
+        match &self.settings.seek {
+            Some(seek) => {
+                seek(epoch - 1, batches);
+                self.skip_batches = 0;
+            }
+            None => (1..epoch).for_each(|_| drop(train.iter())),
+        }
     }
 
     /// Refuses a training without data, as far as that can be known.

@@ -1,0 +1,39 @@
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader;
+
+use crate::base::data_position::SeekableDataLoader;
+
+/// Data to train on: a loader of Burn, or one that can [seek](SeekableDataLoader), so that a resumed
+/// training goes to its batch at once.
+///
+/// An `Arc` of a [`SeekableDataLoader`] or an `Arc<dyn DataLoader>` becomes one by `into()`.
+pub struct TrainingData<I> {
+    pub(super) loader: Arc<dyn DataLoader<I>>,
+    pub(super) seek: Option<Seek>,
+}
+
+/// Goes to a batch of an epoch, both counted from 0.
+pub(super) type Seek = Box<dyn Fn(usize, usize) + Send + Sync>;
+
+impl<I> From<Arc<dyn DataLoader<I>>> for TrainingData<I> {
+    fn from(loader: Arc<dyn DataLoader<I>>) -> Self {
+        Self { loader, seek: None }
+    }
+}
+
+impl<I: 'static> From<Arc<dyn SeekableDataLoader<I>>> for TrainingData<I> {
+    fn from(loader: Arc<dyn SeekableDataLoader<I>>) -> Self {
+        let seekable = loader.clone();
+        Self {
+            loader,
+            seek: Some(Box::new(move |epoch, batch| seekable.seek(epoch, batch))),
+        }
+    }
+}
+
+impl<I: 'static, L: SeekableDataLoader<I> + 'static> From<Arc<L>> for TrainingData<I> {
+    fn from(loader: Arc<L>) -> Self {
+        Self::from(loader as Arc<dyn SeekableDataLoader<I>>)
+    }
+}
