@@ -53,6 +53,7 @@ pub mod monitor;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod prelude;
 pub mod qat;
 pub mod quant;
 #[cfg(feature = "text")]
