@@ -1,6 +1,6 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
-use super::assert_float;
+use super::operand::assert_float;
 use crate::ops::{Groups, QatOps};
 
 /// Symmetric fake quantisation of activations:
@@ -42,7 +42,7 @@ pub fn absmax_fake_quant<const D: usize>(
 ) -> (Tensor<D>, Tensor<2>) {
     assert_float("absmax_fake_quant", &x);
     groups.assert_cover(&x.dims());
-    let max_code = absmax_max_code(bits);
+    let max_code = max_code(bits);
     let (quantized, scales) = Dispatch::absmax_fake_quant(x.into_dispatch(), groups, max_code);
     (
         Tensor::from_dispatch(quantized),
@@ -56,7 +56,7 @@ pub fn absmax_fake_quant<const D: usize>(
 ///
 /// If there are not 2 to 8.
 #[track_caller]
-pub(super) fn absmax_max_code(bits: u8) -> f32 {
+pub(super) fn max_code(bits: u8) -> f32 {
     assert!(
         (2..=8).contains(&bits),
         "activations are quantised to 2 to 8 bits, got {bits}"
