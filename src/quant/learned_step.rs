@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{BitWidth, WeightGranularity, WeightQuantizer, weight::QuantizedWeight};
+use super::{BitWidth, WeightGranularity, weight::QuantizedWeight};
 use crate::{
     base::setting::assert_right,
     functions::{Levels, affine_fake_quant, group_statistic, learned_step_fake_quant},
@@ -97,11 +97,5 @@ pub(crate) fn at_least_epsilon(steps: Tensor<2>) -> Tensor<2> {
 impl Default for LearnedStepConfig {
     fn default() -> Self {
         Self::new(BitWidth::Ternary)
-    }
-}
-
-impl From<LearnedStepConfig> for WeightQuantizer {
-    fn from(config: LearnedStepConfig) -> Self {
-        Self::LearnedStep(config)
     }
 }

@@ -1,7 +1,6 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::ActivationQuantizer;
 use crate::{
     functions::{Levels, absmax_fake_quant},
     ops::CodeRange,
@@ -46,11 +45,5 @@ impl Default for AbsmaxConfig {
             bits: 8,
             granularity: ActivationGranularity::PerToken,
         }
-    }
-}
-
-impl From<AbsmaxConfig> for ActivationQuantizer {
-    fn from(config: AbsmaxConfig) -> Self {
-        Self::Absmax(config)
     }
 }

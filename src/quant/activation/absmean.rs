@@ -1,7 +1,6 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{ActivationQuantizer, base::quantize_to};
 use crate::{
     functions::{Levels, group_statistic},
     ops::{CodeRange, Statistic},
@@ -34,7 +33,7 @@ impl AbsmeanConfig {
         let codes = CodeRange::signed(self.bits);
         let beta = group_statistic(x.clone().detach(), groups, Statistic::AbsMean);
         let steps = beta.div_scalar(codes.max.sqrt());
-        quantize_to(x, Levels::symmetric(steps, groups, codes), ste)
+        ste.fake_quant(x, Levels::symmetric(steps, groups, codes))
     }
 }
 
@@ -45,11 +44,5 @@ impl Default for AbsmeanConfig {
             bits: 4,
             granularity: ActivationGranularity::PerToken,
         }
-    }
-}
-
-impl From<AbsmeanConfig> for ActivationQuantizer {
-    fn from(config: AbsmeanConfig) -> Self {
-        Self::Absmean(config)
     }
 }

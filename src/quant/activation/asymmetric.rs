@@ -1,7 +1,6 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{ActivationQuantizer, base::quantize_to};
 use crate::{
     functions::Levels,
     ops::CodeRange,
@@ -49,7 +48,7 @@ impl AsymmetricConfig {
     #[track_caller]
     pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
         let levels = self.levels(x.clone().detach());
-        quantize_to(x, levels, ste)
+        ste.fake_quant(x, levels)
     }
 }
 
@@ -60,11 +59,5 @@ impl Default for AsymmetricConfig {
             bits: 8,
             granularity: ActivationGranularity::PerToken,
         }
-    }
-}
-
-impl From<AsymmetricConfig> for ActivationQuantizer {
-    fn from(config: AsymmetricConfig) -> Self {
-        Self::Asymmetric(config)
     }
 }

@@ -1,6 +1,7 @@
 use core::fmt;
 
 use burn::tensor::Tensor;
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,12 +10,11 @@ use super::{
 };
 use crate::{
     base::setting::positive_fault,
-    functions::{Levels, affine_fake_quant},
     quant::{Ste, bit_width::bits_fault},
 };
 
 /// Quantiser of activations.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ActivationQuantizer {
@@ -97,17 +97,6 @@ impl fmt::Display for ActivationQuantizer {
                 write!(f, "learned step and offset {bits} bits")
             }
             Self::LearnedStep(_) => write!(f, "learned step {bits} bits"),
-        }
-    }
-}
-
-/// Quantises to the levels, with the gradient of `ste`.
-pub(super) fn quantize_to<const D: usize>(x: Tensor<D>, levels: Levels, ste: Ste) -> Tensor<D> {
-    match ste {
-        Ste::Identity => affine_fake_quant(x, levels),
-        _ => {
-            let quantized = affine_fake_quant(x.clone().detach(), levels.clone());
-            ste.apply(x, quantized, levels)
         }
     }
 }

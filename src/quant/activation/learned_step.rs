@@ -1,7 +1,6 @@
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::ActivationQuantizer;
 use crate::{
     base::setting::{positive_fault, read_right},
     functions::learned_step_fake_quant,
@@ -87,11 +86,5 @@ impl Default for LearnedActivationConfig {
             offset: false,
             absmean: 0.8,
         }
-    }
-}
-
-impl From<LearnedActivationConfig> for ActivationQuantizer {
-    fn from(config: LearnedActivationConfig) -> Self {
-        Self::LearnedStep(config)
     }
 }

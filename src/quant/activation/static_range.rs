@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{AbsmaxConfig, ActivationQuantizer, base::quantize_to};
+use super::AbsmaxConfig;
 use crate::{
     functions::Levels,
     ops::{CodeRange, Groups},
@@ -54,7 +54,7 @@ impl StaticConfig {
             groups: Groups::per_tensor(x.dims().iter().product()),
             codes: self.codes(),
         };
-        quantize_to(x, levels, ste)
+        ste.fake_quant(x, levels)
     }
 
     /// How a range becomes a step and a zero point.
@@ -80,11 +80,5 @@ impl Default for StaticConfig {
             bits: 8,
             symmetric: true,
         }
-    }
-}
-
-impl From<StaticConfig> for ActivationQuantizer {
-    fn from(config: StaticConfig) -> Self {
-        Self::Static(config)
     }
 }

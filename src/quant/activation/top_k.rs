@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{AbsmaxConfig, ActivationQuantizer};
+use super::AbsmaxConfig;
 use crate::{
     base::setting::{assert_right, read_right},
     functions::Levels,
@@ -80,11 +80,5 @@ impl Default for TopKConfig {
     /// Half of the values with 8 bits, as in BitNet a4.8.
     fn default() -> Self {
         Self { keep: 0.5, bits: 8 }
-    }
-}
-
-impl From<TopKConfig> for ActivationQuantizer {
-    fn from(config: TopKConfig) -> Self {
-        Self::TopK(config)
     }
 }

@@ -1,12 +1,13 @@
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, Observer,
-    ObserverGranularity, PercentileConfig, error::assert_valid,
+    CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig,
+    ObserverGranularity, PercentileConfig,
 };
 
 /// How the range of a stream of tensors is found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ObserverConfig {
@@ -23,17 +24,6 @@ pub enum ObserverConfig {
 }
 
 impl ObserverConfig {
-    /// An observer that has seen nothing yet.
-    ///
-    /// # Panics
-    ///
-    /// If a field is out of its range.
-    #[track_caller]
-    pub fn init(&self) -> Observer {
-        assert_valid(self.validate());
-        Observer::new(self.clone())
-    }
-
     /// Checks the fields, as `serde` does when it reads them.
     ///
     /// # Errors
@@ -68,36 +58,6 @@ impl ObserverConfig {
             Self::Histogram(config) => Some(config.bins),
             Self::Mse(config) => Some(config.bins),
         }
-    }
-}
-
-impl From<MinMaxConfig> for ObserverConfig {
-    fn from(config: MinMaxConfig) -> Self {
-        Self::MinMax(config)
-    }
-}
-
-impl From<EmaMinMaxConfig> for ObserverConfig {
-    fn from(config: EmaMinMaxConfig) -> Self {
-        Self::EmaMinMax(config)
-    }
-}
-
-impl From<PercentileConfig> for ObserverConfig {
-    fn from(config: PercentileConfig) -> Self {
-        Self::Percentile(config)
-    }
-}
-
-impl From<HistogramConfig> for ObserverConfig {
-    fn from(config: HistogramConfig) -> Self {
-        Self::Histogram(config)
-    }
-}
-
-impl From<MseConfig> for ObserverConfig {
-    fn from(config: MseConfig) -> Self {
-        Self::Mse(config)
     }
 }
 

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{CalibrationError, Mapping, StaticParams};
+use super::CalibrationError;
 
 /// The values that a quantiser must represent: `[min, max]`, one for the whole tensor or one for
 /// each channel.
@@ -66,16 +66,6 @@ impl Range {
     /// Upper bounds.
     pub fn max(&self) -> &[f32] {
         &self.max
-    }
-
-    /// Steps and zero points that represent the range in codes of `bits` bits.
-    ///
-    /// # Panics
-    ///
-    /// If the number of bits is not in 2..=8.
-    #[track_caller]
-    pub fn static_params(&self, bits: u8, mapping: Mapping) -> StaticParams {
-        StaticParams::new(self, bits, mapping)
     }
 }
 

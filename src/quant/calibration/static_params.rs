@@ -60,23 +60,31 @@ pub struct StaticParams {
     pub zero_point: Vec<f32>,
 }
 
-impl StaticParams {
-    pub(super) fn new(range: &Range, bits: u8, mapping: Mapping) -> Self {
+impl Range {
+    /// Steps and zero points that represent the range in codes of `bits` bits.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8.
+    #[track_caller]
+    pub fn static_params(&self, bits: u8, mapping: Mapping) -> StaticParams {
         let (_, max_code) = mapping.codes(bits);
-        let bounds = range.min().iter().zip(range.max());
+        let bounds = self.min().iter().zip(self.max());
         let params = bounds.map(|(&min, &max)| match mapping {
             Mapping::Symmetric => symmetric(min, max, max_code as f32),
             Mapping::Asymmetric => asymmetric(min, max, max_code as f32),
         });
         let (step, zero_point) = params.unzip();
-        Self {
+        StaticParams {
             bits,
             mapping,
             step,
             zero_point,
         }
     }
+}
 
+impl StaticParams {
     /// `Q(x)` of a value of the first channel.
     pub(super) fn quantised(&self, x: f64) -> f64 {
         let (min_code, max_code) = self.mapping.codes(self.bits);

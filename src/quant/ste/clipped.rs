@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Ste, assert_positive, deserialize_positive};
-use crate::ops::GradientRule;
+use crate::{
+    base::setting::{assert_positive, deserialize_positive},
+    ops::GradientRule,
+};
 
 /// Clipped straight-through estimator: `dL/dx = dL/dQ(x)` where
 /// `bound * lowest level <= x <= bound * highest level`, else 0.
@@ -39,11 +41,5 @@ impl ClippedSte {
 impl Default for ClippedSte {
     fn default() -> Self {
         Self { bound: 1.0 }
-    }
-}
-
-impl From<ClippedSte> for Ste {
-    fn from(ste: ClippedSte) -> Self {
-        Self::Clipped(ste)
     }
 }

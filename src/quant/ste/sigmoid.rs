@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Ste, assert_positive, deserialize_positive};
-use crate::ops::GradientRule;
+use crate::{
+    base::setting::{assert_positive, deserialize_positive},
+    ops::GradientRule,
+};
 
 /// Soft estimator of quantisation networks: the slope of a sum of sigmoids, one for each threshold
 /// `t` between two codes.
@@ -44,11 +46,5 @@ impl SigmoidSte {
 impl Default for SigmoidSte {
     fn default() -> Self {
         Self { temperature: 0.25 }
-    }
-}
-
-impl From<SigmoidSte> for Ste {
-    fn from(ste: SigmoidSte) -> Self {
-        Self::Sigmoid(ste)
     }
 }

@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Ste, assert_positive, deserialize_positive};
-use crate::ops::GradientRule;
+use crate::{
+    base::setting::{assert_positive, deserialize_positive},
+    ops::GradientRule,
+};
 
 /// Soft estimator of differentiable soft quantisation (DSQ): the slope of a tanh that climbs from
 /// each level to the next.
@@ -45,11 +47,5 @@ impl TanhSte {
 impl Default for TanhSte {
     fn default() -> Self {
         Self { temperature: 0.5 }
-    }
-}
-
-impl From<TanhSte> for Ste {
-    fn from(ste: TanhSte) -> Self {
-        Self::Tanh(ste)
     }
 }

@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{QuantizedWeight, WeightQuantizer};
+use super::QuantizedWeight;
 use crate::{
     base::setting::assert_right,
     functions::{Levels, group_statistic},
@@ -63,11 +63,5 @@ impl BinaryConfig {
                 codes: CodeRange { min: 0.0, max: 1.0 },
             },
         }
-    }
-}
-
-impl From<BinaryConfig> for WeightQuantizer {
-    fn from(config: BinaryConfig) -> Self {
-        Self::Binary(config)
     }
 }

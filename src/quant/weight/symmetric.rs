@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{QuantizedWeight, WeightQuantizer};
+use super::QuantizedWeight;
 use crate::{
     base::setting::assert_right,
     functions::{Levels, affine_fake_quant, group_statistic},
@@ -70,11 +70,5 @@ impl SymmetricConfig {
 impl Default for SymmetricConfig {
     fn default() -> Self {
         Self::new(8)
-    }
-}
-
-impl From<SymmetricConfig> for WeightQuantizer {
-    fn from(config: SymmetricConfig) -> Self {
-        Self::Symmetric(config)
     }
 }

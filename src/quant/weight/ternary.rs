@@ -3,7 +3,7 @@ use core::fmt;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{QuantizedWeight, WeightQuantizer};
+use super::QuantizedWeight;
 use crate::{
     base::setting::assert_right,
     functions::{Levels, affine_fake_quant, ternary_fake_quant},
@@ -90,11 +90,5 @@ impl TernaryConfig {
             }
         };
         QuantizedWeight::symmetric(values, gamma, groups, codes)
-    }
-}
-
-impl From<TernaryConfig> for WeightQuantizer {
-    fn from(config: TernaryConfig) -> Self {
-        Self::Ternary(config)
     }
 }
