@@ -1,9 +1,10 @@
-//! What every floor stands on: files that are whole or not there, random numbers, checks of settings.
+//! What every floor stands on: files that are whole or not there, random numbers, bounds of numbers.
 
 pub mod atomic_file;
+pub(crate) mod bits;
+pub(crate) mod bounds;
 pub(crate) mod distinct;
 #[cfg(any(feature = "interop", feature = "text"))]
 pub(crate) mod key_table;
 pub(crate) mod random;
 pub(crate) mod serde_none;
-pub(crate) mod setting;

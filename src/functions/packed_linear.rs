@@ -5,11 +5,10 @@ use burn::{
 };
 
 use super::{
-    absmax::max_code,
     bit_linear::{bias_or_none, empty_sum},
     operand::{assert_float, assert_per_group},
 };
-use crate::ops::{Groups, QatOps};
+use crate::ops::{CodeRange, Groups, QatOps};
 
 /// `Y = Qx(X) W + b` with a packed ternary weight: the values of [`bit_linear`](super::bit_linear),
 /// bit for bit.
@@ -51,7 +50,7 @@ pub fn packed_linear<const D: usize>(
         words_per_row(d_input),
         packed.dtype()
     );
-    let max_code = max_code(bits);
+    let max_code = CodeRange::signed(bits).max;
     let tokens = shape[..D - 1].iter().product();
     shape[D - 1] = d_output;
     let bias = bias_or_none(&x, bias, d_output);

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     KurtosisLossConfig, L1Loss, LevelDistanceLossConfig, OscillationDampeningLoss,
     ScaleDecayLossConfig, SparsityTargetLossConfig,
-    range::{Range, not_negative},
 };
 use crate::{
+    base::bounds::{Bounds, not_negative},
     ops::Groups,
     qat::Inventory,
     quant::{Ste, WeightQuantizer},
@@ -113,7 +113,7 @@ impl WeightRegularizerConfig {
     /// If it is not zero or above and finite.
     #[track_caller]
     pub fn with_coefficient(mut self, coefficient: f64) -> Self {
-        Range::NotNegative.assert_contains("coefficient", coefficient);
+        Bounds::NOT_NEGATIVE.assert("coefficient", coefficient);
         self.coefficient = coefficient;
         self
     }
@@ -137,7 +137,7 @@ impl WeightRegularizerConfig {
     /// If the coefficient or a value of the regulariser is out of its range.
     #[track_caller]
     pub fn init(&self) -> WeightRegularizer {
-        Range::NotNegative.assert_contains("coefficient", self.coefficient);
+        Bounds::NOT_NEGATIVE.assert("coefficient", self.coefficient);
         self.regularizer.assert_valid();
         WeightRegularizer {
             config: self.clone(),

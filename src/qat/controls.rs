@@ -10,7 +10,10 @@ use super::{
     QuantizerSettings,
     control::{ControlKind, ControlValues, Detach, QuantControl, Setting},
 };
-use crate::{base::random::mix, quant::BitWidth};
+use crate::{
+    base::{bounds::Bounds, random::mix},
+    quant::BitWidth,
+};
 
 /// What schedules set on the quantisers of a model while it trains.
 ///
@@ -174,10 +177,7 @@ impl QuantControls {
     /// If `lambda` is not in 0..=1.
     #[track_caller]
     pub fn set_lambda(&self, lambda: f64) {
-        assert!(
-            (0.0..=1.0).contains(&lambda),
-            "lambda must be in 0 to 1, got {lambda}"
-        );
+        Bounds::FRACTION.assert("lambda", lambda);
         for control in &self.controls {
             control.values.set_lambda(lambda as f32);
         }
@@ -193,11 +193,7 @@ impl QuantControls {
     pub fn set_lambdas(&self, mut lambda: impl FnMut(&str) -> Option<f64>) {
         for control in &self.controls {
             if let Some(lambda) = lambda(&control.path) {
-                assert!(
-                    (0.0..=1.0).contains(&lambda),
-                    "lambda must be in 0 to 1, got {lambda} for {}",
-                    control.path
-                );
+                Bounds::FRACTION.assert(&format!("lambda of {}", control.path), lambda);
                 control.values.set_lambda(lambda as f32);
             }
         }

@@ -2,9 +2,10 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    base::bits::deserialize_bits,
     functions::{Levels, absmax_fake_quant},
     ops::CodeRange,
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+    quant::{ActivationGranularity, Ste},
 };
 
 /// Symmetric activations: `clamp(round(x * s)) / s` with

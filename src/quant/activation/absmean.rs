@@ -2,9 +2,10 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    base::bits::deserialize_bits,
     functions::{Levels, group_statistic},
     ops::{CodeRange, Statistic},
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+    quant::{ActivationGranularity, Ste},
 };
 
 /// Symmetric activations scaled by the mean magnitude `beta = max(mean|x|, 1e-5)`:

@@ -2,9 +2,10 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    base::bits::deserialize_bits,
     functions::Levels,
     ops::CodeRange,
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits, group::GroupedValues},
+    quant::{ActivationGranularity, Ste, group::GroupedValues},
 };
 use bitnet_burn_kernels::reference::EPSILON;
 

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AbsmaxConfig, AbsmeanConfig, AsymmetricConfig, LearnedActivationConfig, StaticConfig,
-    TopKConfig, top_k::share_fault,
+    TopKConfig,
 };
 use crate::{
-    base::setting::positive_fault,
-    quant::{Ste, bit_width::bits_fault},
+    base::{bits::check_bits, bounds::OutOfBounds},
+    quant::Ste,
 };
 
 /// Quantiser of activations.
@@ -45,14 +45,14 @@ impl ActivationQuantizer {
         }
     }
 
-    /// What is wrong with the configuration.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let rest = match self {
-            Self::TopK(config) => share_fault(config.keep),
-            Self::LearnedStep(config) => positive_fault("absmean", config.absmean),
-            _ => None,
-        };
-        bits_fault(self.bits()).or(rest)
+    /// Checks the numbers of the configuration.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
+        check_bits(self.bits())?;
+        match self {
+            Self::TopK(config) => config.validate(),
+            Self::LearnedStep(config) => config.validate(),
+            _ => Ok(()),
+        }
     }
 
     /// The fake-quantised activation, with the gradient of `ste`.

@@ -3,9 +3,10 @@ use serde::{Deserialize, Serialize};
 
 use super::AbsmaxConfig;
 use crate::{
+    base::bits::deserialize_bits,
     functions::Levels,
     ops::{CodeRange, Groups},
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits, calibration::Mapping},
+    quant::{ActivationGranularity, Ste, calibration::Mapping},
 };
 
 /// Activations with a fixed step size and zero point from calibration: nothing is computed over the

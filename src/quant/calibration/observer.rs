@@ -2,9 +2,10 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CalibrationError, Histogram, ObserverConfig, Range, ema_min_max::EmaMinMax,
-    error::assert_valid, extremes::Extremes, min_max::MinMax, statistics::Statistics,
+    CalibrationError, Histogram, ObserverConfig, Range, ema_min_max::EmaMinMax, extremes::Extremes,
+    min_max::MinMax, statistics::Statistics,
 };
+use crate::base::bounds::assert_valid;
 
 /// Watches a stream of tensors and says which range their values have.
 ///

@@ -2,9 +2,10 @@ use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig,
-    ObserverGranularity, PercentileConfig,
+    EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, ObserverGranularity,
+    PercentileConfig,
 };
+use crate::base::bounds::OutOfBounds;
 
 /// How the range of a stream of tensors is found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
@@ -29,7 +30,7 @@ impl ObserverConfig {
     /// # Errors
     ///
     /// If a field is out of its range.
-    pub fn validate(&self) -> Result<(), CalibrationError> {
+    pub fn validate(&self) -> Result<(), OutOfBounds> {
         match self {
             Self::MinMax(_) => Ok(()),
             Self::EmaMinMax(config) => config.validate(),
@@ -108,7 +109,7 @@ mod tests {
         for (json, message) in [
             (
                 r#"{"ema_min_max": {"momentum": 1.0}}"#,
-                "`momentum` of an observer is in [0, 1), got 1",
+                "momentum must be in [0, 1), got 1",
             ),
             (
                 r#"{"histogram": {"bins": 24}}"#,
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "`momentum` of an observer is in [0, 1), got 1.5")]
+    #[should_panic(expected = "momentum must be in [0, 1), got 1.5")]
     fn a_field_out_of_its_range_panics_at_init() {
         let config = EmaMinMaxConfig {
             momentum: 1.5,

@@ -16,7 +16,7 @@ use super::CalibrationError;
 /// # Ok::<(), bitnet_burn::quant::calibration::CalibrationError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Bounds")]
+#[serde(try_from = "Fields")]
 pub struct Range {
     min: Vec<f32>,
     max: Vec<f32>,
@@ -25,16 +25,16 @@ pub struct Range {
 /// A range as read, not checked yet.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bounds {
+struct Fields {
     min: Vec<f32>,
     max: Vec<f32>,
 }
 
-impl TryFrom<Bounds> for Range {
+impl TryFrom<Fields> for Range {
     type Error = CalibrationError;
 
-    fn try_from(bounds: Bounds) -> Result<Self, CalibrationError> {
-        Self::new(bounds.min, bounds.max)
+    fn try_from(fields: Fields) -> Result<Self, CalibrationError> {
+        Self::new(fields.min, fields.max)
     }
 }
 

@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Range;
+use crate::ops::CodeRange;
 
 /// How codes stand for values: `value = (code - zero_point) * step`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,14 +23,11 @@ impl Mapping {
     /// If the number of bits is not in 2..=8.
     #[track_caller]
     pub fn codes(self, bits: u8) -> (i32, i32) {
-        assert!(
-            (2..=8).contains(&bits),
-            "activations are quantised to 2 to 8 bits, got {bits}"
-        );
-        match self {
-            Self::Symmetric => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
-            Self::Asymmetric => (0, (1 << bits) - 1),
-        }
+        let codes = match self {
+            Self::Symmetric => CodeRange::signed(bits),
+            Self::Asymmetric => CodeRange::unsigned(bits),
+        };
+        (codes.min as i32, codes.max as i32)
     }
 }
 
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "2 to 8 bits, got 9")]
+    #[should_panic(expected = "bits must be 2 to 8, got 9")]
     fn a_number_of_bits_out_of_range_panics() {
         params(0.0, 1.0, 9, Mapping::Symmetric);
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ClippedSte, SigmoidSte, TanhSte};
 use crate::{
-    base::setting::positive_fault,
+    base::bounds::{Bounds, OutOfBounds},
     functions::{Levels, affine_fake_quant, straight_through},
     ops::GradientRule,
 };
@@ -33,13 +33,13 @@ pub enum Ste {
 }
 
 impl Ste {
-    /// What is wrong with the configuration.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Checks the number of the configuration.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         match self {
-            Self::Identity => None,
-            Self::Clipped(ste) => positive_fault("bound", ste.bound),
-            Self::Tanh(ste) => positive_fault("temperature", ste.temperature),
-            Self::Sigmoid(ste) => positive_fault("temperature", ste.temperature),
+            Self::Identity => Ok(()),
+            Self::Clipped(ste) => Bounds::POSITIVE.check("bound", ste.bound),
+            Self::Tanh(ste) => Bounds::POSITIVE.check("temperature", ste.temperature),
+            Self::Sigmoid(ste) => Bounds::POSITIVE.check("temperature", ste.temperature),
         }
     }
 

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::setting::{assert_positive, deserialize_positive},
+    base::bounds::{Bounds, positive},
     ops::GradientRule,
 };
 
@@ -17,7 +17,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct ClippedSte {
     /// Multiple of the range of the levels outside of which there is no gradient.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "positive")]
     pub bound: f32,
 }
 
@@ -29,7 +29,7 @@ impl ClippedSte {
     /// If `bound` is not positive and finite.
     #[track_caller]
     pub fn new(bound: f32) -> Self {
-        assert_positive("bound", bound);
+        Bounds::POSITIVE.assert("bound", bound);
         Self { bound }
     }
 

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::setting::{assert_positive, deserialize_positive},
+    base::bounds::{Bounds, positive},
     ops::GradientRule,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct TanhSte {
     /// Width of the step between two levels, in codes.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "positive")]
     pub temperature: f32,
 }
 
@@ -33,7 +33,7 @@ impl TanhSte {
     /// If `temperature` is not positive and finite.
     #[track_caller]
     pub fn new(temperature: f32) -> Self {
-        assert_positive("temperature", temperature);
+        Bounds::POSITIVE.assert("temperature", temperature);
         Self { temperature }
     }
 

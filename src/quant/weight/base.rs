@@ -8,6 +8,7 @@ use super::{BinaryConfig, QuantizedWeight, SymmetricConfig, TernaryConfig, Terna
 use bitnet_burn_kernels::reference::EPSILON;
 
 use crate::{
+    base::{bits::check_bits, bounds::OutOfBounds},
     functions::{ternary_fake_quant, ternary_pack},
     ops::{CodeRange, Groups},
     quant::{BitWidth, GranularityError, LearnedStepConfig, Ste, WeightGranularity},
@@ -58,14 +59,14 @@ impl WeightQuantizer {
         }
     }
 
-    /// What is wrong with the configuration.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let width = match self {
-            Self::Ternary(_) | Self::Binary(_) => None,
-            Self::Symmetric(config) => BitWidth::Bits(config.bits).fault(),
-            Self::LearnedStep(config) => config.width.fault(),
-        };
-        width.or_else(|| self.granularity().fault())
+    /// Checks the numbers of the configuration.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
+        match self {
+            Self::Ternary(_) | Self::Binary(_) => Ok(()),
+            Self::Symmetric(config) => check_bits(config.bits),
+            Self::LearnedStep(config) => config.width.validate(),
+        }?;
+        self.granularity().validate()
     }
 
     /// The same with another granularity; trained step sizes keep that for which they were made.

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::QuantizedWeight;
 use crate::{
-    base::setting::assert_right,
+    base::bounds::assert_valid,
     functions::{Levels, group_statistic},
     ops::{CodeRange, Groups, Statistic},
     quant::{
@@ -33,7 +33,7 @@ impl BinaryConfig {
     /// If a group has no input features.
     #[track_caller]
     pub fn new(granularity: WeightGranularity) -> Self {
-        assert_right(granularity.fault());
+        assert_valid(granularity.validate());
         Self { granularity }
     }
 

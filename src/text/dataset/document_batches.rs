@@ -14,9 +14,8 @@ use burn::{
 
 use super::{
     DocumentSource, Packed, PackingConfig, Sequence, TokenBatch, batch::Batches, passes::Passes,
-    window::at_least_1,
 };
-use crate::text::TextError;
+use crate::{base::bounds::Bounds, text::TextError};
 
 /// Configuration of [`DocumentBatches`].
 #[derive(Config, Debug)]
@@ -95,9 +94,9 @@ impl DocumentBatchesConfig {
         source: impl DocumentSource + 'static,
         device: &Device,
     ) -> Result<DocumentBatches, TextError> {
-        at_least_1("context", self.packing.context)?;
-        at_least_1("batch_size", self.batch_size)?;
-        at_least_1("sequences_per_epoch", self.sequences_per_epoch)?;
+        Bounds::COUNT.check("context", self.packing.context)?;
+        Bounds::COUNT.check("batch_size", self.batch_size)?;
+        Bounds::COUNT.check("sequences_per_epoch", self.sequences_per_epoch)?;
         Ok(DocumentBatches {
             source: Arc::new(source),
             device: device.clone(),

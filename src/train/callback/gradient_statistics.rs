@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
-use crate::{base::distinct::visit_distinct, train::config::validation::assert_count};
+use crate::base::{bounds::Bounds, distinct::visit_distinct};
 
 /// Says the norm of the gradients every so many steps: over all parameters, and the largest and
 /// smallest of one parameter; a shared parameter counts once. The norms are those before a model
@@ -23,7 +23,7 @@ impl GradientStatistics {
     /// If `every` is 0.
     #[track_caller]
     pub fn every(every: usize) -> Self {
-        assert_count("every", every);
+        Bounds::COUNT.assert("every", every);
         Self { every }
     }
 }

@@ -7,7 +7,6 @@ mod monitoring;
 mod optimizer;
 mod schedule;
 mod training;
-pub(super) mod validation;
 
 pub use error::TrainingConfigError;
 pub use learning_rate::LearningRateConfig;

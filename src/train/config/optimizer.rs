@@ -1,10 +1,7 @@
 use burn::optim::{AdamWConfig, ModuleOptimizer};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    TrainingConfigError,
-    validation::{check, check_positive},
-};
+use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// AdamW, with the values of BitNet's recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,22 +34,13 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    pub(super) fn validate(&self) -> Result<(), TrainingConfigError> {
-        let beta = |value: &f64| (0.0..1.0).contains(value);
-        let range = "0 or more and below 1";
-        check(beta(&self.beta_1), "optimizer.beta_1", self.beta_1, range)?;
-        check(beta(&self.beta_2), "optimizer.beta_2", self.beta_2, range)?;
-        check_positive("optimizer.epsilon", self.epsilon)?;
-        let decay = self.weight_decay;
-        let right = decay >= 0.0 && decay.is_finite();
-        check(
-            right,
-            "optimizer.weight_decay",
-            decay,
-            "a finite number of 0 or more",
-        )?;
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        Bounds::BELOW_1.check("optimizer.beta_1", self.beta_1)?;
+        Bounds::BELOW_1.check("optimizer.beta_2", self.beta_2)?;
+        Bounds::POSITIVE.check("optimizer.epsilon", self.epsilon)?;
+        Bounds::NOT_NEGATIVE.check("optimizer.weight_decay", self.weight_decay)?;
         match self.max_grad_norm {
-            Some(norm) => check_positive("optimizer.max_grad_norm", norm),
+            Some(norm) => Bounds::POSITIVE.check("optimizer.max_grad_norm", norm),
             None => Ok(()),
         }
     }
