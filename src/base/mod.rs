@@ -1,4 +1,5 @@
-//! What every floor stands on: files that are whole or not there, random numbers, bounds of numbers.
+//! What every floor stands on: files that are whole or not there, random numbers, bounds of numbers, paths of
+//! parameters.
 
 pub mod atomic_file;
 pub(crate) mod bits;
@@ -6,5 +7,6 @@ pub(crate) mod bounds;
 pub(crate) mod distinct;
 #[cfg(any(feature = "interop", feature = "text"))]
 pub(crate) mod key_table;
+pub(crate) mod path_visitor;
 pub(crate) mod random;
 pub(crate) mod serde_none;
