@@ -141,7 +141,7 @@ impl TrainingConfig {
         )?;
         if let (Some(rotation), None) = (&self.qat.rotation, &self.qat.activation) {
             let expected = "absent without qat.activation, as activations stay in float";
-            OutOfBounds::unless(false, "qat.rotation", expected, rotation)?;
+            return Err(OutOfBounds::new("qat.rotation", expected, rotation).into());
         }
         let qat = self.qat.validate();
         qat.map_err(|error| error.within("qat"))?;
