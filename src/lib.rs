@@ -61,6 +61,8 @@ pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
 
+pub use base::bounds::OutOfBounds;
+
 /// The code blocks of the README, compiled and run as documentation tests.
 #[cfg(all(doctest, feature = "interop"))]
 #[doc = include_str!("../README.md")]

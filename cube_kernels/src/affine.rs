@@ -45,10 +45,7 @@ impl CodeRange {
 
     #[track_caller]
     fn levels(bits: u8) -> f32 {
-        assert!(
-            (2..=8).contains(&bits),
-            "codes have 2 to 8 bits, got {bits}"
-        );
+        assert!((2..=8).contains(&bits), "bits must be 2 to 8, got {bits}");
         (1u32 << bits) as f32
     }
 }

@@ -1,11 +1,14 @@
-//! What every floor stands on: files that are whole or not there, random numbers, checks of settings.
+//! What every floor stands on: files that are whole or not there, random numbers, bounds of numbers, paths of
+//! parameters.
 
 pub mod atomic_file;
+pub(crate) mod bits;
+pub(crate) mod bounds;
 #[cfg(any(feature = "text", feature = "train"))]
 pub(crate) mod data_position;
 pub(crate) mod distinct;
 #[cfg(any(feature = "interop", feature = "text"))]
 pub(crate) mod key_table;
+pub(crate) mod path_visitor;
 pub(crate) mod random;
 pub(crate) mod serde_none;
-pub(crate) mod setting;

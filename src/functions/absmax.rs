@@ -1,7 +1,7 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
-use super::assert_float;
-use crate::ops::{Groups, QatOps};
+use super::operand::assert_float;
+use crate::ops::{CodeRange, Groups, QatOps};
 
 /// Symmetric fake quantisation of activations:
 /// `Q(x) = clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1) / s` with
@@ -42,24 +42,10 @@ pub fn absmax_fake_quant<const D: usize>(
 ) -> (Tensor<D>, Tensor<2>) {
     assert_float("absmax_fake_quant", &x);
     groups.assert_cover(&x.dims());
-    let max_code = absmax_max_code(bits);
+    let max_code = CodeRange::signed(bits).max;
     let (quantized, scales) = Dispatch::absmax_fake_quant(x.into_dispatch(), groups, max_code);
     (
         Tensor::from_dispatch(quantized),
         Tensor::from_dispatch(scales),
     )
-}
-
-/// The largest code of so many bits.
-///
-/// # Panics
-///
-/// If there are not 2 to 8.
-#[track_caller]
-pub(super) fn absmax_max_code(bits: u8) -> f32 {
-    assert!(
-        (2..=8).contains(&bits),
-        "activations are quantised to 2 to 8 bits, got {bits}"
-    );
-    ((1u32 << (bits - 1)) - 1) as f32
 }

@@ -1,9 +1,6 @@
-use burn::{
-    backend::Dispatch,
-    tensor::{DType, Tensor},
-};
+use burn::{backend::Dispatch, tensor::Tensor};
 
-use super::assert_float;
+use super::operand::{assert_float, assert_per_group};
 use crate::ops::{CodeRange, GradientRule, Groups, QatOps};
 
 /// Evenly spaced levels `(code - zero_point) * step` for the codes of a range: those of one
@@ -42,24 +39,6 @@ impl Levels {
         assert_per_group("steps", &self.steps, self.groups);
         assert_per_group("zero points", &self.zero_points, self.groups);
     }
-}
-
-/// Panics unless the tensor has one `f32` for each group.
-#[track_caller]
-fn assert_per_group(what: &str, tensor: &Tensor<2>, groups: Groups) {
-    assert_eq!(
-        tensor.dims(),
-        groups.scale_shape(),
-        "{groups:?} have {what} of shape {:?}, got {:?}",
-        groups.scale_shape(),
-        tensor.dims()
-    );
-    assert_eq!(
-        tensor.dtype(),
-        DType::F32,
-        "{what} are f32, got {:?}",
-        tensor.dtype()
-    );
 }
 
 /// Fake quantisation to given levels:

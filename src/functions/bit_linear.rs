@@ -3,8 +3,8 @@ use burn::{
     tensor::{DType, Shape, Tensor},
 };
 
-use super::{absmax_max_code, assert_float};
-use crate::ops::{Groups, QatOps};
+use super::operand::assert_float;
+use crate::ops::{CodeRange, Groups, QatOps};
 
 /// `Y = Qx(X) Qw(W) + b` in one operation: [`absmax_fake_quant`](super::absmax_fake_quant) of
 /// `bits` bits per token, [`ternary_fake_quant`](super::ternary_fake_quant) and the product of the two.
@@ -60,7 +60,7 @@ pub fn bit_linear<const D: usize>(
     assert_float("bit_linear", &weight);
     assert_operands(&x, d_input, x.dtype(), "weight");
     groups.assert_cover(&weight.dims());
-    let max_code = absmax_max_code(bits);
+    let max_code = CodeRange::signed(bits).max;
     let mut shape = x.dims();
     let tokens = shape[..D - 1].iter().product();
     let bias = bias_or_none(&x, bias, d_output);

@@ -3,7 +3,7 @@ use burn::{
     tensor::{Tensor, assert_shape},
 };
 
-use super::assert_float;
+use super::operand::assert_float;
 use crate::ops::TransformerOps;
 
 /// Causal attention: `y = softmax(q k^T / sqrt(d_head)) v`, where no query looks at what comes after it.

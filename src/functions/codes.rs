@@ -4,8 +4,8 @@ use burn::{
     tensor::{DType, Int, Tensor},
 };
 
-use super::{absmax_max_code, assert_float};
-use crate::ops::QatOps;
+use super::operand::assert_float;
+use crate::ops::{CodeRange, QatOps};
 
 /// The codes of symmetric activations, `clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1)`, and the
 /// scales `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)` of each row: what
@@ -37,7 +37,7 @@ use crate::ops::QatOps;
 #[track_caller]
 pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
     assert_float("absmax_quantize", &x);
-    let max_code = absmax_max_code(bits);
+    let max_code = CodeRange::signed(bits).max;
     let [rows, n] = x.dims();
     if rows * n == 0 {
         let codes = Tensor::zeros([rows, code_words_per_row(n)], (&x.device(), DType::U32));

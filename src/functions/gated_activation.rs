@@ -1,6 +1,6 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
-use super::assert_float;
+use super::operand::assert_float;
 use crate::ops::TransformerOps;
 
 pub use crate::ops::GatedActivation;

@@ -1,6 +1,6 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
-use super::assert_float;
+use super::operand::assert_float;
 use crate::ops::QatOps;
 
 /// Orthonormal Walsh-Hadamard transform of each block of `block` neighbouring values of the last

@@ -12,6 +12,7 @@ mod causal_attention;
 mod codes;
 mod gated_activation;
 mod hadamard;
+mod operand;
 mod packed_linear;
 mod packing;
 mod rms_norm;
@@ -35,16 +36,3 @@ pub use rotary_embedding::rotary_embedding;
 pub use statistic::group_statistic;
 pub use stochastic_round::stochastic_round;
 pub use ternary::ternary_fake_quant;
-
-use absmax::absmax_max_code;
-use burn::tensor::{DType, Tensor};
-
-/// Panics unless the operation supports the tensor's type.
-#[track_caller]
-fn assert_float<const D: usize>(operation: &str, tensor: &Tensor<D>) {
-    let dtype = tensor.dtype();
-    assert!(
-        matches!(dtype, DType::F32 | DType::F16 | DType::BF16),
-        "{operation} takes f32, f16 or bf16 values, got {dtype:?}"
-    );
-}

@@ -5,11 +5,10 @@ use burn::{
 };
 
 use super::{
-    absmax_max_code, assert_float,
     bit_linear::{bias_or_none, empty_sum},
-    packing::assert_scales,
+    operand::{assert_float, assert_per_group},
 };
-use crate::ops::{Groups, QatOps};
+use crate::ops::{CodeRange, Groups, QatOps};
 
 /// `Y = Qx(X) W + b` with a packed ternary weight: the values of [`bit_linear`](super::bit_linear),
 /// bit for bit.
@@ -44,14 +43,14 @@ pub fn packed_linear<const D: usize>(
     let [d_output, words] = packed.dims();
     assert_float("packed_linear", &x);
     groups.assert_cover(&[d_output, d_input]);
-    assert_scales(&scales, groups);
+    assert_per_group("scales", &scales, groups);
     assert!(
         words == words_per_row(d_input) && packed.dtype() == DType::U32,
         "packed rows of {d_input} features are {} words of u32, got {words} of {:?}",
         words_per_row(d_input),
         packed.dtype()
     );
-    let max_code = absmax_max_code(bits);
+    let max_code = CodeRange::signed(bits).max;
     let tokens = shape[..D - 1].iter().product();
     shape[D - 1] = d_output;
     let bias = bias_or_none(&x, bias, d_output);

@@ -4,7 +4,7 @@ use burn::{
     tensor::{DType, Int, Tensor},
 };
 
-use super::assert_float;
+use super::operand::{assert_float, assert_per_group};
 use crate::ops::{Groups, QatOps};
 
 /// Packs the ternary codes `clamp(round(W / gamma), -1, 1)` of a weight, sixteen to a `u32`
@@ -31,7 +31,7 @@ pub fn ternary_pack<const D: usize>(
 ) -> Tensor<D, Int> {
     assert_float("ternary_pack", &weight);
     groups.assert_cover(&weight.dims());
-    assert_scales(&scales, groups);
+    assert_per_group("scales", &scales, groups);
     Tensor::from_dispatch(Dispatch::ternary_pack(
         weight.into_dispatch(),
         scales.into_dispatch(),
@@ -60,7 +60,7 @@ pub fn ternary_unpack<const D: usize>(
     dtype: FloatDType,
 ) -> Tensor<D> {
     groups.assert_cover(&shape);
-    assert_scales(&scales, groups);
+    assert_per_group("scales", &scales, groups);
     let mut expected = shape;
     expected[D - 1] = words_per_row(shape[D - 1]);
     assert_eq!(
@@ -82,21 +82,4 @@ pub fn ternary_unpack<const D: usize>(
         Shape::from(shape),
         dtype,
     ))
-}
-
-#[track_caller]
-pub(super) fn assert_scales(scales: &Tensor<2>, groups: Groups) {
-    assert_eq!(
-        scales.dims(),
-        groups.scale_shape(),
-        "{groups:?} have scales of shape {:?}, got {:?}",
-        groups.scale_shape(),
-        scales.dims()
-    );
-    assert_eq!(
-        scales.dtype(),
-        DType::F32,
-        "scales are f32, got {:?}",
-        scales.dtype()
-    );
 }

@@ -3,7 +3,7 @@ use burn::{
     tensor::{Tensor, assert_shape},
 };
 
-use super::assert_float;
+use super::operand::assert_float;
 use crate::ops::TransformerOps;
 
 /// Root mean square norm over the last dimension: `y = x / sqrt(mean(x^2) + epsilon) * gamma`.

@@ -3,7 +3,7 @@ use burn::{
     tensor::{Tensor, assert_shape},
 };
 
-use super::assert_float;
+use super::operand::assert_float;
 use crate::ops::TransformerOps;
 
 /// Turns the pairs `(x[i], x[i + d_head / 2])` of each head by the angles of its position:

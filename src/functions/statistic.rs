@@ -1,6 +1,6 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
-use super::assert_float;
+use super::operand::assert_float;
 use crate::ops::{Groups, QatOps, Statistic};
 
 /// The statistic of every group of values: `max(mean|v|, 1e-5)` or `max(max|v|, 1e-5)`.

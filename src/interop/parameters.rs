@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::Param,
     nn::Linear,
     tensor::{DType, Tensor, TensorData, TensorReadError},
 };
 
 use super::CausalLm;
-use crate::nn::{BitNetLm, BitNetLmConfig};
+use crate::{
+    base::path_visitor::{ModulePath, PathMapper, PathVisitor, map_paths, visit_paths},
+    nn::{BitNetLm, BitNetLmConfig},
+};
 
 /// Bytes that the table of positions may take even where the weights take less.
 const POSITION_BYTES: u64 = 1 << 26;
@@ -67,32 +70,20 @@ pub(super) fn is_linear(path: &str) -> bool {
 /// are none. The weight of a packed projection that is not quantised is under the path that it has in other
 /// models.
 pub(super) fn floats(lm: &CausalLm) -> BTreeMap<String, FloatParameter> {
-    let mut floats = Floats::default();
+    let mut floats = Floats(BTreeMap::new());
     match lm {
-        CausalLm::Full(lm) => lm.visit(&mut floats),
-        CausalLm::Qat(lm) => lm.visit(&mut floats),
-        CausalLm::Packed(lm) => lm.visit(&mut floats),
+        CausalLm::Full(lm) => visit_paths(lm, &mut floats),
+        CausalLm::Qat(lm) => visit_paths(lm, &mut floats),
+        CausalLm::Packed(lm) => visit_paths(lm, &mut floats),
     }
-    floats.parameters
+    floats.0
 }
 
-#[derive(Default)]
-struct Floats {
-    path: Vec<String>,
-    parameters: BTreeMap<String, FloatParameter>,
-}
+struct Floats(BTreeMap<String, FloatParameter>);
 
-impl ModuleVisitor for Floats {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
+impl PathVisitor for Floats {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let path = path.join();
         let path = match path.strip_suffix("_proj.float_weight") {
             Some(projection) => format!("{projection}_proj.weight"),
             None => path,
@@ -108,7 +99,7 @@ impl ModuleVisitor for Floats {
             Ok(data.try_to_vec::<f32>()?)
         };
         let read = Box::new(read);
-        self.parameters.insert(path, FloatParameter { shape, read });
+        self.0.insert(path, FloatParameter { shape, read });
     }
 }
 
@@ -118,29 +109,19 @@ pub(super) fn with_floats(
     lm: BitNetLm<Linear>,
     read: impl FnMut(&str, &[usize]) -> Option<TensorData>,
 ) -> BitNetLm<Linear> {
-    lm.map(&mut WithFloats {
-        read,
-        path: Vec::new(),
-    })
+    map_paths(lm, &mut WithFloats(read))
 }
 
-struct WithFloats<F> {
-    read: F,
-    path: Vec<String>,
-}
+struct WithFloats<F>(F);
 
-impl<F: FnMut(&str, &[usize]) -> Option<TensorData>> ModuleMapper for WithFloats<F> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+impl<F: FnMut(&str, &[usize]) -> Option<TensorData>> PathMapper for WithFloats<F> {
+    fn map_float<const D: usize>(
+        &mut self,
+        path: &ModulePath,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>> {
         // A parameter is made when it is first asked for, which its shape is not.
-        let data = (self.read)(&self.path.join("."), &param.lazy_shape());
+        let data = (self.0)(&path.join(), &param.lazy_shape());
         let Some(data) = data else {
             return param;
         };

@@ -9,6 +9,7 @@ use super::{
     token_mean::{flat_mask, token_mean},
     unit_norm::unit_norm,
 };
+use crate::base::bounds::Bounds;
 
 /// Relation to a padded position: low enough for a probability of zero.
 const NO_RELATION: f64 = -1e9;
@@ -99,11 +100,8 @@ impl AttentionRelationLossConfig {
     #[track_caller]
     pub fn init(&self) -> AttentionRelationLoss {
         let (split_heads, temperature) = (self.split_heads, self.temperature);
-        assert!(split_heads > 0, "split_heads must be 1 or more, got 0");
-        assert!(
-            temperature > 0.0 && temperature.is_finite(),
-            "temperature must be positive and finite, got {temperature}"
-        );
+        Bounds::COUNT.assert("split_heads", split_heads);
+        Bounds::POSITIVE.assert("temperature", temperature);
         AttentionRelationLoss {
             split_heads,
             temperature,

@@ -6,10 +6,8 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    precision::full_precision,
-    range::{Range, fraction, not_negative},
-};
+use super::precision::full_precision;
+use crate::base::bounds::{Bounds, fraction, not_negative};
 
 /// Configuration of a [`CausalLmLoss`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -105,7 +103,7 @@ impl CausalLmLossConfig {
     /// If it is not in [0, 1].
     #[track_caller]
     pub fn with_label_smoothing(mut self, label_smoothing: f64) -> Self {
-        Range::Fraction.assert_contains("label_smoothing", label_smoothing);
+        Bounds::FRACTION.assert("label_smoothing", label_smoothing);
         self.label_smoothing = label_smoothing;
         self
     }
@@ -117,7 +115,7 @@ impl CausalLmLossConfig {
     /// If it is not zero or above and finite.
     #[track_caller]
     pub fn with_z_loss(mut self, z_loss: f64) -> Self {
-        Range::NotNegative.assert_contains("z_loss", z_loss);
+        Bounds::NOT_NEGATIVE.assert("z_loss", z_loss);
         self.z_loss = z_loss;
         self
     }
@@ -135,8 +133,8 @@ impl CausalLmLossConfig {
     /// If `label_smoothing` is not in [0, 1], or `z_loss` is negative or not finite.
     #[track_caller]
     pub fn init(&self) -> CausalLmLoss {
-        Range::Fraction.assert_contains("label_smoothing", self.label_smoothing);
-        Range::NotNegative.assert_contains("z_loss", self.z_loss);
+        Bounds::FRACTION.assert("label_smoothing", self.label_smoothing);
+        Bounds::NOT_NEGATIVE.assert("z_loss", self.z_loss);
         CausalLmLoss {
             ignore_index: self.ignore_index,
             label_smoothing: self.label_smoothing,

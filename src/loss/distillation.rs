@@ -9,6 +9,7 @@ use super::{
     HiddenDistillationLossConfig, LogitsDistillationLoss, LogitsDistillationLossConfig, TopKLogits,
     token_mean::{flat_mask, token_mean},
 };
+use crate::base::bounds::Bounds;
 
 /// Configuration of a [`DistillationLoss`]. A part is on if it has a configuration and its weight
 /// is not 0; the parts that are off are not computed.
@@ -148,10 +149,7 @@ impl DistillationLossConfig {
             ("attention_weight", self.attention_weight),
         ];
         for (name, weight) in weights {
-            assert!(
-                weight >= 0.0 && weight.is_finite(),
-                "{name} must be 0 or more and finite, got {weight}"
-            );
+            Bounds::NOT_NEGATIVE.assert(name, weight);
         }
         let logits = self.logits.as_ref().filter(|_| self.logits_weight > 0.0);
         let hidden = self.hidden.as_ref().filter(|_| self.hidden_weight > 0.0);

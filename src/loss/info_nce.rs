@@ -5,10 +5,8 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    precision::{full_precision, mean},
-    range::{Range, positive},
-};
+use super::precision::{full_precision, mean};
+use crate::base::bounds::{Bounds, positive};
 
 /// Configuration of an [`InfoNceLoss`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,7 +82,7 @@ impl InfoNceLossConfig {
     /// If it is not positive and finite.
     #[track_caller]
     pub fn with_temperature(mut self, temperature: f64) -> Self {
-        Range::Positive.assert_contains("temperature", temperature);
+        Bounds::POSITIVE.assert("temperature", temperature);
         self.temperature = temperature;
         self
     }
@@ -108,7 +106,7 @@ impl InfoNceLossConfig {
     /// If `temperature` is not positive and finite.
     #[track_caller]
     pub fn init(&self) -> InfoNceLoss {
-        Range::Positive.assert_contains("temperature", self.temperature);
+        Bounds::POSITIVE.assert("temperature", self.temperature);
         InfoNceLoss {
             temperature: self.temperature,
             normalize: self.normalize,

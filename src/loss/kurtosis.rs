@@ -1,10 +1,8 @@
 use burn::{config::Config, module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    precision::{full_precision, mean},
-    range::{Range, positive},
-};
+use super::precision::{full_precision, mean};
+use crate::base::bounds::{Bounds, positive};
 
 /// Configuration of a [`KurtosisLoss`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,7 +68,7 @@ impl KurtosisLossConfig {
     /// If it is not positive and finite.
     #[track_caller]
     pub fn with_target(mut self, target: f64) -> Self {
-        Range::Positive.assert_contains("target kurtosis", target);
+        Bounds::POSITIVE.assert("target kurtosis", target);
         self.target = target;
         self
     }
@@ -82,7 +80,7 @@ impl KurtosisLossConfig {
     /// If `target` is not positive and finite.
     #[track_caller]
     pub fn init(&self) -> KurtosisLoss {
-        Range::Positive.assert_contains("target kurtosis", self.target);
+        Bounds::POSITIVE.assert("target kurtosis", self.target);
         KurtosisLoss {
             target: self.target,
         }

@@ -9,6 +9,7 @@ use super::{
     kl_divergence::{kl_divergence, scaled},
     token_mean::{flat_mask, token_mean},
 };
+use crate::base::bounds::Bounds;
 
 /// Configuration of a [`LogitsDistillationLoss`].
 #[derive(Config, Debug, PartialEq)]
@@ -64,10 +65,7 @@ impl LogitsDistillationLossConfig {
     #[track_caller]
     pub fn init(&self) -> LogitsDistillationLoss {
         let temperature = self.temperature;
-        assert!(
-            temperature > 0.0 && temperature.is_finite(),
-            "temperature must be positive and finite, got {temperature}"
-        );
+        Bounds::POSITIVE.assert("temperature", temperature);
         LogitsDistillationLoss {
             temperature,
             scale_by_temperature_squared: self.scale_by_temperature_squared,

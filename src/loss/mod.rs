@@ -16,7 +16,6 @@ mod level_distance;
 mod logits_distillation;
 mod oscillation_dampening;
 mod precision;
-mod range;
 mod scale_decay;
 mod sparsity;
 mod token_mean;

@@ -1,10 +1,8 @@
 use burn::{config::Config, module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    precision::{full_precision, mean},
-    range::{Range, not_negative},
-};
+use super::precision::{full_precision, mean};
+use crate::base::bounds::{Bounds, not_negative};
 
 /// Configuration of a [`ScaleDecayLoss`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +55,7 @@ impl ScaleDecayLossConfig {
     /// If it is not zero or above and finite.
     #[track_caller]
     pub fn with_coefficient(mut self, coefficient: f64) -> Self {
-        Range::NotNegative.assert_contains("coefficient", coefficient);
+        Bounds::NOT_NEGATIVE.assert("coefficient", coefficient);
         self.coefficient = coefficient;
         self
     }
@@ -69,7 +67,7 @@ impl ScaleDecayLossConfig {
     /// If `coefficient` is negative or not finite.
     #[track_caller]
     pub fn init(&self) -> ScaleDecayLoss {
-        Range::NotNegative.assert_contains("coefficient", self.coefficient);
+        Bounds::NOT_NEGATIVE.assert("coefficient", self.coefficient);
         ScaleDecayLoss {
             coefficient: self.coefficient,
         }

@@ -5,10 +5,8 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    precision::{full_precision, mean},
-    range::{Range, fraction, positive},
-};
+use super::precision::{full_precision, mean};
+use crate::base::bounds::{Bounds, fraction, positive};
 
 /// `L = mean|W|`, whose gradient is `sign(W) / n`, and 0 at 0.
 ///
@@ -107,7 +105,7 @@ impl SparsityTargetLossConfig {
     /// If it is not in [0, 1].
     #[track_caller]
     pub fn new(target: f64) -> Self {
-        Range::Fraction.assert_contains("target sparsity", target);
+        Bounds::FRACTION.assert("target sparsity", target);
         Self {
             target,
             temperature: default_temperature(),
@@ -121,7 +119,7 @@ impl SparsityTargetLossConfig {
     /// If it is not positive and finite.
     #[track_caller]
     pub fn with_temperature(mut self, temperature: f64) -> Self {
-        Range::Positive.assert_contains("temperature", temperature);
+        Bounds::POSITIVE.assert("temperature", temperature);
         self.temperature = temperature;
         self
     }
@@ -133,8 +131,8 @@ impl SparsityTargetLossConfig {
     /// If `target` is not in [0, 1], or `temperature` is not positive and finite.
     #[track_caller]
     pub fn init(&self) -> SparsityTargetLoss {
-        Range::Fraction.assert_contains("target sparsity", self.target);
-        Range::Positive.assert_contains("temperature", self.temperature);
+        Bounds::FRACTION.assert("target sparsity", self.target);
+        Bounds::POSITIVE.assert("temperature", self.temperature);
         SparsityTargetLoss {
             target: self.target,
             temperature: self.temperature,

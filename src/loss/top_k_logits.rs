@@ -1,6 +1,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::kl_divergence::{log_sum_exp, scaled, without};
+use crate::base::bounds::Bounds;
 
 /// A teacher's `k` largest logits of each token, and the mass of the others.
 ///
@@ -48,10 +49,7 @@ impl TopKLogits {
             0 < k && k <= vocab,
             "k must be 1 to the size of the vocabulary {vocab}, got {k}"
         );
-        assert!(
-            temperature > 0.0,
-            "temperature must be positive, got {temperature}"
-        );
+        Bounds::ABOVE_0.assert("temperature", temperature);
         let logits = logits.detach();
         let (top, indices) = logits.clone().topk_with_indices(k, 2);
         let log_rest =

@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use burn::{
     config::Config,
-    module::{Module, ModuleVisitor, Param, ParamGroup, ParamId},
+    module::{Module, Param, ParamGroup, ParamId},
     tensor::Tensor,
 };
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     KurtosisLossConfig, L1Loss, LevelDistanceLossConfig, OscillationDampeningLoss,
     ScaleDecayLossConfig, SparsityTargetLossConfig,
-    range::{Range, not_negative},
 };
 use crate::{
+    base::{
+        bounds::{Bounds, not_negative},
+        path_visitor::{ModulePath, PathVisitor, visit_paths},
+    },
     ops::Groups,
     qat::Inventory,
     quant::{Ste, WeightQuantizer},
@@ -113,7 +116,7 @@ impl WeightRegularizerConfig {
     /// If it is not zero or above and finite.
     #[track_caller]
     pub fn with_coefficient(mut self, coefficient: f64) -> Self {
-        Range::NotNegative.assert_contains("coefficient", coefficient);
+        Bounds::NOT_NEGATIVE.assert("coefficient", coefficient);
         self.coefficient = coefficient;
         self
     }
@@ -137,7 +140,7 @@ impl WeightRegularizerConfig {
     /// If the coefficient or a value of the regulariser is out of its range.
     #[track_caller]
     pub fn init(&self) -> WeightRegularizer {
-        Range::NotNegative.assert_contains("coefficient", self.coefficient);
+        Bounds::NOT_NEGATIVE.assert("coefficient", self.coefficient);
         self.regularizer.assert_valid();
         WeightRegularizer {
             config: self.clone(),
@@ -157,11 +160,10 @@ impl WeightRegularizer {
         let mut penalties = Penalties {
             config: &self.config,
             output_axes: output_axes(module),
-            path: Vec::new(),
             counted: HashSet::new(),
             sum: None,
         };
-        module.visit(&mut penalties);
+        visit_paths(module, &mut penalties);
         let sum = penalties.sum?;
         Some(sum.mul_scalar(self.config.coefficient))
     }
@@ -182,22 +184,13 @@ fn output_axes<M: Module>(module: &M) -> HashMap<ParamId, usize> {
 struct Penalties<'a> {
     config: &'a WeightRegularizerConfig,
     output_axes: HashMap<ParamId, usize>,
-    path: Vec<String>,
     counted: HashSet<ParamId>,
     sum: Option<Tensor<1>>,
 }
 
-impl ModuleVisitor for Penalties<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
+impl PathVisitor for Penalties<'_> {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let path = path.join();
         let selected = self.config.group.matches(&param.id, Some(&path));
         if !selected || self.counted.contains(&param.id) {
             return;

@@ -7,7 +7,7 @@ use burn::{
 
 use super::{
     BitLinear, Projection, ProjectionBias, RotaryEmbedding, TrainableProjection,
-    kv_cache::LayerCache,
+    layer_cache::LayerCache,
     projection::{norm_saved_bytes, normalize, saved_bytes},
 };
 use crate::{functions::causal_attention, quant::QatScheme};

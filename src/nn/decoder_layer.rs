@@ -6,7 +6,7 @@ use burn::{
 
 use super::{
     BitLinear, BitNetAttention, FeedForward, Projection, RotaryEmbedding,
-    kv_cache::LayerCache,
+    layer_cache::LayerCache,
     projection::{norm_saved_bytes, normalize},
 };
 

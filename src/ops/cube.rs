@@ -1,5 +1,6 @@
 //! CubeCL: launches of the kernels of `bitnet-burn-kernels`.
 
+mod allocation;
 mod int8_matmul;
 
 use bitnet_burn_kernels::{
@@ -11,19 +12,12 @@ use burn::backend::{
     cubecl::dtype_to_elem_type,
     tensor::{FloatTensor, IntTensor},
 };
-use burn_cubecl::{
-    CubeBackend, kernel::into_contiguous, ops::numeric::empty_device_contiguous_dtype,
-    tensor::CubeTensor,
-};
+use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 
+use allocation::empty;
 use int8_matmul::{Input, has_int8_matmul};
 
 use super::{QatOps, TransformerOps, composed, packed_shape};
-
-/// A contiguous tensor of uninitialised values on the device of `like`.
-fn empty(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
-    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, dtype)
-}
 
 /// Tokens up to which packed weights are multiplied as they are. With more, unpacking them once and a
 /// product of matrices, which has tensor cores where there are some, does less.

@@ -6,6 +6,7 @@ use burn::{
 };
 
 use crate::{
+    base::bounds::Bounds,
     functions::{BlockwiseMoment, adamw_8bit},
     ops::AdamWStep,
 };
@@ -90,22 +91,13 @@ impl AdamW8bitConfig {
     ///
     /// # Panics
     ///
-    /// If a beta is not in `0..1`, or epsilon or the weight decay is negative.
+    /// If a beta is not in `0..1`, or epsilon or the weight decay is negative or not finite.
     #[track_caller]
     pub fn build(&self) -> AdamW8bit {
-        let unit = 0.0..1.0;
-        assert!(
-            unit.contains(&self.beta_1) && unit.contains(&self.beta_2),
-            "the betas of AdamW are at least 0 and below 1, got {} and {}",
-            self.beta_1,
-            self.beta_2
-        );
-        assert!(
-            self.epsilon >= 0.0 && self.weight_decay >= 0.0,
-            "epsilon and weight decay are not negative, got {} and {}",
-            self.epsilon,
-            self.weight_decay
-        );
+        Bounds::BELOW_1.assert("beta_1", self.beta_1);
+        Bounds::BELOW_1.assert("beta_2", self.beta_2);
+        Bounds::NOT_NEGATIVE.assert("epsilon", self.epsilon);
+        Bounds::NOT_NEGATIVE.assert("weight_decay", self.weight_decay);
         AdamW8bit {
             config: self.clone(),
         }

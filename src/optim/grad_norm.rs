@@ -4,7 +4,7 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
-use crate::base::distinct::visit_distinct;
+use crate::base::{bounds::Bounds, distinct::visit_distinct};
 
 /// Added to the norm before dividing, as in PyTorch.
 const EPSILON: f64 = 1e-6;
@@ -29,7 +29,7 @@ pub fn clip_grad_norm<M: Module>(
     grads: GradientsParams,
     max_norm: f64,
 ) -> (GradientsParams, Option<Tensor<1>>) {
-    assert!(max_norm > 0.0, "max_norm must be positive, got {max_norm}");
+    Bounds::ABOVE_0.assert("max_norm", max_norm);
     let mut squares = SumOfSquares {
         grads: &grads,
         sum: None,

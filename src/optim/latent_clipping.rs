@@ -2,6 +2,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::LatentQuantizer;
+use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// Bound on latent weights, applied after each step: `w <- clamp(w, -bound, bound)`.
 ///
@@ -21,11 +22,10 @@ pub enum LatentClipping {
 }
 
 impl LatentClipping {
-    /// Panics unless the bound is positive.
-    #[track_caller]
-    pub(super) fn assert_valid(&self) {
+    /// Checks the bound.
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
         let (Self::Absolute(bound) | Self::Scaled(bound)) = *self;
-        assert!(bound > 0.0, "the bound of {self:?} must be positive");
+        Bounds::ABOVE_0.check(&format!("the bound of {self:?}"), bound)
     }
 
     /// The weight within the bound.

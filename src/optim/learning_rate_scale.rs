@@ -8,6 +8,8 @@ use burn::{
     optim::LearningRate,
 };
 
+use crate::base::bounds::Bounds;
+
 /// A factor of a learning rate that can change while a model trains.
 ///
 /// Clones share it: give one to a [`ScaledLrScheduler`] and keep one to [`set`](Self::set).
@@ -47,10 +49,7 @@ impl LearningRateScale {
     /// If it is not above 0 and finite.
     #[track_caller]
     pub fn set(&self, scale: f64) {
-        assert!(
-            scale > 0.0 && scale.is_finite(),
-            "the scale of a learning rate must be positive, got {scale}"
-        );
+        Bounds::POSITIVE.assert("the scale of a learning rate", scale);
         self.0.store(scale.to_bits(), Ordering::Relaxed);
     }
 }

@@ -11,7 +11,11 @@ use burn::{
     tensor::{Bool, Tensor},
 };
 
-use crate::base::{atomic_file, distinct::visit_distinct};
+use crate::base::{
+    atomic_file,
+    bounds::{Bounds, OutOfBounds, assert_valid},
+    distinct::visit_distinct,
+};
 
 /// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`, and for
 /// [`min_scale`](Self::min_scale), which it has not, that of DeepSpeed's `min_loss_scale`.
@@ -131,19 +135,17 @@ impl LossScalerConfig {
     /// above 1, `backoff_factor` is not in (0, 1), or `growth_interval` is 0.
     #[track_caller]
     pub fn init(&self) -> LossScaler {
-        let valid = self.min_scale > 0.0
-            && self.initial_scale >= self.min_scale
-            && self.initial_scale.is_finite()
-            && self.growth_factor > 1.0
-            && self.backoff_factor > 0.0
-            && self.backoff_factor < 1.0
-            && self.growth_interval > 0;
-        assert!(
-            valid,
-            "a loss scaler has a positive min_scale, a finite initial_scale no smaller, a \
-             growth_factor above 1, a backoff_factor in (0, 1) and a growth_interval of 1 or more, \
-             got {self:?}"
-        );
+        let (min_scale, initial_scale) = (self.min_scale, self.initial_scale);
+        Bounds::POSITIVE.assert("min_scale", min_scale);
+        assert_valid(OutOfBounds::unless(
+            initial_scale >= min_scale && initial_scale.is_finite(),
+            "initial_scale",
+            &format!("finite and not below the min_scale {min_scale}"),
+            initial_scale,
+        ));
+        Bounds::ABOVE_1.assert("growth_factor", self.growth_factor);
+        Bounds::BETWEEN_0_AND_1.assert("backoff_factor", self.backoff_factor);
+        Bounds::COUNT.assert("growth_interval", self.growth_interval);
         LossScaler {
             config: self.clone(),
             record: LossScalerRecord::new(self.initial_scale, 0),

@@ -5,7 +5,10 @@ use burn::{
     tensor::{Device, FloatDType, Tensor},
 };
 
-use crate::qat::cast_leaf;
+use crate::{
+    base::path_visitor::{ModulePath, PathVisitor, join, visit_paths},
+    qat::cast_leaf,
+};
 
 /// Forward and backward passes in a smaller float type, with master weights in f32.
 ///
@@ -89,8 +92,8 @@ impl MixedPrecision {
             self.check_device(&device)?;
         }
         let mut search = RunningStatistics::default();
-        model.visit(&mut search);
-        match search.found {
+        visit_paths(model, &mut search);
+        match search.0 {
             Some(path) => Err(MixedPrecisionError::RunningStatistics { path }),
             None => Ok(()),
         }
@@ -148,20 +151,14 @@ impl ModuleVisitor for CastGradients {
 
 /// Looks for the first batch norm.
 #[derive(Default)]
-struct RunningStatistics {
-    path: Vec<String>,
-    found: Option<String>,
-}
+struct RunningStatistics(Option<String>);
 
-impl ModuleVisitor for RunningStatistics {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        if self.found.is_none() && container_type.ends_with(":BatchNorm") {
-            self.found = Some(self.path.join("."));
+impl PathVisitor for RunningStatistics {
+    fn enter(&mut self, path: &ModulePath) {
+        if let [norm @ .., field] = path.fields()
+            && field.container == "BatchNorm"
+        {
+            self.0.get_or_insert_with(|| join(norm));
         }
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
     }
 }

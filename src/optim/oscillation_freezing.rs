@@ -2,6 +2,7 @@ use burn::{config::Config, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{LatentQuantizer, OscillationMonitor, OscillationState, latent_quantizer::Codes};
+use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// Tracking of weights whose integer code oscillates, and freezing of those that do so often.
 ///
@@ -80,20 +81,17 @@ impl FreezingThreshold {
 }
 
 impl OscillationFreezingConfig {
-    /// Panics unless every value is in its range.
-    #[track_caller]
-    pub(super) fn assert_valid(&self) {
-        let (momentum, threshold) = (self.momentum, self.threshold);
-        assert!(
-            momentum > 0.0 && momentum <= 1.0,
-            "the momentum must be in (0, 1], got {momentum}"
-        );
-        let valid = match threshold {
-            FreezingThreshold::Never => true,
-            FreezingThreshold::Constant(threshold) => threshold > 0.0,
-            FreezingThreshold::Cosine { start, end, .. } => start > 0.0 && end > 0.0,
-        };
-        assert!(valid, "a threshold must be positive, got {threshold:?}");
+    /// Checks the numbers of the configuration.
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        Bounds::POSITIVE_FRACTION.check("momentum", self.momentum)?;
+        match self.threshold {
+            FreezingThreshold::Never => Ok(()),
+            FreezingThreshold::Constant(threshold) => Bounds::ABOVE_0.check("threshold", threshold),
+            FreezingThreshold::Cosine { start, end, .. } => {
+                Bounds::ABOVE_0.check("threshold.start", start)?;
+                Bounds::ABOVE_0.check("threshold.end", end)
+            }
+        }
     }
 
     /// Holds the frozen weights of `stepped`, tracks the codes of the others, and freezes those

@@ -12,6 +12,7 @@ use super::{
     DecoupledWeightDecay, LatentClipping, LatentQuantizer, OscillationFreezingConfig,
     OscillationMonitor, OscillationState, RoundingState, stochastic_rounding::StochasticRounding,
 };
+use crate::base::bounds::assert_valid;
 
 /// Configuration of a [`QatOptimizer`]: what is done to latent weights beside the step of the
 /// optimizer inside. Nothing by default.
@@ -130,10 +131,10 @@ impl QatOptimizerConfig {
     #[track_caller]
     pub fn build<O: Optimizer>(&self, inner: O) -> QatOptimizer<O> {
         if let Some(clipping) = &self.clipping {
-            clipping.assert_valid();
+            assert_valid(clipping.validate());
         }
         if let Some(freezing) = &self.freezing {
-            freezing.assert_valid();
+            assert_valid(freezing.validate());
         }
         QatOptimizer {
             inner,

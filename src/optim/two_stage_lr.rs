@@ -7,6 +7,8 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::base::bounds::Bounds;
+
 /// Configuration of a [`TwoStageLrScheduler`].
 #[derive(Config, Debug, PartialEq)]
 pub struct TwoStageLrSchedulerConfig {
@@ -70,12 +72,8 @@ impl TwoStageLrSchedulerConfig {
     /// If a peak is not a positive number, or the warm-up does not end within the training.
     #[track_caller]
     pub fn init(&self) -> TwoStageLrScheduler {
-        for peak in [self.peak_1, self.peak_2] {
-            assert!(
-                peak > 0.0 && peak.is_finite(),
-                "the peak of a learning rate must be positive, got {peak}"
-            );
-        }
+        Bounds::POSITIVE.assert("peak_1", self.peak_1);
+        Bounds::POSITIVE.assert("peak_2", self.peak_2);
         assert!(
             self.warmup_steps < self.total_steps,
             "the warm-up must end within the training, got {} of {} steps",

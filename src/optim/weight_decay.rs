@@ -11,6 +11,7 @@ use burn::{
 };
 
 use super::WeightDecaySchedule;
+use crate::base::bounds::{Bounds, assert_valid};
 
 /// Decoupled weight decay `p <- p (1 - lr * weight_decay)` whose value can change during training.
 ///
@@ -51,10 +52,7 @@ impl DecoupledWeightDecay {
     /// If the value is negative or not finite.
     #[track_caller]
     pub fn set(&self, weight_decay: f32) {
-        assert!(
-            weight_decay >= 0.0 && weight_decay.is_finite(),
-            "weight decay must be finite and not negative, got {weight_decay}"
-        );
+        Bounds::NOT_NEGATIVE.assert("weight decay", weight_decay);
         self.bits.store(weight_decay.to_bits(), Ordering::Relaxed);
     }
 
@@ -103,7 +101,7 @@ impl WeightDecayScheduler {
     /// If a value of the schedule is negative or not finite.
     #[track_caller]
     pub fn new(schedule: WeightDecaySchedule, weight_decay: &DecoupledWeightDecay) -> Self {
-        schedule.assert_valid();
+        assert_valid(schedule.validate());
         Self {
             schedule,
             weight_decay: weight_decay.clone(),

@@ -2,7 +2,7 @@ use core::f64::consts::PI;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::base::setting::{assert_right, read_right};
+use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// Weight decay as a function of the step, counted from 0: the last of a training of `T` steps is
 /// `T - 1`.
@@ -57,26 +57,20 @@ pub enum WeightDecaySchedule {
     },
 }
 
-fn decay_fault(value: f32) -> Option<String> {
-    let right = value >= 0.0 && value.is_finite();
-    (!right).then(|| format!("weight decay must be finite and not negative, got {value}"))
-}
-
 fn deserialize_decay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    let value = f32::deserialize(deserializer)?;
-    read_right(value, decay_fault(value))
+    Bounds::NOT_NEGATIVE.read("weight decay", deserializer)
 }
 
 impl WeightDecaySchedule {
-    /// Panics if a value is negative or not finite.
-    #[track_caller]
-    pub(crate) fn assert_valid(&self) {
+    /// Checks the numbers of the schedule.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         let values = match *self {
             Self::Constant { value } | Self::Until { value, .. } => [value; 2],
             Self::Linear { start, end, .. } | Self::Cosine { start, end, .. } => [start, end],
             Self::RiseUntil { peak, .. } => [peak; 2],
         };
-        assert_right(values.into_iter().find_map(decay_fault));
+        let mut values = values.into_iter();
+        values.try_for_each(|value| Bounds::NOT_NEGATIVE.check("weight decay", value))
     }
 
     /// The recipe of BitNet b1.58: `value` (0.1) for the first half of the training, then 0.
@@ -90,7 +84,7 @@ impl WeightDecaySchedule {
     /// If the value is negative or not finite.
     #[track_caller]
     pub fn until_midpoint(value: f32, total_steps: usize) -> Self {
-        assert_right(decay_fault(value));
+        Bounds::NOT_NEGATIVE.assert("weight decay", value);
         Self::Until {
             value,
             until: total_steps / 2,
@@ -108,7 +102,7 @@ impl WeightDecaySchedule {
     /// If the value is negative or not finite.
     #[track_caller]
     pub fn rise_until_midpoint(peak: f32, total_steps: usize) -> Self {
-        assert_right(decay_fault(peak));
+        Bounds::NOT_NEGATIVE.assert("weight decay", peak);
         Self::RiseUntil {
             peak,
             until: total_steps / 2,

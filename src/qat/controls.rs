@@ -2,7 +2,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, Param},
     tensor::{Int, Tensor},
 };
 
@@ -10,7 +10,14 @@ use super::{
     QuantizerSettings,
     control::{ControlKind, ControlValues, Detach, QuantControl, Setting},
 };
-use crate::{base::random::mix, quant::BitWidth};
+use crate::{
+    base::{
+        bounds::Bounds,
+        path_visitor::{ModulePath, PathVisitor, visit_paths},
+        random::mix,
+    },
+    quant::BitWidth,
+};
 
 /// What schedules set on the quantisers of a model while it trains.
 ///
@@ -60,13 +67,10 @@ struct Named {
 impl QuantControls {
     /// The controls of all quantisers of a module, in the order in which it declares them.
     pub fn of<M: Module>(module: &M) -> Self {
-        let mut collector = Collector {
-            path: Vec::new(),
-            controls: Vec::new(),
-        };
-        module.visit(&mut collector);
+        let mut collector = Collector(Vec::new());
+        visit_paths(module, &mut collector);
         Self {
-            controls: collector.controls,
+            controls: collector.0,
         }
     }
 
@@ -174,10 +178,7 @@ impl QuantControls {
     /// If `lambda` is not in 0..=1.
     #[track_caller]
     pub fn set_lambda(&self, lambda: f64) {
-        assert!(
-            (0.0..=1.0).contains(&lambda),
-            "lambda must be in 0 to 1, got {lambda}"
-        );
+        Bounds::FRACTION.assert("lambda", lambda);
         for control in &self.controls {
             control.values.set_lambda(lambda as f32);
         }
@@ -193,11 +194,7 @@ impl QuantControls {
     pub fn set_lambdas(&self, mut lambda: impl FnMut(&str) -> Option<f64>) {
         for control in &self.controls {
             if let Some(lambda) = lambda(&control.path) {
-                assert!(
-                    (0.0..=1.0).contains(&lambda),
-                    "lambda must be in 0 to 1, got {lambda} for {}",
-                    control.path
-                );
+                Bounds::FRACTION.assert(&format!("lambda of {}", control.path), lambda);
                 control.values.set_lambda(lambda as f32);
             }
         }
@@ -311,30 +308,20 @@ pub(super) fn layer_of(path: &str) -> &str {
 }
 
 /// Finds the controls of a module by the parameters that stand for them in records.
-struct Collector {
-    path: Vec<String>,
-    controls: Vec<Named>,
-}
+struct Collector(Vec<Named>);
 
-impl ModuleVisitor for Collector {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+impl PathVisitor for Collector {
+    fn visit_int<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Int>>) {
         if let Some(values) = QuantControl::of_parameter(param) {
             // The way ends in `fake_quant.control.state` for a reparameterization, which belongs to
             // its parameter, else in `control.state`, and then in the tag of the scheme.
             let own = ["fake_quant", "control", "state"];
-            let names: Vec<&str> = self.path.iter().map(String::as_str).collect();
+            let fields = path.fields().iter();
+            let names: Vec<&str> = fields.map(|field| field.name.as_str()).collect();
             let names = names.split_last().map_or(&names[..], |(_tag, names)| names);
             let names = names.strip_suffix(&own[1..]).unwrap_or(names);
             let names = names.strip_suffix(&own[..1]).unwrap_or(names);
-            self.controls.push(Named {
+            self.0.push(Named {
                 path: names.join("."),
                 values,
             });

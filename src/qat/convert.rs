@@ -14,7 +14,7 @@ use super::{
     packed_model::{Parameters, Place},
     parameters::{Inventory, Parameter},
 };
-use crate::quant::QatScheme;
+use crate::{base::path_visitor::visit_paths, quant::QatScheme};
 
 pub use error::ConvertError;
 use values::{NotFinite, Values, equal};
@@ -70,8 +70,8 @@ impl<'a> Packing<'a> {
         // As it is evaluated: without gradients, and so without the noise of training.
         let model = model.valid();
         let (mut latent, mut effective) = (Values::default(), Values::default());
-        model.visit(&mut latent);
-        model.materialize().visit(&mut effective);
+        visit_paths(&model, &mut latent);
+        visit_paths(&model.materialize(), &mut effective);
         Self {
             scheme,
             latent,
@@ -128,14 +128,14 @@ impl<'a> Packing<'a> {
     /// The packed model, with the tensors that are not packed.
     fn with_rest<M: Module>(self, model: &M) -> Result<PackedModel, ConvertError> {
         let mut parameters = Parameters::default();
-        model.visit(&mut parameters);
+        visit_paths(model, &mut parameters);
         let paths = parameters.plain_paths();
         let rest = paths.filter(|path| !self.places.contains_key(*path));
         let mut rest_paths: Vec<String> = rest.map(ToString::to_string).collect();
         rest_paths.sort_unstable();
         let group = ParamGroup::from_paths(rest_paths.clone());
         let mut not_finite = NotFinite::of(&group);
-        model.visit(&mut not_finite);
+        visit_paths(model, &mut not_finite);
         if let Some(path) = not_finite.found {
             return Err(ConvertError::NotFinite { path });
         }

@@ -6,14 +6,17 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, ModuleMapper, Param},
+    module::{Module, Param},
     store::ModuleRecord,
     tensor::{DType, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
 use super::PackedWeight;
-use crate::quant::QatScheme;
+use crate::{
+    base::path_visitor::{ModulePath, PathMapper, map_paths},
+    quant::QatScheme,
+};
 
 pub use error::PackedModelError;
 pub(super) use load::Parameters;
@@ -120,10 +123,7 @@ impl PackedModel {
     /// If a parameter has another shape than the weight that was packed.
     #[track_caller]
     pub fn unpack_into<M: Module>(&self, model: M) -> M {
-        model.materialize().map(&mut Unpack {
-            packed: self,
-            path: Vec::new(),
-        })
+        map_paths(model.materialize(), &mut Unpack(self))
     }
 
     fn weight_at(&self, path: &str) -> Option<(&PackedWeight, &Place)> {
@@ -156,22 +156,15 @@ impl fmt::Display for PackedModel {
 }
 
 /// Puts unpacked weights in place of parameters.
-struct Unpack<'a> {
-    packed: &'a PackedModel,
-    path: Vec<String>,
-}
+struct Unpack<'a>(&'a PackedModel);
 
-impl ModuleMapper for Unpack<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.packed.weight_at(&self.path.join(".")) {
+impl PathMapper for Unpack<'_> {
+    fn map_float<const D: usize>(
+        &mut self,
+        path: &ModulePath,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>> {
+        match self.0.weight_at(&path.join()) {
             Some((weight, place)) => {
                 let unpacked = |value: Tensor<D>| {
                     let weight = weight.unpack_like(value.dims(), place.row_axis);

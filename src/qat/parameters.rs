@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use burn::{
-    module::{Module, ModuleVisitor, Param, ParamId},
+    module::{Module, Param, ParamId},
     tensor::{Int, Tensor},
 };
 
 use super::control::{ControlValues, QuantControl};
-use crate::quant::WeightQuantizer;
+use crate::{
+    base::path_visitor::{Field, ModulePath, PathVisitor, join, visit_paths},
+    quant::WeightQuantizer,
+};
 
 /// A float parameter as found in the model.
 #[derive(Debug)]
@@ -83,27 +86,10 @@ fn leads_into(way: &[Field], module: &[Field]) -> bool {
     way.len() >= module.len() && way.iter().zip(module).all(same)
 }
 
-fn path(way: &[Field]) -> String {
-    let names: Vec<&str> = way.iter().map(|field| field.name.as_str()).collect();
-    names.join(".")
-}
-
-/// A field of a module, or an element of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Field {
-    pub(crate) name: String,
-    /// Type of the module whose field it is, without its generics.
-    pub(crate) container: String,
-}
-
 /// Collects the float parameters of a model.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) parameters: Vec<Parameter>,
-    /// The fields on the way to the present module.
-    stack: Vec<Field>,
-    /// Modules below a reparameterization, whose parameters are not the model's own.
-    reparameterizations: usize,
     /// The ways to the parameters of reparameterizations.
     reparameterizing: Vec<Vec<Field>>,
     quantizers: Vec<Quantizer>,
@@ -123,7 +109,7 @@ impl Inventory {
     /// The float parameters of `model`.
     pub(crate) fn of<M: Module>(model: &M) -> Self {
         let mut inventory = Self::default();
-        model.visit(&mut inventory);
+        visit_paths(model, &mut inventory);
         inventory.find_latent_weights();
         inventory
     }
@@ -134,7 +120,7 @@ impl Inventory {
         let all = own.chain(&self.reparameterizing);
         let of_quantizer =
             |way: &&Vec<Field>| self.quantizers.iter().any(|q| leads_into(way, &q.fields));
-        all.filter(of_quantizer).map(|way| path(way)).collect()
+        all.filter(of_quantizer).map(|way| join(way)).collect()
     }
 
     /// Gives the parameters of quantizers and what they quantize their roles. A quantizer that is a
@@ -179,35 +165,45 @@ impl Quantizer {
     }
 }
 
-impl ModuleVisitor for Inventory {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.reparameterizations > 0 {
-            self.reparameterizing.push(self.stack.clone());
+impl PathVisitor for Inventory {
+    fn enter(&mut self, path: &ModulePath) {
+        if let (Some(name), Some(parameter)) =
+            (path.reparameterization(), self.parameters.last_mut())
+        {
+            parameter.reparameterization = Some(name.to_string());
+        }
+    }
+
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let fields = path.fields().to_vec();
+        if path.is_reparameterizing() {
+            self.reparameterizing.push(fields);
             return;
         }
-        // The top of the stack is the field of the parameter itself.
-        let container = self.stack.last().map_or("", |field| &field.container);
+        // The last field is the parameter itself.
+        let container = fields.last().map_or("", |field| &field.container);
         self.parameters.push(Parameter {
             id: param.id,
-            path: path(&self.stack),
-            fields: self.stack.clone(),
+            path: path.join(),
             container: container.to_string(),
             shape: shape(param, container),
+            fields,
             reparameterization: None,
             role: Role::Plain,
         });
     }
 
-    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+    fn visit_int<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Int>>) {
         let Some(values) = QuantControl::of_parameter(param) else {
             return;
         };
         // The way ends in `control.state`, and the tag of the scheme, below the quantizer.
-        let fields = self.stack[..self.stack.len().saturating_sub(3)].to_vec();
+        let depth = path.fields().len().saturating_sub(3);
+        let fields = path.fields()[..depth].to_vec();
         if !fields.is_empty() {
-            let reparameterizes = match self.reparameterizations {
-                0 => None,
-                _ => self.parameters.len().checked_sub(1),
+            let reparameterizes = match path.is_reparameterizing() {
+                true => self.parameters.len().checked_sub(1),
+                false => None,
             };
             self.quantizers.push(Quantizer {
                 fields,
@@ -215,27 +211,5 @@ impl ModuleVisitor for Inventory {
                 reparameterizes,
             });
         }
-    }
-
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        if container_type == "Reparameterization" {
-            self.reparameterizations += 1;
-            if let Some(parameter) = self.parameters.last_mut() {
-                parameter.reparameterization = Some(name.to_string());
-            }
-        }
-        // Burn writes `Struct:Linear`, with the kind of the type in front.
-        let container = container_type.rsplit(':').next().unwrap_or(container_type);
-        self.stack.push(Field {
-            name: name.to_string(),
-            container: container.to_string(),
-        });
-    }
-
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        if container_type == "Reparameterization" {
-            self.reparameterizations -= 1;
-        }
-        self.stack.pop();
     }
 }

@@ -17,7 +17,7 @@ use super::{
     parameters::{Inventory, Parameter, Role},
 };
 use crate::{
-    base::setting::assert_right,
+    base::bounds::assert_valid,
     quant::{QatScheme, SymmetricConfig, WeightGranularity, WeightQuantizer},
 };
 
@@ -125,7 +125,7 @@ impl Prepare {
     /// If a value of the scheme is out of its range.
     #[track_caller]
     pub fn new(scheme: QatScheme) -> Self {
-        assert_right(scheme.fault());
+        assert_valid(scheme.validate());
         Self {
             scheme,
             group: None,

@@ -2,7 +2,13 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{base::setting::read_right, ops::CodeRange};
+use crate::{
+    base::{
+        bits::{check_bits, deserialize_bits},
+        bounds::OutOfBounds,
+    },
+    ops::CodeRange,
+};
 
 /// Width of the codes that a value is quantised to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,11 +34,11 @@ impl BitWidth {
         }
     }
 
-    /// What is wrong with the number of bits.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Checks the number of bits.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         match self {
-            Self::Bits(bits) => bits_fault(*bits),
-            Self::Ternary => None,
+            Self::Bits(bits) => check_bits(*bits),
+            Self::Ternary => Ok(()),
         }
     }
 
@@ -54,20 +60,6 @@ impl fmt::Display for BitWidth {
     }
 }
 
-/// What is wrong with a number of bits.
-pub(crate) fn bits_fault(bits: u8) -> Option<String> {
-    let right = (2..=8).contains(&bits);
-    (!right).then(|| format!("codes have 2 to 8 bits, got {bits}"))
-}
-
-/// Reads a number of bits in 2..=8.
-pub(crate) fn deserialize_bits<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<u8, D::Error> {
-    let bits = u8::deserialize(deserializer)?;
-    read_right(bits, bits_fault(bits))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +75,9 @@ mod tests {
             BitWidth::Ternary
         );
         let error = serde_json::from_str::<BitWidth>(r#"{"bits":9}"#).unwrap_err();
-        assert!(error.to_string().contains("2 to 8 bits, got 9"), "{error}");
+        assert!(
+            error.to_string().contains("bits must be 2 to 8, got 9"),
+            "{error}"
+        );
     }
 }

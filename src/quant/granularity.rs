@@ -2,7 +2,10 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{base::setting::read_right, ops::Groups};
+use crate::{
+    base::bounds::{Bounds, OutOfBounds},
+    ops::Groups,
+};
 
 /// Which values of a weight share a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -81,23 +84,18 @@ impl fmt::Display for ActivationGranularity {
     }
 }
 
-fn group_size_fault(group_size: usize) -> Option<String> {
-    (group_size == 0).then(|| "group_size is 1 or more, got 0".to_string())
-}
-
 fn deserialize_group_size<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<usize, D::Error> {
-    let group_size = usize::deserialize(deserializer)?;
-    read_right(group_size, group_size_fault(group_size))
+    Bounds::COUNT.read("group_size", deserializer)
 }
 
 impl WeightGranularity {
-    /// What is wrong with the size of groups.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Checks the size of groups.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         match self {
-            Self::PerGroup { group_size } => group_size_fault(*group_size),
-            _ => None,
+            Self::PerGroup { group_size } => Bounds::COUNT.check("group_size", *group_size),
+            _ => Ok(()),
         }
     }
 

@@ -1,9 +1,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{BitWidth, WeightGranularity, WeightQuantizer, weight::QuantizedWeight};
+use super::{BitWidth, WeightGranularity, weight::QuantizedWeight};
 use crate::{
-    base::setting::assert_right,
+    base::bounds::assert_valid,
     functions::{Levels, affine_fake_quant, group_statistic, learned_step_fake_quant},
     ops::{Groups, Statistic},
 };
@@ -34,7 +34,7 @@ impl LearnedStepConfig {
     /// If the number of bits is not in 2..=8.
     #[track_caller]
     pub fn new(width: BitWidth) -> Self {
-        assert_right(width.fault());
+        assert_valid(width.validate());
         Self {
             width,
             granularity: WeightGranularity::PerTensor,
@@ -48,7 +48,7 @@ impl LearnedStepConfig {
     /// If a group has no input features.
     #[track_caller]
     pub fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
-        assert_right(granularity.fault());
+        assert_valid(granularity.validate());
         self.granularity = granularity;
         self
     }
@@ -97,11 +97,5 @@ pub(crate) fn at_least_epsilon(steps: Tensor<2>) -> Tensor<2> {
 impl Default for LearnedStepConfig {
     fn default() -> Self {
         Self::new(BitWidth::Ternary)
-    }
-}
-
-impl From<LearnedStepConfig> for WeightQuantizer {
-    fn from(config: LearnedStepConfig) -> Self {
-        Self::LearnedStep(config)
     }
 }

@@ -6,8 +6,8 @@ use super::{
     weight::QuantizedWeight,
 };
 use crate::base::{
+    bounds::{Bounds, OutOfBounds},
     random::{mix, unit},
-    setting::read_right,
 };
 
 /// Noise on weights while they train. Evaluation and packing see none.
@@ -49,11 +49,11 @@ pub enum NoiseConfig {
 }
 
 impl NoiseConfig {
-    /// What is wrong with the configuration.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Checks the number of the configuration.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         match *self {
-            Self::Uniform { factor, .. } => factor_fault(factor),
-            Self::Quant { fraction, .. } => fraction_fault(fraction),
+            Self::Uniform { factor, .. } => Bounds::NOT_NEGATIVE.check("factor", factor),
+            Self::Quant { fraction, .. } => Bounds::FRACTION.check("fraction", fraction),
         }
     }
 
@@ -92,26 +92,14 @@ fn uniform<const D: usize>(shape: [usize; D], key: u64, device: &Device) -> Tens
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-fn factor_fault(factor: f32) -> Option<String> {
-    let right = factor >= 0.0 && factor.is_finite();
-    (!right).then(|| format!("a noise factor is 0 or more, got {factor}"))
-}
-
-fn fraction_fault(fraction: f32) -> Option<String> {
-    let right = (0.0..=1.0).contains(&fraction);
-    (!right).then(|| format!("a fraction is in 0 to 1, got {fraction}"))
-}
-
 fn deserialize_factor<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    let factor = f32::deserialize(deserializer)?;
-    read_right(factor, factor_fault(factor))
+    Bounds::NOT_NEGATIVE.read("factor", deserializer)
 }
 
 fn deserialize_fraction<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<f32, D::Error> {
-    let fraction = f32::deserialize(deserializer)?;
-    read_right(fraction, fraction_fault(fraction))
+    Bounds::FRACTION.read("fraction", deserializer)
 }
 
 #[cfg(test)]
@@ -121,8 +109,14 @@ mod tests {
     #[test]
     fn shares_outside_their_range_are_refused_when_read() {
         for (json, message) in [
-            (r#"{"uniform":{"factor":-1.0}}"#, "0 or more, got -1"),
-            (r#"{"quant":{"fraction":1.5}}"#, "in 0 to 1, got 1.5"),
+            (
+                r#"{"uniform":{"factor":-1.0}}"#,
+                "factor must be zero or above and finite, got -1",
+            ),
+            (
+                r#"{"quant":{"fraction":1.5}}"#,
+                "fraction must be in [0, 1], got 1.5",
+            ),
         ] {
             let error = serde_json::from_str::<NoiseConfig>(json)
                 .unwrap_err()

@@ -1,9 +1,12 @@
 use core::fmt;
 
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use crate::functions::hadamard_transform;
+use crate::{
+    base::bounds::{OutOfBounds, assert_valid},
+    functions::hadamard_transform,
+};
 
 /// Hadamard rotation of activations, H-BitLinear of BitNet v2: each block of `block` neighbouring
 /// features is multiplied by an orthonormal Hadamard matrix, which spreads outliers over all of
@@ -32,10 +35,7 @@ impl HadamardConfig {
     /// If it is not a power of two.
     #[track_caller]
     pub fn new(block: usize) -> Self {
-        assert!(
-            block.is_power_of_two(),
-            "a Hadamard block is a power of two, got {block}"
-        );
+        assert_valid(check_block(block));
         Self { block: Some(block) }
     }
 
@@ -62,16 +62,18 @@ impl fmt::Display for HadamardConfig {
     }
 }
 
-fn deserialize_block<'de, D: serde::Deserializer<'de>>(
+fn deserialize_block<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<usize>, D::Error> {
     let block = Option::<usize>::deserialize(deserializer)?;
-    match block {
-        Some(block) if !block.is_power_of_two() => Err(serde::de::Error::custom(format!(
-            "a Hadamard block is a power of two, got {block}"
-        ))),
-        block => Ok(block),
-    }
+    let checked = block.map_or(Ok(()), check_block);
+    checked.map_err(D::Error::custom)?;
+    Ok(block)
+}
+
+fn check_block(block: usize) -> Result<(), OutOfBounds> {
+    let name = "the block of a Hadamard rotation";
+    OutOfBounds::unless(block.is_power_of_two(), name, "a power of two", block)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{
     AbsmaxConfig, ActivationQuantizer, HadamardConfig, NoiseConfig, Ste, TernaryConfig,
     WeightQuantizer,
 };
-use crate::base::setting::assert_right;
+use crate::base::bounds::{OutOfBounds, assert_valid};
 
 /// What is quantised, and how: one value for training, conversion and deployment.
 ///
@@ -57,16 +57,18 @@ impl QatScheme {
         }
     }
 
-    /// What is wrong with a part that was made without its functions.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let activation = || {
-            self.activation
-                .as_ref()
-                .and_then(ActivationQuantizer::fault)
-        };
-        let noise = || self.noise.as_ref().and_then(NoiseConfig::fault);
-        let fault = self.weight.fault().or_else(activation);
-        fault.or_else(|| self.ste.fault()).or_else(noise)
+    /// Checks the parts, which may have been made without their functions.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
+        let within = |field| move |error: OutOfBounds| error.within(field);
+        self.weight.validate().map_err(within("weight"))?;
+        if let Some(activation) = &self.activation {
+            activation.validate().map_err(within("activation"))?;
+        }
+        self.ste.validate().map_err(within("ste"))?;
+        match &self.noise {
+            Some(noise) => noise.validate().map_err(within("noise")),
+            None => Ok(()),
+        }
     }
 
     /// The same with another weight quantiser.
@@ -77,7 +79,7 @@ impl QatScheme {
     #[track_caller]
     pub fn with_weight(mut self, weight: impl Into<WeightQuantizer>) -> Self {
         self.weight = weight.into();
-        assert_right(self.weight.fault());
+        assert_valid(self.weight.validate());
         self
     }
 
@@ -88,7 +90,9 @@ impl QatScheme {
     /// If a value of it is out of its range.
     #[track_caller]
     pub fn with_activation(mut self, activation: Option<ActivationQuantizer>) -> Self {
-        assert_right(activation.as_ref().and_then(ActivationQuantizer::fault));
+        if let Some(activation) = &activation {
+            assert_valid(activation.validate());
+        }
         self.activation = activation;
         self
     }
@@ -101,7 +105,7 @@ impl QatScheme {
     #[track_caller]
     pub fn with_ste(mut self, ste: impl Into<Ste>) -> Self {
         self.ste = ste.into();
-        assert_right(self.ste.fault());
+        assert_valid(self.ste.validate());
         self
     }
 
@@ -118,7 +122,9 @@ impl QatScheme {
     /// If a value of it is out of its range.
     #[track_caller]
     pub fn with_noise(mut self, noise: Option<NoiseConfig>) -> Self {
-        assert_right(noise.as_ref().and_then(NoiseConfig::fault));
+        if let Some(noise) = &noise {
+            assert_valid(noise.validate());
+        }
         self.noise = noise;
         self
     }
@@ -170,6 +176,9 @@ mod tests {
     fn a_bit_width_outside_the_range_is_refused_when_read() {
         let json = r#"{"activation": {"absmax": {"bits": 9, "granularity": "per_token"}}}"#;
         let error = serde_json::from_str::<QatScheme>(json).unwrap_err();
-        assert!(error.to_string().contains("2 to 8 bits, got 9"), "{error}");
+        assert!(
+            error.to_string().contains("bits must be 2 to 8, got 9"),
+            "{error}"
+        );
     }
 }

@@ -6,6 +6,8 @@ use std::{
 
 use burn::tensor::TensorReadError;
 
+use crate::base::bounds::OutOfBounds;
+
 /// Error when a text, a tokenizer or a data set cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -143,15 +145,8 @@ pub enum TextError {
         reason: String,
     },
     /// A setting has a value that makes no sense.
-    #[error("`{name}` is {expected}, got {found}")]
-    Setting {
-        /// Its name.
-        name: &'static str,
-        /// What it should be.
-        expected: &'static str,
-        /// What it is.
-        found: String,
-    },
+    #[error(transparent)]
+    Setting(#[from] OutOfBounds),
     /// A prompt without tokens, or with more than the model has positions for.
     #[error("prompt {prompt} has {tokens} tokens, expected 1 to {context}")]
     PromptLength {

@@ -6,8 +6,9 @@ use burn::{
     train::{InferenceStep, TrainOutput, TrainStep},
 };
 
-use super::{DistillationOutput, Frozen, config::validation::assert_positive};
+use super::{DistillationOutput, Frozen};
 use crate::{
+    base::bounds::Bounds,
     loss::{DistillationLoss, StudentStates, TeacherStates},
     optim::clip_grad_norm,
     qat::{QuantControls, detach_controls},
@@ -167,7 +168,7 @@ impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
     /// If the norm is not positive.
     #[track_caller]
     pub fn with_max_grad_norm(mut self, max_grad_norm: f64) -> Self {
-        assert_positive("max_grad_norm", max_grad_norm);
+        Bounds::POSITIVE.assert("max_grad_norm", max_grad_norm);
         self.max_grad_norm = Some(max_grad_norm);
         self
     }

@@ -17,8 +17,8 @@ use burn::{
     tensor::Device,
 };
 
-use super::config::validation::assert_count;
 use crate::base::{
+    bounds::Bounds,
     data_position::{EpochCursor, SeekableDataLoader, Shard},
     random::mix,
 };
@@ -110,7 +110,7 @@ where
         batcher: impl Batcher<I, O> + 'static,
         batch_size: usize,
     ) -> Self {
-        assert_count("batch_size", batch_size);
+        Bounds::COUNT.assert("batch_size", batch_size);
         Self {
             dataset: Arc::new(dataset),
             batcher: Arc::new(batcher),
@@ -131,7 +131,7 @@ where
     /// If it is 0.
     #[track_caller]
     pub fn with_num_workers(mut self, num_workers: usize) -> Self {
-        assert_count("num_workers", num_workers);
+        Bounds::COUNT.assert("num_workers", num_workers);
         self.num_workers = num_workers;
         self
     }
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "batch_size is 0, expected 1 or more")]
+    #[should_panic(expected = "batch_size must be 1 or more, got 0")]
     fn batches_of_nothing_are_refused() {
         let _ = OrderedDataLoader::new(InMemDataset::new(vec![1u64]), Slow, 0);
     }

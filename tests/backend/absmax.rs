@@ -145,7 +145,7 @@ fn what_is_not_finite_shows_in_its_group_and_in_no_other() {
 }
 
 #[test]
-#[should_panic(expected = "activations are quantised to 2 to 8 bits, got 9")]
+#[should_panic(expected = "bits must be 2 to 8, got 9")]
 fn another_number_of_bits_is_refused() {
     let x = Tensor::<1>::zeros([4], &Device::default());
     absmax_fake_quant(x, Groups::per_tensor(4), 9);

@@ -311,7 +311,7 @@ fn a_smoothing_above_one_is_refused() {
 }
 
 #[test]
-#[should_panic(expected = "z_loss must be zero or above and finite, got -1.0")]
+#[should_panic(expected = "z_loss must be zero or above and finite, got -1")]
 fn a_negative_z_loss_is_refused() {
     CausalLmLossConfig::new().with_z_loss(-1.0).init();
 }

@@ -66,11 +66,11 @@ fn check<T>(misuse: impl FnOnce() -> T, expected: &str) {
 
 #[test]
 fn quantizers_are_checked_where_they_are_made() {
-    let bits = "codes have 2 to 8 bits, got 1";
+    let bits = "bits must be 2 to 8, got 1";
     check(|| SymmetricConfig::new(1), bits);
     check(|| LearnedStepConfig::new(BitWidth::Bits(1)), bits);
     let none = WeightGranularity::PerGroup { group_size: 0 };
-    let size = "group_size is 1 or more, got 0";
+    let size = "group_size must be 1 or more, got 0";
     check(|| TernaryConfig::new(none), size);
     check(|| BinaryConfig::new(none), size);
     check(|| SymmetricConfig::default().with_granularity(none), size);
@@ -109,12 +109,12 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
     ];
     for wrong in wrong {
         let with = || scheme().with_activation(Some(wrong));
-        check(with, "codes have 2 to 8 bits, got 9");
+        check(with, "bits must be 2 to 8, got 9");
     }
     let top_k = TopKConfig { keep: 0.0, bits: 8 }.into();
     check(
         || scheme().with_activation(Some(top_k)),
-        "keep must be above 0 and at most 1, got 0",
+        "keep must be in (0, 1], got 0",
     );
     let learned = LearnedActivationConfig {
         absmean: -1.0,
@@ -130,16 +130,16 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
     };
     check(
         || scheme().with_weight(weight),
-        "codes have 2 to 8 bits, got 0",
+        "bits must be 2 to 8, got 0",
     );
     let (seed, factor, fraction) = (0, -1.0, 2.0);
     check(
         || scheme().with_noise(Some(NoiseConfig::Uniform { factor, seed })),
-        "a noise factor is 0 or more, got -1",
+        "factor must be zero or above and finite, got -1",
     );
     check(
         || scheme().with_noise(Some(NoiseConfig::Quant { fraction, seed })),
-        "a fraction is in 0 to 1, got 2",
+        "fraction must be in [0, 1], got 2",
     );
     let ste = ClippedSte { bound: -2.0 };
     check(
@@ -151,7 +151,10 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
         granularity: WeightGranularity::PerGroup { group_size: 0 },
     }
     .into();
-    check(|| Prepare::new(whole), "group_size is 1 or more, got 0");
+    check(
+        || Prepare::new(whole),
+        "group_size must be 1 or more, got 0",
+    );
 }
 
 /// A configuration in JSON is refused in the words in which it is refused in code.
@@ -212,7 +215,7 @@ fn losses_are_checked_where_a_number_is_given() {
     );
     check(
         || InfoNceLossConfig::new().with_temperature(0.0),
-        "temperature must be positive and finite, got 0.0",
+        "temperature must be positive and finite, got 0",
     );
     check(
         || KurtosisLossConfig::new().with_target(-1.0),
@@ -220,7 +223,7 @@ fn losses_are_checked_where_a_number_is_given() {
     );
     check(
         || ScaleDecayLossConfig::new().with_coefficient(-1.0),
-        "coefficient must be zero or above and finite, got -1.0",
+        "coefficient must be zero or above and finite, got -1",
     );
     check(
         || SparsityTargetLossConfig::new(1.5),
@@ -250,14 +253,14 @@ fn optimizers_and_schedules_are_checked_where_they_are_made() {
     for peak in [0.0, -1e-3, f64::NAN, f64::INFINITY] {
         check(
             || TwoStageLrSchedulerConfig::new(peak, 1e-3, 1000).init(),
-            &format!("the peak of a learning rate must be positive, got {peak}"),
+            &format!("peak_1 must be positive and finite, got {peak}"),
         );
     }
     check(
         || TwoStageLrSchedulerConfig::new(1e-3, 1e-3, 0).init(),
         "the warm-up must end within the training",
     );
-    let decay = "weight decay must be finite and not negative, got -0.1";
+    let decay = "weight decay must be zero or above and finite, got -0.1";
     check(|| DecoupledWeightDecay::new(-0.1), decay);
     check(|| WeightDecaySchedule::until_midpoint(-0.1, 100), decay);
     check(
@@ -287,7 +290,7 @@ fn observers_are_checked_where_they_are_made() {
     let observer: ObserverConfig = wrong.into();
     check(
         || observer.init(),
-        "`percentile` of an observer is in (50, 100], got 40",
+        "percentile must be in (50, 100], got 40",
     );
     check(
         || Histogram::new(17),
@@ -295,7 +298,7 @@ fn observers_are_checked_where_they_are_made() {
     );
     check(
         || SamplingPolicy::every(0),
-        "samples are 1 step or more apart",
+        "the number of steps between samples must be 1 or more",
     );
     check(|| Mapping::Symmetric.codes(9), "9");
 }
@@ -350,30 +353,33 @@ fn trainings_are_checked_where_they_are_described() {
     };
     check(
         || strategy().with_max_steps(0),
-        "max_steps is 0, expected 1 or more",
+        "max_steps must be 1 or more, got 0",
     );
     check(
         || CheckpointPolicy::new("run").every_steps(0),
-        "every_steps is 0, expected 1 or more",
+        "every_steps must be 1 or more, got 0",
     );
     check(
         || EarlyStopping::new(BestMetric::loss(), 0),
-        "patience is 0, expected 1 or more",
+        "patience must be 1 or more, got 0",
     );
     check(
         || JsonLogger::new("log").every(0),
-        "every is 0, expected 1 or more",
+        "every must be 1 or more, got 0",
     );
-    check(|| GradientStatistics::every(0), "every is 0");
+    check(
+        || GradientStatistics::every(0),
+        "every must be 1 or more, got 0",
+    );
     check(
         || GradientClipping::new(f64::NAN),
-        "max_norm is NaN, expected a finite number above 0",
+        "max_norm must be positive and finite, got NaN",
     );
     let controls = QuantControls::of(&LinearConfig::new(1, 1).init(&Device::default()));
     let observer = HistogramConfig { bins: 3 };
     check(
         || Calibration::new(controls.clone(), observer.into(), 0, 5),
-        "`bins` of an observer is a power of two",
+        "bins must be a power of two",
     );
     let keep = message(|| CheckpointPolicy::new("run").keep_last(0));
     let toml = "[checkpoints]\nfolder = \"run\"\nkeep_last = 0";
@@ -388,7 +394,7 @@ fn trainings_are_checked_where_they_are_described() {
     }
     .into();
     let error = config.validate().unwrap_err().to_string();
-    assert_eq!(error, "qat: codes have 2 to 8 bits, got 1");
+    assert_eq!(error, "qat.weight.bits must be 2 to 8, got 1");
 }
 
 #[cfg(feature = "text")]

@@ -269,7 +269,7 @@ fn a_loss_that_explodes_rolls_back_and_slows_down() {
 }
 
 #[test]
-#[should_panic(expected = "the loss belongs to no layer, so that Exclude is no remedy for it")]
+#[should_panic(expected = "as the loss belongs to no layer, got Exclude")]
 fn a_remedy_of_a_layer_for_the_loss_panics() {
     let model = Net::init(0.0, &Default::default(), &Device::default());
     let rules = vec![rule(Symptom::LossAbove { factor: 2.0 }, Remedy::Exclude)];

@@ -243,7 +243,7 @@ fn blocks_of_zeros_and_of_one_value_are_exact() {
 }
 
 #[test]
-#[should_panic(expected = "at least 0 and below 1, got 0.9 and 1")]
+#[should_panic(expected = "beta_2 must be in [0, 1), got 1")]
 fn a_beta_of_one_panics() {
     AdamW8bitConfig::new().with_beta_2(1.0).build();
 }

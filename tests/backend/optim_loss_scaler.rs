@@ -186,13 +186,13 @@ fn the_scale_does_not_fall_below_the_smallest_one() {
 }
 
 #[test]
-#[should_panic(expected = "a positive min_scale, a finite initial_scale no smaller")]
+#[should_panic(expected = "initial_scale must be finite and not below the min_scale 1, got 0.5")]
 fn a_scale_below_the_smallest_one_is_refused() {
     LossScalerConfig::new().with_initial_scale(0.5).init();
 }
 
 #[test]
-#[should_panic(expected = "growth_factor above 1")]
+#[should_panic(expected = "growth_factor must be above 1, got 1")]
 fn a_scale_that_does_not_grow_is_refused() {
     LossScalerConfig::new().with_growth_factor(1.0).init();
 }

@@ -288,7 +288,7 @@ fn the_quantiser_of_a_prepared_weight_is_known_from_its_parameter() {
 }
 
 #[test]
-#[should_panic(expected = "the bound of Scaled(0.0) must be positive")]
+#[should_panic(expected = "the bound of Scaled(0.0) must be positive, got 0")]
 fn a_bound_of_zero_is_refused() {
     QatOptimizerConfig::new()
         .with_clipping(Some(LatentClipping::Scaled(0.0)))

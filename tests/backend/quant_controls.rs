@@ -191,7 +191,7 @@ fn widths_anneal_from_eight_bits_to_the_scheme_of_a_convolution() {
 }
 
 #[test]
-#[should_panic(expected = "2 to 8 bits, got 9")]
+#[should_panic(expected = "bits must be 2 to 8, got 9")]
 fn a_width_of_nine_bits_is_refused() {
     let layer = layer(QatScheme::b1_58(), &Device::default());
     QuantControls::of(&layer).set_weight_width(Some(BitWidth::Bits(9)));

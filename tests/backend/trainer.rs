@@ -199,16 +199,16 @@ fn groups_that_fit_no_parameter_or_share_one_are_refused() {
     for (groups, message) in [
         (
             vec![ParameterGroupConfig::new(r"\.fake_quant\.step$")],
-            "optimizer.groups[0].pattern is \\.fake_quant\\.step$, expected a regular expression that \
-             is found in a path of the model's parameters: lm.model.embed_tokens.weight",
+            "optimizer.groups[0].pattern must be found in the path of a parameter of the model \
+             (lm.model.embed_tokens.weight, ",
         ),
         (
             vec![
                 ParameterGroupConfig::new("norm"),
                 ParameterGroupConfig::new("gamma$"),
             ],
-            "optimizer.groups[1].pattern is gamma$, expected a pattern that shares no parameter with \
-             optimizer.groups[0]",
+            "optimizer.groups[1].pattern must be of no parameter of optimizer.groups[0], which has \
+             lm.model.layers.0.input_layernorm.gamma, too, got gamma$",
         ),
         (
             vec![ParameterGroupConfig::new("(")],
@@ -216,7 +216,7 @@ fn groups_that_fit_no_parameter_or_share_one_are_refused() {
         ),
         (
             vec![ParameterGroupConfig::new("norm").with_learning_rate(0.0)],
-            "optimizer.groups[0].learning_rate is 0, expected a finite number above 0",
+            "optimizer.groups[0].learning_rate must be positive and finite, got 0",
         ),
     ] {
         let config = with_groups(groups);

@@ -155,47 +155,47 @@ fn a_wrong_value_is_named_with_its_range() {
     for (text, message) in [
         (
             "[training]\nsteps = 0",
-            "training.steps is 0, expected 1 or more",
+            "training.steps must be 1 or more, got 0",
         ),
         (
             "[training]\nepochs = 0",
-            "training.epochs is 0, expected 1 or more",
+            "training.epochs must be 1 or more, got 0",
         ),
         (
             "[optimizer]\nbeta_1 = 1.0",
-            "optimizer.beta_1 is 1, expected 0 or more and below 1",
+            "optimizer.beta_1 must be in [0, 1), got 1",
         ),
         (
             "[optimizer]\nepsilon = 0.0",
-            "optimizer.epsilon is 0, expected a finite number above 0",
+            "optimizer.epsilon must be positive and finite, got 0",
         ),
         (
             "[optimizer]\nweight_decay = -0.1",
-            "optimizer.weight_decay is -0.1, expected a finite number of 0 or more",
+            "optimizer.weight_decay must be zero or above and finite, got -0.1",
         ),
         (
             "[optimizer]\nmax_grad_norm = nan",
-            "optimizer.max_grad_norm is NaN, expected a finite number above 0",
+            "optimizer.max_grad_norm must be positive and finite, got NaN",
         ),
         (
             "[learning_rate.cosine]\npeak = 1e-3\nend = 2.0",
-            "learning_rate.cosine.end is 2, expected 0 to 1",
+            "learning_rate.cosine.end must be in [0, 1], got 2",
         ),
         (
             "[monitoring]\nprogress_every = 0",
-            "monitoring.progress_every is 0, expected 1 or more",
+            "monitoring.progress_every must be 1 or more, got 0",
         ),
         (
             "[checkpoints]\nfolder = \"run\"\nkeep_last = 0",
-            "checkpoints.keep_last is 0, expected 1 or more",
+            "checkpoints.keep_last must be 1 or more, got 0",
         ),
         (
             "[calibration]\nstart = 5\nend = 5",
-            "calibration.end is 5, expected more than calibration.start, 5",
+            "calibration.end must be above calibration.start, which is 5, got 5",
         ),
         (
             "[schedule.progressive]\nend = 5\n[schedule.layerwise]",
-            "schedule.layerwise is given beside schedule.progressive, expected only one of the two",
+            "schedule.layerwise must be absent where schedule.progressive is given, got both",
         ),
     ] {
         let error = TrainingConfig::from_toml(text).unwrap_err();
@@ -224,7 +224,7 @@ fn a_text_that_is_no_configuration_is_an_error_with_its_place() {
         ),
         (
             "[qat.activation.absmax]\nbits = 9\ngranularity = \"per_token\"",
-            vec!["qat.activation", "2 to 8 bits, got 9"],
+            vec!["qat.activation", "bits must be 2 to 8, got 9"],
         ),
         (
             "[schedule.progressive]\nstart = 9\nend = 3",
@@ -265,8 +265,8 @@ fn a_warm_up_must_end_within_the_training() {
         .init(100, &Default::default())
         .err()
         .unwrap();
-    let expected = "learning_rate.cosine.warm_up_steps is 100, expected fewer than the 100 steps of \
-                    the training";
+    let expected = "learning_rate.cosine.warm_up_steps must be fewer than the 100 steps of the \
+                    training, got 100";
     assert_eq!(error.to_string(), expected);
 }
 

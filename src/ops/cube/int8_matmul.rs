@@ -26,7 +26,7 @@ use cubek::{
     std::InputBinding,
 };
 
-use super::empty;
+use super::allocation::empty;
 use crate::ops::{QatOps, composed};
 
 /// Whether the device multiplies matrices of 8-bit integers into sums of 32 bits.

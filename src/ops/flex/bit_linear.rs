@@ -8,11 +8,9 @@ use burn::backend::{
 
 use super::{
     fake_quant::statistics,
-    from_values,
     quantizer::Ternary,
-    tensor,
     ternary_gemm::{self, Output, Panels, Rows, packed_product},
-    with_values,
+    values::{from_values, tensor, with_values},
 };
 use crate::ops::composed;
 

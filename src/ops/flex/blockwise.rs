@@ -10,10 +10,9 @@ use burn::backend::{
 use rayon::prelude::*;
 
 use super::{
-    from_values,
     quantizer::max_magnitude,
     slices::{PARALLEL_CHUNK, filled, vectorized},
-    tensor, with_values,
+    values::{from_values, tensor, with_values},
 };
 use crate::ops::AdamWStep;
 

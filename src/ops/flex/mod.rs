@@ -19,52 +19,22 @@ mod slices;
 mod stochastic_round;
 mod ternary_gemm;
 mod transformer;
+mod values;
 
 use bitnet_burn_kernels::{
     CodeRange, DynamicMap, GradientRule, Groups, Statistic, packing::words_per_row,
 };
 use burn::backend::{
-    DType, Element, Flex, FloatDType, Shape, TensorData, TensorMetadata,
+    Flex, FloatDType, Shape, TensorMetadata,
     tensor::{FloatTensor, IntTensor},
 };
-use burn_flex::FlexTensor;
-use half::{bf16, f16};
 
 use affine::Steps;
 use blockwise::Moment;
-use half_precision::{narrowed, widened};
 use quantizer::{Absmax, Ternary};
+use values::{from_values, tensor, with_values};
 
 use super::{AdamWStep, QatOps, packed_shape};
-
-/// A contiguous tensor out of its values.
-fn tensor<E: Element>(values: Vec<E>, shape: Shape) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
-}
-
-/// The values of a float tensor in `f32`, row-major: borrowed where they lie so, else copied.
-fn with_values<R>(input: &FlexTensor, f: impl FnOnce(&[f32]) -> R) -> R {
-    if let Some(values) = input.as_slice::<f32>() {
-        return f(values);
-    }
-    let input = input.to_contiguous();
-    match input.dtype() {
-        DType::F32 => f(input.storage::<f32>()),
-        DType::F16 => f(&widened(input.storage::<f16>())),
-        DType::BF16 => f(&widened(input.storage::<bf16>())),
-        dtype => panic!("quantization takes f32, f16 or bf16 values, got {dtype:?}"),
-    }
-}
-
-/// A float tensor of type `dtype` out of `f32` values.
-fn from_values(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
-    match dtype {
-        DType::F32 => tensor(values, shape),
-        DType::F16 => tensor(narrowed::<f16>(&values), shape),
-        DType::BF16 => tensor(narrowed::<bf16>(&values), shape),
-        dtype => panic!("quantization gives f32, f16 or bf16 values, not {dtype:?}"),
-    }
-}
 
 impl QatOps for Flex {
     fn ternary_fake_quant(

@@ -6,9 +6,8 @@ use burn::backend::{Shape, TensorMetadata};
 use burn_flex::FlexTensor;
 
 use super::{
-    from_values,
     slices::{map_chunks, rows_chunk},
-    with_values,
+    values::{from_values, with_values},
 };
 
 /// Turns `x`, `[batch, heads, positions, d_head]`.

@@ -1,6 +1,9 @@
 use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
 
-use super::{attention, from_values, gated_activation, rms_norm, rotate, with_values};
+use super::{
+    attention, gated_activation, rms_norm, rotate,
+    values::{from_values, with_values},
+};
 use crate::ops::{GatedActivation, TransformerOps};
 
 impl TransformerOps for Flex {

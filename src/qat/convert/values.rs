@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use burn::{
-    module::{ModuleVisitor, Param, ParamGroup, Reparameterization},
+    module::{Param, ParamGroup, Reparameterization},
     tensor::{Tensor, TensorData},
 };
 
 use crate::{
+    base::path_visitor::{ModulePath, PathVisitor, join},
     qat::{FakeQuant, PackedWeight},
     quant::{QatScheme, WeightQuantizer},
 };
@@ -98,62 +99,39 @@ impl Value {
 pub(super) struct Values {
     pub weights: HashMap<String, Value>,
     pub steps: HashMap<String, Tensor<2>>,
-    path: Vec<String>,
 }
 
-impl ModuleVisitor for Values {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let [path @ .., reparameterization, field] = &self.path[..]
-            && (reparameterization.as_str(), field.as_str()) == (FakeQuant::NAME, "steps")
+impl PathVisitor for Values {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        if let [way @ .., reparameterization, field] = path.fields()
+            && (reparameterization.name.as_str(), field.name.as_str()) == (FakeQuant::NAME, "steps")
         {
             let steps = param.val().without_autodiff().into_dispatch();
-            self.steps
-                .insert(path.join("."), Tensor::from_dispatch(steps));
+            self.steps.insert(join(way), Tensor::from_dispatch(steps));
         } else if let Some(value) = Value::new(param.val()) {
-            self.weights.insert(self.path.join("."), value);
+            self.weights.insert(path.join(), value);
         }
-    }
-
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
     }
 }
 
 /// Finds a float parameter of a group that holds a NaN or infinity.
 pub(super) struct NotFinite<'a> {
     group: &'a ParamGroup,
-    path: Vec<String>,
     pub found: Option<String>,
 }
 
 impl<'a> NotFinite<'a> {
     pub fn of(group: &'a ParamGroup) -> Self {
-        Self {
-            group,
-            path: Vec::new(),
-            found: None,
-        }
+        Self { group, found: None }
     }
 }
 
-impl ModuleVisitor for NotFinite<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join(".");
+impl PathVisitor for NotFinite<'_> {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let path = path.join();
         let looked_for = self.found.is_none() && self.group.matches(&param.id, Some(&path));
         if looked_for && !param.base().into_data().iter::<f32>().all(f32::is_finite) {
             self.found = Some(path);
         }
-    }
-
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
     }
 }

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::{
-    module::{Module, ModuleVisitor, Param, Reparameterizer},
+    module::{Module, Param, Reparameterizer},
     tensor::{Bool, Int, Tensor},
 };
 
 use super::{PackedModel, PackedModelError, Place};
-use crate::qat::packed_parameter::{PackedParameter, placeholder};
+use crate::{
+    base::path_visitor::{ModulePath, PathVisitor, join, visit_paths},
+    qat::packed_parameter::{PackedParameter, placeholder},
+};
 
 impl PackedModel {
     /// A model of the same layers that computes with the packed weights, with the other parameters as they
@@ -23,7 +26,7 @@ impl PackedModel {
     /// If the model has other parameters or shapes, or is prepared for training.
     pub fn load_into<M: Module>(&self, model: M) -> Result<M, PackedModelError> {
         let mut found = Parameters::expecting(&self.places);
-        model.visit(&mut found);
+        visit_paths(&model, &mut found);
         self.check(found)?;
         let rest = self.rest.clone().allow_partial(true);
         let model = model.try_load_record(rest);
@@ -68,11 +71,8 @@ pub(in crate::qat) struct Parameters<'a> {
     pub reparameterized: Option<(String, String)>,
     /// Those that belong to no reparameterization.
     plain: Vec<usize>,
-    stack: Vec<String>,
     /// What is expected of some of them.
     places: Option<&'a BTreeMap<String, Place>>,
-    /// Modules of the stack that are reparameterizations.
-    depth: usize,
 }
 
 impl<'a> Parameters<'a> {
@@ -83,19 +83,17 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// Whether another shape than this is expected at the present path.
-    fn is_unexpected(&self, shape: &[usize]) -> bool {
-        let place = self
-            .places
-            .and_then(|places| places.get(&self.stack.join(".")));
+    /// Whether another shape than this is expected at a path.
+    fn is_unexpected(&self, path: &ModulePath, shape: &[usize]) -> bool {
+        let place = self.places.and_then(|places| places.get(&path.join()));
         place.is_some_and(|place| place.shape != shape)
     }
 
-    fn add(&mut self, shape: Vec<usize>) {
-        if self.depth == 0 {
+    fn add(&mut self, path: &ModulePath, shape: Vec<usize>) {
+        if !path.is_reparameterizing() {
             self.plain.push(self.shapes.len());
         }
-        self.shapes.push((self.stack.join("."), shape));
+        self.shapes.push((path.join(), shape));
     }
 
     /// Paths of the parameters that belong to no reparameterization.
@@ -104,36 +102,29 @@ impl<'a> Parameters<'a> {
     }
 }
 
-impl ModuleVisitor for Parameters<'_> {
-    fn enter_module(&mut self, name: &str, container_type: &str) {
-        if container_type == "Reparameterization" {
-            self.depth += 1;
-            let first = (self.stack.join("."), name.to_string());
+impl PathVisitor for Parameters<'_> {
+    fn enter(&mut self, path: &ModulePath) {
+        if let ([parameter @ .., _], Some(name)) = (path.fields(), path.reparameterization()) {
+            let first = (join(parameter), name.to_string());
             self.reparameterized.get_or_insert(first);
         }
-        self.stack.push(name.to_string());
     }
 
-    fn exit_module(&mut self, _name: &str, container_type: &str) {
-        self.depth -= usize::from(container_type == "Reparameterization");
-        self.stack.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         let mut shape = param.lazy_shape().to_vec();
         // A `Linear` of column layout says the transposed shape until it is initialized.
-        if self.is_unexpected(&shape) {
+        if self.is_unexpected(path, &shape) {
             shape = param.base().dims().to_vec();
         }
-        self.add(shape);
+        self.add(path, shape);
     }
 
-    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        self.add(param.lazy_shape().to_vec());
+    fn visit_int<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Int>>) {
+        self.add(path, param.lazy_shape().to_vec());
     }
 
-    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.add(param.lazy_shape().to_vec());
+    fn visit_bool<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Bool>>) {
+        self.add(path, param.lazy_shape().to_vec());
     }
 }
 

@@ -1,11 +1,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::ActivationQuantizer;
 use crate::{
+    base::bits::deserialize_bits,
     functions::{Levels, absmax_fake_quant},
     ops::CodeRange,
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+    quant::{ActivationGranularity, Ste},
 };
 
 /// Symmetric activations: `clamp(round(x * s)) / s` with
@@ -46,11 +46,5 @@ impl Default for AbsmaxConfig {
             bits: 8,
             granularity: ActivationGranularity::PerToken,
         }
-    }
-}
-
-impl From<AbsmaxConfig> for ActivationQuantizer {
-    fn from(config: AbsmaxConfig) -> Self {
-        Self::Absmax(config)
     }
 }

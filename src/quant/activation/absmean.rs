@@ -1,11 +1,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{ActivationQuantizer, base::quantize_to};
 use crate::{
+    base::bits::deserialize_bits,
     functions::{Levels, group_statistic},
     ops::{CodeRange, Statistic},
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+    quant::{ActivationGranularity, Ste},
 };
 
 /// Symmetric activations scaled by the mean magnitude `beta = max(mean|x|, 1e-5)`:
@@ -34,7 +34,7 @@ impl AbsmeanConfig {
         let codes = CodeRange::signed(self.bits);
         let beta = group_statistic(x.clone().detach(), groups, Statistic::AbsMean);
         let steps = beta.div_scalar(codes.max.sqrt());
-        quantize_to(x, Levels::symmetric(steps, groups, codes), ste)
+        ste.fake_quant(x, Levels::symmetric(steps, groups, codes))
     }
 }
 
@@ -45,11 +45,5 @@ impl Default for AbsmeanConfig {
             bits: 4,
             granularity: ActivationGranularity::PerToken,
         }
-    }
-}
-
-impl From<AbsmeanConfig> for ActivationQuantizer {
-    fn from(config: AbsmeanConfig) -> Self {
-        Self::Absmean(config)
     }
 }

@@ -1,11 +1,11 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{ActivationQuantizer, base::quantize_to};
 use crate::{
+    base::bits::deserialize_bits,
     functions::Levels,
     ops::CodeRange,
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits, group::GroupedValues},
+    quant::{ActivationGranularity, Ste, group::GroupedValues},
 };
 use bitnet_burn_kernels::reference::EPSILON;
 
@@ -49,7 +49,7 @@ impl AsymmetricConfig {
     #[track_caller]
     pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
         let levels = self.levels(x.clone().detach());
-        quantize_to(x, levels, ste)
+        ste.fake_quant(x, levels)
     }
 }
 
@@ -60,11 +60,5 @@ impl Default for AsymmetricConfig {
             bits: 8,
             granularity: ActivationGranularity::PerToken,
         }
-    }
-}
-
-impl From<AsymmetricConfig> for ActivationQuantizer {
-    fn from(config: AsymmetricConfig) -> Self {
-        Self::Asymmetric(config)
     }
 }

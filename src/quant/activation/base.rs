@@ -1,20 +1,20 @@
 use core::fmt;
 
 use burn::tensor::Tensor;
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use super::{
     AbsmaxConfig, AbsmeanConfig, AsymmetricConfig, LearnedActivationConfig, StaticConfig,
-    TopKConfig, top_k::share_fault,
+    TopKConfig,
 };
 use crate::{
-    base::setting::positive_fault,
-    functions::{Levels, affine_fake_quant},
-    quant::{Ste, bit_width::bits_fault},
+    base::{bits::check_bits, bounds::OutOfBounds},
+    quant::Ste,
 };
 
 /// Quantiser of activations.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ActivationQuantizer {
@@ -45,14 +45,14 @@ impl ActivationQuantizer {
         }
     }
 
-    /// What is wrong with the configuration.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let rest = match self {
-            Self::TopK(config) => share_fault(config.keep),
-            Self::LearnedStep(config) => positive_fault("absmean", config.absmean),
-            _ => None,
-        };
-        bits_fault(self.bits()).or(rest)
+    /// Checks the numbers of the configuration.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
+        check_bits(self.bits())?;
+        match self {
+            Self::TopK(config) => config.validate(),
+            Self::LearnedStep(config) => config.validate(),
+            _ => Ok(()),
+        }
     }
 
     /// The fake-quantised activation, with the gradient of `ste`.
@@ -97,17 +97,6 @@ impl fmt::Display for ActivationQuantizer {
                 write!(f, "learned step and offset {bits} bits")
             }
             Self::LearnedStep(_) => write!(f, "learned step {bits} bits"),
-        }
-    }
-}
-
-/// Quantises to the levels, with the gradient of `ste`.
-pub(super) fn quantize_to<const D: usize>(x: Tensor<D>, levels: Levels, ste: Ste) -> Tensor<D> {
-    match ste {
-        Ste::Identity => affine_fake_quant(x, levels),
-        _ => {
-            let quantized = affine_fake_quant(x.clone().detach(), levels.clone());
-            ste.apply(x, quantized, levels)
         }
     }
 }

@@ -1,12 +1,14 @@
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::ActivationQuantizer;
 use crate::{
-    base::setting::{positive_fault, read_right},
+    base::{
+        bits::deserialize_bits,
+        bounds::{Bounds, OutOfBounds},
+    },
     functions::learned_step_fake_quant,
     ops::{CodeRange, Groups},
-    quant::{bit_width::deserialize_bits, learned_step::at_least_epsilon},
+    quant::learned_step::at_least_epsilon,
 };
 
 /// Activations with a trained step size and, if asymmetric, a trained offset (LSQ and LSQ+):
@@ -33,11 +35,14 @@ pub struct LearnedActivationConfig {
 }
 
 fn deserialize_absmean<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-    let absmean = f32::deserialize(deserializer)?;
-    read_right(absmean, positive_fault("absmean", absmean))
+    Bounds::POSITIVE.read("absmean", deserializer)
 }
 
 impl LearnedActivationConfig {
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        Bounds::POSITIVE.check("absmean", self.absmean)
+    }
+
     pub(crate) fn codes(&self) -> CodeRange {
         match self.offset {
             true => CodeRange::unsigned(self.bits),
@@ -87,11 +92,5 @@ impl Default for LearnedActivationConfig {
             offset: false,
             absmean: 0.8,
         }
-    }
-}
-
-impl From<LearnedActivationConfig> for ActivationQuantizer {
-    fn from(config: LearnedActivationConfig) -> Self {
-        Self::LearnedStep(config)
     }
 }

@@ -1,11 +1,12 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{AbsmaxConfig, ActivationQuantizer, base::quantize_to};
+use super::AbsmaxConfig;
 use crate::{
+    base::bits::deserialize_bits,
     functions::Levels,
     ops::{CodeRange, Groups},
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits, calibration::Mapping},
+    quant::{ActivationGranularity, Ste, calibration::Mapping},
 };
 
 /// Activations with a fixed step size and zero point from calibration: nothing is computed over the
@@ -54,7 +55,7 @@ impl StaticConfig {
             groups: Groups::per_tensor(x.dims().iter().product()),
             codes: self.codes(),
         };
-        quantize_to(x, levels, ste)
+        ste.fake_quant(x, levels)
     }
 
     /// How a range becomes a step and a zero point.
@@ -80,11 +81,5 @@ impl Default for StaticConfig {
             bits: 8,
             symmetric: true,
         }
-    }
-}
-
-impl From<StaticConfig> for ActivationQuantizer {
-    fn from(config: StaticConfig) -> Self {
-        Self::Static(config)
     }
 }

@@ -1,12 +1,15 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{AbsmaxConfig, ActivationQuantizer};
+use super::AbsmaxConfig;
 use crate::{
-    base::setting::{assert_right, read_right},
+    base::{
+        bits::deserialize_bits,
+        bounds::{Bounds, OutOfBounds, assert_valid},
+    },
     functions::Levels,
     ops::CodeRange,
-    quant::{ActivationGranularity, Ste, bit_width::deserialize_bits},
+    quant::{ActivationGranularity, Ste},
 };
 
 /// Sparse activations: of each token the `keep` largest magnitudes are quantised by absmax, the
@@ -21,7 +24,7 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 pub struct TopKConfig {
     /// Share of the values that are kept, above 0 and at most 1.
-    #[serde(deserialize_with = "deserialize_share")]
+    #[serde(deserialize_with = "deserialize_keep")]
     pub keep: f64,
     /// Bits of a code, 2 to 8.
     #[serde(deserialize_with = "deserialize_bits")]
@@ -29,9 +32,13 @@ pub struct TopKConfig {
 }
 
 impl TopKConfig {
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        Bounds::POSITIVE_FRACTION.check("keep", self.keep)
+    }
+
     #[track_caller]
     pub(super) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
-        assert_right(share_fault(self.keep));
+        assert_valid(self.validate());
         let absmax = AbsmaxConfig {
             bits: self.bits,
             granularity: ActivationGranularity::PerToken,
@@ -65,26 +72,13 @@ impl TopKConfig {
     }
 }
 
-/// What is wrong with the share of the values that are kept.
-pub(super) fn share_fault(share: f64) -> Option<String> {
-    let right = share > 0.0 && share <= 1.0;
-    (!right).then(|| format!("keep must be above 0 and at most 1, got {share}"))
-}
-
-fn deserialize_share<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let share = f64::deserialize(deserializer)?;
-    read_right(share, share_fault(share))
+fn deserialize_keep<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Bounds::POSITIVE_FRACTION.read("keep", deserializer)
 }
 
 impl Default for TopKConfig {
     /// Half of the values with 8 bits, as in BitNet a4.8.
     fn default() -> Self {
         Self { keep: 0.5, bits: 8 }
-    }
-}
-
-impl From<TopKConfig> for ActivationQuantizer {
-    fn from(config: TopKConfig) -> Self {
-        Self::TopK(config)
     }
 }

@@ -1,6 +1,7 @@
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CalibrationError, ObserverGranularity, extremes::Extremes};
+use super::{ObserverGranularity, extremes::Extremes};
+use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// Exponential moving averages of the smallest and the largest value of the samples:
 /// `b_1 = x_1`, `b_n = m * b_(n-1) + (1 - m) * x_n`, where `x_n` is the bound of sample `n` and `m`
@@ -31,26 +32,15 @@ impl Default for EmaMinMaxConfig {
     }
 }
 
-fn deserialize_momentum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let momentum = f64::deserialize(deserializer)?;
-    check_momentum(momentum).map_err(D::Error::custom)?;
-    Ok(momentum)
-}
+const MOMENTUM: &str = "momentum";
 
-fn check_momentum(momentum: f64) -> Result<(), CalibrationError> {
-    match (0.0..1.0).contains(&momentum) {
-        true => Ok(()),
-        false => Err(CalibrationError::Config {
-            field: "momentum",
-            expected: "in [0, 1)",
-            found: momentum,
-        }),
-    }
+fn deserialize_momentum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Bounds::BELOW_1.read(MOMENTUM, deserializer)
 }
 
 impl EmaMinMaxConfig {
-    pub(super) fn validate(&self) -> Result<(), CalibrationError> {
-        check_momentum(self.momentum)
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        Bounds::BELOW_1.check(MOMENTUM, self.momentum)
     }
 }
 

@@ -1,5 +1,7 @@
 use burn::tensor::TensorReadError;
 
+use crate::base::bounds::OutOfBounds;
+
 /// Error when a calibration gives no range.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,27 +42,12 @@ pub enum CalibrationError {
         max: usize,
     },
     /// A field of an observer's configuration is out of its range.
-    #[error("`{field}` of an observer is {expected}, got {found}")]
-    Config {
-        /// Name of the field.
-        field: &'static str,
-        /// What it may be.
-        expected: &'static str,
-        /// What it is.
-        found: f64,
-    },
+    #[error(transparent)]
+    Config(#[from] OutOfBounds),
     /// The state of an observer that was read contradicts itself.
     #[error("the state of an observer is not valid: {0}")]
     State(&'static str),
     /// Two observers cannot be merged.
     #[error("the observers cannot be merged: {0}")]
     Merge(&'static str),
-}
-
-/// Panics with what is wrong with a configuration.
-#[track_caller]
-pub(super) fn assert_valid(checked: Result<(), CalibrationError>) {
-    if let Err(error) = checked {
-        panic!("{error}");
-    }
 }

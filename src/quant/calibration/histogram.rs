@@ -1,6 +1,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use super::{CalibrationError, error::assert_valid};
+use super::CalibrationError;
+use crate::base::bounds::{OutOfBounds, assert_valid};
 
 /// Counts of the values of the stream; its range goes from the smallest to the largest.
 ///
@@ -23,7 +24,7 @@ impl Default for HistogramConfig {
 }
 
 impl HistogramConfig {
-    pub(super) fn validate(&self) -> Result<(), CalibrationError> {
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
         check_bins(self.bins)
     }
 }
@@ -36,15 +37,10 @@ pub(super) fn deserialize_bins<'de, D: Deserializer<'de>>(
     Ok(bins)
 }
 
-pub(super) fn check_bins(bins: usize) -> Result<(), CalibrationError> {
-    match (16..=65536).contains(&bins) && bins.is_power_of_two() {
-        true => Ok(()),
-        false => Err(CalibrationError::Config {
-            field: "bins",
-            expected: "a power of two from 16 to 65536",
-            found: bins as f64,
-        }),
-    }
+pub(super) fn check_bins(bins: usize) -> Result<(), OutOfBounds> {
+    let holds = (16..=65536).contains(&bins) && bins.is_power_of_two();
+    let expected = "a power of two from 16 to 65536";
+    OutOfBounds::unless(holds, "bins", expected, bins)
 }
 
 /// Counts of values in bins of equal width.

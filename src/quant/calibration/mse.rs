@@ -1,8 +1,15 @@
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use core::ops::Bound::Included;
 
-use super::{
-    CalibrationError, Histogram, Mapping, Range, StaticParams, error::assert_valid, histogram,
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{CalibrationError, Histogram, Mapping, Range, StaticParams, histogram};
+use crate::base::{
+    bits::{check_bits, deserialize_bits},
+    bounds::{Bounds, OutOfBounds, assert_valid},
 };
+
+/// Numbers of clip ratios.
+const CANDIDATES: Bounds = Bounds::new(Included(1.0), Included(10000.0), "1 to 10000");
 
 /// The range whose quantisation loses least: `[r min, r max]` with the clip ratio `r` out of
 /// `1/k, 2/k, .., 1` that minimises
@@ -46,38 +53,14 @@ impl Default for MseConfig {
     }
 }
 
-fn deserialize_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
-    let bits = u8::deserialize(deserializer)?;
-    check("bits", "2 to 8", 2..=8, bits as usize).map_err(D::Error::custom)?;
-    Ok(bits)
-}
-
 fn deserialize_candidates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    let candidates = usize::deserialize(deserializer)?;
-    check("candidates", "1 to 10000", 1..=10000, candidates).map_err(D::Error::custom)?;
-    Ok(candidates)
-}
-
-fn check(
-    field: &'static str,
-    expected: &'static str,
-    range: core::ops::RangeInclusive<usize>,
-    found: usize,
-) -> Result<(), CalibrationError> {
-    match range.contains(&found) {
-        true => Ok(()),
-        false => Err(CalibrationError::Config {
-            field,
-            expected,
-            found: found as f64,
-        }),
-    }
+    CANDIDATES.read("candidates", deserializer)
 }
 
 impl MseConfig {
-    pub(super) fn validate(&self) -> Result<(), CalibrationError> {
-        check("bits", "2 to 8", 2..=8, self.bits as usize)?;
-        check("candidates", "1 to 10000", 1..=10000, self.candidates)?;
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        check_bits(self.bits)?;
+        CANDIDATES.check("candidates", self.candidates)?;
         histogram::check_bins(self.bins)
     }
 
@@ -254,15 +237,12 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_refused_when_read() {
         for (json, message) in [
-            (r#"{"bits": 1}"#, "`bits` of an observer is 2 to 8, got 1"),
+            (r#"{"bits": 1}"#, "bits must be 2 to 8, got 1"),
             (
                 r#"{"candidates": 0}"#,
-                "`candidates` of an observer is 1 to 10000, got 0",
+                "candidates must be 1 to 10000, got 0",
             ),
-            (
-                r#"{"bins": 100}"#,
-                "`bins` of an observer is a power of two",
-            ),
+            (r#"{"bins": 100}"#, "bins must be a power of two"),
             (r#"{"mapping": "affine"}"#, "unknown variant `affine`"),
         ] {
             let error = serde_json::from_str::<MseConfig>(json).unwrap_err();

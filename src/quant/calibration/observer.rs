@@ -5,6 +5,7 @@ use super::{
     CalibrationError, Histogram, ObserverConfig, Range, ema_min_max::EmaMinMax, extremes::Extremes,
     min_max::MinMax, statistics::Statistics,
 };
+use crate::base::bounds::assert_valid;
 
 /// Watches a stream of tensors and says which range their values have.
 ///
@@ -39,18 +40,26 @@ pub struct Observer {
     statistics: Statistics,
 }
 
-impl Observer {
-    /// An observer that has seen nothing, of a valid configuration.
-    pub(super) fn new(config: ObserverConfig) -> Self {
-        Self {
-            statistics: Statistics::new(&config),
-            config,
+impl ObserverConfig {
+    /// An observer that has seen nothing yet.
+    ///
+    /// # Panics
+    ///
+    /// If a field is out of its range.
+    #[track_caller]
+    pub fn init(&self) -> Observer {
+        assert_valid(self.validate());
+        Observer {
+            statistics: Statistics::new(self),
+            config: self.clone(),
             samples: 0,
             finite: 0,
             non_finite: 0,
         }
     }
+}
 
+impl Observer {
     /// Observes a tensor as one sample; an empty one is none.
     ///
     /// The min-max observers reduce it on its device and read the bounds, in one transfer. The

@@ -1,12 +1,14 @@
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, Observer,
-    ObserverGranularity, PercentileConfig, error::assert_valid,
+    EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, ObserverGranularity,
+    PercentileConfig,
 };
+use crate::base::bounds::OutOfBounds;
 
 /// How the range of a stream of tensors is found.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ObserverConfig {
@@ -23,23 +25,12 @@ pub enum ObserverConfig {
 }
 
 impl ObserverConfig {
-    /// An observer that has seen nothing yet.
-    ///
-    /// # Panics
-    ///
-    /// If a field is out of its range.
-    #[track_caller]
-    pub fn init(&self) -> Observer {
-        assert_valid(self.validate());
-        Observer::new(self.clone())
-    }
-
     /// Checks the fields, as `serde` does when it reads them.
     ///
     /// # Errors
     ///
     /// If a field is out of its range.
-    pub fn validate(&self) -> Result<(), CalibrationError> {
+    pub fn validate(&self) -> Result<(), OutOfBounds> {
         match self {
             Self::MinMax(_) => Ok(()),
             Self::EmaMinMax(config) => config.validate(),
@@ -68,36 +59,6 @@ impl ObserverConfig {
             Self::Histogram(config) => Some(config.bins),
             Self::Mse(config) => Some(config.bins),
         }
-    }
-}
-
-impl From<MinMaxConfig> for ObserverConfig {
-    fn from(config: MinMaxConfig) -> Self {
-        Self::MinMax(config)
-    }
-}
-
-impl From<EmaMinMaxConfig> for ObserverConfig {
-    fn from(config: EmaMinMaxConfig) -> Self {
-        Self::EmaMinMax(config)
-    }
-}
-
-impl From<PercentileConfig> for ObserverConfig {
-    fn from(config: PercentileConfig) -> Self {
-        Self::Percentile(config)
-    }
-}
-
-impl From<HistogramConfig> for ObserverConfig {
-    fn from(config: HistogramConfig) -> Self {
-        Self::Histogram(config)
-    }
-}
-
-impl From<MseConfig> for ObserverConfig {
-    fn from(config: MseConfig) -> Self {
-        Self::Mse(config)
     }
 }
 
@@ -148,7 +109,7 @@ mod tests {
         for (json, message) in [
             (
                 r#"{"ema_min_max": {"momentum": 1.0}}"#,
-                "`momentum` of an observer is in [0, 1), got 1",
+                "momentum must be in [0, 1), got 1",
             ),
             (
                 r#"{"histogram": {"bins": 24}}"#,
@@ -166,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "`momentum` of an observer is in [0, 1), got 1.5")]
+    #[should_panic(expected = "momentum must be in [0, 1), got 1.5")]
     fn a_field_out_of_its_range_panics_at_init() {
         let config = EmaMinMaxConfig {
             momentum: 1.5,

@@ -1,6 +1,12 @@
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use core::ops::Bound::{Excluded, Included};
 
-use super::{CalibrationError, Histogram, Range, error::assert_valid, histogram};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{CalibrationError, Histogram, Range, histogram};
+use crate::base::bounds::{Bounds, OutOfBounds};
+
+const PERCENTILE: Bounds = Bounds::new(Excluded(50.0), Included(100.0), "in (50, 100]");
+const NAME: &str = "percentile";
 
 /// The range between two percentiles of all values of the stream, which cuts off outliers.
 ///
@@ -31,25 +37,12 @@ impl Default for PercentileConfig {
 }
 
 fn deserialize_percentile<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let percentile = f64::deserialize(deserializer)?;
-    check_percentile(percentile).map_err(D::Error::custom)?;
-    Ok(percentile)
-}
-
-fn check_percentile(percentile: f64) -> Result<(), CalibrationError> {
-    match percentile > 50.0 && percentile <= 100.0 {
-        true => Ok(()),
-        false => Err(CalibrationError::Config {
-            field: "percentile",
-            expected: "in (50, 100]",
-            found: percentile,
-        }),
-    }
+    PERCENTILE.read(NAME, deserializer)
 }
 
 impl PercentileConfig {
-    pub(super) fn validate(&self) -> Result<(), CalibrationError> {
-        check_percentile(self.percentile)?;
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        PERCENTILE.check(NAME, self.percentile)?;
         histogram::check_bins(self.bins)
     }
 
@@ -64,7 +57,7 @@ impl PercentileConfig {
     /// If the percentile is not in (50, 100].
     #[track_caller]
     pub fn range(&self, histogram: &Histogram) -> Result<Range, CalibrationError> {
-        assert_valid(check_percentile(self.percentile));
+        PERCENTILE.assert(NAME, self.percentile);
         let extremes = histogram.extremes();
         let (min, max) = extremes.ok_or(CalibrationError::NothingObserved)?;
         let total = histogram.total();
@@ -154,7 +147,7 @@ mod tests {
             assert!(
                 error
                     .to_string()
-                    .contains("`percentile` of an observer is in (50, 100]")
+                    .contains("percentile must be in (50, 100]")
             );
         }
         let empty = PercentileConfig::default().range(&Histogram::new(16));

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{CalibrationError, Mapping, StaticParams};
+use super::CalibrationError;
 
 /// The values that a quantiser must represent: `[min, max]`, one for the whole tensor or one for
 /// each channel.
@@ -16,7 +16,7 @@ use super::{CalibrationError, Mapping, StaticParams};
 /// # Ok::<(), bitnet_burn::quant::calibration::CalibrationError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Bounds")]
+#[serde(try_from = "Fields")]
 pub struct Range {
     min: Vec<f32>,
     max: Vec<f32>,
@@ -25,16 +25,16 @@ pub struct Range {
 /// A range as read, not checked yet.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Bounds {
+struct Fields {
     min: Vec<f32>,
     max: Vec<f32>,
 }
 
-impl TryFrom<Bounds> for Range {
+impl TryFrom<Fields> for Range {
     type Error = CalibrationError;
 
-    fn try_from(bounds: Bounds) -> Result<Self, CalibrationError> {
-        Self::new(bounds.min, bounds.max)
+    fn try_from(fields: Fields) -> Result<Self, CalibrationError> {
+        Self::new(fields.min, fields.max)
     }
 }
 
@@ -66,16 +66,6 @@ impl Range {
     /// Upper bounds.
     pub fn max(&self) -> &[f32] {
         &self.max
-    }
-
-    /// Steps and zero points that represent the range in codes of `bits` bits.
-    ///
-    /// # Panics
-    ///
-    /// If the number of bits is not in 2..=8.
-    #[track_caller]
-    pub fn static_params(&self, bits: u8, mapping: Mapping) -> StaticParams {
-        StaticParams::new(self, bits, mapping)
     }
 }
 

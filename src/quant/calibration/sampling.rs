@@ -1,4 +1,8 @@
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::base::bounds::Bounds;
+
+const EVERY: &str = "the number of steps between samples";
 
 /// When to observe: every `n`-th step, until there are enough samples.
 ///
@@ -21,10 +25,7 @@ pub struct SamplingPolicy {
 }
 
 fn deserialize_every<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        0 => Err(D::Error::custom("samples are 1 step or more apart, got 0")),
-        every => Ok(every),
-    }
+    Bounds::COUNT.read(EVERY, deserializer)
 }
 
 impl SamplingPolicy {
@@ -35,7 +36,7 @@ impl SamplingPolicy {
     /// If `n` is zero.
     #[track_caller]
     pub fn every(n: usize) -> Self {
-        assert!(n > 0, "samples are 1 step or more apart, got {n}");
+        Bounds::COUNT.assert(EVERY, n);
         Self {
             every: n,
             max_samples: None,
@@ -92,6 +93,10 @@ mod tests {
         let default = serde_json::from_str::<SamplingPolicy>("{}").unwrap();
         assert_eq!(default, SamplingPolicy::default());
         let error = serde_json::from_str::<SamplingPolicy>(r#"{"every": 0}"#).unwrap_err();
-        assert!(error.to_string().contains("1 step or more apart, got 0"));
+        assert!(
+            error
+                .to_string()
+                .contains("between samples must be 1 or more, got 0")
+        );
     }
 }

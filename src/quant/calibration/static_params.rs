@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Range;
+use crate::ops::CodeRange;
 
 /// How codes stand for values: `value = (code - zero_point) * step`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,14 +23,11 @@ impl Mapping {
     /// If the number of bits is not in 2..=8.
     #[track_caller]
     pub fn codes(self, bits: u8) -> (i32, i32) {
-        assert!(
-            (2..=8).contains(&bits),
-            "activations are quantised to 2 to 8 bits, got {bits}"
-        );
-        match self {
-            Self::Symmetric => (-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
-            Self::Asymmetric => (0, (1 << bits) - 1),
-        }
+        let codes = match self {
+            Self::Symmetric => CodeRange::signed(bits),
+            Self::Asymmetric => CodeRange::unsigned(bits),
+        };
+        (codes.min as i32, codes.max as i32)
     }
 }
 
@@ -60,23 +58,31 @@ pub struct StaticParams {
     pub zero_point: Vec<f32>,
 }
 
-impl StaticParams {
-    pub(super) fn new(range: &Range, bits: u8, mapping: Mapping) -> Self {
+impl Range {
+    /// Steps and zero points that represent the range in codes of `bits` bits.
+    ///
+    /// # Panics
+    ///
+    /// If the number of bits is not in 2..=8.
+    #[track_caller]
+    pub fn static_params(&self, bits: u8, mapping: Mapping) -> StaticParams {
         let (_, max_code) = mapping.codes(bits);
-        let bounds = range.min().iter().zip(range.max());
+        let bounds = self.min().iter().zip(self.max());
         let params = bounds.map(|(&min, &max)| match mapping {
             Mapping::Symmetric => symmetric(min, max, max_code as f32),
             Mapping::Asymmetric => asymmetric(min, max, max_code as f32),
         });
         let (step, zero_point) = params.unzip();
-        Self {
+        StaticParams {
             bits,
             mapping,
             step,
             zero_point,
         }
     }
+}
 
+impl StaticParams {
     /// `Q(x)` of a value of the first channel.
     pub(super) fn quantised(&self, x: f64) -> f64 {
         let (min_code, max_code) = self.mapping.codes(self.bits);
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "2 to 8 bits, got 9")]
+    #[should_panic(expected = "bits must be 2 to 8, got 9")]
     fn a_number_of_bits_out_of_range_panics() {
         params(0.0, 1.0, 9, Mapping::Symmetric);
     }

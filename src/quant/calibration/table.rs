@@ -376,7 +376,7 @@ mod tests {
             ),
             (
                 json.replace("\"bits\": 8", "\"bits\": 80"),
-                "is 2 to 8, got 80",
+                "must be 2 to 8, got 80",
             ),
         ] {
             let error = error_of(&folder, &broken);

@@ -82,10 +82,7 @@ impl TryFrom<Vec<BitWidthStage>> for BitWidthSchedule {
             }
         }
         for stage in &stages {
-            match stage.width {
-                BitWidth::Bits(2..=8) | BitWidth::Ternary => {}
-                BitWidth::Bits(bits) => return Err(ScheduleError::Bits(bits)),
-            }
+            stage.width.validate()?;
         }
         Ok(Self { stages })
     }
@@ -147,11 +144,11 @@ mod tests {
             ),
             (
                 r#"[{"from_step": 0, "width": {"bits": 1}}]"#,
-                "2 to 8 bits, got 1",
+                "bits must be 2 to 8, got 1",
             ),
             (
                 r#"[{"from_step": 0, "width": {"bits": 9}}]"#,
-                "2 to 8 bits, got 9",
+                "bits must be 2 to 8, got 9",
             ),
             (
                 r#"[{"from_step": 0, "width": "float"}]"#,

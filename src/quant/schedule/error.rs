@@ -1,3 +1,5 @@
+use crate::base::bounds::OutOfBounds;
+
 /// Error when a schedule is not valid.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -10,15 +12,9 @@ pub enum ScheduleError {
         /// Step from which the value is 1.
         end: usize,
     },
-    /// The value before the ramp is not in [0, 1].
-    #[error("the initial value lies in [0, 1], got {0}")]
-    Initial(f64),
-    /// The steepness of a shape is not in [0.001, 1000].
-    #[error("the steepness k lies in [0.001, 1000], got {0}")]
-    Steepness(f64),
-    /// A staircase without stairs.
-    #[error("a staircase has at least one stair, got 0")]
-    NoStairs,
+    /// A number is out of its bounds.
+    #[error(transparent)]
+    Number(#[from] OutOfBounds),
     /// A boundary between stairs is not in (0, 1) or not larger than the one before.
     #[error("boundaries between stairs increase and lie in (0, 1), boundary {index} is {at}")]
     Boundary {
@@ -49,12 +45,6 @@ pub enum ScheduleError {
         /// Step that the one before starts at.
         previous: usize,
     },
-    /// A code of so many bits is not supported.
-    #[error("codes have 2 to 8 bits, got {0}")]
-    Bits(u8),
-    /// The overlap of neighbouring layers is not in [0, 1].
-    #[error("the overlap of layers lies in [0, 1], got {0}")]
-    Overlap(f64),
     /// The sensitivity of a layer is not a finite number.
     #[error("the sensitivity of layer {layer} is no finite number: {score}")]
     Sensitivity {

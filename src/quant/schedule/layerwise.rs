@@ -1,6 +1,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LayerOrder, ProgressiveSchedule, ScheduleError};
+use crate::base::bounds::Bounds;
+
+const OVERLAP: &str = "the overlap of layers";
 
 /// Layers that are quantised one after the other, each on its own part of one schedule.
 ///
@@ -34,14 +37,7 @@ pub struct LayerwiseConfig {
 }
 
 fn deserialize_overlap<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    check_overlap(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
-}
-
-fn check_overlap(overlap: f64) -> Result<f64, ScheduleError> {
-    match (0.0..=1.0).contains(&overlap) {
-        true => Ok(overlap),
-        false => Err(ScheduleError::Overlap(overlap)),
-    }
+    Bounds::FRACTION.read(OVERLAP, deserializer)
 }
 
 /// The schedule of every layer of a model; see [`LayerwiseConfig`].
@@ -82,7 +78,7 @@ impl LayerwiseConfig {
     ///
     /// If the overlap is not in [0, 1] or the order does not fit the names of the layers.
     pub fn init<S: AsRef<str>>(&self, layers: &[S]) -> Result<LayerwiseSchedule, ScheduleError> {
-        check_overlap(self.overlap)?;
+        Bounds::FRACTION.check(OVERLAP, self.overlap)?;
         let ranks = self.order.ranks(layers)?;
         let last = layers.len().saturating_sub(1);
         let layer = |(name, rank): (&S, usize)| {
@@ -230,10 +226,10 @@ mod tests {
         );
         let error = serde_json::from_str::<LayerwiseConfig>(r#"{"overlap": 1.5}"#).unwrap_err();
         assert!(
-            error.to_string().contains("lies in [0, 1], got 1.5"),
+            error.to_string().contains("must be in [0, 1], got 1.5"),
             "{error}"
         );
         let error = whole(0, 1).with_overlap(f64::NAN).init(&["a"]).unwrap_err();
-        assert!(matches!(error, ScheduleError::Overlap(_)));
+        assert!(matches!(error, ScheduleError::Number(_)));
     }
 }

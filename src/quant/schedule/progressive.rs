@@ -1,12 +1,13 @@
-use core::f64::consts::FRAC_PI_2;
+use core::{f64::consts::FRAC_PI_2, ops::Bound::Included};
 
 use serde::{Deserialize, Serialize};
 
 use super::ScheduleError;
+use crate::base::bounds::Bounds;
 
 /// Steepness that the shapes take: beyond, a curve is a line or a jump to the eye, and its
 /// normalisation loses digits.
-const STEEPNESS: core::ops::RangeInclusive<f64> = 1e-3..=1e3;
+const STEEPNESS: Bounds = Bounds::new(Included(1e-3), Included(1e3), "in [0.001, 1000]");
 
 /// How far a [`ProgressiveSchedule`] has come after the share `t` of its way, in [0, 1].
 ///
@@ -156,9 +157,7 @@ impl ProgressiveSchedule {
     ///
     /// If the value is not in [0, 1].
     pub fn with_initial(mut self, initial: f64) -> Result<Self, ScheduleError> {
-        if !(0.0..=1.0).contains(&initial) {
-            return Err(ScheduleError::Initial(initial));
-        }
+        Bounds::FRACTION.check("the initial value", initial)?;
         self.initial = initial;
         Ok(self)
     }
@@ -210,12 +209,10 @@ impl ProgressiveShape {
     fn validate(&self) -> Result<(), ScheduleError> {
         match self {
             Self::Linear | Self::Cosine => Ok(()),
-            Self::Exponential { k } | Self::Sigmoid { k } => match STEEPNESS.contains(k) {
-                true => Ok(()),
-                false => Err(ScheduleError::Steepness(*k)),
-            },
-            Self::Stairs { count: 0 } => Err(ScheduleError::NoStairs),
-            Self::Stairs { .. } => Ok(()),
+            Self::Exponential { k } | Self::Sigmoid { k } => {
+                Ok(STEEPNESS.check("the steepness k", *k)?)
+            }
+            Self::Stairs { count } => Ok(Bounds::COUNT.check("the number of stairs", *count)?),
             Self::Boundaries { at } => {
                 let mut previous = 0.0;
                 for (index, &at) in at.iter().enumerate() {
@@ -449,7 +446,7 @@ mod tests {
         for (json, message) in [
             (r#"{"start": 5, "end": 4}"#, "from 5 to 4 ends before"),
             (r#"{"start": 2000}"#, "from 2000 to 1000 ends before"),
-            (r#"{"initial": 1.5}"#, "lies in [0, 1], got 1.5"),
+            (r#"{"initial": 1.5}"#, "must be in [0, 1], got 1.5"),
             (
                 r#"{"shape": {"sigmoid": {"k": 0.0}}}"#,
                 "[0.001, 1000], got 0",
@@ -457,7 +454,7 @@ mod tests {
             (r#"{"shape": {"exponential": {"k": -1.0}}}"#, "got -1"),
             (
                 r#"{"shape": {"stairs": {"count": 0}}}"#,
-                "at least one stair",
+                "the number of stairs must be 1 or more, got 0",
             ),
             (
                 r#"{"shape": {"boundaries": {"at": [0.5, 0.5]}}}"#,
@@ -474,6 +471,7 @@ mod tests {
             assert!(error.to_string().contains(message), "{json}: {error}");
         }
         let nan = ProgressiveSchedule::default().with_initial(f64::NAN);
-        assert!(matches!(nan, Err(ScheduleError::Initial(v)) if v.is_nan()));
+        let expected = "the initial value must be in [0, 1], got NaN";
+        assert_eq!(nan.unwrap_err().to_string(), expected);
     }
 }

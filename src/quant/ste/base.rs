@@ -1,10 +1,11 @@
 use burn::tensor::Tensor;
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use super::{ClippedSte, SigmoidSte, TanhSte};
 use crate::{
-    base::setting::{assert_right, positive_fault, read_right},
-    functions::{Levels, straight_through},
+    base::bounds::{Bounds, OutOfBounds},
+    functions::{Levels, affine_fake_quant, straight_through},
     ops::GradientRule,
 };
 
@@ -13,7 +14,7 @@ use crate::{
 /// A quantiser is piecewise constant, so that its own gradient is zero almost everywhere. The
 /// forward value is `Q(x)` to the last bit for every estimator. The learnable estimator, LSQ, is a
 /// quantiser of its own: [`LearnedStepConfig`](crate::quant::LearnedStepConfig).
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ste {
@@ -32,13 +33,13 @@ pub enum Ste {
 }
 
 impl Ste {
-    /// What is wrong with the configuration.
-    pub(crate) fn fault(&self) -> Option<String> {
+    /// Checks the number of the configuration.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         match self {
-            Self::Identity => None,
-            Self::Clipped(ste) => positive_fault("bound", ste.bound),
-            Self::Tanh(ste) => positive_fault("temperature", ste.temperature),
-            Self::Sigmoid(ste) => positive_fault("temperature", ste.temperature),
+            Self::Identity => Ok(()),
+            Self::Clipped(ste) => Bounds::POSITIVE.check("bound", ste.bound),
+            Self::Tanh(ste) => Bounds::POSITIVE.check("temperature", ste.temperature),
+            Self::Sigmoid(ste) => Bounds::POSITIVE.check("temperature", ste.temperature),
         }
     }
 
@@ -66,20 +67,19 @@ impl Ste {
     ) -> Tensor<D> {
         straight_through(x, quantized, levels, self.rule())
     }
-}
 
-/// Reads a number that must be positive and finite.
-pub(super) fn deserialize_positive<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<f32, D::Error> {
-    let value = f32::deserialize(deserializer)?;
-    read_right(value, positive_fault("the number", value))
-}
-
-/// Panics unless the number is positive and finite.
-#[track_caller]
-pub(super) fn assert_positive(name: &str, value: f32) {
-    assert_right(positive_fault(name, value));
+    /// `x` fake-quantized to the levels, with the gradient of this estimator.
+    pub(in crate::quant) fn fake_quant<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        levels: Levels,
+    ) -> Tensor<D> {
+        if *self == Self::Identity {
+            return affine_fake_quant(x, levels);
+        }
+        let quantized = affine_fake_quant(x.clone().detach(), levels.clone());
+        self.apply(x, quantized, levels)
+    }
 }
 
 #[cfg(test)]

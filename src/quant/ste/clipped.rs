@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Ste, assert_positive, deserialize_positive};
-use crate::ops::GradientRule;
+use crate::{
+    base::bounds::{Bounds, positive},
+    ops::GradientRule,
+};
 
 /// Clipped straight-through estimator: `dL/dx = dL/dQ(x)` where
 /// `bound * lowest level <= x <= bound * highest level`, else 0.
@@ -15,7 +17,7 @@ use crate::ops::GradientRule;
 #[serde(default, deny_unknown_fields)]
 pub struct ClippedSte {
     /// Multiple of the range of the levels outside of which there is no gradient.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "positive")]
     pub bound: f32,
 }
 
@@ -27,7 +29,7 @@ impl ClippedSte {
     /// If `bound` is not positive and finite.
     #[track_caller]
     pub fn new(bound: f32) -> Self {
-        assert_positive("bound", bound);
+        Bounds::POSITIVE.assert("bound", bound);
         Self { bound }
     }
 
@@ -39,11 +41,5 @@ impl ClippedSte {
 impl Default for ClippedSte {
     fn default() -> Self {
         Self { bound: 1.0 }
-    }
-}
-
-impl From<ClippedSte> for Ste {
-    fn from(ste: ClippedSte) -> Self {
-        Self::Clipped(ste)
     }
 }

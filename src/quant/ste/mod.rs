@@ -9,5 +9,3 @@ pub use base::Ste;
 pub use clipped::ClippedSte;
 pub use sigmoid::SigmoidSte;
 pub use tanh::TanhSte;
-
-use base::{assert_positive, deserialize_positive};

@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Ste, assert_positive, deserialize_positive};
-use crate::ops::GradientRule;
+use crate::{
+    base::bounds::{Bounds, positive},
+    ops::GradientRule,
+};
 
 /// Soft estimator of quantisation networks: the slope of a sum of sigmoids, one for each threshold
 /// `t` between two codes.
@@ -18,7 +20,7 @@ use crate::ops::GradientRule;
 #[serde(default, deny_unknown_fields)]
 pub struct SigmoidSte {
     /// Width of the steps, in codes.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "positive")]
     pub temperature: f32,
 }
 
@@ -30,7 +32,7 @@ impl SigmoidSte {
     /// If `temperature` is not positive and finite.
     #[track_caller]
     pub fn new(temperature: f32) -> Self {
-        assert_positive("temperature", temperature);
+        Bounds::POSITIVE.assert("temperature", temperature);
         Self { temperature }
     }
 
@@ -44,11 +46,5 @@ impl SigmoidSte {
 impl Default for SigmoidSte {
     fn default() -> Self {
         Self { temperature: 0.25 }
-    }
-}
-
-impl From<SigmoidSte> for Ste {
-    fn from(ste: SigmoidSte) -> Self {
-        Self::Sigmoid(ste)
     }
 }

@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Ste, assert_positive, deserialize_positive};
-use crate::ops::GradientRule;
+use crate::{
+    base::bounds::{Bounds, positive},
+    ops::GradientRule,
+};
 
 /// Soft estimator of differentiable soft quantisation (DSQ): the slope of a tanh that climbs from
 /// each level to the next.
@@ -19,7 +21,7 @@ use crate::ops::GradientRule;
 #[serde(default, deny_unknown_fields)]
 pub struct TanhSte {
     /// Width of the step between two levels, in codes.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "positive")]
     pub temperature: f32,
 }
 
@@ -31,7 +33,7 @@ impl TanhSte {
     /// If `temperature` is not positive and finite.
     #[track_caller]
     pub fn new(temperature: f32) -> Self {
-        assert_positive("temperature", temperature);
+        Bounds::POSITIVE.assert("temperature", temperature);
         Self { temperature }
     }
 
@@ -45,11 +47,5 @@ impl TanhSte {
 impl Default for TanhSte {
     fn default() -> Self {
         Self { temperature: 0.5 }
-    }
-}
-
-impl From<TanhSte> for Ste {
-    fn from(ste: TanhSte) -> Self {
-        Self::Tanh(ste)
     }
 }

@@ -1,19 +1,21 @@
 use core::fmt;
 
 use burn::tensor::{Int, Tensor};
+use derive_more::From;
 use serde::{Deserialize, Serialize};
 
-use super::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale};
+use super::{BinaryConfig, QuantizedWeight, SymmetricConfig, TernaryConfig, TernaryScale};
 use bitnet_burn_kernels::reference::EPSILON;
 
 use crate::{
-    functions::{Levels, ternary_fake_quant, ternary_pack},
+    base::{bits::check_bits, bounds::OutOfBounds},
+    functions::{ternary_fake_quant, ternary_pack},
     ops::{CodeRange, Groups},
     quant::{BitWidth, GranularityError, LearnedStepConfig, Ste, WeightGranularity},
 };
 
 /// Quantiser of weights.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WeightQuantizer {
@@ -25,32 +27,6 @@ pub enum WeightQuantizer {
     Symmetric(SymmetricConfig),
     /// Ternary or 2 to 8 bits with trained step sizes, LSQ.
     LearnedStep(LearnedStepConfig),
-}
-
-/// A quantised weight, a constant for autodiff.
-#[derive(Debug)]
-pub(crate) struct QuantizedWeight<const D: usize> {
-    pub values: Tensor<D>,
-    /// What the codes of the weight are multiplied with.
-    pub scales: Tensor<2>,
-    /// The levels for a gradient rule.
-    pub levels: Levels,
-}
-
-impl<const D: usize> QuantizedWeight<D> {
-    /// A weight whose levels lie around zero.
-    pub fn symmetric(
-        values: Tensor<D>,
-        steps: Tensor<2>,
-        groups: Groups,
-        codes: CodeRange,
-    ) -> Self {
-        Self {
-            values,
-            scales: steps.clone(),
-            levels: Levels::symmetric(steps, groups, codes),
-        }
-    }
 }
 
 impl WeightQuantizer {
@@ -83,14 +59,14 @@ impl WeightQuantizer {
         }
     }
 
-    /// What is wrong with the configuration.
-    pub(crate) fn fault(&self) -> Option<String> {
-        let width = match self {
-            Self::Ternary(_) | Self::Binary(_) => None,
-            Self::Symmetric(config) => BitWidth::Bits(config.bits).fault(),
-            Self::LearnedStep(config) => config.width.fault(),
-        };
-        width.or_else(|| self.granularity().fault())
+    /// Checks the numbers of the configuration.
+    pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
+        match self {
+            Self::Ternary(_) | Self::Binary(_) => Ok(()),
+            Self::Symmetric(config) => check_bits(config.bits),
+            Self::LearnedStep(config) => config.width.validate(),
+        }?;
+        self.granularity().validate()
     }
 
     /// The same with another granularity; trained step sizes keep that for which they were made.

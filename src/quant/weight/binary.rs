@@ -1,9 +1,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{QuantizedWeight, WeightQuantizer};
+use super::QuantizedWeight;
 use crate::{
-    base::setting::assert_right,
+    base::bounds::assert_valid,
     functions::{Levels, group_statistic},
     ops::{CodeRange, Groups, Statistic},
     quant::{
@@ -33,7 +33,7 @@ impl BinaryConfig {
     /// If a group has no input features.
     #[track_caller]
     pub fn new(granularity: WeightGranularity) -> Self {
-        assert_right(granularity.fault());
+        assert_valid(granularity.validate());
         Self { granularity }
     }
 
@@ -63,11 +63,5 @@ impl BinaryConfig {
                 codes: CodeRange { min: 0.0, max: 1.0 },
             },
         }
-    }
-}
-
-impl From<BinaryConfig> for WeightQuantizer {
-    fn from(config: BinaryConfig) -> Self {
-        Self::Binary(config)
     }
 }

@@ -2,6 +2,7 @@
 
 mod base;
 mod binary;
+mod quantized_weight;
 mod symmetric;
 mod ternary;
 
@@ -10,4 +11,4 @@ pub use binary::BinaryConfig;
 pub use symmetric::SymmetricConfig;
 pub use ternary::{TernaryConfig, TernaryScale};
 
-pub(crate) use base::QuantizedWeight;
+pub(crate) use quantized_weight::QuantizedWeight;

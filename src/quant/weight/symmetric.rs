@@ -1,15 +1,15 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{QuantizedWeight, WeightQuantizer};
+use super::QuantizedWeight;
 use crate::{
-    base::setting::assert_right,
+    base::{
+        bits::{check_bits, deserialize_bits},
+        bounds::assert_valid,
+    },
     functions::{Levels, affine_fake_quant, group_statistic},
     ops::{CodeRange, Groups, Statistic},
-    quant::{
-        WeightGranularity,
-        bit_width::{bits_fault, deserialize_bits},
-    },
+    quant::WeightGranularity,
 };
 
 /// Symmetric weights of 2 to 8 bits: `Q(W) = clamp(round(W / step), -2^(bits-1), 2^(bits-1) - 1) *
@@ -34,7 +34,7 @@ impl SymmetricConfig {
     /// If the number of bits is not in 2..=8.
     #[track_caller]
     pub fn new(bits: u8) -> Self {
-        assert_right(bits_fault(bits));
+        assert_valid(check_bits(bits));
         Self {
             bits,
             granularity: WeightGranularity::PerChannel,
@@ -48,7 +48,7 @@ impl SymmetricConfig {
     /// If a group has no input features.
     #[track_caller]
     pub fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
-        assert_right(granularity.fault());
+        assert_valid(granularity.validate());
         self.granularity = granularity;
         self
     }
@@ -70,11 +70,5 @@ impl SymmetricConfig {
 impl Default for SymmetricConfig {
     fn default() -> Self {
         Self::new(8)
-    }
-}
-
-impl From<SymmetricConfig> for WeightQuantizer {
-    fn from(config: SymmetricConfig) -> Self {
-        Self::Symmetric(config)
     }
 }

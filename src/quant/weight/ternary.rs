@@ -3,9 +3,9 @@ use core::fmt;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{QuantizedWeight, WeightQuantizer};
+use super::QuantizedWeight;
 use crate::{
-    base::setting::assert_right,
+    base::bounds::assert_valid,
     functions::{Levels, affine_fake_quant, ternary_fake_quant},
     ops::{CodeRange, Groups},
     quant::{WeightGranularity, group::GroupedValues},
@@ -62,7 +62,7 @@ impl TernaryConfig {
     /// If a group has no input features.
     #[track_caller]
     pub fn new(granularity: WeightGranularity) -> Self {
-        assert_right(granularity.fault());
+        assert_valid(granularity.validate());
         Self {
             granularity,
             scale: TernaryScale::Absmean,
@@ -90,11 +90,5 @@ impl TernaryConfig {
             }
         };
         QuantizedWeight::symmetric(values, gamma, groups, codes)
-    }
-}
-
-impl From<TernaryConfig> for WeightQuantizer {
-    fn from(config: TernaryConfig) -> Self {
-        Self::Ternary(config)
     }
 }

@@ -1,7 +1,7 @@
 use minijinja::{Value, value::Serde};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::Serialize;
 
-use super::{ChatMessage, record::conversation};
+use super::ChatMessage;
 
 /// Turns of a conversation, and what a template sees beside them.
 ///
@@ -69,12 +69,6 @@ impl Conversation {
             messages: self.messages[..turns].to_vec(),
             ..self.clone()
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Conversation {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        conversation(&Value::deserialize(deserializer)?, "messages").map_err(D::Error::custom)
     }
 }
 

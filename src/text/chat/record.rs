@@ -1,6 +1,7 @@
 //! Conversations in records of data sets.
 
 use minijinja::{Value, value::ValueKind};
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::{ChatMessage, ChatTemplate, Conversation};
 use crate::text::TextError;
@@ -50,8 +51,14 @@ pub(in crate::text) fn conversation_of_record(
     Ok(conversation)
 }
 
+impl<'de> Deserialize<'de> for Conversation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        conversation(&Value::deserialize(deserializer)?, "messages").map_err(D::Error::custom)
+    }
+}
+
 /// What belongs to a conversation in a record.
-pub(super) fn conversation(record: &Value, field: &str) -> Result<Conversation, RecordProblem> {
+fn conversation(record: &Value, field: &str) -> Result<Conversation, RecordProblem> {
     let mut conversation = Conversation::new(messages(record, field)?);
     conversation.tools = list(record, TOOLS)?;
     conversation.documents = list(record, DOCUMENTS)?;

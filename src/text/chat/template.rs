@@ -1,9 +1,9 @@
-use std::{borrow::Cow, collections::HashSet, ops::Range, time::SystemTime};
+use std::{borrow::Cow, collections::HashSet, time::SystemTime};
 
 use minijinja::{Environment, Value};
 
 use super::{
-    ChatMessage, Conversation,
+    ChatMessage, Conversation, RenderedChat,
     environment::{environment, set_now},
     generation_marks::{self, MARKED},
 };
@@ -62,16 +62,6 @@ struct Source {
     marks_generation: bool,
     /// Names of the variables that it reads.
     variables: HashSet<String>,
-}
-
-/// A conversation as a text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RenderedChat {
-    /// The text.
-    pub text: String,
-    /// The bytes of the text that the assistant says: of a template with `{% generation %}` blocks what
-    /// these write, of another for each turn what it writes behind the prompt, its end among it.
-    pub assistant: Vec<Range<usize>>,
 }
 
 impl ChatTemplate {

@@ -11,16 +11,12 @@ use burn::{
 use super::Sequence;
 use crate::text::TextError;
 
-/// The target of positions that do not count: what
-/// [`CausalLmLossConfig`](crate::loss::CausalLmLossConfig) ignores.
-pub const IGNORE_INDEX: i32 = -100;
-
 /// Sequences and, for each of their tokens, the next one.
 #[derive(Debug, Clone)]
 pub struct TokenBatch {
     /// Shape `[sequences, context]`.
     pub inputs: Tensor<2, Int>,
-    /// Shape `[sequences, context]`; [`IGNORE_INDEX`] where the next token does not count.
+    /// Shape `[sequences, context]`; [`IGNORE_INDEX`](super::IGNORE_INDEX) where the next token does not count.
     pub targets: Tensor<2, Int>,
     /// Number of targets that count.
     pub tokens: usize,

@@ -11,10 +11,12 @@ use burn::{
 
 use super::{
     DocumentSource, Packed, PackingConfig, Sequence, TokenBatch, batch::Batches, passes::Passes,
-    window::at_least_1,
 };
 use crate::{
-    base::data_position::{EpochCursor, SeekableDataLoader, Shard},
+    base::{
+        bounds::Bounds,
+        data_position::{EpochCursor, SeekableDataLoader, Shard},
+    },
     text::TextError,
 };
 
@@ -96,9 +98,9 @@ impl DocumentBatchesConfig {
         source: impl DocumentSource + 'static,
         device: &Device,
     ) -> Result<DocumentBatches, TextError> {
-        at_least_1("context", self.packing.context)?;
-        at_least_1("batch_size", self.batch_size)?;
-        at_least_1("sequences_per_epoch", self.sequences_per_epoch)?;
+        Bounds::COUNT.check("context", self.packing.context)?;
+        Bounds::COUNT.check("batch_size", self.batch_size)?;
+        Bounds::COUNT.check("sequences_per_epoch", self.sequences_per_epoch)?;
         Ok(DocumentBatches {
             source: Arc::new(source),
             device: device.clone(),

@@ -9,9 +9,9 @@ use burn::{
 use super::{
     TokenBatch, TokenStore,
     batch::Batches,
-    window::{at_least_1, enough_tokens, windows},
+    window::{enough_tokens, windows},
 };
-use crate::text::TextError;
+use crate::{base::bounds::Bounds, text::TextError};
 
 /// Configuration of [`EvenWindows`].
 #[derive(Config, Debug)]
@@ -64,9 +64,9 @@ impl EvenWindowsConfig {
         tokens: impl TokenStore + 'static,
         device: &Device,
     ) -> Result<EvenWindows, TextError> {
-        at_least_1("context", self.context)?;
-        at_least_1("batch_size", self.batch_size)?;
-        at_least_1("windows", self.windows)?;
+        Bounds::COUNT.check("context", self.context)?;
+        Bounds::COUNT.check("batch_size", self.batch_size)?;
+        Bounds::COUNT.check("windows", self.windows)?;
         enough_tokens(&tokens, self.context)?;
         let last = tokens.len() - self.context - 1;
         let count = self.windows.min(last + 1);

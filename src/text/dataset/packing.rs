@@ -4,7 +4,7 @@ use burn::config::Config;
 use serde::{Deserialize, Serialize};
 
 use super::{Document, Sequence};
-use crate::text::TextError;
+use crate::{base::bounds::Bounds, text::TextError};
 
 /// How documents become sequences of a fixed length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,13 +58,7 @@ impl<I: Iterator<Item = Result<Document, TextError>>> Packed<I> {
     ///
     /// If the context is 0.
     pub fn new(documents: I, config: PackingConfig) -> Result<Self, TextError> {
-        if config.context == 0 {
-            return Err(TextError::Setting {
-                name: "context",
-                expected: "1 or more",
-                found: "0".to_string(),
-            });
-        }
+        Bounds::COUNT.check("context", config.context)?;
         Ok(Self {
             documents: documents.fuse(),
             config,

@@ -9,10 +9,11 @@ use burn::{
 use super::{
     TokenBatch, TokenStore,
     batch::Batches,
-    window::{at_least_1, enough_tokens, windows},
+    window::{enough_tokens, windows},
 };
 use crate::{
     base::{
+        bounds::Bounds,
         data_position::{EpochCursor, SeekableDataLoader, Shard},
         random::mix,
     },
@@ -81,10 +82,10 @@ impl RandomWindowsConfig {
         device: &Device,
     ) -> Result<RandomWindows, TextError> {
         let steps_per_epoch = self.steps_per_epoch.unwrap_or(self.steps);
-        at_least_1("context", self.context)?;
-        at_least_1("batch_size", self.batch_size)?;
-        at_least_1("steps", self.steps)?;
-        at_least_1("steps_per_epoch", steps_per_epoch)?;
+        Bounds::COUNT.check("context", self.context)?;
+        Bounds::COUNT.check("batch_size", self.batch_size)?;
+        Bounds::COUNT.check("steps", self.steps)?;
+        Bounds::COUNT.check("steps_per_epoch", steps_per_epoch)?;
         enough_tokens(&tokens, self.context)?;
         Ok(RandomWindows {
             tokens: Arc::new(tokens),

@@ -1,6 +1,5 @@
 use std::{ops::Range, sync::Arc};
 
-use super::TokenFile;
 use crate::text::TextError;
 
 /// A long row of tokens, any part of which can be read.
@@ -35,30 +34,6 @@ impl<S: TokenStore + ?Sized> TokenStore for Arc<S> {
 
     fn read(&self, range: Range<usize>, tokens: &mut Vec<u32>) -> Result<(), TextError> {
         (**self).read(range, tokens)
-    }
-}
-
-/// Files of tokens, one behind the other; a window may hold the end of one and the beginning of the
-/// next.
-#[derive(Debug, Clone)]
-pub struct TokenFiles(pub Vec<TokenFile>);
-
-impl TokenStore for TokenFiles {
-    fn len(&self) -> usize {
-        self.0.iter().map(TokenStore::len).sum()
-    }
-
-    fn read(&self, range: Range<usize>, tokens: &mut Vec<u32>) -> Result<(), TextError> {
-        let mut start = 0;
-        for file in &self.0 {
-            let end = start + file.len();
-            let part = range.start.max(start)..range.end.min(end);
-            if !part.is_empty() {
-                file.read(part.start - start..part.end - start, tokens)?;
-            }
-            start = end;
-        }
-        Ok(())
     }
 }
 

@@ -21,18 +21,6 @@ pub(super) fn windows(
     Ok(TokenBatch::new(&sequences, device))
 }
 
-/// Refuses a setting that must count something.
-pub(super) fn at_least_1(name: &'static str, value: usize) -> Result<(), TextError> {
-    match value {
-        0 => Err(TextError::Setting {
-            name,
-            expected: "1 or more",
-            found: "0".to_string(),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// Refuses a row of tokens that is shorter than a window and the target of its last token.
 pub(super) fn enough_tokens(tokens: &impl TokenStore, context: usize) -> Result<(), TextError> {
     let (found, needed) = (tokens.len(), context.saturating_add(1));

@@ -1,8 +1,9 @@
-use core::fmt::Debug;
-
 use burn::config::Config;
 
-use crate::{nn::KvCacheDType, text::TextError};
+use crate::{
+    base::bounds::{Bounds, OutOfBounds},
+    nn::KvCacheDType,
+};
 
 /// How a text is gone on with.
 ///
@@ -51,50 +52,17 @@ pub struct GenerationConfig {
 }
 
 impl GenerationConfig {
-    /// Fails on values that make no sense.
-    pub(super) fn check(&self) -> Result<(), TextError> {
-        let part = |value: f32| (0.0..=1.0).contains(&value);
-        let temperature = self.temperature.is_finite() && self.temperature >= 0.0;
-        let penalty = self.repetition_penalty.is_finite() && self.repetition_penalty > 0.0;
-        let stop = !self.stop.iter().any(String::is_empty);
-        setting(temperature, "temperature", "0 or more", &self.temperature)?;
-        setting(self.top_k != Some(0), "top_k", "1 or more", &self.top_k)?;
-        setting(part(self.top_p), "top_p", "0 to 1", &self.top_p)?;
-        setting(part(self.min_p), "min_p", "0 to 1", &self.min_p)?;
-        setting(
-            penalty,
-            "repetition_penalty",
-            "above 0",
-            &self.repetition_penalty,
-        )?;
-        setting(
-            stop,
-            "stop",
-            "a list of texts that are not empty",
-            &self.stop,
-        )?;
-        setting(
-            self.batch_size > 0,
-            "batch_size",
-            "1 or more",
-            &self.batch_size,
-        )
-    }
-}
-
-fn setting(
-    right: bool,
-    name: &'static str,
-    expected: &'static str,
-    found: &dyn Debug,
-) -> Result<(), TextError> {
-    match right {
-        true => Ok(()),
-        false => Err(TextError::Setting {
-            name,
-            expected,
-            found: format!("{found:?}"),
-        }),
+    /// Checks the values.
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        Bounds::NOT_NEGATIVE.check("temperature", self.temperature)?;
+        Bounds::COUNT.check("top_k", self.top_k.unwrap_or(1))?;
+        Bounds::FRACTION.check("top_p", self.top_p)?;
+        Bounds::FRACTION.check("min_p", self.min_p)?;
+        Bounds::POSITIVE.check("repetition_penalty", self.repetition_penalty)?;
+        let holds = !self.stop.iter().any(String::is_empty);
+        let found = format!("{:?}", self.stop);
+        OutOfBounds::unless(holds, "stop", "a list of texts that are not empty", found)?;
+        Bounds::COUNT.check("batch_size", self.batch_size)
     }
 }
 
@@ -105,7 +73,7 @@ mod tests {
     #[test]
     fn values_that_make_no_sense_are_refused() {
         let config = GenerationConfig::new;
-        assert!(config().check().is_ok());
+        assert!(config().validate().is_ok());
         let wrong = [
             config().with_temperature(-1.0),
             config().with_temperature(f32::NAN),
@@ -117,9 +85,9 @@ mod tests {
             config().with_batch_size(0),
         ];
         for config in wrong {
-            assert!(config.check().is_err(), "{config}");
+            assert!(config.validate().is_err(), "{config}");
         }
-        let error = config().with_top_p(1.5).check().unwrap_err();
-        assert_eq!(error.to_string(), "`top_p` is 0 to 1, got 1.5");
+        let error = config().with_top_p(1.5).validate().unwrap_err();
+        assert_eq!(error.to_string(), "top_p must be in [0, 1], got 1.5");
     }
 }

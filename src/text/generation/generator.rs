@@ -58,7 +58,7 @@ impl<'a, P: Projection> Generator<'a, P> {
         tokenizer: &'a Tokenizer,
         config: GenerationConfig,
     ) -> Result<Self, TextError> {
-        config.check()?;
+        config.validate()?;
         Ok(Self {
             model,
             tokenizer,

@@ -30,7 +30,7 @@ impl Sampler {
     ///
     /// If a value of the configuration makes no sense.
     pub fn new(config: &GenerationConfig, text: u64) -> Result<Self, TextError> {
-        config.check()?;
+        config.validate()?;
         Ok(Self {
             config: config.clone(),
             rng: StdRng::seed_from_u64(mix(mix(config.seed) ^ text)),

@@ -1,7 +1,6 @@
 use std::{
     fs,
     io::Write,
-    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -44,24 +43,15 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 /// ```
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: tokenizers::Tokenizer,
     /// `tokenizer_config.json`.
     config: Map<String, Value>,
-    missing: Option<MissingBytes>,
+    pub(super) missing: Option<MissingBytes>,
     vocab_size: usize,
     bos: Option<u32>,
     eos: Vec<u32>,
-    pub(super) special: SpecialTokens,
+    special: SpecialTokens,
     unknown_keys: Vec<UnknownKey>,
-}
-
-/// A token and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OffsetToken {
-    /// Number of the token.
-    pub token: u32,
-    /// Bytes of the text that it stands for.
-    pub bytes: Range<usize>,
 }
 
 impl Tokenizer {
@@ -259,99 +249,33 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
-    /// The tokens of a text.
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer has no tokens for some of its characters.
-    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        self.encode_as(text, false)
+    /// The tokens that the tokenizer puts before a text, such as one that begins it; often none, even if
+    /// [`bos`](Self::bos) has a name.
+    pub fn prefix_tokens(&self) -> &[u32] {
+        &self.special.prefix
     }
 
-    /// The tokens of a text with those that the tokenizer puts around it, such as one that begins a
-    /// text.
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer has no tokens for some of its characters.
-    pub fn encode_with_special_tokens(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        self.encode_as(text, true)
+    /// The tokens that the tokenizer puts behind a text.
+    pub fn suffix_tokens(&self) -> &[u32] {
+        &self.special.suffix
     }
 
-    fn encode_as(&self, text: &str, special: bool) -> Result<Vec<u32>, TextError> {
-        self.check_characters(text)?;
-        let encoding = self.inner.encode_fast(text, special);
-        Ok(encoding.map_err(TextError::encoding)?.get_ids().to_vec())
+    /// The special tokens that `tokenizer_config.json` names, such as `unk_token`, with their texts:
+    /// variables of chat templates.
+    pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.special
+            .named
+            .iter()
+            .map(|(name, token)| (*name, token.as_str()))
     }
 
-    /// The tokens of several texts, computed on all cores.
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer has no tokens for some of their characters.
-    pub fn encode_batch(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>, TextError> {
-        for text in texts {
-            self.check_characters(text)?;
-        }
-        let encodings = self.inner.encode_batch_fast(texts.to_vec(), false);
-        let encodings = encodings.map_err(TextError::encoding)?;
-        Ok(encodings.iter().map(|e| e.get_ids().to_vec()).collect())
+    /// The text of a special token that is left out of a text of tokens.
+    pub(in crate::text) fn special_text(&self, token: u32) -> Option<&str> {
+        self.special.texts.get(&token).map(String::as_str)
     }
 
-    /// The tokens of a text, with the bytes that each stands for.
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer has no tokens for some of its characters.
-    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<OffsetToken>, TextError> {
-        self.check_characters(text)?;
-        let encoding = self
-            .inner
-            .encode(text, false)
-            .map_err(TextError::encoding)?;
-        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
-        let token = |(&token, &(start, end)): (&u32, &(usize, usize))| OffsetToken {
-            token,
-            bytes: start..end,
-        };
-        Ok(tokens.map(token).collect())
-    }
-
-    /// The text of tokens, special ones among them. Bytes that are no character become `�`.
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer does not have a token.
-    pub fn decode(&self, tokens: &[u32]) -> Result<String, TextError> {
-        self.decode_as(tokens, false)
-    }
-
-    /// The text of tokens without the special ones.
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer does not have a token.
-    pub fn decode_text(&self, tokens: &[u32]) -> Result<String, TextError> {
-        self.decode_as(tokens, true)
-    }
-
-    fn decode_as(&self, tokens: &[u32], skip_special: bool) -> Result<String, TextError> {
-        for &token in tokens {
-            self.check(token)?;
-        }
-        (self.inner.decode(tokens, skip_special)).map_err(TextError::encoding)
-    }
-
-    /// The texts of several sequences of tokens, special ones among them.
-    ///
-    /// # Errors
-    ///
-    /// If the tokenizer does not have a token.
-    pub fn decode_batch(&self, sequences: &[&[u32]]) -> Result<Vec<String>, TextError> {
-        sequences.iter().map(|tokens| self.decode(tokens)).collect()
-    }
-
-    fn check(&self, token: u32) -> Result<(), TextError> {
+    /// Refuses a number that no token has.
+    pub(super) fn check(&self, token: u32) -> Result<(), TextError> {
         if (token as usize) < self.vocab_size {
             return Ok(());
         }
@@ -359,70 +283,5 @@ impl Tokenizer {
             token,
             vocab_size: self.vocab_size,
         })
-    }
-
-    fn check_characters(&self, text: &str) -> Result<(), TextError> {
-        let Some(missing) = &self.missing else {
-            return Ok(());
-        };
-        if missing.characters(text).is_empty() {
-            return Ok(());
-        }
-        // Added tokens are found before a text is taken apart into bytes.
-        let mut rest = text.to_string();
-        let splits = self.inner.get_encode_special_tokens();
-        for token in self.inner.get_added_tokens_decoder().values() {
-            if !(splits && token.special) {
-                rest = rest.replace(&token.content, "");
-            }
-        }
-        match missing.characters(&rest) {
-            characters if characters.is_empty() => Ok(()),
-            characters => Err(TextError::UnknownCharacters { characters }),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn characters_without_tokens_are_listed() {
-        let tokenizer = Tokenizer::characters("abc").unwrap();
-        let error = tokenizer.encode("axb€x").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the tokenizer has no tokens for ['x', '€']"
-        );
-        // The characters of a special token need none.
-        assert_eq!(tokenizer.encode("a<|endoftext|>b").unwrap(), [0, 3, 1]);
-    }
-
-    #[test]
-    fn tokens_outside_the_vocabulary_are_refused() {
-        let tokenizer = Tokenizer::characters("abc").unwrap();
-        let error = tokenizer.decode(&[0, 9]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no token 9 in a vocabulary of 4"
-        );
-    }
-
-    #[test]
-    fn batches_are_their_texts() {
-        let tokenizer = Tokenizer::characters("abc é").unwrap();
-        let tokens = tokenizer.encode_batch(&["ab", "é c"]).unwrap();
-        assert_eq!(tokens[1], tokenizer.encode("é c").unwrap());
-        let texts = tokenizer.decode_batch(&[&tokens[0], &tokens[1]]).unwrap();
-        assert_eq!(texts, ["ab", "é c"]);
-    }
-
-    #[test]
-    fn offsets_are_the_bytes_of_tokens() {
-        let tokenizer = Tokenizer::characters("a é").unwrap();
-        let tokens = tokenizer.encode_with_offsets("é a").unwrap();
-        let bytes: Vec<_> = tokens.into_iter().map(|token| token.bytes).collect();
-        assert_eq!(bytes, [0..2, 2..3, 3..4]);
     }
 }

@@ -5,10 +5,7 @@ use std::{collections::HashMap, path::Path};
 use serde_json::{Map, Value};
 use tokenizers::{Encoding, Token};
 
-use super::{
-    Tokenizer,
-    model_folder::{json_file, special_token},
-};
+use super::model_folder::{json_file, special_token};
 use crate::text::TextError;
 
 /// The names that transformers gives to special tokens.
@@ -61,33 +58,6 @@ impl SpecialTokens {
             prefix,
             suffix,
         })
-    }
-}
-
-impl Tokenizer {
-    /// The tokens that the tokenizer puts before a text, such as one that begins it; often none, even if
-    /// [`bos`](Self::bos) has a name.
-    pub fn prefix_tokens(&self) -> &[u32] {
-        &self.special.prefix
-    }
-
-    /// The tokens that the tokenizer puts behind a text.
-    pub fn suffix_tokens(&self) -> &[u32] {
-        &self.special.suffix
-    }
-
-    /// The special tokens that `tokenizer_config.json` names, such as `unk_token`, with their texts:
-    /// variables of chat templates.
-    pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.special
-            .named
-            .iter()
-            .map(|(name, token)| (*name, token.as_str()))
-    }
-
-    /// The text of a special token that is left out of a text of tokens.
-    pub(in crate::text) fn special_text(&self, token: u32) -> Option<&str> {
-        self.special.texts.get(&token).map(String::as_str)
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Callback, CallbackResult, TrainingRun};
 use crate::{
-    base::setting::assert_right,
+    base::bounds::assert_valid,
     qat::{ObservationState, QuantControls},
     quant::calibration::{ObserverConfig, SamplingPolicy},
 };
@@ -57,8 +57,7 @@ impl Calibration {
         end: usize,
     ) -> Self {
         assert!(start < end, "no step lies in {start}..{end}");
-        let fault = observer.validate().err();
-        assert_right(fault.map(|error| error.to_string()));
+        assert_valid(observer.validate());
         Self {
             name: "calibration".to_string(),
             controls: controls.filter(|path| path.ends_with("input_quant")),

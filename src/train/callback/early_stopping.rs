@@ -2,8 +2,8 @@ use burn::train::{LearnerModel, metric::store::Split};
 use serde::{Deserialize, Serialize};
 
 use super::{Callback, CallbackResult, TrainingRun};
+use crate::base::bounds::Bounds;
 use crate::train::checkpoint::BestMetric;
-use crate::train::config::validation::assert_count;
 
 /// Stops when a metric of the validation has not become better for some epochs.
 ///
@@ -33,7 +33,7 @@ impl EarlyStopping {
     /// If `patience` is 0.
     #[track_caller]
     pub fn new(metric: BestMetric, patience: usize) -> Self {
-        assert_count("patience", patience);
+        Bounds::COUNT.assert("patience", patience);
         Self {
             name: "early_stopping".to_string(),
             metric,

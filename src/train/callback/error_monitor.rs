@@ -10,9 +10,10 @@ use super::{
     earlier_file::set_aside,
 };
 use crate::{
+    base::bounds::Bounds,
     monitor::{ErrorHistory, ErrorReport, HtmlReport},
     qat::QuantControls,
-    train::{SharedErrorHistory, config::validation::assert_count},
+    train::SharedErrorHistory,
 };
 
 /// Measures what quantisation does to each layer, every so many steps, and keeps it: as metrics (see
@@ -74,7 +75,7 @@ impl ErrorMonitor {
     /// If the number is 0.
     #[track_caller]
     pub fn every(mut self, steps: usize) -> Self {
-        assert_count("every", steps);
+        Bounds::COUNT.assert("every", steps);
         self.every = steps;
         self
     }

@@ -1,8 +1,7 @@
 use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
-use crate::optim::clip_grad_norm;
-use crate::train::config::validation::assert_positive;
+use crate::{base::bounds::Bounds, optim::clip_grad_norm};
 
 /// Scales gradients down by their norm over all parameters, as [`clip_grad_norm`] does.
 ///
@@ -20,7 +19,7 @@ impl GradientClipping {
     /// If `max_norm` is not positive.
     #[track_caller]
     pub fn new(max_norm: f64) -> Self {
-        assert_positive("max_norm", max_norm);
+        Bounds::POSITIVE.assert("max_norm", max_norm);
         Self { max_norm }
     }
 }

@@ -1,12 +1,16 @@
 use burn::{
-    module::{ModuleVisitor, Param},
+    module::Param,
     optim::GradientsParams,
     tensor::{DType, Tensor},
     train::LearnerModel,
 };
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
-use crate::{base::distinct::visit_distinct, train::config::validation::assert_count};
+use crate::base::{
+    bounds::Bounds,
+    distinct::visit_distinct,
+    path_visitor::{ModulePath, PathVisitor, Paths},
+};
 
 /// Says the norm of the gradients every so many steps: over all parameters, and the largest and
 /// smallest of one parameter; a shared parameter counts once. The norms are those before a model
@@ -23,7 +27,7 @@ impl GradientStatistics {
     /// If `every` is 0.
     #[track_caller]
     pub fn every(every: usize) -> Self {
-        assert_count("every", every);
+        Bounds::COUNT.assert("every", every);
         Self { every }
     }
 }
@@ -43,10 +47,9 @@ impl<M: LearnerModel> Callback<M> for GradientStatistics {
         }
         let mut squares = Squares {
             grads: step.grads,
-            path: Vec::new(),
             found: Vec::new(),
         };
-        visit_distinct(&run.model(), &mut squares);
+        visit_distinct(&run.model(), &mut Paths::new(&mut squares));
         let (paths, sums): (Vec<_>, Vec<_>) = squares.found.into_iter().unzip();
         if sums.is_empty() {
             return Ok(());
@@ -76,23 +79,14 @@ impl<M: LearnerModel> Callback<M> for GradientStatistics {
 /// The sum of squares of each gradient.
 struct Squares<'a> {
     grads: &'a GradientsParams,
-    path: Vec<String>,
     found: Vec<(String, Tensor<1>)>,
 }
 
-impl ModuleVisitor for Squares<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl PathVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
             let squares = grad.cast(DType::F32).square().sum();
-            self.found.push((self.path.join("."), squares));
+            self.found.push((path.join(), squares));
         }
     }
 }

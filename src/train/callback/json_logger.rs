@@ -14,9 +14,9 @@ use super::{
     BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
     earlier_file::set_aside,
 };
-use crate::{
-    base::atomic_file::{self, Destination},
-    train::config::validation::assert_count,
+use crate::base::{
+    atomic_file::{self, Destination},
+    bounds::Bounds,
 };
 
 /// Writes a training as lines of JSON: its steps, validations and events.
@@ -63,7 +63,7 @@ impl JsonLogger {
     /// If `every` is 0.
     #[track_caller]
     pub fn every(mut self, every: usize) -> Self {
-        assert_count("every", every);
+        Bounds::COUNT.assert("every", every);
         self.every = every;
         self
     }

@@ -13,8 +13,8 @@ use super::{
     Callback, CallbackResult, MitigationRule, Remedy, Symptom, TrainOutputOf, TrainingRun,
 };
 use crate::{
-    monitor::ErrorReport, optim::LearningRateScale, qat::QuantControls, quant::BitWidth,
-    train::SharedErrorHistory,
+    base::bounds::assert_valid, monitor::ErrorReport, optim::LearningRateScale, qat::QuantControls,
+    quant::BitWidth, train::SharedErrorHistory,
 };
 
 /// Acts on what the error monitor sees: when a layer, or the loss, is beyond a threshold for some
@@ -81,8 +81,8 @@ impl Mitigation {
         controls: QuantControls,
         history: SharedErrorHistory,
     ) -> Self {
-        if let Some(fault) = rules.iter().find_map(MitigationRule::fault) {
-            panic!("{fault}");
+        for rule in &rules {
+            assert_valid(rule.validate());
         }
         Self {
             name: "mitigation".to_string(),

@@ -2,7 +2,13 @@ use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::qat::QuantizationError;
+use crate::{
+    base::{
+        bits::check_bits,
+        bounds::{Bounds, OutOfBounds},
+    },
+    qat::QuantizationError,
+};
 
 /// What is done when a layer, or the loss, looks ill.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,44 +101,30 @@ fn beyond(found: f64, limit: f64) -> Option<f64> {
 }
 
 impl MitigationRule {
-    /// What is out of its range, if something is.
-    pub(in crate::train) fn fault(&self) -> Option<String> {
-        if self.patience == 0 {
-            return Some("the patience is 1 measurement or more, got 0".to_string());
-        }
-        let valid = match self.symptom {
-            Symptom::SqnrBelow { db } => db.is_finite(),
+    /// Checks the numbers, and that the remedy is one for the symptom.
+    pub(in crate::train) fn validate(&self) -> Result<(), OutOfBounds> {
+        Bounds::COUNT.check("patience", self.patience)?;
+        match self.symptom {
+            Symptom::SqnrBelow { db } => Bounds::FINITE.check("db", db),
             Symptom::ClippingAbove { rate } | Symptom::FlipsAbove { rate } => {
-                (0.0..=1.0).contains(&rate)
+                Bounds::FRACTION.check("rate", rate)
             }
-            Symptom::ZerosAbove { fraction } => (0.0..=1.0).contains(&fraction),
-            Symptom::LossAbove { factor } => factor > 1.0,
-        };
-        if !valid {
-            return Some(format!(
-                "the threshold is out of its range: {:?}",
-                self.symptom
-            ));
-        }
-        let valid = match self.remedy {
-            Remedy::Bits { bits } => (2..=8).contains(&bits),
-            Remedy::LearningRate { factor } => factor > 0.0 && factor < 1.0,
-            _ => true,
-        };
-        if !valid {
-            return Some(format!("the remedy is out of its range: {:?}", self.remedy));
-        }
+            Symptom::ZerosAbove { fraction } => Bounds::FRACTION.check("fraction", fraction),
+            Symptom::LossAbove { factor } => Bounds::ABOVE_1.check("factor", factor),
+        }?;
+        match self.remedy {
+            Remedy::Bits { bits } => check_bits(bits),
+            Remedy::LearningRate { factor } => Bounds::BETWEEN_0_AND_1.check("factor", factor),
+            _ => Ok(()),
+        }?;
         let of_layer = matches!(
             self.remedy,
             Remedy::PerChannel | Remedy::Bits { .. } | Remedy::Exclude
         );
         let of_loss = matches!(self.symptom, Symptom::LossAbove { .. });
-        (of_layer && of_loss).then(|| {
-            format!(
-                "the loss belongs to no layer, so that {:?} is no remedy for it",
-                self.remedy
-            )
-        })
+        let expected = "one of the whole model, as the loss belongs to no layer";
+        let found = format!("{:?}", self.remedy);
+        OutOfBounds::unless(!(of_layer && of_loss), "the remedy", expected, found)
     }
 }
 

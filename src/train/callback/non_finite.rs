@@ -3,13 +3,16 @@
 use core::fmt;
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, Param},
     optim::GradientsParams,
     tensor::{Bool, Tensor},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::base::distinct::visit_distinct;
+use crate::base::{
+    distinct::visit_distinct,
+    path_visitor::{ModulePath, PathVisitor, Paths, visit_paths},
+};
 
 /// Error when an optimizer step has values that are not finite, or was skipped for them.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -97,7 +100,6 @@ fn non_finite_paths<M: Module>(model: &M, grads: Option<&GradientsParams>) -> Ve
 /// For each tensor, whether all of its values are finite.
 struct Finite<'a> {
     grads: Option<&'a GradientsParams>,
-    path: Vec<String>,
     found: Vec<(String, Tensor<1, Bool>)>,
 }
 
@@ -108,28 +110,19 @@ impl<'a> Finite<'a> {
     ) -> Vec<(String, Tensor<1, Bool>)> {
         let mut all = Self {
             grads,
-            path: Vec::new(),
             found: Vec::new(),
         };
         match grads {
             // One gradient belongs to all places of a shared parameter.
-            Some(_) => visit_distinct(model, &mut all),
-            None => model.visit(&mut all),
+            Some(_) => visit_distinct(model, &mut Paths::new(&mut all)),
+            None => visit_paths(model, &mut all),
         }
         all.found
     }
 }
 
-impl ModuleVisitor for Finite<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl PathVisitor for Finite<'_> {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         let values = match self.grads {
             Some(grads) => grads.get::<D>(param.id),
             None => Some(param.base().without_autodiff()),
@@ -137,8 +130,7 @@ impl ModuleVisitor for Finite<'_> {
         if let Some(values) = values
             && values.shape().num_elements() > 0
         {
-            self.found
-                .push((self.path.join("."), values.is_finite().all()));
+            self.found.push((path.join(), values.is_finite().all()));
         }
     }
 }

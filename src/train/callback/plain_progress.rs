@@ -6,7 +6,7 @@ use burn::train::{
 };
 
 use super::{BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun};
-use crate::train::config::validation::assert_count;
+use crate::base::bounds::Bounds;
 
 /// Prints how far a training has come, as plain lines for log files and terminals alike.
 ///
@@ -49,7 +49,7 @@ impl PlainProgress {
     /// If `every` is 0.
     #[track_caller]
     pub fn every(mut self, every: usize) -> Self {
-        assert_count("every", every);
+        Bounds::COUNT.assert("every", every);
         self.every = every;
         self
     }

@@ -1,7 +1,10 @@
 use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
-use crate::optim::{DecoupledWeightDecay, WeightDecaySchedule};
+use crate::{
+    base::bounds::assert_valid,
+    optim::{DecoupledWeightDecay, WeightDecaySchedule},
+};
 
 /// Sets the weight decay of a [`QatOptimizer`](crate::optim::QatOptimizer) by a schedule over the
 /// optimizer steps.
@@ -21,7 +24,7 @@ impl ScheduledWeightDecay {
     /// If a value of the schedule is negative or not finite.
     #[track_caller]
     pub fn new(weight_decay: &DecoupledWeightDecay, schedule: WeightDecaySchedule) -> Self {
-        schedule.assert_valid();
+        assert_valid(schedule.validate());
         Self {
             weight_decay: weight_decay.clone(),
             schedule,

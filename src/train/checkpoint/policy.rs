@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::train::config::validation::assert_count;
+use crate::base::bounds::Bounds;
 use burn::train::metric::store::Direction;
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +135,7 @@ impl CheckpointPolicy {
     /// If the number is 0.
     #[track_caller]
     pub fn every_steps(mut self, steps: usize) -> Self {
-        assert_count("every_steps", steps);
+        Bounds::COUNT.assert("every_steps", steps);
         self.every_steps = Some(steps);
         self
     }
@@ -147,7 +147,7 @@ impl CheckpointPolicy {
     /// If the number is 0.
     #[track_caller]
     pub fn keep_last(mut self, count: usize) -> Self {
-        assert_count("keep_last", count);
+        Bounds::COUNT.assert("keep_last", count);
         self.keep_last = count;
         self
     }

@@ -1,10 +1,12 @@
 use core::fmt;
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, Param},
     tensor::{Bool, DType, Int, Tensor},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::base::path_visitor::{ModulePath, PathVisitor, visit_paths};
 
 /// A parameter of a model, as a checkpoint lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +34,9 @@ pub struct TensorDifference {
 impl TensorEntry {
     /// The parameters of a module, in the order of a visit.
     pub(in crate::train) fn of<M: Module>(module: &M) -> Vec<Self> {
-        let mut entries = Entries::default();
-        module.visit(&mut entries);
-        entries.found
+        let mut entries = Entries(Vec::new());
+        visit_paths(module, &mut entries);
+        entries.0
     }
 
     /// Whether it can be loaded into another of the same shape, after a cast if `cast` is set.
@@ -96,41 +98,29 @@ impl fmt::Display for TensorDifference {
     }
 }
 
-#[derive(Default)]
-struct Entries {
-    path: Vec<String>,
-    found: Vec<TensorEntry>,
-}
+struct Entries(Vec<TensorEntry>);
 
 impl Entries {
-    fn add(&mut self, dtype: DType, shape: &[usize]) {
-        self.found.push(TensorEntry {
-            path: self.path.join("."),
+    fn add(&mut self, path: &ModulePath, dtype: DType, shape: &[usize]) {
+        self.0.push(TensorEntry {
+            path: path.join(),
             dtype,
             shape: shape.to_vec(),
         });
     }
 }
 
-impl ModuleVisitor for Entries {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
+impl PathVisitor for Entries {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        self.add(path, param.base().dtype(), &param.lazy_shape());
     }
 
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
+    fn visit_int<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Int>>) {
+        self.add(path, param.base().dtype(), &param.lazy_shape());
     }
 
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        self.add(param.base().dtype(), &param.lazy_shape());
-    }
-
-    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        self.add(param.base().dtype(), &param.lazy_shape());
-    }
-
-    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        self.add(param.base().dtype(), &param.lazy_shape());
+    fn visit_bool<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Bool>>) {
+        self.add(path, param.base().dtype(), &param.lazy_shape());
     }
 }
 

@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf};
 
+use crate::base::bounds::OutOfBounds;
+
 /// Error when a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -28,15 +30,8 @@ pub enum TrainingConfigError {
         message: String,
     },
     /// A value that is out of its range.
-    #[error("{field} is {value}, expected {allowed}")]
-    OutOfRange {
-        /// Where it is, such as `optimizer.beta_2`.
-        field: String,
-        /// The value.
-        value: String,
-        /// What would be allowed.
-        allowed: String,
-    },
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfBounds),
 }
 
 /// The field before a message, where there is one.

@@ -4,11 +4,11 @@ use burn::lr_scheduler::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    TrainingConfigError,
-    validation::{check, check_positive, check_share},
+use super::TrainingConfigError;
+use crate::{
+    base::bounds::{Bounds, OutOfBounds},
+    optim::{LearningRateScale, LrDecay, ScaledLrScheduler, TwoStageLrSchedulerConfig},
 };
-use crate::optim::{LearningRateScale, LrDecay, ScaledLrScheduler, TwoStageLrSchedulerConfig};
 
 /// The learning rate over the optimizer steps, which are counted from 0: the last of a training of `T`
 /// steps is `T - 1`.
@@ -76,15 +76,15 @@ impl Default for LearningRateConfig {
 }
 
 impl LearningRateConfig {
-    pub(super) fn validate(&self) -> Result<(), TrainingConfigError> {
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
         match *self {
             Self::Cosine { peak, end, .. } => {
-                check_positive("learning_rate.cosine.peak", peak)?;
-                check_share("learning_rate.cosine.end", end)
+                Bounds::POSITIVE.check("learning_rate.cosine.peak", peak)?;
+                Bounds::FRACTION.check("learning_rate.cosine.end", end)
             }
             Self::TwoStage { peak_1, peak_2, .. } => {
-                check_positive("learning_rate.two_stage.peak_1", peak_1)?;
-                check_positive("learning_rate.two_stage.peak_2", peak_2)
+                Bounds::POSITIVE.check("learning_rate.two_stage.peak_1", peak_1)?;
+                Bounds::POSITIVE.check("learning_rate.two_stage.peak_2", peak_2)
             }
         }
     }
@@ -136,7 +136,7 @@ impl LearningRateConfig {
         self.validate()?;
         let (field, warm_up) = self.warm_up();
         let allowed = format!("fewer than the {total_steps} steps of the training");
-        check(warm_up < total_steps, field, warm_up, &allowed)?;
+        OutOfBounds::unless(warm_up < total_steps, field, &allowed, warm_up)?;
         let scheduler = match *self {
             Self::Cosine { peak, end, .. } => cosine(peak, warm_up, end, total_steps)?,
             Self::TwoStage {

@@ -9,7 +9,6 @@ mod optimizer;
 mod parameter_group;
 mod schedule;
 mod training;
-pub(super) mod validation;
 
 pub use error::TrainingConfigError;
 pub use handles::TrainingHandles;

@@ -2,8 +2,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrainingConfigError, TrainingHandles, validation::check_count};
+use super::TrainingHandles;
 use crate::{
+    base::bounds::{Bounds, OutOfBounds},
     qat::QuantControls,
     train::{
         SharedErrorHistory,
@@ -126,22 +127,20 @@ impl ErrorMonitorConfig {
 }
 
 impl MonitoringConfig {
-    pub(super) fn validate(&self) -> Result<(), TrainingConfigError> {
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
         if let Some(every) = self.progress_every {
-            check_count("monitoring.progress_every", every)?;
+            Bounds::COUNT.check("monitoring.progress_every", every)?;
         }
         if let Some(every) = self.gradients_every {
-            check_count("monitoring.gradients_every", every)?;
+            Bounds::COUNT.check("monitoring.gradients_every", every)?;
         }
         if let Some(errors) = &self.errors {
-            check_count("monitoring.errors.every", errors.every)?;
+            Bounds::COUNT.check("monitoring.errors.every", errors.every)?;
             for (i, rule) in errors.rules.iter().enumerate() {
-                if let Some(message) = rule.fault() {
-                    let field = format!("monitoring.errors.rules[{i}]");
-                    return Err(TrainingConfigError::Parse { field, message });
-                }
+                let field = format!("monitoring.errors.rules[{i}]");
+                rule.validate().map_err(|error| error.within(&field))?;
             }
         }
-        check_count("monitoring.log_every", self.log_every)
+        Bounds::COUNT.check("monitoring.log_every", self.log_every)
     }
 }

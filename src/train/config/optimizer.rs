@@ -4,12 +4,11 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ParameterGroupConfig, TrainingConfigError,
-    parameter_group::check_groups,
-    validation::{check, check_non_negative, check_positive},
+use super::{ParameterGroupConfig, TrainingConfigError, parameter_group::check_groups};
+use crate::{
+    base::bounds::Bounds,
+    optim::{AdamW8bitConfig, QatOptimizerConfig},
 };
-use crate::optim::{AdamW8bitConfig, QatOptimizerConfig};
 
 /// The optimizer, with the values of BitNet's recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,14 +68,12 @@ impl Default for OptimizerConfig {
 
 impl OptimizerConfig {
     pub(super) fn validate(&self) -> Result<(), TrainingConfigError> {
-        let beta = |value: &f64| (0.0..1.0).contains(value);
-        let range = "0 or more and below 1";
-        check(beta(&self.beta_1), "optimizer.beta_1", self.beta_1, range)?;
-        check(beta(&self.beta_2), "optimizer.beta_2", self.beta_2, range)?;
-        check_positive("optimizer.epsilon", self.epsilon)?;
-        check_non_negative("optimizer.weight_decay", self.weight_decay)?;
+        Bounds::BELOW_1.check("optimizer.beta_1", self.beta_1)?;
+        Bounds::BELOW_1.check("optimizer.beta_2", self.beta_2)?;
+        Bounds::POSITIVE.check("optimizer.epsilon", self.epsilon)?;
+        Bounds::NOT_NEGATIVE.check("optimizer.weight_decay", self.weight_decay)?;
         if let Some(norm) = self.max_grad_norm {
-            check_positive("optimizer.max_grad_norm", norm)?;
+            Bounds::POSITIVE.check("optimizer.max_grad_norm", norm)?;
         }
         let mut groups = self.groups.iter().enumerate();
         groups.try_for_each(|(index, group)| group.validate(index))

@@ -1,11 +1,11 @@
 use burn::module::{Module, ParamGroup};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    TrainingConfigError,
-    validation::{check, check_non_negative, check_positive},
+use super::TrainingConfigError;
+use crate::{
+    base::bounds::{Bounds, OutOfBounds},
+    qat::Inventory,
 };
-use crate::qat::Inventory;
 
 /// Parameters with a learning rate or a weight decay of their own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,9 +53,9 @@ impl ParameterGroupConfig {
     pub(super) fn validate(&self, index: usize) -> Result<(), TrainingConfigError> {
         let field = |name: &str| format!("optimizer.groups[{index}].{name}");
         self.parameters(index)?;
-        check_positive(&field("learning_rate"), self.learning_rate)?;
+        Bounds::POSITIVE.check(&field("learning_rate"), self.learning_rate)?;
         match self.weight_decay {
-            Some(decay) => check_non_negative(&field("weight_decay"), decay),
+            Some(decay) => Ok(Bounds::NOT_NEGATIVE.check(&field("weight_decay"), decay)?),
             None => Ok(()),
         }
     }
@@ -87,18 +87,18 @@ pub(super) fn check_groups<M: Module>(
             is_empty = false;
             if let Some(other) = owner.replace(index) {
                 let allowed = format!(
-                    "a pattern that shares no parameter with optimizer.groups[{other}]: both have {}",
+                    "of no parameter of optimizer.groups[{other}], which has {}, too",
                     parameter.path
                 );
-                return check(false, &field, &group.pattern, &allowed);
+                return Err(OutOfBounds::new(&field, &allowed, &group.pattern).into());
             }
         }
         let paths: Vec<&str> = parameters.iter().map(|p| p.path.as_str()).collect();
         let allowed = format!(
-            "a regular expression that is found in a path of the model's parameters: {}",
+            "found in the path of a parameter of the model ({})",
             paths.join(", ")
         );
-        check(!is_empty, &field, &group.pattern, &allowed)?;
+        OutOfBounds::unless(!is_empty, &field, &allowed, &group.pattern)?;
     }
     Ok(())
 }

@@ -2,10 +2,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{TrainingConfigError, validation::check};
-use crate::quant::{
-    calibration::{ObserverConfig, SamplingPolicy},
-    schedule::{BitWidthSchedule, LayerwiseConfig, ProgressiveSchedule},
+use crate::{
+    base::bounds::OutOfBounds,
+    quant::{
+        calibration::{ObserverConfig, SamplingPolicy},
+        schedule::{BitWidthSchedule, LayerwiseConfig, ProgressiveSchedule},
+    },
 };
 
 /// How quantisation changes over the optimizer steps.
@@ -47,24 +49,26 @@ fn min_max() -> ObserverConfig {
 }
 
 impl ScheduleConfig {
-    pub(super) fn validate(&self) -> Result<(), TrainingConfigError> {
-        check(
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        OutOfBounds::unless(
             self.progressive.is_none() || self.layerwise.is_none(),
             "schedule.layerwise",
-            "given beside schedule.progressive",
-            "only one of the two",
+            "absent where schedule.progressive is given",
+            "both",
         )
     }
 }
 
 impl CalibrationConfig {
-    pub(super) fn validate(&self) -> Result<(), TrainingConfigError> {
-        let allowed = format!("more than calibration.start, {}", self.start);
-        check(self.start < self.end, "calibration.end", self.end, &allowed)?;
+    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
+        let expected = format!("above calibration.start, which is {}", self.start);
+        OutOfBounds::unless(
+            self.start < self.end,
+            "calibration.end",
+            &expected,
+            self.end,
+        )?;
         let observer = self.observer.validate();
-        observer.map_err(|error| TrainingConfigError::Parse {
-            field: "calibration.observer".to_string(),
-            message: error.to_string(),
-        })
+        observer.map_err(|error| error.within("calibration.observer"))
     }
 }

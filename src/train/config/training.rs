@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     CalibrationConfig, LearningRateConfig, MonitoringConfig, NanPolicy, OptimizerConfig,
     ScheduleConfig, TrainingConfigError, TrainingHandles,
-    validation::{check, check_count},
 };
 use crate::{
+    base::bounds::{Bounds, OutOfBounds},
     qat::QuantControls,
     quant::QatScheme,
     train::{
@@ -119,22 +119,18 @@ impl TrainingConfig {
     ///
     /// The first that is out of its range.
     pub fn validate(&self) -> Result<(), TrainingConfigError> {
-        check_count("training.steps", self.training.steps)?;
-        check_count("training.epochs", self.training.epochs)?;
-        check_count(
+        Bounds::COUNT.check("training.steps", self.training.steps)?;
+        Bounds::COUNT.check("training.epochs", self.training.epochs)?;
+        Bounds::COUNT.check(
             "training.grad_accumulation",
             self.training.grad_accumulation,
         )?;
-        check(
-            self.qat.rotation.is_none() || self.qat.activation.is_some(),
-            "qat.rotation",
-            "given without qat.activation",
-            "absent, as activations stay in float",
-        )?;
-        if let Some(message) = self.qat.fault() {
-            let field = "qat".to_string();
-            return Err(TrainingConfigError::Parse { field, message });
+        if let (Some(rotation), None) = (&self.qat.rotation, &self.qat.activation) {
+            let expected = "absent without qat.activation, as activations stay in float";
+            return Err(OutOfBounds::new("qat.rotation", expected, rotation).into());
         }
+        let qat = self.qat.validate();
+        qat.map_err(|error| error.within("qat"))?;
         self.optimizer.validate()?;
         self.learning_rate.validate()?;
         self.schedule.validate()?;
@@ -143,9 +139,9 @@ impl TrainingConfig {
         }
         self.monitoring.validate()?;
         if let Some(policy) = &self.checkpoints {
-            check_count("checkpoints.keep_last", policy.keep_last)?;
+            Bounds::COUNT.check("checkpoints.keep_last", policy.keep_last)?;
             if let Some(steps) = policy.every_steps {
-                check_count("checkpoints.every_steps", steps)?;
+                Bounds::COUNT.check("checkpoints.every_steps", steps)?;
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use burn::{
 };
 
 use super::{loop_settings::LoopSettings, resume::Start, training_loop::TrainingLoop};
-use crate::train::config::validation::assert_count;
+use crate::base::bounds::Bounds;
 use crate::train::{
     SeekableDataLoader, TokenLoss,
     callback::{Callback, TrainOutputOf},
@@ -165,7 +165,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// If it is 0.
     #[track_caller]
     pub fn with_max_steps(mut self, max_steps: usize) -> Self {
-        assert_count("max_steps", max_steps);
+        Bounds::COUNT.assert("max_steps", max_steps);
         self.0.max_steps = Some(max_steps);
         self
     }

@@ -110,7 +110,7 @@ fn panic_of<T>(mistake: impl FnOnce() -> T) -> (String, bool) {
 #[test]
 fn a_number_of_bits_that_there_is_not() {
     let (text, here) = panic_of(|| SymmetricConfig::new(1));
-    promised(&text, "2 to 8 bits, got 1");
+    promised(&text, "bits must be 2 to 8, got 1");
     assert!(here);
 }
 

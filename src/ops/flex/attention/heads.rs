@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use crate::ops::flex::{
     disjoint::Disjoint,
-    from_values,
     half_precision::HalfPrecision,
     matrix::Matrix,
     slices::{self, filled, vectorized},
+    values::from_values,
 };
 
 /// A tensor `[batch, heads, positions, d_head]` whose rows of `d_head` values may lie anywhere.

@@ -5,7 +5,10 @@ use std::{
 
 use super::{TokenDType, sidecar::Sidecar};
 use crate::{
-    base::atomic_file::{self, NewFile},
+    base::{
+        atomic_file::{self, NewFile},
+        bounds::OutOfBounds,
+    },
     text::TextError,
 };
 
@@ -53,13 +56,8 @@ impl TokenFileWriter {
     /// If the file cannot be made, or there is no token in the vocabulary.
     pub fn create(path: impl AsRef<Path>, vocab_size: usize) -> Result<Self, TextError> {
         let path = path.as_ref().to_path_buf();
-        if !(1..=1 << 32).contains(&vocab_size) {
-            return Err(TextError::Setting {
-                name: "vocab_size",
-                expected: "1 to 2^32",
-                found: vocab_size.to_string(),
-            });
-        }
+        let holds = (1..=1 << 32).contains(&vocab_size);
+        OutOfBounds::unless(holds, "vocab_size", "1 to 2^32", vocab_size)?;
         Ok(Self {
             file: BufWriter::new(NewFile::create(&path).map_err(TextError::io(&path))?),
             dtype: TokenDType::for_vocab(vocab_size),

@@ -1,0 +1,55 @@
+//! Decoding with the keys and values of the positions before.
+
+use burn::tensor::{Int, Tensor};
+
+use super::{BitNetLm, BitNetModel, KvCache, Projection, projection::normalize};
+
+impl<P: Projection> BitNetModel<P> {
+    /// Hidden states of more positions of the sequences in the cache, normalised.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, positions]`
+    /// - output: `[batch, positions, d_model]`
+    ///
+    /// # Panics
+    ///
+    /// If the cache has no room for them.
+    #[track_caller]
+    pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
+        let [batch, positions] = tokens.dims();
+        let start = cache.len();
+        let mut x = self.embed_tokens.forward(tokens);
+        for (layer, cache) in self.layers.iter().zip(cache.layers(batch, positions)) {
+            x = layer.decode(x, &self.rotary, start, cache);
+        }
+        cache.advance(positions);
+        normalize(&self.norm, x)
+    }
+}
+
+impl<P: Projection> BitNetLm<P> {
+    /// Logits of the token that comes next, after more tokens of the sequences in the cache: a
+    /// whole prompt, or one token of each.
+    ///
+    /// It computes what [`forward`](Self::forward) does at the last position, without the positions
+    /// that the cache has. Sums run in another order, so that logits differ by rounding, and where
+    /// that turns a code of an activation, by its step.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens: `[batch, positions]`
+    /// - output: `[batch, vocab_size]`
+    ///
+    /// # Panics
+    ///
+    /// If there is no token, or the cache has no room for them.
+    #[track_caller]
+    pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
+        let [_, positions] = tokens.dims();
+        assert!(positions > 0, "decoding takes at least one token");
+        let hidden = self.model.decode(tokens, cache);
+        let last = hidden.narrow(1, positions - 1, 1);
+        self.head(last).squeeze_dim(1)
+    }
+}
