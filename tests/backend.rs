@@ -20,6 +20,7 @@ mod backend {
     #[cfg(feature = "train")]
     mod checkpoint_metric;
     mod convert;
+    mod convert_mixed;
     mod decoder_variants;
     mod degenerate_inputs;
     mod detached_controls;

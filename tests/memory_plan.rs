@@ -216,7 +216,7 @@ fn packed<M: Module>(layer: M) -> PackedModel {
     let layer = prepare.apply(layer).unwrap().model;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("packed.bpk");
-    convert(&layer, &scheme).unwrap().save(&path).unwrap();
+    convert(&layer).unwrap().save(&path).unwrap();
     PackedModel::load(&path, &Device::default()).unwrap()
 }
 

@@ -68,7 +68,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     print_accuracy(options.weights.name(), &quantized);
     if scheme.weight.is_ternary() {
         // What is shipped: 2 bits per weight, and the values of training.
-        let packed = convert(&quantized, &scheme)?;
+        let packed = convert(&quantized)?;
         let name = format!("{}, packed", options.weights.name());
         let deployed = packed.load_into(Cnn::new(&options.device))?;
         print_accuracy(&name, &deployed);

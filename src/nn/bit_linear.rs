@@ -9,7 +9,7 @@ use super::{Projection, SavedTensors, TrainableProjection, projection::zero_bias
 use crate::{
     functions::bit_linear,
     ops::Groups,
-    qat::{ActivationFakeQuant, FakeQuant, PackedWeight},
+    qat::{ActivationFakeQuant, FakeQuant, PackedParameter, PackedWeight},
     quant::QatScheme,
 };
 
@@ -184,6 +184,10 @@ impl BitLinear {
         assert_shape!(x, [.., d_input]);
         let x = normalized(x, &self.rms_norm);
         let bias = self.bias.as_ref().map(Param::val);
+        if let Some(weight) = self.packed() {
+            let bits = self.fused().map(|(_, bits)| bits);
+            return packed_product(x, weight, bias, &self.input_quant, bits);
+        }
         if let (Some(input_quant), Some((groups, bits))) = (&self.input_quant, self.fused()) {
             let weight = self.weight.val();
             self.weight_quant.observe(&weight);
@@ -192,6 +196,13 @@ impl BitLinear {
         let x = quantized(x, &self.input_quant);
         let latent = self.weight.val().cast(x.dtype());
         product(x, self.weight_quant.forward(latent), bias)
+    }
+
+    /// The packed weight in place of the latent one, in a layer of a
+    /// [`PackedModel`](crate::qat::PackedModel::load_into).
+    fn packed(&self) -> Option<&PackedWeight> {
+        let packed = self.weight.reparameterization::<PackedParameter>()?;
+        (packed.row_axis() == OUTPUT_AXIS).then_some(packed.weight())
     }
 
     /// The groups of the weight and the bits of the input, where the layer is [`bit_linear`].
@@ -231,7 +242,10 @@ impl BitLinear {
 
     /// `Qw(W)`, of shape `[d_input, d_output]`.
     pub fn quantized_weight(&self) -> Tensor<2> {
-        self.weight_quant.forward(self.weight.val())
+        match self.packed() {
+            Some(weight) => weight.unpack().transpose(),
+            None => self.weight_quant.forward(self.weight.val()),
+        }
     }
 
     /// The layer for inference, with packed weights and the same outputs. One that
@@ -250,9 +264,10 @@ impl BitLinear {
         }
         PackedBitLinear {
             float_weight: None,
-            weight: self
-                .weight_quant
-                .pack(self.weight.base().without_autodiff()),
+            weight: match self.packed() {
+                Some(weight) => weight.clone(),
+                None => (self.weight_quant).pack(self.weight.base().without_autodiff()),
+            },
             bias: self.bias.as_ref().map(Module::valid),
             rms_norm: self.rms_norm.as_ref().map(Module::valid),
             input_quant: self.input_quant.as_ref().map(Module::valid),
@@ -270,6 +285,23 @@ fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<
             bit_linear(x, weight, bias, groups, 8)
         }
         _ => linear(x, weight, bias),
+    }
+}
+
+/// The product of a layer with a packed weight; `bits` of its inputs if training computes [`bit_linear`].
+fn packed_product<const D: usize>(
+    x: Tensor<D>,
+    weight: &PackedWeight,
+    bias: Option<Tensor<1>>,
+    input_quant: &Option<ActivationFakeQuant>,
+    bits: Option<u8>,
+) -> Tensor<D> {
+    match (input_quant, bits) {
+        (Some(quant), Some(bits)) => weight.linear(quant.observe(x), bias, bits),
+        _ => {
+            let x = quantized(x, input_quant);
+            product(x, weight.unpack().transpose(), bias)
+        }
     }
 }
 
@@ -467,13 +499,9 @@ impl PackedBitLinear {
             let weight = weight.val().cast(x.dtype());
             return product(x, weight, bias);
         }
-        if let Some(input_quant) = self.input_quant.as_ref().filter(|_| self.fused)
-            && let Some(bits) = input_quant.absmax_bits()
-        {
-            return self.weight.linear(input_quant.observe(x), bias, bits);
-        }
-        let x = quantized(x, &self.input_quant);
-        product(x, self.weight.unpack().transpose(), bias)
+        let input_quant = self.input_quant.as_ref().filter(|_| self.fused);
+        let bits = input_quant.and_then(ActivationFakeQuant::absmax_bits);
+        packed_product(x, &self.weight, bias, &self.input_quant, bits)
     }
 }
 

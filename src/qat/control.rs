@@ -16,7 +16,10 @@ use burn::{
 };
 
 use super::{QuantizerSettings, error_probe::ErrorProbe, observation::Observation, tagged::Tagged};
-use crate::quant::{BitWidth, StaticConfig, StaticRange, WeightQuantizer};
+use crate::quant::{
+    BitWidth, StaticConfig, StaticRange, SymmetricConfig, TernaryConfig, WeightGranularity,
+    WeightQuantizer,
+};
 
 /// What a schedule or a calibration sets on a quantiser while a model trains.
 ///
@@ -143,6 +146,23 @@ impl ControlValues {
     pub fn num_weights(&self) -> usize {
         let weight = self.weight.as_ref();
         weight.map_or(0, |weight| weight.shape.iter().product())
+    }
+
+    /// The quantizer of a weight in use: the one that it was made for, unless a schedule set another width
+    /// or a scale for each channel.
+    pub fn active_quantizer(&self) -> Option<WeightQuantizer> {
+        let own = &self.weight.as_ref()?.quantizer;
+        let granularity = match self.per_channel() {
+            true => WeightGranularity::PerChannel,
+            false => own.granularity(),
+        };
+        Some(match self.width() {
+            None => own.clone().with_granularity(granularity),
+            Some(BitWidth::Ternary) => TernaryConfig::new(granularity).into(),
+            Some(BitWidth::Bits(bits)) => SymmetricConfig::new(bits)
+                .with_granularity(granularity)
+                .into(),
+        })
     }
 
     /// Share of the quantised value in the blend with the latent one, 0 to 1.

@@ -9,157 +9,149 @@ use burn::{
 };
 
 use super::{
-    FakeQuant, PackedModel, PackedWeight, QuantControls,
-    control::ControlValues,
+    FakeQuant, PackedModel, PackedWeight,
     packed_model::{Parameters, Place},
-    parameters::{Inventory, Parameter},
+    parameters::{Inventory, Parameter, QuantizedBy},
 };
-use crate::{base::path_visitor::visit_paths, quant::QatScheme};
+use crate::{base::path_visitor::visit_paths, quant::WeightQuantizer};
 
 pub use error::ConvertError;
-use values::{NotFinite, Values, equal};
+use values::{NotFinite, Values};
 
-/// Packs the latent weights of a model that [`Prepare`](super::Prepare) prepared with `scheme`.
+/// Packs the latent weights of a model, each with the quantizer that it was trained with.
 ///
-/// Every packed weight is compared with the value that the model trains with, bit for bit. A shared
-/// parameter is packed once and stays shared; weights that are
+/// The weights are those that [`Prepare`](super::Prepare) prepared, and those of layers that quantize them, such
+/// as [`BitLinear`](crate::nn::BitLinear). A shared parameter is packed once and stays shared. Weights that are
 /// [excluded](super::QuantControls::set_excluded) from quantization stay in float, as all other parameters.
+/// Codes other than -1, 0 and 1, of layers to which a [plan](super::MixedPrecisionPlan) gives more bits, are not
+/// packed: such a weight is kept as its quantized values, or, in a layer that quantizes it, as it is.
 ///
 /// # Errors
 ///
-/// If no parameter is fake-quantised or one of them not in full, a parameter is not finite, or the model was
-/// prepared with another scheme.
-pub fn convert<M: Module>(model: &M, scheme: &QatScheme) -> Result<PackedModel, ConvertError> {
-    if !scheme.weight.is_ternary() {
-        return Err(ConvertError::NotTernary);
-    }
-    let controls = QuantControls::of(model);
-    let mut packing = Packing::of(model, scheme);
-    for parameter in Inventory::of(model).parameters {
+/// If no weight has codes of -1, 0 and 1, one is not quantized in full, a parameter is not finite, or it has
+/// another reparameterization.
+pub fn convert<M: Module>(model: &M) -> Result<PackedModel, ConvertError> {
+    // As it is evaluated: without gradients, and so without the noise of training.
+    let model = model.valid();
+    let mut packing = Packing::of(&model);
+    let mut is_quantized = false;
+    for parameter in Inventory::of(&model).parameters {
         if let Some(name) = &parameter.reparameterization
             && name != FakeQuant::NAME
         {
             let (path, name) = (parameter.path, name.clone());
             return Err(ConvertError::Reparameterized { path, name });
         }
-        if let Some(control) = quantizes(&parameter, &controls) {
-            packing.add(parameter, control)?;
+        if let Some(quantizer) = quantizer(&parameter)? {
+            is_quantized = true;
+            if quantizer.is_ternary() {
+                packing.add(parameter, quantizer)?;
+            }
         }
     }
-    match packing.weights.is_empty() {
-        true => Err(ConvertError::NotPrepared),
-        false => packing.with_rest(model),
+    match (is_quantized, packing.weights.is_empty()) {
+        (false, _) => Err(ConvertError::NotPrepared),
+        (_, true) => Err(ConvertError::NotTernary),
+        _ => packing.with_rest(model),
+    }
+}
+
+/// The quantizer of a parameter that is quantized.
+fn quantizer(parameter: &Parameter) -> Result<Option<WeightQuantizer>, ConvertError> {
+    let Some(QuantizedBy { control, .. }) = &parameter.quantized_by else {
+        return Ok(None);
+    };
+    // A weight without values has nothing to pack.
+    if control.excluded() || parameter.shape.contains(&0) {
+        return Ok(None);
+    }
+    match control.lambda() {
+        1.0 => Ok(control.active_quantizer()),
+        lambda => Err(ConvertError::Lambda {
+            path: parameter.path.clone(),
+            lambda: f64::from(lambda),
+        }),
     }
 }
 
 /// The weights of a model that are packed so far.
-struct Packing<'a> {
-    scheme: &'a QatScheme,
-    /// What is trained.
-    latent: Values,
-    /// What the model computes with.
-    effective: Values,
+struct Packing {
+    values: Values,
     weights: BTreeMap<String, PackedWeight>,
     places: BTreeMap<String, Place>,
     /// First paths of the parameters.
     first: HashMap<ParamId, String>,
 }
 
-impl<'a> Packing<'a> {
-    fn of<M: Module>(model: &M, scheme: &'a QatScheme) -> Self {
-        // As it is evaluated: without gradients, and so without the noise of training.
-        let model = model.valid();
-        let (mut latent, mut effective) = (Values::default(), Values::default());
-        visit_paths(&model, &mut latent);
-        visit_paths(&model.materialize(), &mut effective);
+impl Packing {
+    fn of<M: Module>(model: &M) -> Self {
+        let mut values = Values::default();
+        visit_paths(model, &mut values);
         Self {
-            scheme,
-            latent,
-            effective,
+            values,
             weights: BTreeMap::new(),
             places: BTreeMap::new(),
             first: HashMap::new(),
         }
     }
 
-    fn add(&mut self, parameter: Parameter, control: &ControlValues) -> Result<(), ConvertError> {
-        let path = parameter.path.clone();
-        if let Some(place) = self.shared(&parameter) {
-            self.places.insert(path, place);
-            return Ok(());
-        }
-        check(&parameter, control, self.scheme)?;
-        let base = self.latent.weights.remove(&path);
-        let trained = self.effective.weights.remove(&path);
-        let (Some(base), Some(trained)) = (base, trained) else {
+    fn add(
+        &mut self,
+        parameter: Parameter,
+        quantizer: WeightQuantizer,
+    ) -> Result<(), ConvertError> {
+        let (path, output_axis) = (parameter.path.clone(), parameter.output_axis());
+        let groups = quantizer.groups(&parameter.shape, output_axis);
+        let groups = groups.map_err(|source| ConvertError::Granularity {
+            path: path.clone(),
+            source,
+        })?;
+        let steps = parameter.quantized_by.as_ref();
+        let steps = steps.and_then(|by| self.values.steps(&by.path));
+        let Some(latent) = self.values.remove(&path) else {
             let shape = parameter.shape;
             return Err(ConvertError::Rank { path, shape });
         };
-        if !base.all_finite() {
+        if !latent.all_finite() {
             return Err(ConvertError::NotFinite { path });
         }
-        let trained = trained.data();
-        let axes = [parameter.output_axis(), row_axis(&parameter)];
-        let steps = self.latent.steps.remove(&path);
-        let (weight, unpacked) = base.pack(self.scheme, axes, steps);
-        if !equal(&unpacked, &trained) {
-            return Err(other_scheme(path, control, self.scheme));
+        let row_axis = row_axis(&parameter);
+        let dtype = latent.dtype();
+        let weight = latent.pack(&quantizer, groups, row_axis, steps);
+        // The places of a shared parameter may have parted, as Burn's optimizers step the first alone.
+        let first = self.first.entry(parameter.id).or_insert(path.clone());
+        let is_shared = *first != path && weight.equals(&self.weights[first]);
+        let mut place = place(parameter, quantizer, dtype, row_axis);
+        match is_shared {
+            true => place.weight = first.clone(),
+            false => drop(self.weights.insert(path.clone(), weight)),
         }
-        self.first.entry(parameter.id).or_insert(path.clone());
-        let place = place(parameter, trained.dtype(), axes[1]);
-        self.places.insert(path.clone(), place);
-        self.weights.insert(path, weight);
+        self.places.insert(path, place);
         Ok(())
     }
 
-    /// The place of a parameter whose weight is packed already. The places of a shared parameter may have
-    /// parted, as Burn's optimizers step the first alone.
-    fn shared(&self, parameter: &Parameter) -> Option<Place> {
-        let place = &self.places[self.first.get(&parameter.id)?];
-        let own = self.effective.weights.get(&parameter.path)?;
-        let same = own.is_packed_as(&self.weights[&place.weight], place.row_axis);
-        let layer = parameter.container.clone();
-        same.then(|| Place {
-            layer,
-            ..place.clone()
-        })
-    }
-
     /// The packed model, with the tensors that are not packed.
-    fn with_rest<M: Module>(self, model: &M) -> Result<PackedModel, ConvertError> {
+    fn with_rest<M: Module>(self, model: M) -> Result<PackedModel, ConvertError> {
         let mut parameters = Parameters::default();
-        visit_paths(model, &mut parameters);
+        visit_paths(&model, &mut parameters);
         let paths = parameters.plain_paths();
         let rest = paths.filter(|path| !self.places.contains_key(*path));
         let mut rest_paths: Vec<String> = rest.map(ToString::to_string).collect();
         rest_paths.sort_unstable();
         let group = ParamGroup::from_paths(rest_paths.clone());
         let mut not_finite = NotFinite::of(&group);
-        visit_paths(model, &mut not_finite);
+        visit_paths(&model, &mut not_finite);
         if let Some(path) = not_finite.found {
             return Err(ConvertError::NotFinite { path });
         }
         Ok(PackedModel {
             weights: self.weights,
-            scheme: self.scheme.clone(),
             places: self.places,
-            rest: model.valid().into_record_group(group),
+            // With the values of weights that are quantized and not packed.
+            rest: model.materialize().into_record_group(group),
             rest_paths,
         })
     }
-}
-
-/// What controls a parameter that is to be packed.
-fn quantizes<'a>(parameter: &Parameter, controls: &'a QuantControls) -> Option<&'a ControlValues> {
-    if parameter.reparameterization.as_deref() != Some(FakeQuant::NAME) {
-        return None;
-    }
-    // A weight without values has nothing to pack.
-    if parameter.shape.contains(&0) {
-        return None;
-    }
-    let (_, control) = controls.iter().find(|(path, _)| *path == parameter.path)?;
-    (!control.excluded()).then_some(control)
 }
 
 /// The dimension along which the rows of a packed weight lie: that of the output channels, or the first where
@@ -171,52 +163,13 @@ fn row_axis(parameter: &Parameter) -> usize {
     }
 }
 
-fn place(parameter: Parameter, dtype: DType, row_axis: usize) -> Place {
+fn place(parameter: Parameter, quantizer: WeightQuantizer, dtype: DType, row_axis: usize) -> Place {
     Place {
         weight: parameter.path,
+        quantizer,
         shape: parameter.shape,
         dtype,
         row_axis,
         layer: parameter.container,
-    }
-}
-
-/// Checks what can be known of a weight before it is quantized.
-fn check(
-    parameter: &Parameter,
-    control: &ControlValues,
-    scheme: &QatScheme,
-) -> Result<(), ConvertError> {
-    let path = parameter.path.clone();
-    let quantizer = &scheme.weight;
-    if let Err(source) = quantizer.groups(&parameter.shape, parameter.output_axis()) {
-        return Err(ConvertError::Granularity { path, source });
-    }
-    let own = control.weight.as_ref().map(|weight| &weight.quantizer);
-    if own != Some(quantizer) {
-        return Err(other_scheme(path, control, scheme));
-    }
-    match control.lambda() {
-        1.0 => Ok(()),
-        lambda => Err(ConvertError::Lambda {
-            path,
-            lambda: f64::from(lambda),
-        }),
-    }
-}
-
-fn other_scheme(path: String, control: &ControlValues, scheme: &QatScheme) -> ConvertError {
-    let own = control.weight.as_ref();
-    let mut found = own.map_or_else(String::new, |weight| weight.quantizer.to_string());
-    if let Some(width) = control.width() {
-        found += &format!(", set to {width}");
-    }
-    if control.per_channel() {
-        found += ", set to a scale per channel";
-    }
-    ConvertError::OtherScheme {
-        path,
-        expected: scheme.weight.to_string(),
-        found,
     }
 }

@@ -9,10 +9,7 @@ use super::{
 };
 use crate::{
     ops::Groups,
-    quant::{
-        BitWidth, NoiseConfig, QatScheme, QuantizedWeight, Ste, SymmetricConfig, TernaryConfig,
-        TernaryScale, WeightGranularity, WeightQuantizer, blend,
-    },
+    quant::{NoiseConfig, QatScheme, QuantizedWeight, Ste, TernaryScale, WeightQuantizer, blend},
 };
 
 /// The reparameterization `W -> Q(W)`: a parameter that trains with its quantised value.
@@ -94,21 +91,9 @@ impl FakeQuant {
         self.control.values().excluded()
     }
 
-    /// The quantiser in use: that of the scheme, unless a schedule set another width or a scale for
-    /// each channel.
     fn active_quantizer(&self) -> WeightQuantizer {
-        let control = self.control.values();
-        let granularity = match control.per_channel() {
-            true => WeightGranularity::PerChannel,
-            false => self.quantizer.granularity(),
-        };
-        match control.width() {
-            None => self.quantizer.clone().with_granularity(granularity),
-            Some(BitWidth::Ternary) => TernaryConfig::new(granularity).into(),
-            Some(BitWidth::Bits(bits)) => SymmetricConfig::new(bits)
-                .with_granularity(granularity)
-                .into(),
-        }
+        let active = self.control.values().active_quantizer();
+        active.unwrap_or_else(|| self.quantizer.clone())
     }
 
     #[track_caller]

@@ -15,14 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::PackedWeight;
 use crate::{
     base::path_visitor::{ModulePath, PathMapper, map_paths},
-    quant::QatScheme,
+    quant::WeightQuantizer,
 };
 
 pub use error::PackedModelError;
 pub(super) use load::Parameters;
 
-/// A model with packed weights: its scheme, 2 bits for each quantized weight, and the other tensors as they
-/// are. There are no latent weights in it.
+/// A model with packed weights: 2 bits for each quantized weight, and the other tensors as they are. There are no latent weights in it.
 ///
 /// [`convert`](super::convert) makes it of a trained model, [`save`](Self::save) and [`load`](Self::load) keep
 /// it in one file, and [`load_into`](Self::load_into) gives a model of stock Burn layers that computes with it.
@@ -51,11 +50,10 @@ pub(super) use load::Parameters;
 /// }
 ///
 /// let device = Device::default();
-/// let scheme = QatScheme::b1_58();
-/// let model = Prepare::new(scheme.clone()).apply(Mlp::new(&device))?.model;
+/// let model = Prepare::new(QatScheme::b1_58()).apply(Mlp::new(&device))?.model;
 /// // .. train it, then:
 /// let path = std::env::temp_dir().join("mlp.bpk");
-/// convert(&model, &scheme)?.save(&path)?;
+/// convert(&model)?.save(&path)?;
 ///
 /// // In the program that uses it:
 /// let packed = PackedModel::load(&path, &device)?;
@@ -70,7 +68,6 @@ pub(super) use load::Parameters;
 pub struct PackedModel {
     /// Packed weights by path, such as `layers.0.weight`; a shared one under its first path.
     pub weights: BTreeMap<String, PackedWeight>,
-    pub(super) scheme: QatScheme,
     /// What each path of the model that has a packed weight makes of it.
     pub(super) places: BTreeMap<String, Place>,
     /// The other tensors.
@@ -85,6 +82,7 @@ pub struct PackedModel {
 pub(super) struct Place {
     /// Path of the packed weight: another if the parameter is shared.
     pub weight: String,
+    pub quantizer: WeightQuantizer,
     pub shape: Vec<usize>,
     pub dtype: DType,
     /// Dimension along which the rows of the packed weight lie.
@@ -94,12 +92,12 @@ pub(super) struct Place {
 }
 
 /// Layers that [`PackedForward`](crate::nn::PackedForward) computes from packed weights.
-const PACKED_LAYERS: [&str; 4] = ["Linear", "Embedding", "Conv1d", "Conv2d"];
+const PACKED_LAYERS: [&str; 5] = ["BitLinear", "Linear", "Embedding", "Conv1d", "Conv2d"];
 
 impl PackedModel {
-    /// The scheme that the model was trained by.
-    pub fn scheme(&self) -> &QatScheme {
-        &self.scheme
+    /// The quantizer that the weight of a path was trained with.
+    pub fn quantizer(&self, path: &str) -> Option<&WeightQuantizer> {
+        self.places.get(path).map(|place| &place.quantizer)
     }
 
     /// Bytes of all codes and scales.
@@ -108,7 +106,7 @@ impl PackedModel {
     }
 
     /// Paths of the quantized weights whose layers always compute with an unpacked copy, made for the pass:
-    /// those of other layers than `Linear`, `Embedding`, `Conv1d` and `Conv2d`.
+    /// those of other layers than `BitLinear`, `Linear`, `Embedding`, `Conv1d` and `Conv2d`.
     pub fn unpacked_in_use(&self) -> impl Iterator<Item = &str> {
         let places = self.places.iter();
         let others = places.filter(|(_, place)| !PACKED_LAYERS.contains(&place.layer.as_str()));

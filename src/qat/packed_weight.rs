@@ -133,6 +133,14 @@ impl PackedWeight {
         Ok((words.try_to_vec()?, scales.try_to_vec::<f32>()?[0]))
     }
 
+    /// Whether codes and scales are those of another weight.
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        match (self.to_data(), other.to_data()) {
+            (Ok(own), Ok(other)) => own == other,
+            _ => false,
+        }
+    }
+
     /// Codes and scales as they are stored.
     pub(super) fn to_data(&self) -> Result<[TensorData; 2], TensorReadError> {
         let codes = self.codes.val().try_into_data_dtype(DType::U32)?;

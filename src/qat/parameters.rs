@@ -26,6 +26,16 @@ pub(crate) struct Parameter {
     /// Name of the reparameterization that it carries.
     pub(crate) reparameterization: Option<String>,
     pub(crate) role: Role,
+    /// The quantizer of a latent weight.
+    pub(super) quantized_by: Option<QuantizedBy>,
+}
+
+/// The quantizer of a latent weight, as found in the model.
+#[derive(Debug)]
+pub(super) struct QuantizedBy {
+    /// Path of the quantizer, below which the step sizes are that it trains.
+    pub path: String,
+    pub control: Arc<ControlValues>,
 }
 
 /// What a parameter is to the quantizers of a model.
@@ -153,6 +163,10 @@ impl Inventory {
                     quantizer: weight.quantizer.clone(),
                     output_axis: weight.output_axis,
                 };
+                parameter.quantized_by = Some(QuantizedBy {
+                    path: join(&quantizer.fields),
+                    control: quantizer.values.clone(),
+                });
             }
         }
     }
@@ -190,6 +204,7 @@ impl PathVisitor for Inventory {
             fields,
             reparameterization: None,
             role: Role::Plain,
+            quantized_by: None,
         });
     }
 

@@ -114,7 +114,7 @@ fn validation_uses_the_same_weights_without_gradients() {
 fn converted_weights_are_those_that_were_trained() {
     for granularity in GRANULARITIES {
         let (model, x) = trained(granularity);
-        let packed = convert(&model, &scheme(granularity)).unwrap();
+        let packed = convert(&model).unwrap();
         let paths: Vec<&String> = packed.weights.keys().collect();
         assert_eq!(paths, ["fc1.weight", "fc2.weight"]);
         for (path, linear) in [("fc1.weight", &model.fc1), ("fc2.weight", &model.fc2)] {
@@ -158,7 +158,7 @@ fn a_convolution_converts_to_the_weight_that_it_uses() {
             .unwrap()
             .model;
         let weight = model.conv.weight.val();
-        let packed = convert(&model, &scheme).unwrap();
+        let packed = convert(&model).unwrap();
         let unpacked = packed.weights["conv.weight"].unpack_like(weight.dims(), 0);
         assert_equal(&floats(unpacked), &floats(weight), "weight");
         let x = tensor(&normal(2 * 16, 3), [1, 2, 4, 4], DType::F32, &device);

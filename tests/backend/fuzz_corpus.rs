@@ -176,7 +176,7 @@ fn packed_file(granularity: WeightGranularity) -> Vec<u8> {
     let prepare = Prepare::new(scheme.clone()).with_group(ParamGroup::from_path("weight"));
     let layer = packed_layer(&Device::default()).map(&mut Drawn::new(800, 0.2));
     let layer = prepare.apply(layer).unwrap().model;
-    convert(&layer, &scheme).unwrap().save(&path).unwrap();
+    convert(&layer).unwrap().save(&path).unwrap();
     fs::read(path).unwrap()
 }
 

@@ -131,7 +131,7 @@ fn a_prepared_model_trains_its_steps_and_packs_to_what_it_trained() {
         assert_ne!(steps(&model), before, "the steps did not train");
 
         let trained = floats(model.weight.val());
-        let packed = convert(&model, &scheme).unwrap();
+        let packed = convert(&model).unwrap();
         let weight: &PackedWeight = &packed.weights["weight"];
         let unpacked = floats(weight.unpack_like([12, 6], 1));
         assert_equal(&unpacked, &trained, &format!("{granularity:?}"));

@@ -58,8 +58,8 @@ fn a_new_model_computes_what_the_trained_one_does() {
     for granularity in GRANULARITIES {
         let scheme = scheme(granularity);
         let mlp = prepared(Mlp::new(&device), &scheme);
-        let packed = through_a_file(&convert(&mlp, &scheme).unwrap());
-        assert_eq!(packed.scheme(), &scheme);
+        let packed = through_a_file(&convert(&mlp).unwrap());
+        assert_eq!(packed.quantizer("fc1.weight"), Some(&scheme.weight));
         let deployed = packed.load_into(Mlp::new(&device)).unwrap();
         assert!(is_packed(&deployed.fc1.weight) && is_packed(&deployed.head.weight));
         assert_same(deployed.forward(x.clone()), mlp.forward(x.clone()));
@@ -69,7 +69,7 @@ fn a_new_model_computes_what_the_trained_one_does() {
         );
 
         let cnn = prepared(Cnn::new(&device), &scheme);
-        let packed = through_a_file(&convert(&cnn, &scheme).unwrap());
+        let packed = through_a_file(&convert(&cnn).unwrap());
         assert_eq!(packed.unpacked_in_use().count(), 0);
         let deployed = packed.load_into(Cnn::new(&device)).unwrap();
         assert!(is_packed(&deployed.conv.weight));
@@ -121,7 +121,7 @@ fn layers_compute_from_packed_weights_part_by_part() {
     let device = Device::default();
     let scheme = scheme(WeightGranularity::PerTensor);
     let layers = prepared(Layers::new(&device), &scheme);
-    let packed = convert(&layers, &scheme).unwrap();
+    let packed = convert(&layers).unwrap();
     let unpacked: Vec<&str> = packed.unpacked_in_use().collect();
     assert_eq!(unpacked, ["up.weight"]);
     assert!(
@@ -161,7 +161,7 @@ fn rows_of_a_table_have_their_own_scales() {
         let scheme = scheme(granularity);
         let table = EmbeddingConfig::new(10, 8).init(&device);
         let table = prepared(table.map(&mut Drawn::new(710, 0.2)), &scheme);
-        let packed = convert(&table, &scheme).unwrap();
+        let packed = convert(&table).unwrap();
         let deployed = packed.load_into(EmbeddingConfig::new(10, 8).init(&device));
         let rows = deployed.unwrap().forward_packed(tokens.clone());
         assert_equal(
@@ -194,7 +194,7 @@ fn a_shared_parameter_is_packed_once() {
     let device = Device::default();
     let scheme = scheme(WeightGranularity::PerTensor);
     let model = prepared(Twice::new(&device), &scheme);
-    let packed = through_a_file(&convert(&model, &scheme).unwrap());
+    let packed = through_a_file(&convert(&model).unwrap());
     assert_eq!(packed.weights.len(), 1);
     assert!(
         packed
@@ -213,7 +213,7 @@ fn what_is_not_quantized_in_full_is_an_error_with_lambda() {
     let model = prepared(Mlp::new(&device), &scheme);
     let controls = QuantControls::of(&model);
     controls.set_lambda(0.25);
-    let error = convert(&model, &scheme).unwrap_err();
+    let error = convert(&model).unwrap_err();
     assert_eq!(
         error.to_string(),
         "parameter fc1.weight is not quantized in full: its lambda is 0.25, expected 1"
@@ -224,7 +224,7 @@ fn what_is_not_quantized_in_full_is_an_error_with_lambda() {
     controls
         .filter(|path| path.starts_with("fc2"))
         .set_excluded(true);
-    let packed = convert(&model, &scheme).unwrap();
+    let packed = convert(&model).unwrap();
     assert_eq!(packed.weights.len(), 2);
     let deployed = packed.load_into(Mlp::new(&device)).unwrap();
     let x = tensor(&normal(8, 1), [1, 8], DType::F32, &device);
@@ -240,14 +240,14 @@ fn a_bias_that_is_not_finite_is_named() {
     model.fc1.bias = Some(Param::from_tensor(bias));
     let path = "fc1.bias".to_string();
     assert_eq!(
-        convert(&model, &scheme).unwrap_err(),
+        convert(&model).unwrap_err(),
         ConvertError::NotFinite { path }
     );
 }
 
 fn packed_mlp() -> PackedModel {
     let scheme = scheme(WeightGranularity::PerTensor);
-    convert(&prepared(Mlp::new(&Device::default()), &scheme), &scheme).unwrap()
+    convert(&prepared(Mlp::new(&Device::default()), &scheme)).unwrap()
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn models_that_do_not_fit_are_errors_with_paths() {
         error.contains("fc1.weight was packed with shape [8, 12], that of the model has [9, 12]"),
         "{error}"
     );
-    let prepared = prepared(Mlp::new(&device), packed.scheme());
+    let prepared = prepared(Mlp::new(&device), &scheme(WeightGranularity::PerTensor));
     let error = packed.load_into(prepared).unwrap_err().to_string();
     assert!(
         error.contains("fc1.weight has the reparameterization fake_quant"),
@@ -343,7 +343,7 @@ fn places_of_a_shared_parameter_that_have_parted_are_packed_apart() {
     let mut model = prepared(Twice::new(&device), &scheme);
     // What a step of Burn's optimizers does: the first place moves, under the same id.
     model.a = model.a.map(&mut Drawn::new(730, 0.2));
-    let packed = convert(&model, &scheme).unwrap();
+    let packed = convert(&model).unwrap();
     assert_eq!(packed.weights.len(), 2);
     let deployed = packed.load_into(Twice::new(&device)).unwrap();
     let x = tensor(&normal(8, 1), [1, 8], DType::F32, &device);
@@ -360,7 +360,7 @@ fn an_adapter_is_refused_and_not_lost() {
         .unwrap()
         .model;
     model.head = model.head.apply_reparameterization(Lora::new(2, 4.0));
-    let error = convert(&model, &scheme).unwrap_err().to_string();
+    let error = convert(&model).unwrap_err().to_string();
     assert!(
         error.contains("parameter head.weight has the reparameterization"),
         "{error}"
@@ -375,7 +375,7 @@ fn noise_is_for_training_alone() {
     };
     let scheme = scheme(WeightGranularity::PerTensor).with_noise(Some(noise));
     let model = prepared(Mlp::new(&Device::default().autodiff()), &scheme);
-    assert_eq!(convert(&model, &scheme).unwrap().weights.len(), 3);
+    assert_eq!(convert(&model).unwrap().weights.len(), 3);
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_linear_layer_of_column_layout_is_packed_and_loaded() {
             .init(&device)
     };
     let model = prepared(new(), &scheme);
-    let deployed = convert(&model, &scheme).unwrap().load_into(new()).unwrap();
+    let deployed = convert(&model).unwrap().load_into(new()).unwrap();
     let x = tensor(&normal(16, 1), [2, 8], DType::F32, &device);
     assert_same(deployed.forward(x.clone()), model.forward(x));
 }
@@ -436,7 +436,7 @@ fn a_weight_without_values_is_no_packed_one() {
             .init(&device),
         some: LinearConfig::new(4, 4).init(&device),
     };
-    let packed = through_a_file(&convert(&prepared(new(), &scheme), &scheme).unwrap());
+    let packed = through_a_file(&convert(&prepared(new(), &scheme)).unwrap());
     assert_eq!(packed.weights.len(), 1);
     packed.load_into(new()).unwrap();
 }

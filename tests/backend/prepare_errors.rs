@@ -2,7 +2,7 @@
 
 use bitnet_burn::{
     qat::{ConvertError, Prepare, PrepareError, convert},
-    quant::{GranularityError, QatScheme, WeightGranularity},
+    quant::{GranularityError, QatScheme, SymmetricConfig, WeightGranularity},
 };
 use burn::{
     module::{Lora, Module, Param, ParamGroup},
@@ -86,24 +86,16 @@ fn a_group_size_that_does_not_divide_is_refused() {
 #[test]
 fn a_model_that_was_not_prepared_is_not_converted() {
     let model = Mlp::new(&Device::default());
-    let error = convert(&model, &QatScheme::b1_58()).unwrap_err();
+    let error = convert(&model).unwrap_err();
     assert_eq!(error, ConvertError::NotPrepared);
 }
 
 #[test]
-fn another_scheme_than_that_of_training_is_not_converted_to() {
-    let model = prepare().apply(Mlp::new(&Device::default())).unwrap().model;
-    let error = convert(&model, &scheme(WeightGranularity::PerChannel)).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "parameter fc1.weight was trained with another scheme: expected absmean ternary per channel, \
-         found absmean ternary per tensor"
-    );
-    let error = convert(
-        &model,
-        &scheme(WeightGranularity::PerGroup { group_size: 5 }),
-    );
-    assert!(matches!(error, Err(ConvertError::Granularity { .. })));
+fn a_model_without_ternary_codes_is_not_converted() {
+    let scheme = QatScheme::b1_58().with_weight(SymmetricConfig::new(4));
+    let prepared = Prepare::new(scheme).apply(Mlp::new(&Device::default()));
+    let error = convert(&prepared.unwrap().model).unwrap_err();
+    assert_eq!(error, ConvertError::NotTernary);
 }
 
 #[test]
@@ -114,7 +106,7 @@ fn a_weight_that_is_not_finite_is_not_converted() {
         let weight = Tensor::<2>::full([12, 12], bad, &device);
         model.fc2.weight = Param::from_tensor(weight);
         let model = prepare().apply(model).unwrap().model;
-        let error = convert(&model, &QatScheme::b1_58()).unwrap_err();
+        let error = convert(&model).unwrap_err();
         assert_eq!(
             error.to_string(),
             "parameter fc2.weight holds a NaN or infinity"

@@ -179,7 +179,7 @@ fn a_weight_that_is_quantized_in_two_places_has_one_quantizer() {
 fn a_shared_weight_is_packed_once_and_unpacked_in_each_place() {
     let scheme = QatScheme::b1_58();
     let prepared = Prepare::new(scheme.clone()).apply(recurrent()).unwrap();
-    let packed = convert(&prepared.model, &scheme).unwrap();
+    let packed = convert(&prepared.model).unwrap();
     let paths: Vec<&str> = packed.weights.keys().map(String::as_str).collect();
     assert_eq!(paths, ["first.weight"]);
     let unpacked = packed.unpack_into(prepared.model.clone());

@@ -4,7 +4,7 @@ use crate::quant::GranularityError;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConvertError {
-    /// No parameter of the model is fake-quantised.
+    /// No weight of the model is quantized.
     #[error("no parameter of the model is fake-quantized: prepare it first")]
     NotPrepared,
     /// A parameter holds a NaN or infinity.
@@ -13,8 +13,8 @@ pub enum ConvertError {
         /// Path of the parameter.
         path: String,
     },
-    /// The scheme has codes other than -1, 0 and 1, which are not packed.
-    #[error("only codes -1, 0 and 1 are packed, and the scheme has others")]
+    /// No weight has codes of -1, 0 and 1, which alone are packed.
+    #[error("only codes -1, 0 and 1 are packed, and no weight of the model has them")]
     NotTernary,
     /// A weight is not quantized in full yet.
     #[error("parameter {path} is not quantized in full: its lambda is {lambda}, expected 1")]
@@ -23,16 +23,6 @@ pub enum ConvertError {
         path: String,
         /// Share of the quantized value that it trains with.
         lambda: f64,
-    },
-    /// A weight was trained with another quantizer than that of the scheme.
-    #[error("parameter {path} was trained with another scheme: expected {expected}, found {found}")]
-    OtherScheme {
-        /// Path of the parameter.
-        path: String,
-        /// The quantizer of the scheme.
-        expected: String,
-        /// What the weight was trained with.
-        found: String,
     },
     /// A parameter has an adapter or another reparameterization, which would be lost.
     #[error("parameter {path} has the reparameterization {name}: materialize it first")]

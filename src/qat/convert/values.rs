@@ -3,20 +3,16 @@
 use std::collections::HashMap;
 
 use burn::{
-    module::{Param, ParamGroup, Reparameterization},
-    tensor::{Tensor, TensorData},
+    module::{Param, ParamGroup},
+    tensor::{DType, Tensor},
 };
 
 use crate::{
-    base::path_visitor::{ModulePath, PathVisitor, join},
-    qat::{FakeQuant, PackedWeight},
-    quant::{QatScheme, WeightQuantizer},
+    base::path_visitor::{ModulePath, PathVisitor},
+    ops::Groups,
+    qat::PackedWeight,
+    quant::WeightQuantizer,
 };
-
-/// Equal values; unlike their bits, the two zeros are equal.
-pub(super) fn equal(a: &TensorData, b: &TensorData) -> bool {
-    a.dtype() == b.dtype() && a.iter::<f32>().eq(b.iter::<f32>())
-}
 
 /// A float tensor of any rank; the ranks of the float weights that Burn's layers have.
 #[derive(Debug)]
@@ -51,65 +47,58 @@ impl Value {
         }
     }
 
-    pub fn data(&self) -> TensorData {
-        with_tensor!(self, tensor => tensor.to_data())
+    pub fn dtype(&self) -> DType {
+        with_tensor!(self, tensor => tensor.dtype())
     }
 
     pub fn all_finite(&self) -> bool {
-        self.data().iter::<f32>().all(f32::is_finite)
+        let data = with_tensor!(self, tensor => tensor.to_data());
+        data.iter::<f32>().all(f32::is_finite)
     }
 
-    /// Whether these are the values of a packed weight.
-    pub fn is_packed_as(&self, weight: &PackedWeight, row_axis: usize) -> bool {
-        let unpacked = with_tensor!(self, tensor => {
-            let size = tensor.shape().num_elements();
-            (size == weight.dims().iter().product::<usize>())
-                .then(|| weight.unpack_like(tensor.dims(), row_axis).into_data())
-        });
-        unpacked.is_some_and(|unpacked| equal(&unpacked, &self.data()))
-    }
-
-    /// The packed weight, and what it unpacks to.
+    /// Quantizes and packs the weight, with the step sizes that were trained, if there are any.
     pub fn pack(
         self,
-        scheme: &QatScheme,
-        [output_axis, row_axis]: [usize; 2],
+        quantizer: &WeightQuantizer,
+        groups: Groups,
+        row_axis: usize,
         steps: Option<Tensor<2>>,
-    ) -> (PackedWeight, TensorData) {
+    ) -> PackedWeight {
         with_tensor!(self, tensor => {
-            let shape = tensor.dims();
-            let quantizer = &scheme.weight;
-            let groups = quantizer.groups(&shape, output_axis).expect("checked above");
             let quantized = match (quantizer, steps) {
                 (WeightQuantizer::LearnedStep(config), Some(steps)) => {
                     config.quantize(tensor, steps, groups)
                 }
                 _ => quantizer.quantize(tensor, groups),
             };
-            let packed = PackedWeight::from_quantized(quantized, quantizer, groups, row_axis);
-            let unpacked = packed.unpack_like(shape, row_axis).into_data();
-            (packed, unpacked)
+            PackedWeight::from_quantized(quantized, quantizer, groups, row_axis)
         })
     }
 }
 
-/// Collects the values of the float parameters that can be weights by their paths, and the trained step
-/// sizes by the path of their weight.
+/// The values of the float parameters that can be weights, by their paths.
 #[derive(Debug, Default)]
-pub(super) struct Values {
-    pub weights: HashMap<String, Value>,
-    pub steps: HashMap<String, Tensor<2>>,
+pub(super) struct Values(HashMap<String, Value>);
+
+impl Values {
+    /// Takes the values of a weight.
+    pub fn remove(&mut self, path: &str) -> Option<Value> {
+        self.0.remove(path)
+    }
+
+    /// The step sizes that the quantizer at a path trains.
+    pub fn steps(&self, quantizer: &str) -> Option<Tensor<2>> {
+        match self.0.get(&format!("{quantizer}.steps")) {
+            Some(Value::Rank2(steps)) => Some(steps.clone()),
+            _ => None,
+        }
+    }
 }
 
 impl PathVisitor for Values {
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
-        if let [way @ .., reparameterization, field] = path.fields()
-            && (reparameterization.name.as_str(), field.name.as_str()) == (FakeQuant::NAME, "steps")
-        {
-            let steps = param.val().without_autodiff().into_dispatch();
-            self.steps.insert(join(way), Tensor::from_dispatch(steps));
-        } else if let Some(value) = Value::new(param.val()) {
-            self.weights.insert(path.join(), value);
+        if let Some(value) = Value::new(param.base()) {
+            self.0.insert(path.join(), value);
         }
     }
 }

@@ -15,7 +15,7 @@ use burn_pack::{Reader, Tensor, Writer};
 use serde::{Deserialize, Serialize};
 
 use super::{PackedModel, PackedModelError, Place};
-use crate::{base::atomic_file, qat::PackedWeight, quant::QatScheme};
+use crate::{base::atomic_file, qat::PackedWeight};
 
 /// Metadata of the file that holds the header.
 const HEADER: &str = "bitnet-burn";
@@ -33,12 +33,11 @@ const REST: &str = "rest:";
 struct Header {
     format: String,
     version: u64,
-    scheme: QatScheme,
     places: BTreeMap<String, Place>,
 }
 
 impl PackedModel {
-    /// Writes the model into one file: scheme, packed weights and the other tensors. An older file stays until
+    /// Writes the model into one file: packed weights and the other tensors. An older file stays until
     /// the new one is whole.
     ///
     /// # Errors
@@ -85,7 +84,6 @@ impl PackedModel {
         let header = Header {
             format: FORMAT.to_string(),
             version: VERSION,
-            scheme: self.scheme.clone(),
             places: self.places.clone(),
         };
         let header = serde_json::to_string(&header).map_err(|error| device(error.to_string()))?;
@@ -143,9 +141,16 @@ fn read_header(json: &str, path: &Path) -> Result<Header, PackedModelError> {
     }
     let header: Header =
         serde_json::from_value(value).map_err(|error| foreign(error.to_string()))?;
-    match header.scheme.weight.is_ternary() {
-        true => Ok(header),
-        false => Err(foreign("its scheme is not ternary".to_string())),
+    match header
+        .places
+        .iter()
+        .find(|(_, place)| !place.quantizer.is_ternary())
+    {
+        None => Ok(header),
+        Some((weight, place)) => Err(foreign(format!(
+            "{weight} has the quantizer {}, which is not ternary",
+            place.quantizer
+        ))),
     }
 }
 
@@ -191,7 +196,7 @@ impl Parts {
         path: &Path,
         device: &Device,
     ) -> Result<PackedModel, PackedModelError> {
-        let Header { scheme, places, .. } = header;
+        let Header { places, .. } = header;
         let mut weights = BTreeMap::new();
         for (name, place) in &places {
             let wrong = |reason: String| PackedModelError::Tensor {
@@ -210,7 +215,7 @@ impl Parts {
             let [Some(codes), Some(scales)] = data else {
                 return Err(wrong("it has no codes or no scales".to_string()));
             };
-            let (quantizer, dtype) = (&scheme.weight, place.dtype);
+            let (quantizer, dtype) = (&place.quantizer, place.dtype);
             let weight = PackedWeight::from_data(codes, scales, size, quantizer, dtype, device);
             weights.insert(name.clone(), weight.map_err(wrong)?);
         }
@@ -223,7 +228,6 @@ impl Parts {
         self.rest_paths.sort_unstable();
         Ok(PackedModel {
             weights,
-            scheme,
             places,
             rest: record(self.rest)?,
             rest_paths: self.rest_paths,

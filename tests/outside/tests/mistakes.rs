@@ -158,7 +158,7 @@ fn a_conversion_before_all_is_quantized() {
     let scheme = QatScheme::b1_58();
     let model = Mlp::prepared(&scheme);
     QuantControls::of(&model).set_lambda(0.5);
-    let error = convert(&model, &scheme).unwrap_err();
+    let error = convert(&model).unwrap_err();
     promised(&error.to_string(), "is not quantized in full: its lambda is 0.5, expected 1");
 }
 

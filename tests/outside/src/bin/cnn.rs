@@ -73,7 +73,7 @@ fn train(folder: &Path, file: &Path) -> Result<Cnn, Box<dyn Error>> {
         SupervisedTraining::new(folder, loader(), loader()).num_epochs(10).renderer(Box::new(SilentRenderer));
     let learner = Learner::new(model, AdamWConfig::new().init(), ConstantLr::new(1e-3));
     let result = training.with_training_strategy(strategy.into()).launch(learner);
-    convert(&result.model, &QatScheme::b1_58())?.save(file)?;
+    convert(&result.model)?.save(file)?;
     result.error.map_or(Ok(result.model), |error| Err(error.into()))
 }
 
