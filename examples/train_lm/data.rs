@@ -30,7 +30,7 @@ const VALID_WINDOWS: usize = 1024;
 const VALID_SHARE: usize = 10;
 
 /// An excerpt of Shakespeare's plays, in the public domain.
-const EMBEDDED: &str = include_str!("../data/shakespeare.txt");
+const EMBEDDED: &str = include_str!("../../src/bin/bitnet-burn/shakespeare.txt");
 
 /// Error when a text cannot be trained on.
 #[derive(Debug, thiserror::Error)]
