@@ -1,14 +1,9 @@
 //! What a run achieved.
 
-use bitnet_burn::nn::Projection;
+use bitnet_burn_examples::{BATCH, CONTEXT};
 use serde_json::json;
 
-use crate::{
-    data::{BATCH, CONTEXT, Corpus},
-    model::LanguageModel,
-    options::Options,
-    validation::valid_loss,
-};
+use crate::{options::Options, training::Run};
 
 pub struct Report {
     precision: &'static str,
@@ -20,20 +15,14 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new<P: Projection>(
-        options: &Options,
-        corpus: &Corpus,
-        steps: usize,
-        train_seconds: f64,
-        model: &LanguageModel<P>,
-    ) -> Self {
+    pub fn new(options: &Options, valid_loss: f64, run: &Run) -> Self {
         Self {
             precision: options.precision.name(),
             memory: options.memory.name(),
             steps: options.steps,
-            valid_loss: valid_loss(model, corpus, &options.device),
-            train_seconds,
-            tokens_per_second: (steps * BATCH * CONTEXT) as f64 / train_seconds,
+            valid_loss,
+            train_seconds: run.seconds,
+            tokens_per_second: (run.steps * BATCH * CONTEXT) as f64 / run.seconds,
         }
     }
 
