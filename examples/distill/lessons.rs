@@ -11,11 +11,11 @@ use bitnet_burn::{
         teacher_logits::TeacherLogitsReader,
     },
 };
-use bitnet_burn_examples::BATCH;
+use bitnet_burn_examples::{BATCH, Error};
 use burn::{
     data::{
-        dataloader::{DataLoader, DataLoaderIterator, Progress},
-        dataset::DatasetError,
+        dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher},
+        dataset::{Dataset, DatasetError},
     },
     module::Module,
     tensor::Device,
@@ -63,7 +63,7 @@ impl Teacher<Lesson> for Answers {
     }
 }
 
-/// Lessons in memory, the same in every epoch. An example of the teacher's logits is a window; its
+/// Lessons in memory, on the device of a training. An example of the teacher's logits is a window; its
 /// number is that of the window.
 #[derive(Clone)]
 pub struct Lessons {
@@ -74,77 +74,45 @@ pub struct Lessons {
 
 impl Lessons {
     /// Lessons without logits.
-    pub fn new(batches: impl IntoIterator<Item = TokenBatch>) -> Self {
-        Self {
-            batches: batches.into_iter().collect(),
+    pub fn new(windows: &impl DataLoader<TokenBatch>, device: Device) -> Result<Self, Error> {
+        let batches = windows.to_device(&device);
+        let batches = batches.iter().collect::<Result<_, _>>()?;
+        Ok(Self {
+            batches,
             logits: None,
-            device: Device::default(),
-        }
+            device,
+        })
     }
 
-    fn lesson(&self, number: usize) -> Result<Lesson, DatasetError> {
-        let batch = self.batches[number].clone();
-        let first = number * BATCH;
-        let examples = Vec::from_iter(first..first + batch.inputs.dims()[0]);
-        let read = |logits: &Arc<TeacherLogitsReader>| logits.read(&examples, &self.device);
+    /// The lessons in their order, the same in every epoch.
+    pub fn loader(&self) -> Arc<dyn DataLoader<Lesson>> {
+        DataLoaderBuilder::new(OneByOne).build(self.clone())
+    }
+}
+
+impl Dataset<Lesson> for Lessons {
+    fn get(&self, index: usize) -> Result<Lesson, DatasetError> {
+        let batch = self.batches[index].clone();
+        let first = index * BATCH;
+        let windows = Vec::from_iter(first..first + batch.inputs.dims()[0]);
+        let read = |logits: &Arc<TeacherLogitsReader>| logits.read(&windows, &self.device);
         let logits = self.logits.as_ref().map(read).transpose();
         Ok(Lesson {
             batch,
             logits: logits.map_err(DatasetError::new)?,
         })
     }
-}
 
-impl DataLoader<Lesson> for Lessons {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<Lesson> + 'a> {
-        Box::new(Epoch {
-            lessons: self,
-            next: 0,
-        })
-    }
-
-    fn num_items(&self) -> usize {
-        let windows = self.batches.iter().map(|batch| batch.inputs.dims()[0]);
-        windows.sum()
-    }
-
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<Lesson>> {
-        let to_device = |batch: &TokenBatch| TokenBatch {
-            inputs: batch.inputs.clone().to_device(device),
-            targets: batch.targets.clone().to_device(device),
-            tokens: batch.tokens,
-        };
-        Arc::new(Self {
-            batches: self.batches.iter().map(to_device).collect(),
-            logits: self.logits.clone(),
-            device: device.clone(),
-        })
-    }
-
-    fn slice(&self, _start: usize, _end: usize) -> Arc<dyn DataLoader<Lesson>> {
-        // The windows are at random places: every part is like the whole.
-        Arc::new(self.clone())
+    fn len(&self) -> usize {
+        self.batches.len()
     }
 }
 
-struct Epoch<'a> {
-    lessons: &'a Lessons,
-    next: usize,
-}
+/// A lesson is a batch already.
+struct OneByOne;
 
-impl Iterator for Epoch<'_> {
-    type Item = Result<Lesson, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let number = self.next;
-        self.next += 1;
-        (number < self.lessons.batches.len()).then(|| self.lessons.lesson(number))
-    }
-}
-
-impl DataLoaderIterator<Lesson> for Epoch<'_> {
-    fn progress(&self) -> Progress {
-        let (done, total) = (self.next * BATCH, self.lessons.num_items());
-        Progress::new(done.min(total), total, Some("windows".to_string()))
+impl Batcher<Lesson, Lesson> for OneByOne {
+    fn batch(&self, mut lessons: Vec<Lesson>, _device: &Device) -> Lesson {
+        lessons.remove(0)
     }
 }

@@ -8,12 +8,13 @@ use std::{
 
 use bitnet_burn::{
     nn::BitNetLm,
+    text::dataset::TokenBatch,
     train::teacher_logits::{
         TeacherLogitsError, TeacherLogitsFormat, TeacherLogitsReader, TeacherLogitsWriter,
     },
 };
 use bitnet_burn_examples::CONTEXT;
-use burn::{data::dataloader::DataLoader, nn::Linear};
+use burn::nn::Linear;
 
 use crate::{lessons::Lessons, options::Options};
 
@@ -47,8 +48,10 @@ pub fn open_or_write(
     teacher: &BitNetLm<Linear>,
     lessons: &Lessons,
 ) -> Result<TeacherLogitsReader, TeacherLogitsError> {
+    let windows = |batch: &TokenBatch| batch.inputs.dims()[0];
+    let needed: usize = lessons.batches.iter().map(windows).sum();
     match TeacherLogitsReader::open(path, format) {
-        Ok(reader) if reader.len() >= lessons.num_items() => {
+        Ok(reader) if reader.len() >= needed => {
             println!(
                 "the teacher's logits of an earlier run are in {}",
                 path.display()
@@ -61,7 +64,7 @@ pub fn open_or_write(
     }
     let mut writer = TeacherLogitsWriter::create(path, format.clone())?;
     for batch in lessons.batches.iter() {
-        writer.push(teacher.forward(batch.inputs.clone()))?;
+        writer.push(teacher.forward(batch.inputs.clone().without_autodiff()))?;
     }
     writer.finish()?;
     TeacherLogitsReader::open(path, format)

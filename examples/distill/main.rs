@@ -16,7 +16,6 @@ use bitnet_burn_examples::{
     Error, STEPS_PER_EPOCH, Text, run_example, training_config, warm_up_steps,
 };
 use burn::{
-    data::dataloader::DataLoader,
     module::Module,
     nn::Linear,
     tensor::Device,
@@ -46,8 +45,7 @@ fn run(options: Options) -> Result<(), Error> {
     // Other windows than those that the teacher trained on.
     let steps = options.steps.min(STEPS_PER_EPOCH);
     let windows = text.train_windows(!options.seed, steps, steps)?;
-    let windows = windows.iter().collect::<Result<Vec<_>, _>>()?;
-    let mut lessons = Lessons::new(windows);
+    let mut lessons = Lessons::new(&*windows, Device::default().autodiff())?;
     let text_alone = DistillationLossConfig::new().with_logits(None);
     let student = self::student("student", &options, &text, &lessons, text_alone)?;
     let student_loss = text.valid_loss(&student)?;
@@ -121,10 +119,8 @@ fn student(
     };
     let model = LanguageModel::new(config.init(&device));
     let distiller = Distiller::new(Pupil { model }, Answers, loss.init(&device));
-    let valid = text.valid_windows()?;
-    let valid = Lessons::new(valid.iter().collect::<Result<Vec<_>, _>>()?);
-    let train = Arc::new(lessons.clone());
-    let distiller = self::train(name, distiller, options, train, Arc::new(valid))?;
+    let valid = Lessons::new(&*text.valid_windows()?, device.inner())?;
+    let distiller = train(name, distiller, options, lessons.loader(), valid.loader())?;
     Ok(distiller.student.model.lm)
 }
 

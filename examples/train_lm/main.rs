@@ -18,7 +18,6 @@ use bitnet_burn_examples::{BATCH, CONTEXT, Error, Text, print_sample, run_exampl
 use burn::{module::Module, nn::Linear, tensor::FloatDType};
 
 use options::{HELP, Memory, Options, Precision};
-use report::Report;
 use training::{Run, train};
 
 fn main() -> ExitCode {
@@ -57,9 +56,9 @@ fn run(options: &Options) -> Result<(), Error> {
         Precision::Full => {
             let model = LanguageModel::new(init::<Linear>(options, &text));
             let (model, run) = train(model, options, &text, checkpoints)?;
-            let report = Report::new(options, text.valid_loss(&model.lm)?, &run);
+            let valid_loss = text.valid_loss(&model.lm)?;
             print_sample(&model.lm, &text, options.seed)?;
-            report.print();
+            report::print(options, valid_loss, &run);
             Ok(())
         }
     }
@@ -72,15 +71,14 @@ fn finish_qat(
     options: &Options,
     text: &Text,
 ) -> Result<(), Error> {
-    let report = Report::new(options, text.valid_loss(lm)?, run);
+    let valid_loss = text.valid_loss(lm)?;
     let packed = lm.pack();
     println!(
-        "packed to 2 bits per projection weight: validation loss {:.6}, trained {:.6}",
-        text.valid_loss(&packed)?,
-        report.valid_loss
+        "packed to 2 bits per projection weight: validation loss {:.6}, trained {valid_loss:.6}",
+        text.valid_loss(&packed)?
     );
     print_sample(&packed, text, options.seed)?;
-    report.print();
+    report::print(options, valid_loss, run);
     Ok(())
 }
 

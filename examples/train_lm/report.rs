@@ -5,40 +5,18 @@ use serde_json::json;
 
 use crate::{options::Options, training::Run};
 
-pub struct Report {
-    precision: &'static str,
-    memory: &'static str,
-    steps: usize,
-    pub valid_loss: f64,
-    train_seconds: f64,
-    tokens_per_second: f64,
-}
-
-impl Report {
-    pub fn new(options: &Options, valid_loss: f64, run: &Run) -> Self {
-        Self {
-            precision: options.precision.name(),
-            memory: options.memory.name(),
-            steps: options.steps,
-            valid_loss,
-            train_seconds: run.seconds,
-            tokens_per_second: (run.steps * BATCH * CONTEXT) as f64 / run.seconds,
-        }
-    }
-
-    /// One line of JSON.
-    pub fn print(&self) {
-        let line = json!({
-            "precision": self.precision,
-            "memory": self.memory,
-            "steps": self.steps,
-            "valid_loss": self.valid_loss,
-            "train_seconds": self.train_seconds,
-            "tokens_per_second": self.tokens_per_second,
-            "peak_rss_mib": peak_rss_mib(),
-        });
-        println!("{line}");
-    }
+/// Prints one line of JSON.
+pub fn print(options: &Options, valid_loss: f64, run: &Run) {
+    let line = json!({
+        "precision": options.precision.name(),
+        "memory": options.memory.name(),
+        "steps": options.steps,
+        "valid_loss": valid_loss,
+        "train_seconds": run.seconds,
+        "tokens_per_second": (run.steps * BATCH * CONTEXT) as f64 / run.seconds,
+        "peak_rss_mib": peak_rss_mib(),
+    });
+    println!("{line}");
 }
 
 /// Largest resident memory of the process so far, where the system tells (Linux).
