@@ -1,46 +1,50 @@
-//! What measuring the errors of quantisation costs: a step of the language model of `train_lm`
-//! without and with it. `cargo bench --bench error_monitor`
+//! What measuring the errors of quantization costs: a step of a language model of two layers without
+//! and with it. `cargo bench --features text --bench error_monitor`
 
-#[allow(dead_code)] // Its way of being trained is not that of a bench.
-#[path = "../examples/train_lm/data.rs"]
-mod data;
-#[path = "../examples/train_lm/model.rs"]
-mod model;
-
-use bitnet_burn::{nn::BitLinear, qat::QuantControls};
+use bitnet_burn::{
+    nn::{BitLinear, BitNetLmConfig},
+    qat::QuantControls,
+    text::dataset::RandomWindowsConfig,
+    train::LanguageModel,
+};
 use burn::{
-    data::dataloader::DataLoader,
     tensor::Device,
     train::{TrainOutput, TrainStep},
 };
 use divan::Bencher;
 
-use data::Corpus;
-use model::LanguageModel;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Tokens of a window, and windows in a batch.
+const CONTEXT: usize = 64;
+const BATCH: usize = 32;
+/// As many tokens as an English text has characters.
+const VOCAB_SIZE: usize = 65;
 
 fn main() {
     divan::main();
 }
 
-/// A forward and backward pass, and the report of the quantisers if it is asked for.
+/// A forward and backward pass, and the report of the quantizers if it is asked for.
 fn step(bencher: Bencher, measures: bool) {
     let device = Device::default().autodiff();
-    let corpus = Corpus::load(None).expect("the embedded text");
-    let model = LanguageModel {
-        lm: model::config(corpus.vocabulary.len()).init::<BitLinear>(&device),
-    };
+    let lm = BitNetLmConfig::new(VOCAB_SIZE, 128, 2, 4, 384)
+        .with_max_positions(CONTEXT)
+        .with_tied_embeddings(false)
+        .init::<BitLinear>(&device);
+    let model = LanguageModel::new(lm);
     let controls = QuantControls::of(&model);
-    let loader = corpus.train_loader(0, 1).to_device(&device);
-    let batch = loader.iter().next().expect("a batch").expect("in memory");
+    let tokens: Vec<u32> = (0..10_000u32).map(|i| i * i % VOCAB_SIZE as u32).collect();
+    let windows = RandomWindowsConfig::new(CONTEXT, BATCH, 1).init(tokens, &device);
+    let batch = windows.and_then(|windows| windows.batch(0));
+    let batch = batch.expect("enough tokens for a window");
     bencher.bench_local(|| {
         if measures {
             controls.request_errors();
         }
         let TrainOutput { grads, item } = TrainStep::step(&model, batch.clone());
-        let loss = item.loss.into_scalar::<f32>();
+        let loss = item.mean.into_scalar::<f32>();
         let errors = controls.collect_errors().expect("values of the device");
         assert_eq!(errors.len(), if measures { controls.len() } else { 0 });
         (grads, loss, errors)

@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
 target="$CARGO_TARGET_DIR"
 
-cargo package --workspace --no-verify --allow-dirty --quiet
+cargo package -p bitnet-burn-kernels -p bitnet-burn --no-verify --allow-dirty --quiet
 for name in bitnet-burn-kernels bitnet-burn; do
     tar -xzf "$target/package/$name-0.1.0.crate" -C "$work"
 done

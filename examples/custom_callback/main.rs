@@ -1,51 +1,49 @@
-//! A callback of one's own: quantisation that goes on as fast as the loss allows.
+//! A callback of one's own: quantization that goes on as fast as the loss allows.
 //! `cargo run --release --example custom_callback -- [STEPS]`
 
-#[allow(dead_code)] // The prompt is for samples of text, of which there are none here.
-#[path = "../train_lm/data.rs"]
-mod data;
-#[path = "../train_lm/model.rs"]
-mod model;
-
-use std::{error::Error, process::ExitCode, sync::Arc};
+use std::process::ExitCode;
 
 use bitnet_burn::{
     nn::BitLinear,
     qat::QuantControls,
     train::{
-        CallbackStrategy, SilentRenderer, TrainingFailure,
-        callback::{Callback, CallbackResult, PlainProgress, TrainOutputOf, TrainingRun},
+        LanguageModel, Trainer,
+        callback::{Callback, CallbackResult, TrainOutputOf, TrainingRun},
     },
+};
+use bitnet_burn_examples::{
+    Error, STEPS_PER_EPOCH, Text, check_count, run_example, training_config, warm_up_steps,
 };
 use burn::{
-    optim::AdamWConfig,
     tensor::Device,
     train::{
-        Learner, LearnerModel, SequenceOutput, SupervisedTraining, TrainStep, metric::LossMetric,
-        metric::store::Split,
+        LearnerModel,
+        metric::{Adaptor, LossInput},
     },
 };
+use lexopt::{Parser, prelude::*};
 use serde_json::json;
 
-use data::{Corpus, STEPS_PER_EPOCH};
-use model::LanguageModel;
+const HELP: &str = "\
+Trains a BitNet b1.58 character language model twice: quantized in full from the first step, and with
+a callback that quantizes a little more after each step whose loss allows it.
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+Usage: custom_callback [STEPS]
 
-/// Steps without an argument.
-const STEPS: usize = 300;
+Arguments:
+  STEPS    optimizer steps of each training [default: 300]
+";
 
-/// Quantises a little more after each step whose loss is not above its mean of late.
+/// Quantizes a little more after each step whose loss is not above its mean of late.
 struct AsFastAsTheLossAllows {
     controls: QuantControls,
     lambda: f64,
     mean: f64,
 }
 
-impl<M> Callback<M> for AsFastAsTheLossAllows
+impl<M: LearnerModel> Callback<M> for AsFastAsTheLossAllows
 where
-    M: LearnerModel + TrainStep<Output = SequenceOutput>,
+    TrainOutputOf<M>: Adaptor<LossInput>,
 {
     fn name(&self) -> &str {
         "as_fast_as_the_loss_allows"
@@ -56,7 +54,7 @@ where
         run: &mut TrainingRun<M>,
         output: &TrainOutputOf<M>,
     ) -> CallbackResult {
-        let loss = f64::from(output.loss.clone().into_scalar::<f32>());
+        let loss = run.step_loss(output)?;
         if self.lambda < 1.0 && loss <= self.mean {
             self.lambda = (self.lambda + 0.02).min(1.0);
             self.controls.set_lambda(self.lambda);
@@ -79,45 +77,31 @@ where
     }
 }
 
-/// Keeps the last validation loss.
-#[derive(Clone, Default)]
-struct LastLoss(Arc<std::sync::Mutex<Option<f64>>>);
-
-impl<M: LearnerModel> Callback<M> for LastLoss {
-    fn name(&self) -> &str {
-        "last_loss"
-    }
-
-    fn on_validation_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
-        *self.0.lock().map_err(|error| error.to_string())? = run.metric("Loss", Split::Valid);
-        Ok(())
-    }
-}
-
 fn main() -> ExitCode {
-    let steps = match std::env::args().nth(1).map(|steps| steps.parse()) {
-        None => STEPS,
-        Some(Ok(steps)) if steps > 0 => steps,
-        Some(_) => {
-            eprintln!("custom_callback: the argument is a number of steps, 1 or more");
-            return ExitCode::from(2);
-        }
-    };
-    match run(steps) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("custom_callback: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run_example("custom_callback", HELP, parse, run)
 }
 
-fn run(steps: usize) -> Result<(), Box<dyn Error>> {
-    let corpus = Corpus::load(None)?;
-    println!("quantised in full from the first step");
-    let plain = train(&corpus, steps, false)?;
+/// The number of steps; `None` for help.
+fn parse(mut parser: Parser) -> Result<Option<usize>, Error> {
+    let mut steps = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(value) if steps.is_none() => steps = Some(value.parse()?),
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let steps = steps.unwrap_or(300);
+    check_count("STEPS", steps)?;
+    Ok(Some(steps))
+}
+
+fn run(steps: usize) -> Result<(), Error> {
+    let text = Text::load(None)?;
+    println!("quantized in full from the first step");
+    let plain = train(&text, steps, false)?;
     println!("as fast as the loss allows");
-    let adaptive = train(&corpus, steps, true)?;
+    let adaptive = train(&text, steps, true)?;
     println!("validation loss: plain {plain:.4}, with the callback {adaptive:.4}");
     println!(
         "{}",
@@ -127,45 +111,24 @@ fn run(steps: usize) -> Result<(), Box<dyn Error>> {
 }
 
 /// Trains and returns the validation loss.
-fn train(corpus: &Corpus, steps: usize, adaptive: bool) -> Result<f64, Box<dyn Error>> {
+fn train(text: &Text, steps: usize, adaptive: bool) -> Result<f64, Error> {
     let device = Device::default();
     device.seed(0);
-    let config = model::config(corpus.vocabulary.len());
-    let model = LanguageModel {
-        lm: config.init::<BitLinear>(&device.clone().autodiff()),
-    };
-    let loss = LastLoss::default();
-    let mut strategy = CallbackStrategy::new(device.clone())
-        .with_callback(PlainProgress::new().with_total_steps(steps))
-        .with_callback(loss.clone());
+    let lm = text.lm_config().init::<BitLinear>(&device.autodiff());
+    let controls = QuantControls::of(&lm);
+    let config = training_config(steps, 1e-3, warm_up_steps(steps), 0);
+    let mut trainer = Trainer::new(LanguageModel::new(lm), config)?.with_token_losses();
     if adaptive {
-        let controls = QuantControls::of(&model);
         controls.set_lambda(0.0);
         // One line adds it.
-        strategy = strategy.with_callback(AsFastAsTheLossAllows {
+        trainer = trainer.with_callback(AsFastAsTheLossAllows {
             controls,
             lambda: 0.0,
             mean: f64::MAX,
         });
     }
-    let optimizer = AdamWConfig::new()
-        .with_beta_2(0.95)
-        .with_epsilon(1e-8)
-        .init();
-    let learner = Learner::new(model, optimizer, 1e-3);
-    let train = Arc::new(corpus.train_loader(0, steps));
-    let valid = Arc::new(corpus.valid_loader(&device));
-    let folder = std::env::temp_dir().join("custom_callback");
-    let result = SupervisedTraining::new(folder, train, valid)
-        .metric_train_numeric(LossMetric::new())
-        .metric_valid_numeric(LossMetric::new())
-        .with_training_strategy(strategy.into())
-        .renderer(Box::new(SilentRenderer))
-        .num_epochs(steps.div_ceil(STEPS_PER_EPOCH))
-        .launch(learner);
-    if let Some(error) = result.error {
-        return Err(error.reason().into());
-    }
-    let loss = *loss.0.lock().map_err(|error| error.to_string())?;
+    let train = text.train_windows(0, steps, STEPS_PER_EPOCH)?;
+    let trained = trainer.train(train, text.valid_windows()?)?;
+    let loss = trained.report.valid_loss;
     loss.ok_or_else(|| "there was no validation".into())
 }

@@ -6,12 +6,17 @@ use std::{
     path::Path,
 };
 
-use bitnet_burn::train::teacher_logits::{
-    TeacherLogitsError, TeacherLogitsFormat, TeacherLogitsReader, TeacherLogitsWriter,
+use bitnet_burn::{
+    nn::BitNetLm,
+    text::dataset::TokenBatch,
+    train::teacher_logits::{
+        TeacherLogitsError, TeacherLogitsFormat, TeacherLogitsReader, TeacherLogitsWriter,
+    },
 };
+use bitnet_burn_examples::CONTEXT;
 use burn::nn::Linear;
 
-use crate::{data::CONTEXT, model::LanguageModel, options::Options, windows::Windows};
+use crate::{lessons::Lessons, options::Options};
 
 /// What the file must hold: windows and teacher are told by the options and the teacher's file.
 pub fn format(
@@ -27,7 +32,7 @@ pub fn format(
     read(teacher_file)?.hash(&mut hasher);
     let text = options.text.as_deref().map(read).transpose()?;
     text.hash(&mut hasher);
-    let fingerprint = format!("{:016x}, seed {}", hasher.finish(), options.seed);
+    let fingerprint = format!("{:016x}, windows of seed {}", hasher.finish(), options.seed);
     let format = TeacherLogitsFormat::new(vocab_size, CONTEXT, fingerprint);
     Ok(match options.top_k {
         0 => format,
@@ -40,14 +45,11 @@ pub fn format(
 pub fn open_or_write(
     path: &Path,
     format: &TeacherLogitsFormat,
-    teacher: &LanguageModel<Linear>,
-    windows: &Windows,
+    teacher: &BitNetLm<Linear>,
+    lessons: &Lessons,
 ) -> Result<TeacherLogitsReader, TeacherLogitsError> {
-    let needed: usize = windows
-        .batches
-        .iter()
-        .map(|batch| batch.inputs.dims()[0])
-        .sum();
+    let windows = |batch: &TokenBatch| batch.inputs.dims()[0];
+    let needed: usize = lessons.batches.iter().map(windows).sum();
     match TeacherLogitsReader::open(path, format) {
         Ok(reader) if reader.len() >= needed => {
             println!(
@@ -61,8 +63,8 @@ pub fn open_or_write(
         Err(error) => println!("writing the teacher's logits anew: {error}"),
     }
     let mut writer = TeacherLogitsWriter::create(path, format.clone())?;
-    for batch in windows.batches.iter() {
-        writer.push(teacher.lm.forward(batch.inputs.clone()))?;
+    for batch in lessons.batches.iter() {
+        writer.push(teacher.forward(batch.inputs.clone().without_autodiff()))?;
     }
     writer.finish()?;
     TeacherLogitsReader::open(path, format)

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use lexopt::prelude::*;
+use bitnet_burn_examples::{Error, check_count, check_learning_rate};
+use lexopt::{Parser, prelude::*};
 
 pub const HELP: &str = "\
 Trains a full-precision teacher, then a smaller BitNet b1.58 student twice: alone, and distilled.
@@ -37,24 +38,8 @@ pub struct Options {
     pub out: PathBuf,
 }
 
-/// What the command line asks for.
-pub enum Command {
-    Distill(Box<Options>),
-    Help,
-}
-
-/// One sentence that says what is wrong with the command line.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(format!("{error} (--help lists the options)"))
-    }
-}
-
-pub fn parse() -> Result<Command, UsageError> {
+/// The options of the command line; `None` for help.
+pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         steps: 500,
         learning_rate: 2e-3,
@@ -66,7 +51,6 @@ pub fn parse() -> Result<Command, UsageError> {
         seed: 0,
         out: PathBuf::from("distill_out"),
     };
-    let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("steps") => options.steps = parser.value()?.parse()?,
@@ -78,33 +62,25 @@ pub fn parse() -> Result<Command, UsageError> {
             Long("text") => options.text = Some(PathBuf::from(parser.value()?)),
             Long("seed") => options.seed = parser.value()?.parse()?,
             Long("out") => options.out = PathBuf::from(parser.value()?),
-            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
     options.check()?;
-    Ok(Command::Distill(Box::new(options)))
+    Ok(Some(options))
 }
 
 impl Options {
-    fn check(&self) -> Result<(), UsageError> {
-        let wrong = |message: String| Err(UsageError(message));
-        if self.steps == 0 {
-            return wrong("--steps must be 1 or more, got 0".into());
-        }
-        let rate = self.learning_rate;
-        if !(rate > 0.0 && rate <= 1.0) {
-            return wrong(format!(
-                "--learning-rate must be above 0 and at most 1, got {rate}"
-            ));
-        }
+    fn check(&self) -> Result<(), Error> {
+        check_count("--steps", self.steps)?;
+        check_learning_rate("--learning-rate", self.learning_rate)?;
         let temperature = self.temperature;
         if !(temperature > 0.0 && temperature.is_finite()) {
-            return wrong(format!("--temperature must be above 0, got {temperature}"));
+            return Err(format!("--temperature must be above 0, got {temperature}").into());
         }
-        if !(0.0..=1.0).contains(&self.alpha) {
-            return wrong(format!("--alpha must be 0 to 1, got {}", self.alpha));
+        match (0.0..=1.0).contains(&self.alpha) {
+            true => Ok(()),
+            false => Err(format!("--alpha must be 0 to 1, got {}", self.alpha).into()),
         }
-        Ok(())
     }
 }

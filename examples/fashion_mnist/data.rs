@@ -1,10 +1,14 @@
 //! Fashion-MNIST: from a folder of the original files, or the excerpt in this repository.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fs::File, io::Read, path::Path, sync::Arc};
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use bitnet_burn_examples::Error;
+use burn::{
+    data::{dataloader::batcher::Batcher, dataset::InMemDataset},
+    tensor::{Device, Int, Tensor, TensorData},
+};
 
-use crate::idx::{self, DataError, DataErrorKind};
+use crate::idx;
 
 /// Width and height of an image.
 pub const SIDE: usize = 28;
@@ -34,103 +38,110 @@ const TEST_EXCERPT: [&[u8]; 2] = [
     include_bytes!("../data/fashion_mnist/t10k-labels-idx1-ubyte.gz"),
 ];
 
+/// Pixels from 0 to 255, and the class.
+#[derive(Debug, Clone)]
+pub struct Image {
+    pixels: Vec<u8>,
+    label: u8,
+}
+
+pub type Images = Arc<InMemDataset<Image>>;
+
 pub struct FashionMnist {
-    pub train: Split,
-    pub test: Split,
+    pub train: Images,
+    pub test: Images,
 }
 
 impl FashionMnist {
     /// The files in `folder`, or the excerpt.
-    pub fn load(folder: Option<&Path>) -> Result<Self, DataError> {
-        let split = |names: [&str; 2], excerpt| match folder {
-            Some(folder) => Split::load(names.map(|name| folder.join(name))),
-            None => Split::read(names.map(Path::new), excerpt),
+    pub fn load(folder: Option<&Path>) -> Result<Self, Error> {
+        let images = |names: [&str; 2], excerpt: [&[u8]; 2]| match folder {
+            Some(folder) => read_files(names.map(|name| folder.join(name))),
+            None => read(names.map(Path::new), excerpt),
         };
         Ok(Self {
-            train: split(TRAIN, TRAIN_EXCERPT)?,
-            test: split(TEST, TEST_EXCERPT)?,
+            train: images(TRAIN, TRAIN_EXCERPT)?,
+            test: images(TEST, TEST_EXCERPT)?,
         })
     }
 }
 
-/// Normalised images and their classes.
-pub struct Split {
-    pixels: Vec<f32>,
-    labels: Vec<u8>,
+fn read_files(paths: [impl AsRef<Path>; 2]) -> Result<Images, Error> {
+    let paths = paths.each_ref().map(AsRef::as_ref);
+    let open = |path: &Path| {
+        File::open(path).map_err(|error| format!("cannot open {}: {error}", path.display()))
+    };
+    read(paths, [open(paths[0])?, open(paths[1])?])
 }
 
-impl Split {
-    fn load(paths: [impl AsRef<Path>; 2]) -> Result<Self, DataError> {
-        let paths = paths.each_ref().map(AsRef::as_ref);
-        let open = |path: &Path| File::open(path).map_err(|e| DataErrorKind::Open(e).of(path));
-        Self::read(paths, [open(paths[0])?, open(paths[1])?])
-    }
-
-    fn read([images, labels]: [&Path; 2], files: [impl Read; 2]) -> Result<Self, DataError> {
-        let [image_file, label_file] = files;
-        let pixels = read_pixels(image_file).map_err(|kind| kind.of(images))?;
-        let num_images = pixels.len() / PIXELS;
-        let labels = read_labels(label_file, num_images).map_err(|kind| kind.of(labels))?;
-        let normalise = |byte: u8| (f32::from(byte) / 255.0 - PIXEL_MEAN) / PIXEL_DEVIATION;
-        Ok(Self {
-            pixels: pixels.into_iter().map(normalise).collect(),
-            labels,
-        })
-    }
-
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// The images `[batch, 1, 28, 28]` and classes `[batch]` at the given indices.
-    pub fn batch(&self, indices: &[usize], device: &Device) -> (Tensor<4>, Tensor<1, Int>) {
-        let pixels: Vec<f32> = indices
-            .iter()
-            .flat_map(|index| &self.pixels[index * PIXELS..][..PIXELS])
-            .copied()
-            .collect();
-        let labels: Vec<i32> = indices.iter().map(|i| self.labels[*i].into()).collect();
-        let shape = [indices.len(), 1, SIDE, SIDE];
-        (
-            Tensor::from_data(TensorData::new(pixels, shape), device),
-            Tensor::from_data(TensorData::new(labels, [indices.len()]), device),
-        )
-    }
-
-    /// Percentage of the images whose class is the one predicted.
-    pub fn accuracy(&self, predictions: &[u8]) -> f64 {
-        let pairs = self.labels.iter().zip(predictions);
-        let right = pairs.filter(|(label, prediction)| label == prediction);
-        100.0 * right.count() as f64 / self.len() as f64
-    }
+fn read([images, labels]: [&Path; 2], files: [impl Read; 2]) -> Result<Images, Error> {
+    let [image_file, label_file] = files;
+    let of = |path: &Path, error: String| format!("{} {error}", path.display());
+    let pixels = read_pixels(image_file).map_err(|error| of(images, error))?;
+    let labels = read_labels(label_file, pixels.len() / PIXELS)
+        .map_err(|error| of(labels, error))?
+        .into_iter();
+    let image = |(pixels, label): (&[u8], u8)| Image {
+        pixels: pixels.to_vec(),
+        label,
+    };
+    let images = pixels.chunks_exact(PIXELS).zip(labels).map(image);
+    Ok(Arc::new(InMemDataset::new(images.collect())))
 }
 
-fn read_pixels(file: impl Read) -> Result<Vec<u8>, DataErrorKind> {
+fn read_pixels(file: impl Read) -> Result<Vec<u8>, String> {
     let ([_, rows, columns], pixels) = idx::read(file, IMAGES_MAGIC)?;
     let found = [rows, columns];
     if found != [SIDE as u32; 2] {
         let expected = [SIDE; 2];
-        return Err(DataErrorKind::ImageSize { expected, found });
+        return Err(format!(
+            "holds images of {found:?} pixels, expected {expected:?}"
+        ));
     }
     match pixels.is_empty() {
-        true => Err(DataErrorKind::Empty),
+        true => Err("holds no images".to_string()),
         false => Ok(pixels),
     }
 }
 
-fn read_labels(file: impl Read, images: usize) -> Result<Vec<u8>, DataErrorKind> {
+fn read_labels(file: impl Read, images: usize) -> Result<Vec<u8>, String> {
     let ([_], labels) = idx::read(file, LABELS_MAGIC)?;
     if labels.len() != images {
         let labels = labels.len();
-        return Err(DataErrorKind::Count { images, labels });
+        return Err(format!(
+            "holds {labels} labels, expected one for each of the {images} images"
+        ));
     }
     let none_of_the_classes = |&label: &u8| usize::from(label) >= CLASSES;
     match labels.iter().position(none_of_the_classes) {
-        Some(index) => Err(DataErrorKind::Label {
-            index,
-            expected_below: CLASSES,
-            found: labels[index],
-        }),
+        Some(index) => Err(format!(
+            "has label {} at index {index}, expected one below {CLASSES}",
+            labels[index]
+        )),
         None => Ok(labels),
+    }
+}
+
+/// Normalized images `[batch, 1, 28, 28]` and their classes `[batch]`.
+#[derive(Debug, Clone)]
+pub struct ImageBatch {
+    pub images: Tensor<4>,
+    pub labels: Tensor<1, Int>,
+}
+
+#[derive(Clone)]
+pub struct ImageBatcher;
+
+impl Batcher<Image, ImageBatch> for ImageBatcher {
+    fn batch(&self, images: Vec<Image>, device: &Device) -> ImageBatch {
+        let normalize = |&byte: &u8| (f32::from(byte) / 255.0 - PIXEL_MEAN) / PIXEL_DEVIATION;
+        let labels: Vec<i32> = images.iter().map(|image| image.label.into()).collect();
+        let pixels = images.iter().flat_map(|image| &image.pixels);
+        let pixels: Vec<f32> = pixels.map(normalize).collect();
+        let (pixels_shape, labels_shape) = ([images.len(), 1, SIDE, SIDE], [images.len()]);
+        ImageBatch {
+            images: Tensor::from_data(TensorData::new(pixels, pixels_shape), device),
+            labels: Tensor::from_data(TensorData::new(labels, labels_shape), device),
+        }
     }
 }

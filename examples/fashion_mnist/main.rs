@@ -7,38 +7,25 @@ mod model;
 mod options;
 mod training;
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
 use bitnet_burn::{
     qat::{PackedModel, Prepare, convert},
     quant::QatScheme,
 };
+use bitnet_burn_examples::{Error, run_example};
+use burn::data::dataset::Dataset;
 
 use data::FashionMnist;
 use model::Cnn;
-use options::{Command, HELP, Options};
-use training::{predict, train};
+use options::{HELP, Options};
+use training::{accuracy, train};
 
 fn main() -> ExitCode {
-    let result = options::parse()
-        .map_err(Into::into)
-        .and_then(|command| match command {
-            Command::Help => {
-                print!("{HELP}");
-                Ok(())
-            }
-            Command::Train(options) => run(&options),
-        });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fashion_mnist: {error}");
-            ExitCode::from(2)
-        }
-    }
+    run_example("fashion_mnist", HELP, options::parse, run)
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+fn run(options: Options) -> Result<(), Error> {
     let data = FashionMnist::load(options.data.as_deref())?;
     println!(
         "{} training images, {} test images",
@@ -49,7 +36,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let initial = Cnn::new(&options.device.clone().autodiff());
 
     println!("\nfull precision");
-    let float = train(initial.clone(), &data, options)?;
+    let float = train(initial.clone(), &data, &options)?;
 
     println!("\nquantization-aware, from the same initial weights");
     let scheme = QatScheme::b1_58()
@@ -57,21 +44,22 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         .with_activation(None);
     let prepared = Prepare::new(scheme.clone()).apply(initial)?;
     println!("{}", prepared.report);
-    let quantized = train(prepared.model, &data, options)?;
+    let quantized = train(prepared.model, &data, &options)?;
 
     println!("\ntest accuracy");
-    let print_accuracy = |name: &str, model: &Cnn| {
-        let accuracy = data.test.accuracy(&predict(model, &data.test, options));
+    let print_accuracy = |name: &str, model: &Cnn| -> Result<(), Error> {
+        let accuracy = accuracy(model, &data.test, &options.device)?;
         println!("  {name:<15}  {accuracy:.2} %");
+        Ok(())
     };
-    print_accuracy("full precision", &float);
-    print_accuracy(options.weights.name(), &quantized);
+    print_accuracy("full precision", &float)?;
+    print_accuracy(options.weights.name(), &quantized)?;
     if scheme.weight.is_ternary() {
         // What is shipped: 2 bits per weight, and the values of training.
         let packed = convert(&quantized)?;
         let name = format!("{}, packed", options.weights.name());
         let deployed = packed.load_into(Cnn::new(&options.device))?;
-        print_accuracy(&name, &deployed);
+        print_accuracy(&name, &deployed)?;
         print_sizes(&packed);
     }
     Ok(())

@@ -5,11 +5,13 @@ use burn::{
     nn::{
         Linear, LinearConfig, PaddingConfig2d, Relu,
         conv::{Conv2d, Conv2dConfig},
+        loss::CrossEntropyLossConfig,
     },
     tensor::{Device, Tensor},
+    train::{ClassificationOutput, InferenceStep, TrainOutput, TrainStep},
 };
 
-use crate::data::{CLASSES, SIDE};
+use crate::data::{CLASSES, ImageBatch, SIDE};
 
 /// Two strided convolutions and two linear layers.
 #[derive(Module, Debug)]
@@ -51,5 +53,27 @@ impl Cnn {
         let x = self.relu.forward(self.conv2.forward(x));
         let x = self.relu.forward(self.linear1.forward(x.flatten(1, 3)));
         self.linear2.forward(x)
+    }
+}
+
+impl InferenceStep for Cnn {
+    type Input = ImageBatch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: ImageBatch) -> ClassificationOutput {
+        let scores = self.forward(batch.images);
+        let loss = CrossEntropyLossConfig::new().init(&scores.device());
+        let loss = loss.forward(scores.clone(), batch.labels.clone());
+        ClassificationOutput::new(loss, scores, batch.labels)
+    }
+}
+
+impl TrainStep for Cnn {
+    type Input = ImageBatch;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: ImageBatch) -> TrainOutput<ClassificationOutput> {
+        let output = InferenceStep::step(self, batch);
+        TrainOutput::new(self, output.loss.backward(), output)
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use bitnet_burn::quant::{
     BitWidth, LearnedStepConfig, SymmetricConfig, TernaryConfig, WeightGranularity, WeightQuantizer,
 };
+use bitnet_burn_examples::{Error, check_learning_rate, device};
 use burn::tensor::Device;
-use lexopt::prelude::*;
+use lexopt::{Parser, prelude::*};
 
 pub const HELP: &str = "\
 Trains a convolutional network on Fashion-MNIST twice from the same initial weights: in full
@@ -29,7 +30,7 @@ Options:
   --help                        this text
 ";
 
-/// How weights are quantised.
+/// How weights are quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weights {
     Ternary,
@@ -60,7 +61,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The quantiser of the weights.
+    /// The quantizer of the weights.
     pub fn quantizer(&self) -> WeightQuantizer {
         let default = match self.weights {
             Weights::Ternary => WeightGranularity::PerChannel,
@@ -77,130 +78,55 @@ impl Options {
     }
 }
 
-/// What the command line asks for.
-pub enum Command {
-    Train(Options),
-    Help,
-}
-
-/// One sentence that says what is wrong with the command line.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(format!("{error} (--help lists the options)"))
-    }
-}
-
-pub fn parse() -> Result<Command, UsageError> {
-    let mut data = None;
-    let mut weights = Weights::Ternary;
-    let mut granularity = None;
-    let mut epochs = 10;
-    let mut learning_rate = 6e-3;
-    let mut seed = 0;
-    let mut device = "flex".to_string();
-    let mut parser = lexopt::Parser::from_env();
+/// The options of the command line; `None` for help.
+pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
+    let mut options = Options {
+        data: None,
+        weights: Weights::Ternary,
+        granularity: None,
+        epochs: 10,
+        learning_rate: 6e-3,
+        seed: 0,
+        device: Device::default(),
+    };
+    let mut device_name = "flex".to_string();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("data") => data = Some(PathBuf::from(parser.value()?)),
-            Long("weights") => weights = parse_weights(&parser.value()?.string()?)?,
+            Long("data") => options.data = Some(PathBuf::from(parser.value()?)),
+            Long("weights") => options.weights = weights(&parser.value()?.string()?)?,
             Long("granularity") => {
-                granularity = Some(parse_granularity(&parser.value()?.string()?)?);
+                options.granularity = Some(granularity(&parser.value()?.string()?)?);
             }
-            Long("epochs") => epochs = parser.value()?.parse()?,
-            Long("learning-rate") => learning_rate = parser.value()?.parse()?,
-            Long("seed") => seed = parser.value()?.parse()?,
-            Long("device") => device = parser.value()?.string()?,
-            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("epochs") => options.epochs = parser.value()?.parse()?,
+            Long("learning-rate") => options.learning_rate = parser.value()?.parse()?,
+            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("device") => device_name = parser.value()?.string()?,
+            Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
+    let epochs = options.epochs;
     if !(1..=MAX_EPOCHS).contains(&epochs) {
-        return Err(UsageError(format!(
-            "--epochs must be 1 to {MAX_EPOCHS}, got {epochs}"
-        )));
+        return Err(format!("--epochs must be 1 to {MAX_EPOCHS}, got {epochs}").into());
     }
-    if !(learning_rate > 0.0 && learning_rate <= 1.0) {
-        return Err(UsageError(format!(
-            "--learning-rate must be above 0 and at most 1, got {learning_rate}"
-        )));
-    }
-    Ok(Command::Train(Options {
-        data,
-        weights,
-        granularity,
-        epochs,
-        learning_rate,
-        seed,
-        device: parse_device(&device)?,
-    }))
+    check_learning_rate("--learning-rate", options.learning_rate)?;
+    options.device = device(&device_name)?;
+    Ok(Some(options))
 }
 
 /// Keeps the number of steps well inside a `usize` on 32-bit machines too.
 const MAX_EPOCHS: usize = 10_000;
 
-fn parse_weights(name: &str) -> Result<Weights, UsageError> {
+fn weights(name: &str) -> Result<Weights, Error> {
     let known = [Weights::Ternary, Weights::Absmax2, Weights::Lsq2];
     let found = known.into_iter().find(|weights| weights.name() == name);
-    found.ok_or_else(|| {
-        UsageError(format!(
-            "--weights takes ternary, absmax2 or lsq2, got `{name}`"
-        ))
-    })
+    found.ok_or_else(|| format!("--weights takes ternary, absmax2 or lsq2, got `{name}`").into())
 }
 
-fn parse_granularity(name: &str) -> Result<WeightGranularity, UsageError> {
+fn granularity(name: &str) -> Result<WeightGranularity, Error> {
     match name {
         "tensor" => Ok(WeightGranularity::PerTensor),
         "channel" => Ok(WeightGranularity::PerChannel),
-        other => Err(UsageError(format!(
-            "--granularity takes tensor or channel, got `{other}`"
-        ))),
-    }
-}
-
-/// The devices that can be compiled in, each by the feature of its name.
-const DEVICES: [&str; 9] = [
-    "flex", "ndarray", "cpu", "wgpu", "cuda", "rocm", "vulkan", "metal", "webgpu",
-];
-
-fn parse_device(name: &str) -> Result<Device, UsageError> {
-    #[cfg(any(
-        feature = "wgpu",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "webgpu"
-    ))]
-    use burn::tensor::DeviceKind::DefaultDevice;
-    match name {
-        #[cfg(feature = "flex")]
-        "flex" => Ok(Device::flex()),
-        #[cfg(feature = "ndarray")]
-        #[allow(deprecated)]
-        "ndarray" => Ok(Device::ndarray()),
-        #[cfg(feature = "cpu")]
-        "cpu" => Ok(Device::cpu()),
-        #[cfg(feature = "wgpu")]
-        "wgpu" => Ok(Device::wgpu(DefaultDevice)),
-        #[cfg(feature = "cuda")]
-        "cuda" => Ok(Device::cuda(0)),
-        #[cfg(feature = "rocm")]
-        "rocm" => Ok(Device::rocm(0)),
-        #[cfg(feature = "vulkan")]
-        "vulkan" => Ok(Device::vulkan(DefaultDevice)),
-        #[cfg(feature = "metal")]
-        "metal" => Ok(Device::metal(DefaultDevice)),
-        #[cfg(feature = "webgpu")]
-        "webgpu" => Ok(Device::webgpu(DefaultDevice)),
-        name if DEVICES.contains(&name) => Err(UsageError(format!(
-            "device {name} is not compiled in: add `--features {name}` to the cargo command"
-        ))),
-        other => Err(UsageError(format!(
-            "unknown device `{other}`: there are {}",
-            DEVICES.join(", ")
-        ))),
+        other => Err(format!("--granularity takes tensor or channel, got `{other}`").into()),
     }
 }

@@ -1,20 +1,28 @@
-//! A plain training loop. It serves both runs: a prepared model trains like any other.
+//! The training of both models: a prepared one trains like any other.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
+use bitnet_burn::train::{
+    Trainer,
+    callback::{Callback, CallbackResult, TrainingRun},
+    config::{LearningRateConfig, OptimizerConfig, RunConfig, TrainingConfig},
+};
+use bitnet_burn_examples::Error;
 use burn::{
-    lr_scheduler::{
-        cosine::CosineAnnealingLrSchedulerConfig, module_lr_scheduler::ModuleLrScheduler,
+    data::{
+        dataloader::{DataLoader, DataLoaderBuilder},
+        dataset::Dataset,
     },
     module::Module,
-    nn::loss::CrossEntropyLossConfig,
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
-    tensor::{Device, Tensor},
+    tensor::Device,
+    train::{
+        LearnerModel,
+        metric::{AccuracyMetric, store::Split},
+    },
 };
-use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
-    data::{FashionMnist, Split},
+    data::{FashionMnist, ImageBatch, ImageBatcher, Images},
     model::Cnn,
     options::Options,
 };
@@ -24,71 +32,91 @@ const BATCH: usize = 64;
 /// Images predicted at a time.
 const PREDICTION_BATCH: usize = 500;
 
-/// Trains with AdamW and a cosine from the peak learning rate to zero; prints a line per epoch.
-pub fn train(mut model: Cnn, data: &FashionMnist, options: &Options) -> Result<Cnn, String> {
-    let device = options.device.clone().autodiff();
-    let steps = options.epochs * data.train.len().div_ceil(BATCH);
-    let mut optimizer = AdamWConfig::new().init();
-    let mut scheduler =
-        CosineAnnealingLrSchedulerConfig::new(options.learning_rate, steps).init()?;
+/// Trains with AdamW and a cosine from the peak learning rate to zero; prints a line per epoch. Returns
+/// the model for inference.
+pub fn train(model: Cnn, data: &FashionMnist, options: &Options) -> Result<Cnn, Error> {
     // The same seed gives both runs the same batches.
-    let mut rng = StdRng::seed_from_u64(options.seed);
-    let mut order: Vec<usize> = (0..data.train.len()).collect();
-    for epoch in 1..=options.epochs {
-        let start = Instant::now();
-        order.shuffle(&mut rng);
-        let (trained, loss) = train_epoch(
-            model,
-            &data.train,
-            &order,
-            &mut optimizer,
-            &mut scheduler,
-            &device,
-        );
-        model = trained;
+    let train = DataLoaderBuilder::new(ImageBatcher)
+        .batch_size(BATCH)
+        .shuffle(options.seed)
+        .build(data.train.clone());
+    let trainer = Trainer::new(model, config(data.train.len(), options))?
+        .with_callback(EpochLine(Instant::now()))
+        .with_training(|training| training.metric_valid_numeric(AccuracyMetric::new()));
+    Ok(trainer.train(train, test_batches(&data.test))?.model)
+}
+
+fn config(images: usize, options: &Options) -> TrainingConfig {
+    let mut config = TrainingConfig {
+        training: RunConfig {
+            steps: options.epochs * images.div_ceil(BATCH),
+            epochs: options.epochs,
+            seed: options.seed,
+            ..RunConfig::default()
+        },
+        // Burn's defaults.
+        optimizer: OptimizerConfig {
+            beta_2: 0.999,
+            epsilon: 1e-5,
+            weight_decay: 1e-4,
+            max_grad_norm: None,
+            ..OptimizerConfig::default()
+        },
+        learning_rate: LearningRateConfig::Cosine {
+            peak: options.learning_rate,
+            warm_up_steps: 0,
+            end: 0.0,
+        },
+        ..TrainingConfig::default()
+    };
+    config.monitoring.progress_every = None;
+    config
+}
+
+/// A line for each epoch, since the beginning of it.
+struct EpochLine(Instant);
+
+impl<M: LearnerModel> Callback<M> for EpochLine {
+    fn name(&self) -> &str {
+        "epoch_line"
+    }
+
+    fn on_epoch_start(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
+        self.0 = Instant::now();
+        Ok(())
+    }
+
+    fn on_validation_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let metric = |name, split| run.metric(name, split).ok_or(format!("no metric {name}"));
         println!(
-            "  epoch {epoch}/{}: training loss {loss:.4}, test accuracy {:.2} %, {:.1} s",
-            options.epochs,
-            data.test.accuracy(&predict(&model, &data.test, options)),
-            start.elapsed().as_secs_f64()
+            "  epoch {}/{}: training loss {:.4}, test accuracy {:.2} %, {:.1} s",
+            run.position().epoch,
+            run.num_epochs(),
+            metric("Loss", Split::Train)?,
+            metric("Accuracy", Split::Valid)?,
+            self.0.elapsed().as_secs_f64()
         );
+        Ok(())
     }
-    Ok(model)
 }
 
-/// The model after a pass over the images in the given order, and their mean loss.
-fn train_epoch(
-    mut model: Cnn,
-    images: &Split,
-    order: &[usize],
-    optimizer: &mut ModuleOptimizer,
-    scheduler: &mut ModuleLrScheduler,
-    device: &Device,
-) -> (Cnn, f32) {
-    let cross_entropy = CrossEntropyLossConfig::new().init(device);
-    // Summed on the device: reading every loss would make each step wait for it.
-    let mut loss_sum = Tensor::<1>::zeros([1], &device.clone().without_autodiff());
-    for indices in order.chunks(BATCH) {
-        let (inputs, labels) = images.batch(indices, device);
-        let loss = cross_entropy.forward(model.forward(inputs), labels);
-        loss_sum = loss_sum + loss.clone().without_autodiff() * indices.len() as f32;
-        let grads = GradientsParams::from_grads(loss.backward(), &model);
-        model = optimizer.step(scheduler.step(), model, grads);
-    }
-    (model, loss_sum.into_scalar::<f32>() / order.len() as f32)
-}
-
-/// The class of the highest score for each image.
-pub fn predict(model: &Cnn, images: &Split, options: &Options) -> Vec<u8> {
-    // The fake-quantised weights stay the same for all batches: compute them once.
+/// Percentage of the images whose class has the highest score.
+pub fn accuracy(model: &Cnn, images: &Images, device: &Device) -> Result<f64, Error> {
+    // The fake-quantized weights stay the same for all batches: compute them once.
     let model = model.valid().materialize();
-    let order: Vec<usize> = (0..images.len()).collect();
-    order
-        .chunks(PREDICTION_BATCH)
-        .flat_map(|indices| {
-            let (inputs, _) = images.batch(indices, &options.device);
-            let classes = model.forward(inputs).argmax(1).into_data();
-            classes.iter::<u8>().collect::<Vec<_>>()
-        })
-        .collect()
+    let mut right = 0;
+    for batch in test_batches(images).to_device(device).iter() {
+        let batch = batch?;
+        let classes = model.forward(batch.images).argmax(1).squeeze_dim::<1>(1);
+        let equal = classes.equal(batch.labels).int().sum();
+        right += equal.try_into_scalar::<i64>()?;
+    }
+    Ok(100.0 * right as f64 / images.len() as f64)
+}
+
+/// The images in their order.
+fn test_batches(images: &Images) -> Arc<dyn DataLoader<ImageBatch>> {
+    DataLoaderBuilder::new(ImageBatcher)
+        .batch_size(PREDICTION_BATCH)
+        .build(images.clone())
 }

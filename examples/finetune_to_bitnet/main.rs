@@ -2,159 +2,99 @@
 //! freezes the scales of its activations:
 //! `cargo run --release --example finetune_to_bitnet -- --help`.
 
-#[path = "../train_lm/data.rs"]
-mod data;
-#[path = "../train_lm/device.rs"]
-mod device;
-#[path = "../train_lm/model.rs"]
-mod model;
-#[path = "../train_lm/sample.rs"]
-mod sample;
-#[path = "../train_lm/validation.rs"]
-mod validation;
-
 mod options;
 mod report;
 mod static_activations;
-mod training;
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
 use bitnet_burn::{
-    nn::BitLinear,
-    qat::QuantControls,
+    nn::{BitLinear, BitNetLm},
     quant::{
         QatScheme,
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
+    train::LanguageModel,
 };
+use bitnet_burn_examples::{Error, Text, print_sample, run_example, train, training_config};
 use burn::{module::Module, nn::Linear};
 
-use data::Corpus;
-use model::LanguageModel;
-use options::{Command, HELP, Options};
+use options::{HELP, Options};
 use report::Report;
-use training::Training;
-use validation::valid_loss;
-
-/// Without the page faults of the system allocator, which cost a fifth of the time of a step.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let result = options::parse()
-        .map_err(Into::into)
-        .and_then(|command| match command {
-            Command::Help => {
-                print!("{HELP}");
-                Ok(())
-            }
-            Command::FineTune(options) => run(&options),
-        });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("finetune_to_bitnet: {error}");
-            ExitCode::from(2)
-        }
-    }
+    run_example("finetune_to_bitnet", HELP, options::parse, run)
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let corpus = Corpus::load(options.text.as_deref())?;
-    println!(
-        "{} characters to train on, {} to validate, {} different ones",
-        corpus.train_len(),
-        corpus.valid_len(),
-        corpus.vocabulary.len()
-    );
+fn run(options: Options) -> Result<(), Error> {
+    let text = Text::load(options.text.as_deref())?;
     options.device.seed(options.seed);
-    let full_precision = full_precision(options, &corpus)?;
-    let loss = |model: &LanguageModel<BitLinear>| valid_loss(model, &corpus, &options.device);
+    let full_precision = full_precision(&options, &text)?;
 
     println!("\nabrupt: quantized in full from the first step");
     let converted = bitnet(&full_precision);
-    let converted_loss = loss(&converted.valid());
-    let abrupt = fine_tune(converted, 0, options, &corpus)?;
+    let converted_loss = text.valid_loss(&converted.valid())?;
+    let abrupt = fine_tune(converted, 0, &options, &text)?;
 
     let warm_up = options.warm_up();
     println!("\nprogressive: lambda from 0 to 1 over {warm_up} steps");
-    let progressive = fine_tune(bitnet(&full_precision), warm_up, options, &corpus)?;
+    let progressive = fine_tune(bitnet(&full_precision), warm_up, &options, &text)?;
 
-    let (abrupt_loss, progressive_loss) = (loss(&abrupt), loss(&progressive));
+    let (abrupt_loss, progressive_loss) =
+        (text.valid_loss(&abrupt)?, text.valid_loss(&progressive)?);
     let better = match progressive_loss <= abrupt_loss {
         true => &progressive,
         false => &abrupt,
     };
-    let static_losses = static_activations::losses(better, options, &corpus)?;
     // What is shipped: 2 bits per weight, and the outputs of training.
-    let packed = LanguageModel {
-        lm: better.lm.pack(),
-    };
+    let packed = better.pack();
     let report = Report {
-        full_precision: valid_loss(&full_precision.valid(), &corpus, &options.device),
+        full_precision: text.valid_loss(&full_precision)?,
         converted: converted_loss,
         abrupt: abrupt_loss,
         progressive: progressive_loss,
-        static_losses,
-        packed: valid_loss(&packed, &corpus, &options.device),
+        static_losses: static_activations::losses(better, &options, &text)?,
+        packed: text.valid_loss(&packed)?,
     };
     println!();
-    sample::print(&packed.lm, &corpus, options);
+    print_sample(&packed, &text, options.seed)?;
     report.print_table();
     report.print_json();
     Ok(())
 }
 
-/// The model of the checkpoint, or one that is trained here.
-fn full_precision(
-    options: &Options,
-    corpus: &Corpus,
-) -> Result<LanguageModel<Linear>, Box<dyn Error>> {
+/// The model of the checkpoint, or one that is trained here, for inference.
+fn full_precision(options: &Options, text: &Text) -> Result<BitNetLm<Linear>, Error> {
     let device = options.device.clone().autodiff();
-    let model = LanguageModel {
-        lm: model::config(corpus.vocabulary.len()).init(&device),
-    };
+    let lm = text.lm_config().init(&device);
     if let Some(path) = &options.checkpoint {
-        let loaded = model.try_load_file(path);
-        return loaded.map_err(|error| format!("cannot use {}: {error}", path.display()).into());
+        let loaded = LanguageModel::new(lm).try_load_file(path);
+        let loaded = loaded.map_err(|error| format!("cannot use {}: {error}", path.display()))?;
+        return Ok(loaded.lm.valid());
     }
     println!("\nfull precision");
-    let training = Training {
-        corpus,
-        device: &options.device,
-        seed: options.seed,
-        steps: options.fp_steps,
-        learning_rate: options.fp_learning_rate,
-    };
-    Ok(training.run(model, |_| {})?)
+    let config = training_config(options.fp_steps, options.fp_learning_rate, 0, options.seed);
+    train(text, lm, config)
 }
 
-/// The model with the same weights and quantised projections.
-fn bitnet(full_precision: &LanguageModel<Linear>) -> LanguageModel<BitLinear> {
-    LanguageModel {
-        lm: full_precision.lm.clone().into_bitnet(&QatScheme::b1_58()),
-    }
+/// The model in training, with the same weights and quantized projections.
+fn bitnet(full_precision: &BitNetLm<Linear>) -> BitNetLm<BitLinear> {
+    let lm = full_precision.clone().train();
+    lm.into_bitnet(&QatScheme::b1_58())
 }
 
-/// Trains while the share of the quantised values grows to 1 over `warm_up` steps; returns the
+/// Trains while the share of the quantized values grows to 1 over `warm_up` steps; returns the
 /// model for inference.
 fn fine_tune(
-    model: LanguageModel<BitLinear>,
+    lm: BitNetLm<BitLinear>,
     warm_up: usize,
     options: &Options,
-    corpus: &Corpus,
-) -> Result<LanguageModel<BitLinear>, Box<dyn Error>> {
-    let training = Training {
-        corpus,
-        device: &options.device,
-        // Other windows than those of the full-precision training, the same for both ways.
-        seed: options.seed.wrapping_add(1),
-        steps: options.steps,
-        learning_rate: options.learning_rate,
-    };
-    let controls = QuantControls::of(&model);
+    text: &Text,
+) -> Result<BitNetLm<BitLinear>, Error> {
+    // Other windows than those of the full-precision training, the same for both ways.
+    let seed = options.seed.wrapping_add(1);
+    let mut config = training_config(options.steps, options.learning_rate, 0, seed);
     let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, warm_up)?;
-    let model = training.run(model, |step| controls.set_lambda(lambda.value(step)))?;
-    Ok(model.valid())
+    config.schedule.progressive = Some(lambda);
+    train(text, lm, config)
 }

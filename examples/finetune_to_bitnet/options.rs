@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use bitnet_burn_examples::{Error, STEPS_PER_EPOCH, check_count, check_learning_rate, device};
 use burn::tensor::Device;
-use lexopt::prelude::*;
-
-use crate::{data::STEPS_PER_EPOCH, device::parse_device};
+use lexopt::{Parser, prelude::*};
 
 pub const HELP: &str = "\
 Fine-tunes a full-precision character language model to BitNet b1.58: abruptly, progressively, and
@@ -23,7 +22,7 @@ Options:
   --warm-up X              share of the steps over which lambda grows to 1 [default: 0.1]
   --calibration-batches N  batches that static scales are observed over [default: 16]
   --seed N                 seed of initialization and data order [default: 0]
-  --device NAME            flex, ndarray, cpu, wgpu, cuda, vulkan or metal [default: flex]
+  --device NAME            flex, ndarray, cpu, wgpu, cuda, rocm, vulkan, metal or webgpu [default: flex]
   --text FILE              text to train on [default: an excerpt of Shakespeare]
   --help                   this text
 ";
@@ -49,24 +48,8 @@ impl Options {
     }
 }
 
-/// What the command line asks for.
-pub enum Command {
-    FineTune(Box<Options>),
-    Help,
-}
-
-/// One sentence that says what is wrong with the command line.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(format!("{error} (--help lists the options)"))
-    }
-}
-
-pub fn parse() -> Result<Command, UsageError> {
+/// The options of the command line; `None` for help.
+pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         checkpoint: None,
         fp_steps: 500,
@@ -79,8 +62,7 @@ pub fn parse() -> Result<Command, UsageError> {
         device: Device::default(),
         text: None,
     };
-    let mut device = "flex".to_string();
-    let mut parser = lexopt::Parser::from_env();
+    let mut device_name = "flex".to_string();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("checkpoint") => options.checkpoint = Some(PathBuf::from(parser.value()?)),
@@ -91,44 +73,33 @@ pub fn parse() -> Result<Command, UsageError> {
             Long("warm-up") => options.warm_up_share = parser.value()?.parse()?,
             Long("calibration-batches") => options.calibration_batches = parser.value()?.parse()?,
             Long("seed") => options.seed = parser.value()?.parse()?,
-            Long("device") => device = parser.value()?.string()?,
+            Long("device") => device_name = parser.value()?.string()?,
             Long("text") => options.text = Some(PathBuf::from(parser.value()?)),
-            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
     options.check()?;
-    options.device = parse_device(&device).map_err(UsageError)?;
-    Ok(Command::FineTune(Box::new(options)))
+    options.device = device(&device_name)?;
+    Ok(Some(options))
 }
 
 impl Options {
-    fn check(&self) -> Result<(), UsageError> {
-        for (name, count) in [("--fp-steps", self.fp_steps), ("--steps", self.steps)] {
-            if count == 0 {
-                return Err(UsageError(format!("{name} must be 1 or more, got 0")));
-            }
+    fn check(&self) -> Result<(), Error> {
+        check_count("--fp-steps", self.fp_steps)?;
+        check_count("--steps", self.steps)?;
+        check_learning_rate("--fp-learning-rate", self.fp_learning_rate)?;
+        check_learning_rate("--learning-rate", self.learning_rate)?;
+        let batches = self.calibration_batches;
+        if !(1..=STEPS_PER_EPOCH).contains(&batches) {
+            let message =
+                format!("--calibration-batches must be 1 to {STEPS_PER_EPOCH}, got {batches}");
+            return Err(message.into());
         }
-        for (name, rate) in [
-            ("--fp-learning-rate", self.fp_learning_rate),
-            ("--learning-rate", self.learning_rate),
-        ] {
-            if !(rate > 0.0 && rate <= 1.0) {
-                return Err(UsageError(format!(
-                    "{name} must be above 0 and at most 1, got {rate}"
-                )));
-            }
+        let share = self.warm_up_share;
+        match (0.0..=1.0).contains(&share) {
+            true => Ok(()),
+            false => Err(format!("--warm-up must be 0 to 1, got {share}").into()),
         }
-        if !(1..=STEPS_PER_EPOCH).contains(&self.calibration_batches) {
-            let batches = self.calibration_batches;
-            return Err(UsageError(format!(
-                "--calibration-batches must be 1 to {STEPS_PER_EPOCH}, got {batches}"
-            )));
-        }
-        if !(0.0..=1.0).contains(&self.warm_up_share) {
-            let share = self.warm_up_share;
-            return Err(UsageError(format!("--warm-up must be 0 to 1, got {share}")));
-        }
-        Ok(())
     }
 }

@@ -1,48 +1,41 @@
 //! Fixed scales for activations: observed over training text, then frozen.
 
-use std::error::Error;
-
 use bitnet_burn::{
-    nn::BitLinear,
+    nn::{BitLinear, BitNetLm},
     qat::QuantControls,
     quant::{
         QatScheme, StaticConfig,
         calibration::{MinMaxConfig, MseConfig, ObserverConfig, PercentileConfig, SamplingPolicy},
     },
 };
-use burn::{data::dataloader::DataLoader, module::Module, train::InferenceStep};
+use bitnet_burn_examples::{Error, STEPS_PER_EPOCH, Text};
+use burn::{data::dataloader::DataLoader, module::Module};
 
-use crate::{
-    data::Corpus,
-    model::{self, LanguageModel},
-    options::Options,
-    validation::valid_loss,
-};
+use crate::options::Options;
 
 /// The validation loss with the ranges of each observer, one scale per tensor of activations.
 pub fn losses(
-    dynamic: &LanguageModel<BitLinear>,
+    dynamic: &BitNetLm<BitLinear>,
     options: &Options,
-    corpus: &Corpus,
-) -> Result<Vec<(&'static str, f64)>, Box<dyn Error>> {
+    text: &Text,
+) -> Result<Vec<(&'static str, f64)>, Error> {
     let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
-    let config = model::config(corpus.vocabulary.len()).with_scheme(scheme);
-    let model = LanguageModel {
-        lm: config.init::<BitLinear>(&options.device),
-    };
-    let model = model.try_load_record(dynamic.clone().into_record())?;
-    let frozen = QuantControls::of(&model);
+    let config = text.lm_config().with_scheme(scheme);
+    let lm = config.init::<BitLinear>(&options.device);
+    let lm = lm.try_load_record(dynamic.clone().into_record())?;
+    let frozen = QuantControls::of(&lm);
     let observed = QuantControls::of(dynamic).filter(|path| path.ends_with("input_quant"));
 
     let mut losses = Vec::new();
     for (name, observer) in observers() {
         observed.observe(&observer, SamplingPolicy::default());
-        let loader = corpus.train_loader(options.seed, options.calibration_batches);
-        for batch in loader.to_device(&options.device).iter() {
-            dynamic.step(batch?);
+        let batches = options.calibration_batches;
+        let windows = text.train_windows(options.seed, batches, STEPS_PER_EPOCH)?;
+        for batch in windows.to_device(&options.device).iter() {
+            dynamic.forward(batch?.inputs);
         }
         frozen.calibrate(&observed.finish_observation()?)?;
-        losses.push((name, valid_loss(&model, corpus, &options.device)));
+        losses.push((name, text.valid_loss(&lm)?));
     }
     Ok(losses)
 }

@@ -1,44 +1,24 @@
-//! Which layers of a BitNet suffer from quantisation, and what a few more bits for them buy:
+//! Which layers of a BitNet suffer from quantization, and what a few more bits for them buy:
 //! `cargo run --release --example sensitivity -- --help`.
 
-#[allow(dead_code)] // The prompt is for samples of text, of which there are none here.
-#[path = "../train_lm/data.rs"]
-mod data;
-#[path = "../train_lm/model.rs"]
-mod model;
-#[path = "../finetune_to_bitnet/training.rs"]
-mod training;
-#[path = "../train_lm/validation.rs"]
-mod validation;
-
-use std::{error::Error, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use bitnet_burn::{
     monitor::{ErrorHistory, HtmlReport},
-    nn::BitLinear,
-    qat::{MixedPrecisionPlan, PlanBudget, QuantControls, Sensitivity},
+    nn::{BitLinear, BitNetLm},
+    qat::{MixedPrecisionPlan, PlanBudget, QuantControls, Sensitivity, SensitivityReport},
     quant::QatScheme,
 };
-use burn::{
-    data::{dataloader::DataLoader, dataset::DatasetError},
-    module::Module,
-    nn::Linear,
-    tensor::Device,
-    train::InferenceStep,
-};
-use lexopt::prelude::*;
+use bitnet_burn_examples::{Error, Text, check_count, run_example, train, training_config};
+use burn::{module::Module, nn::Linear, tensor::Device};
+use lexopt::{Parser, prelude::*};
 use serde_json::json;
-
-use data::Corpus;
-use model::LanguageModel;
-use training::Training;
-use validation::valid_loss;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Batches that the loss of a measurement is the mean of.
 const BATCHES: usize = 8;
+
+/// Peak learning rate.
+const PEAK: f64 = 2e-3;
 
 const HELP: &str = "\
 Trains a full-precision language model, measures what ternary weights in each of its layers cost,
@@ -56,37 +36,20 @@ Options:
 struct Options {
     steps: usize,
     bits: f64,
-    html: Option<std::path::PathBuf>,
+    html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    match options() {
-        Ok(None) => {
-            print!("{HELP}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("sensitivity: {error} (--help lists the options)");
-            ExitCode::from(2)
-        }
-        Ok(Some(options)) => match run(&options) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("sensitivity: {error}");
-                ExitCode::FAILURE
-            }
-        },
-    }
+    run_example("sensitivity", HELP, parse, run)
 }
 
-/// `None` for help.
-fn options() -> Result<Option<Options>, Box<dyn Error>> {
+/// The options of the command line; `None` for help.
+fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         steps: 300,
         bits: 3.0,
         html: None,
     };
-    let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("steps") => options.steps = parser.value()?.parse()?,
@@ -96,34 +59,19 @@ fn options() -> Result<Option<Options>, Box<dyn Error>> {
             other => return Err(other.unexpected().into()),
         }
     }
-    match options.steps {
-        0 => Err("--steps must be 1 or more, got 0".into()),
-        _ => Ok(Some(options)),
-    }
+    check_count("--steps", options.steps)?;
+    Ok(Some(options))
 }
 
-fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+fn run(options: Options) -> Result<(), Error> {
     let device = Device::default();
     device.seed(0);
-    let corpus = Corpus::load(None)?;
-    let training = |steps, seed| Training {
-        corpus: &corpus,
-        device: &device,
-        seed,
-        steps,
-        learning_rate: 2e-3,
-    };
+    let text = Text::load(None)?;
     println!("full precision");
-    let lm = model::config(corpus.vocabulary.len()).init::<Linear>(&device.clone().autodiff());
-    let float = training(options.steps, 0).run(LanguageModel { lm }, |_| {})?;
-    let bitnet = || LanguageModel {
-        lm: float.lm.clone().into_bitnet(&QatScheme::b1_58()),
-    };
+    let lm = text.lm_config().init::<Linear>(&device.autodiff());
+    let float = train(&text, lm, training_config(options.steps, PEAK, 0, 0))?;
 
-    let model = bitnet();
-    let (controls, frozen) = (QuantControls::of(&model), model.valid());
-    let sensitivity =
-        Sensitivity::default().measure(&controls, || some_loss(&frozen, &corpus, &device))?;
+    let sensitivity = sensitivity(&float, &text)?;
     println!("\n{sensitivity}");
     let plan = MixedPrecisionPlan::within(PlanBudget::BitsPerWeight(options.bits), &sensitivity)?;
     println!("plan of {} bits per weight:\n{plan}", options.bits);
@@ -133,43 +81,33 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             .save(path)?;
     }
 
-    let fine_tune = |plan: &MixedPrecisionPlan| -> Result<(f64, f64), Box<dyn Error>> {
-        let model = bitnet();
-        QuantControls::of(&model).apply_plan(plan)?;
-        let before = valid_loss(&model.valid(), &corpus, &device);
-        let steps = options.steps.div_ceil(3);
-        let model = training(steps, 1).run(model, |_| {})?.valid();
-        Ok((before, valid_loss(&model, &corpus, &device)))
-    };
+    let none = MixedPrecisionPlan::default();
     println!("fine-tuning, all layers ternary");
-    let ternary = fine_tune(&MixedPrecisionPlan::default())?;
+    let ternary = fine_tune(&float, &none, &text, options.steps)?;
     println!("fine-tuning by the plan");
-    let planned = fine_tune(&plan)?;
+    let planned = fine_tune(&float, &plan, &text, options.steps)?;
+
     let kib = |plan: &MixedPrecisionPlan| plan.num_bits(&sensitivity) / 8.0 / 1024.0;
     let weights: usize = sensitivity.layers.iter().map(|layer| layer.weights).sum();
-    let float_loss = valid_loss(&float.valid(), &corpus, &device);
-    let none = MixedPrecisionPlan::default();
+    let float_loss = text.valid_loss(&float)?;
+    let float_kib = weights as f64 * 4.0 / 1024.0;
     println!(
         "\n{:<14} {:>9} {:>10} {:>11}",
         "", "KiB", "converted", "fine-tuned"
     );
-    println!(
-        "{:<14} {:>9.1} {float_loss:>10.4}",
-        "float",
-        weights as f64 * 4.0 / 1024.0
-    );
-    for (name, plan, losses) in [("all ternary", &none, ternary), ("plan", &plan, planned)] {
+    println!("{:<14} {float_kib:>9.1} {float_loss:>10.4}", "float");
+    for (name, plan, losses) in [("all ternary", &none, &ternary), ("plan", &plan, &planned)] {
         println!(
             "{name:<14} {:>9.1} {:>10.4} {:>11.4}",
             kib(plan),
-            losses.0,
-            losses.1
+            losses.converted,
+            losses.fine_tuned
         );
     }
     let line = json!({
         "float": float_loss,
-        "ternary": ternary.1,
-        "plan": planned.1,
+        "ternary": ternary.fine_tuned,
+        "plan": planned.fine_tuned,
         "ternary_kib": kib(&none),
         "plan_kib": kib(&plan),
         "most_sensitive": sensitivity.layers[0].layer,
@@ -178,16 +116,39 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Mean loss over some windows of the validation text.
-fn some_loss(
-    model: &LanguageModel<BitLinear>,
-    corpus: &Corpus,
-    device: &Device,
-) -> Result<f64, DatasetError> {
-    let loader = corpus.valid_loader(device);
-    let mut sum = 0.0;
-    for batch in loader.iter().take(BATCHES) {
-        sum += f64::from(model.step(batch?).loss.into_scalar::<f32>());
-    }
-    Ok(sum / BATCHES as f64)
+/// The model in training, with the same weights and quantized projections.
+fn bitnet(float: &BitNetLm<Linear>) -> BitNetLm<BitLinear> {
+    float.clone().train().into_bitnet(&QatScheme::b1_58())
+}
+
+/// What ternary weights in each of the layers cost.
+fn sensitivity(float: &BitNetLm<Linear>, text: &Text) -> Result<SensitivityReport, Error> {
+    let lm = bitnet(float).valid();
+    let controls = QuantControls::of(&lm);
+    let report = Sensitivity::default().measure(&controls, || text.loss_of_batches(&lm, BATCHES));
+    report.map_err(|error| error.to_string().into())
+}
+
+/// Validation losses.
+struct Losses {
+    converted: f64,
+    fine_tuned: f64,
+}
+
+/// Fine-tunes with the bits of a plan, for a third of the steps of training.
+fn fine_tune(
+    float: &BitNetLm<Linear>,
+    plan: &MixedPrecisionPlan,
+    text: &Text,
+    steps: usize,
+) -> Result<Losses, Error> {
+    let lm = bitnet(float);
+    QuantControls::of(&lm).apply_plan(plan)?;
+    let converted = text.valid_loss(&lm.valid())?;
+    let lm = train(text, lm, training_config(steps.div_ceil(3), PEAK, 0, 1))?;
+    let fine_tuned = text.valid_loss(&lm)?;
+    Ok(Losses {
+        converted,
+        fine_tuned,
+    })
 }

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use bitnet_burn_examples::{Error, check_count, check_learning_rate, device};
 use burn::tensor::Device;
-use lexopt::prelude::*;
-
-use crate::device::parse_device;
+use lexopt::{Parser, prelude::*};
 
 pub const HELP: &str = "\
 Trains a BitNet b1.58 character language model.
@@ -22,14 +21,14 @@ Options:
   --teacher FILE       distil a full-precision model of `train_lm --precision fp`, which is in
                        train_lm_out/checkpoints/step-N/model.bpk
   --seed N             seed of initialization and data order [default: 0]
-  --device NAME        flex, ndarray, cpu, wgpu, cuda, vulkan or metal [default: flex]
+  --device NAME        flex, ndarray, cpu, wgpu, cuda, rocm, vulkan, metal or webgpu [default: flex]
   --text FILE          text to train on [default: an excerpt of Shakespeare]
   --out DIR            folder of checkpoints and logs [default: train_lm_out]
   --resume             go on from the last checkpoint in the folder
   --help               this text
 ";
 
-/// Full precision, or fake-quantised weights and activations.
+/// Full precision, or fake-quantized weights and activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     Full,
@@ -78,95 +77,60 @@ pub struct Options {
     pub resume: bool,
 }
 
-/// What the command line asks for.
-pub enum Command {
-    Train(Box<Options>),
-    Help,
-}
-
-/// One sentence that says what is wrong with the command line.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct UsageError(String);
-
-impl From<lexopt::Error> for UsageError {
-    fn from(error: lexopt::Error) -> Self {
-        Self(format!("{error} (--help lists the options)"))
-    }
-}
-
-pub fn parse() -> Result<Command, UsageError> {
-    let mut precision = Precision::Qat;
-    let mut steps = 1500;
-    let mut learning_rate = 2e-3;
-    let mut memory = Memory::Full;
-    let mut progressive = 0;
-    let mut teacher = None;
-    let mut seed = 0;
-    let mut device = "flex".to_string();
-    let mut text = None;
-    let mut out = PathBuf::from("train_lm_out");
-    let mut resume = false;
-    let mut parser = lexopt::Parser::from_env();
+/// The options of the command line; `None` for help.
+pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
+    let mut options = Options {
+        precision: Precision::Qat,
+        steps: 1500,
+        learning_rate: 2e-3,
+        memory: Memory::Full,
+        progressive: 0,
+        teacher: None,
+        seed: 0,
+        device: Device::default(),
+        text: None,
+        out: PathBuf::from("train_lm_out"),
+        resume: false,
+    };
+    let mut device_name = "flex".to_string();
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("precision") => precision = parse_precision(&parser.value()?.string()?)?,
-            Long("steps") => steps = parser.value()?.parse()?,
-            Long("learning-rate") => learning_rate = parser.value()?.parse()?,
-            Long("memory") => memory = parse_memory(&parser.value()?.string()?)?,
-            Long("progressive") => progressive = parser.value()?.parse()?,
-            Long("teacher") => teacher = Some(PathBuf::from(parser.value()?)),
-            Long("seed") => seed = parser.value()?.parse()?,
-            Long("device") => device = parser.value()?.string()?,
-            Long("text") => text = Some(PathBuf::from(parser.value()?)),
-            Long("out") => out = PathBuf::from(parser.value()?),
-            Long("resume") => resume = true,
-            Long("help") | Short('h') => return Ok(Command::Help),
+            Long("precision") => options.precision = precision(&parser.value()?.string()?)?,
+            Long("steps") => options.steps = parser.value()?.parse()?,
+            Long("learning-rate") => options.learning_rate = parser.value()?.parse()?,
+            Long("memory") => options.memory = memory(&parser.value()?.string()?)?,
+            Long("progressive") => options.progressive = parser.value()?.parse()?,
+            Long("teacher") => options.teacher = Some(PathBuf::from(parser.value()?)),
+            Long("seed") => options.seed = parser.value()?.parse()?,
+            Long("device") => device_name = parser.value()?.string()?,
+            Long("text") => options.text = Some(PathBuf::from(parser.value()?)),
+            Long("out") => options.out = PathBuf::from(parser.value()?),
+            Long("resume") => options.resume = true,
+            Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
     }
-    if steps == 0 {
-        return Err(UsageError("--steps must be 1 or more, got 0".into()));
+    check_count("--steps", options.steps)?;
+    if options.teacher.is_some() && options.precision == Precision::Full {
+        return Err("--teacher is for --precision qat".into());
     }
-    if teacher.is_some() && precision == Precision::Full {
-        return Err(UsageError("--teacher is for --precision qat".into()));
-    }
-    if !(learning_rate > 0.0 && learning_rate <= 1.0) {
-        return Err(UsageError(format!(
-            "--learning-rate must be above 0 and at most 1, got {learning_rate}"
-        )));
-    }
-    Ok(Command::Train(Box::new(Options {
-        precision,
-        steps,
-        learning_rate,
-        memory,
-        progressive,
-        teacher,
-        seed,
-        device: parse_device(&device).map_err(UsageError)?,
-        text,
-        out,
-        resume,
-    })))
+    check_learning_rate("--learning-rate", options.learning_rate)?;
+    options.device = device(&device_name)?;
+    Ok(Some(options))
 }
 
-fn parse_memory(name: &str) -> Result<Memory, UsageError> {
+fn memory(name: &str) -> Result<Memory, Error> {
     match name {
         "full" => Ok(Memory::Full),
         "small" => Ok(Memory::Small),
-        other => Err(UsageError(format!(
-            "--memory is full or small, got {other}"
-        ))),
+        other => Err(format!("--memory is full or small, got {other}").into()),
     }
 }
 
-fn parse_precision(name: &str) -> Result<Precision, UsageError> {
+fn precision(name: &str) -> Result<Precision, Error> {
     match name {
         "fp" => Ok(Precision::Full),
         "qat" => Ok(Precision::Qat),
-        other => Err(UsageError(format!(
-            "--precision takes fp or qat, got `{other}`"
-        ))),
+        other => Err(format!("--precision takes fp or qat, got `{other}`").into()),
     }
 }

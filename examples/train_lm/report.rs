@@ -1,55 +1,22 @@
 //! What a run achieved.
 
-use bitnet_burn::nn::Projection;
+use bitnet_burn_examples::{BATCH, CONTEXT};
 use serde_json::json;
 
-use crate::{
-    data::{BATCH, CONTEXT, Corpus},
-    model::LanguageModel,
-    options::Options,
-    validation::valid_loss,
-};
+use crate::{options::Options, training::Run};
 
-pub struct Report {
-    precision: &'static str,
-    memory: &'static str,
-    steps: usize,
-    pub valid_loss: f64,
-    train_seconds: f64,
-    tokens_per_second: f64,
-}
-
-impl Report {
-    pub fn new<P: Projection>(
-        options: &Options,
-        corpus: &Corpus,
-        steps: usize,
-        train_seconds: f64,
-        model: &LanguageModel<P>,
-    ) -> Self {
-        Self {
-            precision: options.precision.name(),
-            memory: options.memory.name(),
-            steps: options.steps,
-            valid_loss: valid_loss(model, corpus, &options.device),
-            train_seconds,
-            tokens_per_second: (steps * BATCH * CONTEXT) as f64 / train_seconds,
-        }
-    }
-
-    /// One line of JSON.
-    pub fn print(&self) {
-        let line = json!({
-            "precision": self.precision,
-            "memory": self.memory,
-            "steps": self.steps,
-            "valid_loss": self.valid_loss,
-            "train_seconds": self.train_seconds,
-            "tokens_per_second": self.tokens_per_second,
-            "peak_rss_mib": peak_rss_mib(),
-        });
-        println!("{line}");
-    }
+/// Prints one line of JSON.
+pub fn print(options: &Options, valid_loss: f64, run: &Run) {
+    let line = json!({
+        "precision": options.precision.name(),
+        "memory": options.memory.name(),
+        "steps": options.steps,
+        "valid_loss": valid_loss,
+        "train_seconds": run.seconds,
+        "tokens_per_second": (run.steps * BATCH * CONTEXT) as f64 / run.seconds,
+        "peak_rss_mib": peak_rss_mib(),
+    });
+    println!("{line}");
 }
 
 /// Largest resident memory of the process so far, where the system tells (Linux).

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bitnet_burn::train::checkpoint::{CheckpointFolder, CheckpointPolicy, Resume};
+use bitnet_burn_examples::Error;
 use serde_json::json;
 
 use crate::options::Options;
@@ -28,29 +29,24 @@ fn fingerprint(options: &Options, train_characters: usize) -> String {
     .to_string()
 }
 
-/// Prepares the folder; says how checkpoints are written into it, and how many steps an earlier part
-/// of the run has taken.
-pub fn open(
-    options: &Options,
-    train_characters: usize,
-) -> Result<(CheckpointPolicy, usize), String> {
+/// Prepares the folder, and says how checkpoints are written into it.
+pub fn open(options: &Options, train_characters: usize) -> Result<CheckpointPolicy, Error> {
     let folder = options.out.join("checkpoints");
     let policy = CheckpointPolicy::new(&folder)
         .every_steps(STEPS_PER_CHECKPOINT)
         .fingerprint(fingerprint(options, train_characters));
     if options.resume {
-        let newest = CheckpointFolder::new(&folder).newest();
-        let newest = newest.map_err(|error| error.to_string())?.manifest;
-        let missing = || {
+        if CheckpointFolder::new(&folder).newest()?.manifest.is_none() {
             let folder = folder.display();
-            format!("there is no run to resume: {folder} has no whole checkpoint")
-        };
-        let step = newest.ok_or_else(missing)?.position.step;
-        return Ok((policy.resume(Resume::Latest), step));
+            return Err(
+                format!("there is no run to resume: {folder} has no whole checkpoint").into(),
+            );
+        }
+        return Ok(policy.resume(Resume::Latest));
     }
     let aside = set_aside(&options.out);
     aside.map_err(|error| format!("cannot use {}: {error}", options.out.display()))?;
-    Ok((policy, 0))
+    Ok(policy)
 }
 
 /// The lines of JSON that a run writes.

@@ -16,6 +16,10 @@ pub(crate) enum KeyRule {
 }
 
 /// A value at which a key has no effect.
+#[cfg_attr(
+    not(feature = "interop"),
+    allow(dead_code, reason = "some are in the files of models alone")
+)]
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Off {
     /// `null`, an empty list, an empty string or an empty object.

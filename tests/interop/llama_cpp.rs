@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::python;
 
-const TEXT: &str = include_str!("../../examples/data/shakespeare.txt");
+const TEXT: &str = include_str!("../../src/bin/bitnet-burn/shakespeare.txt");
 const CONTEXT: usize = 64;
 const BATCH: usize = 8;
 const STEPS: usize = 150;

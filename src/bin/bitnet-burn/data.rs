@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Failure;
 
 /// An excerpt of Shakespeare's plays, in the public domain.
-pub const SHAKESPEARE: &str = include_str!("../../../examples/data/shakespeare.txt");
+pub const SHAKESPEARE: &str = include_str!("shakespeare.txt");
 
 /// Share of a text that is kept for validation: the last tenth.
 const VALID_SHARE: usize = 10;

@@ -1,17 +1,24 @@
-//! Devices by name.
-
 use burn::tensor::Device;
 
-const DEVICES: [&str; 7] = ["flex", "ndarray", "cpu", "wgpu", "cuda", "vulkan", "metal"];
+use crate::Error;
 
-/// The device of a name, or one sentence that says why there is none.
-pub fn parse_device(name: &str) -> Result<Device, String> {
+const DEVICES: [&str; 9] = [
+    "flex", "ndarray", "cpu", "wgpu", "cuda", "rocm", "vulkan", "metal", "webgpu",
+];
+
+/// The device of a name.
+///
+/// # Errors
+///
+/// If the name is none of a device, or its feature is off.
+pub fn device(name: &str) -> Result<Device, Error> {
     if !DEVICES.contains(&name) {
         let known = DEVICES.join(", ");
-        return Err(format!("unknown device `{name}`: {known}"));
+        return Err(format!("unknown device `{name}`: there are {known}").into());
     }
     compiled_device(name).ok_or_else(|| {
         format!("device {name} is not compiled in: add `--features {name}` to the cargo command")
+            .into()
     })
 }
 
@@ -29,10 +36,14 @@ fn compiled_device(name: &str) -> Option<Device> {
         "wgpu" => Some(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "cuda")]
         "cuda" => Some(Device::cuda(0)),
+        #[cfg(feature = "rocm")]
+        "rocm" => Some(Device::rocm(0)),
         #[cfg(feature = "vulkan")]
         "vulkan" => Some(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice)),
         #[cfg(feature = "metal")]
         "metal" => Some(Device::metal(burn::tensor::DeviceKind::DefaultDevice)),
+        #[cfg(feature = "webgpu")]
+        "webgpu" => Some(Device::webgpu(burn::tensor::DeviceKind::DefaultDevice)),
         _ => None,
     }
 }
