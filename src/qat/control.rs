@@ -278,10 +278,8 @@ impl ControlValues {
     }
 
     /// Takes the values of a record.
-    fn restore(&self, record: &[i32]) {
-        let [lambda, width, key_low, key_high, range_low, range_high] = record else {
-            return;
-        };
+    fn restore(&self, record: &[i32; RECORD_LENGTH]) {
+        let [lambda, width, key_low, key_high, range_low, range_high] = record;
         let long = |low: &i32, high: &i32| (*high as u32 as u64) << 32 | *low as u32 as u64;
         self.lambda.store(*lambda as u32, Ordering::Relaxed);
         self.width.store(*width as u32, Ordering::Relaxed);
@@ -371,7 +369,10 @@ fn stand_for<const D: usize>(
         })
         .load_mapper(move |state: Tensor<D, Int>| {
             let record: Vec<i32> = state.to_data().iter::<i64>().map(|v| v as i32).collect();
-            loaded.restore(&record);
+            // Burn refuses a record of another shape when it has loaded it.
+            if let Ok(record) = record.try_into() {
+                loaded.restore(&record);
+            }
             state
         })
 }

@@ -50,7 +50,7 @@ pub(super) use load::Parameters;
 /// }
 ///
 /// let device = Device::default();
-/// let model = Prepare::new(QatScheme::b1_58()).apply(Mlp::new(&device))?.model;
+/// let model = Prepare::new(QatScheme::weight_only()).apply(Mlp::new(&device))?.model;
 /// // .. train it, then:
 /// let path = std::env::temp_dir().join("mlp.bpk");
 /// convert(&model)?.save(&path)?;

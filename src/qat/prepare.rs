@@ -91,7 +91,7 @@ use report::kind_of_vector;
 /// use burn::{nn::LinearConfig, module::ParamGroup, tensor::Device};
 ///
 /// let layer = LinearConfig::new(64, 32).init(&Device::default());
-/// let prepared = Prepare::new(QatScheme::b1_58())
+/// let prepared = Prepare::new(QatScheme::weight_only())
 ///     .with_group(ParamGroup::from_path("weight"))
 ///     .apply(layer)
 ///     .unwrap();
@@ -166,7 +166,7 @@ impl Prepare {
     ///
     /// let linear = |d_input, d_output| LinearConfig::new(d_input, d_output).init(&Device::default());
     /// let model = ActorCritic { body: linear(8, 64), policy: linear(64, 4), value: linear(64, 1) };
-    /// let prepare = Prepare::new(QatScheme::b1_58());
+    /// let prepare = Prepare::new(QatScheme::weight_only());
     /// let error = prepare.apply(model.clone()).unwrap_err();
     /// assert!(matches!(error, PrepareError::AmbiguousHead { .. }));
     /// let prepared = prepare.with_output_head(["policy", "value"]).apply(model).unwrap();
@@ -192,6 +192,10 @@ impl Prepare {
     /// reparameterization, is quantized by its layer, belongs to a quantizer, has less than two
     /// dimensions, or does not fit the granularity.
     pub fn apply<M: Module>(&self, model: M) -> Result<Prepared<M>, PrepareError> {
+        if self.scheme.activation.is_some() || self.scheme.rotation.is_some() {
+            let scheme = self.scheme.to_string();
+            return Err(PrepareError::Activations { scheme });
+        }
         let inventory = Inventory::of(&model);
         let head = self.head(&inventory)?;
         let mut decisions = self.decide(&inventory, &head);

@@ -1,3 +1,5 @@
+use core::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -55,6 +57,12 @@ impl QatScheme {
             rotation: None,
             noise: None,
         }
+    }
+
+    /// Ternary weights of BitNet b1.58, with activations in float: for [`Prepare`](crate::qat::Prepare), which
+    /// quantizes the weights of any model.
+    pub fn weight_only() -> Self {
+        Self::b1_58().with_activation(None)
     }
 
     /// Checks the parts, which may have been made without their functions.
@@ -130,6 +138,33 @@ impl QatScheme {
     }
 }
 
+impl fmt::Display for QatScheme {
+    /// Names the quantizers and what else the scheme does, such as "ternary absmean per tensor, int8 absmax per
+    /// token".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.weight {
+            WeightQuantizer::Ternary(config) => {
+                write!(f, "ternary {} {}", config.scale, config.granularity)?;
+            }
+            other => write!(f, "{other}")?,
+        }
+        match &self.activation {
+            Some(ActivationQuantizer::Absmax(config)) => {
+                write!(f, ", int{} absmax {}", config.bits, config.granularity)?;
+            }
+            Some(other) => write!(f, ", activations {other}")?,
+            None => f.write_str(", float activations")?,
+        }
+        if let Some(rotation) = &self.rotation {
+            write!(f, ", {rotation}")?;
+        }
+        match self.noise {
+            Some(_) => f.write_str(", noise on weights"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Default for QatScheme {
     fn default() -> Self {
         Self::b1_58()
@@ -139,6 +174,7 @@ impl Default for QatScheme {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quant::SymmetricConfig;
 
     #[test]
     fn json_says_each_choice_by_name() {
@@ -149,6 +185,23 @@ mod tests {
             "ste": "identity",
         });
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn display_names_the_quantizers() {
+        let scheme = QatScheme::b1_58();
+        let text = "ternary absmean per tensor, int8 absmax per token";
+        assert_eq!(scheme.to_string(), text);
+        let rotated = scheme.with_rotation(Some(HadamardConfig::new(64)));
+        assert_eq!(
+            rotated.to_string(),
+            format!("{text}, Hadamard blocks of 64")
+        );
+        let scheme = QatScheme::weight_only().with_weight(SymmetricConfig::new(4));
+        assert_eq!(
+            scheme.to_string(),
+            "symmetric 4 bits per channel, float activations"
+        );
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn what_is_made_of_a_detached_copy_is_controlled_with_it() {
 #[test]
 fn prepared_weights_are_detached_too_and_stay_shared_among_themselves() {
     let device = Device::default();
-    let prepare = Prepare::new(QatScheme::b1_58()).without_output_head();
+    let prepare = Prepare::new(QatScheme::weight_only()).without_output_head();
     let model = Mlp::new(&device);
     let shared = vec![model.fc2.clone(), model.fc2];
     let prepared = prepare.apply(shared).unwrap().model;

@@ -82,7 +82,7 @@ fn parameters_keep_their_identifiers_and_whether_they_are_trained() {
 fn a_weight_that_is_fake_quantised_already_is_refused() {
     use bitnet_burn::qat::Prepare;
     let linear = linear(LinearLayout::Row, &Device::default());
-    let prepared = Prepare::new(QatScheme::b1_58().with_activation(None)).apply(linear);
+    let prepared = Prepare::new(QatScheme::weight_only()).apply(linear);
     BitLinear::from_linear(prepared.unwrap().model, &QatScheme::b1_58());
 }
 

@@ -162,7 +162,7 @@ fn levels_are_those_of_the_output_channels_of_each_layer() {
 fn gradients_go_to_the_latent_weights_of_a_prepared_model() {
     let device = Device::default().autodiff();
     let group = ParamGroup::from_path("linear.weight");
-    let prepared = Prepare::new(QatScheme::b1_58())
+    let prepared = Prepare::new(QatScheme::weight_only())
         .with_group(group.clone())
         .apply(model(&device))
         .unwrap()

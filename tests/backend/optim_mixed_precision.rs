@@ -120,7 +120,7 @@ fn a_prepared_copy_is_quantised_in_the_small_type() {
     for precision in small_types() {
         let dtype = DType::from(precision.dtype);
         let master = LinearConfig::new(8, 6).with_bias(false).init(&device);
-        let master = Prepare::new(QatScheme::b1_58())
+        let master = Prepare::new(QatScheme::weight_only())
             .apply(master)
             .unwrap()
             .model;
@@ -142,7 +142,7 @@ fn a_prepared_copy_is_quantised_in_the_small_type() {
 /// Trains a prepared model with copies in the type and returns the first and last loss.
 fn train(precision: MixedPrecision) -> (f32, f32) {
     let device = Device::default().autodiff();
-    let mut master = Prepare::new(QatScheme::b1_58())
+    let mut master = Prepare::new(QatScheme::weight_only())
         .apply(Mlp::new(&device))
         .unwrap()
         .model;

@@ -278,7 +278,7 @@ fn the_quantiser_of_a_prepared_weight_is_known_from_its_parameter() {
     let granularity = WeightGranularity::PerGroup { group_size: 2 };
     let weight = TernaryConfig::new(granularity);
     let layer = LinearConfig::new(4, 3).init(&Device::default());
-    let prepare = Prepare::new(QatScheme::b1_58().with_weight(weight.clone()));
+    let prepare = Prepare::new(QatScheme::weight_only().with_weight(weight.clone()));
     let layer = prepare.apply(layer).unwrap().model;
     let fake_quant = layer.weight.reparameterization::<FakeQuant>().unwrap();
     let expected = LatentQuantizer::new()

@@ -82,7 +82,7 @@ impl Tagger {
 }
 
 pub fn scheme(granularity: WeightGranularity) -> QatScheme {
-    QatScheme::b1_58().with_weight(TernaryConfig::new(granularity))
+    QatScheme::weight_only().with_weight(TernaryConfig::new(granularity))
 }
 
 fn decisions(report: &PrepareReport) -> Vec<(&str, Decision)> {
@@ -96,7 +96,7 @@ fn decisions(report: &PrepareReport) -> Vec<(&str, Decision)> {
 #[test]
 fn by_default_all_weights_but_tables_and_the_head_are_taken() {
     let device = Device::default();
-    let prepare = Prepare::new(QatScheme::b1_58());
+    let prepare = Prepare::new(QatScheme::weight_only());
     let mlp = prepare.apply(Mlp::new(&device)).unwrap();
     let expected = [
         ("fc1.weight", Decision::Quantized),
@@ -150,7 +150,7 @@ fn by_default_all_weights_but_tables_and_the_head_are_taken() {
 fn a_group_is_taken_as_it_is_and_nothing_else() {
     let device = Device::default();
     let group = ParamGroup::from_paths(vec!["embedding.weight", "tags.weight"]);
-    let prepare = Prepare::new(QatScheme::b1_58()).with_group(group);
+    let prepare = Prepare::new(QatScheme::weight_only()).with_group(group);
     let prepared = prepare.apply(Tagger::new(&device)).unwrap();
     let expected = [
         ("embedding.weight", Decision::Quantized),

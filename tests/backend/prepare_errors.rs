@@ -13,7 +13,7 @@ use burn::{
 use super::prepare::{Cnn, Mlp, scheme};
 
 fn prepare() -> Prepare {
-    Prepare::new(QatScheme::b1_58())
+    Prepare::new(QatScheme::weight_only())
 }
 
 #[test]

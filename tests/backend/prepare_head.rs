@@ -46,7 +46,7 @@ fn attention() -> MultiHeadAttention {
 }
 
 fn prepare() -> Prepare {
-    Prepare::new(QatScheme::b1_58())
+    Prepare::new(QatScheme::weight_only())
 }
 
 fn report<M: Module>(model: M) -> PrepareReport {

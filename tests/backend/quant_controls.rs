@@ -37,7 +37,7 @@ fn quantizers_are_found_by_the_paths_of_their_parameters() {
         ["weight_quant", "input_quant"]
     );
 
-    let prepared = Prepare::new(QatScheme::b1_58())
+    let prepared = Prepare::new(QatScheme::weight_only())
         .apply(Mlp::new(&device))
         .unwrap()
         .model;
@@ -101,7 +101,7 @@ fn the_gradient_of_a_blend_is_the_identity_for_every_lambda() {
 #[test]
 fn clones_forks_and_validation_models_follow_and_records_remember() {
     let device = Device::default().autodiff();
-    let model = Prepare::new(QatScheme::b1_58())
+    let model = Prepare::new(QatScheme::weight_only())
         .apply(Mlp::new(&device))
         .unwrap()
         .model;
@@ -118,7 +118,7 @@ fn clones_forks_and_validation_models_follow_and_records_remember() {
     controls.set_lambdas(|path| (path == "fc2.weight").then_some(0.375));
     controls.set_weight_width(Some(BitWidth::Bits(4)));
     let record = model.clone().into_record();
-    let other = Prepare::new(QatScheme::b1_58())
+    let other = Prepare::new(QatScheme::weight_only())
         .apply(Mlp::new(&device))
         .unwrap()
         .model;
@@ -146,7 +146,7 @@ fn clones_forks_and_validation_models_follow_and_records_remember() {
 #[test]
 fn a_layerwise_schedule_quantizes_one_layer_after_the_other() {
     let device = Device::default();
-    let model = Prepare::new(QatScheme::b1_58())
+    let model = Prepare::new(QatScheme::weight_only())
         .apply(Mlp::new(&device))
         .unwrap()
         .model;
@@ -166,7 +166,7 @@ fn a_layerwise_schedule_quantizes_one_layer_after_the_other() {
 #[test]
 fn widths_anneal_from_eight_bits_to_the_scheme_of_a_convolution() {
     let device = Device::default();
-    let model = Prepare::new(QatScheme::b1_58())
+    let model = Prepare::new(QatScheme::weight_only())
         .apply(Cnn::new(&device))
         .unwrap()
         .model;
@@ -243,7 +243,10 @@ fn noise_depends_on_the_seed_the_layer_and_the_step_and_is_for_training_alone() 
 fn prepared_without_noise(model: &Mlp) -> Mlp {
     let mut mlp = Mlp::new(&model.fc1.weight.base().device());
     mlp.fc1.weight = burn::module::Param::from_tensor(model.fc1.weight.base().detach());
-    Prepare::new(QatScheme::b1_58()).apply(mlp).unwrap().model
+    Prepare::new(QatScheme::weight_only())
+        .apply(mlp)
+        .unwrap()
+        .model
 }
 
 #[test]

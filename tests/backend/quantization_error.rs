@@ -268,7 +268,7 @@ fn a_prepared_model_is_measured_in_full_at_any_lambda() {
     let linear = LinearConfig::new(INPUTS, OUTPUTS)
         .with_bias(false)
         .init(&device);
-    let prepared = Prepare::new(QatScheme::b1_58())
+    let prepared = Prepare::new(QatScheme::weight_only())
         .with_group(ParamGroup::from_path("weight"))
         .apply(linear)
         .unwrap()

@@ -2,13 +2,13 @@
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
-    qat::Prepare,
+    qat::{Prepare, QuantControls},
     quant::{AbsmaxConfig, HadamardConfig, QatScheme, SymmetricConfig, WeightGranularity},
 };
 use burn::{
     module::Module,
     store::{ModuleRecord, RecordError},
-    tensor::Device,
+    tensor::{Bytes, Device, Shape},
 };
 
 use super::{
@@ -111,4 +111,31 @@ fn a_prepared_model_of_another_scheme_is_refused() {
     assert!(error.to_string().contains("fc1.weight"), "{error}");
     assert!(error.to_string().contains("symmetric_3_bits"), "{error}");
     assert!(load(&prepared(symmetric.clone()), prepared(symmetric)).is_ok());
+}
+
+#[test]
+fn a_control_of_another_length_is_refused_and_changes_nothing() {
+    let scheme = QatScheme::b1_58();
+    let saved = layer([64, 16], &scheme);
+    QuantControls::of(&saved).set_lambda(0.25);
+    let bytes = saved.into_record().into_bytes().unwrap();
+    let tensors = burn_pack::Reader::from_bytes(bytes).unwrap().into_tensors();
+    // The first two numbers of each control.
+    let cut = tensors.unwrap().into_iter().map(|tensor| {
+        let (name, dtype, shape, id, bytes) = tensor.into_parts().unwrap();
+        match name.contains(".control.state.") {
+            true => {
+                let bytes = Bytes::from_bytes_vec(bytes[..8].to_vec());
+                burn_pack::Tensor::new(name, dtype, Shape::new([2]), id, bytes)
+            }
+            false => burn_pack::Tensor::new(name, dtype, shape, id, bytes),
+        }
+    });
+    let bytes = burn_pack::Writer::new(cut.collect()).into_bytes().unwrap();
+    let record = ModuleRecord::from_bytes(bytes).unwrap();
+    let layer = layer([64, 16], &scheme);
+    let controls = QuantControls::of(&layer);
+    let error = layer.try_load_record(record).unwrap_err().to_string();
+    assert!(error.contains("control.state"), "{error}");
+    assert!(controls.lambdas().all(|(_, lambda)| lambda == 1.0));
 }

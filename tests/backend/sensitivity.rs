@@ -355,7 +355,7 @@ fn a_model_is_prepared_by_a_plan() {
             .collect(),
     };
     let by = |plan| {
-        Prepare::new(QatScheme::b1_58())
+        Prepare::new(QatScheme::weight_only())
             .with_group(ParamGroup::from_predicate("weight"))
             .with_plan(plan)
             .apply(dense.clone())

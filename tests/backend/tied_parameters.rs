@@ -114,7 +114,7 @@ fn is_quantized(weight: &Param<Tensor<2>>) -> bool {
 
 #[test]
 fn the_report_is_what_is_done_in_all_places() {
-    let prepared = Prepare::new(QatScheme::b1_58())
+    let prepared = Prepare::new(QatScheme::weight_only())
         .apply(tied_table())
         .unwrap();
     let (model, report) = (prepared.model, prepared.report);
@@ -198,7 +198,7 @@ fn places_whose_quantizers_would_differ_are_refused() {
         ]
         .into(),
     };
-    let prepare = Prepare::new(QatScheme::b1_58()).with_plan(plan);
+    let prepare = Prepare::new(QatScheme::weight_only()).with_plan(plan);
     let error = prepare.apply(recurrent()).unwrap_err();
     let paths = |a: &str, b: &str| PrepareError::Shared {
         paths: vec![a.to_string(), b.to_string()],

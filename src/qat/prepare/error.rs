@@ -4,6 +4,15 @@ use crate::{qat::PlanError, quant::GranularityError};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PrepareError {
+    /// The scheme quantizes or rotates activations, which stay in float in a prepared model.
+    #[error(
+        "activations stay in float in a prepared model, and the scheme is {scheme}: take \
+         `QatScheme::weight_only`, or `BitLinear` layers"
+    )]
+    Activations {
+        /// The scheme.
+        scheme: String,
+    },
     /// No parameter was selected.
     #[error("{}", nothing_matched(.paths))]
     NothingMatched {

@@ -133,7 +133,7 @@ fn a_layer_of_three_bits_is_packed() {
 
 #[test]
 fn a_group_that_matches_nothing() {
-    let prepare = Prepare::new(QatScheme::b1_58()).with_group(ParamGroup::from_path("hiden.weight"));
+    let prepare = Prepare::new(QatScheme::weight_only()).with_group(ParamGroup::from_path("hiden.weight"));
     let error = prepare.apply(Mlp::new(&Device::default())).unwrap_err();
     promised(&error.to_string(), "no parameter of the model is in the group");
 }
@@ -149,7 +149,7 @@ struct TwoHeads {
 fn two_heads_without_a_name() {
     let linear = |d_output| LinearConfig::new(8, d_output).init(&Device::default());
     let model = TwoHeads { body: linear(8), policy: linear(4), value: linear(1) };
-    let error = Prepare::new(QatScheme::b1_58()).apply(model).unwrap_err();
+    let error = Prepare::new(QatScheme::weight_only()).apply(model).unwrap_err();
     promised(&error.to_string(), "name it by `with_output_head`");
 }
 

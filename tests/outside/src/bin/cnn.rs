@@ -62,7 +62,7 @@ impl Batcher<usize, Batch> for Images {
 }
 
 fn train(folder: &Path, file: &Path) -> Result<Cnn, Box<dyn Error>> {
-    let model = Prepare::new(QatScheme::b1_58()).apply(Cnn::new(&Device::default().autodiff()))?.model;
+    let model = Prepare::new(QatScheme::weight_only()).apply(Cnn::new(&Device::default().autodiff()))?.model;
     let schedule = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, 100)?;
     let policy = CheckpointPolicy::new(folder.join("checkpoints")).every_steps(20).resume(Resume::Latest);
     let strategy = CallbackStrategy::default()
