@@ -83,7 +83,7 @@ fn bytes(
     };
     metadata.insert(keys::MODEL, keys::BYTES)?;
     metadata.insert(keys::PRE, pre)?;
-    metadata.insert(keys::TOKENS, source.texts()?)?;
+    metadata.insert(keys::TOKENS, source.vocabulary.texts()?)?;
     Ok(())
 }
 
@@ -119,7 +119,7 @@ fn characters(
 
 /// Texts of all ids as llama.cpp looks for them.
 fn texts_of_characters(source: &Source<'_>) -> Result<Vec<String>, TokenizerError> {
-    let mut texts = source.texts()?;
+    let mut texts = source.vocabulary.texts()?;
     let all: HashSet<String> = texts.iter().cloned().collect();
     let tokens = texts.iter_mut().zip(source.vocabulary.iter());
     for (id, (text, token)) in tokens.enumerate() {
