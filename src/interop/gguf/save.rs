@@ -6,6 +6,7 @@ use super::{
     Architecture, BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufWriter,
     TernaryScales, activation,
     architecture::{pair_rows, row_len, scale_name, tensor_name, turned_heads},
+    block::unstorable,
     encode, encode_ternary,
     rope::{self, WrittenScaling},
     tokenizer,
@@ -330,12 +331,7 @@ fn add_floats<'a>(
 fn check_finite(name: &str, ggml_type: GgmlType, values: &[f32]) -> Result<(), GgufError> {
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
-        Some(index) => Err(GgufError::Unstorable {
-            tensor: name.to_string(),
-            ggml_type,
-            index: index as u64,
-            value: values[index],
-        }),
+        Some(index) => Err(unstorable(name, ggml_type, index, values[index])),
     }
 }
 
@@ -360,7 +356,7 @@ fn add_ternary<'a>(
         let name = tensor_name(&path).expect("every projection has a name");
         let weight = projection.weight.clone();
         let shape = shape(&name, &weight.dims())?;
-        let gamma = weight.to_words().map_err(device)?.1;
+        let gamma = weight.scale().map_err(device)?;
         check_finite(&name, GgmlType::F32, &[gamma])?;
         // I2_S has the scale in its blocks; beside it the programs that read it do not look.
         let beside = architecture == Architecture::BitNet && ggml_type != GgmlType::I2_S;
@@ -398,7 +394,7 @@ fn add_ternary<'a>(
 /// The codes of a weight, row after row.
 fn codes(weight: &PackedWeight, heads: Option<usize>) -> Result<Vec<i8>, BoxedError> {
     let [_, d_input] = weight.dims();
-    let codes = unpack_rows(&weight.to_words()?.0, d_input);
+    let codes = unpack_rows(&weight.to_words()?, d_input);
     Ok(match heads {
         Some(heads) => pair_rows(&codes, heads, d_input),
         None => codes,

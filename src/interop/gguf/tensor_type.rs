@@ -91,13 +91,29 @@ pub enum GgmlType {
     Q1_0,
 }
 
-/// What the format says about a type.
+/// What this crate does with the numbers of a type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Support {
+    /// Bytes alone.
+    Listed,
+    /// Decoded to floats.
+    Decoded,
+    /// Decoded to floats, and encoded.
+    Encoded,
+    /// As [`Encoded`](Self::Encoded); read and written as codes with scales, too.
+    Ternary,
+}
+
+use Support::{Decoded, Encoded, Listed, Ternary};
+
+/// What the format says about a type, and what is done with it here.
 struct Layout {
     ggml_type: GgmlType,
     id: u32,
     name: &'static str,
     block_len: u64,
     block_bytes: u64,
+    support: Support,
 }
 
 const fn layout(
@@ -106,6 +122,7 @@ const fn layout(
     name: &'static str,
     block_len: u64,
     block_bytes: u64,
+    support: Support,
 ) -> Layout {
     Layout {
         ggml_type,
@@ -113,47 +130,48 @@ const fn layout(
         name,
         block_len,
         block_bytes,
+        support,
     }
 }
 
 /// In the order of the enum, so that a type is its own place.
 /// As `GGML_QUANT_SIZES` of the Python package `gguf`, with I2_S.
 const LAYOUTS: [Layout; 35] = [
-    layout(GgmlType::F32, 0, "F32", 1, 4),
-    layout(GgmlType::F16, 1, "F16", 1, 2),
-    layout(GgmlType::Q4_0, 2, "Q4_0", 32, 18),
-    layout(GgmlType::Q4_1, 3, "Q4_1", 32, 20),
-    layout(GgmlType::Q5_0, 6, "Q5_0", 32, 22),
-    layout(GgmlType::Q5_1, 7, "Q5_1", 32, 24),
-    layout(GgmlType::Q8_0, 8, "Q8_0", 32, 34),
-    layout(GgmlType::Q8_1, 9, "Q8_1", 32, 40),
-    layout(GgmlType::Q2_K, 10, "Q2_K", 256, 84),
-    layout(GgmlType::Q3_K, 11, "Q3_K", 256, 110),
-    layout(GgmlType::Q4_K, 12, "Q4_K", 256, 144),
-    layout(GgmlType::Q5_K, 13, "Q5_K", 256, 176),
-    layout(GgmlType::Q6_K, 14, "Q6_K", 256, 210),
-    layout(GgmlType::Q8_K, 15, "Q8_K", 256, 292),
-    layout(GgmlType::IQ2_XXS, 16, "IQ2_XXS", 256, 66),
-    layout(GgmlType::IQ2_XS, 17, "IQ2_XS", 256, 74),
-    layout(GgmlType::IQ3_XXS, 18, "IQ3_XXS", 256, 98),
-    layout(GgmlType::IQ1_S, 19, "IQ1_S", 256, 50),
-    layout(GgmlType::IQ4_NL, 20, "IQ4_NL", 32, 18),
-    layout(GgmlType::IQ3_S, 21, "IQ3_S", 256, 110),
-    layout(GgmlType::IQ2_S, 22, "IQ2_S", 256, 82),
-    layout(GgmlType::IQ4_XS, 23, "IQ4_XS", 256, 136),
-    layout(GgmlType::I8, 24, "I8", 1, 1),
-    layout(GgmlType::I16, 25, "I16", 1, 2),
-    layout(GgmlType::I32, 26, "I32", 1, 4),
-    layout(GgmlType::I64, 27, "I64", 1, 8),
-    layout(GgmlType::F64, 28, "F64", 1, 8),
-    layout(GgmlType::IQ1_M, 29, "IQ1_M", 256, 56),
-    layout(GgmlType::BF16, 30, "BF16", 1, 2),
-    layout(GgmlType::TQ1_0, 34, "TQ1_0", 256, 54),
-    layout(GgmlType::TQ2_0, 35, "TQ2_0", 256, 66),
-    layout(GgmlType::I2_S, 36, "I2_S", 128, 32),
-    layout(GgmlType::MXFP4, 39, "MXFP4", 32, 17),
-    layout(GgmlType::NVFP4, 40, "NVFP4", 64, 36),
-    layout(GgmlType::Q1_0, 41, "Q1_0", 128, 18),
+    layout(GgmlType::F32, 0, "F32", 1, 4, Encoded),
+    layout(GgmlType::F16, 1, "F16", 1, 2, Encoded),
+    layout(GgmlType::Q4_0, 2, "Q4_0", 32, 18, Decoded),
+    layout(GgmlType::Q4_1, 3, "Q4_1", 32, 20, Decoded),
+    layout(GgmlType::Q5_0, 6, "Q5_0", 32, 22, Decoded),
+    layout(GgmlType::Q5_1, 7, "Q5_1", 32, 24, Decoded),
+    layout(GgmlType::Q8_0, 8, "Q8_0", 32, 34, Encoded),
+    layout(GgmlType::Q8_1, 9, "Q8_1", 32, 40, Listed),
+    layout(GgmlType::Q2_K, 10, "Q2_K", 256, 84, Decoded),
+    layout(GgmlType::Q3_K, 11, "Q3_K", 256, 110, Decoded),
+    layout(GgmlType::Q4_K, 12, "Q4_K", 256, 144, Decoded),
+    layout(GgmlType::Q5_K, 13, "Q5_K", 256, 176, Decoded),
+    layout(GgmlType::Q6_K, 14, "Q6_K", 256, 210, Decoded),
+    layout(GgmlType::Q8_K, 15, "Q8_K", 256, 292, Listed),
+    layout(GgmlType::IQ2_XXS, 16, "IQ2_XXS", 256, 66, Listed),
+    layout(GgmlType::IQ2_XS, 17, "IQ2_XS", 256, 74, Listed),
+    layout(GgmlType::IQ3_XXS, 18, "IQ3_XXS", 256, 98, Listed),
+    layout(GgmlType::IQ1_S, 19, "IQ1_S", 256, 50, Listed),
+    layout(GgmlType::IQ4_NL, 20, "IQ4_NL", 32, 18, Decoded),
+    layout(GgmlType::IQ3_S, 21, "IQ3_S", 256, 110, Listed),
+    layout(GgmlType::IQ2_S, 22, "IQ2_S", 256, 82, Listed),
+    layout(GgmlType::IQ4_XS, 23, "IQ4_XS", 256, 136, Decoded),
+    layout(GgmlType::I8, 24, "I8", 1, 1, Listed),
+    layout(GgmlType::I16, 25, "I16", 1, 2, Listed),
+    layout(GgmlType::I32, 26, "I32", 1, 4, Listed),
+    layout(GgmlType::I64, 27, "I64", 1, 8, Listed),
+    layout(GgmlType::F64, 28, "F64", 1, 8, Listed),
+    layout(GgmlType::IQ1_M, 29, "IQ1_M", 256, 56, Listed),
+    layout(GgmlType::BF16, 30, "BF16", 1, 2, Encoded),
+    layout(GgmlType::TQ1_0, 34, "TQ1_0", 256, 54, Ternary),
+    layout(GgmlType::TQ2_0, 35, "TQ2_0", 256, 66, Ternary),
+    layout(GgmlType::I2_S, 36, "I2_S", 128, 32, Ternary),
+    layout(GgmlType::MXFP4, 39, "MXFP4", 32, 17, Listed),
+    layout(GgmlType::NVFP4, 40, "NVFP4", 64, 36, Listed),
+    layout(GgmlType::Q1_0, 41, "Q1_0", 128, 18, Listed),
 ];
 
 impl GgmlType {
@@ -188,12 +206,12 @@ impl GgmlType {
     }
 
     /// Elements of a block, which lie in one row; those of I2_S may lie in two.
-    pub fn block_len(self) -> u64 {
+    pub const fn block_len(self) -> u64 {
         self.layout().block_len
     }
 
     /// Bytes of a block.
-    pub fn block_bytes(self) -> u64 {
+    pub const fn block_bytes(self) -> u64 {
         self.layout().block_bytes
     }
 
@@ -220,17 +238,13 @@ impl GgmlType {
 
     /// Whether tensors of the type can be encoded and decoded here.
     pub fn has_codec(self) -> bool {
-        use GgmlType::*;
-        matches!(self, F32 | F16 | BF16 | Q8_0 | TQ1_0 | TQ2_0 | I2_S)
+        matches!(self.layout().support, Encoded | Ternary)
     }
 
     /// Whether tensors of the type can be decoded to floats here, which is more types than can be
     /// encoded.
     pub fn is_decoded(self) -> bool {
-        use GgmlType::*;
-        self.has_codec()
-            || matches!(self, Q4_0 | Q4_1 | Q5_0 | Q5_1 | IQ4_NL | IQ4_XS)
-            || matches!(self, Q2_K | Q3_K | Q4_K | Q5_K | Q6_K)
+        self.layout().support != Listed
     }
 
     /// The types that are decoded to floats, as a list for an error.
@@ -241,10 +255,10 @@ impl GgmlType {
 
     /// Whether the elements are codes -1, 0 and 1 with scales.
     pub fn is_ternary(self) -> bool {
-        matches!(self, Self::TQ1_0 | Self::TQ2_0 | Self::I2_S)
+        self.layout().support == Ternary
     }
 
-    fn layout(self) -> &'static Layout {
+    const fn layout(self) -> &'static Layout {
         &LAYOUTS[self as usize]
     }
 }

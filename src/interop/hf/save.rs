@@ -258,7 +258,7 @@ impl Entry {
     fn bytes(&self) -> Result<Vec<u8>, HfError> {
         Ok(match &self.values {
             Values::Floats(read, dtype) => self.floats(&read()?, *dtype)?,
-            Values::Codes(weight) => packed_rows::from_words(&weight.to_words()?.0, weight.dims()),
+            Values::Codes(weight) => packed_rows::from_words(&weight.to_words()?, weight.dims()),
             Values::Scale(scale, _) => scale.to_le_bytes().to_vec(),
         })
     }
@@ -356,7 +356,7 @@ fn add_packed(
                 "{path} has {d_output} outputs, and transformers packs multiples of 4"
             )));
         }
-        let gamma = weight.to_words()?.1;
+        let gamma = weight.scale()?;
         parameters::check_finite(&format!("{path}.weight{SCALE_SUFFIX}"), &[gamma])?;
         let scale = convention.weight_scale(gamma);
         let told = convention.gamma(scale) == gamma;

@@ -6,8 +6,11 @@
 //! ([ggml-bitnet-mad.cpp](https://github.com/microsoft/BitNet/blob/main/src/ggml-bitnet-mad.cpp)),
 //! which published files have; the ARM build's own quantiser packs 64 elements into 16 bytes, and
 //! its files cannot be told from these.
+//!
+//! The scale is the tensor's, so that blocks have no values of their own: it is no
+//! [`Block`](super::base::Block).
 
-use super::{TernaryTensor, ternary::largest};
+use super::{TernaryTensor, base::largest};
 use crate::interop::gguf::GgmlType;
 
 const LEN: usize = 128;
