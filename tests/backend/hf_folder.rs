@@ -297,7 +297,7 @@ fn packed_weights_without_a_word_on_their_scale_are_refused() {
     assert!(
         error
             .to_string()
-            .contains("say it with LoadOptions::scale_convention")
+            .contains("say it with LoadOptions::with_scale_convention")
     );
     let options = LoadOptions::new().with_scale_convention(Some(ScaleConvention::Divide));
     let loaded = load(folder.path(), &options, &device).unwrap();
@@ -436,7 +436,7 @@ fn sizes_without_weights_to_match_are_refused_before_they_take_memory() {
         (
             "max_position_embeddings",
             1 << 50,
-            "set LoadOptions::max_positions",
+            "set LoadOptions::with_max_positions",
         ),
     ] {
         let (folder, _) = again(&model, SaveOptions::new(F32));

@@ -81,7 +81,7 @@ pub enum GgmlType {
     /// bitnet.cpp's fork of ggml gave it the number 36, which means something else in llama.cpp
     /// ([ggml-org/llama.cpp#12997](https://github.com/ggml-org/llama.cpp/issues/12997)). A file
     /// does not say which program wrote it, so it is only read
-    /// [on demand](super::GgufOptions::with_i2_s).
+    /// [on demand](super::LoadOptions::with_i2_s).
     I2_S,
     /// 4-bit floats with a shared exponent for 32 elements.
     MXFP4,

@@ -3,7 +3,7 @@
 use std::{fmt::Write, path::Path};
 
 use bitnet_burn::interop::gguf::{
-    GgufArray, GgufError, GgufOptions, GgufReader, GgufTensor, GgufValue,
+    GgufArray, GgufError, GgufReader, GgufTensor, GgufValue, LoadOptions,
 };
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ use crate::error::Failure;
 const SHOWN: usize = 8;
 
 pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
-    let options = GgufOptions::default().with_i2_s(i2_s);
+    let options = LoadOptions::new().with_i2_s(i2_s);
     let reader = GgufReader::open_with(path, &options)?;
     let metadata: Map<String, Value> = (reader.metadata().iter())
         .map(|(key, value)| (key.to_string(), shown(value)))

@@ -1,0 +1,348 @@
+//! The parameters of a language model: one table for the files of all programs.
+
+use super::floats::Order;
+use crate::nn::{BitNetLmConfig, QkNorm};
+use Role::*;
+
+/// What a module is in the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Embedding table.
+    Embedding,
+    /// Output head, where it is not the embedding table.
+    Head,
+    /// Norm of a block or of the last hidden states.
+    Norm,
+    /// Norm of queries or keys.
+    HeadNorm,
+    /// Norm before the last projection of a block.
+    SubNorm,
+    /// Projection to the queries.
+    Query,
+    /// Projection to the keys.
+    Key,
+    /// Projection to the values.
+    Value,
+    /// Projection out of the attention.
+    Output,
+    /// Projection of the feed-forward block.
+    FeedForward,
+}
+
+/// A dimension of a parameter.
+#[derive(Clone, Copy)]
+enum Size {
+    Vocab,
+    Model,
+    Hidden,
+    Head,
+    Heads,
+    KeyValueHeads,
+}
+
+/// A module with a weight, and its names.
+pub(super) struct ModuleRow {
+    role: Role,
+    /// Path in [`BitNetLm`](crate::nn::BitNetLm), in a layer behind `model.layers.N.`. transformers has
+    /// the same names; folders of 1bitLLM have others for two of them.
+    path: &'static str,
+    /// Name in GGUF, in a layer behind `blk.N.`.
+    gguf: &'static str,
+    /// Shape of the weight in files, `[d_output, d_input]` of matrices.
+    shape: &'static [Size],
+}
+
+const fn row(
+    role: Role,
+    path: &'static str,
+    gguf: &'static str,
+    shape: &'static [Size],
+) -> ModuleRow {
+    ModuleRow {
+        role,
+        path,
+        gguf,
+        shape,
+    }
+}
+
+pub(super) const EMBEDDING: ModuleRow = row(
+    Embedding,
+    "model.embed_tokens",
+    "token_embd",
+    &[Size::Vocab, Size::Model],
+);
+pub(super) const HEAD: ModuleRow = row(Head, "lm_head", "output", &[Size::Vocab, Size::Model]);
+
+/// Modules outside of the layers.
+const MODEL: [ModuleRow; 3] = [
+    EMBEDDING,
+    row(Norm, "model.norm", "output_norm", &[Size::Model]),
+    HEAD,
+];
+
+/// Modules of a layer.
+#[rustfmt::skip]
+const LAYER: [ModuleRow; 13] = [
+    row(Norm,        "input_layernorm",          "attn_norm",     &[Size::Model]),
+    row(Norm,        "post_attention_layernorm", "ffn_norm",      &[Size::Model]),
+    row(HeadNorm,    "self_attn.q_norm",         "attn_q_norm",   &[Size::Head]),
+    row(HeadNorm,    "self_attn.k_norm",         "attn_k_norm",   &[Size::Head]),
+    row(SubNorm,     "self_attn.attn_sub_norm",  "attn_sub_norm", &[Size::Heads]),
+    row(SubNorm,     "mlp.ffn_sub_norm",         "ffn_sub_norm",  &[Size::Hidden]),
+    row(Query,       "self_attn.q_proj",         "attn_q",        &[Size::Heads, Size::Model]),
+    row(Key,         "self_attn.k_proj",         "attn_k",        &[Size::KeyValueHeads, Size::Model]),
+    row(Value,       "self_attn.v_proj",         "attn_v",        &[Size::KeyValueHeads, Size::Model]),
+    row(Output,      "self_attn.o_proj",         "attn_output",   &[Size::Model, Size::Heads]),
+    row(FeedForward, "mlp.gate_proj",            "ffn_gate",      &[Size::Hidden, Size::Model]),
+    row(FeedForward, "mlp.up_proj",              "ffn_up",        &[Size::Hidden, Size::Model]),
+    row(FeedForward, "mlp.down_proj",            "ffn_down",      &[Size::Model, Size::Hidden]),
+];
+
+/// A parameter of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Parameter {
+    pub role: Role,
+    pub is_bias: bool,
+    /// Path in [`BitNetLm`](crate::nn::BitNetLm), such as `model.layers.0.self_attn.q_proj.weight`.
+    pub path: String,
+    /// Name in folders of transformers.
+    pub hf: String,
+    /// Name in GGUF files.
+    pub gguf: String,
+    /// Shape in files, `[d_output, d_input]` of matrices.
+    pub shape: Vec<usize>,
+    /// Heads whose rows are rotated by their positions.
+    pub rope_heads: Option<usize>,
+}
+
+/// The parameters that a model has, in the order of files.
+pub(super) fn parameters(config: &BitNetLmConfig) -> Vec<Parameter> {
+    let of_model = MODEL.iter().map(|row| (None, row));
+    let of_layers =
+        (0..config.n_layers).flat_map(|layer| LAYER.iter().map(move |row| (Some(layer), row)));
+    let rows = of_model.chain(of_layers);
+    let rows = rows.filter(|(_, row)| row.role.is_in(config));
+    rows.flat_map(|(layer, row)| row.parameters(layer, config))
+        .collect()
+}
+
+impl Role {
+    /// Whether a model has modules of the role.
+    fn is_in(self, config: &BitNetLmConfig) -> bool {
+        match self {
+            Head => !config.tied_embeddings,
+            HeadNorm => config.qk_norm == QkNorm::PerHead,
+            SubNorm => config.sub_norm,
+            _ => true,
+        }
+    }
+
+    /// Whether a module is a projection, which may be packed.
+    fn is_projection(self) -> bool {
+        matches!(self, Query | Key | Value | Output | FeedForward)
+    }
+
+    fn has_bias(self, config: &BitNetLmConfig) -> bool {
+        match self {
+            Query | Key | Value => config.bias.qkv,
+            Output => config.bias.output,
+            FeedForward => config.bias.feed_forward,
+            _ => false,
+        }
+    }
+
+    fn rope_heads(self, config: &BitNetLmConfig) -> Option<usize> {
+        match self {
+            Query => Some(config.n_heads),
+            Key => Some(config.key_value_heads()),
+            _ => None,
+        }
+    }
+}
+
+impl Size {
+    fn of(self, config: &BitNetLmConfig) -> usize {
+        match self {
+            Self::Vocab => config.vocab_size,
+            Self::Model => config.d_model,
+            Self::Hidden => config.d_ff,
+            Self::Head => config.head_size(),
+            Self::Heads => config.n_heads * config.head_size(),
+            Self::KeyValueHeads => config.key_value_heads() * config.head_size(),
+        }
+    }
+}
+
+impl ModuleRow {
+    /// Name of the weight in folders of transformers, of a module outside of the layers.
+    pub fn hf(&self) -> String {
+        format!("{}.weight", self.path)
+    }
+
+    /// Name of the weight in GGUF files, of a module outside of the layers.
+    pub fn gguf(&self) -> String {
+        format!("{}.weight", self.gguf)
+    }
+
+    /// The bias, where there is one, and the weight.
+    fn parameters(
+        &self,
+        layer: Option<usize>,
+        config: &BitNetLmConfig,
+    ) -> impl Iterator<Item = Parameter> {
+        let is_bias = [true, false].into_iter();
+        let is_bias = is_bias.filter(|is_bias| !is_bias || self.role.has_bias(config));
+        is_bias.map(move |is_bias| self.parameter(layer, is_bias, config))
+    }
+
+    fn parameter(&self, layer: Option<usize>, is_bias: bool, config: &BitNetLmConfig) -> Parameter {
+        let Self {
+            role, path, gguf, ..
+        } = self;
+        let (path, gguf) = match layer {
+            Some(layer) => (
+                format!("model.layers.{layer}.{path}"),
+                format!("blk.{layer}.{gguf}"),
+            ),
+            None => (path.to_string(), gguf.to_string()),
+        };
+        let in_files = if is_bias { "bias" } else { "weight" };
+        let in_model = match role {
+            Norm | HeadNorm | SubNorm => "gamma",
+            _ => in_files,
+        };
+        let dims = if is_bias { 1 } else { self.shape.len() };
+        Parameter {
+            role: *role,
+            is_bias,
+            hf: format!("{path}.{in_files}"),
+            path: format!("{path}.{in_model}"),
+            gguf: format!("{gguf}.{in_files}"),
+            shape: self.shape[..dims]
+                .iter()
+                .map(|size| size.of(config))
+                .collect(),
+            rope_heads: role.rope_heads(config),
+        }
+    }
+}
+
+impl Parameter {
+    /// Whether it is the weight of a projection, which may be packed.
+    pub fn is_projection(&self) -> bool {
+        self.role.is_projection() && !self.is_bias
+    }
+
+    /// Path of the module that has it, such as `model.layers.0.self_attn.q_proj`.
+    pub fn module(&self) -> &str {
+        self.path.rsplit_once('.').map_or("", |(module, _)| module)
+    }
+
+    /// Name of the scale that a GGUF file may have beside the weight.
+    pub fn gguf_scale(&self) -> String {
+        format!("{}.scale", self.gguf.trim_end_matches(".weight"))
+    }
+
+    /// How values of files are put into a tensor: linear maps are `[d_input, d_output]` in Burn.
+    pub fn order(&self) -> Order {
+        match self.shape[..] {
+            [rows, columns] if self.role != Embedding => Order::Transposed([rows, columns]),
+            _ => Order::Kept,
+        }
+    }
+
+    /// Shape of the tensor in the model.
+    pub fn tensor_shape(&self) -> Vec<usize> {
+        match self.order() {
+            Order::Transposed([rows, columns]) => vec![columns, rows],
+            Order::Kept => self.shape.clone(),
+        }
+    }
+
+    /// Values of a row in files, of which a bias has one.
+    pub fn row_len(&self) -> usize {
+        self.shape.get(1).copied().unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::{
+        module::{Module, ModuleVisitor, Param},
+        nn::Linear,
+        tensor::{Device, Tensor},
+    };
+
+    use super::*;
+    use crate::nn::{BitNetLm, ProjectionBias};
+
+    /// Paths and shapes of the float parameters of a module.
+    #[derive(Default)]
+    struct Shapes {
+        path: Vec<String>,
+        found: Vec<(String, Vec<usize>)>,
+    }
+
+    impl ModuleVisitor for Shapes {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_string());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.found
+                .push((self.path.join("."), param.lazy_shape().to_vec()));
+        }
+    }
+
+    #[test]
+    fn the_table_has_the_parameters_of_a_model() {
+        let plain = BitNetLmConfig::new(10, 12, 2, 3, 20).with_n_kv_heads(Some(1));
+        let other = plain
+            .clone()
+            .with_sub_norm(false)
+            .with_qk_norm(QkNorm::PerHead)
+            .with_bias(ProjectionBias::new(true, false, true))
+            .with_tied_embeddings(false)
+            .with_d_head(Some(6));
+        for config in [plain, other] {
+            let lm: BitNetLm<Linear> = config.init(&Device::default());
+            let mut shapes = Shapes::default();
+            lm.visit(&mut shapes);
+            shapes.found.retain(|(path, _)| !path.contains("rotary"));
+            shapes.found.sort();
+            let expected = parameters(&config).into_iter();
+            let expected = expected.map(|p| (p.path.clone(), p.tensor_shape()));
+            let mut expected: Vec<_> = expected.collect();
+            expected.sort();
+            assert_eq!(shapes.found, expected);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_transformers_and_llama_cpp() {
+        let config = BitNetLmConfig::new(10, 12, 8, 3, 20)
+            .with_bias(ProjectionBias::new(true, true, true))
+            .with_qk_norm(QkNorm::PerHead);
+        let all = parameters(&config);
+        let of = |path: &str| all.iter().find(|p| p.path == path).unwrap();
+        let norm = of("model.layers.7.mlp.ffn_sub_norm.gamma");
+        assert_eq!(norm.gguf, "blk.7.ffn_sub_norm.weight");
+        assert_eq!(norm.hf, "model.layers.7.mlp.ffn_sub_norm.weight");
+        let output = of("model.layers.0.self_attn.o_proj.weight");
+        assert_eq!(output.gguf_scale(), "blk.0.attn_output.scale");
+        assert_eq!(output.module(), "model.layers.0.self_attn.o_proj");
+        let bias = of("model.layers.1.self_attn.q_proj.bias");
+        assert_eq!(bias.gguf, "blk.1.attn_q.bias");
+        assert_eq!((bias.rope_heads, bias.row_len()), (Some(3), 1));
+        let norm = of("model.layers.1.self_attn.k_norm.gamma");
+        assert_eq!(
+            (norm.gguf.as_str(), norm.rope_heads),
+            ("blk.1.attn_k_norm.weight", None)
+        );
+    }
+}
