@@ -4,7 +4,7 @@ use super::floats::Order;
 use crate::nn::{BitNetLmConfig, QkNorm};
 use Role::*;
 
-/// What a module is in the model.
+/// Role of a module in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// Embedding table.
@@ -29,7 +29,7 @@ pub(super) enum Role {
     FeedForward,
 }
 
-/// A dimension of a parameter.
+/// Dimension of a parameter.
 #[derive(Clone, Copy)]
 enum Size {
     Vocab,
@@ -40,7 +40,7 @@ enum Size {
     KeyValueHeads,
 }
 
-/// A module with a weight, and its names.
+/// Module with a weight, and its names.
 pub(super) struct ModuleRow {
     role: Role,
     /// Path in [`BitNetLm`](crate::nn::BitNetLm), in a layer behind `model.layers.N.`. transformers has
@@ -99,7 +99,7 @@ const LAYER: [ModuleRow; 13] = [
     row(FeedForward, "mlp.down_proj",            "ffn_down",      &[Size::Model, Size::Hidden]),
 ];
 
-/// A parameter of a model.
+/// Parameter of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parameter {
     pub role: Role,
@@ -116,7 +116,7 @@ pub(super) struct Parameter {
     pub rope_heads: Option<usize>,
 }
 
-/// The parameters that a model has, in the order of files.
+/// Parameters that a model has, in the order of files.
 pub(super) fn parameters(config: &BitNetLmConfig) -> Vec<Parameter> {
     let of_model = MODEL.iter().map(|row| (None, row));
     let of_layers =
@@ -244,7 +244,7 @@ impl Parameter {
         format!("{}.scale", self.gguf.trim_end_matches(".weight"))
     }
 
-    /// How values of files are put into a tensor: linear maps are `[d_input, d_output]` in Burn.
+    /// Order of the values of files in a tensor: linear maps are `[d_input, d_output]` in Burn.
     pub fn order(&self) -> Order {
         match self.shape[..] {
             [rows, columns] if self.role != Embedding => Order::Transposed([rows, columns]),
@@ -268,36 +268,13 @@ impl Parameter {
 
 #[cfg(test)]
 mod tests {
-    use burn::{
-        module::{Module, ModuleVisitor, Param},
-        nn::Linear,
-        tensor::{Device, Tensor},
-    };
+    use burn::{module::Module, nn::Linear, tensor::Device};
 
     use super::*;
-    use crate::nn::{BitNetLm, ProjectionBias};
-
-    /// Paths and shapes of the float parameters of a module.
-    #[derive(Default)]
-    struct Shapes {
-        path: Vec<String>,
-        found: Vec<(String, Vec<usize>)>,
-    }
-
-    impl ModuleVisitor for Shapes {
-        fn enter_module(&mut self, name: &str, _container_type: &str) {
-            self.path.push(name.to_string());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container_type: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found
-                .push((self.path.join("."), param.lazy_shape().to_vec()));
-        }
-    }
+    use crate::{
+        interop::{CausalLm, parameters::floats},
+        nn::{BitNetLm, ProjectionBias},
+    };
 
     #[test]
     fn the_table_has_the_parameters_of_a_model() {
@@ -311,15 +288,14 @@ mod tests {
             .with_d_head(Some(6));
         for config in [plain, other] {
             let lm: BitNetLm<Linear> = config.init(&Device::default());
-            let mut shapes = Shapes::default();
-            lm.visit(&mut shapes);
-            shapes.found.retain(|(path, _)| !path.contains("rotary"));
-            shapes.found.sort();
-            let expected = parameters(&config).into_iter();
-            let expected = expected.map(|p| (p.path.clone(), p.tensor_shape()));
-            let mut expected: Vec<_> = expected.collect();
-            expected.sort();
-            assert_eq!(shapes.found, expected);
+            let num_params = lm.num_params();
+            let table = parameters(&config);
+            let floats = floats(&CausalLm::Full(lm), &table);
+            for parameter in &table {
+                assert_eq!(floats[&parameter.path].shape, parameter.tensor_shape());
+            }
+            let sizes = table.iter().map(|p| p.shape.iter().product::<usize>());
+            assert_eq!(sizes.sum::<usize>(), num_params);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The scaling of rotary positions in the metadata and in `rope_freqs.weight`.
 
 use super::{
-    Architecture, GgufError, GgufMetadata, GgufReader, json_value::shortest, model_keys::ModelKeys,
+    Architecture, GgufError, GgufMetadata, GgufReader, model_keys::ModelKeys, scalar::shortest,
 };
 use crate::nn::{BitNetLmConfig, RopeScaling};
 

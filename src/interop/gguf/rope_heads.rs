@@ -13,10 +13,7 @@ impl Architecture {
         parameter: &Parameter,
         values: Vec<T>,
     ) -> Vec<T> {
-        match parameter.rope_heads.filter(|_| self.has_interleaved_rows()) {
-            Some(heads) => interleave_rows(&values, heads, parameter.row_len()),
-            None => values,
-        }
+        self.reordered(parameter, values, interleave_rows)
     }
 
     /// The inverse of [`permute_rope_heads`](Self::permute_rope_heads).
@@ -25,9 +22,20 @@ impl Architecture {
         parameter: &Parameter,
         values: Vec<T>,
     ) -> Vec<T> {
-        match parameter.rope_heads.filter(|_| self.has_interleaved_rows()) {
-            Some(heads) => deinterleave_rows(&values, heads, parameter.row_len()),
-            None => values,
+        self.reordered(parameter, values, deinterleave_rows)
+    }
+
+    fn reordered<T: Copy>(
+        self,
+        parameter: &Parameter,
+        values: Vec<T>,
+        reorder: impl Fn(&[T], usize, usize) -> Vec<T>,
+    ) -> Vec<T> {
+        match parameter.rope_heads {
+            Some(heads) if self.has_interleaved_rows() => {
+                reorder(&values, heads, parameter.row_len())
+            }
+            _ => values,
         }
     }
 }

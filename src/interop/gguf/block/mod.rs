@@ -22,7 +22,7 @@ mod ternary_tensor;
 mod tq1_0;
 mod tq2_0;
 
-pub(super) use check::{check_length, unstorable};
+pub(super) use check::{check_length, check_shape, unstorable};
 pub use codec::{decode, encode};
 pub use ternary_codec::{decode_ternary, encode_ternary};
 pub use ternary_tensor::{TernaryScales, TernaryTensor};
