@@ -1,4 +1,4 @@
-//! What the readers and writers of all formats refuse.
+//! Checks of models and their values in all formats.
 
 use crate::nn::BitNetLmConfig;
 
@@ -15,7 +15,7 @@ pub(super) fn check_positions(config: &BitNetLmConfig, weights: u64) -> Result<(
     }
 }
 
-/// A value that no weight has.
+/// Error of a value that no weight has.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{name}: value {place} is {value}, where a finite number is expected")]
 pub(super) struct NotFinite {

@@ -61,7 +61,7 @@ const COLUMNS: usize = 64;
 /// Values that are read before their pages are let go of.
 const PART: usize = 1 << 20;
 
-/// How the values of a file are put into a tensor.
+/// Order of the values of a file in a tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// As they are.

@@ -148,7 +148,7 @@ fn what_llama_cpp_would_compute_wrongly_is_refused() {
     let per_channel = TernaryConfig::new(WeightGranularity::PerChannel);
     let scheme = QatScheme::b1_58().with_weight(per_channel);
     let per_channel = qat(config(true).with_scheme(scheme));
-    assert!(refused(&per_channel, GgmlType::F16).contains("is not quantised in full"));
+    assert!(refused(&per_channel, GgmlType::F16).contains("is not quantized in full"));
 
     // Allowed, the file says what it is.
     let loaded = again(

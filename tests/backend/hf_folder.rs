@@ -409,7 +409,7 @@ fn what_other_programs_cannot_compute_is_not_written() {
     let per_channel = TernaryConfig::new(WeightGranularity::PerChannel);
     let per_channel = QatScheme::b1_58().with_weight(per_channel);
     let model = qat(config(true, true).with_scheme(per_channel), &device);
-    assert!(refused(&model, SaveOptions::new(F32)).contains("is not quantised as BitNet b1.58"));
+    assert!(refused(&model, SaveOptions::new(F32)).contains("is not quantized as BitNet b1.58"));
 
     let config = config(true, true);
     let full: BitNetLm<Linear> = config.init(&device);

@@ -1,7 +1,7 @@
 use super::{GgmlType, GgufMetadata};
 use crate::nn::GatedActivation;
 
-/// How a file is read.
+/// Options to read a file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LoadOptions {
     pub(super) i2_s: bool,
@@ -10,7 +10,7 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Everything as the file says.
+    /// Reads everything as the file says.
     pub fn new() -> Self {
         Self::default()
     }
@@ -40,7 +40,7 @@ impl LoadOptions {
     }
 }
 
-/// How a file is written.
+/// Options to write a file.
 #[derive(Debug, Clone)]
 pub struct SaveOptions {
     pub(super) weights: GgmlType,
@@ -51,7 +51,7 @@ pub struct SaveOptions {
 }
 
 impl SaveOptions {
-    /// Projections of a type: F32, F16, BF16 or Q8_0, and for quantised models TQ1_0, TQ2_0 and
+    /// Projections of a type: F32, F16, BF16 or Q8_0, and for quantized models TQ1_0, TQ2_0 and
     /// I2_S, which is bitnet.cpp's alone: its number means another type, or none, to llama.cpp.
     ///
     /// Files of I2_S are as bitnet.cpp reads them:
@@ -84,7 +84,7 @@ impl SaveOptions {
         self
     }
 
-    /// The tokenizer, as [`tokenizer::to_metadata`](super::tokenizer::to_metadata) makes it. llama.cpp
+    /// Metadata of the tokenizer, as [`tokenizer::to_metadata`](super::tokenizer::to_metadata) makes it. llama.cpp
     /// opens no file without one. Default: none.
     pub fn with_tokenizer(mut self, tokenizer: Option<GgufMetadata>) -> Self {
         self.tokenizer = tokenizer;

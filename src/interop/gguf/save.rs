@@ -10,11 +10,11 @@ use crate::interop::PretrainedLm;
 /// it has norms of queries and keys, as `qwen2` if queries, keys and values have biases and nothing else
 /// has, and else as `llama`.
 ///
-/// The scales of quantised weights are those that were trained. `bitnet` has a place for them, so that
+/// The scales of quantized weights are those that were trained. `bitnet` has a place for them, so that
 /// the weights are codes -1, 0 and 1 and nothing is rounded; for `llama` they are multiplied into the
 /// weights, rounded to half precision unless the type is F32.
 ///
-/// llama.cpp does not quantise activations per token: with F32, F16 and BF16 weights not at all, with
+/// llama.cpp does not quantize activations per token: with F32, F16 and BF16 weights not at all, with
 /// others by blocks, so that its outputs are near those of the trained model, not equal.
 ///
 /// # Errors

@@ -85,7 +85,7 @@ fn check_heads(config: &BitNetLmConfig, architecture: Architecture) -> Result<()
 fn check_packable(mut projections: impl Iterator<Item = (String, bool)>) -> Result<(), GgufError> {
     match projections.find(|(_, packable)| !packable) {
         Some((name, _)) => Err(GgufError::model(format!(
-            "{name} is not quantised in full to -1, 0 and 1 with one scale, or its input is rotated"
+            "{name} is not quantized in full to -1, 0 and 1 with one scale, or its input is rotated"
         ))),
         None => Ok(()),
     }

@@ -12,7 +12,7 @@ pub enum Family {
     BitNet,
     /// `BitnetForCausalLM` of 1bitLLM/bitnet_b1_58: the same with other names for these norms.
     OneBitLlm,
-    /// `LlamaForCausalLM`, in full precision or quantised, as HF1BitLLM, Falcon3 and Falcon-E: no
+    /// `LlamaForCausalLM`, in full precision or quantized, as HF1BitLLM, Falcon3 and Falcon-E: no
     /// norms before the last projections.
     Llama,
     /// `MistralForCausalLM`: Llama without biases, whose attention looks back as far as its

@@ -3,14 +3,13 @@ use std::path::Path;
 use burn::{nn::Linear, tensor::Device};
 
 use super::{
-    Family, HfConfig, HfError, LinearClass, LoadOptions, ScaleConvention,
+    Family, HfConfig, HfError, LinearClass, LoadOptions, ScaleConvention, TensorProblem,
     checkpoint::Checkpoint,
     generation_tokens::GenerationTokens,
     head::Head,
-    load_checks::{check_mode, check_names, check_positions, check_size},
+    load_checks::{check_mode, check_positions, check_size, check_tensors},
     not_converted::NotConverted,
     source::Source,
-    tensors::{expected, problems},
 };
 use crate::{
     interop::{
@@ -93,28 +92,11 @@ pub fn load(
             false => device.clone(),
         },
     };
-    let expected = expected(&table, config.family, |parameter| {
-        source.is_packed(parameter)
-    });
-    check_names(folder, &checkpoint, &expected, head)?;
-    let wrong = |problems| HfError::Tensors {
+    check_tensors(folder, &source)?;
+    let lm = read_lm(&source, &config, convention).map_err(|problems| HfError::Tensors {
         folder: folder.to_path_buf(),
         problems,
-    };
-    let problems = problems(&checkpoint, &expected, head);
-    if !problems.is_empty() {
-        return Err(wrong(problems));
-    }
-    let lm = source
-        .with_floats(config.lm.init(source.device))
-        .map_err(wrong)?;
-    let lm = match convention {
-        Some(convention) => CausalLm::Packed(source.packed_lm(lm, convention).map_err(wrong)?),
-        None if config.quantization.is_some() || config.family == Family::OneBitLlm => {
-            CausalLm::Qat(latent_lm(lm, &not_converted))
-        }
-        None => CausalLm::Full(lm),
-    };
+    })?;
     Ok(PretrainedLm {
         config: config.lm,
         lm,
@@ -122,6 +104,22 @@ pub fn load(
         eos_token_ids: generation.with_eos(config.eos_token_ids),
         pad_token_id: config.pad_token_id.or(generation.pad),
         unknown_keys: config.unknown_keys,
+    })
+}
+
+/// The model in the form that the folder has it in.
+fn read_lm(
+    source: &Source<'_>,
+    config: &HfConfig,
+    convention: Option<ScaleConvention>,
+) -> Result<CausalLm, Vec<TensorProblem>> {
+    let lm = source.with_floats(config.lm.init(source.device))?;
+    Ok(match convention {
+        Some(convention) => CausalLm::Packed(source.packed_lm(lm, convention)?),
+        None if config.quantization.is_some() || config.family == Family::OneBitLlm => {
+            CausalLm::Qat(latent_lm(lm, source.not_converted))
+        }
+        None => CausalLm::Full(lm),
     })
 }
 
@@ -144,7 +142,7 @@ fn is_packed(checkpoint: &Checkpoint, table: &[Parameter]) -> bool {
     entries.any(|entry| entry.info.dtype == safetensors::Dtype::U8)
 }
 
-/// What the scales of packed weights do.
+/// Convention of the scales of packed weights.
 fn convention(
     path: &Path,
     config: &HfConfig,

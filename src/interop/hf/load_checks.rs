@@ -3,10 +3,15 @@
 use std::path::Path;
 
 use super::{
-    Family, HfConfig, HfError, LoadOptions, checkpoint::Checkpoint, head::Head,
-    tensors::ExpectedTensor,
+    Family, HfConfig, HfError, LoadOptions,
+    checkpoint::Checkpoint,
+    source::Source,
+    tensors::{ExpectedTensor, expected, problems},
 };
-use crate::{interop::checks, nn::BitNetLmConfig};
+use crate::{
+    interop::{architecture::Parameter, checks},
+    nn::BitNetLmConfig,
+};
 
 /// Refuses sizes that would take more memory than the files have a reason for.
 pub(super) fn check_size(
@@ -84,24 +89,39 @@ pub(super) fn check_mode(path: &Path, config: &HfConfig, packed: bool) -> Result
     }
 }
 
+/// Refuses tensors that are not those of the model, all of which are listed.
+pub(super) fn check_tensors(folder: &Path, source: &Source<'_>) -> Result<(), HfError> {
+    let is_packed = |parameter: &Parameter| source.is_packed(parameter);
+    let expected = expected(source.table, source.family, is_packed);
+    check_names(folder, source, &expected)?;
+    let problems = problems(source.checkpoint, &expected, source.head);
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(HfError::Tensors {
+            folder: folder.to_path_buf(),
+            problems,
+        }),
+    }
+}
+
 /// Refuses files whose names are those of another program, instead of listing all of them.
-pub(super) fn check_names(
+fn check_names(
     folder: &Path,
-    checkpoint: &Checkpoint,
+    source: &Source<'_>,
     expected: &[ExpectedTensor],
-    head: Head,
 ) -> Result<(), HfError> {
+    let Source {
+        checkpoint, head, ..
+    } = source;
+    let mut names = expected.iter().map(|tensor| tensor.name.as_str());
+    let first = names.clone().next();
     let is_there =
-        |tensor: &&ExpectedTensor| checkpoint.get(&head.file_name(&tensor.name)).is_some();
-    let inside = expected
-        .iter()
-        .filter(|tensor| tensor.name.starts_with("model."));
-    let (mut inside, first) = (inside, checkpoint.entries().next());
-    match (inside.find(is_there), expected.first(), first) {
-        (None, Some(expected), Some((found, _))) => Err(HfError::TensorNames {
+        |name: &str| name.starts_with("model.") && checkpoint.get(&head.file_name(name)).is_some();
+    match (names.any(is_there), first, checkpoint.entries().next()) {
+        (false, Some(expected), Some((found, _))) => Err(HfError::TensorNames {
             folder: folder.to_path_buf(),
             found: found.to_string(),
-            expected: expected.name.clone(),
+            expected: expected.to_string(),
         }),
         _ => Ok(()),
     }

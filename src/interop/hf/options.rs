@@ -4,7 +4,7 @@ use burn::tensor::FloatDType;
 
 use super::{Family, ScaleConvention};
 
-/// How a folder is read.
+/// Options to read a folder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LoadOptions {
     pub(super) dtype: Option<FloatDType>,
@@ -13,7 +13,7 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// Everything as the file says.
+    /// Reads everything as the folder says.
     pub fn new() -> Self {
         Self::default()
     }
@@ -40,7 +40,7 @@ impl LoadOptions {
     }
 }
 
-/// The form that weights are written in.
+/// Form that weights are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightForm {
     /// Floats: full precision, or latent weights to train on with.
@@ -49,7 +49,7 @@ pub enum WeightForm {
     Packed(ScaleConvention),
 }
 
-/// How a folder is written.
+/// Options to write a folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SaveOptions {
     pub(super) form: WeightForm,

@@ -8,9 +8,9 @@ use super::{
     dtype::dtype_name,
     exact_scales::ExactScales,
     folder::NewFolder,
-    save_checks::{check_form, family, full_precision},
+    save_checks::{family, full_precision},
     saved_tensor::SavedTensor,
-    shards::{write_json, write_shards},
+    shards::write_shards,
     tensors::SCALE_SUFFIX,
 };
 use crate::{
@@ -45,16 +45,8 @@ pub fn save(
     options: &SaveOptions,
 ) -> Result<(), HfError> {
     let folder = folder.as_ref();
-    let family = family(model, options)?;
-    check_form(&model.lm, options.form)?;
     let full_precision = full_precision(&model.lm);
-    if family == Family::OneBitLlm && !full_precision.is_empty() {
-        let name = &full_precision[0];
-        return Err(HfError::unwritable(format!(
-            "folders of 1bitLLM have no word for projections in full precision, such as {name}: write the \
-             model as BitNetForCausalLM"
-        )));
-    }
+    let family = family(model, options, &full_precision)?;
     let new = NewFolder::create(folder, options.overwrite)?;
     let (tensors, exact) = tensors(model, family, options.form)?;
     let (dtype, quantization) = match (options.form, &model.lm) {
@@ -68,7 +60,7 @@ pub fn save(
         (WeightForm::Float(dtype), _) => (dtype, None),
     };
     let json = config_json(model, family, dtype_name(dtype), quantization);
-    write_json(&new.file("config.json"), &json)?;
+    new.write_json("config.json", &json)?;
     write_shards(&new, tensors, &exact, options.max_shard_bytes)?;
     if let Some(tokenizer) = &options.tokenizer {
         new.copy_tokenizer(tokenizer)?;

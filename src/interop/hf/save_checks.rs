@@ -6,8 +6,13 @@ use crate::{
     nn::{BitLinear, BitNetLm, PackedBitLinear, Projection},
 };
 
-/// Family that a model is written as.
-pub(super) fn family(model: &PretrainedLm, options: &SaveOptions) -> Result<Family, HfError> {
+/// Family that a model is written as, with the form that the options ask for. The projections of
+/// `full_precision` are not quantized.
+pub(super) fn family(
+    model: &PretrainedLm,
+    options: &SaveOptions,
+    full_precision: &[String],
+) -> Result<Family, HfError> {
     let family = options.family.unwrap_or(Family::for_config(&model.config));
     if let Some(problem) = family.problem(&model.config) {
         return Err(HfError::unwritable(problem));
@@ -17,11 +22,21 @@ pub(super) fn family(model: &PretrainedLm, options: &SaveOptions) -> Result<Fami
             "folders of 1bitLLM hold latent weights: write packed ones as BitNetForCausalLM",
         ));
     }
-    Ok(family)
+    check_form(&model.lm, options.form)?;
+    match full_precision
+        .first()
+        .filter(|_| family == Family::OneBitLlm)
+    {
+        Some(name) => Err(HfError::unwritable(format!(
+            "folders of 1bitLLM have no word for projections in full precision, such as {name}: write the \
+             model as BitNetForCausalLM"
+        ))),
+        None => Ok(family),
+    }
 }
 
 /// Refuses forms that a model does not have.
-pub(super) fn check_form(lm: &CausalLm, form: WeightForm) -> Result<(), HfError> {
+fn check_form(lm: &CausalLm, form: WeightForm) -> Result<(), HfError> {
     match (lm, form) {
         (CausalLm::Full(_), WeightForm::Packed(_)) => Err(HfError::unwritable(
             "weights in full precision cannot be packed: make the model a BitNet model first \

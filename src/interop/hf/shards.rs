@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
-    path::Path,
 };
 
 use serde_json::{Map, json};
@@ -40,7 +39,7 @@ pub(super) fn write_shards(
         metadata,
         weight_map,
     };
-    write_json(&new.file(INDEX_FILE), &index)
+    new.write_json(INDEX_FILE, &index)
 }
 
 /// Tensors in their order, cut where a file is full.
@@ -80,12 +79,4 @@ fn write_shard(
     permissions
         .and_then(|permissions| fs::set_permissions(&path, permissions))
         .map_err(HfError::io(&path))
-}
-
-/// Writes a JSON file.
-pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<(), HfError> {
-    let mut json =
-        serde_json::to_vec_pretty(value).map_err(|error| HfError::config(path, error))?;
-    json.push(b'\n');
-    fs::write(path, json).map_err(HfError::io(path))
 }

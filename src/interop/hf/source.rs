@@ -23,7 +23,7 @@ use crate::{
     qat::PackedWeight,
 };
 
-/// What the parameters of a model are read from. All tensors were checked to be there, with their types
+/// Folder that the parameters of a model are read from. All tensors were checked to be there, with their types
 /// and shapes.
 pub(super) struct Source<'a> {
     pub checkpoint: &'a Checkpoint,

@@ -1,4 +1,4 @@
-//! What is checked before a tensor is encoded or decoded.
+//! Checks before a tensor is encoded or decoded.
 
 use core::slice::from_ref;
 

@@ -79,7 +79,7 @@ fn bytes(
     let pre_tokenizer = optional(json, "pre_tokenizer");
     let pre = match &options.pre {
         Some(pre) => pre,
-        None => pre_tokenizer::recognise(pre_tokenizer, source.ignore_merges)?,
+        None => pre_tokenizer::recognize(pre_tokenizer, source.ignore_merges)?,
     };
     metadata.insert(keys::MODEL, keys::BYTES)?;
     metadata.insert(keys::PRE, pre)?;
