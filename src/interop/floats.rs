@@ -260,12 +260,14 @@ fn write_as<T: Float>(values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// The single float of a tensor.
-pub(super) fn scalar(bytes: &[u8], dtype: FloatDType) -> Option<f32> {
-    let types = [dtype, FloatDType::F32];
-    let data = read(bytes, types, Order::Kept, &[1], &|_| {});
-    debug_assert_eq!(data.dtype(), DType::F32);
-    data.try_to_vec::<f32>().ok()?.first().copied()
+/// The values of a tensor of a file.
+pub(super) fn values(bytes: &[u8], dtype: FloatDType) -> Vec<f32> {
+    let bits = match dtype {
+        FloatDType::F16 => ordered::<f16, f32>(bytes, Order::Kept, &|_| {}),
+        FloatDType::BF16 => ordered::<bf16, f32>(bytes, Order::Kept, &|_| {}),
+        _ => ordered::<f32, f32>(bytes, Order::Kept, &|_| {}),
+    };
+    bits.into_iter().map(f32::from_bits).collect()
 }
 
 #[cfg(test)]

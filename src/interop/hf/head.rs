@@ -1,14 +1,12 @@
 //! The output head in the files of a model.
 
-use burn::tensor::FloatDType;
-
 use super::{
     checkpoint::{Checkpoint, Entry},
     dtype::float_dtype,
 };
 use crate::interop::{
     architecture::{EMBEDDING, HEAD},
-    floats::{self, Order},
+    floats,
 };
 
 /// What the head of a model is.
@@ -63,8 +61,6 @@ fn are_equal(checkpoint: &Checkpoint, head: &Entry, table: &Entry) -> bool {
 
 /// The values of a tensor, if they are floats.
 fn values(checkpoint: &Checkpoint, entry: &Entry) -> Option<Vec<f32>> {
-    let types = [float_dtype(entry.info.dtype)?, FloatDType::F32];
-    let bytes = checkpoint.bytes(entry);
-    let data = floats::read(bytes, types, Order::Kept, &entry.info.shape, &|_| {});
-    data.try_to_vec().ok()
+    let dtype = float_dtype(entry.info.dtype)?;
+    Some(floats::values(checkpoint.bytes(entry), dtype))
 }

@@ -146,7 +146,7 @@ impl Source<'_> {
         let scale_name = format!("{name}{SCALE_SUFFIX}");
         let scale = self.entry(&scale_name);
         let dtype = float_dtype(scale.info.dtype).expect("checked before");
-        let scale = floats::scalar(self.checkpoint.bytes(scale), dtype).unwrap_or(f32::NAN);
+        let scale = floats::values(self.checkpoint.bytes(scale), dtype)[0];
         let gamma = exact.gamma(name, convention, scale);
         if !(gamma.is_finite() && gamma > 0.0) {
             let reason = format!("a scale is positive and finite, found {scale}");

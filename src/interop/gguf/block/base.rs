@@ -6,7 +6,8 @@ use crate::interop::gguf::GgmlType;
 /// Values that a thread decodes at a time.
 const PART: usize = 1 << 18;
 
-/// Format of the blocks that the rows of a tensor are cut into.
+/// Format of the blocks that the rows of a tensor are cut into. Types of floats have none: they are
+/// read and written by [`floats`](crate::interop::floats).
 pub trait Block {
     /// Type of the tensors.
     const TYPE: GgmlType;

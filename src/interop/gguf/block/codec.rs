@@ -1,7 +1,9 @@
+use burn::tensor::FloatDType;
+use half::f16;
+
 use super::{
     base::{decode_blocks, encode_blocks},
     check::{check_length, check_shape, no_codec, unstorable},
-    floats::{BF16, F16, F32},
     i2_s,
     iq4::{IQ4_NL, IQ4_XS},
     q2_k::{Q2_K, Q3_K},
@@ -12,7 +14,10 @@ use super::{
     tq1_0::TQ1_0,
     tq2_0::TQ2_0,
 };
-use crate::interop::gguf::{GgmlType, GgufError, GgufShape};
+use crate::interop::{
+    floats,
+    gguf::{GgmlType, GgufError, GgufShape},
+};
 
 /// Encodes the numbers of a tensor, row after row.
 ///
@@ -37,14 +42,14 @@ pub fn encode(
     check_shape(name, ggml_type, shape)?;
     check_length(name, "values", shape.num_elements(), values.len())?;
     let unstorable = |index: usize| unstorable(name, ggml_type, index, values[index]);
-    let floats = matches!(ggml_type, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16);
-    if !floats && let Some(index) = values.iter().position(|value| !value.is_finite()) {
+    let is_float = matches!(ggml_type, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16);
+    if !is_float && let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(unstorable(index));
     }
     let encoded = match ggml_type {
-        GgmlType::F32 => encode_blocks::<F32>(values),
-        GgmlType::F16 => encode_blocks::<F16>(values),
-        GgmlType::BF16 => encode_blocks::<BF16>(values),
+        GgmlType::F32 => Ok(floats::write(values, FloatDType::F32)),
+        GgmlType::F16 => encode_f16(values),
+        GgmlType::BF16 => Ok(floats::write(values, FloatDType::BF16)),
         GgmlType::Q8_0 => encode_blocks::<Q8_0>(values),
         GgmlType::TQ1_0 => encode_blocks::<TQ1_0>(values),
         GgmlType::TQ2_0 => encode_blocks::<TQ2_0>(values),
@@ -52,6 +57,15 @@ pub fn encode(
         other => return Err(no_codec(name, other)),
     };
     encoded.map_err(unstorable)
+}
+
+/// Fails with the number of a finite element that would become infinite.
+fn encode_f16(values: &[f32]) -> Result<Vec<u8>, usize> {
+    let overflows = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
+    match values.iter().position(overflows) {
+        Some(index) => Err(index),
+        None => Ok(floats::write(values, FloatDType::F16)),
+    }
 }
 
 /// Decodes the bytes of a tensor to its numbers, row after row.
@@ -71,9 +85,9 @@ pub fn decode(
     let num_bytes = check_shape(name, ggml_type, shape)?;
     check_length(name, "bytes", num_bytes, bytes.len())?;
     Ok(match ggml_type {
-        GgmlType::F32 => decode_blocks::<F32>(bytes),
-        GgmlType::F16 => decode_blocks::<F16>(bytes),
-        GgmlType::BF16 => decode_blocks::<BF16>(bytes),
+        GgmlType::F32 => floats::values(bytes, FloatDType::F32),
+        GgmlType::F16 => floats::values(bytes, FloatDType::F16),
+        GgmlType::BF16 => floats::values(bytes, FloatDType::BF16),
         GgmlType::Q4_0 => decode_blocks::<Q4_0>(bytes),
         GgmlType::Q4_1 => decode_blocks::<Q4_1>(bytes),
         GgmlType::Q5_0 => decode_blocks::<Q5_0>(bytes),

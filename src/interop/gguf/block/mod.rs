@@ -8,7 +8,6 @@
 mod base;
 mod check;
 mod codec;
-mod floats;
 mod i2_s;
 mod iq4;
 mod q2_k;
