@@ -43,9 +43,10 @@ enum Size {
 /// Module with a weight, and its names.
 pub(super) struct ModuleRow {
     role: Role,
-    /// Path in [`BitNetLm`](crate::nn::BitNetLm), in a layer behind `model.layers.N.`. transformers has
-    /// the same names; folders of 1bitLLM have others for two of them.
+    /// Path in [`BitNetLm`](crate::nn::BitNetLm) and transformers, in a layer behind `model.layers.N.`.
     path: &'static str,
+    /// Path in folders of 1bitLLM.
+    one_bit_llm: &'static str,
     /// Name in GGUF, in a layer behind `blk.N.`.
     gguf: &'static str,
     /// Shape of the weight in files, `[d_output, d_input]` of matrices.
@@ -61,18 +62,27 @@ const fn row(
     ModuleRow {
         role,
         path,
+        one_bit_llm: path,
         gguf,
         shape,
     }
 }
 
-pub(super) const EMBEDDING: ModuleRow = row(
-    Embedding,
-    "model.embed_tokens",
-    "token_embd",
-    &[Size::Vocab, Size::Model],
-);
-pub(super) const HEAD: ModuleRow = row(Head, "lm_head", "output", &[Size::Vocab, Size::Model]);
+impl ModuleRow {
+    const fn in_one_bit_llm(self, one_bit_llm: &'static str) -> Self {
+        Self {
+            one_bit_llm,
+            ..self
+        }
+    }
+}
+
+#[rustfmt::skip]
+pub(super) const EMBEDDING: ModuleRow =
+    row(Embedding,   "model.embed_tokens",       "token_embd",    &[Size::Vocab, Size::Model]);
+#[rustfmt::skip]
+pub(super) const HEAD: ModuleRow =
+    row(Head,        "lm_head",                  "output",        &[Size::Vocab, Size::Model]);
 
 /// Modules outside of the layers.
 const MODEL: [ModuleRow; 3] = [
@@ -88,8 +98,10 @@ const LAYER: [ModuleRow; 13] = [
     row(Norm,        "post_attention_layernorm", "ffn_norm",      &[Size::Model]),
     row(HeadNorm,    "self_attn.q_norm",         "attn_q_norm",   &[Size::Head]),
     row(HeadNorm,    "self_attn.k_norm",         "attn_k_norm",   &[Size::Head]),
-    row(SubNorm,     "self_attn.attn_sub_norm",  "attn_sub_norm", &[Size::Heads]),
-    row(SubNorm,     "mlp.ffn_sub_norm",         "ffn_sub_norm",  &[Size::Hidden]),
+    row(SubNorm,     "self_attn.attn_sub_norm",  "attn_sub_norm", &[Size::Heads])
+        .in_one_bit_llm("self_attn.inner_attn_ln"),
+    row(SubNorm,     "mlp.ffn_sub_norm",         "ffn_sub_norm",  &[Size::Hidden])
+        .in_one_bit_llm("mlp.ffn_layernorm"),
     row(Query,       "self_attn.q_proj",         "attn_q",        &[Size::Heads, Size::Model]),
     row(Key,         "self_attn.k_proj",         "attn_k",        &[Size::KeyValueHeads, Size::Model]),
     row(Value,       "self_attn.v_proj",         "attn_v",        &[Size::KeyValueHeads, Size::Model]),
@@ -108,6 +120,8 @@ pub(super) struct Parameter {
     pub path: String,
     /// Name in folders of transformers.
     pub hf: String,
+    /// Name in folders of 1bitLLM.
+    pub one_bit_llm: String,
     /// Name in GGUF files.
     pub gguf: String,
     /// Shape in files, `[d_output, d_input]` of matrices.
@@ -197,33 +211,24 @@ impl ModuleRow {
     }
 
     fn parameter(&self, layer: Option<usize>, is_bias: bool, config: &BitNetLmConfig) -> Parameter {
-        let Self {
-            role, path, gguf, ..
-        } = self;
-        let (path, gguf) = match layer {
-            Some(layer) => (
-                format!("model.layers.{layer}.{path}"),
-                format!("blk.{layer}.{gguf}"),
-            ),
-            None => (path.to_string(), gguf.to_string()),
-        };
         let in_files = if is_bias { "bias" } else { "weight" };
-        let in_model = match role {
+        let in_model = match self.role {
             Norm | HeadNorm | SubNorm => "gamma",
             _ => in_files,
         };
+        let layers = |prefix: &str| layer.map_or(String::new(), |n| format!("{prefix}.{n}."));
+        let (layer, block) = (layers("model.layers"), layers("blk"));
         let dims = if is_bias { 1 } else { self.shape.len() };
+        let shape = self.shape[..dims].iter();
         Parameter {
-            role: *role,
+            role: self.role,
             is_bias,
-            hf: format!("{path}.{in_files}"),
-            path: format!("{path}.{in_model}"),
-            gguf: format!("{gguf}.{in_files}"),
-            shape: self.shape[..dims]
-                .iter()
-                .map(|size| size.of(config))
-                .collect(),
-            rope_heads: role.rope_heads(config),
+            path: format!("{layer}{}.{in_model}", self.path),
+            hf: format!("{layer}{}.{in_files}", self.path),
+            one_bit_llm: format!("{layer}{}.{in_files}", self.one_bit_llm),
+            gguf: format!("{block}{}.{in_files}", self.gguf),
+            shape: shape.map(|size| size.of(config)).collect(),
+            rope_heads: self.role.rope_heads(config),
         }
     }
 }

@@ -84,8 +84,8 @@ impl SaveOptions {
         self
     }
 
-    /// Metadata of the tokenizer, as [`tokenizer::to_metadata`](super::tokenizer::to_metadata) makes it. llama.cpp
-    /// opens no file without one. Default: none.
+    /// Metadata of the tokenizer, as [`tokenizer::to_metadata`](super::tokenizer::to_metadata) makes
+    /// them. llama.cpp opens no file without one. Default: none.
     pub fn with_tokenizer(mut self, tokenizer: Option<GgufMetadata>) -> Self {
         self.tokenizer = tokenizer;
         self

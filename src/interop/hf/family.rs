@@ -1,5 +1,5 @@
 use crate::{
-    interop::architecture::{Parameter, Role},
+    interop::architecture::Parameter,
     nn::{BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling},
 };
 
@@ -211,12 +211,9 @@ impl Family {
 
     /// Name of a parameter in a folder.
     pub(super) fn tensor_name(self, parameter: &Parameter) -> String {
-        let name = &parameter.hf;
-        match (self, parameter.role) {
-            (Self::OneBitLlm, Role::SubNorm) => name
-                .replace("attn_sub_norm", "inner_attn_ln")
-                .replace("ffn_sub_norm", "ffn_layernorm"),
-            _ => name.clone(),
+        match self {
+            Self::OneBitLlm => parameter.one_bit_llm.clone(),
+            _ => parameter.hf.clone(),
         }
     }
 }
