@@ -14,7 +14,7 @@ use crate::{
 pub enum CausalLm {
     /// In full precision.
     Full(BitNetLm<Linear>),
-    /// Latent weights that train quantised, called master weights elsewhere.
+    /// Latent weights that train quantized, called master weights elsewhere.
     Qat(BitNetLm<BitLinear>),
     /// Packed weights, for inference.
     Packed(BitNetLm<PackedBitLinear>),

@@ -1,6 +1,12 @@
 //! Files of other programs: Hugging Face folders, and GGUF for llama.cpp.
+//!
+//! `architecture.rs` has one table of the parameters of a model, with their shapes and their names in
+//! each format; [`hf`] and [`gguf`] read and write by it.
 
+mod architecture;
 mod causal_lm;
+mod checks;
+mod floats;
 pub mod gguf;
 pub mod hf;
 mod parameters;

@@ -1,4 +1,4 @@
-//! The float parameters of a language model by their paths, on their way to files and back.
+//! The parameters of a language model by their paths, on their way to files and back.
 
 use std::collections::BTreeMap;
 
@@ -8,123 +8,166 @@ use burn::{
     tensor::{DType, Tensor, TensorData, TensorReadError},
 };
 
-use super::CausalLm;
+use super::{CausalLm, architecture::Parameter, floats::Order};
 use crate::{
     base::path_visitor::{ModulePath, PathMapper, PathVisitor, map_paths, visit_paths},
-    nn::{BitNetLm, BitNetLmConfig},
+    nn::{BitNetLm, PackedBitLinear},
+    qat::PackedWeight,
 };
 
-/// Bytes that the table of positions may take even where the weights take less.
-const POSITION_BYTES: u64 = 1 << 26;
+/// Values of a tensor, as they are or with its first two dimensions swapped.
+type Read = Box<dyn Fn(Order) -> Result<Vec<f32>, TensorReadError>>;
 
-/// Fails with the bytes of the table of positions, if it takes more than the weights of a file do.
-pub(super) fn check_positions(config: &BitNetLmConfig, weights: u64) -> Result<(), u128> {
-    let d_rotary = config.rotary().rotary_size();
-    let table = config.max_positions as u128 * d_rotary as u128 * 4;
-    match table > u128::from(weights.max(POSITION_BYTES)) {
-        true => Err(table),
-        false => Ok(()),
-    }
-}
-
-/// A value that no weight has.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{name}: value {place} is {value}, where a finite number is expected")]
-pub(super) struct NotFinite {
-    /// Name of the tensor.
-    pub name: String,
-    /// Number of the value in the layout of the file.
-    pub place: usize,
-    /// NaN, or an infinity.
-    pub value: f32,
-}
-
-/// Fails with the first of the values that is NaN or infinite: a model with such a weight computes
-/// nothing, and a format with scales would hide it.
-pub(super) fn check_finite(name: &str, values: &[f32]) -> Result<(), NotFinite> {
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(place) => Err(NotFinite {
-            name: name.to_string(),
-            place,
-            value: values[place],
-        }),
-    }
-}
-
-/// Reads the values of a parameter from its device.
-type Read = Box<dyn Fn() -> Result<Vec<f32>, TensorReadError>>;
-
-/// A parameter in the layout of files, `[d_output, d_input]` for linear maps.
+/// A float parameter of a model, which is read from its device when it is asked for.
 pub(super) struct FloatParameter {
+    /// Shape of the tensor in the model.
     pub shape: Vec<usize>,
-    pub read: Read,
+    order: Order,
+    read: Read,
 }
 
-/// Whether the parameter is the weight of a linear map, which files hold transposed.
-pub(super) fn is_linear(path: &str) -> bool {
-    path.ends_with("_proj.weight") || path == "lm_head.weight"
+impl FloatParameter {
+    /// Values in the layout of files.
+    pub fn values(&self) -> Result<Vec<f32>, TensorReadError> {
+        (self.read)(self.order)
+    }
+
+    /// The first value in the layout of files that is NaN or infinite. Nothing is transposed for it.
+    pub fn first_not_finite(&self) -> Result<Option<(usize, f32)>, TensorReadError> {
+        let values = (self.read)(Order::Kept)?;
+        let of_file = |place: usize| match self.order {
+            Order::Kept => place,
+            Order::Transposed([rows, columns]) => place % rows * columns + place / rows,
+        };
+        let places = (0..values.len()).filter(|place| !values[*place].is_finite());
+        let first = places.min_by_key(|place| of_file(*place));
+        Ok(first.map(|place| (of_file(place), values[place])))
+    }
 }
 
-/// All float parameters of a model by their paths, such as `model.norm.gamma`; those of packed weights
-/// are none. The weight of a packed projection that is not quantised is under the path that it has in other
-/// models.
-pub(super) fn floats(lm: &CausalLm) -> BTreeMap<String, FloatParameter> {
-    let mut floats = Floats(BTreeMap::new());
+/// The float parameters of a table that a model has, by their paths; packed weights are none. The
+/// weight of a packed projection that is not quantized is under the path that it has in other models.
+pub(super) fn floats(lm: &CausalLm, table: &[Parameter]) -> BTreeMap<String, FloatParameter> {
+    let mut floats = Floats {
+        table: by_path(table),
+        found: BTreeMap::new(),
+    };
     match lm {
         CausalLm::Full(lm) => visit_paths(lm, &mut floats),
         CausalLm::Qat(lm) => visit_paths(lm, &mut floats),
         CausalLm::Packed(lm) => visit_paths(lm, &mut floats),
     }
-    floats.0
+    floats.found
 }
 
-struct Floats(BTreeMap<String, FloatParameter>);
+fn by_path(table: &[Parameter]) -> BTreeMap<&str, &Parameter> {
+    table.iter().map(|p| (p.path.as_str(), p)).collect()
+}
 
-impl PathVisitor for Floats {
+struct Floats<'a> {
+    table: BTreeMap<&'a str, &'a Parameter>,
+    found: BTreeMap<String, FloatParameter>,
+}
+
+impl PathVisitor for Floats<'_> {
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         let path = path.join();
-        let path = match path.strip_suffix("_proj.float_weight") {
-            Some(projection) => format!("{projection}_proj.weight"),
+        let path = match path.strip_suffix(".float_weight") {
+            Some(projection) => format!("{projection}.weight"),
             None => path,
         };
-        let tensor = param.base().without_autodiff();
-        let tensor = match is_linear(&path) && D == 2 {
-            true => tensor.swap_dims(0, 1),
-            false => tensor,
+        let Some(parameter) = self.table.get(path.as_str()) else {
+            return;
         };
+        let tensor = param.base().without_autodiff();
         let shape = tensor.dims().to_vec();
-        let read = move || {
-            let data = tensor.clone().try_into_data_dtype(DType::F32)?;
+        let read = move |order| {
+            let tensor = match order {
+                Order::Transposed(_) => tensor.clone().swap_dims(0, 1),
+                Order::Kept => tensor.clone(),
+            };
+            let data = tensor.try_into_data_dtype(DType::F32)?;
             Ok(data.try_to_vec::<f32>()?)
         };
-        let read = Box::new(read);
-        self.0.insert(path, FloatParameter { shape, read });
+        let float = FloatParameter {
+            shape,
+            order: parameter.order(),
+            read: Box::new(read),
+        };
+        self.found.insert(path, float);
     }
 }
 
-/// The model with the parameters that `read` has for a path and a shape, in the layout of the model.
-/// Others stay as they are.
-pub(super) fn with_floats(
-    lm: BitNetLm<Linear>,
-    read: impl FnMut(&str, &[usize]) -> Option<TensorData>,
-) -> BitNetLm<Linear> {
-    map_paths(lm, &mut WithFloats(read))
+/// The packed weights of a model by the paths of their projections; latent ones are packed. A model in
+/// full precision has none.
+pub(super) fn packed_weights(lm: &CausalLm) -> BTreeMap<String, PackedWeight> {
+    let weights = |lm: &BitNetLm<PackedBitLinear>| {
+        let packed = lm.projections().filter(|(_, p)| !p.is_full_precision());
+        packed.map(|(path, p)| (path, p.weight.clone())).collect()
+    };
+    match lm {
+        CausalLm::Full(_) => BTreeMap::new(),
+        CausalLm::Qat(lm) => weights(&lm.pack()),
+        CausalLm::Packed(lm) => weights(lm),
+    }
 }
 
-struct WithFloats<F>(F);
+/// The model with the parameters of a table that `read` has, in the layout of the model. Others stay as
+/// they are.
+///
+/// # Errors
+///
+/// The first error of `read`, after which nothing more is read.
+pub(super) fn with_floats<E>(
+    lm: BitNetLm<Linear>,
+    table: &[Parameter],
+    read: impl FnMut(&Parameter) -> Result<Option<TensorData>, E>,
+) -> Result<BitNetLm<Linear>, E> {
+    let mut mapper = WithFloats {
+        table: by_path(table),
+        read,
+        failure: None,
+    };
+    let lm = map_paths(lm, &mut mapper);
+    mapper.failure.map_or(Ok(lm), Err)
+}
 
-impl<F: FnMut(&str, &[usize]) -> Option<TensorData>> PathMapper for WithFloats<F> {
+struct WithFloats<'a, F, E> {
+    table: BTreeMap<&'a str, &'a Parameter>,
+    read: F,
+    /// The first error, as a mapper returns none.
+    failure: Option<E>,
+}
+
+impl<F, E> WithFloats<'_, F, E>
+where
+    F: FnMut(&Parameter) -> Result<Option<TensorData>, E>,
+{
+    fn data(&mut self, path: &str) -> Option<TensorData> {
+        let parameter = self.table.get(path)?;
+        if self.failure.is_some() {
+            return None;
+        }
+        (self.read)(parameter).unwrap_or_else(|error| {
+            self.failure = Some(error);
+            None
+        })
+    }
+}
+
+impl<F, E> PathMapper for WithFloats<'_, F, E>
+where
+    F: FnMut(&Parameter) -> Result<Option<TensorData>, E>,
+{
     fn map_float<const D: usize>(
         &mut self,
         path: &ModulePath,
         param: Param<Tensor<D>>,
     ) -> Param<Tensor<D>> {
-        // A parameter is made when it is first asked for, which its shape is not.
-        let data = (self.0)(&path.join(), &param.lazy_shape());
-        let Some(data) = data else {
+        let Some(data) = self.data(&path.join()) else {
             return param;
         };
+        // A parameter is made when it is first asked for, which its device is not.
         let dtype = data.dtype();
         let tensor = Tensor::from_data(data, (&param.lazy_device(), dtype));
         let id = param.id;

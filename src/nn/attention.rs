@@ -154,22 +154,26 @@ impl<P: Projection> BitNetAttention<P> {
     }
 
     /// The block with each projection replaced; `map` is given its name, such as `q_proj`.
-    pub fn map_projections<Q: Projection>(
+    ///
+    /// # Errors
+    ///
+    /// The first error of `map`.
+    pub fn try_map_projections<Q: Projection, E>(
         self,
-        mut map: impl FnMut(&str, P) -> Q,
-    ) -> BitNetAttention<Q> {
-        BitNetAttention {
-            q_proj: map("q_proj", self.q_proj),
-            k_proj: map("k_proj", self.k_proj),
-            v_proj: map("v_proj", self.v_proj),
-            o_proj: map("o_proj", self.o_proj),
+        mut map: impl FnMut(&str, P) -> Result<Q, E>,
+    ) -> Result<BitNetAttention<Q>, E> {
+        Ok(BitNetAttention {
+            q_proj: map("q_proj", self.q_proj)?,
+            k_proj: map("k_proj", self.k_proj)?,
+            v_proj: map("v_proj", self.v_proj)?,
+            o_proj: map("o_proj", self.o_proj)?,
             q_norm: self.q_norm,
             k_norm: self.k_norm,
             attn_sub_norm: self.attn_sub_norm,
             n_heads: self.n_heads,
             n_kv_heads: self.n_kv_heads,
             d_head: self.d_head,
-        }
+        })
     }
 
     /// The projections by name.

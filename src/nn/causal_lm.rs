@@ -1,3 +1,5 @@
+use std::convert::Infallible;
+
 use burn::{
     config::Config,
     module::{Initializer, Module},
@@ -259,19 +261,32 @@ impl<P: Projection> BitNetLm<P> {
     /// The model with each projection replaced; `map` is given its name, such as
     /// `model.layers.0.self_attn.q_proj`.
     pub fn map_projections<Q: Projection>(self, mut map: impl FnMut(&str, P) -> Q) -> BitNetLm<Q> {
+        let Ok(mapped) = self.try_map_projections(|name, p| Ok::<_, Infallible>(map(name, p)));
+        mapped
+    }
+
+    /// The model with each projection replaced, as [`map_projections`](Self::map_projections).
+    ///
+    /// # Errors
+    ///
+    /// The first error of `map`, after which no other projection is mapped.
+    pub fn try_map_projections<Q: Projection, E>(
+        self,
+        mut map: impl FnMut(&str, P) -> Result<Q, E>,
+    ) -> Result<BitNetLm<Q>, E> {
         let layers = self.model.layers.into_iter().enumerate();
         let layers = layers.map(|(i, layer)| {
-            layer.map_projections(|name, p| map(&format!("model.layers.{i}.{name}"), p))
+            layer.try_map_projections(|name, p| map(&format!("model.layers.{i}.{name}"), p))
         });
-        BitNetLm {
+        Ok(BitNetLm {
             model: BitNetModel {
                 embed_tokens: self.model.embed_tokens,
-                layers: layers.collect(),
+                layers: layers.collect::<Result<_, _>>()?,
                 norm: self.model.norm,
                 rotary: self.model.rotary,
             },
             lm_head: self.lm_head,
-        }
+        })
     }
 
     /// The projections by name.

@@ -58,20 +58,24 @@ impl<P: Projection> DecoderLayer<P> {
     }
 
     /// The block with each projection replaced; `map` is given its name, such as `self_attn.q_proj`.
-    pub fn map_projections<Q: Projection>(
+    ///
+    /// # Errors
+    ///
+    /// The first error of `map`.
+    pub fn try_map_projections<Q: Projection, E>(
         self,
-        mut map: impl FnMut(&str, P) -> Q,
-    ) -> DecoderLayer<Q> {
-        DecoderLayer {
+        mut map: impl FnMut(&str, P) -> Result<Q, E>,
+    ) -> Result<DecoderLayer<Q>, E> {
+        Ok(DecoderLayer {
             input_layernorm: self.input_layernorm,
             self_attn: self
                 .self_attn
-                .map_projections(|name, p| map(&format!("self_attn.{name}"), p)),
+                .try_map_projections(|name, p| map(&format!("self_attn.{name}"), p))?,
             post_attention_layernorm: self.post_attention_layernorm,
             mlp: self
                 .mlp
-                .map_projections(|name, p| map(&format!("mlp.{name}"), p)),
-        }
+                .try_map_projections(|name, p| map(&format!("mlp.{name}"), p))?,
+        })
     }
 
     /// The projections by name.

@@ -94,18 +94,22 @@ impl<P: Projection> FeedForward<P> {
     }
 
     /// The block with each projection replaced; `map` is given its name, such as `gate_proj`.
-    pub fn map_projections<Q: Projection>(
+    ///
+    /// # Errors
+    ///
+    /// The first error of `map`.
+    pub fn try_map_projections<Q: Projection, E>(
         self,
-        mut map: impl FnMut(&str, P) -> Q,
-    ) -> FeedForward<Q> {
-        FeedForward {
-            gate_proj: map("gate_proj", self.gate_proj),
-            up_proj: map("up_proj", self.up_proj),
-            down_proj: map("down_proj", self.down_proj),
+        mut map: impl FnMut(&str, P) -> Result<Q, E>,
+    ) -> Result<FeedForward<Q>, E> {
+        Ok(FeedForward {
+            gate_proj: map("gate_proj", self.gate_proj)?,
+            up_proj: map("up_proj", self.up_proj)?,
+            down_proj: map("down_proj", self.down_proj)?,
             ffn_sub_norm: self.ffn_sub_norm,
             activation: self.activation,
             d_ff: self.d_ff,
-        }
+        })
     }
 
     /// The projections by name.

@@ -115,7 +115,20 @@ impl PackedWeight {
         }
     }
 
-    /// The rows of codes, as [`from_words`](Self::from_words) takes them, and the scale.
+    /// Rows of codes, as [`from_words`](Self::from_words) takes them, read from the device.
+    ///
+    /// # Errors
+    ///
+    /// If the device does not give them away.
+    pub fn to_words(&self) -> Result<Vec<u32>, TensorReadError> {
+        Ok(self
+            .codes
+            .val()
+            .try_into_data_dtype(DType::U32)?
+            .try_to_vec()?)
+    }
+
+    /// The scale `gamma` of a weight that has one, read from the device.
     ///
     /// # Panics
     ///
@@ -123,14 +136,14 @@ impl PackedWeight {
     ///
     /// # Errors
     ///
-    /// If the device does not give them away.
+    /// If the device does not give it away.
     #[track_caller]
-    pub fn to_words(&self) -> Result<(Vec<u32>, f32), TensorReadError> {
+    pub fn scale(&self) -> Result<f32, TensorReadError> {
         let scales = self.scales.val();
         assert_shape!(scales, [1, 1]);
-        let words = self.codes.val().try_into_data_dtype(DType::U32)?;
-        let scales = scales.try_into_data_dtype(DType::F32)?;
-        Ok((words.try_to_vec()?, scales.try_to_vec::<f32>()?[0]))
+        Ok(scales
+            .try_into_data_dtype(DType::F32)?
+            .try_to_vec::<f32>()?[0])
     }
 
     /// Whether codes and scales are those of another weight.

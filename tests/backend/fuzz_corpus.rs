@@ -136,7 +136,7 @@ fn gguf_file(sub_norm: bool) -> Vec<u8> {
     let tokenizer = gguf::tokenizer::to_metadata(&json, None, &options).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    let options = gguf::SaveOptions::new(GgmlType::F16).with_tokenizer(tokenizer);
+    let options = gguf::SaveOptions::new(GgmlType::F16).with_tokenizer(Some(tokenizer));
     gguf::save(&path, &model(sub_norm), &options).unwrap();
     fs::read(path).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use bitnet_burn::interop::gguf::{GgufError, GgufOptions, GgufReader};
+use bitnet_burn::interop::gguf::{GgufError, GgufReader, LoadOptions};
 use proptest::prelude::*;
 
 use super::{
@@ -295,7 +295,7 @@ proptest! {
             bytes.truncate(length);
         }
         for i2_s in [false, true] {
-            let options = GgufOptions::default().with_i2_s(i2_s);
+            let options = LoadOptions::new().with_i2_s(i2_s);
             if let Ok(reader) = GgufReader::from_bytes(bytes.as_slice(), &options) {
                 look_at(&reader, bytes.len());
             }

@@ -4,12 +4,12 @@ use std::{fs, path::Path};
 
 use super::oracle::data_path;
 use bitnet_burn::interop::gguf::{
-    GgmlType, GgufArray, GgufError, GgufMetadata, GgufOptions, GgufReader, GgufShape, GgufValue,
-    GgufWriter, TernaryScales, encode, encode_ternary,
+    GgmlType, GgufArray, GgufError, GgufMetadata, GgufReader, GgufShape, GgufValue, GgufWriter,
+    LoadOptions, TernaryScales, encode, encode_ternary,
 };
 
 pub fn read(bytes: &[u8]) -> Result<GgufReader, GgufError> {
-    GgufReader::from_bytes(bytes, &GgufOptions::default())
+    GgufReader::from_bytes(bytes, &LoadOptions::new())
 }
 
 pub fn shape(sizes: &[usize]) -> GgufShape {
@@ -291,7 +291,7 @@ fn type_36_is_read_on_demand() {
     let bytes = writer.to_bytes().unwrap();
     let error = read(&bytes).unwrap_err();
     assert!(error.to_string().contains("with_i2_s(true)"), "{error}");
-    let options = GgufOptions::default().with_i2_s(true);
+    let options = LoadOptions::new().with_i2_s(true);
     let reader = GgufReader::from_bytes(bytes, &options).unwrap();
     assert_eq!(reader.tensor("w").unwrap().decode().unwrap(), [0.3; 128]);
 }

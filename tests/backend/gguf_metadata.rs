@@ -109,7 +109,7 @@ fn keys_that_change_the_computation_are_refused_by_name() {
         (
             "attention.sliding_window",
             8u32.into(),
-            "LoadOptions::max_positions",
+            "LoadOptions::with_max_positions",
         ),
         ("attention.clamp_kqv", 8.0f32.into(), "supported is 0"),
         ("rope.scaling.type", "longrope".into(), "longrope"),

@@ -6,8 +6,8 @@ use bitnet_burn::{
     interop::{
         CausalLm, PretrainedLm,
         gguf::{
-            GgmlType, GgufError, GgufMetadata, GgufOptions, GgufReader, GgufWriter, LoadOptions,
-            SaveOptions, load, load_from, save,
+            GgmlType, GgufError, GgufMetadata, GgufReader, GgufWriter, LoadOptions, SaveOptions,
+            load, load_from, save,
         },
     },
     nn::{BitNetLm, BitNetLmConfig, GatedActivation, RopeScaling},
@@ -57,12 +57,12 @@ fn logits(model: &PretrainedLm) -> Vec<f32> {
 }
 
 fn exact(ggml_type: GgmlType) -> SaveOptions {
-    SaveOptions::new(ggml_type).with_embeddings(GgmlType::F32)
+    SaveOptions::new(ggml_type).with_embeddings(Some(GgmlType::F32))
 }
 
 fn again(path: &Path, model: &PretrainedLm, options: &SaveOptions) -> PretrainedLm {
     save(path, model, options).unwrap();
-    let options = LoadOptions::new().with_gguf(GgufOptions::default().with_i2_s(true));
+    let options = LoadOptions::new().with_i2_s(true);
     load(path, &options, &Device::default()).unwrap()
 }
 
@@ -148,7 +148,7 @@ fn what_llama_cpp_would_compute_wrongly_is_refused() {
     let per_channel = TernaryConfig::new(WeightGranularity::PerChannel);
     let scheme = QatScheme::b1_58().with_weight(per_channel);
     let per_channel = qat(config(true).with_scheme(scheme));
-    assert!(refused(&per_channel, GgmlType::F16).contains("is not quantised in full"));
+    assert!(refused(&per_channel, GgmlType::F16).contains("is not quantized in full"));
 
     // Allowed, the file says what it is.
     let loaded = again(
@@ -212,7 +212,7 @@ fn everything_wrong_with_a_file_is_in_one_error() {
         (
             "bitnet.context_length",
             u32::MAX,
-            "set LoadOptions::max_positions",
+            "set LoadOptions::with_max_positions",
         ),
         ("bitnet.attention.head_count", 0, "do not go together"),
         ("bitnet.attention.head_count", 7, "do not go together"),
@@ -254,7 +254,7 @@ proptest! {
         for (place, byte) in edits {
             file[place % len] = byte;
         }
-        if let Ok(reader) = GgufReader::from_bytes(file, &GgufOptions::default()) {
+        if let Ok(reader) = GgufReader::from_bytes(file, &LoadOptions::new()) {
             let _ = load_from(&reader, &LoadOptions::new(), &Device::default());
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use bitnet_burn::{
     interop::{
         CausalLm, PretrainedLm,
-        gguf::{GgmlType, GgufError, GgufOptions, LoadOptions, SaveOptions, load, save},
+        gguf::{GgmlType, GgufError, LoadOptions, SaveOptions, load, save},
     },
     nn::{BitNetLm, BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling},
 };
@@ -182,10 +182,10 @@ fn again(
     ggml_type: GgmlType,
 ) -> Result<PretrainedLm, GgufError> {
     let options = SaveOptions::new(ggml_type)
-        .with_embeddings(GgmlType::F32)
+        .with_embeddings(Some(GgmlType::F32))
         .with_squared_relu(true);
     save(path, model, &options)?;
-    let options = LoadOptions::new().with_gguf(GgufOptions::default().with_i2_s(true));
+    let options = LoadOptions::new().with_i2_s(true);
     load(path, &options, &Device::default())
 }
 

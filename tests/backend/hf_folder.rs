@@ -297,7 +297,7 @@ fn packed_weights_without_a_word_on_their_scale_are_refused() {
     assert!(
         error
             .to_string()
-            .contains("say it with LoadOptions::scale_convention")
+            .contains("say it with LoadOptions::with_scale_convention")
     );
     let options = LoadOptions::new().with_scale_convention(Some(ScaleConvention::Divide));
     let loaded = load(folder.path(), &options, &device).unwrap();
@@ -409,7 +409,7 @@ fn what_other_programs_cannot_compute_is_not_written() {
     let per_channel = TernaryConfig::new(WeightGranularity::PerChannel);
     let per_channel = QatScheme::b1_58().with_weight(per_channel);
     let model = qat(config(true, true).with_scheme(per_channel), &device);
-    assert!(refused(&model, SaveOptions::new(F32)).contains("is not quantised as BitNet b1.58"));
+    assert!(refused(&model, SaveOptions::new(F32)).contains("is not quantized as BitNet b1.58"));
 
     let config = config(true, true);
     let full: BitNetLm<Linear> = config.init(&device);
@@ -436,7 +436,7 @@ fn sizes_without_weights_to_match_are_refused_before_they_take_memory() {
         (
             "max_position_embeddings",
             1 << 50,
-            "set LoadOptions::max_positions",
+            "set LoadOptions::with_max_positions",
         ),
     ] {
         let (folder, _) = again(&model, SaveOptions::new(F32));

@@ -156,7 +156,7 @@ fn compare(sub_norm: bool) {
     let paths = types.map(|t| folder.path().join(format!("{t}.gguf")));
     for (ggml_type, path) in types.iter().zip(&paths) {
         let options = gguf::SaveOptions::new(*ggml_type)
-            .with_tokenizer(tokenizer_metadata(&tokenizer, vocab_size));
+            .with_tokenizer(Some(tokenizer_metadata(&tokenizer, vocab_size)));
         gguf::save(path, &model, &options).unwrap();
     }
     let prompts: Vec<&[u32]> = (0..4).map(|i| &valid_ids[i * 500..i * 500 + 16]).collect();
@@ -243,7 +243,7 @@ fn the_gguf_package_reads_every_file() {
         ] {
             let path = folder.path().join(format!("{sub_norm}-{ggml_type}.gguf"));
             let metadata = tokenizer_metadata(&tokenizer, tokenizer.vocab_size());
-            let options = gguf::SaveOptions::new(ggml_type).with_tokenizer(metadata);
+            let options = gguf::SaveOptions::new(ggml_type).with_tokenizer(Some(metadata));
             gguf::save(&path, &model, &options).unwrap();
             let values = "--values".as_ref();
             let read = python::run("gguf_read.py", &[path.as_os_str(), values]);
@@ -306,7 +306,7 @@ fn llama_cpp_has_the_tokens_of_the_tokenizer() {
     let model = PretrainedLm::new(config, CausalLm::Qat(lm));
     let path = folder.path().join("model.gguf");
     let options = gguf::SaveOptions::new(GgmlType::TQ2_0)
-        .with_tokenizer(tokenizer_metadata(&tokenizer, vocab_size));
+        .with_tokenizer(Some(tokenizer_metadata(&tokenizer, vocab_size)));
     gguf::save(&path, &model, &options).unwrap();
     tokenizer.save(folder.path()).unwrap();
     let file = folder.path().join("text.txt");

@@ -270,17 +270,15 @@ impl Arguments {
                 self.output.display()
             )));
         }
-        let mut options =
-            gguf::SaveOptions::new(weights.into()).with_squared_relu(self.allow_squared_relu);
-        if let Some(embeddings) = self.embeddings {
-            options = options.with_embeddings(embeddings.into());
-        }
-        if let Some(name) = &self.name {
-            options = options.with_name(name);
-        }
-        if let Some(folder) = tokenizer {
-            options = options.with_tokenizer(self.tokenizer_metadata(folder.path(), model)?);
-        }
+        let tokenizer = match tokenizer {
+            Some(folder) => Some(self.tokenizer_metadata(folder.path(), model)?),
+            None => None,
+        };
+        let options = gguf::SaveOptions::new(weights.into())
+            .with_squared_relu(self.allow_squared_relu)
+            .with_embeddings(self.embeddings.map(Into::into))
+            .with_name(self.name.clone())
+            .with_tokenizer(tokenizer);
         Ok(gguf::save(&self.output, model, &options)?)
     }
 

@@ -78,8 +78,8 @@ const FLAGS: [(&str, &str); 5] = [
         "--activation relu2 or --activation silu",
     ),
     ("SaveOptions::with_squared_relu", "--allow-squared-relu"),
-    ("LoadOptions::max_positions", "--max-positions"),
-    ("LoadOptions::scale_convention", "--input-scale"),
+    ("LoadOptions::with_max_positions", "--max-positions"),
+    ("LoadOptions::with_scale_convention", "--input-scale"),
     ("allow to overwrite it", "replace it by --overwrite"),
 ];
 

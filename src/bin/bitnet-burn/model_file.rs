@@ -8,7 +8,7 @@ use std::{
 use bitnet_burn::{
     interop::{
         CausalLm, PretrainedLm,
-        gguf::{self, GgufOptions, GgufReader},
+        gguf::{self, GgufReader},
         hf::{self, ScaleConvention},
     },
     nn::BitNetLm,
@@ -119,13 +119,7 @@ impl ModelFile {
                     .with_scale_convention(options.input_scale.map(Into::into));
                 hf::load(folder, &load, device)?
             }
-            Self::Gguf(path) => {
-                let load = gguf::LoadOptions::new()
-                    .with_max_positions(options.max_positions)
-                    .with_activation(options.gguf.activation.map(Into::into))
-                    .with_gguf(options.gguf());
-                gguf::load(path, &load, device)?
-            }
+            Self::Gguf(path) => gguf::load(path, &options.gguf(), device)?,
         };
         note_unknown(&model.unknown_keys, output);
         Ok(model)
@@ -166,8 +160,11 @@ impl ModelFile {
 }
 
 impl ReadArguments {
-    pub fn gguf(&self) -> GgufOptions {
-        GgufOptions::default().with_i2_s(self.gguf.allow_i2_s)
+    pub fn gguf(&self) -> gguf::LoadOptions {
+        gguf::LoadOptions::new()
+            .with_i2_s(self.gguf.allow_i2_s)
+            .with_max_positions(self.max_positions)
+            .with_activation(self.gguf.activation.map(Into::into))
     }
 }
 

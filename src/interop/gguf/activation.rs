@@ -1,6 +1,6 @@
 //! The activation of the feed-forward blocks, which files name or leave to the program.
 
-use super::{GgufError, LoadOptions, model_keys::ModelKeys};
+use super::{GgufError, model_keys::ModelKeys};
 use crate::nn::GatedActivation;
 
 /// Key behind the architecture that llama.cpp has for it (`LLM_KV_HIDDEN_ACT`).
@@ -28,13 +28,13 @@ fn of_name(name: &str) -> Option<GatedActivation> {
     }
 }
 
-/// The activation that the options or the file name; SiLU without a name, as llama.cpp computes,
+/// Activation that the option or the file names; SiLU without a name, as llama.cpp computes,
 /// unless programs differ about the architecture.
 pub(super) fn read(
     keys: &ModelKeys<'_>,
-    options: &LoadOptions,
+    option: Option<GatedActivation>,
 ) -> Result<GatedActivation, GgufError> {
-    if let Some(activation) = options.activation {
+    if let Some(activation) = option {
         return Ok(activation);
     }
     let mut found: Option<(String, GatedActivation)> = None;

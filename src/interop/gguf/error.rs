@@ -362,6 +362,12 @@ impl GgufError {
         }
     }
 
+    pub(super) fn model(reason: impl Into<String>) -> Self {
+        Self::Model {
+            reason: reason.into(),
+        }
+    }
+
     pub(super) fn in_file(self, path: &Path) -> Self {
         Self::File {
             path: path.to_path_buf(),

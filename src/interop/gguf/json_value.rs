@@ -1,70 +1,32 @@
-//! Values of the metadata as JSON, for tables of keys and for errors.
+//! Values of the metadata as JSON.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{GgufArray, GgufValue};
+use super::{
+    GgufValue,
+    scalar::Scalar,
+    value::{GgufArray, with_elements, with_value},
+};
 
-/// Elements of an array that are turned; vocabularies have a hundred thousand.
+/// Elements of an array that tables of keys and errors look at; vocabularies have a hundred thousand.
 const LONGEST: usize = 64;
 
-/// The number of double precision that the shortest decimal of one of single precision stands for.
-pub fn shortest(value: f32) -> f64 {
-    // What is not finite is written as it is read.
-    value.to_string().parse().unwrap_or(f64::NAN)
-}
-
-fn float(value: f64) -> Value {
-    // JSON has no NaN and no infinities.
-    match value.is_finite() {
-        true => json!(value),
-        false => Value::String(value.to_string()),
-    }
-}
-
-/// A value as JSON, of long arrays the first elements.
-pub fn to_json(value: &GgufValue) -> Value {
-    match value {
-        GgufValue::U8(value) => json!(value),
-        GgufValue::I8(value) => json!(value),
-        GgufValue::U16(value) => json!(value),
-        GgufValue::I16(value) => json!(value),
-        GgufValue::U32(value) => json!(value),
-        GgufValue::I32(value) => json!(value),
-        GgufValue::F32(value) => float(shortest(*value)),
-        GgufValue::Bool(value) => json!(value),
-        GgufValue::String(value) => json!(value),
-        GgufValue::Array(array) => Value::Array(elements(array)),
-        GgufValue::U64(value) => json!(value),
-        GgufValue::I64(value) => json!(value),
-        GgufValue::F64(value) => float(*value),
-    }
-}
-
-fn elements(array: &GgufArray) -> Vec<Value> {
-    fn first<T>(elements: &[T], value: impl Fn(&T) -> Value) -> Vec<Value> {
-        elements.iter().take(LONGEST).map(value).collect()
-    }
-    match array {
-        GgufArray::U8(elements) => first(elements, |x| json!(x)),
-        GgufArray::I8(elements) => first(elements, |x| json!(x)),
-        GgufArray::U16(elements) => first(elements, |x| json!(x)),
-        GgufArray::I16(elements) => first(elements, |x| json!(x)),
-        GgufArray::U32(elements) => first(elements, |x| json!(x)),
-        GgufArray::I32(elements) => first(elements, |x| json!(x)),
-        GgufArray::F32(elements) => first(elements, |x| float(shortest(*x))),
-        GgufArray::Bool(elements) => first(elements, |x| json!(x)),
-        GgufArray::String(elements) => first(elements, |x| json!(x)),
-        GgufArray::U64(elements) => first(elements, |x| json!(x)),
-        GgufArray::I64(elements) => first(elements, |x| json!(x)),
-        GgufArray::F64(elements) => first(elements, |x| float(*x)),
+impl GgufValue {
+    /// The value as JSON, of an array the first `limit` elements. Numbers of single precision are the
+    /// shortest decimals that stand for them, NaN and infinities are strings.
+    pub fn to_json(&self, limit: usize) -> Value {
+        with_value!(self, value => value.json(), array => {
+            with_elements!(array, elements => elements.iter().take(limit).map(Scalar::json).collect())
+        })
     }
 }
 
 /// A value as JSON; an array of the same value for every layer as that value.
-pub fn one(value: &GgufValue) -> Value {
-    match to_json(value) {
+pub(super) fn one(value: &GgufValue) -> Value {
+    let is_whole = !matches!(value, GgufValue::Array(array) if array.len() > LONGEST);
+    match value.to_json(LONGEST) {
         Value::Array(elements) => match elements.as_slice() {
-            [first, rest @ ..] if rest.iter().all(|value| value == first) && is_whole(value) => {
+            [first, rest @ ..] if is_whole && rest.iter().all(|value| value == first) => {
                 first.clone()
             }
             _ => Value::Array(elements),
@@ -73,14 +35,9 @@ pub fn one(value: &GgufValue) -> Value {
     }
 }
 
-/// Whether no element of an array was left out.
-fn is_whole(value: &GgufValue) -> bool {
-    !matches!(value, GgufValue::Array(array) if array.len() > LONGEST)
-}
-
 /// A value for an error.
-pub fn shown(value: &GgufValue) -> String {
-    match to_json(value) {
+pub(super) fn shown(value: &GgufValue) -> String {
+    match value.to_json(LONGEST) {
         Value::String(text) => text,
         other => other.to_string(),
     }
@@ -88,7 +45,9 @@ pub fn shown(value: &GgufValue) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
+
+    use super::{super::scalar::shortest, *};
 
     #[test]
     fn numbers_are_the_shortest() {
@@ -98,5 +57,6 @@ mod tests {
         assert_eq!(one(&vec![1u32, 2].into()), json!([1, 2]));
         assert_eq!(shown(&f32::NEG_INFINITY.into()), "-inf");
         assert!(one(&vec![0u8; 65].into()).is_array());
+        assert_eq!(GgufValue::from(vec![1u8; 9]).to_json(2), json!([1, 1]));
     }
 }

@@ -1,63 +1,22 @@
 use std::path::Path;
 
-use bitnet_burn_kernels::packing::pack_rows;
-use burn::{module::Module, nn::Linear, tensor::Device};
+use burn::tensor::Device;
 
 use super::{
-    GgufError, GgufOptions, GgufReader,
+    GgufError, GgufReader, LoadOptions,
     model_config::{FileConfig, config},
-    model_tensors::{ModelTensors, Ternary},
+    model_tensors::ModelTensors,
     tokenizer::{self, SpecialIds},
 };
 use crate::{
-    interop::{CausalLm, PretrainedLm},
-    nn::{BitNetLm, GatedActivation, PackedBitLinear},
-    qat::PackedWeight,
+    interop::{CausalLm, PretrainedLm, architecture},
+    nn::PackedBitLinear,
 };
-
-/// How a file is read.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LoadOptions {
-    /// How its tensors are read.
-    pub gguf: GgufOptions,
-    /// Longest sequence; `None` for what the file says.
-    pub max_positions: Option<usize>,
-    /// Activation of the feed-forward blocks, whatever the file says; `None` for the one that
-    /// `ARCHITECTURE.hidden_activation` names, and for SiLU without that key, as llama.cpp computes.
-    ///
-    /// For `bitnet-b1.58` and `bitnet-25` programs differ, so that one of the two has to tell.
-    pub activation: Option<GatedActivation>,
-}
-
-impl LoadOptions {
-    /// Everything as the file says.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How tensors are read.
-    pub fn with_gguf(mut self, gguf: GgufOptions) -> Self {
-        self.gguf = gguf;
-        self
-    }
-
-    /// Longest sequence.
-    pub fn with_max_positions(mut self, max_positions: Option<usize>) -> Self {
-        self.max_positions = max_positions;
-        self
-    }
-
-    /// Activation of the feed-forward blocks.
-    pub fn with_activation(mut self, activation: Option<GatedActivation>) -> Self {
-        self.activation = activation;
-        self
-    }
-}
 
 /// Loads a language model from a file of the architectures `bitnet`, `llama`, `qwen2` and `qwen3`.
 ///
 /// If every projection has codes -1, 0 and 1 and one scale, in a ternary type or as floats that are
-/// nothing else, the model is [`CausalLm::Packed`], and quantises activations per token as it was
+/// nothing else, the model is [`CausalLm::Packed`], and quantizes activations per token as it was
 /// trained; otherwise [`CausalLm::Full`], of f32, to which every [type](super::GgmlType::is_decoded) that is
 /// read is decoded. Files that [`save`](super::save) wrote as `bitnet` have
 /// the same logits, bit for bit, where embeddings are F32.
@@ -75,7 +34,7 @@ pub fn load(
     device: &Device,
 ) -> Result<PretrainedLm, GgufError> {
     let path = path.as_ref();
-    let reader = GgufReader::open_with(path, &options.gguf)?;
+    let reader = GgufReader::open_with(path, options)?;
     load_from(&reader, options, device).map_err(|error| error.in_file(path))
 }
 
@@ -94,33 +53,24 @@ pub fn load_from(
         lm: config,
         unknown_keys,
     } = config(reader, options)?;
-    let lm: BitNetLm<Linear> = config.init(device);
-    let file = ModelTensors {
+    let tensors = ModelTensors {
         reader,
         architecture,
-        config: &config,
+        table: &architecture::parameters(&config),
     };
-    let expected = file.expected(&lm);
-    file.check(&expected)?;
-    let lm = file.with_floats(lm)?;
-    let lm = match file.ternary_projections(&lm)? {
+    tensors.check()?;
+    let inner = device.clone().inner();
+    let lm = match tensors.packed_weights(&inner)? {
         Some(mut weights) => {
-            let device = device.clone().inner();
-            let lm = lm.map_projections(|_, linear| {
-                let Ternary {
-                    codes,
-                    shape,
-                    scale,
-                } = weights.next().expect("one for each");
-                let words = pack_rows(&codes, shape[1]);
-                let weight = PackedWeight::from_words(words, shape, scale, &device);
-                let mut packed = PackedBitLinear::b1_58(weight);
-                packed.bias = linear.bias.map(|bias| bias.valid());
-                packed
-            });
-            CausalLm::Packed(lm)
+            let lm = tensors.with_floats(config.init(&inner), |p| !p.is_projection())?;
+            CausalLm::Packed(
+                lm.map_projections(|path, linear| match weights.remove(path) {
+                    Some(weight) => PackedBitLinear::b1_58(weight).with_bias(linear.bias),
+                    None => PackedBitLinear::full_precision(linear),
+                }),
+            )
         }
-        None => CausalLm::Full(file.with_projections(lm)?),
+        None => CausalLm::Full(tensors.with_floats(config.init(device), |_| true)?),
     };
     let ids = SpecialIds::from_metadata(reader.metadata())?;
     Ok(PretrainedLm {

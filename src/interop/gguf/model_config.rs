@@ -4,16 +4,13 @@ use super::{
     Architecture, GgufError, GgufReader, LoadOptions, activation, model_keys::ModelKeys, rope,
 };
 use crate::{
-    interop::{UnknownKey, parameters},
+    interop::{
+        UnknownKey,
+        architecture::{self, Role},
+        checks,
+    },
     nn::{BitNetLmConfig, ProjectionBias, QkNorm},
 };
-
-/// A file that holds no model that there are layers for.
-pub(super) fn wrong(reason: impl Into<String>) -> GgufError {
-    GgufError::Model {
-        reason: reason.into(),
-    }
-}
 
 /// What the metadata say of a model.
 pub(super) struct FileConfig {
@@ -41,10 +38,11 @@ pub(super) fn config(reader: &GgufReader, options: &LoadOptions) -> Result<FileC
             Architecture::Qwen3 => QkNorm::PerHead,
             _ => QkNorm::None,
         })
-        .with_bias(bias(architecture, reader))
-        .with_activation(activation::read(&keys, options)?)
-        .with_tied_embeddings(reader.tensor("output.weight").is_err());
+        .with_activation(activation::read(&keys, options.activation)?)
+        .with_tied_embeddings(reader.tensor(&architecture::HEAD.gguf()).is_err());
     check_sizes(&lm, reader)?;
+    let bias = bias(architecture, &lm, reader);
+    let lm = lm.with_bias(bias);
     check_attention(&keys, &lm)?;
     let scaling = rope::read(&keys, reader, &lm)?;
     Ok(FileConfig {
@@ -94,10 +92,11 @@ fn sizes(
 
 /// The rows of the embedding table, which the metadata must not contradict.
 fn vocab_size(keys: &ModelKeys<'_>, reader: &GgufReader) -> Result<usize, GgufError> {
-    let rows = reader.tensor("token_embd.weight")?.shape().rows() as usize;
+    let table = architecture::EMBEDDING.gguf();
+    let rows = reader.tensor(&table)?.shape().rows() as usize;
     match keys.optional::<usize>("vocab_size")? {
         Some(found) if found != rows => {
-            let supported = format!("the rows of token_embd.weight, {rows}");
+            let supported = format!("the rows of {table}, {rows}");
             Err(keys.unsupported("vocab_size", found, supported))
         }
         _ => Ok(rows),
@@ -106,20 +105,32 @@ fn vocab_size(keys: &ModelKeys<'_>, reader: &GgufReader) -> Result<usize, GgufEr
 
 /// The biases of an architecture: of queries, keys and values for `qwen2`, and those that the first layer
 /// has for `llama`.
-fn bias(architecture: Architecture, reader: &GgufReader) -> ProjectionBias {
-    let has = |name: &str| reader.tensor(&format!("blk.0.{name}.bias")).is_ok();
+fn bias(
+    architecture: Architecture,
+    config: &BitNetLmConfig,
+    reader: &GgufReader,
+) -> ProjectionBias {
+    let layer = BitNetLmConfig {
+        n_layers: 1,
+        bias: ProjectionBias::new(true, true, true),
+        ..config.clone()
+    };
+    let biases = architecture::parameters(&layer).into_iter();
+    let biases = biases.filter(|p| p.is_bias && reader.tensor(&p.gguf).is_ok());
+    let roles: Vec<Role> = biases.map(|p| p.role).collect();
+    let has = |any: &[Role]| any.iter().any(|role| roles.contains(role));
     match architecture {
         Architecture::Qwen2 => ProjectionBias::QKV,
-        Architecture::Llama => {
-            let qkv = ["attn_q", "attn_k", "attn_v"].into_iter().any(has);
-            let feed_forward = ["ffn_gate", "ffn_up", "ffn_down"].into_iter().any(has);
-            ProjectionBias::new(qkv, has("attn_output"), feed_forward)
-        }
+        Architecture::Llama => ProjectionBias::new(
+            has(&[Role::Query, Role::Key, Role::Value]),
+            has(&[Role::Output]),
+            has(&[Role::FeedForward]),
+        ),
         Architecture::BitNet | Architecture::Qwen3 => ProjectionBias::NONE,
     }
 }
 
-/// The size of heads and of what is turned of them.
+/// Sizes of heads and of the part of them that is rotated.
 fn heads(
     keys: &ModelKeys<'_>,
     architecture: Architecture,
@@ -148,9 +159,9 @@ fn heads(
         return Err(refused("attention.value_length", found, d_head));
     }
     let d_rotary = keys.size("rope.dimension_count", layers)?;
-    let turns_all = d_rotary.is_none() || d_rotary == d_head;
+    let rotates_all = d_rotary.is_none() || d_rotary == d_head;
     match d_rotary {
-        Some(found) if !turns_all && !architecture.has_partial_rotary() => {
+        Some(found) if !rotates_all && !architecture.has_partial_rotary() => {
             return Err(refused("rope.dimension_count", found, d_head));
         }
         Some(found)
@@ -163,7 +174,7 @@ fn heads(
     }
     Ok(config
         .with_d_head(length.filter(|_| length != share))
-        .with_d_rotary(d_rotary.filter(|_| !turns_all)))
+        .with_d_rotary(d_rotary.filter(|_| !rotates_all)))
 }
 
 /// Refuses attention that is another than the layers compute.
@@ -183,7 +194,7 @@ fn check_attention(keys: &ModelKeys<'_>, config: &BitNetLmConfig) -> Result<(), 
     // A window that is longer than every sequence hides nothing.
     if let Some(found) = window.filter(|n| *n != 0 && *n < config.max_positions) {
         let supported = format!(
-            "0, or not below the {} positions (LoadOptions::max_positions)",
+            "0, or not below the {} positions (LoadOptions::with_max_positions)",
             config.max_positions
         );
         return Err(keys.unsupported("attention.sliding_window", found, supported));
@@ -210,7 +221,7 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
         || config.head_size().checked_mul(n_heads).is_none()
         || !n_heads.is_multiple_of(n_kv_heads)
     {
-        return Err(wrong(format!(
+        return Err(GgufError::model(format!(
             "embedding_length {d_model}, feed_forward_length {}, {n_heads} heads, {n_kv_heads} heads of \
              keys and a context of {} do not go together",
             config.d_ff, config.max_positions
@@ -221,14 +232,14 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
         .iter()
         .all(|value| value.is_finite() && *value > 0.0)
     {
-        return Err(wrong(format!(
+        return Err(GgufError::model(format!(
             "layer_norm_rms_epsilon {epsilon} and rope.freq_base {theta} must be above 0"
         )));
     }
     let tensors = reader.tensors().len();
     if config.n_layers > tensors {
         let layers = config.n_layers;
-        return Err(wrong(format!(
+        return Err(GgufError::model(format!(
             "block_count is {layers}, and there are {tensors} tensors"
         )));
     }
@@ -236,10 +247,10 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
         .tensors()
         .map(|tensor| tensor.info().num_bytes())
         .sum();
-    if let Err(table) = parameters::check_positions(config, bytes) {
-        return Err(wrong(format!(
+    if let Err(table) = checks::check_positions(config, bytes) {
+        return Err(GgufError::model(format!(
             "context_length is {}, whose table takes {table} bytes, more than the weights: set \
-             LoadOptions::max_positions",
+             LoadOptions::with_max_positions",
             config.max_positions
         )));
     }

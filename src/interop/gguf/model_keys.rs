@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FromGgufValue, GgufArray, GgufError, GgufMetadata, GgufValue, json_value};
+use super::{FromGgufValue, GgufError, GgufMetadata, GgufValue, json_value, scalar::shortest};
 use crate::base::key_table::{
     KeyRule::{self, Harmless, Honored, OffAt},
     KeyTable, Off, UnknownKey,
@@ -180,7 +180,7 @@ impl<'a> ModelKeys<'a> {
     pub fn float(&self, key: &str) -> Result<Option<f64>, GgufError> {
         let key = self.key(key);
         match self.metadata.get(&key) {
-            Some(GgufValue::F32(value)) => Ok(Some(json_value::shortest(*value))),
+            Some(GgufValue::F32(value)) => Ok(Some(shortest(*value))),
             _ => self.metadata.optional(&key),
         }
     }
@@ -275,28 +275,6 @@ fn check_general(metadata: &GgufMetadata) -> Result<(), GgufError> {
             count,
         }),
         None => Ok(()),
-    }
-}
-
-impl GgufArray {
-    /// The elements as sizes, if they are.
-    pub(super) fn sizes(&self) -> Option<Vec<usize>> {
-        macro_rules! sizes {
-            ($elements:expr) => {
-                $elements.iter().map(|x| usize::try_from(*x).ok()).collect()
-            };
-        }
-        match self {
-            Self::U8(elements) => sizes!(elements),
-            Self::I8(elements) => sizes!(elements),
-            Self::U16(elements) => sizes!(elements),
-            Self::I16(elements) => sizes!(elements),
-            Self::U32(elements) => sizes!(elements),
-            Self::I32(elements) => sizes!(elements),
-            Self::U64(elements) => sizes!(elements),
-            Self::I64(elements) => sizes!(elements),
-            _ => None,
-        }
     }
 }
 

@@ -1,87 +1,51 @@
 //! The parameters of a model in the tensors of a file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use burn::{nn::Linear, tensor::TensorData};
-use rayon::prelude::*;
+use bitnet_burn_kernels::packing::pack_rows;
+use burn::{
+    nn::Linear,
+    tensor::{Bytes, Device, FloatDType, TensorData},
+};
 
 use super::{
-    Architecture, GgmlType, GgufError, GgufReader, GgufTensor,
-    architecture::{row_len, scale_name, tensor_name, turned_heads, unpair_rows},
-    model_config::wrong,
-    rope::FACTORS,
+    Architecture, GgmlType, GgufError, GgufReader, GgufTensor, rope::FACTORS,
     tensor_problems::TensorProblems,
 };
 use crate::{
-    interop::parameters,
-    nn::{BitNetLm, BitNetLmConfig},
+    interop::{
+        architecture::Parameter,
+        floats::{self, Order},
+        parameters,
+    },
+    nn::BitNetLm,
+    qat::PackedWeight,
 };
-
-/// A weight of codes.
-pub(super) struct Ternary {
-    pub codes: Vec<i8>,
-    pub shape: [usize; 2],
-    pub scale: f32,
-}
-
-/// A tensor that the architecture has.
-pub(super) struct Expected {
-    path: String,
-    name: String,
-    /// `[d_output, d_input]` of matrices.
-    shape: Vec<usize>,
-}
 
 /// The tensors of a model in a file.
 pub(super) struct ModelTensors<'a> {
     pub reader: &'a GgufReader,
     pub architecture: Architecture,
-    pub config: &'a BitNetLmConfig,
+    /// The parameters of the model.
+    pub table: &'a [Parameter],
 }
 
 impl ModelTensors<'_> {
-    pub fn expected(&self, lm: &BitNetLm<Linear>) -> Vec<Expected> {
-        let mut expected = Vec::new();
-        // Asks for every parameter, and puts none in.
-        parameters::with_floats(lm.clone(), |path, shape| {
-            let mut shape = shape.to_vec();
-            if parameters::is_linear(path) {
-                shape.reverse();
-            }
-            if let Some(name) = tensor_name(path) {
-                let path = path.to_string();
-                expected.push(Expected { path, name, shape });
-            }
-            None
-        });
-        expected
-    }
-
     /// Lists everything about the tensors that is not as the metadata say.
-    pub fn check(&self, expected: &[Expected]) -> Result<(), GgufError> {
+    pub fn check(&self) -> Result<(), GgufError> {
         let mut problems = TensorProblems::default();
         let mut known = BTreeSet::new();
         // Read with the scaling of positions.
         if self.architecture.has_rope_factors() {
             known.insert(FACTORS.to_string());
         }
-        for Expected { path, name, shape } in expected {
-            known.insert(name.clone());
-            if path.ends_with("_proj.weight") {
-                known.insert(scale_name(name));
+        for parameter in self.table {
+            known.insert(parameter.gguf.clone());
+            if parameter.is_projection() {
+                known.insert(parameter.gguf_scale());
             }
-            let Ok(tensor) = self.reader.tensor(name) else {
-                problems.add(name, format!("missing, expected {shape:?}"));
-                continue;
-            };
-            let (found, ggml_type) = (tensor.shape().row_major(), tensor.ggml_type());
-            if found != *shape {
-                problems.add(name, format!("expected shape {shape:?}, found {found:?}"));
-            } else if !ggml_type.is_decoded() {
-                let supported = GgmlType::decoded();
-                let reason =
-                    format!("the type {ggml_type} is not read here, supported are {supported}");
-                problems.add(name, reason);
+            if let Some(problem) = self.problem(parameter) {
+                problems.add(&parameter.gguf, problem);
             }
         }
         for tensor in self.reader.tensors() {
@@ -92,118 +56,108 @@ impl ModelTensors<'_> {
         problems.into_result()
     }
 
-    fn tensor(&self, path: &str) -> Result<GgufTensor<'_>, GgufError> {
-        self.reader.tensor(&tensor_name(path).unwrap_or_default())
+    /// What is wrong with the tensor of a parameter.
+    fn problem(&self, parameter: &Parameter) -> Option<String> {
+        let expected = &parameter.shape;
+        let Ok(tensor) = self.reader.tensor(&parameter.gguf) else {
+            return Some(format!("missing, expected {expected:?}"));
+        };
+        let (found, ggml_type) = (tensor.shape().row_major(), tensor.ggml_type());
+        if found != *expected {
+            return Some(format!("expected shape {expected:?}, found {found:?}"));
+        }
+        (!ggml_type.is_decoded()).then(|| {
+            let supported = GgmlType::decoded();
+            format!("the type {ggml_type} is not read here, supported are {supported}")
+        })
     }
 
-    /// Everything but the projections.
-    pub fn with_floats(&self, lm: BitNetLm<Linear>) -> Result<BitNetLm<Linear>, GgufError> {
-        self.with(lm, |path| !path.ends_with("_proj.weight"))
-    }
-
-    pub fn with_projections(&self, lm: BitNetLm<Linear>) -> Result<BitNetLm<Linear>, GgufError> {
-        self.with(lm, |path| path.ends_with("_proj.weight"))
-    }
-
-    fn with(
+    /// The model with the wanted parameters of the file.
+    pub fn with_floats(
         &self,
         lm: BitNetLm<Linear>,
-        wanted: impl Fn(&str) -> bool,
+        wanted: impl Fn(&Parameter) -> bool,
     ) -> Result<BitNetLm<Linear>, GgufError> {
-        let mut failure = None;
-        let lm = parameters::with_floats(lm, |path, shape| {
-            if !wanted(path) || failure.is_some() {
-                return None;
-            }
-            match self.values(path) {
-                Ok(values) if parameters::is_linear(path) => {
-                    Some(TensorData::new(transposed(&values, shape), shape))
-                }
-                Ok(values) => Some(TensorData::new(values, shape)),
-                Err(error) => {
-                    failure = Some(error);
-                    None
-                }
-            }
-        });
-        failure.map_or(Ok(lm), Err)
+        parameters::with_floats(lm, self.table, |parameter| match wanted(parameter) {
+            true => self.data(parameter).map(Some),
+            false => Ok(None),
+        })
     }
 
-    /// The numbers of a tensor in the order of rows of this crate, with the scale beside them.
-    fn values(&self, path: &str) -> Result<Vec<f32>, GgufError> {
-        let tensor = self.tensor(path)?;
-        let mut values = self.unpaired(path, &tensor, tensor.decode()?);
-        if let Some(scale) = self.scale_beside(&tensor)? {
+    /// The numbers of a tensor in the layout of the model, with the scale beside them.
+    fn data(&self, parameter: &Parameter) -> Result<TensorData, GgufError> {
+        let tensor = self.reader.tensor(&parameter.gguf)?;
+        let values = tensor.decode()?;
+        let mut values = self.architecture.unpermute_rope_heads(parameter, values);
+        if let Some(scale) = self.scale_beside(parameter)? {
             values.iter_mut().for_each(|value| *value *= scale);
         }
-        Ok(values)
-    }
-
-    fn unpaired<T: Copy>(&self, path: &str, tensor: &GgufTensor<'_>, values: Vec<T>) -> Vec<T> {
-        match turned_heads(path, self.config) {
-            Some(heads) if self.architecture.has_paired_rows() => {
-                unpair_rows(&values, heads, row_len(&tensor.shape().row_major()))
+        let shape = parameter.tensor_shape();
+        Ok(match parameter.order() {
+            Order::Kept => TensorData::new(values, shape),
+            order => {
+                let types = [FloatDType::F32; 2];
+                floats::read(&Bytes::from_elems(values), types, order, &shape, &|_| {})
             }
-            _ => values,
-        }
+        })
     }
 
-    fn scale_beside(&self, tensor: &GgufTensor<'_>) -> Result<Option<f32>, GgufError> {
-        let Ok(scale) = self.reader.tensor(&scale_name(tensor.name())) else {
+    fn scale_beside(&self, parameter: &Parameter) -> Result<Option<f32>, GgufError> {
+        let Ok(scale) = self.reader.tensor(&parameter.gguf_scale()) else {
             return Ok(None);
         };
         match scale.decode()?.as_slice() {
             [scale] if scale.is_finite() && *scale > 0.0 => Ok(Some(*scale)),
-            found => Err(wrong(format!(
+            found => Err(GgufError::model(format!(
                 "{}: expected one positive scale, found {found:?}",
                 scale.name()
             ))),
         }
     }
 
-    /// The projections in their order as codes and scales, if all of them are.
-    pub fn ternary_projections(
+    /// The projections as packed weights by their paths, if all of them are codes and a scale.
+    pub fn packed_weights(
         &self,
-        lm: &BitNetLm<Linear>,
-    ) -> Result<Option<std::vec::IntoIter<Ternary>>, GgufError> {
-        let mut weights = Vec::new();
-        for (path, _) in lm.projections() {
-            match self.ternary(&format!("{path}.weight"))? {
-                Some(weight) => weights.push(weight),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(weights.into_iter()))
+        device: &Device,
+    ) -> Result<Option<BTreeMap<String, PackedWeight>>, GgufError> {
+        let projections = self.table.iter().filter(|p| p.is_projection());
+        let weights = projections.map(|parameter| {
+            let weight = self.packed_weight(parameter, device)?;
+            Ok(weight.map(|weight| (parameter.module().to_string(), weight)))
+        });
+        weights.collect()
     }
 
-    fn ternary(&self, path: &str) -> Result<Option<Ternary>, GgufError> {
-        let tensor = self.tensor(path)?;
-        let found = match tensor.ggml_type().is_ternary() {
-            true => {
-                let ternary = tensor.decode_ternary()?;
-                let scale = ternary.tensor_scale();
-                scale.map(|scale| (ternary.into_codes(), scale))
-            }
-            false => as_codes(&tensor.decode()?),
-        };
-        let Some((codes, inside)) = found else {
+    fn packed_weight(
+        &self,
+        parameter: &Parameter,
+        device: &Device,
+    ) -> Result<Option<PackedWeight>, GgufError> {
+        let tensor = self.reader.tensor(&parameter.gguf)?;
+        let Some((codes, inside)) = codes(&tensor)? else {
             return Ok(None);
         };
-        let scale = inside * self.scale_beside(&tensor)?.unwrap_or(1.0);
+        let scale = inside * self.scale_beside(parameter)?.unwrap_or(1.0);
         if !(scale.is_finite() && scale > 0.0) {
-            return Err(wrong(format!("{path}: a scale is positive, found {scale}")));
+            let path = &parameter.path;
+            let reason = format!("{path}: a scale is positive, found {scale}");
+            return Err(GgufError::model(reason));
         }
-        let codes = self.unpaired(path, &tensor, codes);
-        let shape = [
-            tensor.shape().rows() as usize,
-            tensor.shape().row_len() as usize,
-        ];
-        Ok(Some(Ternary {
-            codes,
-            shape,
-            scale,
-        }))
+        let codes = self.architecture.unpermute_rope_heads(parameter, codes);
+        let shape = [tensor.shape().rows() as usize, parameter.row_len()];
+        let words = pack_rows(&codes, shape[1]);
+        Ok(Some(PackedWeight::from_words(words, shape, scale, device)))
     }
+}
+
+/// Codes and the scale of a tensor, if it is nothing else.
+fn codes(tensor: &GgufTensor<'_>) -> Result<Option<(Vec<i8>, f32)>, GgufError> {
+    if !tensor.ggml_type().is_ternary() {
+        return Ok(as_codes(&tensor.decode()?));
+    }
+    let ternary = tensor.decode_ternary()?;
+    let scale = ternary.tensor_scale();
+    Ok(scale.map(|scale| (ternary.into_codes(), scale)))
 }
 
 /// Numbers that are a scale times -1, 0 and 1, as codes and the scale; `None` for others.
@@ -221,40 +175,9 @@ fn as_codes(values: &[f32]) -> Option<(Vec<i8>, f32)> {
     codes.map(|codes| (codes, scale))
 }
 
-/// Columns that a thread turns at a time: as many numbers as a line of the cache has.
-const COLUMNS: usize = 16;
-
-/// `[d_input, d_output]` of rows `[d_output, d_input]`.
-fn transposed(values: &[f32], shape: &[usize]) -> Vec<f32> {
-    let (d_input, d_output) = (shape[0], shape[1]);
-    let mut transposed = vec![0.0; values.len()];
-    let parts = transposed.par_chunks_mut((COLUMNS * d_output).max(1));
-    parts.enumerate().for_each(|(part, transposed)| {
-        let (first, width) = (part * COLUMNS, transposed.len() / d_output);
-        for (row, values) in values.chunks_exact(d_input).enumerate() {
-            for (column, value) in values[first..first + width].iter().enumerate() {
-                transposed[column * d_output + row] = *value;
-            }
-        }
-    });
-    transposed
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn matrices_are_transposed() {
-        for (d_input, d_output) in [(1, 1), (37, 5), (16, 3), (2, 40)] {
-            let values: Vec<f32> = (0..d_input * d_output).map(|i| i as f32).collect();
-            let found = transposed(&values, &[d_input, d_output]);
-            for (i, value) in found.iter().enumerate() {
-                let (column, row) = (i / d_output, i % d_output);
-                assert_eq!(*value, values[row * d_input + column]);
-            }
-        }
-    }
 
     #[test]
     fn numbers_that_are_codes_are_found() {

@@ -1,6 +1,6 @@
 use super::{
-    GgmlType, GgufArray, GgufError, GgufMetadata, GgufOptions, GgufShape, GgufTensorInfo,
-    GgufValue, GgufValueType, cursor::Cursor, shape::MAX_DIMS, tensor_info::DEFAULT_ALIGNMENT,
+    GgmlType, GgufArray, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, GgufValue,
+    GgufValueType, LoadOptions, cursor::Cursor, shape::MAX_DIMS, tensor_info::DEFAULT_ALIGNMENT,
 };
 
 pub(super) const MAGIC: &[u8; 4] = b"GGUF";
@@ -25,7 +25,7 @@ pub(super) struct Head {
 
 impl Head {
     /// Parses the start of a file, of which all bytes are given.
-    pub fn parse(bytes: &[u8], options: &GgufOptions) -> Result<Self, GgufError> {
+    pub fn parse(bytes: &[u8], options: &LoadOptions) -> Result<Self, GgufError> {
         let mut cursor = Cursor::new(bytes);
         let version = version(&mut cursor)?;
         let num_tensors = cursor.u64("number of tensors")?;
@@ -173,7 +173,7 @@ fn numbers<const N: usize, T>(
 
 fn tensor_info(
     cursor: &mut Cursor<'_>,
-    options: &GgufOptions,
+    options: &LoadOptions,
 ) -> Result<GgufTensorInfo, GgufError> {
     let name = cursor.string("name of a tensor")?.to_string();
     let num_dims = cursor.u32("number of dimensions")?;
@@ -200,7 +200,7 @@ fn tensor_info(
     GgufTensorInfo::new(name, shape, ggml_type, offset)
 }
 
-fn tensor_type(name: &str, id: u32, options: &GgufOptions) -> Result<GgmlType, GgufError> {
+fn tensor_type(name: &str, id: u32, options: &LoadOptions) -> Result<GgmlType, GgufError> {
     let tensor = || name.to_string();
     match GgmlType::from_id(id) {
         Some(GgmlType::I2_S) if !options.i2_s => Err(GgufError::UnexpectedI2S { tensor: tensor() }),

@@ -4,7 +4,7 @@ use std::{fs::File, path::Path};
 use memmap2::Mmap;
 
 use super::{
-    GgmlType, GgufError, GgufMetadata, GgufOptions, GgufShape, GgufTensorInfo, TernaryTensor,
+    GgmlType, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, LoadOptions, TernaryTensor,
     block, parse::Head, tensor_info::check_tensors,
 };
 
@@ -55,7 +55,7 @@ impl GgufReader {
     ///
     /// If the file cannot be read or is not right.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, GgufError> {
-        Self::open_with(path, &GgufOptions::default())
+        Self::open_with(path, &LoadOptions::default())
     }
 
     /// Opens a file; see [`open`](Self::open).
@@ -63,7 +63,7 @@ impl GgufReader {
     /// # Errors
     ///
     /// If the file cannot be read or is not right.
-    pub fn open_with(path: impl AsRef<Path>, options: &GgufOptions) -> Result<Self, GgufError> {
+    pub fn open_with(path: impl AsRef<Path>, options: &LoadOptions) -> Result<Self, GgufError> {
         let path = path.as_ref();
         let io = GgufError::io(path);
         let file = File::open(path).map_err(&io)?;
@@ -78,11 +78,11 @@ impl GgufReader {
     /// # Errors
     ///
     /// If the file is not right.
-    pub fn from_bytes(bytes: impl Into<Vec<u8>>, options: &GgufOptions) -> Result<Self, GgufError> {
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>, options: &LoadOptions) -> Result<Self, GgufError> {
         Self::new(Bytes::Owned(bytes.into()), options)
     }
 
-    fn new(bytes: Bytes, options: &GgufOptions) -> Result<Self, GgufError> {
+    fn new(bytes: Bytes, options: &LoadOptions) -> Result<Self, GgufError> {
         let slice = bytes.as_slice();
         let head = Head::parse(slice, options)?;
         // Beyond the end of a file without tensors, which is not padded.

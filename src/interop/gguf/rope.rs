@@ -1,8 +1,7 @@
 //! The scaling of rotary positions in the metadata and in `rope_freqs.weight`.
 
 use super::{
-    Architecture, GgufError, GgufMetadata, GgufReader, json_value::shortest, model_config::wrong,
-    model_keys::ModelKeys,
+    Architecture, GgufError, GgufMetadata, GgufReader, model_keys::ModelKeys, scalar::shortest,
 };
 use crate::nn::{BitNetLmConfig, RopeScaling};
 
@@ -89,8 +88,8 @@ impl WrittenScaling {
         }
         if let Some((original, _)) = self.yarn {
             let original = u32::try_from(original);
-            let original =
-                original.map_err(|_| wrong(format!("{ORIGINAL} does not fit 32 bits")))?;
+            let original = original
+                .map_err(|_| GgufError::model(format!("{ORIGINAL} does not fit 32 bits")))?;
             metadata.insert(format!("{name}.{ORIGINAL}"), original)?;
         }
         if self.attention != 1.0 {
@@ -98,7 +97,8 @@ impl WrittenScaling {
         }
         if let Some(scaling) = scaling {
             let json = serde_json::to_string(scaling);
-            let json = json.map_err(|error| wrong(format!("the scaling of positions: {error}")))?;
+            let json = json
+                .map_err(|error| GgufError::model(format!("the scaling of positions: {error}")))?;
             metadata.insert(OWN_KEY, json)?;
         }
         Ok(())
@@ -133,13 +133,13 @@ pub(super) fn check(config: &BitNetLmConfig, architecture: Architecture) -> Resu
             ..
         }) => match [*beta_fast, *beta_slow] == BETA && *truncate {
             true => Ok(()),
-            false => Err(wrong(format!(
+            false => Err(GgufError::model(format!(
                 "YaRN has beta_fast {beta_fast}, beta_slow {beta_slow} and truncate {truncate}, and \
                  llama.cpp takes 32, 1 and true for {name}"
             ))),
         },
         Some(_) if architecture.has_rope_factors() => Ok(()),
-        Some(scaling) => Err(wrong(format!(
+        Some(scaling) => Err(GgufError::model(format!(
             "llama.cpp's {name} has no rope scaling of llama3 or longrope, and the model has {scaling:?}"
         ))),
     }
@@ -168,7 +168,9 @@ pub(super) fn read(
     let factor = shortest(read.factor.unwrap_or(1.0));
     if let Some((original_max_positions, [beta_fast, beta_slow])) = read.yarn {
         if read.factors.is_some() {
-            return Err(wrong(format!("{FACTORS}: not read beside {TYPE} yarn")));
+            return Err(GgufError::model(format!(
+                "{FACTORS}: not read beside {TYPE} yarn"
+            )));
         }
         let attention = magnitude(factor) * shortest(read.attention);
         return Ok(Some(RopeScaling::Yarn {
@@ -280,13 +282,13 @@ fn factors(reader: &GgufReader, config: &BitNetLmConfig) -> Result<Option<Vec<f3
     let pairs = config.rotary().rotary_size() / 2;
     let shape = tensor.shape().row_major();
     if shape != [pairs] {
-        return Err(wrong(format!(
+        return Err(GgufError::model(format!(
             "{FACTORS}: expected shape [{pairs}], found {shape:?}"
         )));
     }
     let factors = tensor.decode()?;
     match factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
-        Some(found) => Err(wrong(format!(
+        Some(found) => Err(GgufError::model(format!(
             "{FACTORS}: a factor is above 0, found {found}"
         ))),
         None => Ok(Some(factors)),

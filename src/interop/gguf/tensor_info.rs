@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use super::{GgmlType, GgufError, GgufShape};
+use super::{GgmlType, GgufError, GgufShape, block::check_shape};
 
 /// What the bytes of every tensor begin at a multiple of, if the metadata do not tell otherwise.
 pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
@@ -23,13 +23,7 @@ impl GgufTensorInfo {
         ggml_type: GgmlType,
         offset: u64,
     ) -> Result<Self, GgufError> {
-        let Some(num_bytes) = ggml_type.num_bytes(shape.row_len(), shape.rows()) else {
-            return Err(GgufError::RowLength {
-                tensor: name,
-                ggml_type,
-                shape,
-            });
-        };
+        let num_bytes = check_shape(&name, ggml_type, shape)?;
         Ok(Self {
             name,
             shape,

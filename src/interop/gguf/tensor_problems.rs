@@ -1,6 +1,6 @@
 //! What is wrong with the tensors of a file, told once for all that it is true of.
 
-use super::{GgufError, model_config::wrong};
+use super::GgufError;
 
 /// Tensors that are named for a problem; models have hundreds.
 const NAMED: usize = 3;
@@ -29,7 +29,7 @@ impl TensorProblems {
             return Ok(());
         }
         let lines: Vec<String> = self.problems.iter().map(line).collect();
-        Err(wrong(format!(
+        Err(GgufError::model(format!(
             "{} tensors are not as the metadata say:\n  {}",
             self.tensors,
             lines.join("\n  ")

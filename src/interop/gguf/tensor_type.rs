@@ -1,160 +1,141 @@
 use core::fmt;
 
-/// How the numbers of a tensor are stored in a GGUF file.
-///
-/// A row is cut into blocks of [`block_len`](Self::block_len) elements that take
-/// [`block_bytes`](Self::block_bytes) bytes each. Of most types no more than that is known here,
-/// which is what listing a file takes; those that are read say so in [`is_decoded`](Self::is_decoded),
-/// those that are written, too, in [`has_codec`](Self::has_codec).
-///
-/// The numbers are those of
-/// [`enum ggml_type`](https://github.com/ggml-org/llama.cpp/blob/master/ggml/include/ggml.h).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[expect(non_camel_case_types, reason = "the names that ggml gives them")]
-pub enum GgmlType {
-    /// IEEE single precision.
-    F32,
-    /// IEEE half precision.
-    F16,
-    /// 4 bits, a scale for 32 elements.
-    Q4_0,
-    /// 4 bits, a scale and a minimum for 32 elements.
-    Q4_1,
-    /// 5 bits, a scale for 32 elements.
-    Q5_0,
-    /// 5 bits, a scale and a minimum for 32 elements.
-    Q5_1,
-    /// 8 bits, a scale for 32 elements.
-    Q8_0,
-    /// 8 bits, a scale and a sum for 32 elements.
-    Q8_1,
-    /// 2 bits, two levels of scales.
-    Q2_K,
-    /// 3 bits, two levels of scales.
-    Q3_K,
-    /// 4 bits, two levels of scales.
-    Q4_K,
-    /// 5 bits, two levels of scales.
-    Q5_K,
-    /// 6 bits, two levels of scales.
-    Q6_K,
-    /// 8 bits, with sums; of activations.
-    Q8_K,
-    /// 2.06 bits, codebook.
-    IQ2_XXS,
-    /// 2.31 bits, codebook.
-    IQ2_XS,
-    /// 3.06 bits, codebook.
-    IQ3_XXS,
-    /// 1.56 bits, codebook.
-    IQ1_S,
-    /// 4 bits, uneven levels, a scale for 32 elements.
-    IQ4_NL,
-    /// 3.44 bits, codebook.
-    IQ3_S,
-    /// 2.5 bits, codebook.
-    IQ2_S,
-    /// 4.25 bits, uneven levels, two levels of scales.
-    IQ4_XS,
-    /// Bytes with a sign.
-    I8,
-    /// Integers of 2 bytes.
-    I16,
-    /// Integers of 4 bytes.
-    I32,
-    /// Integers of 8 bytes.
-    I64,
-    /// IEEE double precision.
-    F64,
-    /// 1.75 bits, codebook.
-    IQ1_M,
-    /// The upper half of an IEEE single.
-    BF16,
-    /// Ternary, five digits in a byte: 1.6875 bits.
-    TQ1_0,
-    /// Ternary, four digits in a byte: 2.0625 bits.
-    TQ2_0,
-    /// Ternary, of [bitnet.cpp](https://github.com/microsoft/BitNet): four digits in a byte, and one
-    /// scale for the tensor.
-    ///
-    /// bitnet.cpp's fork of ggml gave it the number 36, which means something else in llama.cpp
-    /// ([ggml-org/llama.cpp#12997](https://github.com/ggml-org/llama.cpp/issues/12997)). A file
-    /// does not say which program wrote it, so it is only read
-    /// [on demand](super::GgufOptions::with_i2_s).
-    I2_S,
-    /// 4-bit floats with a shared exponent for 32 elements.
-    MXFP4,
-    /// 4-bit floats with an 8-bit float as scale of 16 elements.
-    NVFP4,
-    /// Signs, a scale for 128 elements.
-    Q1_0,
+/// What this crate does with the numbers of a type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Support {
+    /// Bytes alone.
+    Listed,
+    /// Decoded to floats.
+    Decoded,
+    /// Decoded to floats, and encoded.
+    Encoded,
+    /// As [`Encoded`](Self::Encoded); read and written as codes with scales, too.
+    Ternary,
 }
 
-/// What the format says about a type.
+use Support::{Decoded, Encoded, Listed, Ternary};
+
+/// What the format says about a type, and what is done with it here.
 struct Layout {
     ggml_type: GgmlType,
     id: u32,
     name: &'static str,
     block_len: u64,
     block_bytes: u64,
+    support: Support,
 }
 
-const fn layout(
-    ggml_type: GgmlType,
-    id: u32,
-    name: &'static str,
-    block_len: u64,
-    block_bytes: u64,
-) -> Layout {
-    Layout {
-        ggml_type,
-        id,
-        name,
-        block_len,
-        block_bytes,
-    }
+/// Makes the types of their names, with the number in files, elements and bytes of a block, and what is
+/// done with them here.
+macro_rules! types {
+    ($($(#[$doc:meta])+ $name:ident = $id:literal, $len:literal, $bytes:literal, $support:ident;)+) => {
+        /// How the numbers of a tensor are stored in a GGUF file.
+        ///
+        /// A row is cut into blocks of [`block_len`](Self::block_len) elements that take
+        /// [`block_bytes`](Self::block_bytes) bytes each. Of most types no more than that is known here,
+        /// which is what listing a file takes; those that are read say so in [`is_decoded`](Self::is_decoded),
+        /// those that are written, too, in [`has_codec`](Self::has_codec).
+        ///
+        /// The numbers are those of
+        /// [`enum ggml_type`](https://github.com/ggml-org/llama.cpp/blob/master/ggml/include/ggml.h).
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[expect(non_camel_case_types, reason = "the names that ggml gives them")]
+        pub enum GgmlType {
+            $($(#[$doc])+ $name,)+
+        }
+
+        /// In the order of the enum, so that a type is its own place.
+        const LAYOUTS: &[Layout] = &[$(Layout {
+            ggml_type: GgmlType::$name,
+            id: $id,
+            name: stringify!($name),
+            block_len: $len,
+            block_bytes: $bytes,
+            support: $support,
+        },)+];
+    };
 }
 
-/// In the order of the enum, so that a type is its own place.
-/// As `GGML_QUANT_SIZES` of the Python package `gguf`, with I2_S.
-const LAYOUTS: [Layout; 35] = [
-    layout(GgmlType::F32, 0, "F32", 1, 4),
-    layout(GgmlType::F16, 1, "F16", 1, 2),
-    layout(GgmlType::Q4_0, 2, "Q4_0", 32, 18),
-    layout(GgmlType::Q4_1, 3, "Q4_1", 32, 20),
-    layout(GgmlType::Q5_0, 6, "Q5_0", 32, 22),
-    layout(GgmlType::Q5_1, 7, "Q5_1", 32, 24),
-    layout(GgmlType::Q8_0, 8, "Q8_0", 32, 34),
-    layout(GgmlType::Q8_1, 9, "Q8_1", 32, 40),
-    layout(GgmlType::Q2_K, 10, "Q2_K", 256, 84),
-    layout(GgmlType::Q3_K, 11, "Q3_K", 256, 110),
-    layout(GgmlType::Q4_K, 12, "Q4_K", 256, 144),
-    layout(GgmlType::Q5_K, 13, "Q5_K", 256, 176),
-    layout(GgmlType::Q6_K, 14, "Q6_K", 256, 210),
-    layout(GgmlType::Q8_K, 15, "Q8_K", 256, 292),
-    layout(GgmlType::IQ2_XXS, 16, "IQ2_XXS", 256, 66),
-    layout(GgmlType::IQ2_XS, 17, "IQ2_XS", 256, 74),
-    layout(GgmlType::IQ3_XXS, 18, "IQ3_XXS", 256, 98),
-    layout(GgmlType::IQ1_S, 19, "IQ1_S", 256, 50),
-    layout(GgmlType::IQ4_NL, 20, "IQ4_NL", 32, 18),
-    layout(GgmlType::IQ3_S, 21, "IQ3_S", 256, 110),
-    layout(GgmlType::IQ2_S, 22, "IQ2_S", 256, 82),
-    layout(GgmlType::IQ4_XS, 23, "IQ4_XS", 256, 136),
-    layout(GgmlType::I8, 24, "I8", 1, 1),
-    layout(GgmlType::I16, 25, "I16", 1, 2),
-    layout(GgmlType::I32, 26, "I32", 1, 4),
-    layout(GgmlType::I64, 27, "I64", 1, 8),
-    layout(GgmlType::F64, 28, "F64", 1, 8),
-    layout(GgmlType::IQ1_M, 29, "IQ1_M", 256, 56),
-    layout(GgmlType::BF16, 30, "BF16", 1, 2),
-    layout(GgmlType::TQ1_0, 34, "TQ1_0", 256, 54),
-    layout(GgmlType::TQ2_0, 35, "TQ2_0", 256, 66),
-    layout(GgmlType::I2_S, 36, "I2_S", 128, 32),
-    layout(GgmlType::MXFP4, 39, "MXFP4", 32, 17),
-    layout(GgmlType::NVFP4, 40, "NVFP4", 64, 36),
-    layout(GgmlType::Q1_0, 41, "Q1_0", 128, 18),
-];
+// As `GGML_QUANT_SIZES` of the Python package `gguf`, with I2_S.
+types! {
+    /// IEEE single precision.
+    F32 = 0, 1, 4, Encoded;
+    /// IEEE half precision.
+    F16 = 1, 1, 2, Encoded;
+    /// 4 bits, a scale for 32 elements.
+    Q4_0 = 2, 32, 18, Decoded;
+    /// 4 bits, a scale and a minimum for 32 elements.
+    Q4_1 = 3, 32, 20, Decoded;
+    /// 5 bits, a scale for 32 elements.
+    Q5_0 = 6, 32, 22, Decoded;
+    /// 5 bits, a scale and a minimum for 32 elements.
+    Q5_1 = 7, 32, 24, Decoded;
+    /// 8 bits, a scale for 32 elements.
+    Q8_0 = 8, 32, 34, Encoded;
+    /// 8 bits, a scale and a sum for 32 elements.
+    Q8_1 = 9, 32, 40, Listed;
+    /// 2 bits, two levels of scales.
+    Q2_K = 10, 256, 84, Decoded;
+    /// 3 bits, two levels of scales.
+    Q3_K = 11, 256, 110, Decoded;
+    /// 4 bits, two levels of scales.
+    Q4_K = 12, 256, 144, Decoded;
+    /// 5 bits, two levels of scales.
+    Q5_K = 13, 256, 176, Decoded;
+    /// 6 bits, two levels of scales.
+    Q6_K = 14, 256, 210, Decoded;
+    /// 8 bits, with sums; of activations.
+    Q8_K = 15, 256, 292, Listed;
+    /// 2.06 bits, codebook.
+    IQ2_XXS = 16, 256, 66, Listed;
+    /// 2.31 bits, codebook.
+    IQ2_XS = 17, 256, 74, Listed;
+    /// 3.06 bits, codebook.
+    IQ3_XXS = 18, 256, 98, Listed;
+    /// 1.56 bits, codebook.
+    IQ1_S = 19, 256, 50, Listed;
+    /// 4 bits, uneven levels, a scale for 32 elements.
+    IQ4_NL = 20, 32, 18, Decoded;
+    /// 3.44 bits, codebook.
+    IQ3_S = 21, 256, 110, Listed;
+    /// 2.5 bits, codebook.
+    IQ2_S = 22, 256, 82, Listed;
+    /// 4.25 bits, uneven levels, two levels of scales.
+    IQ4_XS = 23, 256, 136, Decoded;
+    /// Bytes with a sign.
+    I8 = 24, 1, 1, Listed;
+    /// Integers of 2 bytes.
+    I16 = 25, 1, 2, Listed;
+    /// Integers of 4 bytes.
+    I32 = 26, 1, 4, Listed;
+    /// Integers of 8 bytes.
+    I64 = 27, 1, 8, Listed;
+    /// IEEE double precision.
+    F64 = 28, 1, 8, Listed;
+    /// 1.75 bits, codebook.
+    IQ1_M = 29, 256, 56, Listed;
+    /// The upper half of an IEEE single.
+    BF16 = 30, 1, 2, Encoded;
+    /// Ternary, five digits in a byte: 1.6875 bits.
+    TQ1_0 = 34, 256, 54, Ternary;
+    /// Ternary, four digits in a byte: 2.0625 bits.
+    TQ2_0 = 35, 256, 66, Ternary;
+    /// Ternary, of [bitnet.cpp](https://github.com/microsoft/BitNet): four digits in a byte, and one
+    /// scale for the tensor.
+    ///
+    /// bitnet.cpp's fork of ggml gave it the number 36, which means something else in llama.cpp
+    /// ([ggml-org/llama.cpp#12997](https://github.com/ggml-org/llama.cpp/issues/12997)). A file
+    /// does not say which program wrote it, so it is only read
+    /// [on demand](super::LoadOptions::with_i2_s).
+    I2_S = 36, 128, 32, Ternary;
+    /// 4-bit floats with a shared exponent for 32 elements.
+    MXFP4 = 39, 32, 17, Listed;
+    /// 4-bit floats with an 8-bit float as scale of 16 elements.
+    NVFP4 = 40, 64, 36, Listed;
+    /// Signs, a scale for 128 elements.
+    Q1_0 = 41, 128, 18, Listed;
+}
 
 impl GgmlType {
     /// Every type, in the order of the enum.
@@ -188,12 +169,12 @@ impl GgmlType {
     }
 
     /// Elements of a block, which lie in one row; those of I2_S may lie in two.
-    pub fn block_len(self) -> u64 {
+    pub const fn block_len(self) -> u64 {
         self.layout().block_len
     }
 
     /// Bytes of a block.
-    pub fn block_bytes(self) -> u64 {
+    pub const fn block_bytes(self) -> u64 {
         self.layout().block_bytes
     }
 
@@ -220,17 +201,13 @@ impl GgmlType {
 
     /// Whether tensors of the type can be encoded and decoded here.
     pub fn has_codec(self) -> bool {
-        use GgmlType::*;
-        matches!(self, F32 | F16 | BF16 | Q8_0 | TQ1_0 | TQ2_0 | I2_S)
+        matches!(self.layout().support, Encoded | Ternary)
     }
 
     /// Whether tensors of the type can be decoded to floats here, which is more types than can be
     /// encoded.
     pub fn is_decoded(self) -> bool {
-        use GgmlType::*;
-        self.has_codec()
-            || matches!(self, Q4_0 | Q4_1 | Q5_0 | Q5_1 | IQ4_NL | IQ4_XS)
-            || matches!(self, Q2_K | Q3_K | Q4_K | Q5_K | Q6_K)
+        self.layout().support != Listed
     }
 
     /// The types that are decoded to floats, as a list for an error.
@@ -241,10 +218,10 @@ impl GgmlType {
 
     /// Whether the elements are codes -1, 0 and 1 with scales.
     pub fn is_ternary(self) -> bool {
-        matches!(self, Self::TQ1_0 | Self::TQ2_0 | Self::I2_S)
+        self.layout().support == Ternary
     }
 
-    fn layout(self) -> &'static Layout {
+    const fn layout(self) -> &'static Layout {
         &LAYOUTS[self as usize]
     }
 }

@@ -1,4 +1,4 @@
-use super::{GgufArray, GgufValue};
+use super::{GgufArray, GgufValue, scalar::Scalar, value::with_value};
 
 /// A type that values of the metadata are read as.
 ///
@@ -14,17 +14,7 @@ pub trait FromGgufValue<'a>: Sized {
 
 /// An integer of any type.
 fn integer(value: &GgufValue) -> Option<i128> {
-    Some(match *value {
-        GgufValue::U8(value) => value.into(),
-        GgufValue::I8(value) => value.into(),
-        GgufValue::U16(value) => value.into(),
-        GgufValue::I16(value) => value.into(),
-        GgufValue::U32(value) => value.into(),
-        GgufValue::I32(value) => value.into(),
-        GgufValue::U64(value) => value.into(),
-        GgufValue::I64(value) => value.into(),
-        _ => return None,
-    })
+    with_value!(value, value => value.integer(), _array => None)
 }
 
 /// The type of a value for an error, and of an integer the value, which may be what is wrong.

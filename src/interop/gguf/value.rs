@@ -1,84 +1,6 @@
-use core::fmt;
+use core::slice::from_ref;
 
-/// Type of a value of the metadata.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GgufValueType {
-    /// Byte.
-    U8,
-    /// Byte with a sign.
-    I8,
-    /// Integer of 2 bytes without a sign.
-    U16,
-    /// Integer of 2 bytes.
-    I16,
-    /// Integer of 4 bytes without a sign.
-    U32,
-    /// Integer of 4 bytes.
-    I32,
-    /// IEEE single precision.
-    F32,
-    /// One byte, 0 or 1.
-    Bool,
-    /// UTF-8.
-    String,
-    /// Values of one type.
-    Array,
-    /// Integer of 8 bytes without a sign.
-    U64,
-    /// Integer of 8 bytes.
-    I64,
-    /// IEEE double precision.
-    F64,
-}
-
-impl GgufValueType {
-    /// In the order of their numbers in files, from 0.
-    const ALL: [Self; 13] = [
-        Self::U8,
-        Self::I8,
-        Self::U16,
-        Self::I16,
-        Self::U32,
-        Self::I32,
-        Self::F32,
-        Self::Bool,
-        Self::String,
-        Self::Array,
-        Self::U64,
-        Self::I64,
-        Self::F64,
-    ];
-
-    /// The type with a number, if there is one.
-    pub fn from_id(id: u32) -> Option<Self> {
-        Self::ALL.get(id as usize).copied()
-    }
-
-    /// Number of the type in files.
-    pub fn id(self) -> u32 {
-        self as u32
-    }
-}
-
-impl fmt::Display for GgufValueType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::U8 => "u8",
-            Self::I8 => "i8",
-            Self::U16 => "u16",
-            Self::I16 => "i16",
-            Self::U32 => "u32",
-            Self::I32 => "i32",
-            Self::F32 => "f32",
-            Self::Bool => "bool",
-            Self::String => "string",
-            Self::Array => "array",
-            Self::U64 => "u64",
-            Self::I64 => "i64",
-            Self::F64 => "f64",
-        })
-    }
-}
+use super::{GgufValueType, scalar::Scalar};
 
 /// A value of the metadata.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,24 +84,38 @@ macro_rules! with_elements {
     };
 }
 
+/// Runs `$body` for a value that is no array, whatever its type, and `$other` for an array.
+macro_rules! with_value {
+    ($value:expr, $scalar:ident => $body:expr, $array:ident => $other:expr) => {
+        match $value {
+            GgufValue::U8($scalar) => $body,
+            GgufValue::I8($scalar) => $body,
+            GgufValue::U16($scalar) => $body,
+            GgufValue::I16($scalar) => $body,
+            GgufValue::U32($scalar) => $body,
+            GgufValue::I32($scalar) => $body,
+            GgufValue::F32($scalar) => $body,
+            GgufValue::Bool($scalar) => $body,
+            GgufValue::String($scalar) => $body,
+            GgufValue::U64($scalar) => $body,
+            GgufValue::I64($scalar) => $body,
+            GgufValue::F64($scalar) => $body,
+            GgufValue::Array($array) => $other,
+        }
+    };
+}
+
+pub(super) use {with_elements, with_value};
+
+/// The type of elements.
+fn type_of<T: Scalar>(_: &[T]) -> GgufValueType {
+    T::TYPE
+}
+
 impl GgufValue {
     /// Type of the value.
     pub fn value_type(&self) -> GgufValueType {
-        match self {
-            Self::U8(_) => GgufValueType::U8,
-            Self::I8(_) => GgufValueType::I8,
-            Self::U16(_) => GgufValueType::U16,
-            Self::I16(_) => GgufValueType::I16,
-            Self::U32(_) => GgufValueType::U32,
-            Self::I32(_) => GgufValueType::I32,
-            Self::F32(_) => GgufValueType::F32,
-            Self::Bool(_) => GgufValueType::Bool,
-            Self::String(_) => GgufValueType::String,
-            Self::Array(_) => GgufValueType::Array,
-            Self::U64(_) => GgufValueType::U64,
-            Self::I64(_) => GgufValueType::I64,
-            Self::F64(_) => GgufValueType::F64,
-        }
+        with_value!(self, value => type_of(from_ref(value)), _array => GgufValueType::Array)
     }
 
     /// The type in words, with that of the elements of an array.
@@ -194,25 +130,20 @@ impl GgufValue {
 impl GgufArray {
     /// Type of the elements.
     pub fn element_type(&self) -> GgufValueType {
-        match self {
-            Self::U8(_) => GgufValueType::U8,
-            Self::I8(_) => GgufValueType::I8,
-            Self::U16(_) => GgufValueType::U16,
-            Self::I16(_) => GgufValueType::I16,
-            Self::U32(_) => GgufValueType::U32,
-            Self::I32(_) => GgufValueType::I32,
-            Self::F32(_) => GgufValueType::F32,
-            Self::Bool(_) => GgufValueType::Bool,
-            Self::String(_) => GgufValueType::String,
-            Self::U64(_) => GgufValueType::U64,
-            Self::I64(_) => GgufValueType::I64,
-            Self::F64(_) => GgufValueType::F64,
-        }
+        with_elements!(self, elements => type_of(elements))
     }
 
     /// Number of elements.
     pub fn len(&self) -> usize {
         with_elements!(self, elements => elements.len())
+    }
+
+    /// The elements as sizes, if they are.
+    pub(super) fn sizes(&self) -> Option<Vec<usize>> {
+        fn size(element: &impl Scalar) -> Option<usize> {
+            element.integer()?.try_into().ok()
+        }
+        with_elements!(self, elements => elements.iter().map(size).collect())
     }
 
     /// Whether there are no elements.
@@ -251,20 +182,5 @@ impl From<&str> for GgufValue {
 impl From<GgufArray> for GgufValue {
     fn from(array: GgufArray) -> Self {
         Self::Array(array)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_have_their_numbers() {
-        for id in 0..13 {
-            assert_eq!(GgufValueType::from_id(id).unwrap().id(), id);
-        }
-        assert_eq!(GgufValueType::from_id(13), None);
-        assert_eq!(GgufValue::from(1.5f64).value_type().id(), 12);
-        assert_eq!(GgufValue::from(vec![1u8]).type_name(), "array of u8");
     }
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use super::{
-    BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, encode_head::head,
-    parse::alignment,
+    BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, block::check_length,
+    encode_head::head, parse::alignment,
 };
 use crate::base::atomic_file::NewFile;
 
@@ -129,7 +129,7 @@ impl<'a> GgufWriter<'a> {
     ) -> Result<(), GgufError> {
         let (name, bytes) = (name.into(), bytes.into());
         if let Some(expected) = ggml_type.num_bytes(shape.row_len(), shape.rows()) {
-            check_length(&name, expected, &bytes)?;
+            check_length(&name, "bytes", expected, bytes.len())?;
         }
         self.add(name, ggml_type, shape, move || Ok(bytes))
     }
@@ -176,25 +176,13 @@ impl<'a> GgufWriter<'a> {
                     source,
                 },
             })?;
-            check_length(info.name(), info.num_bytes(), &bytes)?;
+            check_length(info.name(), "bytes", info.num_bytes(), bytes.len())?;
             file.write_all(&bytes).map_err(&io)?;
             // The last one, too: llama.cpp counts on it.
             pad(&mut file, info.num_bytes(), self.alignment).map_err(&io)?;
         }
         file.flush().map_err(&io)
     }
-}
-
-fn check_length(name: &str, expected: u64, bytes: &[u8]) -> Result<(), GgufError> {
-    if bytes.len() as u64 == expected {
-        return Ok(());
-    }
-    Err(GgufError::Length {
-        tensor: name.to_string(),
-        what: "bytes",
-        expected,
-        found: bytes.len() as u64,
-    })
 }
 
 /// Writes zeros up to the next multiple of the alignment, behind `written` bytes.

@@ -30,7 +30,7 @@ pub struct HfConfig {
     pub family: Family,
     /// Sizes and choices.
     pub lm: BitNetLmConfig,
-    /// How weights are quantised, where the file says so.
+    /// How weights are quantized, where the file says so.
     pub quantization: Option<QuantizationConfig>,
     /// Positions that a query looks back on, itself among them; `None` for all. Layers here look back on
     /// all: it must not be below the positions of the model.

@@ -6,7 +6,7 @@ use std::{
 
 use burn::tensor::{FloatDType, TensorReadError};
 
-use crate::interop::parameters::NotFinite;
+use crate::interop::checks::NotFinite;
 
 /// Error when a folder of Hugging Face cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +74,7 @@ pub enum HfError {
     #[error(
         "{path}: the weights are packed and no quantization_config.linear_class says whether \
          weight_scale multiplies (autobitlinear) or divides (bitlinear); say it with \
-         LoadOptions::scale_convention"
+         LoadOptions::with_scale_convention"
     )]
     UnknownScaleConvention {
         /// The file that should say it.
@@ -93,7 +93,7 @@ pub enum HfError {
         path: PathBuf,
     },
     /// The device has no tensors of a type.
-    #[error("the device has no tensors of {dtype:?}: choose F32 with LoadOptions::dtype")]
+    #[error("the device has no tensors of {dtype:?}: choose F32 with LoadOptions::with_dtype")]
     DeviceType {
         /// The type.
         dtype: FloatDType,

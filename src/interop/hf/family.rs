@@ -1,4 +1,7 @@
-use crate::nn::{BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling};
+use crate::{
+    interop::architecture::Parameter,
+    nn::{BitNetLmConfig, GatedActivation, ProjectionBias, QkNorm, RopeScaling},
+};
 
 /// Architectures, by the name in `config.json`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +12,7 @@ pub enum Family {
     BitNet,
     /// `BitnetForCausalLM` of 1bitLLM/bitnet_b1_58: the same with other names for these norms.
     OneBitLlm,
-    /// `LlamaForCausalLM`, in full precision or quantised, as HF1BitLLM, Falcon3 and Falcon-E: no
+    /// `LlamaForCausalLM`, in full precision or quantized, as HF1BitLLM, Falcon3 and Falcon-E: no
     /// norms before the last projections.
     Llama,
     /// `MistralForCausalLM`: Llama without biases, whose attention looks back as far as its
@@ -97,7 +100,7 @@ impl Family {
         let has = match () {
             () if !self.biases().contains(&config.bias) => "the biases",
             () if self.qk_norm() != config.qk_norm => "the norms of queries and keys",
-            () if config.rotary().rotary_size() != config.head_size() => "heads turned in part",
+            () if config.rotary().rotary_size() != config.head_size() => "heads rotated in part",
             () if !own_heads => "heads of the size",
             () if longrope && self == Self::OneBitLlm => "the rope scaling",
             () => return None,
@@ -206,17 +209,11 @@ impl Family {
         }
     }
 
-    /// The name of a parameter in a file, by its path in [`BitNetLm`](crate::nn::BitNetLm).
-    pub(super) fn tensor_name(self, path: &str) -> String {
-        let name = match path.strip_suffix(".gamma") {
-            Some(norm) => format!("{norm}.weight"),
-            None => path.to_string(),
-        };
+    /// Name of a parameter in a folder.
+    pub(super) fn tensor_name(self, parameter: &Parameter) -> String {
         match self {
-            Self::OneBitLlm => name
-                .replace("self_attn.attn_sub_norm", "self_attn.inner_attn_ln")
-                .replace("mlp.ffn_sub_norm", "mlp.ffn_layernorm"),
-            _ => name,
+            Self::OneBitLlm => parameter.one_bit_llm.clone(),
+            _ => parameter.hf.clone(),
         }
     }
 }
@@ -224,19 +221,29 @@ impl Family {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interop::architecture::parameters;
 
     #[test]
     fn names_are_those_of_the_family() {
-        let path = "model.layers.3.mlp.ffn_sub_norm.gamma";
-        let name = |family: Family| family.tensor_name(path);
-        assert_eq!(
-            name(Family::BitNet),
-            "model.layers.3.mlp.ffn_sub_norm.weight"
-        );
-        assert_eq!(
-            name(Family::OneBitLlm),
-            "model.layers.3.mlp.ffn_layernorm.weight"
-        );
+        let table = parameters(&BitNetLmConfig::new(8, 16, 4, 4, 24));
+        let names = |family: Family| -> Vec<String> {
+            let layer = table.iter().filter(|p| p.path.contains("layers.3."));
+            layer.map(|p| family.tensor_name(p)).collect()
+        };
+        for (family, norm) in [
+            (Family::BitNet, "model.layers.3.mlp.ffn_sub_norm.weight"),
+            (
+                Family::BitNet,
+                "model.layers.3.self_attn.attn_sub_norm.weight",
+            ),
+            (Family::OneBitLlm, "model.layers.3.mlp.ffn_layernorm.weight"),
+            (
+                Family::OneBitLlm,
+                "model.layers.3.self_attn.inner_attn_ln.weight",
+            ),
+        ] {
+            assert!(names(family).iter().any(|name| name == norm), "{norm}");
+        }
         for family in Family::ALL {
             assert_eq!(Family::of(family.architecture()), Some(family));
         }

@@ -74,6 +74,15 @@ impl NewFolder {
         self.path.join(name)
     }
 
+    /// Writes a JSON file.
+    pub fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<(), HfError> {
+        let path = self.file(name);
+        let json = serde_json::to_vec_pretty(value);
+        let mut json = json.map_err(|error| HfError::config(&path, error))?;
+        json.push(b'\n');
+        fs::write(&path, json).map_err(HfError::io(&path))
+    }
+
     /// Copies the files of a tokenizer and the chat templates, as far as a folder has them.
     pub fn copy_tokenizer(&self, from: &Path) -> Result<(), HfError> {
         for name in TOKENIZER_FILES {

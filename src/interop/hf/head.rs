@@ -1,16 +1,13 @@
 //! The output head in the files of a model.
 
-use burn::tensor::FloatDType;
-
 use super::{
     checkpoint::{Checkpoint, Entry},
-    floats::{self, Order, float_dtype},
+    dtype::float_dtype,
 };
-
-/// Name of the head.
-pub(super) const HEAD: &str = "lm_head.weight";
-/// Name of the embedding table.
-const EMBEDDING: &str = "model.embed_tokens.weight";
+use crate::interop::{
+    architecture::{EMBEDDING, HEAD},
+    floats,
+};
 
 /// What the head of a model is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +24,7 @@ impl Head {
     /// Looks at what the files have, as `tie_weights` of transformers 5 does: a head that differs from the
     /// table is one of its own, whatever the configuration says.
     pub fn of(checkpoint: &Checkpoint, tied_embeddings: bool) -> Self {
-        let (head, table) = (checkpoint.get(HEAD), checkpoint.get(EMBEDDING));
+        let [head, table] = [HEAD, EMBEDDING].map(|row| checkpoint.get(&row.hf()));
         match (tied_embeddings, head, table) {
             (false, ..) => Self::Own,
             (true, Some(_), None) => Self::TiedUnderItsName,
@@ -36,11 +33,11 @@ impl Head {
         }
     }
 
-    /// The name of a tensor in the files.
-    pub fn file_name(self, name: &str) -> &str {
-        match name == EMBEDDING && self == Self::TiedUnderItsName {
-            true => HEAD,
-            false => name,
+    /// Name of a tensor in the files.
+    pub fn file_name(self, name: &str) -> String {
+        match self == Self::TiedUnderItsName && name == EMBEDDING.hf() {
+            true => HEAD.hf(),
+            false => name.to_string(),
         }
     }
 }
@@ -64,8 +61,6 @@ fn are_equal(checkpoint: &Checkpoint, head: &Entry, table: &Entry) -> bool {
 
 /// The values of a tensor, if they are floats.
 fn values(checkpoint: &Checkpoint, entry: &Entry) -> Option<Vec<f32>> {
-    let types = [float_dtype(entry.info.dtype)?, FloatDType::F32];
-    let bytes = checkpoint.bytes(entry);
-    let data = floats::read(bytes, types, Order::Kept, &entry.info.shape, &|_| {});
-    data.try_to_vec().ok()
+    let dtype = float_dtype(entry.info.dtype)?;
+    Some(floats::values(checkpoint.bytes(entry), dtype))
 }

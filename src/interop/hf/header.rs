@@ -1,4 +1,7 @@
-//! The header of a safetensors file: what the reader of the format does not look at.
+//! The names in the header of a safetensors file.
+//!
+//! `safetensors` reads the header, and keeps the last of several tensors of one name, as it collects them in
+//! a map. So the names are read once more, before it.
 
 use std::{collections::HashSet, fmt};
 

@@ -59,10 +59,10 @@ pub struct QuantizationConfig {
     /// The layer; old files leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linear_class: Option<LinearClass>,
-    /// `online` quantises master weights in each pass, `offline` holds packed ones.
+    /// `online` quantizes master weights in each pass, `offline` holds packed ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_mode: Option<String>,
-    /// Whether layers normalise their input themselves.
+    /// Whether layers normalize their input themselves.
     #[serde(default)]
     pub use_rms_norm: bool,
     /// Layers that stay in full precision, as regular expressions or ends of their names; `None` for the

@@ -1,4 +1,4 @@
-//! The tensors that an architecture has in a file.
+//! The tensors that a model has in a folder.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use safetensors::{Dtype, tensor::TensorInfo};
 use super::{
     Family, TensorProblem,
     checkpoint::Checkpoint,
-    floats::{FLOAT_TYPES, float_dtype},
-    head::{HEAD, Head},
+    dtype::{FLOAT_TYPES, float_dtype},
+    head::Head,
 };
-use crate::nn::{BitNetLmConfig, QkNorm};
+use crate::interop::architecture::{HEAD, Parameter};
 
 /// Ending of the scale of a packed weight, after `.weight`.
 pub(super) const SCALE_SUFFIX: &str = "_scale";
@@ -39,80 +39,39 @@ pub(super) enum TensorKind {
     Scale,
 }
 
-/// All tensors of a model. `is_packed` is asked for the projections by their paths.
+/// The tensors of the parameters of a model. `is_packed` is asked for each of them.
 pub(super) fn expected(
-    config: &BitNetLmConfig,
+    table: &[Parameter],
     family: Family,
-    is_packed: impl Fn(&str) -> bool,
+    is_packed: impl Fn(&Parameter) -> bool,
 ) -> Vec<ExpectedTensor> {
-    let (d_model, d_head) = (config.d_model, config.head_size());
-    let float = |path: &str, shape: &[usize]| ExpectedTensor {
-        name: family.tensor_name(path),
-        shape: shape.to_vec(),
-        kind: TensorKind::Float,
-    };
-    let mut tensors = vec![
-        float("model.embed_tokens.weight", &[config.vocab_size, d_model]),
-        float("model.norm.gamma", &[d_model]),
-    ];
-    if !config.tied_embeddings {
-        tensors.push(float("lm_head.weight", &[config.vocab_size, d_model]));
-    }
-    for layer in 0..config.n_layers {
-        let path = |name: &str| format!("model.layers.{layer}.{name}");
-        let mut norms = vec![
-            ("input_layernorm.gamma", d_model),
-            ("post_attention_layernorm.gamma", d_model),
-        ];
-        if config.qk_norm == QkNorm::PerHead {
-            norms.push(("self_attn.q_norm.gamma", d_head));
-            norms.push(("self_attn.k_norm.gamma", d_head));
+    let tensors = table.iter().flat_map(|parameter| {
+        let name = family.tensor_name(parameter);
+        match is_packed(parameter) {
+            true => packed_tensors(name, parameter),
+            false => vec![ExpectedTensor {
+                name,
+                shape: parameter.shape.clone(),
+                kind: TensorKind::Float,
+            }],
         }
-        if family.has_sub_norm() {
-            norms.push(("self_attn.attn_sub_norm.gamma", config.n_heads * d_head));
-            norms.push(("mlp.ffn_sub_norm.gamma", config.d_ff));
-        }
-        tensors.extend(norms.iter().map(|(name, d)| float(&path(name), &[*d])));
-        for (name, [d_output, d_input], bias) in projections(config) {
-            if bias {
-                tensors.push(float(&format!("{}.bias", path(name)), &[d_output]));
-            }
-            let packed = is_packed(&path(name));
-            let name = path(name) + ".weight";
-            match packed {
-                false => tensors.push(float(&name, &[d_output, d_input])),
-                true => tensors.extend([
-                    ExpectedTensor {
-                        name: name.clone(),
-                        shape: vec![d_output.div_ceil(4), d_input],
-                        kind: TensorKind::Codes,
-                    },
-                    ExpectedTensor {
-                        name: name + SCALE_SUFFIX,
-                        shape: vec![1],
-                        kind: TensorKind::Scale,
-                    },
-                ]),
-            }
-        }
-    }
-    tensors
+    });
+    tensors.collect()
 }
 
-/// The projections of a layer, with outputs and inputs, and if they have a bias.
-fn projections(config: &BitNetLmConfig) -> [(&'static str, [usize; 2], bool); 7] {
-    let (d_model, d_ff, bias) = (config.d_model, config.d_ff, config.bias);
-    let d_heads = config.n_heads * config.head_size();
-    let d_kv = config.key_value_heads() * config.head_size();
-    [
-        ("self_attn.q_proj", [d_heads, d_model], bias.qkv),
-        ("self_attn.k_proj", [d_kv, d_model], bias.qkv),
-        ("self_attn.v_proj", [d_kv, d_model], bias.qkv),
-        ("self_attn.o_proj", [d_model, d_heads], bias.output),
-        ("mlp.gate_proj", [d_ff, d_model], bias.feed_forward),
-        ("mlp.up_proj", [d_ff, d_model], bias.feed_forward),
-        ("mlp.down_proj", [d_model, d_ff], bias.feed_forward),
-    ]
+/// Codes and scale of a packed weight.
+fn packed_tensors(name: String, parameter: &Parameter) -> Vec<ExpectedTensor> {
+    let scale = ExpectedTensor {
+        name: format!("{name}{SCALE_SUFFIX}"),
+        shape: vec![1],
+        kind: TensorKind::Scale,
+    };
+    let codes = ExpectedTensor {
+        name,
+        shape: vec![parameter.shape[0].div_ceil(4), parameter.row_len()],
+        kind: TensorKind::Codes,
+    };
+    vec![codes, scale]
 }
 
 /// Everything about the tensors of a checkpoint that is not as expected.
@@ -122,15 +81,17 @@ pub(super) fn problems(
     head: Head,
 ) -> Vec<TensorProblem> {
     let known: BTreeSet<&str> = expected.iter().map(|tensor| tensor.name.as_str()).collect();
+    let head_name = HEAD.hf();
     let ignored = |name: &str| {
         // Some programs write the head that is the embedding table, too.
-        (head != Head::Own && name == HEAD) || BUFFERS.iter().any(|buffer| name.ends_with(buffer))
+        (head != Head::Own && name == head_name)
+            || BUFFERS.iter().any(|buffer| name.ends_with(buffer))
     };
     let unexpected = checkpoint.entries().map(|(name, _)| name);
     let unexpected = unexpected.filter(|name| !known.contains(name) && !ignored(name));
     let of_expected =
         expected.iter().filter_map(
-            |tensor| match checkpoint.get(head.file_name(&tensor.name)) {
+            |tensor| match checkpoint.get(&head.file_name(&tensor.name)) {
                 Some(entry) => problem(tensor, &entry.info),
                 None => Some(TensorProblem::Missing {
                     name: tensor.name.clone(),

@@ -1,6 +1,4 @@
-use bitnet_burn::interop::gguf::{
-    GgufMetadata, GgufOptions, GgufReader, LoadOptions, load_from, tokenizer,
-};
+use bitnet_burn::interop::gguf::{GgufMetadata, GgufReader, LoadOptions, load_from, tokenizer};
 use burn::tensor::Device;
 
 use super::tokenizer::{CONFIG_FILE, TOKENIZER_FILE, use_tokenizer};
@@ -8,7 +6,7 @@ use super::tokenizer::{CONFIG_FILE, TOKENIZER_FILE, use_tokenizer};
 /// A GGUF file: its values, its tensors, its tokenizer, and the language model that it may be.
 pub fn gguf(data: &[u8]) {
     for i2_s in [false, true] {
-        let options = GgufOptions::default().with_i2_s(i2_s);
+        let options = LoadOptions::new().with_i2_s(i2_s);
         let Ok(reader) = GgufReader::from_bytes(data, &options) else {
             continue;
         };
@@ -16,7 +14,6 @@ pub fn gguf(data: &[u8]) {
         if !i2_s {
             of_metadata(reader.metadata());
         }
-        let options = LoadOptions::new().with_gguf(options);
         let _ = load_from(&reader, &options, &Device::default());
     }
 }

@@ -2,9 +2,7 @@
 
 use std::{fmt::Write, path::Path};
 
-use bitnet_burn::interop::gguf::{
-    GgufArray, GgufError, GgufOptions, GgufReader, GgufTensor, GgufValue,
-};
+use bitnet_burn::interop::gguf::{GgufError, GgufReader, GgufTensor, GgufValue, LoadOptions};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -17,7 +15,7 @@ use crate::error::Failure;
 const SHOWN: usize = 8;
 
 pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
-    let options = GgufOptions::default().with_i2_s(i2_s);
+    let options = LoadOptions::new().with_i2_s(i2_s);
     let reader = GgufReader::open_with(path, &options)?;
     let metadata: Map<String, Value> = (reader.metadata().iter())
         .map(|(key, value)| (key.to_string(), shown(value)))
@@ -83,39 +81,11 @@ fn values(reader: &GgufReader, tensor: &GgufTensor<'_>) -> Result<Values, GgufEr
 
 /// A value, of long arrays the first elements and how many there are.
 fn shown(value: &GgufValue) -> Value {
+    let json = value.to_json(SHOWN);
     match value {
-        GgufValue::U8(value) => json!(value),
-        GgufValue::I8(value) => json!(value),
-        GgufValue::U16(value) => json!(value),
-        GgufValue::I16(value) => json!(value),
-        GgufValue::U32(value) => json!(value),
-        GgufValue::I32(value) => json!(value),
-        GgufValue::F32(value) => json!(value),
-        GgufValue::Bool(value) => json!(value),
-        GgufValue::String(value) => json!(value),
-        GgufValue::U64(value) => json!(value),
-        GgufValue::I64(value) => json!(value),
-        GgufValue::F64(value) => json!(value),
-        GgufValue::Array(array) => match array {
-            GgufArray::U8(values) => head(values),
-            GgufArray::I8(values) => head(values),
-            GgufArray::U16(values) => head(values),
-            GgufArray::I16(values) => head(values),
-            GgufArray::U32(values) => head(values),
-            GgufArray::I32(values) => head(values),
-            GgufArray::F32(values) => head(values),
-            GgufArray::Bool(values) => head(values),
-            GgufArray::String(values) => head(values),
-            GgufArray::U64(values) => head(values),
-            GgufArray::I64(values) => head(values),
-            GgufArray::F64(values) => head(values),
-        },
-    }
-}
-
-fn head<T: serde::Serialize>(values: &[T]) -> Value {
-    match values.len() {
-        len if len <= SHOWN => json!(values),
-        len => json!({"len": len, "first": &values[..SHOWN]}),
+        GgufValue::Array(array) if array.len() > SHOWN => {
+            json!({"len": array.len(), "first": json})
+        }
+        _ => json,
     }
 }

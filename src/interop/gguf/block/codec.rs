@@ -1,5 +1,23 @@
-use super::{decoder, half, i2_s, q8_0, ternary, ternary_codec::TernaryBlocks};
-use crate::interop::gguf::{GgmlType, GgufError, GgufShape};
+use burn::tensor::FloatDType;
+use half::f16;
+
+use super::{
+    base::{decode_blocks, encode_blocks},
+    check::{check_length, check_shape, no_codec, unstorable},
+    i2_s,
+    iq4::{IQ4_NL, IQ4_XS},
+    q2_k::{Q2_K, Q3_K},
+    q4::{Q4_0, Q4_1, Q5_0, Q5_1},
+    q4_k::{Q4_K, Q5_K},
+    q6_k::Q6_K,
+    q8_0::Q8_0,
+    tq1_0::TQ1_0,
+    tq2_0::TQ2_0,
+};
+use crate::interop::{
+    floats,
+    gguf::{GgmlType, GgufError, GgufShape},
+};
 
 /// Encodes the numbers of a tensor, row after row.
 ///
@@ -23,26 +41,30 @@ pub fn encode(
 ) -> Result<Vec<u8>, GgufError> {
     check_shape(name, ggml_type, shape)?;
     check_length(name, "values", shape.num_elements(), values.len())?;
-    let unstorable = |index: usize| GgufError::Unstorable {
-        tensor: name.to_string(),
-        ggml_type,
-        index: index as u64,
-        value: values[index],
-    };
-    let floats = matches!(ggml_type, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16);
-    if !floats && let Some(index) = values.iter().position(|value| !value.is_finite()) {
+    let unstorable = |index: usize| unstorable(name, ggml_type, index, values[index]);
+    let is_float = matches!(ggml_type, GgmlType::F32 | GgmlType::F16 | GgmlType::BF16);
+    if !is_float && let Some(index) = values.iter().position(|value| !value.is_finite()) {
         return Err(unstorable(index));
     }
-    match ggml_type {
-        GgmlType::F32 => Ok(values.iter().flat_map(|x| x.to_le_bytes()).collect()),
-        GgmlType::F16 => half::encode_f16(values).map_err(unstorable),
-        GgmlType::BF16 => Ok(half::encode_bf16(values)),
-        GgmlType::Q8_0 => q8_0::encode(values).map_err(unstorable),
+    let encoded = match ggml_type {
+        GgmlType::F32 => Ok(floats::write(values, FloatDType::F32)),
+        GgmlType::F16 => encode_f16(values),
+        GgmlType::BF16 => Ok(floats::write(values, FloatDType::BF16)),
+        GgmlType::Q8_0 => encode_blocks::<Q8_0>(values),
+        GgmlType::TQ1_0 => encode_blocks::<TQ1_0>(values),
+        GgmlType::TQ2_0 => encode_blocks::<TQ2_0>(values),
         GgmlType::I2_S => Ok(i2_s::encode(values)),
-        other => match TernaryBlocks::of(other) {
-            Some(blocks) => ternary::encode(blocks, values).map_err(unstorable),
-            None => Err(no_codec(name, other)),
-        },
+        other => return Err(no_codec(name, other)),
+    };
+    encoded.map_err(unstorable)
+}
+
+/// Fails with the number of a finite element that would become infinite.
+fn encode_f16(values: &[f32]) -> Result<Vec<u8>, usize> {
+    let overflows = |value: &f32| value.is_finite() && f16::from_f32(*value).is_infinite();
+    match values.iter().position(overflows) {
+        Some(index) => Err(index),
+        None => Ok(floats::write(values, FloatDType::F16)),
     }
 }
 
@@ -60,66 +82,28 @@ pub fn decode(
     shape: GgufShape,
     bytes: &[u8],
 ) -> Result<Vec<f32>, GgufError> {
-    check_length(
-        name,
-        "bytes",
-        check_shape(name, ggml_type, shape)?,
-        bytes.len(),
-    )?;
-    match ggml_type {
-        GgmlType::F32 => Ok(words(bytes).map(f32::from_le_bytes).collect()),
-        GgmlType::F16 => Ok(half::decode_f16(bytes)),
-        GgmlType::BF16 => Ok(half::decode_bf16(bytes)),
-        GgmlType::Q8_0 => Ok(q8_0::decode(bytes)),
-        GgmlType::I2_S => Ok(i2_s::decode(bytes)),
-        other => match TernaryBlocks::of(other) {
-            Some(blocks) => Ok(ternary::decode(blocks, bytes)),
-            None => decoder::decode(other, bytes).ok_or_else(|| no_codec(name, other)),
-        },
-    }
-}
-
-/// Words of `N` bytes.
-pub(super) fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
-    bytes.as_chunks().0.iter().copied()
-}
-
-pub(super) fn no_codec(name: &str, ggml_type: GgmlType) -> GgufError {
-    GgufError::NoCodec {
-        tensor: name.to_string(),
-        ggml_type,
-    }
-}
-
-/// The number of bytes that the shape takes.
-pub(super) fn check_shape(
-    name: &str,
-    ggml_type: GgmlType,
-    shape: GgufShape,
-) -> Result<u64, GgufError> {
-    let bytes = ggml_type.num_bytes(shape.row_len(), shape.rows());
-    bytes.ok_or_else(|| GgufError::RowLength {
-        tensor: name.to_string(),
-        ggml_type,
-        shape,
-    })
-}
-
-pub(super) fn check_length(
-    name: &str,
-    what: &'static str,
-    expected: u64,
-    found: usize,
-) -> Result<(), GgufError> {
-    let found = found as u64;
-    if found == expected {
-        return Ok(());
-    }
-    Err(GgufError::Length {
-        tensor: name.to_string(),
-        what,
-        expected,
-        found,
+    let num_bytes = check_shape(name, ggml_type, shape)?;
+    check_length(name, "bytes", num_bytes, bytes.len())?;
+    Ok(match ggml_type {
+        GgmlType::F32 => floats::values(bytes, FloatDType::F32),
+        GgmlType::F16 => floats::values(bytes, FloatDType::F16),
+        GgmlType::BF16 => floats::values(bytes, FloatDType::BF16),
+        GgmlType::Q4_0 => decode_blocks::<Q4_0>(bytes),
+        GgmlType::Q4_1 => decode_blocks::<Q4_1>(bytes),
+        GgmlType::Q5_0 => decode_blocks::<Q5_0>(bytes),
+        GgmlType::Q5_1 => decode_blocks::<Q5_1>(bytes),
+        GgmlType::Q8_0 => decode_blocks::<Q8_0>(bytes),
+        GgmlType::Q2_K => decode_blocks::<Q2_K>(bytes),
+        GgmlType::Q3_K => decode_blocks::<Q3_K>(bytes),
+        GgmlType::Q4_K => decode_blocks::<Q4_K>(bytes),
+        GgmlType::Q5_K => decode_blocks::<Q5_K>(bytes),
+        GgmlType::Q6_K => decode_blocks::<Q6_K>(bytes),
+        GgmlType::IQ4_NL => decode_blocks::<IQ4_NL>(bytes),
+        GgmlType::IQ4_XS => decode_blocks::<IQ4_XS>(bytes),
+        GgmlType::TQ1_0 => decode_blocks::<TQ1_0>(bytes),
+        GgmlType::TQ2_0 => decode_blocks::<TQ2_0>(bytes),
+        GgmlType::I2_S => i2_s::decode(bytes),
+        other => return Err(no_codec(name, other)),
     })
 }
 
@@ -193,5 +177,28 @@ mod tests {
             assert!(decoded[1].is_sign_negative() && decoded[4] == values[4]);
             assert!(decode("w", ggml_type, shape(&[4]), &bytes).is_err());
         }
+    }
+
+    #[test]
+    fn the_table_of_types_says_what_is_encoded_and_decoded() {
+        for ggml_type in GgmlType::ALL {
+            let len = ggml_type.block_len() as usize;
+            let shape = shape(&[len]);
+            let bytes = ggml_type.num_bytes(len as u64, 1).unwrap();
+            let decoded = decode("w", ggml_type, shape, &vec![0; bytes as usize]);
+            assert_eq!(decoded.is_ok(), ggml_type.is_decoded(), "{ggml_type}");
+            assert!(decoded.is_err() || decoded.unwrap().len() == len);
+            let encoded = encode("w", ggml_type, shape, &vec![0.0; len]);
+            assert_eq!(encoded.is_ok(), ggml_type.has_codec(), "{ggml_type}");
+            assert!(encoded.is_err() || encoded.unwrap().len() as u64 == bytes);
+        }
+    }
+
+    #[test]
+    fn many_blocks_are_decoded_in_their_order() {
+        let values: Vec<f32> = (0..300_000).map(|i| (i % 2048) as f32).collect();
+        let shape = shape(&[values.len()]);
+        let bytes = encode("w", GgmlType::F16, shape, &values).unwrap();
+        assert_eq!(decode("w", GgmlType::F16, shape, &bytes).unwrap(), values);
     }
 }

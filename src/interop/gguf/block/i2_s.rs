@@ -4,10 +4,13 @@
 //! 128 elements take 32 bytes, of which byte `i` has the elements `i`, `32 + i`, `64 + i` and
 //! `96 + i`. This is the layout of the x86 build
 //! ([ggml-bitnet-mad.cpp](https://github.com/microsoft/BitNet/blob/main/src/ggml-bitnet-mad.cpp)),
-//! which published files have; the ARM build's own quantiser packs 64 elements into 16 bytes, and
+//! which published files have; the ARM build's own quantizer packs 64 elements into 16 bytes, and
 //! its files cannot be told from these.
+//!
+//! The scale is the tensor's, so that blocks have no values of their own: it is no
+//! [`Block`](super::base::Block).
 
-use super::{TernaryTensor, ternary::largest};
+use super::{TernaryTensor, base::largest};
 use crate::interop::gguf::GgmlType;
 
 const LEN: usize = 128;

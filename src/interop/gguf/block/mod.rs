@@ -3,9 +3,11 @@
 //! As the Python package [`gguf`](https://pypi.org/project/gguf/) 0.19.0 does it in `quants.py`, bit
 //! for bit.
 
+#![expect(non_camel_case_types, reason = "the names that ggml gives them")]
+
+mod base;
+mod check;
 mod codec;
-mod decoder;
-mod half;
 mod i2_s;
 mod iq4;
 mod q2_k;
@@ -19,6 +21,7 @@ mod ternary_tensor;
 mod tq1_0;
 mod tq2_0;
 
+pub(super) use check::{check_length, check_shape, unstorable};
 pub use codec::{decode, encode};
-pub use ternary_codec::{TernaryScales, decode_ternary, encode_ternary};
-pub use ternary_tensor::TernaryTensor;
+pub use ternary_codec::{decode_ternary, encode_ternary};
+pub use ternary_tensor::{TernaryScales, TernaryTensor};

@@ -8,7 +8,11 @@
 //! Byte `i` of 32 bytes of codes has the elements `i`, `32 + i`, `64 + i` and `96 + i`, in its lowest
 //! bits first; the other 32 bytes are the elements from 128 on.
 
-use super::decoder::half;
+use super::base::{Block, half};
+use crate::interop::gguf::GgmlType;
+
+pub struct Q2_K;
+pub struct Q3_K;
 
 const GROUP: usize = 16;
 
@@ -18,30 +22,38 @@ fn two_bits(codes: &[u8], element: usize) -> u8 {
     byte >> (2 * (element % 128 / 32)) & 3
 }
 
-pub fn decode_q2_k(block: &[u8; 84], values: &mut [f32]) {
-    let (scales, rest) = block.split_at(16);
-    let codes = &rest[..64];
-    let (d, d_min) = (half(block, 80), half(block, 82));
-    for (group, values) in values.chunks_exact_mut(GROUP).enumerate() {
-        let scale = d * f32::from(scales[group] & 0xf);
-        let min = d_min * f32::from(scales[group] >> 4);
-        for (i, value) in values.iter_mut().enumerate() {
-            *value = scale * f32::from(two_bits(codes, group * GROUP + i)) - min;
+impl Block for Q2_K {
+    const TYPE: GgmlType = GgmlType::Q2_K;
+
+    fn decode(block: &[u8], values: &mut [f32]) {
+        let (scales, rest) = block.split_at(16);
+        let codes = &rest[..64];
+        let (d, d_min) = (half(block, 80), half(block, 82));
+        for (group, values) in values.chunks_exact_mut(GROUP).enumerate() {
+            let scale = d * f32::from(scales[group] & 0xf);
+            let min = d_min * f32::from(scales[group] >> 4);
+            for (i, value) in values.iter_mut().enumerate() {
+                *value = scale * f32::from(two_bits(codes, group * GROUP + i)) - min;
+            }
         }
     }
 }
 
-pub fn decode_q3_k(block: &[u8; 110], values: &mut [f32]) {
-    let (third, rest) = block.split_at(32);
-    let (codes, scales) = (&rest[..64], &rest[64..76]);
-    let d = half(block, 108);
-    for (group, values) in values.chunks_exact_mut(GROUP).enumerate() {
-        let scale = d * f32::from(six_bits(scales, group) as i8 - 32);
-        for (i, value) in values.iter_mut().enumerate() {
-            let element = group * GROUP + i;
-            let missing = (third[element % 32] >> (element / 32) & 1) ^ 1;
-            let code = two_bits(codes, element) as i8 - (missing << 2) as i8;
-            *value = scale * f32::from(code);
+impl Block for Q3_K {
+    const TYPE: GgmlType = GgmlType::Q3_K;
+
+    fn decode(block: &[u8], values: &mut [f32]) {
+        let (third, rest) = block.split_at(32);
+        let (codes, scales) = (&rest[..64], &rest[64..76]);
+        let d = half(block, 108);
+        for (group, values) in values.chunks_exact_mut(GROUP).enumerate() {
+            let scale = d * f32::from(six_bits(scales, group) as i8 - 32);
+            for (i, value) in values.iter_mut().enumerate() {
+                let element = group * GROUP + i;
+                let missing = (third[element % 32] >> (element / 32) & 1) ^ 1;
+                let code = two_bits(codes, element) as i8 - (missing << 2) as i8;
+                *value = scale * f32::from(code);
+            }
         }
     }
 }

@@ -4,22 +4,39 @@
 //! A block is `d` and `e` of half precision, 12 bytes of scales and minima, in Q5_K 32 bytes of fifth
 //! bits, and 128 bytes of nibbles: the low ones of 32 bytes are a group, the high ones the next.
 
-use super::decoder::half;
+use super::base::{Block, half};
+use crate::interop::gguf::GgmlType;
+
+pub struct Q4_K;
+pub struct Q5_K;
 
 const GROUP: usize = 32;
 
-pub fn decode_q4_k(block: &[u8; 144], values: &mut [f32]) {
-    decode(block, &block[16..], |_, _| 0, values);
+impl Block for Q4_K {
+    const TYPE: GgmlType = GgmlType::Q4_K;
+
+    fn decode(block: &[u8], values: &mut [f32]) {
+        decode_groups(block, &block[16..], |_, _| 0, values);
+    }
 }
 
-pub fn decode_q5_k(block: &[u8; 176], values: &mut [f32]) {
-    let fifth = &block[16..48];
-    let bit = |group: usize, i: usize| (fifth[i] >> group & 1) << 4;
-    decode(block, &block[48..], bit, values);
+impl Block for Q5_K {
+    const TYPE: GgmlType = GgmlType::Q5_K;
+
+    fn decode(block: &[u8], values: &mut [f32]) {
+        let fifth = &block[16..48];
+        let bit = |group: usize, i: usize| (fifth[i] >> group & 1) << 4;
+        decode_groups(block, &block[48..], bit, values);
+    }
 }
 
 #[inline(always)]
-fn decode(block: &[u8], nibbles: &[u8], fifth: impl Fn(usize, usize) -> u8, values: &mut [f32]) {
+fn decode_groups(
+    block: &[u8],
+    nibbles: &[u8],
+    fifth: impl Fn(usize, usize) -> u8,
+    values: &mut [f32],
+) {
     let (d, d_min) = (half(block, 0), half(block, 2));
     for (group, values) in values.chunks_exact_mut(GROUP).enumerate() {
         let (scale, min) = scale_and_min(&block[4..16], group);

@@ -3,55 +3,47 @@
 //! `d = max |x| / 127`, `code = round(x / d)`, ties away from zero; `x = code d`. The codes are made
 //! with the scale of single precision, as `quantize_row_q8_0_ref` of ggml does.
 
-use half::f16;
+use super::base::{Block, EncodableBlock, half, largest, round, scale};
+use crate::interop::gguf::GgmlType;
 
-use super::ternary::largest;
-
-const LEN: usize = 32;
+/// Bytes of the scale.
 const SCALE: usize = 2;
-const BYTES: usize = SCALE + LEN;
 
-/// Fails with the number of an element that makes the scale infinite.
-pub fn encode(values: &[f32]) -> Result<Vec<u8>, usize> {
-    let blocks = values.as_chunks::<LEN>().0;
-    let mut bytes = Vec::with_capacity(blocks.len() * BYTES);
-    for (i, block) in blocks.iter().enumerate() {
-        let (place, max) = largest(block);
-        let scale = max / 127.0;
-        let half = f16::from_f32(scale);
-        if half.is_infinite() {
-            return Err(i * LEN + place);
+pub struct Q8_0;
+
+impl Block for Q8_0 {
+    const TYPE: GgmlType = GgmlType::Q8_0;
+
+    fn decode(block: &[u8], values: &mut [f32]) {
+        let scale = half(block, 0);
+        for (value, byte) in values.iter_mut().zip(&block[SCALE..]) {
+            *value = f32::from(*byte as i8) * scale;
         }
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        bytes.extend(half.to_le_bytes());
-        bytes.extend(block.iter().map(|x| code(x * inverse) as u8));
     }
-    Ok(bytes)
 }
 
-pub fn decode(bytes: &[u8]) -> Vec<f32> {
-    let mut values = Vec::with_capacity(bytes.len() / BYTES * LEN);
-    for block in bytes.as_chunks::<BYTES>().0 {
-        let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
-        values.extend(block[SCALE..].iter().map(|&byte| byte as i8 as f32 * scale));
-    }
-    values
-}
-
-/// Rounds, ties away from zero.
-///
-/// A block of numbers so small that `1 / d` is infinite gets zeros, as its scale is zero.
-pub fn code(scaled: f32) -> i8 {
-    if scaled.is_finite() {
-        scaled.round() as i8
-    } else {
-        0
+impl EncodableBlock for Q8_0 {
+    fn encode(values: &[f32], block: &mut [u8]) -> Result<(), usize> {
+        let (place, max) = largest(values);
+        let (half, inverse) = scale(place, max / 127.0)?;
+        block[..SCALE].copy_from_slice(&half.to_le_bytes());
+        for (byte, x) in block[SCALE..].iter_mut().zip(values) {
+            *byte = round(x * inverse) as u8;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::base::{decode_blocks, encode_blocks},
+        *,
+    };
+
+    fn encode(values: &[f32]) -> Result<Vec<u8>, usize> {
+        encode_blocks::<Q8_0>(values)
+    }
 
     #[test]
     fn ties_go_away_from_zero() {
@@ -61,7 +53,10 @@ mod tests {
         assert_eq!(bytes[..2], [0, 0x3c]);
         let codes: Vec<i8> = bytes[2..7].iter().map(|&byte| byte as i8).collect();
         assert_eq!(codes, [127, 1, -1, 1, -3]);
-        assert_eq!(decode(&bytes)[..5], [127.0, 1.0, -1.0, 1.0, -3.0]);
+        assert_eq!(
+            decode_blocks::<Q8_0>(&bytes)[..5],
+            [127.0, 1.0, -1.0, 1.0, -3.0]
+        );
     }
 
     #[test]

@@ -1,66 +1,12 @@
-use half::f16;
-
 use super::{
-    TernaryTensor,
-    codec::{check_length, check_shape, no_codec},
-    i2_s, tq1_0, tq2_0,
+    TernaryScales, TernaryTensor,
+    check::{check_codes, check_length, check_scales, check_shape, no_codec, unstorable},
+    i2_s,
+    ternary::{self, LEN},
+    tq1_0::TQ1_0,
+    tq2_0::TQ2_0,
 };
 use crate::interop::gguf::{GgmlType, GgufError, GgufShape};
-
-/// Elements of a block of TQ1_0 and TQ2_0.
-pub const LEN: usize = 256;
-
-/// How a ternary type with a scale in each block writes its codes.
-#[derive(Clone, Copy)]
-pub struct TernaryBlocks {
-    /// Bytes of the codes; the scale is behind them.
-    pub digits: usize,
-    pack: fn(&[i8; LEN], &mut Vec<u8>),
-    unpack: fn(&[u8]) -> [i8; LEN],
-}
-
-impl TernaryBlocks {
-    pub fn of(ggml_type: GgmlType) -> Option<Self> {
-        match ggml_type {
-            GgmlType::TQ1_0 => Some(Self {
-                digits: tq1_0::DIGITS,
-                pack: tq1_0::pack,
-                unpack: tq1_0::unpack,
-            }),
-            GgmlType::TQ2_0 => Some(Self {
-                digits: tq2_0::DIGITS,
-                pack: tq2_0::pack,
-                unpack: tq2_0::unpack,
-            }),
-            _ => None,
-        }
-    }
-
-    pub fn push(&self, codes: &[i8; LEN], scale: f16, bytes: &mut Vec<u8>) {
-        (self.pack)(codes, bytes);
-        bytes.extend(scale.to_le_bytes());
-    }
-
-    pub fn split<'a>(&self, bytes: &'a [u8]) -> core::slice::ChunksExact<'a, u8> {
-        bytes.chunks_exact(self.digits + size_of::<f16>())
-    }
-
-    /// Codes and scale of one block.
-    pub fn read(&self, block: &[u8]) -> ([i8; LEN], f16) {
-        let (digits, scale) = block.split_at(self.digits);
-        let scale = f16::from_le_bytes([scale[0], scale[1]]);
-        ((self.unpack)(digits), scale)
-    }
-}
-
-/// Scales of a ternary tensor, `w = scale code`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum TernaryScales<'a> {
-    /// One for the tensor.
-    Tensor(f32),
-    /// One for each row.
-    Rows(&'a [f32]),
-}
 
 /// Encodes the codes of a tensor, row after row, with scales as they are.
 ///
@@ -82,29 +28,17 @@ pub fn encode_ternary(
     if !ggml_type.is_ternary() {
         return Err(no_codec(name, ggml_type));
     }
-    let num_bytes = check_shape(name, ggml_type, shape)?;
+    check_shape(name, ggml_type, shape)?;
     check_length(name, "codes", shape.num_elements(), codes.len())?;
     check_codes(name, codes)?;
     check_scales(name, ggml_type, shape, scales)?;
-    let Some(blocks) = TernaryBlocks::of(ggml_type) else {
-        let scale = match scales {
-            TernaryScales::Tensor(scale) => scale,
-            TernaryScales::Rows(scales) => scales[0],
-        };
-        return Ok(i2_s::encode_codes(codes, scale));
-    };
     let row_len = shape.row_len() as usize;
-    let mut bytes = Vec::with_capacity(num_bytes as usize);
-    for (row, codes) in codes.chunks_exact(row_len).enumerate() {
-        let scale = match scales {
-            TernaryScales::Tensor(scale) => scale,
-            TernaryScales::Rows(scales) => scales[row],
-        };
-        for codes in codes.as_chunks().0 {
-            blocks.push(codes, f16::from_f32(scale), &mut bytes);
-        }
-    }
-    Ok(bytes)
+    let scale_of = |block: usize| scales.of_row(block * LEN / row_len);
+    Ok(match ggml_type {
+        GgmlType::TQ1_0 => ternary::encode_codes::<TQ1_0>(codes, scale_of),
+        GgmlType::TQ2_0 => ternary::encode_codes::<TQ2_0>(codes, scale_of),
+        _ => i2_s::encode_codes(codes, scales.of_row(0)),
+    })
 }
 
 /// Decodes the bytes of a ternary tensor to codes and scales, without rounding.
@@ -124,81 +58,17 @@ pub fn decode_ternary(
     if !ggml_type.is_ternary() {
         return Err(no_codec(name, ggml_type));
     }
-    check_length(
-        name,
-        "bytes",
-        check_shape(name, ggml_type, shape)?,
-        bytes.len(),
-    )?;
-    let tensor = match TernaryBlocks::of(ggml_type) {
-        None => i2_s::decode_codes(bytes),
-        Some(blocks) => {
-            let mut tensor = TernaryTensor::with_capacity(shape.num_elements() as usize, LEN);
-            for block in blocks.split(bytes) {
-                let (codes, scale) = blocks.read(block);
-                tensor.push(&codes, scale.to_f32());
-            }
-            tensor
-        }
+    let num_bytes = check_shape(name, ggml_type, shape)?;
+    check_length(name, "bytes", num_bytes, bytes.len())?;
+    let tensor = match ggml_type {
+        GgmlType::TQ1_0 => ternary::decode_codes::<TQ1_0>(bytes),
+        GgmlType::TQ2_0 => ternary::decode_codes::<TQ2_0>(bytes),
+        _ => i2_s::decode_codes(bytes),
     };
     check_codes(name, tensor.codes())?;
     match tensor.scales().iter().position(|scale| !scale.is_finite()) {
         None => Ok(tensor),
         Some(index) => Err(unstorable(name, ggml_type, index, tensor.scales()[index])),
-    }
-}
-
-fn check_codes(name: &str, codes: &[i8]) -> Result<(), GgufError> {
-    match codes.iter().position(|code| !(-1..=1).contains(code)) {
-        None => Ok(()),
-        Some(index) => Err(GgufError::Code {
-            tensor: name.to_string(),
-            index: index as u64,
-            found: codes[index],
-        }),
-    }
-}
-
-fn check_scales(
-    name: &str,
-    ggml_type: GgmlType,
-    shape: GgufShape,
-    scales: TernaryScales<'_>,
-) -> Result<(), GgufError> {
-    let scales = match &scales {
-        TernaryScales::Tensor(scale) => core::slice::from_ref(scale),
-        TernaryScales::Rows(scales) => {
-            let one = ggml_type == GgmlType::I2_S;
-            let expected = if one { 1 } else { shape.rows() };
-            if scales.len() as u64 != expected {
-                return Err(GgufError::Scales {
-                    tensor: name.to_string(),
-                    ggml_type,
-                    expected,
-                    found: scales.len() as u64,
-                });
-            }
-            scales
-        }
-    };
-    // A scale that becomes infinite or zero would take the weights with it.
-    let storable = |scale: &f32| {
-        let half = f16::from_f32(*scale);
-        let fits = half.is_finite() && (half.to_f32() == 0.0) == (*scale == 0.0);
-        scale.is_finite() && (fits || ggml_type == GgmlType::I2_S)
-    };
-    match scales.iter().position(|scale| !storable(scale)) {
-        None => Ok(()),
-        Some(index) => Err(unstorable(name, ggml_type, index, scales[index])),
-    }
-}
-
-fn unstorable(name: &str, ggml_type: GgmlType, index: usize, value: f32) -> GgufError {
-    GgufError::Unstorable {
-        tensor: name.to_string(),
-        ggml_type,
-        index: index as u64,
-        value,
     }
 }
 

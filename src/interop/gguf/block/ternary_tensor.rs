@@ -1,3 +1,22 @@
+/// Scales of a ternary tensor, `w = scale code`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TernaryScales<'a> {
+    /// One for the tensor.
+    Tensor(f32),
+    /// One for each row.
+    Rows(&'a [f32]),
+}
+
+impl TernaryScales<'_> {
+    /// The scale of a row.
+    pub(super) fn of_row(&self, row: usize) -> f32 {
+        match self {
+            Self::Tensor(scale) => *scale,
+            Self::Rows(scales) => scales[row],
+        }
+    }
+}
+
 /// Codes -1, 0 and 1 of a tensor, row after row, and the scale of each block of them:
 /// `w = scale code`.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,9 +12,8 @@
 //!
 //! ([ggml-org/llama.cpp#8151](https://github.com/ggml-org/llama.cpp/pull/8151))
 
-use super::ternary_codec::LEN;
-
-pub const DIGITS: usize = 52;
+use super::ternary::{LEN, TernaryBlock};
+use crate::interop::gguf::GgmlType;
 
 /// Elements that are spread over some bytes: the first element, the bytes, digits in a byte.
 const GROUPS: [(usize, core::ops::Range<usize>, usize); 3] =
@@ -23,44 +22,55 @@ const GROUPS: [(usize, core::ops::Range<usize>, usize); 3] =
 /// Weights of the digits.
 const POWERS: [u16; 5] = [81, 27, 9, 3, 1];
 
-pub fn pack(codes: &[i8; LEN], bytes: &mut Vec<u8>) {
-    for (first, places, digits) in GROUPS {
-        let width = places.len();
-        bytes.extend((0..width).map(|i| {
-            let digit = |n: usize| (codes[first + n * width + i] + 1) as u16;
-            let value: u16 = (0..digits).map(|n| POWERS[n] * digit(n)).sum();
-            (value * 256).div_ceil(243) as u8
-        }));
-    }
-}
+pub struct TQ1_0;
 
-pub fn unpack(bytes: &[u8]) -> [i8; LEN] {
-    let mut codes = [0; LEN];
-    for (first, places, digits) in GROUPS {
-        let width = places.len();
-        for (i, &byte) in bytes[places].iter().enumerate() {
-            let mut fraction = byte;
-            for n in 0..digits {
-                let product = u16::from(fraction) * 3;
-                codes[first + n * width + i] = (product >> 8) as i8 - 1;
-                fraction = product as u8;
+impl TernaryBlock for TQ1_0 {
+    const TYPE: GgmlType = GgmlType::TQ1_0;
+
+    fn pack(codes: &[i8; LEN], bytes: &mut [u8]) {
+        for (first, places, digits) in GROUPS {
+            let width = places.len();
+            for (i, byte) in bytes[places].iter_mut().enumerate() {
+                let digit = |n: usize| (codes[first + n * width + i] + 1) as u16;
+                let value: u16 = (0..digits).map(|n| POWERS[n] * digit(n)).sum();
+                *byte = (value * 256).div_ceil(243) as u8;
             }
         }
     }
-    codes
+
+    fn unpack(bytes: &[u8]) -> [i8; LEN] {
+        let mut codes = [0; LEN];
+        for (first, places, digits) in GROUPS {
+            let width = places.len();
+            for (i, &byte) in bytes[places].iter().enumerate() {
+                let mut fraction = byte;
+                for n in 0..digits {
+                    let product = u16::from(fraction) * 3;
+                    codes[first + n * width + i] = (product >> 8) as i8 - 1;
+                    fraction = product as u8;
+                }
+            }
+        }
+        codes
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn packed(codes: &[i8; LEN]) -> [u8; 52] {
+        let mut bytes = [0; 52];
+        TQ1_0::pack(codes, &mut bytes);
+        bytes
+    }
+
     #[test]
     fn known_bytes() {
         let codes: [i8; LEN] = core::array::from_fn(|i| [1, 0, -1, 0][i % 4]);
-        let mut bytes = Vec::new();
-        pack(&codes, &mut bytes);
+        let bytes = packed(&codes);
         assert_eq!(bytes[..4], [255, 128, 0, 128]);
-        assert_eq!(unpack(&bytes), codes);
+        assert_eq!(TQ1_0::unpack(&bytes), codes);
     }
 
     #[test]
@@ -71,10 +81,8 @@ mod tests {
                 let n = n[usize::from(i >= 160) + usize::from(i >= 240)];
                 (value / POWERS[n] % 3) as i8 - 1
             });
-            let mut bytes = Vec::new();
-            pack(&codes, &mut bytes);
-            assert_eq!(bytes.len(), DIGITS);
-            assert_eq!(unpack(&bytes), codes, "{value}");
+            let bytes = packed(&codes);
+            assert_eq!(TQ1_0::unpack(&bytes), codes, "{value}");
         }
     }
 }

@@ -79,11 +79,11 @@ fn bytes(
     let pre_tokenizer = optional(json, "pre_tokenizer");
     let pre = match &options.pre {
         Some(pre) => pre,
-        None => pre_tokenizer::recognise(pre_tokenizer, source.ignore_merges)?,
+        None => pre_tokenizer::recognize(pre_tokenizer, source.ignore_merges)?,
     };
     metadata.insert(keys::MODEL, keys::BYTES)?;
     metadata.insert(keys::PRE, pre)?;
-    metadata.insert(keys::TOKENS, source.texts()?)?;
+    metadata.insert(keys::TOKENS, source.vocabulary.texts()?)?;
     Ok(())
 }
 
@@ -119,7 +119,7 @@ fn characters(
 
 /// Texts of all ids as llama.cpp looks for them.
 fn texts_of_characters(source: &Source<'_>) -> Result<Vec<String>, TokenizerError> {
-    let mut texts = source.texts()?;
+    let mut texts = source.vocabulary.texts()?;
     let all: HashSet<String> = texts.iter().cloned().collect();
     let tokens = texts.iter_mut().zip(source.vocabulary.iter());
     for (id, (text, token)) in tokens.enumerate() {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     TokenType, TokenizerError,
     json::{array, string},
-    source::Vocabulary,
+    vocabulary::Vocabulary,
 };
 
 /// Two tokens that become one.

@@ -20,6 +20,7 @@ mod source;
 mod special_ids;
 mod templates;
 mod token_type;
+mod vocabulary;
 
 pub(super) use ends::add_special_ids;
 pub use ends::{end_ids, generation_config_from_metadata};

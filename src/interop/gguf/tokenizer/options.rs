@@ -24,7 +24,7 @@ impl TokenizerOptions {
     }
 
     /// The name that llama.cpp has for the tokenizer's pre-tokenizer, `tokenizer.ggml.pre`. Default:
-    /// recognised from `tokenizer.json`.
+    /// recognized from `tokenizer.json`.
     ///
     /// The name is not checked. llama.cpp takes its own splitting of text into words from it, and
     /// does not know the tokenizer's.

@@ -123,7 +123,7 @@ pub fn is_byte_level(pre_tokenizer: Option<&Value>) -> Result<bool, TokenizerErr
 }
 
 /// The name that llama.cpp has for a pre-tokenizer.
-pub fn recognise(
+pub fn recognize(
     pre_tokenizer: Option<&Value>,
     ignore_merges: bool,
 ) -> Result<&'static str, TokenizerError> {
@@ -233,34 +233,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_recognised_again() {
+    fn every_name_is_recognized_again() {
         for known in KNOWN {
             for name in known.names {
                 let (pre_tokenizer, ignore_merges) = of_name(name).unwrap();
                 assert!(is_byte_level(Some(&pre_tokenizer)).unwrap());
-                let recognised = recognise(Some(&pre_tokenizer), ignore_merges).unwrap();
-                assert_eq!(recognised, known.names[0]);
+                let recognized = recognize(Some(&pre_tokenizer), ignore_merges).unwrap();
+                assert_eq!(recognized, known.names[0]);
             }
         }
         assert!(matches!(of_name("viking"), Err(TokenizerError::Pre { .. })));
     }
 
     #[test]
-    fn what_is_not_recognised() {
+    fn what_is_not_recognized() {
         let prefix = json!({"type": "ByteLevel", "add_prefix_space": true});
         let (llama3, _) = of_name("llama-bpe").unwrap();
         let mut other = llama3.clone();
         other["pretokenizers"][0]["pattern"]["Regex"] = r"\s+".into();
         let (gpt2, _) = of_name("gpt-2").unwrap();
         for (pre_tokenizer, ignore_merges) in [(prefix, false), (other, true), (gpt2, true)] {
-            let error = recognise(Some(&pre_tokenizer), ignore_merges).unwrap_err();
+            let error = recognize(Some(&pre_tokenizer), ignore_merges).unwrap_err();
             assert!(error.to_string().contains("with_pre"), "{error}");
         }
-        assert!(recognise(None, false).is_err());
+        assert!(recognize(None, false).is_err());
         let mut removed = llama3;
         removed["pretokenizers"][0]["behavior"] = "Removed".into();
-        assert!(recognise(Some(&removed), true).is_err());
+        assert!(recognize(Some(&removed), true).is_err());
         removed["pretokenizers"][0]["invert"] = true.into();
-        assert_eq!(recognise(Some(&removed), false).unwrap(), "dbrx");
+        assert_eq!(recognize(Some(&removed), false).unwrap(), "dbrx");
     }
 }

@@ -4,7 +4,7 @@ use super::{
     TokenizerError,
     json::{optional, string},
     keys,
-    source::Vocabulary,
+    vocabulary::Vocabulary,
 };
 use crate::interop::gguf::{GgufError, GgufMetadata};
 

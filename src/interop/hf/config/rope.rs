@@ -39,7 +39,7 @@ pub(super) fn read(config: &Fields<'_>, family: Family) -> Result<Rope, HfError>
             .filter(|p| *p != 1.0)
         {
             let name = family.architecture();
-            let supported = format!("1, as {name} turns whole heads");
+            let supported = format!("1, as {name} rotates whole heads");
             return Err(place.unsupported("partial_rotary_factor", part, &supported));
         }
     }

@@ -1,11 +1,10 @@
-//! Floats of a file as the values of a tensor.
+//! Floats of files as the values of tensors.
 
 use std::{any::TypeId, array::from_fn, ops::Range};
 
 use burn::tensor::{Bytes, DType, FloatDType, TensorData};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::Dtype;
 
 /// A float type of files and tensors.
 ///
@@ -62,30 +61,8 @@ const COLUMNS: usize = 64;
 /// Values that are read before their pages are let go of.
 const PART: usize = 1 << 20;
 
-/// Names of the float types, for an error.
-pub(super) const FLOAT_TYPES: &str = "F32, F16 or BF16";
-
-/// The type of a tensor that holds what a file of this type does; `None` for types that are none.
-pub(super) fn float_dtype(dtype: Dtype) -> Option<FloatDType> {
-    match dtype {
-        Dtype::F32 => Some(FloatDType::F32),
-        Dtype::F16 => Some(FloatDType::F16),
-        Dtype::BF16 => Some(FloatDType::BF16),
-        _ => None,
-    }
-}
-
-/// The type of a file that holds what a tensor of this type does.
-pub(super) fn file_dtype(dtype: FloatDType) -> Dtype {
-    match dtype {
-        FloatDType::F16 => Dtype::F16,
-        FloatDType::BF16 => Dtype::BF16,
-        _ => Dtype::F32,
-    }
-}
-
-/// How the values of a file are put into a tensor.
-#[derive(Clone, Copy)]
+/// Order of the values of a file in a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
     /// As they are.
     Kept,
@@ -173,7 +150,7 @@ fn converted<S: Float, T: Float>(bytes: &[u8], values: &mut [T::Bits]) {
 }
 
 /// The columns from `first` on of a matrix, one after the other, in tiles of as many rows and columns as
-/// the smallest registers hold, which compilers turn within them.
+/// the smallest registers hold, which compilers transpose within them.
 fn transpose<S: Float, T: Float>(
     bytes: &[u8],
     size: [usize; 2],
@@ -199,8 +176,8 @@ fn transpose_tiles<S: Float, T: Float, const N: usize>(
             let target = &mut values[column * rows + row..];
             let size = [N.min(rows - row), N.min(width - column)];
             match size == [N, N] {
-                true => turn_tile::<S, T, N>(source, columns, target, rows),
-                false => turn_edge::<S, T>(source, columns, target, rows, size),
+                true => transpose_tile::<S, T, N>(source, columns, target, rows),
+                false => transpose_edge::<S, T>(source, columns, target, rows, size),
             }
         }
     }
@@ -208,7 +185,7 @@ fn transpose_tiles<S: Float, T: Float, const N: usize>(
 
 /// A tile of `N` rows and columns.
 #[inline(always)]
-fn turn_tile<S: Float, T: Float, const N: usize>(
+fn transpose_tile<S: Float, T: Float, const N: usize>(
     source: &[u8],
     columns: usize,
     target: &mut [T::Bits],
@@ -223,7 +200,7 @@ fn turn_tile<S: Float, T: Float, const N: usize>(
 }
 
 /// A part of a tile, at the edges of a matrix.
-fn turn_edge<S: Float, T: Float>(
+fn transpose_edge<S: Float, T: Float>(
     source: &[u8],
     columns: usize,
     target: &mut [T::Bits],
@@ -283,12 +260,14 @@ fn write_as<T: Float>(values: &[f32]) -> Vec<u8> {
     bytes
 }
 
-/// The single float of a tensor.
-pub(super) fn scalar(bytes: &[u8], dtype: FloatDType) -> Option<f32> {
-    let types = [dtype, FloatDType::F32];
-    let data = read(bytes, types, Order::Kept, &[1], &|_| {});
-    debug_assert_eq!(data.dtype(), DType::F32);
-    data.try_to_vec::<f32>().ok()?.first().copied()
+/// The values of a tensor of a file.
+pub(super) fn values(bytes: &[u8], dtype: FloatDType) -> Vec<f32> {
+    let bits = match dtype {
+        FloatDType::F16 => ordered::<f16, f32>(bytes, Order::Kept, &|_| {}),
+        FloatDType::BF16 => ordered::<bf16, f32>(bytes, Order::Kept, &|_| {}),
+        _ => ordered::<f32, f32>(bytes, Order::Kept, &|_| {}),
+    };
+    bits.into_iter().map(f32::from_bits).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,128 @@
+//! Folders that are refused before their tensors are read.
+
+use std::path::Path;
+
+use super::{
+    Family, HfConfig, HfError, LoadOptions,
+    checkpoint::Checkpoint,
+    source::Source,
+    tensors::{ExpectedTensor, expected, problems},
+};
+use crate::{
+    interop::{architecture::Parameter, checks},
+    nn::BitNetLmConfig,
+};
+
+/// Refuses sizes that would take more memory than the files have a reason for.
+pub(super) fn check_size(
+    path: &Path,
+    config: &mut BitNetLmConfig,
+    checkpoint: &Checkpoint,
+    options: &LoadOptions,
+) -> Result<(), HfError> {
+    let (layers, tensors) = (config.n_layers, checkpoint.entries().len());
+    if layers > tensors {
+        let reason = format!("num_hidden_layers is {layers}, and the files have {tensors} tensors");
+        return Err(HfError::config(path, reason));
+    }
+    if let Some(max_positions) = options.max_positions {
+        config.max_positions = max_positions;
+    }
+    if let Err(table) = checks::check_positions(config, checkpoint.num_bytes() as u64) {
+        let reason = format!(
+            "max_position_embeddings is {}, whose table takes {table} bytes, more than the weights: \
+             set LoadOptions::with_max_positions",
+            config.max_positions
+        );
+        return Err(HfError::config(path, reason));
+    }
+    Ok(())
+}
+
+/// Refuses positions at which the layers here compute something else.
+pub(super) fn check_positions(path: &Path, config: &HfConfig) -> Result<(), HfError> {
+    let lm = &config.lm;
+    let positions = lm.max_positions;
+    if let Some(window) = config.sliding_window.filter(|window| *window < positions) {
+        return Err(HfError::Unsupported {
+            path: path.to_path_buf(),
+            field: "sliding_window".to_string(),
+            found: window.to_string(),
+            supported: format!(
+                "none, or one of all {positions} positions: up to {window} positions are computed the same \
+                 (LoadOptions::with_max_positions)"
+            ),
+        });
+    }
+    let rotary = lm.rotary();
+    let scaling = rotary.scaling.as_ref();
+    if let Some(problem) = scaling.and_then(|s| s.problem(positions, rotary.rotary_size())) {
+        return Err(HfError::config(
+            path,
+            format!("{problem} (LoadOptions::with_max_positions sets the positions)"),
+        ));
+    }
+    // After the size of their table was checked.
+    match rotary.frequencies().iter().all(|f| f.is_finite()) {
+        true => Ok(()),
+        false => Err(HfError::config(
+            path,
+            "the rotary frequencies are not finite",
+        )),
+    }
+}
+
+/// Refuses floats that transformers takes for what is left of a quantization, without quantizing them.
+pub(super) fn check_mode(path: &Path, config: &HfConfig, packed: bool) -> Result<(), HfError> {
+    let Some(quantization) = &config.quantization else {
+        return Ok(());
+    };
+    let mode = quantization.quantization_mode.as_deref();
+    match packed || mode == Some("online") || config.family == Family::OneBitLlm {
+        true => Ok(()),
+        false => Err(HfError::Unsupported {
+            path: path.to_path_buf(),
+            field: "quantization_config.quantization_mode".to_string(),
+            found: mode.unwrap_or("missing, which means offline").to_string(),
+            supported: "online where the weights are floats, which are not packed".to_string(),
+        }),
+    }
+}
+
+/// Refuses tensors that are not those of the model, all of which are listed.
+pub(super) fn check_tensors(folder: &Path, source: &Source<'_>) -> Result<(), HfError> {
+    let is_packed = |parameter: &Parameter| source.is_packed(parameter);
+    let expected = expected(source.table, source.family, is_packed);
+    check_names(folder, source, &expected)?;
+    let problems = problems(source.checkpoint, &expected, source.head);
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(HfError::Tensors {
+            folder: folder.to_path_buf(),
+            problems,
+        }),
+    }
+}
+
+/// Refuses files whose names are those of another program, instead of listing all of them.
+fn check_names(
+    folder: &Path,
+    source: &Source<'_>,
+    expected: &[ExpectedTensor],
+) -> Result<(), HfError> {
+    let Source {
+        checkpoint, head, ..
+    } = source;
+    let mut names = expected.iter().map(|tensor| tensor.name.as_str());
+    let first = names.clone().next();
+    let is_there =
+        |name: &str| name.starts_with("model.") && checkpoint.get(&head.file_name(name)).is_some();
+    match (names.any(is_there), first, checkpoint.entries().next()) {
+        (false, Some(expected), Some((found, _))) => Err(HfError::TensorNames {
+            folder: folder.to_path_buf(),
+            found: found.to_string(),
+            expected: expected.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}

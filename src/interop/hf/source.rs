@@ -1,0 +1,164 @@
+//! The parameters of a model in the tensors of a folder.
+
+use std::convert::Infallible;
+
+use burn::{
+    nn::Linear,
+    tensor::{Device, FloatDType, TensorData},
+};
+
+use super::{
+    Family, ScaleConvention, TensorProblem,
+    checkpoint::{Checkpoint, Entry},
+    dtype::float_dtype,
+    exact_scales::ExactScales,
+    head::Head,
+    not_converted::NotConverted,
+    packed_rows,
+    tensors::SCALE_SUFFIX,
+};
+use crate::{
+    interop::{architecture::Parameter, floats, parameters},
+    nn::{BitNetLm, PackedBitLinear},
+    qat::PackedWeight,
+};
+
+/// Folder that the parameters of a model are read from. All tensors were checked to be there, with their types
+/// and shapes.
+pub(super) struct Source<'a> {
+    pub checkpoint: &'a Checkpoint,
+    /// The parameters of the model.
+    pub table: &'a [Parameter],
+    pub family: Family,
+    pub head: Head,
+    pub dtype: Option<FloatDType>,
+    pub packed: bool,
+    pub not_converted: &'a NotConverted,
+    pub device: &'a Device,
+}
+
+impl Source<'_> {
+    /// Whether a parameter is packed.
+    pub fn is_packed(&self, parameter: &Parameter) -> bool {
+        parameter.is_projection() && self.is_packed_module(parameter.module())
+    }
+
+    fn is_packed_module(&self, path: &str) -> bool {
+        self.packed && !self.not_converted.matches(path)
+    }
+
+    fn entry(&self, name: &str) -> &Entry {
+        self.checkpoint.get(name).expect("checked before")
+    }
+
+    /// The model with the floats of the folder.
+    ///
+    /// # Errors
+    ///
+    /// All tensors that have a value which is not finite.
+    pub fn with_floats(
+        &self,
+        lm: BitNetLm<Linear>,
+    ) -> Result<BitNetLm<Linear>, Vec<TensorProblem>> {
+        let mut problems = Vec::new();
+        let Ok(lm) = parameters::with_floats(lm, self.table, |parameter| {
+            if self.is_packed(parameter) {
+                return Ok::<_, Infallible>(None);
+            }
+            let name = self.family.tensor_name(parameter);
+            let data = self.floats(parameter, &name);
+            if let Some(place) = floats::first_not_finite(data.as_bytes(), data.dtype()) {
+                let reason = format!("value {place} is not finite");
+                problems.push(TensorProblem::Value { name, reason });
+            }
+            Ok(Some(data))
+        });
+        match problems.is_empty() {
+            true => Ok(lm),
+            false => Err(problems),
+        }
+    }
+
+    fn floats(&self, parameter: &Parameter, name: &str) -> TensorData {
+        let entry = self.entry(&self.head.file_name(name));
+        let from = float_dtype(entry.info.dtype).expect("checked before");
+        let kept = match self.device.supports_dtype(from) {
+            true => from,
+            false => FloatDType::F32,
+        };
+        let types = [from, self.dtype.unwrap_or(kept)];
+        let (order, shape) = (parameter.order(), parameter.tensor_shape());
+        let release = |bytes| self.checkpoint.release(entry, bytes);
+        floats::read(self.checkpoint.bytes(entry), types, order, &shape, &release)
+    }
+
+    /// The model with the packed weights of the folder.
+    ///
+    /// # Errors
+    ///
+    /// All tensors that have a value which is none of a code or scale.
+    pub fn packed_lm(
+        &self,
+        lm: BitNetLm<Linear>,
+        convention: ScaleConvention,
+    ) -> Result<BitNetLm<PackedBitLinear>, Vec<TensorProblem>> {
+        let exact = ExactScales::read(self.checkpoint);
+        let lm = lm.try_map_projections(|path, linear| {
+            if !self.is_packed_module(path) {
+                return Ok(PackedBitLinear::full_precision(linear));
+            }
+            let [d_input, d_output] = linear.weight.lazy_shape().dims();
+            let shape = [d_output, d_input];
+            let (words, gamma) =
+                self.packed(&format!("{path}.weight"), shape, convention, &exact)?;
+            let weight = PackedWeight::from_words(words, shape, gamma, self.device);
+            Ok(PackedBitLinear::b1_58(weight).with_bias(linear.bias))
+        });
+        lm.map_err(|_: TensorProblem| self.packed_problems(convention, &exact))
+    }
+
+    /// Everything that is wrong with packed weights, of which the first ends the reading.
+    fn packed_problems(
+        &self,
+        convention: ScaleConvention,
+        exact: &ExactScales,
+    ) -> Vec<TensorProblem> {
+        let packed = self.table.iter().filter(|p| self.is_packed(p));
+        let problems = packed.filter_map(|parameter| {
+            let shape = [parameter.shape[0], parameter.row_len()];
+            self.packed(&parameter.hf, shape, convention, exact).err()
+        });
+        problems.collect()
+    }
+
+    /// Words and scale of a packed weight.
+    fn packed(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        convention: ScaleConvention,
+        exact: &ExactScales,
+    ) -> Result<(Vec<u32>, f32), TensorProblem> {
+        let wrong = |name: &str, reason: String| TensorProblem::Value {
+            name: name.to_string(),
+            reason,
+        };
+        let scale_name = format!("{name}{SCALE_SUFFIX}");
+        let scale = self.entry(&scale_name);
+        let dtype = float_dtype(scale.info.dtype).expect("checked before");
+        let scale = floats::values(self.checkpoint.bytes(scale), dtype)[0];
+        let gamma = exact.gamma(name, convention, scale);
+        if !(gamma.is_finite() && gamma > 0.0) {
+            let reason = format!("a scale is positive and finite, found {scale}");
+            return Err(wrong(&scale_name, reason));
+        }
+        let codes = self.entry(name);
+        let bytes = self.checkpoint.bytes(codes);
+        let words = packed_rows::to_words(bytes, shape).map_err(|place| {
+            let reason = format!("byte {place} has a code that is none of -1, 0 and 1");
+            wrong(name, reason)
+        })?;
+        self.checkpoint.release(codes, 0..bytes.len());
+        Ok((words, gamma))
+    }
+}
