@@ -1,6 +1,7 @@
-//! Loading a model of 500 MB from a folder of Hugging Face, against reading the bytes of its file.
+//! Loading time of a 500 MB model from a Hugging Face folder, compared with reading the bytes of
+//! its file.
 //!
-//! `cargo bench --bench checkpoint`; `BURN_DEVICE` picks the backend.
+//! `cargo bench --bench checkpoint`; `BURN_DEVICE` selects the backend.
 
 use std::{
     env, fs,
@@ -68,8 +69,8 @@ fn load_model(folder: &Path) -> PretrainedLm {
     load(folder, &LoadOptions::new(), &Device::default()).expect("our own folder")
 }
 
-/// Reads and loads in turn, each in a process of its own, as a program that starts does. The file is in
-/// the memory of the system either way.
+/// Alternates between reading and loading, each in a new process. The file is cached by the
+/// operating system in both cases.
 fn measure(name: &str, folder: &Path) {
     let size = fs::metadata(file(folder)).expect("it was written").len() as f64 / MIB;
     let (mut bytes, mut models, mut peaks) = (Vec::new(), Vec::new(), Vec::new());
@@ -92,7 +93,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
     numbers[numbers.len() / 2]
 }
 
-/// Milliseconds, and MiB of resident memory that it took at most.
+/// Returns milliseconds, and the peak of resident memory in MiB.
 fn in_own_process(what: &str, folder: &Path) -> [f64; 2] {
     let program = env::current_exe().expect("this program");
     let output = Command::new(program).arg(what).arg(folder).output();
@@ -112,7 +113,7 @@ fn print_time<T>(work: impl FnOnce() -> T) {
     println!("{time} {}", status_mib("VmHWM:") - before);
 }
 
-/// A size of this process, where the system tells (Linux).
+/// Returns a size of this process, where the system reports it (Linux).
 fn status_mib(key: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with(key));

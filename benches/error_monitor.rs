@@ -1,5 +1,5 @@
-//! What measuring the errors of quantization costs: a step of a language model of two layers without
-//! and with it. `cargo bench --features text --bench error_monitor`
+//! Cost of measuring quantization errors: a step of a two-layer language model without and with it.
+//! `cargo bench --features text --bench error_monitor`
 
 use bitnet_burn::{
     nn::{BitLinear, BitNetLmConfig},
@@ -16,17 +16,17 @@ use divan::Bencher;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Tokens of a window, and windows in a batch.
+/// Tokens per window, and windows per batch.
 const CONTEXT: usize = 64;
 const BATCH: usize = 32;
-/// As many tokens as an English text has characters.
+/// Number of tokens, equal to the number of characters of an English text.
 const VOCAB_SIZE: usize = 65;
 
 fn main() {
     divan::main();
 }
 
-/// A forward and backward pass, and the report of the quantizers if it is asked for.
+/// Computes a forward and backward pass, and optionally the report of the quantizers.
 fn step(bencher: Bencher, measures: bool) {
     let device = Device::default().autodiff();
     let lm = BitNetLmConfig::new(VOCAB_SIZE, 128, 2, 4, 384)

@@ -1,5 +1,5 @@
-//! Each operation against the same maths in calls of Burn tensors, and against a plain copy of the
-//! memory: `cargo bench --bench ops`. `BURN_DEVICE` picks the device.
+//! Each operation compared with the same computation in Burn tensor operations, and with a plain
+//! memory copy: `cargo bench --bench ops`. `BURN_DEVICE` selects the device.
 
 use bitnet_burn::{
     functions::{
@@ -14,16 +14,16 @@ use burn::{
 };
 use divan::{Bencher, black_box_drop};
 
-/// Freed memory is kept for the next tensor, as in the examples: with the allocator of the C
-/// library much of the time would be that of the kernel clearing fresh pages.
+/// Allocator that keeps freed memory for the next tensor, as in the examples. With the allocator of
+/// the C library, much of the time would be spent by the kernel on clearing fresh pages.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A weight `[d_input, d_output]`, and an activation `[tokens, d_input]`.
+/// Shapes of a weight `[d_input, d_output]` and of an activation `[tokens, d_input]`.
 const WEIGHT: [usize; 2] = [1024, 4096];
 const ACTIVATION: [usize; 2] = [2048, 1024];
 
-/// Input features that share a scale in the benches per group.
+/// Number of input features per group.
 const GROUP: usize = 128;
 
 const EPSILON: f32 = 1e-5;
@@ -39,7 +39,7 @@ fn random(shape: [usize; 2]) -> Tensor<2> {
     tensor
 }
 
-/// Times `f`, with the end of its work on the device and the release of its results.
+/// Times `f`, including its work on the device and the release of its results.
 fn time<R>(bencher: Bencher, f: impl Fn() -> R) {
     let device = Device::default();
     bencher.bench_local(|| {
@@ -49,13 +49,13 @@ fn time<R>(bencher: Bencher, f: impl Fn() -> R) {
     });
 }
 
-/// Times copying as many bytes as a tensor of the given shape has, on one thread of the host.
+/// Times a copy of the bytes of a tensor of the given shape, on one thread of the host.
 fn time_copy(bencher: Bencher, shape: [usize; 2]) {
     let values = vec![1.0f32; shape.iter().product()];
     bencher.bench_local(|| black_box_drop(divan::black_box(&values).to_vec()));
 }
 
-/// Which weights share a scale, as a shape `[outer, size, inner]`.
+/// Weights that share a scale, as a shape `[outer, size, inner]`.
 #[derive(Clone, Copy, Debug)]
 enum Granularity {
     Tensor,
@@ -155,7 +155,7 @@ mod absmax_fake_quant_2048x1024 {
     }
 }
 
-/// Steps for 4-bit weights, by granularity.
+/// Returns steps for 4-bit weights, by granularity.
 fn steps(granularity: Granularity) -> Tensor<2> {
     Tensor::full(granularity.groups().scale_shape(), 0.01, &Device::default())
 }
@@ -190,7 +190,7 @@ mod affine_fake_quant_1024x4096 {
     }
 }
 
-/// The gradients of the estimators, one scale for the whole weight.
+/// Gradients of the estimators, with one scale for the whole weight.
 #[divan::bench_group]
 mod affine_gradient_1024x4096 {
     use super::*;
@@ -247,7 +247,7 @@ mod affine_gradient_1024x4096 {
     }
 }
 
-/// `2 * i` for the sixteen codes of a word.
+/// Returns `2 * i` for the sixteen codes of a word.
 fn shifts() -> Tensor<3, Int> {
     Tensor::arange(0..16, &Device::default()).reshape([1, 1, 16]) * 2
 }
@@ -305,7 +305,7 @@ mod ternary_unpack_1024x4096 {
     fn tensor_calls(bencher: Bencher, granularity: Granularity) {
         let groups = granularity.groups();
         let (weight, scales) = ternary_fake_quant(random(WEIGHT), groups);
-        // In the type that Burn's integer operations work in, which is no work of unpacking.
+        // In the integer type of Burn's operations, so that no cast is timed.
         let int = shifts().dtype();
         let packed = ternary_pack(weight, scales.clone(), groups).cast(int);
         let (packed, scales) = (packed.unsqueeze_dim::<3>(2), scales.unsqueeze_dim::<3>(1));
@@ -324,7 +324,7 @@ mod ternary_unpack_1024x4096 {
     }
 }
 
-/// Values that the Hadamard transform mixes: some, and a whole row.
+/// Block sizes of the Hadamard transform, up to a whole row.
 const BLOCKS: [usize; 3] = [64, 128, 1024];
 
 #[divan::bench_group]
@@ -353,7 +353,7 @@ mod hadamard_transform_2048x1024 {
         });
     }
 
-    /// The same as one product with the matrix of the transform.
+    /// Times the same transform as one product with its matrix.
     #[divan::bench(args = BLOCKS)]
     fn matrix_product(bencher: Bencher, block: usize) {
         let x = random(ACTIVATION).reshape([-1, block as i32]);

@@ -1,5 +1,6 @@
-//! What stands between the projections of a transformer, as one operation each and as calls of Burn
-//! tensors, forward and with gradients: `cargo bench --bench transformer`. `BURN_DEVICE` picks the device.
+//! Transformer operations between the projections, as one operation each and as Burn tensor
+//! operations, forward and with gradients: `cargo bench --bench transformer`. `BURN_DEVICE` selects
+//! the device.
 
 use bitnet_burn::{
     functions::{GatedActivation, causal_attention, gated_activation, rms_norm},
@@ -14,11 +15,11 @@ use burn::{
 };
 use divan::{Bencher, black_box_drop};
 
-/// Freed memory is kept for the next tensor, as in the examples.
+/// Allocator that keeps freed memory for the next tensor, as in the examples.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Hidden values of 8 x 256 tokens, and heads of them.
+/// Shapes of hidden values of 8 x 256 tokens, and of heads.
 const HIDDEN: [usize; 3] = [8, 256, 1536];
 const HEADS: [usize; 4] = [8, 6, 256, 64];
 
@@ -31,7 +32,7 @@ fn random<const D: usize>(shape: [usize; D]) -> Tensor<D> {
     Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
 }
 
-/// What a bench computes.
+/// Computation to time.
 #[derive(Clone, Copy, Debug)]
 enum Pass {
     Forward,
@@ -40,7 +41,7 @@ enum Pass {
 
 const PASSES: [Pass; 2] = [Pass::Forward, Pass::Gradients];
 
-/// Times `f`, with the end of its work on the device and the release of its results.
+/// Times `f`, including its work on the device and the release of its results.
 fn time<const D: usize>(bencher: Bencher, pass: Pass, f: impl Fn() -> Tensor<D>) {
     let device = Device::default();
     bencher.bench_local(|| {
@@ -109,7 +110,7 @@ mod gated_activation_2048x1536 {
         });
     }
 
-    /// An activation and a pass.
+    /// Activation and pass.
     #[derive(Clone, Copy)]
     struct Case(GatedActivation, Pass);
 

@@ -1,16 +1,16 @@
-//! Times of functions that take turns.
+//! Alternating measurement of functions.
 
 use std::{hint::black_box, time::Instant};
 
 use burn::tensor::Device;
 
-/// Seconds that a sample takes at least: a clock read does not count, and few are enough.
+/// Minimum seconds per sample: the cost of a clock read is negligible, and few samples suffice.
 const SAMPLE: f64 = 0.01;
 
-/// A function to time; what it returns is dropped in the time.
+/// Function to time, including the drop of its result.
 pub type Timed<'a> = Box<dyn FnMut() + 'a>;
 
-/// A function that ends with the device's work.
+/// Creates a function that waits for the device at its end.
 pub fn timed<'a, R: 'a>(mut f: impl FnMut() -> R + 'a) -> Timed<'a> {
     let device = Device::default();
     Box::new(move || {
@@ -20,7 +20,7 @@ pub fn timed<'a, R: 'a>(mut f: impl FnMut() -> R + 'a) -> Timed<'a> {
     })
 }
 
-/// The median time of each in milliseconds, of samples in turn.
+/// Returns the median time of each function in milliseconds, sampled in turn.
 pub fn medians<const N: usize>(mut functions: [Timed<'_>; N], quick: bool) -> [f64; N] {
     let rounds = if quick { 2 } else { 15 };
     let calls = functions.each_mut().map(|f| {

@@ -1,4 +1,4 @@
-//! `BitLinear` against Burn's `Linear`.
+//! Comparison of `BitLinear` with Burn's `Linear`.
 
 use bitnet_burn::nn::{BitLinear, BitLinearConfig, Projection};
 use burn::{
@@ -12,9 +12,9 @@ use crate::{
     table::{Table, number},
 };
 
-pub const ABOUT: &str = "`BitLinear` against Burn's `Linear`, without bias: milliseconds of a forward \
-    pass, of it with the gradients of\ninput and weight, of it with a step of AdamW, and of a forward \
-    pass with packed weights.";
+pub const ABOUT: &str = "`BitLinear` compared with Burn's `Linear`, without bias: milliseconds of \
+    a forward pass, with the gradients of input\nand weight, with a step of AdamW, and of a \
+    forward pass with packed weights.";
 
 const SHAPES: [[usize; 2]; 3] = [[384, 1536], [1024, 4096], [4096, 1024]];
 const TOKENS: [usize; 4] = [1, 32, 512, 2048];
@@ -75,7 +75,7 @@ pub fn run(quick: bool) -> Table {
             }
         }
     }
-    // Bars of one pass and shape together.
+    // Groups the bars of one pass and shape.
     table.bars.sort_by(|a, b| a.group.cmp(&b.group));
     table
 }

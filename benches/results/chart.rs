@@ -1,4 +1,4 @@
-//! Bars as SVG.
+//! Bar charts as SVG.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ const COLORS: [&str; 6] = [
     "#4269d0", "#efb118", "#3ca951", "#ff725c", "#a463f2", "#6cc5b0",
 ];
 
-/// Horizontal bars by group, with a line at 1, where what is compared is equal.
+/// Draws horizontal bars by group, with a line at a ratio of 1.
 pub fn bars(title: &str, table: &Table) -> String {
     let longest = table.bars.iter().map(|bar| bar.value).fold(1.0, f64::max);
     let x = |value: f64| LEFT + value / longest * (WIDTH - LEFT - RIGHT);

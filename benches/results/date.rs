@@ -1,8 +1,8 @@
-//! Today, in UTC.
+//! Current date in UTC.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// `2026-01-31`.
+/// Returns the date as `2026-01-31`.
 pub fn today() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let days = since.map_or(0, |since| since.as_secs() / 86_400);
@@ -10,7 +10,7 @@ pub fn today() -> String {
     format!("{year}-{month:02}-{day:02}")
 }
 
-/// Year, month and day of the days since 1970, counted in years that begin in March.
+/// Returns year, month and day from the days since 1970, counted in years that begin in March.
 ///
 /// Source: [chrono-compatible low-level date algorithms](https://howardhinnant.github.io/date_algorithms.html).
 fn civil(days: i64) -> (i64, i64, i64) {

@@ -1,4 +1,4 @@
-//! Tokens a second of a language model, packed against full precision.
+//! Tokens per second of a language model, packed compared with full precision.
 
 use bitnet_burn::nn::{
     BitLinear, BitNetLm, BitNetLmConfig, KvCache, KvCacheConfig, KvCacheDType, PackedBitLinear,
@@ -15,14 +15,14 @@ use crate::{
     table::{Table, number},
 };
 
-pub const ABOUT: &str = "Tokens a second of a language model of 6 layers of 768 (12 heads, d_ff 2048, 256 \
-    tokens in the vocabulary): of a\nprompt of 128 tokens, and of 64 tokens after it, one by one. MiB of \
-    all parameters, and of the cache for 192\npositions.";
+pub const ABOUT: &str = "Tokens per second of a language model of 6 layers of width 768 (12 \
+    heads, d_ff 2048, vocabulary of 256 tokens): for a\nprompt of 128 tokens, and for the 64 \
+    tokens decoded after it. MiB of all parameters, and of the cache for 192\npositions.";
 
 const PROMPT: usize = 128;
 const NEW: usize = 64;
 
-/// How the cache of each variant keeps its values: that of full precision, and of packed weights.
+/// Value types of the caches: of full precision, and of packed weights.
 const CACHES: [KvCacheDType; 4] = [
     KvCacheDType::F32,
     KvCacheDType::F32,
@@ -45,7 +45,7 @@ pub fn run(quick: bool) -> Table {
     ];
     let mut table = Table::new(
         head,
-        "tokens a second against full precision, longer is better",
+        "tokens per second relative to full precision, longer is better",
     );
     let device = Device::default();
     let config = BitNetLmConfig::new(256, 768, 6, 12, 2048).with_max_positions(256);
@@ -119,7 +119,7 @@ fn tokens(batch: usize, positions: usize) -> Tensor<2, Int> {
     tokens.remainder_scalar(256).reshape([batch, positions])
 }
 
-/// Reads the prompt.
+/// Processes the prompt.
 fn prompt<'a, P: Projection>(lm: &'a BitNetLm<P>, cache: &KvCache, batch: usize) -> Timed<'a> {
     let (mut cache, tokens) = (cache.clone(), tokens(batch, PROMPT));
     timed(move || {
@@ -128,7 +128,7 @@ fn prompt<'a, P: Projection>(lm: &'a BitNetLm<P>, cache: &KvCache, batch: usize)
     })
 }
 
-/// Decodes one token after the other, after a prompt.
+/// Decodes token by token after a prompt.
 fn decode<'a, P: Projection>(lm: &'a BitNetLm<P>, cache: &KvCache, batch: usize) -> Timed<'a> {
     let mut cache = cache.clone();
     let logits = lm.decode(tokens(batch, PROMPT), &mut cache);
@@ -140,7 +140,7 @@ fn decode<'a, P: Projection>(lm: &'a BitNetLm<P>, cache: &KvCache, batch: usize)
     })
 }
 
-/// Bytes of all parameters.
+/// Returns the size of all parameters in bytes.
 fn bytes<M: Module>(module: &M) -> f64 {
     struct Bytes(usize);
     impl ModuleVisitor for Bytes {

@@ -1,4 +1,4 @@
-//! The integer product against that of rten.
+//! Comparison of the integer product with that of rten.
 
 use bitnet_burn::{functions::absmax_quantize, nn::BitLinearConfig};
 use burn::tensor::{Device, Tensor};
@@ -12,10 +12,10 @@ use crate::{
     table::{Table, number},
 };
 
-pub const ABOUT: &str = "The forward pass of packed weights (2 bits a value) against the same pass with the \
-    product of `rten-gemm` (u8 x i8, zero\npoints 128): our quantising of the input, its product with weights \
-    of a byte each that it has put into its own layout\nbefore, and scaling of the sums in parallel. `product` \
-    is rten's product alone, into memory that is there.";
+pub const ABOUT: &str = "Forward pass of packed weights (2 bits per value) compared with the same \
+    pass with the product of `rten-gemm` (u8 x\ni8, zero point 128): our quantization of the \
+    input, its product with byte weights that are converted to its own layout\nin advance, and \
+    parallel scaling of the sums. `product` is rten's product alone, into allocated memory.";
 
 const SHAPES: [[usize; 2]; 3] = [[384, 1536], [1024, 4096], [4096, 1024]];
 const TOKENS: [usize; 6] = [1, 8, 16, 32, 512, 2048];
@@ -58,7 +58,7 @@ pub fn run(quick: bool) -> Table {
     table
 }
 
-/// A product of codes with ternary weights.
+/// Product of codes with ternary weights.
 struct Rten {
     gemm: GemmExecutor<u8, i8, i32>,
     weight: PackedBMatrix<i8>,
@@ -95,14 +95,14 @@ impl Rten {
     }
 }
 
-/// The whole pass: codes of the input, sums, outputs.
+/// Returns the whole pass: codes of the input, sums, outputs.
 fn pass(x: Tensor<2>, d_output: usize) -> Timed<'static> {
     let [tokens, d_input] = x.dims();
     let rten = Rten::new(tokens, d_input, d_output);
     timed(move || {
         let (words, scales) = absmax_quantize(x.clone(), 8);
         let [words, scales] = [words.into_data(), scales.into_data()];
-        // Codes with the zero point 128 are those of two's complement with the highest bit turned.
+        // Codes with zero point 128 are two's complement with the highest bit flipped.
         let bytes = words.as_bytes().par_iter().map(|code| code ^ 0x80);
         let codes: Vec<u8> = bytes.collect();
         let mut sums = vec![0; tokens * d_output];
@@ -122,7 +122,7 @@ fn pass(x: Tensor<2>, d_output: usize) -> Timed<'static> {
     })
 }
 
-/// The product alone.
+/// Returns the product alone.
 fn product(tokens: usize, d_input: usize, d_output: usize) -> Timed<'static> {
     let rten = Rten::new(tokens, d_input, d_output);
     let codes: Vec<u8> = (0..tokens * d_input)

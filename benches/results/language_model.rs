@@ -1,4 +1,4 @@
-//! Training steps of a language model: time and memory.
+//! Time and memory of training steps of a language model.
 
 use crate::{
     alternate::median,
@@ -8,22 +8,23 @@ use crate::{
     variant::VARIANTS,
 };
 
-pub const ABOUT: &str = "A training step of a BitNet language model against its full-precision twin: \
-    6 layers of 384 with 8 x 256 tokens\n(small), and 8 layers of 768 with 64 tokens, whose 57 million \
-    parameters take most of the memory (large).\nEach variant is a process of its own; those of a model \
-    are alive together and take turns: a step that wakes it up, and\none that is timed. The ratio of times \
-    is the median of the ratios of its step to that of full precision in each\nround. Memory is the peak of \
-    the process, with what the program and the allocator (mimalloc) take, what it had\nallocated at most, and \
-    what `MemoryPlan` says that tensors take.";
+pub const ABOUT: &str = "Training step of a BitNet language model compared with its \
+    full-precision twin: 6 layers of width 384 with 8 x 256\ntokens (small), and 8 layers of \
+    width 768 with 64 tokens, whose 57 million parameters take most of the memory (large).\nEach \
+    variant runs in its own process. Those of a model run concurrently and take turns of two \
+    steps: a warm-up step\nand a timed step. The ratio of times is the median over the rounds of \
+    the ratio to the step of full precision. Memory\nis the peak of the process, including \
+    program and allocator (mimalloc), the peak of its allocations, and the size of\nthe tensors \
+    by `MemoryPlan`.";
 
-/// Steps of each variant that are timed.
+/// Number of timed steps per variant.
 const STEPS: usize = 15;
 
 pub fn run(quick: bool) -> Table {
     let head = &[
         "model",
         "variant",
-        "ms a step",
+        "ms per step",
         "ratio",
         "peak MiB",
         "ratio",
@@ -42,7 +43,7 @@ pub fn run(quick: bool) -> Table {
     table
 }
 
-/// A row of each variant; the first is full precision.
+/// Adds a row for each variant; the first is full precision.
 fn rows(table: &mut Table, model: Model, measured: &[Measured]) {
     let full = &measured[0];
     for (variant, Measured { step_ms, memory }) in VARIANTS.iter().zip(measured) {

@@ -1,10 +1,10 @@
-//! The machine that measured.
+//! Description of the machine.
 
 use std::{fs, thread};
 
 use burn::tensor::Device;
 
-/// One line.
+/// Returns a description in one line.
 pub fn describe() -> String {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let model =
@@ -25,7 +25,7 @@ fn field(path: &str, name: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_string())
 }
 
-/// The instructions that the kernels choose by.
+/// Returns the instruction sets by which the kernels are selected.
 #[cfg(target_arch = "x86_64")]
 fn instructions() -> Vec<&'static str> {
     [

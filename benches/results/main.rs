@@ -1,8 +1,8 @@
-//! Every number of `RESULTS.md`: `cargo bench --bench results`, or with names of sections after `--`.
-//! `BURN_DEVICE` picks the device; `--quick` takes few samples, to see whether it all runs.
+//! All numbers of `RESULTS.md`: `cargo bench --bench results`, optionally with names of sections
+//! after `--`. `BURN_DEVICE` selects the device; `--quick` takes few samples, as a smoke test.
 //!
-//! What is compared takes turns, so that the drift of the machine is nobody's advantage, and what
-//! needs a process of its own, for its memory or its threads, has one.
+//! Compared functions are sampled in turn, so that drift of the machine favors none of them.
+//! Measurements of memory or thread counts run in a process of their own.
 
 mod alternate;
 mod bit_linear;
@@ -31,7 +31,7 @@ use table::Table;
 #[global_allocator]
 static ALLOCATOR: peak::Counting = peak::Counting;
 
-/// A section of the file: a name, what it is about, and its measurement.
+/// Section of the file: name, description and measurement.
 struct Section {
     name: &'static str,
     about: &'static str,
@@ -75,14 +75,14 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
-        // Processes of their own.
+        // Subprocesses.
         ["variant", name, model] => variant::take_turns(name, model),
         ["threads"] => println!("{}", scaling::measure_threads()),
         _ => measure(&arguments),
     }
 }
 
-/// Measures the sections that the arguments name, or all.
+/// Measures the sections named by the arguments, or all.
 fn measure(arguments: &[&str]) {
     // Cargo itself passes `--bench`.
     let names: Vec<&str> = (arguments.iter().copied())
@@ -103,7 +103,7 @@ fn measure(arguments: &[&str]) {
         eprintln!("{}", section.name);
         let table = (section.run)(quick);
         println!("\n## {}\n\n{table}", section.name);
-        // A smoke test is no result.
+        // Results of a smoke test are not written.
         if !quick {
             let written = results_file::write(&folder, section.name, section.about, &table);
             written.unwrap_or_else(|error| fail(&format!("{}: {error}", folder.display())));
@@ -116,7 +116,7 @@ fn fail(message: &str) -> ! {
     exit(1)
 }
 
-/// The last line that this program prints with other arguments and environment.
+/// Runs this program with other arguments and environment, and returns its last line.
 fn in_own_process(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let program = std::env::current_exe().unwrap_or_else(|e| fail(&e.to_string()));
     let output = Command::new(program)

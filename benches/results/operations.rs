@@ -1,4 +1,4 @@
-//! Operations against the copy of as many bytes.
+//! Comparison of operations with a copy of their input.
 
 use std::thread;
 
@@ -16,15 +16,16 @@ use crate::{
     table::{Table, number},
 };
 
-pub const ABOUT: &str = "Milliseconds of each operation on weights of 1024 x 4096 and activations of 2048 x \
-    1024, in f32, and of copying its\ninput with all threads into memory of the same kind, which an \
-    operation allocates, too. Fake quantisation with\nscales of its own takes two passes: `group_statistic` is \
-    the first of them alone. `ops` compares operations with\ncalls of Burn's tensors.";
+pub const ABOUT: &str = "Milliseconds of each operation on weights of 1024 x 4096 and activations \
+    of 2048 x 1024, in f32, and of a copy of its\ninput by all threads into memory that is \
+    allocated as by the operation. Fake quantization with computed scales takes\ntwo passes: \
+    `group_statistic` is the first of them alone. The bench `ops` compares operations with Burn \
+    tensor\noperations.";
 
 const WEIGHT: [usize; 2] = [1024, 4096];
 const ACTIVATION: [usize; 2] = [2048, 1024];
 
-/// Values that share a scale, in groups.
+/// Number of values per group.
 const GROUP: usize = 128;
 
 pub fn run(quick: bool) -> Table {

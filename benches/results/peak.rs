@@ -11,38 +11,38 @@ use std::{
 use bitnet_burn::train::MemoryPlan;
 use mimalloc::MiMalloc;
 
-/// Bytes in use, and the most that ever were.
+/// Bytes in use, and their peak.
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// mimalloc, counting: training on a CPU allocates and frees megabytes at every operation; see the
-/// examples.
+/// Counting mimalloc allocator; training on a CPU allocates and frees megabytes per operation, as
+/// in the examples.
 pub struct Counting;
 
-// SAFETY: it is mimalloc.
+// SAFETY: delegates to mimalloc.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let in_use = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(in_use, Relaxed);
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { MiMalloc.dealloc(pointer, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         let in_use = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(in_use, Relaxed);
-        // SAFETY: the caller's promises.
+        // SAFETY: guaranteed by the caller.
         unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 }
 
-/// The most memory that a process had, and what was planned for it, in MiB.
+/// Peak memory of a process, and its planned memory, in MiB.
 pub struct Memory {
     pub peak: f64,
     pub allocated: f64,
@@ -59,7 +59,7 @@ impl Memory {
     }
 }
 
-/// `VmHWM` of Linux, NaN elsewhere.
+/// Returns `VmHWM` on Linux, NaN elsewhere.
 fn peak_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -78,7 +78,7 @@ impl FromStr for Memory {
 
     fn from_str(line: &str) -> Result<Self, Self::Err> {
         let mut numbers = line.split(' ').map(str::parse);
-        // Parsing nothing is an error.
+        // Parsing an empty string is an error.
         let mut next = || numbers.next().unwrap_or_else(|| "".parse());
         Ok(Self {
             peak: next()?,

@@ -1,13 +1,13 @@
-//! `RESULTS.md` and its pictures.
+//! `RESULTS.md` and its charts.
 
 use std::{fs, io, path::Path};
 
 use crate::{chart, date, machine, table::Table};
 
-const HEAD: &str = "# Results\n\nWritten by `cargo bench --bench results`; do not edit. Medians; what is \
-                    compared took turns. Compare\nonly numbers of one section.\n";
+const HEAD: &str = "# Results\n\nWritten by `cargo bench --bench results`; do not edit. Medians of \
+                    alternating samples. Compare only\nnumbers of one section.\n";
 
-/// Puts a section in the place of its older one, or at the end, and draws its picture.
+/// Replaces a section of the file, or appends it, and draws its chart.
 pub fn write(folder: &Path, name: &str, about: &str, table: &Table) -> io::Result<()> {
     let picture = format!("results_{name}.svg");
     replace(&folder.join(&picture), &chart::bars(name, table))?;
@@ -43,7 +43,7 @@ pub fn write(folder: &Path, name: &str, about: &str, table: &Table) -> io::Resul
     replace(&path, &text)
 }
 
-/// Writes beside the file and renames.
+/// Writes to a temporary file and renames it.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let aside = path.with_extension("tmp");
     fs::write(&aside, text)?;

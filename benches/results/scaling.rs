@@ -9,9 +9,9 @@ use crate::{
     table::{Table, number},
 };
 
-pub const ABOUT: &str = "Milliseconds of a forward pass of `BitLinear` and `Linear` over tokens (1024 to \
-    1024 features), width (512\ntokens), and threads (512 tokens, 1024 to 4096 features; a process for \
-    each).";
+pub const ABOUT: &str = "Milliseconds of a forward pass of `BitLinear` and `Linear` over tokens \
+    (1024 to 1024 features), width (512 tokens),\nand threads (512 tokens, 1024 to 4096 features, \
+    each in its own process).";
 
 pub fn run(quick: bool) -> Table {
     let head = &["over", "", "BitLinear", "Linear", "speed-up"];
@@ -57,7 +57,7 @@ fn measure(tokens: usize, d_input: usize, d_output: usize, quick: bool) -> [f64;
     medians([forward(bit, &x), forward(linear, &x)], quick)
 }
 
-/// In a process with a number of threads.
+/// Measures in a process with a number of threads.
 pub fn measure_threads() -> String {
     let [bit, full] = measure(512, 1024, 4096, false);
     format!("{bit} {full}")

@@ -1,7 +1,7 @@
-//! Processes that train in turn, all alive together.
+//! Concurrent processes that train in turn.
 //!
-//! A process takes a step for each line of its input and answers with its milliseconds. When its
-//! input ends, its last answer is its memory.
+//! A process takes a step for each line of its input and prints the milliseconds of the step. When
+//! its input ends, it prints its memory.
 
 use std::{
     fmt::Display,
@@ -12,17 +12,17 @@ use std::{
 
 use crate::{fail, peak::Memory};
 
-/// Rounds before those that count.
+/// Number of rounds before the timed ones.
 const WARM_UP: usize = 1;
 
-/// What a process answered.
+/// Results of a process.
 pub struct Measured {
-    /// Of its last step in each round.
+    /// Milliseconds of the timed step in each round.
     pub step_ms: Vec<f64>,
     pub memory: Memory,
 }
 
-/// Starts this program once for each list of arguments; each process has a turn in a round.
+/// Starts this program once for each list of arguments; each process takes its turn in each round.
 pub fn measure<const N: usize>(arguments: &[[&str; N]], rounds: usize) -> Vec<Measured> {
     let mut processes: Vec<Process> = arguments.iter().map(|a| Process::start(a)).collect();
     let mut times = vec![Vec::new(); processes.len()];
@@ -43,8 +43,8 @@ pub fn measure<const N: usize>(arguments: &[[&str; N]], rounds: usize) -> Vec<Me
         .collect()
 }
 
-/// Whose turn it is when: forwards, backwards, then both from the next on, so that nobody always
-/// follows the same neighbour or is the one with two turns in a row.
+/// Returns the order of the processes in a round: forward, backward, then both shifted by one, so
+/// that no process always follows the same one or always has two turns in a row.
 fn order(processes: usize, round: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..processes).collect();
     order.rotate_left(round / 2 % processes);
@@ -77,8 +77,9 @@ impl Process {
         }
     }
 
-    /// Two steps, and the time of the second: the first after a rest has more page faults and takes
-    /// up to 30 % longer (small model, virtual machine), and not so with every variant.
+    /// Takes two steps and returns the time of the second. The first after a pause has more page
+    /// faults and takes up to 30 % longer (small model, virtual machine), but not for every
+    /// variant.
     fn turn(&mut self) -> f64 {
         self.step();
         self.step()
@@ -86,7 +87,7 @@ impl Process {
 
     fn step(&mut self) -> f64 {
         let input = self.child.stdin.as_mut().expect("a pipe");
-        // A process that is gone gives no answer.
+        // A terminated process does not answer.
         let _ = writeln!(input);
         self.answer()
     }
@@ -107,7 +108,7 @@ impl Process {
             .unwrap_or_else(|| self.failed())
     }
 
-    /// Its errors are printed: it shares that stream.
+    /// Fails; the process has printed its errors to the shared stream.
     fn failed(&mut self) -> ! {
         match self.child.wait() {
             Ok(status) => fail(&format!("{}: no answer, {status}", self.name)),
@@ -116,12 +117,12 @@ impl Process {
     }
 }
 
-/// The steps to take in this process, as they are asked for.
+/// Returns the requested steps of this process.
 pub fn turns() -> impl Iterator<Item = ()> {
     stdin().lines().map_while(Result::ok).map(drop)
 }
 
-/// Answers from this process; if the one that asked is gone, so are the turns.
+/// Prints an answer of this process. Errors are ignored: without a parent the turns end, too.
 pub fn answer(answer: impl Display) {
     let mut output = stdout().lock();
     let _ = writeln!(output, "{answer}").and_then(|()| output.flush());

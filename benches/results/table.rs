@@ -1,4 +1,4 @@
-//! What a section measured: a table, and the bars that are drawn of it.
+//! Result of a section: a table, and the bars of its chart.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ pub struct Table {
     head: &'static [&'static str],
     rows: Vec<Vec<String>>,
     pub bars: Vec<Bar>,
-    /// What the length of a bar is.
+    /// Quantity shown by the length of a bar.
     pub unit: &'static str,
 }
 
-/// A bar of the chart, with others of its group beside it.
+/// Bar of the chart, within a group of bars.
 pub struct Bar {
     pub group: String,
     pub label: String,
@@ -42,7 +42,7 @@ impl Table {
     }
 }
 
-/// Three digits.
+/// Formats a number with three digits.
 pub fn number(value: f64) -> String {
     let decimals = (2 - value.abs().log10().floor() as i32).clamp(0, 4) as usize;
     format!("{value:.decimals$}")

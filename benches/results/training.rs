@@ -1,4 +1,4 @@
-//! Training of a language model, a step at a time.
+//! Training of a language model step by step.
 
 use std::{hint::black_box, time::Instant};
 
@@ -16,12 +16,12 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::stepping;
 
-/// What is trained.
+/// Model to train.
 #[derive(Clone, Copy)]
 pub enum Model {
-    /// Six layers of 384, 8 windows of 256 characters.
+    /// Six layers of width 384, 8 windows of 256 characters.
     Small,
-    /// About 60 million parameters and few tokens, so that they take most of the memory.
+    /// About 60 million parameters and few tokens, so that parameters take most of the memory.
     Large,
 }
 
@@ -43,7 +43,7 @@ impl Model {
         .with_max_positions(256)
     }
 
-    /// Windows and positions of a batch.
+    /// Returns the windows and positions of a batch.
     fn batch(self) -> [usize; 2] {
         match self {
             Self::Small => [8, 256],
@@ -52,10 +52,10 @@ impl Model {
     }
 }
 
-/// States of an optimizer, and the bytes of them that stay in memory.
+/// Optimizer states, and the bytes of them that stay in memory.
 pub type States = (OptimizerStates, Option<u64>);
 
-/// Trains a language model in turns; the memory that was planned.
+/// Trains a language model in turns, and returns the planned memory.
 pub fn train<P: TrainableProjection>(
     model: Model,
     mut optimizer: ModuleOptimizer,

@@ -1,4 +1,4 @@
-//! Ways to train a language model.
+//! Variants of training a language model.
 
 use bitnet_burn::{
     nn::BitLinear,
@@ -18,11 +18,11 @@ use crate::{
     training::{Model, States, train},
 };
 
-/// A way to train.
+/// Variant of a training.
 pub struct Variant {
     pub name: &'static str,
     pub title: &'static str,
-    /// Trains in turns; the memory that was planned.
+    /// Trains in turns, and returns the planned memory.
     train: fn(Model) -> MemoryPlan,
 }
 
@@ -47,7 +47,7 @@ pub const VARIANTS: [Variant; 5] = [
     },
     Variant {
         name: "qat-8bit-bf16",
-        title: "QAT, AdamW8bit, latent weights of bf16",
+        title: "QAT, AdamW8bit, bf16 latent weights",
         train: |model| {
             let optimizer = rounding(AdamW8bitConfig::new().build());
             train::<BitLinear>(model, optimizer.into(), FloatDType::BF16, PLAN_8BIT)
@@ -55,7 +55,7 @@ pub const VARIANTS: [Variant; 5] = [
     },
     Variant {
         name: "qat-paged-bf16",
-        title: "QAT, paged AdamW8bit, latent weights of bf16",
+        title: "QAT, paged AdamW8bit, bf16 latent weights",
         train: |model| {
             let optimizer = rounding(AdamW8bitConfig::new().build());
             let pages = PagedOptimizerConfig::new(std::env::temp_dir());
@@ -75,7 +75,7 @@ fn adamw() -> AdamWConfig {
         .with_weight_decay(0.01)
 }
 
-/// Steps in f32, rounded stochastically to latent weights of bf16.
+/// Wraps an optimizer to step in f32 and round stochastically to bf16 latent weights.
 fn rounding<O: Optimizer>(inner: O) -> QatOptimizer<O> {
     QatOptimizerConfig::new()
         .with_stochastic_rounding(Some(0))
@@ -89,7 +89,8 @@ pub fn take_turns(variant: &str, model: &str) {
     let Some((variant, model)) = variant.zip(model) else {
         fail("no such variant of no such model");
     };
-    // Loops of Flex start sooner from within the pool of threads that runs them, for either twin.
+    // Flex loops start with less delay from within the thread pool that runs them, for all
+    // variants.
     let plan = rayon::scope(|_| (variant.train)(model));
     stepping::answer(Memory::of_this_process(&plan));
 }

@@ -11,27 +11,27 @@ use super::{
 };
 use crate::base::bounds::Bounds;
 
-/// Relation to a padded position: low enough for a probability of zero.
+/// Relation to a padded position, low enough for a probability of zero.
 const NO_RELATION: f64 = -1e9;
 
 /// Configuration of an [`AttentionRelationLoss`].
 #[derive(Config, Debug, PartialEq)]
 pub struct AttentionRelationLossConfig {
-    /// Number of heads into which the states are divided, for student and teacher alike; need
-    /// not be the number of heads of either, but must divide the width of both.
+    /// Number of heads into which the states are divided, for student and teacher alike. It may
+    /// differ from the number of heads of either model, but must divide the width of both.
     pub split_heads: usize,
-    /// Divides the relations.
+    /// Temperature by which the relations are divided.
     #[config(default = 1.0)]
     pub temperature: f64,
 }
 
-/// Queries, keys and values of one attention layer, heads side by side.
+/// Queries, keys and values of one attention layer, with the heads side by side.
 ///
 /// # Shapes
 ///
-/// Each `[batch, positions, width]`, as the projections return them; keys and values may be
-/// narrower than queries (grouped heads). [`from_heads`](Self::from_heads) takes states that are
-/// divided into heads already.
+/// Each `[batch, positions, width]`, as the projections return them. Keys and values may be
+/// narrower than queries (grouped heads). Use [`from_heads`](Self::from_heads) for states that are
+/// already divided into heads.
 #[derive(Debug, Clone)]
 pub struct AttentionStates {
     /// Queries.
@@ -42,32 +42,32 @@ pub struct AttentionStates {
     pub value: Tensor<3>,
 }
 
-/// Divergence of the relations between a student's positions from those between a teacher's.
+/// Divergence of the attention relations of a student from those of a teacher.
 ///
 /// For each of queries, keys and values, with `a_h` the states of head `h` of
 /// [`split_heads`](AttentionRelationLossConfig::split_heads), each divided by its Euclidean norm:
 /// `R = softmax(a_h a_h^T / temperature)`, and
 /// `L = sum over Q, K, V of mean over batch, heads and positions of KL(R_teacher || R_student)`.
-/// Relations are positions by positions, so that student and teacher may differ in width and
+/// Relations have the shape positions x positions, so student and teacher may differ in width and
 /// heads. The paper takes one layer, late in the model. No gradient flows to the teacher.
 ///
-/// # Which of the paper's two definitions
+/// # Definition
 ///
-/// [BitNet Distillation](https://arxiv.org/abs/2510.13998) defines this loss twice, and not alike:
-/// equation 12 takes `softmax(A A^T / sqrt(d))` of the states as they are, algorithm 1 (the
-/// authors' code) that of states divided by their norms. This is algorithm 1, for two reasons.
+/// [BitNet Distillation](https://arxiv.org/abs/2510.13998) gives two definitions of this loss:
+/// equation 12 takes `softmax(A A^T / sqrt(d))` of the raw states, algorithm 1 (the authors' code)
+/// normalizes the states first. This is algorithm 1, for two reasons:
 ///
-/// - Without the division, a position's relation to itself is its squared norm over `sqrt(d)`: the
-///   longer the states, the nearer each row is to one-hot and its gradient to zero. And relations
-///   then move with the scale of the states, which quantising changes and which student and teacher
-///   of different widths need not share. Cosines have neither defect.
-/// - The paper's weights, 1e5 for classification and 1e3 for summarisation, belong to the code:
-///   cosines lie in -1 to 1, so that at temperature 1 all rows are close to even and the loss is
-///   small. Start lower than 1e5 where other losses are summed with it, and look at the parts.
+/// - Without normalization, the relation of a position to itself is its squared norm over
+///   `sqrt(d)`: the longer the states, the closer each row is to one-hot and its gradient to zero.
+///   Relations then also depend on the scale of the states, which quantization changes and which
+///   student and teacher of different widths need not share. Cosines have neither defect.
+/// - The paper's weights, 1e5 for classification and 1e3 for summarization, belong to the code:
+///   cosines lie in -1 to 1, so that at temperature 1 all rows are nearly uniform and the loss is
+///   small. Start lower than 1e5 where other losses are added to it, and check the parts.
 ///
-/// Algorithm 1 also cuts probabilities off below 1e-8 before the logarithm. Here the logarithm of
-/// the softmax is computed directly, which needs no cut and gives the same value as long as no
-/// probability is that small, that is for temperatures above 0.17 at 512 positions.
+/// Algorithm 1 also clamps probabilities to 1e-8 before the logarithm. Here the log-softmax is
+/// computed directly and needs no clamp. The value is the same as long as no probability is that
+/// small, that is for temperatures above 0.17 at 512 positions.
 ///
 /// # Example
 ///
@@ -87,7 +87,7 @@ pub struct AttentionStates {
 pub struct AttentionRelationLoss {
     /// Number of heads into which the states are divided.
     pub split_heads: usize,
-    /// Divides the relations.
+    /// Temperature by which the relations are divided.
     pub temperature: f64,
 }
 
@@ -110,7 +110,7 @@ impl AttentionRelationLossConfig {
 }
 
 impl AttentionStates {
-    /// States that are divided into heads, side by side again.
+    /// Creates the states from tensors that are divided into heads.
     ///
     /// # Shapes
     ///
@@ -128,14 +128,13 @@ impl AttentionStates {
         }
     }
 
-    /// Queries, keys, values.
     fn all(&self) -> [&Tensor<3>; 3] {
         [&self.query, &self.key, &self.value]
     }
 }
 
 impl AttentionRelationLoss {
-    /// The loss over all positions.
+    /// Computes the loss over all positions.
     ///
     /// # Shapes
     ///
@@ -149,7 +148,8 @@ impl AttentionRelationLoss {
         self.loss(student, teacher, None)
     }
 
-    /// The loss without padding: padded positions have no relations, and none are had to them.
+    /// Computes the loss without padding: padded positions have no relations, as source or as
+    /// target.
     ///
     /// # Shapes
     ///
@@ -158,7 +158,7 @@ impl AttentionRelationLoss {
     ///
     /// # Panics
     ///
-    /// As [`forward`](Self::forward), or if the mask has another shape.
+    /// In the cases of [`forward`](Self::forward), or if the mask has another shape.
     #[track_caller]
     pub fn forward_masked(
         &self,
@@ -196,7 +196,7 @@ impl AttentionRelationLoss {
         losses.reduce(|sum, loss| sum + loss).expect("three states")
     }
 
-    /// Relations before the softmax: `[batch, split_heads, positions, positions]`.
+    /// Returns the relations before the softmax: `[batch, split_heads, positions, positions]`.
     fn relations(&self, states: Tensor<3>, mask_pad: Option<Tensor<2, Bool>>) -> Tensor<4> {
         let states = split_heads(states.cast(DType::F32), self.split_heads);
         let [batch, heads, positions, d_head] = states.dims();
@@ -219,7 +219,7 @@ impl AttentionRelationLoss {
     }
 }
 
-/// States divided into `n` heads of neighbouring values.
+/// Divides states into `n` heads of neighboring values.
 ///
 /// # Shapes
 ///

@@ -13,17 +13,17 @@ use crate::base::bounds::{Bounds, fraction, not_negative};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CausalLmLossConfig {
-    /// Target of the positions that do not count, -100 as in PyTorch by default; `None` if all
-    /// positions count.
+    /// Target value of the positions that are ignored, -100 as in PyTorch by default. `None` counts
+    /// all positions.
     pub ignore_index: Option<i64>,
-    /// Part `epsilon` of the target that is spread evenly over the vocabulary, 0 to 1.
+    /// Part `epsilon` of the target distribution that is spread evenly over the vocabulary, 0 to 1.
     #[serde(deserialize_with = "fraction")]
     pub label_smoothing: f64,
     /// Weight of the squared log of the partition function, 0 or above; 1e-4 in PaLM.
     #[serde(deserialize_with = "not_negative")]
     pub z_loss: f64,
-    /// How the losses of the positions become one: `Mean` (and `Auto`) divides their sum by the
-    /// number of positions that count, `BatchMean` by the number of sequences, `Sum` by nothing.
+    /// Reduction over the positions: `Mean` (and `Auto`) divides the sum of the losses by the
+    /// number of counted positions, `BatchMean` by the number of sequences. `Sum` does not divide.
     pub reduction: Reduction,
 }
 
@@ -40,19 +40,19 @@ impl Default for CausalLmLossConfig {
     }
 }
 
-/// Cross-entropy of a language model: the mean of `-log p(target)` over the positions that count.
+/// Cross-entropy of a language model: the mean of `-log p(target)` over the counted positions.
 ///
 /// With logits `x`, `lse = log(sum_j exp(x_j))` and target `y`, the loss of a position is
 ///
 /// `(1 - epsilon) (lse - x_y) + epsilon (lse - mean_j x_j) + z_loss * lse^2`
 ///
-/// Logits and targets are aligned: the target of a position is the token *after* it. Nothing is
+/// Logits and targets must be aligned: the target of a position is the token *after* it. Nothing is
 /// shifted here, unlike in Hugging Face's models.
 ///
-/// Beside Burn's [`CrossEntropyLoss`](burn::nn::loss::CrossEntropyLoss), with which it agrees
-/// where both apply, it takes targets such as -100 that are no token, has the z-loss and a sum,
-/// computes in f32 for f16 and bf16 logits, and is 0 instead of NaN if no position counts.
-/// Nothing is read back from the device.
+/// In contrast to Burn's [`CrossEntropyLoss`](burn::nn::loss::CrossEntropyLoss), with which it
+/// agrees where both apply, it accepts targets such as -100 that are no token, supports the z-loss
+/// and a sum, computes in f32 for f16 and bf16 logits, and returns 0 instead of NaN if no position
+/// counts. Nothing is read back from the device.
 ///
 /// Equal to `torch.nn.functional.cross_entropy` with the same `ignore_index` and
 /// `label_smoothing`. Source of the z-loss: [PaLM](https://arxiv.org/abs/2204.02311).
@@ -65,7 +65,7 @@ impl Default for CausalLmLossConfig {
 ///
 /// let device = Device::default();
 /// let tokens = Tensor::<2, Int>::from_ints([[5, 2, 7, 1]], &device);
-/// // What a model with 8 tokens gives for the first three.
+/// // Logits of a model with 8 tokens for the first three positions.
 /// let logits = Tensor::<3>::zeros([1, 3, 8], &device);
 /// let targets = tokens.slice([0..1, 1..4]);
 /// let loss = CausalLmLossConfig::new().init().forward(logits, targets);
@@ -73,19 +73,19 @@ impl Default for CausalLmLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct CausalLmLoss {
-    /// Target of the positions that do not count.
+    /// Target value of the positions that are ignored.
     pub ignore_index: Option<i64>,
-    /// Part of the target that is spread evenly over the vocabulary.
+    /// Part of the target distribution that is spread evenly over the vocabulary.
     pub label_smoothing: f64,
     /// Weight of the squared log of the partition function.
     pub z_loss: f64,
-    /// How the losses of the positions become one.
+    /// Reduction over the positions.
     #[module(skip)]
     pub reduction: Reduction,
 }
 
 impl CausalLmLossConfig {
-    /// Plain cross-entropy, its mean over the positions whose target is not -100.
+    /// Creates the plain cross-entropy, the mean over the positions whose target is not -100.
     pub fn new() -> Self {
         Self::default()
     }
@@ -145,10 +145,10 @@ impl CausalLmLossConfig {
 }
 
 impl CausalLmLoss {
-    /// The loss; 0, with gradients of 0, if no position counts.
+    /// Computes the loss; 0, with gradients of 0, if no position counts.
     ///
-    /// A target that is neither in `0..vocab` nor `ignore_index` is not looked for: what a backend
-    /// does with an index out of range follows.
+    /// Targets are not checked to be in `0..vocab` or `ignore_index`: for others, the result
+    /// depends on how the backend treats an index out of range.
     ///
     /// # Shapes
     ///
@@ -176,7 +176,7 @@ impl CausalLmLoss {
             .ignore_index
             .map(|index| targets.clone().equal_scalar(index));
         let targets = match &ignored {
-            // The gather of the target's logit must not meet an index that is none.
+            // An ignored target is no valid index for the gather.
             Some(ignored) => targets.mask_fill(ignored.clone(), 0),
             None => targets,
         };
@@ -184,11 +184,11 @@ impl CausalLmLoss {
         self.reduce(losses, ignored)
     }
 
-    /// The loss of each position, whether it counts or not.
+    /// Returns the loss of each position, counted or not.
     fn losses(&self, logits: Tensor<3>, targets: Tensor<2, Int>) -> Tensor<2> {
         let logits = full_precision(logits);
-        // Differences to the largest logit, so that neither `exp` overflows nor the loss is a
-        // difference of large numbers. It cancels in the loss, hence has no gradient.
+        // Differences from the largest logit: `exp` does not overflow, and the loss is no
+        // difference of large numbers. The maximum cancels in the loss and needs no gradient.
         let largest = logits.clone().detach().max_dim(2);
         let shifted = logits - largest.clone();
         let log_sum = shifted.clone().exp().sum_dim(2).log();
@@ -215,7 +215,7 @@ impl CausalLmLoss {
             (Reduction::BatchMean, _) => sum.div_scalar(batch as f64),
             (Reduction::Mean | Reduction::Auto, None) => sum.div_scalar((batch * positions) as f64),
             (Reduction::Mean | Reduction::Auto, Some(ignored)) => {
-                // Counted in integers: f32 cannot count above 2^24.
+                // An integer count: f32 cannot count above 2^24.
                 let counted = ignored.bool_not().int().sum().clamp_min(1);
                 let dtype = sum.dtype();
                 sum / counted.float().cast(dtype)

@@ -11,15 +11,17 @@ use super::{
 };
 use crate::base::bounds::Bounds;
 
-/// Configuration of a [`DistillationLoss`]. A part is on if it has a configuration and its weight
-/// is not 0; the parts that are off are not computed.
+/// Configuration of a [`DistillationLoss`].
+///
+/// A part is enabled if it has a configuration and its weight is not 0. Disabled parts are not
+/// computed.
 #[derive(Config, Debug, PartialEq)]
 pub struct DistillationLossConfig {
     /// Weight of the student's own loss.
     #[config(default = 1.0)]
     pub task_weight: f64,
     /// Weight of the divergence of the logits. BitDistill: 10 for classification, 1 for
-    /// summarisation, without the factor `T^2`.
+    /// summarization, without the factor `T^2`.
     #[config(default = 1.0)]
     pub logits_weight: f64,
     /// Divergence of the logits.
@@ -31,15 +33,15 @@ pub struct DistillationLossConfig {
     /// Distance of the hidden states.
     pub hidden: Option<HiddenDistillationLossConfig>,
     /// Weight of the divergence of the attention relations. BitDistill: 1e5 for classification,
-    /// 1e3 for summarisation.
+    /// 1e3 for summarization.
     #[config(default = 1.0)]
     pub attention_weight: f64,
     /// Divergence of the attention relations.
     pub attention: Option<AttentionRelationLossConfig>,
 }
 
-/// What a student and its own loss were, and what a teacher was, as one number:
-/// `L = a * task + b * logits + c * hidden + d * attention`.
+/// Weighted sum of a student's own loss and its distances from a teacher: `L = a * task + b *
+/// logits + c * hidden + d * attention`.
 ///
 /// The task loss is the student's own: cross-entropy for a language model or a classifier. The
 /// common `alpha * KL + (1 - alpha) * CE` has the weights `b = alpha` and `a = 1 - alpha`.
@@ -67,20 +69,19 @@ pub struct DistillationLoss {
     pub task_weight: f64,
     /// Weight of the divergence of the logits.
     pub logits_weight: f64,
-    /// Divergence of the logits, if it is on.
+    /// Divergence of the logits, if enabled.
     pub logits: Option<LogitsDistillationLoss>,
     /// Weight of the distance of the hidden states.
     pub hidden_weight: f64,
-    /// Distance of the hidden states, if it is on.
+    /// Distance of the hidden states, if enabled.
     pub hidden: Option<HiddenDistillationLoss>,
     /// Weight of the divergence of the attention relations.
     pub attention_weight: f64,
-    /// Divergence of the attention relations, if it is on.
+    /// Divergence of the attention relations, if enabled.
     pub attention: Option<AttentionRelationLoss>,
 }
 
-/// What a student's forward pass gives to be compared. Only what a part that is on reads must be
-/// there.
+/// Outputs of a student's forward pass. Only those that an enabled part reads are required.
 #[derive(Debug, Clone)]
 pub struct StudentStates {
     /// Logits `[batch, positions, vocab]`.
@@ -89,14 +90,14 @@ pub struct StudentStates {
     pub hidden: Option<Tensor<3>>,
     /// Queries, keys and values of one layer.
     pub attention: Option<AttentionStates>,
-    /// Padding, `[batch, positions]`: true where a position does not count in any part.
+    /// Padding mask, `[batch, positions]`: true where a position is ignored in all parts.
     pub mask_pad: Option<Tensor<2, Bool>>,
 }
 
-/// A teacher's logits, all of them or the largest.
+/// Teacher's logits: all, or only the largest.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-// There is one of them a step; a box would not pay.
+// Created once per step; boxing would not pay off.
 #[allow(clippy::large_enum_variant)]
 pub enum TeacherLogits {
     /// Logits `[batch, positions, vocab]`.
@@ -105,7 +106,7 @@ pub enum TeacherLogits {
     TopK(TopKLogits),
 }
 
-/// What a teacher's forward pass gives. Only what a part that is on reads must be there.
+/// Outputs of a teacher's forward pass. Only those that an enabled part reads are required.
 #[derive(Debug, Clone, Default)]
 pub struct TeacherStates {
     /// Logits.
@@ -116,30 +117,31 @@ pub struct TeacherStates {
     pub attention: Option<AttentionStates>,
 }
 
-/// The total, with gradient, and its parts before their weights; each of shape `[1]`.
+/// Total loss, with gradient, and its unweighted parts, each of shape `[1]`.
 #[derive(Debug, Clone)]
 pub struct DistillationLosses {
     /// Weighted sum of the parts.
     pub total: Tensor<1>,
     /// The student's own loss.
     pub task: Tensor<1>,
-    /// Divergence of the logits, if it is on.
+    /// Divergence of the logits, if enabled.
     pub logits: Option<Tensor<1>>,
-    /// Distance of the hidden states, if it is on.
+    /// Distance of the hidden states, if enabled.
     pub hidden: Option<Tensor<1>>,
-    /// Divergence of the attention relations, if it is on.
+    /// Divergence of the attention relations, if enabled.
     pub attention: Option<Tensor<1>>,
-    /// Number of positions that are no padding, `[1]`: what all parts but the task are means over.
+    /// Number of positions that are not padding, `[1]`. All parts but the task are means over
+    /// these.
     pub tokens: Tensor<1, Int>,
 }
 
 impl DistillationLossConfig {
-    /// Initialize a new [`DistillationLoss`]; the device is that of a learned projection of the
-    /// hidden states.
+    /// Initialize a new [`DistillationLoss`]. A learned projection of the hidden states is created
+    /// on the device.
     ///
     /// # Panics
     ///
-    /// If a weight is negative or not finite, if all parts are off, or as a part's own `init`.
+    /// If a weight is negative or not finite, if all parts are disabled, or as a part's own `init`.
     #[track_caller]
     pub fn init(&self, device: &Device) -> DistillationLoss {
         let weights = [
@@ -172,7 +174,7 @@ impl DistillationLossConfig {
 }
 
 impl DistillationLoss {
-    /// Computes the parts that are on, and their sum.
+    /// Computes the enabled parts and their weighted sum.
     ///
     /// # Shapes
     ///
@@ -180,7 +182,7 @@ impl DistillationLoss {
     ///
     /// # Panics
     ///
-    /// If student or teacher lack what a part that is on reads, or as a part's own `forward`.
+    /// If student or teacher lack an input of an enabled part, or as a part's own `forward`.
     #[track_caller]
     pub fn forward(
         &self,
@@ -266,7 +268,7 @@ fn needed<'a, T>(states: &'a Option<T>, name: &str) -> &'a T {
 }
 
 impl StudentStates {
-    /// Number of positions that are no padding, of shape `[1]`.
+    /// Returns the number of positions that are not padding, of shape `[1]`.
     fn tokens(&self) -> Tensor<1, Int> {
         let [batch, positions, _] = self.logits.dims();
         match &self.mask_pad {
@@ -278,7 +280,7 @@ impl StudentStates {
         }
     }
 
-    /// Logits `[batch, positions, vocab]` alone.
+    /// Creates states with logits `[batch, positions, vocab]` alone.
     pub fn new(logits: Tensor<3>) -> Self {
         Self {
             logits,
@@ -290,7 +292,7 @@ impl StudentStates {
 }
 
 impl TeacherStates {
-    /// Logits `[batch, positions, vocab]` alone.
+    /// Creates states with logits `[batch, positions, vocab]` alone.
     pub fn new(logits: Tensor<3>) -> Self {
         Self {
             logits: Some(TeacherLogits::Full(logits)),

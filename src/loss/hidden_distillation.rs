@@ -10,13 +10,13 @@ use super::{
     unit_norm::unit_norm,
 };
 
-/// How the distance of two hidden states is measured.
+/// Distance measure of two hidden states.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HiddenDistance {
     /// Mean of the squared differences.
     Mse,
-    /// `1 - cos`, which leaves the length of the states free.
+    /// `1 - cos`, independent of the length of the states.
     Cosine,
 }
 
@@ -27,20 +27,20 @@ pub struct HiddenDistillationLossConfig {
     pub d_student: usize,
     /// Width of the teacher's hidden states.
     pub d_teacher: usize,
-    /// How the distance is measured.
+    /// Distance measure.
     #[config(default = "HiddenDistance::Mse")]
     pub distance: HiddenDistance,
-    /// If a learned linear map takes the student's states to the teacher's width. Needed where
-    /// the widths differ.
+    /// `true` to map the student's states to the teacher's width by a learned linear projection.
+    /// Required where the widths differ.
     #[config(default = false)]
     pub projection: bool,
 }
 
-/// Distance of a student's hidden states from a teacher's, mean over tokens:
+/// Distance of a student's hidden states from a teacher's, averaged over tokens:
 /// `L = mean((P(student) - teacher)^2)` or `L = mean(1 - cos(P(student), teacher))`.
 ///
-/// `P` is a learned projection, or the identity. It is a parameter of this module, so that
-/// whatever trains the student must train it, too. Computed in `f32`; no gradient flows to the
+/// `P` is a learned projection, or the identity. Its weight is a parameter of this module and must
+/// be trained together with the student. The loss is computed in `f32`. No gradient flows to the
 /// teacher.
 ///
 /// Source: [FitNets](https://arxiv.org/abs/1412.6550).
@@ -59,9 +59,9 @@ pub struct HiddenDistillationLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct HiddenDistillationLoss {
-    /// Maps the student's width to the teacher's, without bias.
+    /// Projection from the student's width to the teacher's, without bias.
     pub projection: Option<Linear>,
-    /// How the distance is measured.
+    /// Distance measure.
     #[module(skip)]
     pub distance: HiddenDistance,
 }
@@ -89,7 +89,7 @@ impl HiddenDistillationLossConfig {
 }
 
 impl HiddenDistillationLoss {
-    /// The mean over all tokens.
+    /// Computes the mean over all tokens.
     ///
     /// # Shapes
     ///
@@ -105,13 +105,13 @@ impl HiddenDistillationLoss {
         token_mean(self.forward_no_reduction(student, teacher), None)
     }
 
-    /// The mean over the tokens that are not padding.
+    /// Computes the mean over the tokens that are not padding.
     ///
     /// # Shapes
     ///
     /// - student: `[.., d_student]`
     /// - teacher: `[.., d_teacher]`
-    /// - mask_pad: `[..]`, true where a token does not count
+    /// - mask_pad: `[..]`, true where a token is ignored
     /// - output: `[1]`, 0 if no token counts
     ///
     /// # Panics
@@ -128,7 +128,7 @@ impl HiddenDistillationLoss {
         token_mean(self.forward_no_reduction(student, teacher), Some(mask_pad))
     }
 
-    /// The distance of each token, tokens one after the other: `[tokens]`.
+    /// Returns the distance of each token, flattened to `[tokens]`.
     #[track_caller]
     fn forward_no_reduction<const D: usize>(
         &self,

@@ -12,14 +12,14 @@ use crate::base::bounds::{Bounds, positive};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InfoNceLossConfig {
-    /// What similarities are divided by, above 0; 0.07 by default.
+    /// Temperature by which similarities are divided, above 0; 0.07 by default.
     #[serde(deserialize_with = "positive")]
     pub temperature: f64,
-    /// If queries and keys are scaled to length 1, so that similarities are cosines; yes by
-    /// default.
+    /// `true` (the default) to scale queries and keys to length 1, so that similarities are
+    /// cosines.
     pub normalize: bool,
-    /// If the loss is the mean of both directions, query to key and key to query, as in CLIP; no
-    /// by default.
+    /// `true` to average both directions, query to key and key to query, as in CLIP; `false` by
+    /// default.
     pub symmetric: bool,
 }
 
@@ -35,13 +35,13 @@ impl Default for InfoNceLossConfig {
     }
 }
 
-/// InfoNCE: cross-entropy of finding the key of each query among the keys of the batch.
+/// InfoNCE loss: cross-entropy of identifying the key of each query among the keys of the batch.
 ///
 /// `L = -mean_i log softmax_j(q_i . k_j / temperature)_(j = i)`
 ///
-/// Query `i` and key `i` belong together; the other keys of the batch are its negatives. The
-/// symmetric loss is the mean of this and of the same with queries and keys exchanged. For a
-/// learned temperature, scale the queries yourself and leave `temperature` at 1 and `normalize`
+/// Query `i` and key `i` are a positive pair; the other keys of the batch are negatives. The
+/// symmetric loss averages this with its counterpart where queries and keys are exchanged. For a
+/// learned temperature, scale the queries yourself, leave `temperature` at 1 and turn `normalize`
 /// off.
 ///
 /// Sources: [Representation Learning with Contrastive Predictive
@@ -61,16 +61,16 @@ impl Default for InfoNceLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct InfoNceLoss {
-    /// What similarities are divided by.
+    /// Temperature by which similarities are divided.
     pub temperature: f64,
-    /// If queries and keys are scaled to length 1.
+    /// `true` if queries and keys are scaled to length 1.
     pub normalize: bool,
-    /// If the loss is the mean of both directions.
+    /// `true` if both directions are averaged.
     pub symmetric: bool,
 }
 
 impl InfoNceLossConfig {
-    /// Cosine similarities with temperature 0.07, queries to keys.
+    /// Creates a loss on cosine similarities with temperature 0.07, from queries to keys.
     pub fn new() -> Self {
         Self::default()
     }
@@ -116,7 +116,7 @@ impl InfoNceLossConfig {
 }
 
 impl InfoNceLoss {
-    /// The loss; 0 for a batch of none.
+    /// Computes the loss; 0 for an empty batch.
     ///
     /// # Shapes
     ///
@@ -126,7 +126,7 @@ impl InfoNceLoss {
     ///
     /// # Panics
     ///
-    /// If queries and keys are not of one shape.
+    /// If queries and keys differ in shape.
     #[track_caller]
     pub fn forward(&self, queries: Tensor<2>, keys: Tensor<2>) -> Tensor<1> {
         let [batch, d_model] = queries.dims();
@@ -155,7 +155,7 @@ impl InfoNceLoss {
     }
 }
 
-/// Mean cross-entropy of the rows, whose targets lie on the diagonal.
+/// Returns the mean cross-entropy of the rows, whose targets lie on the diagonal.
 fn matched(similarities: Tensor<2>) -> Tensor<1> {
     let [batch, _] = similarities.dims();
     let diagonal = Tensor::<1, Int>::arange(0..batch as i64, &similarities.device());
@@ -163,9 +163,9 @@ fn matched(similarities: Tensor<2>) -> Tensor<1> {
     mean(log_probabilities.gather(1, diagonal.unsqueeze_dim(1))).neg()
 }
 
-/// Rows divided by `max(|x|, 1e-12)`, as `torch.nn.functional.normalize`.
+/// Divides each row by `max(|x|, 1e-12)`, as `torch.nn.functional.normalize`.
 ///
-/// The square is bounded, not its root, whose derivative at 0 is infinite.
+/// The square is clamped, not its root, whose derivative at 0 is infinite.
 fn l2_normalize(vectors: Tensor<2>) -> Tensor<2> {
     let squares = vectors.clone().square().sum_dim(1);
     vectors / squares.clamp_min(1e-24).sqrt()

@@ -3,18 +3,19 @@ use burn::{
     tensor::{DType, Tensor, activation::log_softmax},
 };
 
-/// In place of minus infinity: a probability of zero, but `0 * (lowest - x)` is 0 and not NaN.
+/// Replacement of minus infinity: still a probability of zero, but `0 * (lowest - x)` is 0, not
+/// NaN.
 const LOWEST: f64 = -1e30;
 
-/// Logits in `f32`, divided by the temperature. A logit of minus infinity, as padded
-/// vocabularies have them, stays a probability of zero.
+/// Divides logits by the temperature, in `f32`. A logit of minus infinity, as in padded
+/// vocabularies, keeps a probability of zero.
 pub(super) fn scaled<const D: usize>(logits: Tensor<D>, temperature: f64) -> Tensor<D> {
     let logits = logits.cast(DType::F32).div_scalar(temperature);
     logits.clamp_min(LOWEST)
 }
 
-/// `KL(softmax(teacher) || softmax(student))` along the last dimension, of rows one after the
-/// other: `[.., n] -> [rows]`.
+/// Computes `KL(softmax(teacher) || softmax(student))` along the last dimension: `[.., n] ->
+/// [rows]`.
 pub(super) fn kl_divergence<const D: usize>(student: Tensor<D>, teacher: Tensor<D>) -> Tensor<1> {
     let dims = student.dims();
     let events = dims[D - 1];
@@ -28,13 +29,13 @@ pub(super) fn kl_divergence<const D: usize>(student: Tensor<D>, teacher: Tensor<
         .squeeze_dim(1)
 }
 
-/// `log(sum(exp(x)))` along the last dimension, which is kept with size 1.
+/// Computes `log(sum(exp(x)))` along the last dimension, which is kept with size 1.
 pub(super) fn log_sum_exp<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let max = x.clone().detach().max_dim(D - 1);
     (x - max.clone()).exp().sum_dim(D - 1).log() + max
 }
 
-/// `x` with the values at `indices` of the last dimension made probabilities of zero.
+/// Sets the values of `x` at `indices` of the last dimension to probabilities of zero.
 pub(super) fn without<const D: usize>(
     x: Tensor<D>,
     indices: Tensor<D, burn::tensor::Int>,

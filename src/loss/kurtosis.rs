@@ -8,8 +8,8 @@ use crate::base::bounds::{Bounds, positive};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KurtosisLossConfig {
-    /// The kurtosis that is asked for, above 0: 1.8, that of a uniform distribution, by default.
-    /// (A normal distribution has 3; the least that any has is 1, that of two values.)
+    /// Target kurtosis, above 0; 1.8, that of a uniform distribution, by default. (A normal
+    /// distribution has 3; the minimum is 1, that of two values.)
     #[serde(deserialize_with = "positive")]
     pub target: f64,
 }
@@ -22,16 +22,16 @@ impl Default for KurtosisLossConfig {
     }
 }
 
-/// Kurtosis regularisation (KURE): `L = (kurt(W) - target)^2` with
+/// Kurtosis regularization (KURE): `L = (kurt(W) - target)^2` with
 /// `kurt(W) = mean(((W - mu) / sigma)^4)`.
 ///
-/// `mu` and `sigma` are the mean and standard deviation of all values, the latter that of a
-/// population (division by `n`), so that the kurtosis does not depend on scale and shift of `W`.
-/// A uniform distribution of weights is robust against changes of the quantiser.
+/// `mu` and `sigma` are the mean and the standard deviation of all values, the latter that of a
+/// population (division by `n`). The kurtosis does not depend on scale and shift of `W`. Uniformly
+/// distributed weights are robust against changes of the quantizer.
 ///
-/// Weights of which all values are the same have no kurtosis; it is taken as 0 there, without
-/// gradient. The same are values whose `sigma` is not above 1e-6 of their root mean square, or
-/// not above 1e-15: f32 does not resolve them.
+/// The kurtosis of constant weights is not defined; it is taken as 0, without gradient. Weights are
+/// constant if their `sigma` is at most 1e-6 of their root mean square, or at most 1e-15: f32 does
+/// not resolve them.
 ///
 /// The paper takes the mean over the layers of a model.
 ///
@@ -51,12 +51,12 @@ impl Default for KurtosisLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct KurtosisLoss {
-    /// The kurtosis that is asked for.
+    /// Target kurtosis.
     pub target: f64,
 }
 
 impl KurtosisLossConfig {
-    /// The kurtosis of a uniform distribution.
+    /// Creates a loss with the kurtosis of a uniform distribution as target.
     pub fn new() -> Self {
         Self::default()
     }
@@ -87,13 +87,13 @@ impl KurtosisLossConfig {
     }
 }
 
-/// A variance up to this part of the mean square is rounding.
+/// A variance up to this part of the mean square is rounding error.
 const RELATIVE_VARIANCE: f64 = 1e-12;
-/// A variance up to this is none; its square root is far above what f32 cannot divide by.
+/// A variance up to this counts as zero; its square root is still safe to divide by in f32.
 const SMALLEST_VARIANCE: f64 = 1e-30;
 
 impl KurtosisLoss {
-    /// The loss.
+    /// Computes the loss.
     ///
     /// # Shapes
     ///
@@ -110,13 +110,13 @@ fn kurtosis<const D: usize>(weight: Tensor<D>) -> Tensor<1> {
         .mul_scalar(RELATIVE_VARIANCE)
         .clamp_min(SMALLEST_VARIANCE);
 
-    // Once is not enough: of equal values, the rounding of their mean would be left, as a
-    // deviation that all of them share.
+    // Centered twice: for equal values, the rounding error of their mean would remain as a
+    // deviation common to all of them.
     let deviation = centred(centred(weight));
     let variance = mean(deviation.clone().square());
     let varies = variance.clone().greater(constant.clone());
-    // Divided by no less than what counts as constant, and zeroed where it is: no NaN in either
-    // direction.
+    // The divisor is at least the limit of constant weights, and the result is zeroed below it: no
+    // NaN in forward or backward.
     let standardized = deviation / variance.max_pair(constant).sqrt();
     mean(standardized.square().square()).mask_fill(varies.bool_not(), 0)
 }

@@ -3,15 +3,15 @@ use serde::{Deserialize, Serialize};
 
 use super::precision::{full_precision, mean};
 
-/// How a weight's distance to its quantisation level counts.
+/// Distance measure of a weight from its quantization level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Distance {
-    /// The square: the pull is proportional to the distance.
+    /// Squared difference: the gradient is proportional to the distance.
     #[default]
     Squared,
-    /// The magnitude: the pull is the same everywhere.
+    /// Absolute difference: the gradient is the same at each distance.
     Absolute,
 }
 
@@ -19,17 +19,17 @@ pub enum Distance {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LevelDistanceLossConfig {
-    /// How a distance counts.
+    /// Distance measure.
     pub distance: Distance,
 }
 
 impl Config for LevelDistanceLossConfig {}
 
-/// Distance of latent weights to the quantisation levels that they round to.
+/// Distance of latent weights from the quantization levels that they round to.
 ///
-/// `L = mean((W - Q(W))^2)` or `L = mean|W - Q(W)|`, with `Q(W)` a constant: `dL/dW` is
-/// `2 (W - Q(W)) / n` or `sign(W - Q(W)) / n`. Pulls each weight to its level, so that little
-/// changes when it is quantised.
+/// `L = mean((W - Q(W))^2)` or `L = mean|W - Q(W)|`, with `Q(W)` a constant: `dL/dW` is `2 (W -
+/// Q(W)) / n` or `sign(W - Q(W)) / n`. Pulls each weight to its level, which reduces the error of
+/// quantization.
 ///
 /// # Example
 ///
@@ -39,19 +39,19 @@ impl Config for LevelDistanceLossConfig {}
 ///
 /// let weight = Tensor::<1>::from_floats([1.5, -0.5], &Device::default());
 /// let (quantized, _) = ternary_fake_quant(weight.clone(), Groups::per_tensor(2));
-/// // Its values are 1 and, a tie rounded to even, 0.
+/// // Quantized to 1 and, since a tie rounds to even, 0.
 /// let loss = LevelDistanceLossConfig::new().init().forward(weight, quantized);
 /// assert_eq!(loss.into_scalar::<f32>(), 0.25);
 /// ```
 #[derive(Module, Debug)]
 pub struct LevelDistanceLoss {
-    /// How a distance counts.
+    /// Distance measure.
     #[module(skip)]
     pub distance: Distance,
 }
 
 impl LevelDistanceLossConfig {
-    /// Squared distances.
+    /// Creates a loss of squared distances.
     pub fn new() -> Self {
         Self::default()
     }
@@ -71,23 +71,23 @@ impl LevelDistanceLossConfig {
 }
 
 impl LevelDistanceLoss {
-    /// The loss; 0 for a weight of no values.
+    /// Computes the loss; 0 for a weight without values.
     ///
     /// # Shapes
     ///
     /// - weight: `[..]`, the latent weight
-    /// - quantized: `[..]`, its quantised value; gradients to it are cut here
+    /// - quantized: `[..]`, its quantized value, detached here
     /// - output: `[1]`, f32, or f64 for f64 inputs
     ///
     /// # Panics
     ///
-    /// If the two are not of one shape.
+    /// If the two differ in shape.
     #[track_caller]
     pub fn forward<const D: usize>(&self, weight: Tensor<D>, quantized: Tensor<D>) -> Tensor<1> {
         assert_eq!(
             weight.dims(),
             quantized.dims(),
-            "a weight and its quantised value have one shape"
+            "a weight and its quantized value have one shape"
         );
         let difference = full_precision(weight) - full_precision(quantized.detach());
         mean(match self.distance {

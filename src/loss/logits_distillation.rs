@@ -14,12 +14,13 @@ use crate::base::bounds::Bounds;
 /// Configuration of a [`LogitsDistillationLoss`].
 #[derive(Config, Debug, PartialEq)]
 pub struct LogitsDistillationLossConfig {
-    /// Divides the logits of both; above 1 it evens the distributions out. BitDistill: 5.
+    /// Temperature by which the logits of both are divided; above 1 it flattens the distributions.
+    /// BitDistill: 5.
     #[config(default = 1.0)]
     pub temperature: f64,
-    /// If the divergence is multiplied by `temperature^2`, which makes the size of its gradient
-    /// about independent of the temperature: on in Hinton et al. and in PyTorch's recipes, off
-    /// in the BitDistill paper.
+    /// `true` to multiply the divergence by `temperature^2`, which makes the size of its gradient
+    /// roughly independent of the temperature: on in Hinton et al. and in PyTorch's recipes, off in
+    /// the BitDistill paper.
     #[config(default = true)]
     pub scale_by_temperature_squared: bool,
 }
@@ -27,10 +28,10 @@ pub struct LogitsDistillationLossConfig {
 /// Divergence of a student's logits from a teacher's:
 /// `L = T^2 * mean over tokens of KL(softmax(teacher / T) || softmax(student / T))`.
 ///
-/// The mean is over tokens, that is all dimensions but the last (`batchmean` of PyTorch's
-/// `kl_div` on `[tokens, vocab]`). The factor `T^2` is an
-/// [option](LogitsDistillationLossConfig::scale_by_temperature_squared). Computed in `f32`
-/// whatever the logits' type; no gradient flows to the teacher.
+/// The mean is over tokens, that is all dimensions but the last (`batchmean` of PyTorch's `kl_div`
+/// on `[tokens, vocab]`). The factor `T^2` is
+/// [optional](LogitsDistillationLossConfig::scale_by_temperature_squared). The loss is computed in
+/// `f32` for all float types. No gradient flows to the teacher.
 ///
 /// Sources: [Distilling the Knowledge in a Neural Network](https://arxiv.org/abs/1503.02531),
 /// [BitNet Distillation](https://arxiv.org/abs/2510.13998), equations 8 and 9.
@@ -44,15 +45,15 @@ pub struct LogitsDistillationLossConfig {
 /// let device = Device::default();
 /// let student = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
 /// let loss = LogitsDistillationLossConfig::new().with_temperature(2.0).init();
-/// // Logits that differ by a constant are the same distribution.
+/// // Logits that differ by a constant give the same distribution.
 /// let teacher = student.clone().add_scalar(1.0);
 /// assert!(loss.forward(student, teacher).into_scalar::<f32>().abs() < 1e-6);
 /// ```
 #[derive(Module, Debug)]
 pub struct LogitsDistillationLoss {
-    /// Divides the logits.
+    /// Temperature by which the logits are divided.
     pub temperature: f64,
-    /// If the divergence is multiplied by `temperature^2`.
+    /// `true` if the divergence is multiplied by `temperature^2`.
     pub scale_by_temperature_squared: bool,
 }
 
@@ -74,7 +75,7 @@ impl LogitsDistillationLossConfig {
 }
 
 impl LogitsDistillationLoss {
-    /// The mean over all tokens.
+    /// Computes the mean over all tokens.
     ///
     /// # Shapes
     ///
@@ -89,12 +90,12 @@ impl LogitsDistillationLoss {
         token_mean(self.forward_no_reduction(student, teacher), None)
     }
 
-    /// The mean over the tokens that are not padding.
+    /// Computes the mean over the tokens that are not padding.
     ///
     /// # Shapes
     ///
     /// - student, teacher: `[.., vocab]`
-    /// - mask_pad: `[..]`, true where a token does not count
+    /// - mask_pad: `[..]`, true where a token is ignored
     /// - output: `[1]`, 0 if no token counts
     ///
     /// # Panics
@@ -111,7 +112,7 @@ impl LogitsDistillationLoss {
         token_mean(self.forward_no_reduction(student, teacher), Some(mask_pad))
     }
 
-    /// The divergence of each token, tokens one after the other.
+    /// Computes the divergence of each token, flattened.
     ///
     /// # Shapes
     ///
@@ -139,10 +140,12 @@ impl LogitsDistillationLoss {
         ))
     }
 
-    /// The divergence of each token from a teacher of which the `k` largest logits and the mass
-    /// of the rest are known: that of the distributions over `k + 1` events, the `k` tokens and
-    /// "any other". It is at most the divergence over the vocabulary, and equal to it where
-    /// student and teacher agree on how the rest divides.
+    /// Computes the divergence of each token from a teacher of which only the `k` largest logits
+    /// and the mass of the rest are known.
+    ///
+    /// The distributions have `k + 1` events: the `k` tokens and "any other". Their divergence is
+    /// at most that over the vocabulary, and equal to it where student and teacher divide the rest
+    /// alike.
     ///
     /// # Shapes
     ///
@@ -151,7 +154,7 @@ impl LogitsDistillationLoss {
     ///
     /// # Panics
     ///
-    /// If the teacher's logits have another batch, positions or temperature.
+    /// If the teacher's logits differ in batch, positions or temperature.
     #[track_caller]
     pub fn forward_top_k_no_reduction(&self, student: Tensor<3>, teacher: TopKLogits) -> Tensor<1> {
         let t = self.temperature;

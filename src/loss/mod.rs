@@ -1,8 +1,9 @@
-//! Losses: of language models and embeddings, distillation from a full-precision teacher, and
-//! regularisers of weights that train quantised.
+//! Losses of language models and embeddings, distillation losses, and regularizers of weights that
+//! are trained with quantization.
 //!
-//! Each loss stands by itself: `XConfig::new(..).init()` makes it, `forward` takes tensors of any
-//! Burn program. Losses are computed and returned in f32 for f16 and bf16 inputs; a loss of no
+//! Each loss is independent: `XConfig::new(..).init()` creates it, `forward` takes tensors of any
+//! Burn program. Losses are computed and returned in f32 for f16 and bf16 inputs; the loss of an
+//! empty input is 0.
 //! values is 0.
 
 mod attention_relation;

@@ -5,12 +5,12 @@ use super::precision::full_precision;
 /// Oscillation dampening: `L = |Q(W) - clip(W, lowest, highest)|^2`, the *sum* of the squares of
 /// all values.
 ///
-/// `Q(W)` and the levels are constants. A weight between the lowest and highest quantisation
+/// `Q(W)` and the levels are constants. A weight between the lowest and the highest quantization
 /// level is pulled to the level that it rounds to, with gradient `2 (W - Q(W))`, away from the
-/// threshold at which training makes it jump to and fro; a weight beyond has gradient 0.
+/// threshold at which it oscillates during training. A weight beyond the levels has gradient 0.
 ///
-/// Summed, not averaged, as in the paper: a gradient does not depend on the size of the weight.
-/// The paper multiplies it by a factor that grows from 0 during training.
+/// Summed, not averaged, as in the paper: a gradient does not depend on the number of values. The
+/// paper multiplies the loss by a factor that grows from 0 during training.
 ///
 /// Source: [Overcoming Oscillations in Quantization-Aware
 /// Training](https://arxiv.org/abs/2203.11086).
@@ -26,7 +26,7 @@ use super::precision::full_precision;
 /// let highest = scales.reshape([1]);
 /// let lowest = highest.clone().neg();
 /// let loss = OscillationDampeningLoss::new().forward(weight, quantized, lowest, highest);
-/// // Of 0.25, which rounds to 0; -1.75 is clipped to -1, its level.
+/// // The loss of 0.25, which rounds to 0; -1.75 is clipped to -1, its level.
 /// assert_eq!(loss.into_scalar::<f32>(), 0.0625);
 /// ```
 #[derive(Module, Debug)]
@@ -39,25 +39,25 @@ impl Default for OscillationDampeningLoss {
 }
 
 impl OscillationDampeningLoss {
-    /// Create the loss.
+    /// Creates the loss.
     pub fn new() -> Self {
         Self
     }
 
-    /// The loss; 0 for a weight of no values.
+    /// Computes the loss; 0 for a weight without values.
     ///
     /// # Shapes
     ///
     /// - weight: `[..]`, the latent weight
-    /// - quantized: `[..]`, its quantised value
+    /// - quantized: `[..]`, its quantized value
     /// - lowest, highest: the lowest and highest level, each dimension that of the weight or 1
     /// - output: `[1]`, f32, or f64 for f64 inputs
     ///
-    /// Gradients to all but the weight are cut here.
+    /// All inputs but the weight are detached here.
     ///
     /// # Panics
     ///
-    /// If weight and quantised value are not of one shape, or the levels do not broadcast to it.
+    /// If weight and quantized value differ in shape, or the levels do not broadcast to it.
     #[track_caller]
     pub fn forward<const D: usize>(
         &self,
@@ -70,7 +70,7 @@ impl OscillationDampeningLoss {
         assert_eq!(
             shape,
             quantized.dims(),
-            "a weight and its quantised value have one shape"
+            "a weight and its quantized value have one shape"
         );
         for levels in [lowest.dims(), highest.dims()] {
             let fits = |(level, size): (&usize, &usize)| level == size || *level == 1;

@@ -1,8 +1,8 @@
-//! What losses are computed in: f32 or wider, whatever the model computes in.
+//! Precision of the losses: f32 or wider, for all types of inputs.
 
 use burn::tensor::{DType, Tensor};
 
-/// The tensor in f32, or as it is if it is wider.
+/// Casts a tensor to f32, unless it is wider.
 pub(super) fn full_precision<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     match tensor.dtype() {
         DType::F32 | DType::F64 => tensor,
@@ -10,7 +10,7 @@ pub(super) fn full_precision<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// The mean of all values; 0 if there are none, where Burn's is NaN.
+/// Returns the mean of all values; 0 if there are none, where Burn returns NaN.
 pub(super) fn mean<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     let n = tensor.shape().num_elements().max(1);
     tensor.sum().div_scalar(n as f64)

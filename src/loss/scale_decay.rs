@@ -8,7 +8,7 @@ use crate::base::bounds::{Bounds, not_negative};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScaleDecayLossConfig {
-    /// Weight of the loss, 0 or above; 1 by default.
+    /// Coefficient of the loss, 0 or above; 1 by default.
     #[serde(deserialize_with = "not_negative")]
     pub coefficient: f64,
 }
@@ -21,10 +21,10 @@ impl Default for ScaleDecayLossConfig {
     }
 }
 
-/// Decay of the scales (step sizes) of a quantiser: `L = coefficient * mean(s^2)`.
+/// Decay of the scales (step sizes) of a quantizer: `L = coefficient * mean(s^2)`.
 ///
-/// For scales that are parameters: large steps cost, so that they grow only where the task loss
-/// gains from it.
+/// For scales that are parameters: penalizes large steps, so that they grow only where this lowers
+/// the task loss.
 ///
 /// # Example
 ///
@@ -38,12 +38,12 @@ impl Default for ScaleDecayLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct ScaleDecayLoss {
-    /// Weight of the loss.
+    /// Coefficient of the loss.
     pub coefficient: f64,
 }
 
 impl ScaleDecayLossConfig {
-    /// With coefficient 1.
+    /// Creates a loss with coefficient 1.
     pub fn new() -> Self {
         Self::default()
     }
@@ -75,7 +75,7 @@ impl ScaleDecayLossConfig {
 }
 
 impl ScaleDecayLoss {
-    /// The loss; 0 for no scales.
+    /// Computes the loss; 0 without scales.
     ///
     /// # Shapes
     ///

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::precision::{full_precision, mean};
 use crate::base::bounds::{Bounds, fraction, positive};
 
-/// `L = mean|W|`, whose gradient is `sign(W) / n`, and 0 at 0.
+/// L1 loss `L = mean|W|`, with gradient `sign(W) / n`, and 0 at 0.
 ///
-/// Note what it does to absmean-quantised weights: their codes depend on `W / mean|W|` only, so a
-/// shrinking of all weights leaves them as they are. [`SparsityTargetLoss`] acts on the codes.
+/// It does not change absmean-quantized weights if all of them shrink alike: their codes depend on
+/// `W / mean|W|` only. [`SparsityTargetLoss`] acts on the codes.
 ///
 /// # Example
 ///
@@ -32,12 +32,12 @@ impl Default for L1Loss {
 }
 
 impl L1Loss {
-    /// Create the loss.
+    /// Creates the loss.
     pub fn new() -> Self {
         Self
     }
 
-    /// The loss; 0 for a weight of no values.
+    /// Computes the loss; 0 for a weight without values.
     ///
     /// # Shapes
     ///
@@ -52,11 +52,11 @@ impl L1Loss {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SparsityTargetLossConfig {
-    /// The part of zeros among the codes that is asked for, 0 to 1.
+    /// Target fraction of zero codes, 0 to 1.
     #[serde(deserialize_with = "fraction")]
     pub target: f64,
-    /// Width of the soft threshold, in units of `gamma`, above 0; 0.1 by default. The smaller,
-    /// the closer is the estimate to the true part of zeros, and the fewer weights have a
+    /// Width of the soft threshold, in units of `gamma`, above 0; 0.1 by default. A smaller width
+    /// brings the estimate closer to the true fraction of zeros and leaves fewer weights with a
     /// gradient.
     #[serde(default = "default_temperature", deserialize_with = "positive")]
     pub temperature: f64,
@@ -68,15 +68,15 @@ fn default_temperature() -> f64 {
 
 impl Config for SparsityTargetLossConfig {}
 
-/// Squared distance of the part of zeros among ternary codes to a target, through a
-/// differentiable estimate of it.
+/// Squared distance of the fraction of zero ternary codes from a target, by a differentiable
+/// estimate of that fraction.
 ///
 /// `L = (mean(sigmoid((gamma / 2 - |W|) / (temperature * gamma))) - target)^2` with
 /// `gamma = max(mean|W|, 1e-5)`, over the whole weight and without gradient.
 ///
-/// The code of a weight is 0 where `|W| <= gamma / 2`: the sigmoid is that step made smooth, and
-/// the estimate tends to the part of zeros as the temperature goes to 0. For ternary weights with
-/// one scale per tensor; with a scale for each channel or group, call it on each of these.
+/// The code of a weight is 0 where `|W| <= gamma / 2`. The sigmoid is a smooth form of that step:
+/// the estimate tends to the fraction of zeros as the temperature tends to 0. For ternary weights
+/// with one scale per tensor; with a scale per channel or group, call it on each of these.
 ///
 /// # Example
 ///
@@ -91,14 +91,14 @@ impl Config for SparsityTargetLossConfig {}
 /// ```
 #[derive(Module, Debug)]
 pub struct SparsityTargetLoss {
-    /// The part of zeros that is asked for.
+    /// Target fraction of zero codes.
     pub target: f64,
     /// Width of the soft threshold, in units of `gamma`.
     pub temperature: f64,
 }
 
 impl SparsityTargetLossConfig {
-    /// A part `target` of zeros, with temperature 0.1.
+    /// Creates a loss with a target fraction of zeros and temperature 0.1.
     ///
     /// # Panics
     ///
@@ -140,11 +140,11 @@ impl SparsityTargetLossConfig {
     }
 }
 
-/// The smallest scale, as of the quantiser.
+/// Smallest scale, equal to that of the quantizer.
 const EPSILON: f64 = 1e-5;
 
 impl SparsityTargetLoss {
-    /// The loss; 0 for a weight of no values.
+    /// Computes the loss; 0 for a weight without values.
     ///
     /// # Shapes
     ///
@@ -154,7 +154,7 @@ impl SparsityTargetLoss {
         let n = weight.shape().num_elements();
         let magnitude = full_precision(weight).flatten::<1>(0, D - 1).abs();
         if n == 0 {
-            // Nothing is neither sparse nor dense.
+            // The fraction of zeros of an empty weight is not defined.
             return magnitude.sum();
         }
         let gamma = mean(magnitude.clone().detach()).clamp_min(EPSILON);

@@ -1,10 +1,10 @@
 use burn::tensor::{Bool, Tensor};
 
-/// Mean of one value per token over the tokens that are not padding; 0 if all are.
+/// Returns the mean of one value per token over the tokens that are not padding; 0 if all are.
 ///
 /// # Shapes
 ///
-/// - values, mask_pad: `[tokens]`, true where a token does not count
+/// - values, mask_pad: `[tokens]`, true where a token is ignored
 /// - output: `[1]`
 pub(super) fn token_mean(values: Tensor<1>, mask_pad: Option<Tensor<1, Bool>>) -> Tensor<1> {
     let Some(mask_pad) = mask_pad else {
@@ -15,11 +15,11 @@ pub(super) fn token_mean(values: Tensor<1>, mask_pad: Option<Tensor<1, Bool>>) -
     values.mask_fill(mask_pad, 0.0).sum() / count
 }
 
-/// The mask of tokens one after the other, of a tensor with one more dimension.
+/// Flattens the mask of the tokens of a tensor with one more dimension.
 ///
 /// # Panics
 ///
-/// If the mask has other dimensions than the leading ones of the tensor.
+/// If the mask does not have the leading dimensions of the tensor.
 #[track_caller]
 pub(super) fn flat_mask<const M: usize>(
     mask_pad: Tensor<M, Bool>,

@@ -3,11 +3,11 @@ use burn::tensor::{Int, Tensor};
 use super::kl_divergence::{log_sum_exp, scaled, without};
 use crate::base::bounds::Bounds;
 
-/// A teacher's `k` largest logits of each token, and the mass of the others.
+/// Teacher's `k` largest logits of each token, and the mass of the others.
 ///
-/// What a distillation needs of a teacher with a large vocabulary, in a fraction of the space;
-/// [`forward_top_k_no_reduction`](super::LogitsDistillationLoss::forward_top_k_no_reduction) says
-/// which divergence is computed from it.
+/// Sufficient for distillation from a teacher with a large vocabulary, in a fraction of the space.
+/// See [`forward_top_k_no_reduction`](super::LogitsDistillationLoss::forward_top_k_no_reduction)
+/// for the divergence.
 ///
 /// # Example
 ///
@@ -21,19 +21,19 @@ use crate::base::bounds::Bounds;
 /// ```
 #[derive(Debug, Clone)]
 pub struct TopKLogits {
-    /// Tokens of the largest logits, `[batch, positions, k]`; none twice at a position.
+    /// Tokens of the largest logits, `[batch, positions, k]`, distinct at each position.
     pub indices: Tensor<3, Int>,
     /// Their logits, not divided by the temperature, `[batch, positions, k]`.
     pub logits: Tensor<3>,
     /// `log(sum(exp(logit / temperature)))` over all other tokens, `[batch, positions, 1]`;
     /// `None` if there are no others.
     pub log_rest: Option<Tensor<3>>,
-    /// Temperature of `log_rest`. At another one, the mass of the rest is not known.
+    /// Temperature of `log_rest`. The mass of the rest is not known at other temperatures.
     pub temperature: f64,
 }
 
 impl TopKLogits {
-    /// The `k` largest of full logits.
+    /// Selects the `k` largest logits.
     ///
     /// # Shapes
     ///
@@ -62,7 +62,7 @@ impl TopKLogits {
         }
     }
 
-    /// Logits of the `k` tokens and of "any other", divided by the temperature:
+    /// Returns the logits of the `k` tokens and of "any other", divided by the temperature:
     /// `[batch, positions, k or k + 1]`.
     pub(super) fn events(&self) -> Tensor<3> {
         let top = scaled(self.logits.clone().detach(), self.temperature);
@@ -72,7 +72,7 @@ impl TopKLogits {
         }
     }
 
-    /// The same events of other logits `[batch, positions, vocab]`, already divided.
+    /// Returns the same events of other logits `[batch, positions, vocab]`, already divided.
     #[track_caller]
     pub(super) fn same_events(&self, scaled: Tensor<3>) -> Tensor<3> {
         let [batch, positions, _] = scaled.dims();

@@ -21,20 +21,20 @@ use crate::{
     quant::{Ste, WeightQuantizer},
 };
 
-/// A regulariser of weights.
+/// Regularizer of weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Regularizer {
-    /// Distance to the quantisation levels: [`LevelDistanceLoss`](super::LevelDistanceLoss).
+    /// Distance from the quantization levels: [`LevelDistanceLoss`](super::LevelDistanceLoss).
     LevelDistance(LevelDistanceLossConfig),
     /// Kurtosis: [`KurtosisLoss`](super::KurtosisLoss).
     Kurtosis(KurtosisLossConfig),
     /// Magnitude: [`L1Loss`].
     L1,
-    /// Part of zeros: [`SparsityTargetLoss`](super::SparsityTargetLoss).
+    /// Fraction of zeros: [`SparsityTargetLoss`](super::SparsityTargetLoss).
     SparsityTarget(SparsityTargetLossConfig),
-    /// Size of scales that are parameters: [`ScaleDecayLoss`](super::ScaleDecayLoss).
+    /// Size of trained scales: [`ScaleDecayLoss`](super::ScaleDecayLoss).
     ScaleDecay(ScaleDecayLossConfig),
     /// Oscillations: [`OscillationDampeningLoss`].
     OscillationDampening,
@@ -44,17 +44,17 @@ pub enum Regularizer {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightRegularizerConfig {
-    /// What is computed of each weight.
+    /// Regularizer that is computed for each weight.
     pub regularizer: Regularizer,
-    /// What the sum over the weights is multiplied by, 0 or above; 1 by default.
+    /// Factor of the sum over the weights, 0 or above; 1 by default.
     #[serde(default = "one", deserialize_with = "not_negative")]
     pub coefficient: f64,
-    /// The parameters that are taken; all by default. Of these, only weights are taken: no vectors
-    /// (biases, gains of norms), and nothing that belongs to a quantizer (step sizes and offsets) or a
-    /// reparameterization (adapters). [`Regularizer::ScaleDecay`] takes them all.
+    /// Group of parameters; all by default. Only weights are selected from it: no vectors (biases,
+    /// gains of norms), and no parameters of a quantizer (step sizes and offsets) or of a
+    /// reparameterization (adapters). [`Regularizer::ScaleDecay`] takes all of the group.
     #[serde(default = "ParamGroup::all")]
     pub group: ParamGroup,
-    /// How the weights are quantised; read by the regularisers that need levels.
+    /// Quantizer of the weights, used by the regularizers that need levels.
     #[serde(default)]
     pub quantizer: WeightQuantizer,
 }
@@ -65,12 +65,12 @@ fn one() -> f64 {
 
 impl Config for WeightRegularizerConfig {}
 
-/// A regulariser of all weights of a module that a group selects:
+/// Regularizer of all weights of a module that a group selects:
 /// `L = coefficient * sum_W loss(W)`.
 ///
-/// It reads latent weights, those that the optimizer updates, of modules that are fake-quantised
-/// by [`Prepare`](crate::qat::Prepare) or have layers that quantise, such as
-/// [`BitLinear`](crate::nn::BitLinear); the gradients go to these parameters. A parameter that
+/// It reads the latent weights that the optimizer updates, in modules fake-quantized by
+/// [`Prepare`](crate::qat::Prepare) or with layers that quantize, such as
+/// [`BitLinear`](crate::nn::BitLinear). Gradients flow to these parameters. A parameter that
 /// appears several times in the module counts once.
 ///
 /// # Example
@@ -89,7 +89,7 @@ impl Config for WeightRegularizerConfig {}
 ///     .with_group(ParamGroup::from_predicate("weight"))
 ///     .init();
 /// let penalty = regularizer.forward(&layer).expect("a weight");
-/// // Added to the loss of the task, or by itself:
+/// // Added to the loss of the task, or on its own:
 /// let gradients = penalty.backward();
 /// assert!(layer.weight.val().grad(&gradients).is_some());
 /// ```
@@ -99,7 +99,8 @@ pub struct WeightRegularizer {
 }
 
 impl WeightRegularizerConfig {
-    /// The sum of `regularizer` over all weights of a module, ternary with one scale per tensor.
+    /// Creates the sum of `regularizer` over all weights of a module, ternary with one scale per
+    /// tensor.
     pub fn new(regularizer: Regularizer) -> Self {
         Self {
             regularizer,
@@ -137,7 +138,7 @@ impl WeightRegularizerConfig {
     ///
     /// # Panics
     ///
-    /// If the coefficient or a value of the regulariser is out of its range.
+    /// If the coefficient or a value of the regularizer is out of its range.
     #[track_caller]
     pub fn init(&self) -> WeightRegularizer {
         Bounds::NOT_NEGATIVE.assert("coefficient", self.coefficient);
@@ -149,12 +150,13 @@ impl WeightRegularizerConfig {
 }
 
 impl WeightRegularizer {
-    /// The weighted sum over the selected weights, of shape `[1]`; `None` if nothing is selected.
+    /// Computes the weighted sum over the selected weights, of shape `[1]`; `None` if none is
+    /// selected.
     ///
     /// # Panics
     ///
-    /// If the regulariser needs levels and the granularity of the quantiser does not fit a
-    /// selected weight.
+    /// If the regularizer needs levels and the granularity of the quantizer does not fit a selected
+    /// weight.
     #[track_caller]
     pub fn forward<M: Module>(&self, module: &M) -> Option<Tensor<1>> {
         let mut penalties = Penalties {
@@ -169,7 +171,7 @@ impl WeightRegularizer {
     }
 }
 
-/// The weights of a module with the dimension of their output channels.
+/// Returns the output channel dimension of each weight of a module.
 fn output_axes<M: Module>(module: &M) -> HashMap<ParamId, usize> {
     Inventory::of(module)
         .parameters
@@ -180,7 +182,7 @@ fn output_axes<M: Module>(module: &M) -> HashMap<ParamId, usize> {
         .collect()
 }
 
-/// Sums up the losses of the parameters that the group selects.
+/// Sum of the losses of the parameters that the group selects.
 struct Penalties<'a> {
     config: &'a WeightRegularizerConfig,
     output_axes: HashMap<ParamId, usize>,
@@ -208,7 +210,7 @@ impl PathVisitor for Penalties<'_> {
 }
 
 impl Regularizer {
-    /// Panics if a value is out of its range.
+    /// Panics if a value is out of range.
     #[track_caller]
     fn assert_valid(&self) {
         match self {
@@ -221,7 +223,7 @@ impl Regularizer {
 }
 
 impl WeightRegularizerConfig {
-    /// The loss of a parameter; `None` if it is no weight and the regulariser is one of weights.
+    /// Returns the loss of a parameter; `None` if a regularizer of weights does not apply to it.
     fn penalty<const D: usize>(
         &self,
         param: &Param<Tensor<D>>,
@@ -262,7 +264,7 @@ impl WeightRegularizerConfig {
 
         let latent = weight.clone().detach();
         let (quantized, scales) = self.quantizer.fake_quant(latent, groups, Ste::Identity);
-        // Rounded as the quantised weight is, so that a clipped weight is at its level exactly.
+        // Rounded like the quantized weight, so that a clipped weight is at its level exactly.
         let scales = scales.cast(weight.dtype()).reshape([outer, 1, inner]);
         let codes = self.quantizer.codes();
         let lowest = scales.clone().mul_scalar(codes.min);
@@ -276,7 +278,7 @@ impl WeightRegularizerConfig {
     }
 }
 
-/// A weight, its quantised value and range, by `[outer, size, inner]` of its groups.
+/// Weight, quantized value and range, each grouped as `[outer, size, inner]`.
 struct Levels {
     weight: Tensor<3>,
     quantized: Tensor<3>,

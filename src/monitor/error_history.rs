@@ -9,28 +9,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::{base::atomic_file, qat::QuantizationError};
 
-/// What quantisation did to each layer at one step of a training.
+/// Quantization errors of all layers at one step of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorReport {
-    /// Optimizer steps taken until then.
+    /// Number of optimizer steps taken before.
     pub step: usize,
-    /// Weights and activations of the layers, in the order of the model.
+    /// Errors of weights and activations, in the order of the model.
     pub layers: Vec<QuantizationError>,
 }
 
 impl ErrorReport {
-    /// The quantisers of weights.
+    /// Returns the errors of the quantizers of weights.
     pub fn weights(&self) -> impl Iterator<Item = &QuantizationError> {
         self.layers.iter().filter(|layer| layer.is_weight)
     }
 
-    /// The quantisers of activations.
+    /// Returns the errors of the quantizers of activations.
     pub fn activations(&self) -> impl Iterator<Item = &QuantizationError> {
         self.layers.iter().filter(|layer| !layer.is_weight)
     }
 
-    /// The report on one quantiser.
+    /// Returns the error of one quantizer.
     pub fn layer(&self, path: &str) -> Option<&QuantizationError> {
         self.layers.iter().find(|layer| layer.path == path)
     }
@@ -67,13 +67,13 @@ impl fmt::Display for ErrorReport {
     }
 }
 
-/// The reports of a training, in the order of their steps.
+/// Reports of a training, in the order of their steps.
 ///
-/// On disk it is a file of JSON lines, one report each.
+/// Stored as a file of JSON lines, one per report.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ErrorHistory {
-    /// The reports.
+    /// Reports.
     pub reports: Vec<ErrorReport>,
 }
 
@@ -81,22 +81,22 @@ pub struct ErrorHistory {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
-    /// The operating system refused.
+    /// Failure of the operating system.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its reason.
+        /// Cause of the failure.
         source: io::Error,
     },
-    /// A line is no report.
+    /// A line is not a valid report.
     #[error("{path}, line {line}: {source}")]
     Line {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Number of the line, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// Cause of the failure.
         source: serde_json::Error,
     },
 }
@@ -106,7 +106,7 @@ impl ErrorHistory {
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or a line is no report.
+    /// If the file cannot be read, or a line is not a valid report.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, HistoryError> {
         let path = path.as_ref();
         let file = File::open(path).map_err(io_error(path))?;
@@ -123,7 +123,7 @@ impl ErrorHistory {
         Ok(Self { reports })
     }
 
-    /// Writes a file of JSON lines; an older one stays until the new one is whole.
+    /// Writes a file of JSON lines. An existing file is replaced only when the new one is complete.
     ///
     /// # Errors
     ///
@@ -140,12 +140,12 @@ impl ErrorHistory {
         .map_err(io_error(path))
     }
 
-    /// Leaves out the reports after a step.
+    /// Removes the reports after a step.
     pub fn truncate(&mut self, step: usize) {
         self.reports.retain(|report| report.step <= step);
     }
 
-    /// Paths of the quantisers, in the order of the first report that has them.
+    /// Returns the paths of the quantizers, in the order of their first reports.
     pub fn paths(&self) -> Vec<&str> {
         let mut paths: Vec<&str> = Vec::new();
         for layer in self.reports.iter().flat_map(|report| &report.layers) {
@@ -156,7 +156,7 @@ impl ErrorHistory {
         paths
     }
 
-    /// A number of one quantiser over the steps, where there is one.
+    /// Returns a value of one quantizer over the steps, where it is available.
     pub fn series(
         &self,
         path: &str,
@@ -170,7 +170,7 @@ impl ErrorHistory {
     }
 }
 
-/// Writes a file as a whole, into a folder that is made if it is not there.
+/// Writes a file atomically, and creates its folder if necessary.
 pub(super) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,

@@ -1,4 +1,4 @@
-//! What quantisation does to a model while it trains, over time: reports to read and to keep.
+//! Monitoring of quantization errors during training: history and reports.
 
 mod error_history;
 mod report;

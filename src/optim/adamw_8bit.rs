@@ -11,37 +11,37 @@ use crate::{
     ops::AdamWStep,
 };
 
-/// Configuration of an [`AdamW8bit`]; the defaults are those of bitsandbytes.
+/// Configuration of [`AdamW8bit`]; the defaults are those of bitsandbytes.
 #[derive(Config, Debug, PartialEq)]
 pub struct AdamW8bitConfig {
-    /// Decay of the first moment.
+    /// Decay rate of the first moment.
     #[config(default = 0.9)]
     pub beta_1: f64,
-    /// Decay of the second moment.
+    /// Decay rate of the second moment.
     #[config(default = 0.999)]
     pub beta_2: f64,
-    /// Added to the root of the second moment.
+    /// Value added to the root of the second moment.
     #[config(default = 1e-8)]
     pub epsilon: f64,
     /// Decoupled weight decay.
     #[config(default = 1e-2)]
     pub weight_decay: f64,
-    /// Tensors with fewer values than this keep their moments in f32.
+    /// Tensors with fewer values than this keep their states in f32.
     #[config(default = 4096)]
     pub min_8bit_size: usize,
 }
 
-/// AdamW with moments of 8 bits: bitsandbytes' `AdamW8bit`.
+/// AdamW with 8-bit optimizer states: bitsandbytes' `AdamW8bit`.
 ///
-/// Both moments are quantised in blocks of 256 values, each with its absolute maximum: 2.03 bytes a
-/// parameter instead of 8. Each step turns them into f32, updates the parameter, and rounds them
-/// again, to the nearest value of bitsandbytes'
-/// [dynamic maps](crate::ops::DynamicMap): the steps are those of its CUDA kernel's arithmetic up to
-/// the rounding of f32 (its CPU kernel rounds to 16 bits before).
+/// Both moments are quantized in blocks of 256 values, each with its absolute maximum: 2.03 bytes
+/// per parameter instead of 8. Each step dequantizes them to f32, updates the parameter, and rounds
+/// them again to the nearest value of bitsandbytes' [dynamic maps](crate::ops::DynamicMap). The
+/// arithmetic is that of its CUDA kernel, up to the rounding of f32 (its CPU kernel rounds to 16
+/// bits before).
 ///
-/// Embeddings train better with moments of f32; give them another optimizer in a group. Decay by a
-/// schedule, clipping of latent weights and the rest come with a
-/// [`QatOptimizer`](super::QatOptimizer) around it.
+/// Embeddings train better with states in f32; give them another optimizer in a group. Wrap this
+/// one in a [`QatOptimizer`](super::QatOptimizer) for scheduled weight decay, clipping of latent
+/// weights and the rest.
 ///
 /// Source: [8-bit Optimizers via Block-wise Quantization](https://arxiv.org/abs/2110.02861).
 ///
@@ -79,14 +79,14 @@ pub struct AdamW8bitState<const D: usize> {
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "one for each parameter")]
 pub enum AdamW8bitMoments<const D: usize> {
-    /// Of a tensor too small to be worth it.
+    /// States of a tensor too small to quantize.
     F32([Tensor<D>; 2]),
-    /// In blocks, the first signed and the second unsigned.
+    /// States in blocks, the first moment signed and the second unsigned.
     Blockwise([BlockwiseMoment; 2]),
 }
 
 impl AdamW8bitConfig {
-    /// The optimizer, for a [`ModuleOptimizer`], a group of it, or a
+    /// Creates the optimizer, for a [`ModuleOptimizer`], one of its groups, or a
     /// [`QatOptimizer`](super::QatOptimizer).
     ///
     /// # Panics
@@ -103,12 +103,12 @@ impl AdamW8bitConfig {
         }
     }
 
-    /// The optimizer for all parameters of a module.
+    /// Creates the optimizer of all parameters of a module.
     pub fn init(&self) -> ModuleOptimizer {
         self.build().into()
     }
 
-    /// The numbers of step `time`, from 1.
+    /// Returns the constants of step `time`, counted from 1.
     fn step(&self, lr: LearningRate, time: usize) -> AdamWStep {
         // Beyond 2^31 steps both powers are zero.
         let time = i32::try_from(time).unwrap_or(i32::MAX);
@@ -127,7 +127,6 @@ impl AdamW8bitConfig {
 }
 
 impl<const D: usize> AdamW8bitState<D> {
-    /// The state before the first step.
     fn new(param: &Tensor<D>, min_8bit_size: usize) -> Self {
         let n = param.shape().num_elements();
         let device = param.device();
@@ -145,7 +144,7 @@ impl<const D: usize> AdamW8bitState<D> {
     }
 }
 
-/// The step with moments of f32, in the order of bitsandbytes' operations.
+/// Updates a parameter with states in f32, in the order of bitsandbytes' operations.
 fn adamw_f32<const D: usize>(
     param: Tensor<D>,
     grad: Tensor<D>,
@@ -210,7 +209,7 @@ impl Optimizer for AdamW8bit {
     }
 }
 
-/// Names of the moments in a record; codes and maxima of blocks have a suffix.
+/// Names of the moments in a record; codes and block maxima add a suffix.
 const MOMENTS: [&str; 2] = ["moment_1", "moment_2"];
 
 fn codes(moment: &str) -> String {

@@ -9,16 +9,16 @@ use crate::base::{bounds::Bounds, distinct::visit_distinct};
 /// Added to the norm before dividing, as in PyTorch.
 const EPSILON: f64 = 1e-6;
 
-/// Scales all gradients of a module so that their norm, taken over all of them together, is at
-/// most `max_norm`: `g * min(1, max_norm / (norm + 1e-6))`.
+/// Scales all gradients of a module so that their total norm is at most `max_norm`: `g * min(1,
+/// max_norm / (norm + 1e-6))`.
 ///
-/// Returns the gradients and the norm before scaling, of shape `[1]`, or `None` if no parameter
-/// has a gradient. A shared parameter has one gradient, which counts once. The values stay on the
-/// device. Equal to `torch.nn.utils.clip_grad_norm_`.
-/// (Burn's own gradient clipping takes the norm of each parameter by itself.)
+/// Returns the gradients and the norm before scaling, of shape `[1]`, or `None` if no parameter has
+/// a gradient. The gradient of a shared parameter counts once. The values stay on the device. Equal
+/// to `torch.nn.utils.clip_grad_norm_`. (Burn's own gradient clipping takes the norm of each
+/// parameter separately.)
 ///
-/// A NaN or infinity in a gradient makes the norm non-finite and all gradients NaN or zero; look
-/// at the norm before stepping where that can happen.
+/// A NaN or infinity in a gradient makes the norm non-finite and all gradients NaN or zero. Check
+/// the norm before the optimizer step where that can happen.
 ///
 /// # Panics
 ///

@@ -10,16 +10,17 @@ use crate::{
     quant::{Ste, WeightQuantizer},
 };
 
-/// The quantiser that the forward pass applies to a latent weight, for an optimizer that must know
-/// the integer codes or the scales of the weight it updates. With trained step sizes, the scales are
-/// those that the weight would start with.
+/// Quantizer that the forward pass applies to a latent weight.
+///
+/// For an optimizer that needs the integer codes or the scales of the weight it updates. If step
+/// sizes are trained, the scales are their initial values for the weight.
 #[derive(Config, Debug, PartialEq)]
 pub struct LatentQuantizer {
-    /// The quantiser of the weights.
+    /// Quantizer of the weights.
     #[config(default = "WeightQuantizer::default()")]
     pub quantizer: WeightQuantizer,
-    /// Dimension of the output channels: 1 in a linear layer, 0 in a convolution. Without effect
-    /// if the whole weight has one scale.
+    /// Dimension of the output channels: 1 in a linear layer, 0 in a convolution. Ignored if the
+    /// whole weight has one scale.
     #[config(default = 1)]
     pub output_axis: usize,
 }
@@ -39,16 +40,17 @@ impl From<&FakeQuant> for LatentQuantizer {
     }
 }
 
-/// Integer codes of a weight, and the scale of each.
+/// Integer codes of a weight, with the scale of each.
 pub(super) struct Codes<const D: usize> {
     /// `round(Q(W) / scale)`, in f32.
     pub(super) codes: Tensor<D>,
-    /// The scale of each value, in f32, of the shape of the weight.
+    /// Scale of each value, in f32, of the shape of the weight.
     pub(super) scales: Tensor<D>,
 }
 
 impl LatentQuantizer {
-    /// The quantizers of the latent weights of a module, each with the paths of its weights.
+    /// Returns the quantizers of the latent weights of a module, each with the paths of its
+    /// weights.
     pub(super) fn of<M: Module>(model: &M) -> Vec<(Self, Vec<String>)> {
         let mut all: Vec<(Self, Vec<String>)> = Vec::new();
         for parameter in Inventory::of(model).parameters {
@@ -71,7 +73,7 @@ impl LatentQuantizer {
         all
     }
 
-    /// The codes of a weight without a gradient.
+    /// Returns the codes of a weight, without gradient.
     pub(super) fn codes<const D: usize>(&self, weight: Tensor<D>) -> Codes<D> {
         let shape = weight.dims();
         let (quantized, scales) = self.fake_quant(weight);
@@ -80,7 +82,7 @@ impl LatentQuantizer {
         Codes { codes, scales }
     }
 
-    /// The scale of each value, in f32, of the shape of the weight.
+    /// Returns the scale of each value, in f32, of the shape of the weight.
     pub(super) fn scales<const D: usize>(&self, weight: Tensor<D>) -> Tensor<D> {
         self.fake_quant(weight).1
     }

@@ -10,9 +10,10 @@ use burn::{
 
 use crate::base::bounds::Bounds;
 
-/// A factor of a learning rate that can change while a model trains.
+/// Factor of a learning rate that can change during training.
 ///
-/// Clones share it: give one to a [`ScaledLrScheduler`] and keep one to [`set`](Self::set).
+/// Clones share the value: pass one to a [`ScaledLrScheduler`] and call [`set`](Self::set) on
+/// another.
 ///
 /// # Example
 ///
@@ -30,19 +31,19 @@ use crate::base::bounds::Bounds;
 pub struct LearningRateScale(Arc<AtomicU64>);
 
 impl Default for LearningRateScale {
-    /// The factor 1.
+    /// Returns the factor 1.
     fn default() -> Self {
         Self(Arc::new(AtomicU64::new(1f64.to_bits())))
     }
 }
 
 impl LearningRateScale {
-    /// The present factor.
+    /// Returns the current factor.
     pub fn get(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Relaxed))
     }
 
-    /// Sets the factor for the steps to come, in all clones.
+    /// Sets the factor of the following steps, in all clones.
     ///
     /// # Panics
     ///
@@ -54,11 +55,11 @@ impl LearningRateScale {
     }
 }
 
-/// A scheduler whose learning rate is multiplied by a [`LearningRateScale`], which is a part of its
-/// record.
+/// Scheduler whose learning rate is multiplied by a [`LearningRateScale`]. The factor is part of
+/// its record.
 ///
-/// It is one scheduler for all parameters: of a scheduler with groups of parameters it takes the rate
-/// of the first. Scale each group's own instead.
+/// Has one rate for all parameters: of a scheduler with parameter groups it takes the rate of the
+/// first. For several groups, scale the scheduler of each.
 #[derive(Clone)]
 pub struct ScaledLrScheduler {
     scheduler: ModuleLrScheduler,
@@ -66,7 +67,7 @@ pub struct ScaledLrScheduler {
 }
 
 impl ScaledLrScheduler {
-    /// The learning rate of a scheduler times the factor.
+    /// Creates a scheduler that multiplies the learning rate of another by the factor.
     pub fn new(scheduler: impl Into<ModuleLrScheduler>, scale: &LearningRateScale) -> Self {
         Self {
             scheduler: scheduler.into(),

@@ -17,40 +17,41 @@ use crate::base::{
     distinct::visit_distinct,
 };
 
-/// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`, and for
-/// [`min_scale`](Self::min_scale), which it has not, that of DeepSpeed's `min_loss_scale`.
+/// Configuration of a [`LossScaler`]. The defaults are those of `torch.amp.GradScaler`.
+/// [`min_scale`](Self::min_scale), which GradScaler lacks, defaults to DeepSpeed's
+/// `min_loss_scale`.
 #[derive(Config, Debug, PartialEq)]
 pub struct LossScalerConfig {
-    /// The scale at the start.
+    /// Initial scale.
     #[config(default = 65536.0)]
     pub initial_scale: f32,
-    /// The scale is multiplied by this after `growth_interval` steps without an overflow.
+    /// Factor of the scale after `growth_interval` steps without an overflow.
     #[config(default = 2.0)]
     pub growth_factor: f32,
-    /// The scale is multiplied by this after a step with an overflow.
+    /// Factor of the scale after a step with an overflow.
     #[config(default = 0.5)]
     pub backoff_factor: f32,
-    /// Steps without an overflow until the scale grows.
+    /// Number of steps without an overflow before the scale grows.
     #[config(default = 2000)]
     pub growth_interval: u32,
-    /// The smallest scale. A gradient that is still not finite there is not one of a loss that is
-    /// scaled too much, and no smaller scale cures it.
+    /// Minimum scale. If a gradient still overflows there, the scale is not the cause, and a
+    /// smaller scale does not help.
     ///
-    /// At 1 the gradients are those of the loss itself. A sum over very many tokens, whose gradients
-    /// do not fit into f16, needs a smaller one.
+    /// At 1 the gradients are those of the loss itself. A sum over a large number of tokens, whose
+    /// gradients do not fit into f16, needs a smaller one.
     #[config(default = 1.0)]
     pub min_scale: f32,
 }
 
 /// Dynamic loss scaling, for gradients in f16.
 ///
-/// Small gradients are zero in f16. The loss is multiplied by a scale before the backward pass and
-/// the gradients are divided by it afterwards, in f32. The scale is as large as it can be without
-/// an infinity in a gradient: a step with one is skipped and lowers the scale, and a run of steps
-/// without one raises it. bf16 has the range of f32 and needs no scaling.
+/// Small gradients underflow to zero in f16. The loss is multiplied by a scale before the backward
+/// pass, and the gradients are divided by it afterwards, in f32. The scale is kept as large as
+/// possible without an infinity in a gradient: a step with one is skipped and lowers the scale, a
+/// series of steps without one raises it. bf16 has the range of f32 and needs no scaling.
 ///
 /// Equal to `torch.amp.GradScaler` for scales of [`min_scale`](LossScalerConfig::min_scale) and
-/// above; GradScaler goes on to 0. Source: [Mixed Precision
+/// above; GradScaler can decrease to 0. Source: [Mixed Precision
 /// Training](https://arxiv.org/abs/1710.03740).
 ///
 /// # Example
@@ -80,12 +81,12 @@ pub struct LossScaler {
     record: LossScalerRecord,
 }
 
-/// What changes in a [`LossScaler`]; part of a checkpoint.
+/// State of a [`LossScaler`], saved in a checkpoint.
 #[derive(Config, Debug, PartialEq)]
 pub struct LossScalerRecord {
-    /// The present scale.
+    /// Current scale.
     pub scale: f32,
-    /// Steps without an overflow since the scale last changed.
+    /// Number of steps without an overflow since the scale last changed.
     pub growth_tracker: u32,
 }
 
@@ -96,20 +97,20 @@ pub enum LossScalerError {
     /// The file could not be written.
     #[error("cannot write {path}: {source}")]
     Write {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What went wrong.
+        /// Cause of the failure.
         source: io::Error,
     },
     /// The file could not be read as a record.
     #[error("cannot read {path}: {source}")]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What went wrong.
+        /// Cause of the failure.
         source: ConfigError,
     },
-    /// The record holds a value that no scaler has.
+    /// The record holds a value that is invalid for the scaler.
     #[error(
         "this loss scaler has a positive, finite scale of {min_scale} or more and fewer than \
          {growth_interval} steps behind it, the record has {} and {}",
@@ -117,11 +118,11 @@ pub enum LossScalerError {
         .record.growth_tracker
     )]
     Record {
-        /// The record.
+        /// Rejected record.
         record: LossScalerRecord,
-        /// Steps until the scale grows.
+        /// Number of steps before the scale grows.
         growth_interval: u32,
-        /// The smallest scale.
+        /// Minimum scale.
         min_scale: f32,
     },
 }
@@ -154,23 +155,23 @@ impl LossScalerConfig {
 }
 
 impl LossScaler {
-    /// The loss times the scale, for the backward pass. Make the loss f32 first: times 65536 a
-    /// loss of 1 is infinite in f16.
+    /// Multiplies the loss by the scale, for the backward pass. Cast the loss to f32 first: a loss
+    /// of 1 times 65536 is infinite in f16.
     pub fn scale<const D: usize>(&self, loss: Tensor<D>) -> Tensor<D> {
         loss.mul_scalar(self.record.scale)
     }
 
-    /// True if the scale is at its minimum. An overflow there is a sign of a NaN or
-    /// infinity that scaling does not cure.
+    /// Returns `true` if the scale is at its minimum. An overflow there indicates a NaN or an
+    /// infinity that scaling does not remove.
     pub fn is_at_min_scale(&self) -> bool {
         self.record.scale <= self.config.min_scale
     }
 
-    /// The gradients of the module divided by the scale, and whether all of them are finite. A shared
-    /// parameter has one gradient, which is divided once.
+    /// Divides the gradients of the module by the scale and returns whether all of them are finite.
+    /// The gradient of a shared parameter is divided once.
     ///
-    /// Gradients keep their type: those of a low-precision copy are to be made f32 first (see
-    /// [`MixedPrecision`](super::MixedPrecision)). Clip them after this. Waits once for the device.
+    /// Gradients keep their type: cast those of a low-precision copy to f32 first (see
+    /// [`MixedPrecision`](super::MixedPrecision)). Clip them afterwards. Waits once for the device.
     pub fn unscale<M: Module>(
         &self,
         module: &M,
@@ -178,7 +179,7 @@ impl LossScaler {
     ) -> (GradientsParams, bool) {
         let mut unscale = Unscale {
             grads,
-            // The quotient in f64, as PyTorch has it.
+            // Divided in f64, as in PyTorch.
             factor: 1.0 / f64::from(self.record.scale),
             finite: None,
         };
@@ -187,8 +188,8 @@ impl LossScaler {
         (unscale.grads, finite)
     }
 
-    /// Changes the scale after a step, down to `min_scale` at most: call once for each, with whether
-    /// a gradient was infinite or NaN (so that the optimizer's step was skipped).
+    /// Updates the scale after a step, down to `min_scale` at most. Call once per step; `overflow`
+    /// is `true` if a gradient was infinite or NaN, so that the optimizer's step was skipped.
     pub fn update(&mut self, overflow: bool) {
         let LossScalerRecord {
             scale,
@@ -209,9 +210,11 @@ impl LossScaler {
         }
     }
 
-    /// [Unscales](Self::unscale), lets the optimizer step unless a gradient is not finite, and
-    /// [updates](Self::update). Returns the module and whether the optimizer stepped. A loop that
-    /// goes on where it did not looks at [`is_at_min_scale`](Self::is_at_min_scale) first.
+    /// [Unscales](Self::unscale) the gradients, applies the optimizer step unless a gradient is not
+    /// finite, and [updates](Self::update) the scale.
+    ///
+    /// Returns the module and whether the step was applied. A loop that continues after a skipped
+    /// step should check [`is_at_min_scale`](Self::is_at_min_scale) first.
     pub fn step<M: Module>(
         &mut self,
         optimizer: &mut ModuleOptimizer,
@@ -227,12 +230,12 @@ impl LossScaler {
         }
     }
 
-    /// What to store in a checkpoint.
+    /// Returns the state to save in a checkpoint.
     pub fn to_record(&self) -> LossScalerRecord {
         self.record.clone()
     }
 
-    /// Goes on from a record.
+    /// Restores the state of a record.
     ///
     /// # Errors
     ///
@@ -257,7 +260,7 @@ impl LossScaler {
         Ok(self)
     }
 
-    /// Saves the record as JSON; an older file stays until the new one is whole.
+    /// Saves the record as JSON. An existing file is replaced only when the new one is complete.
     ///
     /// # Errors
     ///
@@ -272,11 +275,11 @@ impl LossScaler {
         })
     }
 
-    /// Goes on from a record that was [saved](Self::save).
+    /// Restores the state of a [saved](Self::save) record.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or as [`load_record`](Self::load_record).
+    /// If the file cannot be read, or in the cases of [`load_record`](Self::load_record).
     pub fn load(self, path: impl AsRef<Path>) -> Result<Self, LossScalerError> {
         let path = path.as_ref();
         let record = LossScalerRecord::load(path).map_err(|source| LossScalerError::Read {

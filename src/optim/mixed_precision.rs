@@ -10,17 +10,18 @@ use crate::{
     qat::cast_leaf,
 };
 
-/// Forward and backward passes in a smaller float type, with master weights in f32.
+/// Forward and backward passes in a lower-precision float type, with master weights in f32.
 ///
-/// A step makes a copy of the model in the smaller type, runs it, and hands the copy's gradients
-/// to the optimizer of the master: parameters of copy and master have the same ids. Updates too
-/// small for the smaller type are kept by the master, as are the latent weights of quantisation.
+/// Each step copies the model to the lower precision, runs the copy, and passes the copy's
+/// gradients to the optimizer of the master: parameters of copy and master have the same ids. The
+/// master accumulates updates too small for the lower precision. It holds the latent weights of
+/// quantization, too.
 ///
-/// The weights that the copy trains with are `Q(W)` of its rounded latent weights, whose scales
-/// are those of the master up to that rounding. To deploy exactly what was trained,
+/// The copy trains with `Q(W)` of its rounded latent weights. Their scales equal those of the
+/// master up to that rounding. To deploy exactly the trained weights,
 /// [convert](crate::qat::convert) the copy.
 ///
-/// Inputs are to be cast by the caller, and losses are best computed in f32. f16 needs a
+/// The caller casts the inputs. Losses are best computed in f32. f16 needs a
 /// [`LossScaler`](super::LossScaler).
 ///
 /// Source: [Mixed Precision Training](https://arxiv.org/abs/1710.03740), section 3.1.
@@ -52,7 +53,7 @@ use crate::{
 /// ```
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 pub struct MixedPrecision {
-    /// The type of the forward and backward passes.
+    /// Float type of the forward and backward passes.
     pub dtype: FloatDType,
 }
 
@@ -63,9 +64,9 @@ pub enum MixedPrecisionError {
     /// The device does not compute in the type.
     #[error("device {device:?} does not compute in {dtype:?}")]
     Unsupported {
-        /// The type.
+        /// Float type of the passes.
         dtype: FloatDType,
-        /// The device.
+        /// Device that does not support it.
         device: Device,
     },
     /// The model has running statistics, which a copy shares with its master.
@@ -80,13 +81,13 @@ pub enum MixedPrecisionError {
 }
 
 impl MixedPrecision {
-    /// Checks that the model's devices compute in the type, and that the model can be copied.
+    /// Checks that the model's devices compute in the type and that the model can be copied.
     ///
     /// # Errors
     ///
-    /// If a device does not compute in the type, or the model has a `BatchNorm`: its running
-    /// statistics are shared by all clones of a model, so that a copy in another type would change
-    /// its master's.
+    /// If a device does not compute in the type, or the model has a `BatchNorm`: all clones of a
+    /// model share its running statistics, so that a copy in another type would change the
+    /// master's.
     pub fn check<M: Module>(&self, model: &M) -> Result<(), MixedPrecisionError> {
         for device in model.devices() {
             self.check_device(&device)?;
@@ -114,12 +115,13 @@ impl MixedPrecision {
         }
     }
 
-    /// A copy of the model with its float parameters in the type, under the same ids.
+    /// Copies the model with its float parameters cast to the type, under the same ids.
     pub fn working_copy<M: Module>(&self, master: &M) -> M {
         master.clone().map(&mut CastParameters(self.dtype))
     }
 
-    /// The gradients of a working copy in the types of the master's parameters, for its optimizer.
+    /// Casts the gradients of a working copy to the types of the master's parameters, for its
+    /// optimizer.
     pub fn master_gradients<M: Module>(
         &self,
         master: &M,
@@ -149,7 +151,7 @@ impl ModuleVisitor for CastGradients {
     }
 }
 
-/// Looks for the first batch norm.
+/// Path of the first batch norm, if there is one.
 #[derive(Default)]
 struct RunningStatistics(Option<String>);
 

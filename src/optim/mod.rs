@@ -1,6 +1,6 @@
-//! What training with quantised weights needs around Burn's optimizers: latent weights that are
-//! clipped, frozen and decayed by a schedule, BitNet's learning rates, mixed precision, and moments
-//! of 8 bits or in pages of a file.
+//! Extensions of Burn's optimizers for quantization-aware training: clipping, freezing and
+//! scheduled weight decay of latent weights, BitNet's learning rates, mixed precision, and 8-bit
+//! optimizer states, optionally paged to a file.
 
 mod adamw_8bit;
 mod grad_norm;

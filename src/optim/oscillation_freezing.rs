@@ -4,23 +4,23 @@ use serde::{Deserialize, Serialize};
 use super::{LatentQuantizer, OscillationMonitor, OscillationState, latent_quantizer::Codes};
 use crate::base::bounds::{Bounds, OutOfBounds};
 
-/// Tracking of weights whose integer code oscillates, and freezing of those that do so often.
+/// Tracking of weights whose integer code oscillates, and freezing of those that do so frequently.
 ///
-/// A latent weight near a threshold of the quantiser is pushed to and fro across it, since the
+/// A latent weight near a threshold of the quantizer is pushed back and forth across it, since the
 /// straight-through gradient of either code points to the other. At each step, with `c` the integer
 /// code of a weight after the step and `m` the momentum:
 ///
-/// - the weight *flips* if `c` is not the code before, and *oscillates* (`o = 1`) if it flips in
-///   the direction opposite to that of its last flip;
+/// - the weight *flips* if `c` differs from the previous code, and *oscillates* (`o = 1`) if it
+///   flips in the direction opposite to its last flip;
 /// - `f <- m o + (1 - m) f` is the frequency of its oscillation;
 /// - if `f` is above the threshold, the weight is frozen to the code `round(c_mean)`;
 /// - `c_mean <- m c + (1 - m) c_mean`.
 ///
-/// A frozen weight is set to `code * scale` and takes no update from then on, neither of the
-/// gradient nor of weight decay; it is set anew only if the scale has moved so far that the weight
-/// would be quantised to another code. (Setting it anew at each step would let a scale that is
-/// taken from the weights themselves, such as `mean|W|`, shrink without end.) Weights are never
-/// thawed.
+/// A frozen weight is set to `code * scale` and receives no further update, neither from the
+/// gradient nor from weight decay. It is set again only if the scale has changed so far that the
+/// weight would be quantized to another code. (Setting it at each step would let a scale computed
+/// from the weights themselves, such as `mean|W|`, shrink without limit.) Weights are never
+/// unfrozen.
 ///
 /// State: four f32 values and a flag for each weight.
 ///
@@ -28,39 +28,39 @@ use crate::base::bounds::{Bounds, OutOfBounds};
 /// Training](https://arxiv.org/abs/2203.11086), section 4.3 and algorithm 1.
 #[derive(Config, Debug, PartialEq)]
 pub struct OscillationFreezingConfig {
-    /// Momentum `m` of the moving averages. The threshold should be at least two or three times
-    /// as large: a single oscillation makes `f = m`.
+    /// Momentum `m` of the moving averages. The threshold should be at least two or three times as
+    /// large: a single oscillation gives `f = m`.
     #[config(default = 0.01)]
     pub momentum: f64,
-    /// The frequency above which a weight is frozen.
+    /// Frequency above which a weight is frozen.
     #[config(default = "FreezingThreshold::Never")]
     pub threshold: FreezingThreshold,
 }
 
-/// The frequency of oscillation above which a weight is frozen.
+/// Frequency of oscillation above which a weight is frozen.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FreezingThreshold {
-    /// Oscillations are tracked, and nothing is frozen.
+    /// Oscillations are tracked, but no weight is frozen.
     Never,
-    /// The same at every step.
+    /// Constant threshold.
     Constant(f64),
     /// `end + (start - end) (1 + cos(pi t / total_steps)) / 2` at step `t`, counted from 0, and `end`
-    /// from step `total_steps` on, which is the one after the last of as many. The paper goes from 0.04 to 0.015 or 0.01: weights that oscillate least are frozen
-    /// last.
+    /// from step `total_steps` on, the first after a training of `total_steps` steps. The paper
+    /// decreases it from 0.04 to 0.015 or 0.01: weights that oscillate least are frozen last.
     Cosine {
-        /// The threshold at step 0.
+        /// Threshold at step 0.
         start: f64,
-        /// The threshold from step `total_steps` on.
+        /// Threshold from step `total_steps` on.
         end: f64,
-        /// Steps from `start` to `end`.
+        /// Number of steps from `start` to `end`.
         total_steps: usize,
     },
 }
 
 impl FreezingThreshold {
-    /// The threshold at a step counted from 0; infinite for [`Never`](Self::Never).
+    /// Returns the threshold at a step counted from 0; infinite for [`Never`](Self::Never).
     pub fn at(&self, step: usize) -> f64 {
         match *self {
             Self::Never => f64::INFINITY,
@@ -81,7 +81,6 @@ impl FreezingThreshold {
 }
 
 impl OscillationFreezingConfig {
-    /// Checks the numbers of the configuration.
     pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
         Bounds::POSITIVE_FRACTION.check("momentum", self.momentum)?;
         match self.threshold {
@@ -94,7 +93,7 @@ impl OscillationFreezingConfig {
         }
     }
 
-    /// Holds the frozen weights of `stepped`, tracks the codes of the others, and freezes those
+    /// Keeps the frozen weights of `stepped`, tracks the codes of the others, and freezes those
     /// that oscillate too often. `before` is the weight before the step.
     pub(super) fn step<const D: usize>(
         &self,
@@ -116,7 +115,7 @@ impl OscillationFreezingConfig {
         if let Some(monitor) = monitor {
             monitor.add(&tracked, &state);
         }
-        // A frozen weight is set when it is frozen, and when its code is no longer its own.
+        // A frozen weight is set when it is frozen, and when it would round to another code.
         let set = tracked
             .newly_frozen
             .bool_or(moved.bool_and(state.frozen.clone()));

@@ -4,10 +4,10 @@ use burn::tensor::{DType, Tensor};
 
 use super::oscillation_state::{OscillationState, Tracked};
 
-/// Counts of flips, oscillations and frozen weights, read while an optimizer trains.
+/// Counts of flips, oscillations and frozen weights, readable during training.
 ///
-/// Clones share the counts: give one to each [`QatOptimizer`](super::QatOptimizer) and keep one.
-/// Counting stays on the device; [`take`](Self::take) waits for it.
+/// Clones share the counts: pass one to each [`QatOptimizer`](super::QatOptimizer) and keep one.
+/// The counts stay on the device; [`take`](Self::take) waits for it.
 #[derive(Debug, Clone, Default)]
 pub struct OscillationMonitor {
     counts: Arc<Mutex<Counts>>,
@@ -15,29 +15,29 @@ pub struct OscillationMonitor {
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Weights that flipped, that oscillated and that are frozen, `[3]` in f32.
+    /// Number of flipped, oscillated and frozen weights, `[3]` in f32.
     sums: Option<Tensor<1>>,
     weights: f64,
 }
 
-/// Parts of the tracked weights, averaged over the steps since the last report.
+/// Fractions of the tracked weights, averaged over the steps since the last report.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct OscillationReport {
-    /// Part whose code changed in a step: the flip rate.
+    /// Fraction whose code changed in a step: the flip rate.
     pub flipped: f64,
-    /// Part whose code changed against the direction of its last change.
+    /// Fraction whose code changed against the direction of its last change.
     pub oscillated: f64,
-    /// Part that is frozen.
+    /// Frozen fraction.
     pub frozen: f64,
 }
 
 impl OscillationMonitor {
-    /// A monitor that has counted nothing.
+    /// Creates a monitor with no counts.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What was counted since the last call, or `None` if no weight took a step. Waits for the
+    /// Returns the report since the last call, or `None` if no weight was stepped. Waits for the
     /// device.
     pub fn take(&self) -> Option<OscillationReport> {
         let counts = core::mem::take(&mut *self.lock());
@@ -63,7 +63,7 @@ impl OscillationMonitor {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
-        // The counts are whole at every moment, whatever a thread that held them did afterwards.
+        // The counts are consistent at all times, even if a thread panicked while it held them.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

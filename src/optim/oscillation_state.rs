@@ -3,24 +3,24 @@ use burn::{
     tensor::{Bool, DType, Device, Tensor},
 };
 
-/// What is remembered of the codes of one weight tensor; in the record under `oscillation`.
+/// State of the codes of one weight tensor; in the record under `oscillation`.
 #[derive(Debug, Clone)]
 pub struct OscillationState<const D: usize> {
     /// Number of steps tracked.
     pub steps: usize,
-    /// Code of each weight after the last step; of a frozen weight, the code it is frozen to.
+    /// Code of each weight after the last step; for a frozen weight, its frozen code.
     pub codes: Tensor<D>,
-    /// Direction of its last flip: -1, 1, or 0 before the first.
+    /// Direction of the last flip: -1, 1, or 0 before the first.
     pub direction: Tensor<D>,
-    /// Frequency `f` of its oscillation, 0 to 1.
+    /// Frequency `f` of the oscillation, 0 to 1.
     pub frequency: Tensor<D>,
-    /// Moving average of its code.
+    /// Moving average of the code.
     pub mean_code: Tensor<D>,
-    /// Whether it is frozen.
+    /// `true` for frozen weights.
     pub frozen: Tensor<D, Bool>,
 }
 
-/// What happened to the weights in one step.
+/// Flips, oscillations and newly frozen weights of one step.
 pub(super) struct Tracked<const D: usize> {
     pub(super) flipped: Tensor<D, Bool>,
     pub(super) oscillated: Tensor<D, Bool>,
@@ -28,7 +28,7 @@ pub(super) struct Tracked<const D: usize> {
 }
 
 impl<const D: usize> OscillationState<D> {
-    /// The state before the first step, of weights with these codes.
+    /// Creates the state of weights with these codes before the first step.
     pub(super) fn new(codes: Tensor<D>) -> Self {
         let zeros = codes.zeros_like();
         Self {
@@ -41,7 +41,8 @@ impl<const D: usize> OscillationState<D> {
         }
     }
 
-    /// Takes in the codes after a step, and freezes what oscillates above the threshold.
+    /// Updates the state with the codes after a step, and freezes weights that oscillate above the
+    /// threshold.
     pub(super) fn track(&mut self, codes: Tensor<D>, momentum: f64, threshold: f64) -> Tracked<D> {
         let mean = |value: Tensor<D>, mean: Tensor<D>| {
             value.mul_scalar(momentum) + mean.mul_scalar(1.0 - momentum)
@@ -74,7 +75,7 @@ impl<const D: usize> OscillationState<D> {
         }
     }
 
-    /// The state on another device.
+    /// Moves the state to another device.
     pub(super) fn to_device(&self, device: &Device) -> Self {
         Self {
             steps: self.steps,

@@ -14,40 +14,40 @@ use super::{
 };
 use crate::base::bounds::assert_valid;
 
-/// Configuration of a [`QatOptimizer`]: what is done to latent weights beside the step of the
-/// optimizer inside. Nothing by default.
+/// Configuration of a [`QatOptimizer`]: updates of latent weights in addition to the step of the
+/// inner optimizer. None by default.
 #[derive(Config, Debug, PartialEq)]
 pub struct QatOptimizerConfig {
-    /// The quantiser of the weights; read by clipping relative to their scale and by freezing.
-    /// [`QatOptimizer::init`] takes that of each weight instead.
+    /// Quantizer of the weights, used by freezing and by clipping relative to their scale.
+    /// [`QatOptimizer::init`] uses the quantizer of each weight instead.
     #[config(default = "LatentQuantizer::new()")]
     pub quantizer: LatentQuantizer,
     /// Bound on the latent weights.
     pub clipping: Option<LatentClipping>,
     /// Tracking and freezing of oscillating weights.
     pub freezing: Option<OscillationFreezingConfig>,
-    /// Seed of the [stochastic rounding](crate::functions::stochastic_round) of parameters of bf16,
+    /// Seed of the [stochastic rounding](crate::functions::stochastic_round) of bf16 parameters,
     /// such as [latent weights](crate::qat::cast_latent_weights), after steps that are computed in
-    /// f32. Without, they step in bf16, where most steps are lost.
+    /// f32. With `None` they step in bf16, where most updates are lost.
     pub stochastic_rounding: Option<u64>,
 }
 
-/// One of Burn's optimizers, with what training with quantised weights needs around its step:
+/// Wrapper of a Burn optimizer with the additions that quantization-aware training needs:
 ///
 /// 1. [decoupled weight decay](DecoupledWeightDecay) that can change during training,
-/// 2. the step of the optimizer inside,
+/// 2. the step of the inner optimizer,
 /// 3. [clipping](LatentClipping) of the latent weights,
 /// 4. [freezing](OscillationFreezingConfig) of weights that oscillate,
-/// 5. [stochastic rounding](QatOptimizerConfig::stochastic_rounding) of weights of bf16.
+/// 5. [stochastic rounding](QatOptimizerConfig::stochastic_rounding) of bf16 weights.
 ///
-/// Each part is off unless asked for, and without any the step is that of the optimizer inside,
-/// bit for bit. Parts 3 and 4 are for latent weights alone: [`init`](Self::init) finds those of a
-/// module, by the quantizers that own them, and leaves step sizes, offsets, biases, norms, tables and
-/// heads in float to the other parts. In groups made by hand,
-/// [`for_latent_weights`](Self::for_latent_weights) says which optimizer is theirs.
+/// All parts are off by default; the step is then that of the inner optimizer, bit for bit. Parts 3
+/// and 4 apply to latent weights alone: [`init`](Self::init) finds those of a module by the
+/// quantizers that own them. Step sizes, offsets, biases, norms, embeddings and heads in float are
+/// left to the other parts. In groups made by hand, call
+/// [`for_latent_weights`](Self::for_latent_weights) on the optimizer of the latent weights.
 ///
-/// Records are those of the optimizer inside, with what freezing remembers beside it: a checkpoint
-/// can be loaded with and without the parts.
+/// Records are those of the inner optimizer plus the state of freezing: a checkpoint can be loaded
+/// with and without the parts.
 ///
 /// # Example
 ///
@@ -59,7 +59,7 @@ pub struct QatOptimizerConfig {
 /// use burn::{optim::AdamWConfig, tensor::Device};
 ///
 /// let layer = BitLinearConfig::new(8, 4).init(&Device::default().autodiff());
-/// // Decay by ours, which a schedule can switch off; so none by AdamW itself.
+/// // Weight decay that a schedule can switch off replaces AdamW's own.
 /// let adamw = AdamWConfig::new().with_beta_2(0.95).with_weight_decay(0.0);
 /// let weight_decay = DecoupledWeightDecay::new(0.1);
 /// let optimizer = QatOptimizerConfig::new()
@@ -71,8 +71,8 @@ pub struct QatOptimizerConfig {
 ///
 /// # Learning rates of scales
 ///
-/// Step sizes and offsets that quantizers train get a learning rate of their own from Burn's
-/// [`ModuleLrScheduler`](burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler), by a group:
+/// Trained step sizes and offsets of quantizers get a learning rate of their own by a group of
+/// Burn's [`ModuleLrScheduler`](burn::lr_scheduler::module_lr_scheduler::ModuleLrScheduler):
 ///
 /// ```
 /// use bitnet_burn::{
@@ -93,7 +93,7 @@ pub struct QatOptimizerConfig {
 pub struct QatOptimizer<O> {
     inner: O,
     config: QatOptimizerConfig,
-    /// Whether all parameters that it is given are latent weights.
+    /// `true` if all parameters it receives are latent weights.
     latent: bool,
     weight_decay: Option<DecoupledWeightDecay>,
     monitor: Option<OscillationMonitor>,
@@ -112,22 +112,22 @@ pub type QatSgd = QatOptimizer<Sgd>;
 /// State of a [`QatOptimizer`] for one parameter.
 #[derive(Debug, Clone)]
 pub struct QatOptimizerState<S, const D: usize> {
-    /// The state of the optimizer inside.
+    /// State of the inner optimizer.
     pub inner: Option<S>,
-    /// The state of freezing.
+    /// State of freezing.
     pub oscillation: Option<OscillationState<D>>,
-    /// The state of stochastic rounding.
+    /// State of stochastic rounding.
     pub rounding: Option<RoundingState>,
 }
 
 impl QatOptimizerConfig {
-    /// The optimizer around `inner`, such as `AdamWConfig::new().build()`. With clipping or freezing
-    /// it is to be [initialized for a module](QatOptimizer::init), or said to be
-    /// [for latent weights](QatOptimizer::for_latent_weights).
+    /// Creates the optimizer around `inner`, such as `AdamWConfig::new().build()`. With clipping or
+    /// freezing, call [`init`](QatOptimizer::init) for a module or
+    /// [`for_latent_weights`](QatOptimizer::for_latent_weights) on the result.
     ///
     /// # Panics
     ///
-    /// If a bound, a momentum or a threshold is outside of its range.
+    /// If a bound, a momentum or a threshold is out of range.
     #[track_caller]
     pub fn build<O: Optimizer>(&self, inner: O) -> QatOptimizer<O> {
         if let Some(clipping) = &self.clipping {
@@ -148,12 +148,12 @@ impl QatOptimizerConfig {
 }
 
 impl<O: Optimizer> QatOptimizer<O> {
-    /// The optimizer of a module: clipping and freezing take its
-    /// [latent weights](crate::qat::latent_weights), each with the quantizer that it trains with,
-    /// and the other parts all parameters.
+    /// Creates the optimizer of a module: clipping and freezing apply to its [latent
+    /// weights](crate::qat::latent_weights), each with its own quantizer, and the other parts to
+    /// all parameters.
     ///
-    /// Latent weights are told by their paths, so that `model` is the module that is given to
-    /// [`ModuleOptimizer::step`], with all that is around its layers.
+    /// Latent weights are identified by their paths: `model` must be the module that is passed to
+    /// [`ModuleOptimizer::step`], with everything around its layers.
     ///
     /// # Panics
     ///
@@ -177,22 +177,22 @@ impl<O: Optimizer> QatOptimizer<O> {
         optimizer
     }
 
-    /// The same for parameters that are latent weights of the
-    /// [quantizer](QatOptimizerConfig::quantizer) of its configuration, all of them: the optimizer of
-    /// a group such as [`latent_weights`](crate::qat::latent_weights) of a module.
+    /// Declares that all parameters are latent weights of the
+    /// [quantizer](QatOptimizerConfig::quantizer) of the configuration: for the optimizer of a
+    /// group such as [`latent_weights`](crate::qat::latent_weights) of a module.
     pub fn for_latent_weights(mut self) -> Self {
         self.latent = true;
         self
     }
 
-    /// The same with decoupled weight decay, of which `weight_decay` holds the value.
+    /// Sets the decoupled weight decay; `weight_decay` holds its value.
     pub fn with_weight_decay(mut self, weight_decay: &DecoupledWeightDecay) -> Self {
         self.weight_decay = Some(weight_decay.clone());
         self
     }
 
-    /// The same with its flips, oscillations and frozen weights counted by `monitor`; without
-    /// effect unless the configuration has `freezing`.
+    /// Sets the `monitor` that counts flips, oscillations and frozen weights. Without effect unless
+    /// the configuration has `freezing`.
     pub fn with_monitor(mut self, monitor: &OscillationMonitor) -> Self {
         self.monitor = Some(monitor.clone());
         self
@@ -204,7 +204,7 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
 
     /// # Panics
     ///
-    /// If there is clipping or freezing and it is not known that the parameter is a latent weight, or
+    /// If there is clipping or freezing and the parameter is not declared a latent weight, or if
     /// scales are needed and the granularity of the quantizer does not fit the weight.
     fn step<const D: usize>(
         &self,
@@ -274,15 +274,15 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
     }
 }
 
-/// Where the record of a parameter has the state of freezing.
+/// Prefix of the state of freezing in the record of a parameter.
 const OSCILLATION: &str = "oscillation";
 
-/// Where it has that of stochastic rounding.
+/// Prefix of the state of stochastic rounding.
 const ROUNDING: &str = "rounding";
 
 impl<S: RecordState, const D: usize> RecordState for QatOptimizerState<S, D> {
     fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
-        // Under the names of the optimizer inside, so that its own records fit.
+        // Without a prefix, so that records of the inner optimizer alone are compatible.
         if let Some(inner) = &self.inner {
             inner.state_flatten(prefix, out);
         }

@@ -10,17 +10,17 @@ use burn::{
 
 use crate::{base::random::mix, functions::stochastic_round};
 
-/// Gives each parameter of bf16 a stream of seeds for its rounding.
+/// Assigns each bf16 parameter a stream of seeds for its rounding.
 #[derive(Debug, Clone)]
 pub(super) struct StochasticRounding {
     seed: u64,
     streams: Arc<AtomicU32>,
 }
 
-/// What is remembered of the rounding of one parameter; in the record under `rounding`.
+/// State of the rounding of one parameter; in the record under `rounding`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoundingState {
-    /// Number of the parameter, in the order of their first steps.
+    /// Number of the parameter, in the order of first steps.
     pub stream: u32,
     /// Number of steps rounded.
     pub steps: u64,
@@ -34,7 +34,7 @@ impl StochasticRounding {
         }
     }
 
-    /// The parameter after a step in f32, in bf16 again.
+    /// Rounds the parameter back to bf16 after a step in f32.
     pub(super) fn round<const D: usize>(
         &self,
         param: Tensor<D>,
@@ -50,7 +50,7 @@ impl StochasticRounding {
         (stochastic_round(param, seed as u32), state)
     }
 
-    /// Whether a parameter needs it.
+    /// Returns `true` if the parameter is bf16.
     pub(super) fn applies<const D: usize>(param: &Tensor<D>) -> bool {
         param.dtype() == DType::BF16
     }

@@ -16,14 +16,14 @@ pub struct TwoStageLrSchedulerConfig {
     pub peak_1: LearningRate,
     /// Peak of the second stage; 1e-3 to 8e-4 there.
     pub peak_2: LearningRate,
-    /// Steps of the whole training.
+    /// Number of steps of the training.
     pub total_steps: usize,
-    /// Steps of the warm-up.
+    /// Number of warm-up steps.
     #[config(default = 375)]
     pub warmup_steps: usize,
-    /// First step of the second stage; the midpoint of the training if not given.
+    /// First step of the second stage; the midpoint of the training by default.
     pub second_stage: Option<usize>,
-    /// How the learning rate decays after the warm-up.
+    /// Decay of the learning rate after the warm-up.
     #[config(default = "LrDecay::Linear")]
     pub decay: LrDecay,
 }
@@ -39,20 +39,20 @@ pub enum LrDecay {
     Cosine,
 }
 
-/// The learning rate of BitNet's recipe: warm-up, decay to zero, and an abrupt drop of the peak at
-/// the midpoint.
+/// Learning rate schedule of BitNet: warm-up, decay to zero, and an abrupt drop of the peak at the
+/// midpoint.
 ///
 /// At step `t` of `T`, counted from 0, with `w` steps of warm-up:
 ///
 /// - `lr = peak_1 (t + 1) / w` for `t < w`,
 /// - `lr = peak d((t - w) / (T - w))` afterwards, with `d` the [decay](LrDecay) and `peak` that of
 ///   the stage,
-/// - `lr = 0` for `t >= T`: the last step, `T - 1`, has `peak d(1 - 1 / (T - w))`, the smallest rate
-///   that moves a weight.
+/// - `lr = 0` for `t >= T`: the last step, `T - 1`, has `peak d(1 - 1 / (T - w))`, the smallest
+///   rate above 0.
 ///
-/// Both stages lie on one decay over the whole training, so that the second starts `peak_2 / peak_1`
-/// times below the end of the first. Set the [weight decay](super::WeightDecaySchedule) to 0 at the
-/// same step.
+/// Both stages share one decay over the whole training: the second starts `peak_2 / peak_1` times
+/// below the end of the first. Set the [weight decay](super::WeightDecaySchedule) to 0 at the same
+/// step.
 ///
 /// Source: [Training Tips, Code and
 /// FAQ](https://github.com/microsoft/unilm/blob/master/bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf),
@@ -86,7 +86,7 @@ impl TwoStageLrSchedulerConfig {
         }
     }
 
-    /// The learning rate at a step.
+    /// Returns the learning rate at a step.
     pub fn learning_rate(&self, step: usize) -> LearningRate {
         let second_stage = self.second_stage.unwrap_or(self.total_steps / 2);
         let peak = match step < second_stage {

@@ -15,9 +15,9 @@ use crate::base::bounds::{Bounds, assert_valid};
 
 /// Decoupled weight decay `p <- p (1 - lr * weight_decay)` whose value can change during training.
 ///
-/// Clones share the value: give one to a [`QatOptimizer`](super::QatOptimizer) and keep one to
-/// [`set`](Self::set). The optimizer inside must have no weight decay of its own. The decay comes
-/// before the step, so that a constant value gives Burn's AdamW, bit for bit.
+/// Clones share the value: pass one to a [`QatOptimizer`](super::QatOptimizer) and call
+/// [`set`](Self::set) on another. The inner optimizer must have no weight decay of its own. The
+/// decay is applied before the step: a constant value equals Burn's AdamW, bit for bit.
 ///
 /// Source: [Decoupled Weight Decay Regularization](https://arxiv.org/abs/1711.05101).
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub struct DecoupledWeightDecay {
 }
 
 impl DecoupledWeightDecay {
-    /// Weight decay of the given value.
+    /// Creates a weight decay of the given value.
     ///
     /// # Panics
     ///
@@ -40,12 +40,12 @@ impl DecoupledWeightDecay {
         decay
     }
 
-    /// The present value.
+    /// Returns the current value.
     pub fn get(&self) -> f32 {
         f32::from_bits(self.bits.load(Ordering::Relaxed))
     }
 
-    /// Sets the value for the steps to come, in all clones.
+    /// Sets the value of the following steps, in all clones.
     ///
     /// # Panics
     ///
@@ -56,7 +56,7 @@ impl DecoupledWeightDecay {
         self.bits.store(weight_decay.to_bits(), Ordering::Relaxed);
     }
 
-    /// The parameter after the decay.
+    /// Applies the decay to a parameter.
     pub(super) fn apply<const D: usize>(&self, lr: LearningRate, tensor: Tensor<D>) -> Tensor<D> {
         match lr * f64::from(self.get()) {
             0.0 => tensor,
@@ -65,10 +65,10 @@ impl DecoupledWeightDecay {
     }
 }
 
-/// Sets a [`DecoupledWeightDecay`] by a schedule at each step of the learning rate scheduler.
+/// Scheduler that sets a [`DecoupledWeightDecay`] at each step of the learning rate scheduler.
 ///
 /// Burn's `Learner` steps its [`ModuleLrScheduler`] before each step of the optimizer and stores
-/// its record in checkpoints; [`attach`](Self::attach) makes the weight decay a part of it.
+/// its record in checkpoints; [`attach`](Self::attach) adds the weight decay to it.
 ///
 /// # Example
 ///
@@ -94,7 +94,7 @@ pub struct WeightDecayScheduler {
 }
 
 impl WeightDecayScheduler {
-    /// Sets `weight_decay` by `schedule`, from step 0 on.
+    /// Sets `weight_decay` by `schedule`, starting at step 0.
     ///
     /// # Panics
     ///
@@ -109,9 +109,9 @@ impl WeightDecayScheduler {
         }
     }
 
-    /// The learning rate scheduler that sets the weight decay, too.
+    /// Returns the learning rate scheduler extended by the weight decay.
     pub fn attach(self, lr: impl Into<ModuleLrScheduler>) -> ModuleLrScheduler {
-        // A scheduler steps and is recorded with its group; this group has no parameters.
+        // Burn steps and records a scheduler together with its group; this group has no parameters.
         lr.into().with_group(ParamGroup::from_ids(Vec::new()), self)
     }
 }

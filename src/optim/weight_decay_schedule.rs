@@ -4,55 +4,54 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::base::bounds::{Bounds, OutOfBounds};
 
-/// Weight decay as a function of the step, counted from 0: the last of a training of `T` steps is
-/// `T - 1`.
+/// Weight decay as a function of the step, counted from 0: the last step of `T` is `T - 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WeightDecaySchedule {
-    /// The same at every step.
+    /// Constant value.
     Constant {
-        /// The value.
+        /// Value at each step.
         #[serde(deserialize_with = "deserialize_decay")]
         value: f32,
     },
     /// `value` before the step `until`, then 0.
     Until {
-        /// The value before the step.
+        /// Value before the step `until`.
         #[serde(deserialize_with = "deserialize_decay")]
         value: f32,
-        /// The first step without decay.
+        /// First step without decay.
         until: usize,
     },
-    /// From `start` at step 0 on a straight line to `end` at step `steps`, and `end` afterwards.
+    /// Linear from `start` at step 0 to `end` at step `steps`, and `end` afterwards.
     Linear {
-        /// The value at step 0.
+        /// Value at step 0.
         #[serde(deserialize_with = "deserialize_decay")]
         start: f32,
-        /// The value from step `steps` on.
+        /// Value from step `steps` on.
         #[serde(deserialize_with = "deserialize_decay")]
         end: f32,
-        /// Steps from `start` to `end`.
+        /// Number of steps from `start` to `end`.
         steps: usize,
     },
     /// `end + (start - end) (1 + cos(pi t / steps)) / 2` at step `t`, and `end` from step `steps`
     /// on.
     Cosine {
-        /// The value at step 0.
+        /// Value at step 0.
         #[serde(deserialize_with = "deserialize_decay")]
         start: f32,
-        /// The value from step `steps` on.
+        /// Value from step `steps` on.
         #[serde(deserialize_with = "deserialize_decay")]
         end: f32,
-        /// Steps from `start` to `end`.
+        /// Number of steps from `start` to `end`.
         steps: usize,
     },
     /// Half a cosine from 0 up to `peak` at step `until`, then 0.
     RiseUntil {
-        /// The value that is approached.
+        /// Value that is approached.
         #[serde(deserialize_with = "deserialize_decay")]
         peak: f32,
-        /// The first step without decay.
+        /// First step without decay.
         until: usize,
     },
 }
@@ -62,7 +61,6 @@ fn deserialize_decay<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, 
 }
 
 impl WeightDecaySchedule {
-    /// Checks the numbers of the schedule.
     pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         let values = match *self {
             Self::Constant { value } | Self::Until { value, .. } => [value; 2],
@@ -73,7 +71,7 @@ impl WeightDecaySchedule {
         values.try_for_each(|value| Bounds::NOT_NEGATIVE.check("weight decay", value))
     }
 
-    /// The recipe of BitNet b1.58: `value` (0.1) for the first half of the training, then 0.
+    /// Recipe of BitNet b1.58: `value` (0.1) for the first half of the training, then 0.
     ///
     /// Source: [Training Tips, Code and
     /// FAQ](https://github.com/microsoft/unilm/blob/master/bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf),
@@ -91,8 +89,8 @@ impl WeightDecaySchedule {
         }
     }
 
-    /// The recipe of BitNet b1.58 2B4T: along a cosine to `peak` (0.1) at the midpoint of the
-    /// training, then 0.
+    /// Recipe of BitNet b1.58 2B4T: along a cosine to `peak` (0.1) at the midpoint of the training,
+    /// then 0.
     ///
     /// Source: [BitNet b1.58 2B4T Technical Report](https://arxiv.org/abs/2504.12285),
     /// section 3.1.
@@ -109,7 +107,7 @@ impl WeightDecaySchedule {
         }
     }
 
-    /// The weight decay at a step.
+    /// Returns the weight decay at a step.
     pub fn at(&self, step: usize) -> f32 {
         let between = |start: f32, end: f32, part: f64| {
             (f64::from(end) + f64::from(start - end) * part) as f32

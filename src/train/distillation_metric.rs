@@ -11,16 +11,16 @@ use burn::{
 
 use crate::loss::DistillationLosses;
 
-/// Digits after the point; divergences of attention relations are small.
+/// Number of decimals; divergences of attention relations are small.
 const PRECISION: usize = 4;
 
-/// One part of a [`DistillationLoss`](crate::loss::DistillationLoss), before its weight, as a
-/// metric of training. NaN if the part is off.
+/// Unweighted part of a [`DistillationLoss`](crate::loss::DistillationLoss), as a metric of
+/// training. NaN if the part is disabled.
 ///
 /// # Aggregation
 ///
-/// Mean over the positions of all batches that are no padding: each part is a mean over those of its
-/// batch, and counts as often. (The task's own mask, if it has another one, is not known here.)
+/// Mean over the positions of all batches that are not padding: each part is a mean over those of
+/// its batch, and is weighted by their number. (A different mask of the task is not known here.)
 #[derive(Clone)]
 pub struct DistillationMetric {
     name: Arc<String>,
@@ -37,22 +37,22 @@ impl DistillationMetric {
         }
     }
 
-    /// The student's own loss.
+    /// Creates the metric of the student's own loss.
     pub fn task() -> Self {
         Self::new("Task loss", |losses| Some(&losses.task))
     }
 
-    /// The divergence of the logits.
+    /// Creates the metric of the divergence of the logits.
     pub fn logits() -> Self {
         Self::new("Logits divergence", |losses| losses.logits.as_ref())
     }
 
-    /// The distance of the hidden states.
+    /// Creates the metric of the distance of the hidden states.
     pub fn hidden() -> Self {
         Self::new("Hidden distance", |losses| losses.hidden.as_ref())
     }
 
-    /// The divergence of the attention relations.
+    /// Creates the metric of the divergence of the attention relations.
     pub fn attention() -> Self {
         Self::new("Attention divergence", |losses| losses.attention.as_ref())
     }

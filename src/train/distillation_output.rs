@@ -9,14 +9,14 @@ use burn::{
 use super::TokenLoss;
 use crate::loss::DistillationLosses;
 
-/// What a step of distillation gives to metrics: the losses, and the student's output.
+/// Output of a distillation step for metrics: the losses, and the student's output.
 ///
-/// The loss is the total; accuracies and perplexity are those of the student's output, if it has
-/// them.
+/// The loss is the total. Accuracies and perplexity are those of the student's output, if
+/// available.
 pub struct DistillationOutput<O> {
-    /// The student's output.
+    /// Student's output.
     pub output: O,
-    /// The total, and its parts.
+    /// Total loss and its parts.
     pub losses: DistillationLosses,
 }
 
@@ -43,7 +43,7 @@ impl<O> Adaptor<LossInput> for DistillationOutput<O> {
     }
 }
 
-/// The total, with the tokens of the student's own loss.
+/// Returns the total, with the tokens of the student's own loss.
 impl<O: Adaptor<TokenLoss>> Adaptor<TokenLoss> for DistillationOutput<O> {
     fn adapt(&self) -> TokenLoss {
         let student: TokenLoss = self.output.adapt();

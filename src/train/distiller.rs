@@ -14,49 +14,48 @@ use crate::{
     qat::{QuantControls, detach_controls},
 };
 
-/// What a student's forward pass on a batch gives.
+/// Outputs of a student's forward pass on a batch.
 pub struct StudentStep<O> {
-    /// The student's own loss, of shape `[1]`.
+    /// Student's own loss, of shape `[1]`.
     pub loss: Tensor<1>,
-    /// What is compared with the teacher.
+    /// States that are compared with the teacher's.
     pub states: StudentStates,
-    /// What metrics read, as after a step of inference.
+    /// Output for metrics, as returned by an inference step.
     pub output: O,
 }
 
-/// A model that a [`Distiller`] trains. Its `InferenceStep` is the validation.
+/// Model that a [`Distiller`] trains. Its `InferenceStep` is the validation.
 pub trait Student: Module + InferenceStep<Input: Clone> {
-    /// The forward pass of training.
+    /// Computes the forward pass of training.
     fn student_forward(&self, batch: Self::Input) -> StudentStep<Self::Output>;
 }
 
-/// A model that a [`Student`] learns from, of whatever architecture, or something that has the
-/// answers of one, for example in the batch.
+/// Model of any architecture that a [`Student`] learns from, or a source of its outputs, such as
+/// the batch.
 pub trait Teacher<Batch>: Module {
-    /// The forward pass. The module is in inference mode; the batch is that of training, whose
-    /// tensors may be on a device with autodiff, where they count as constants.
+    /// Computes the forward pass. The module is in inference mode. The batch is that of training:
+    /// its tensors may be on an autodiff device, where they count as constants.
     fn teacher_forward(&self, batch: Batch) -> TeacherStates;
 }
 
-/// A student and a frozen teacher as something that burn-train's `Learner` trains.
+/// Student and frozen teacher, trainable by burn-train's `Learner`.
 ///
-/// A step of training minimises a [`DistillationLoss`] of both on the same batch. Only the student
-/// and a learned projection of the loss, if there is one, are optimised and written to
-/// checkpoints; the teacher is [`Frozen`] and moves to the training device with them. A step of
-/// validation is the student's own: its loss there is that of the student trained alone, and
-/// can be compared with it.
+/// A training step minimizes a [`DistillationLoss`] of both on the same batch. Only the student and
+/// a learned projection of the loss, if any, are optimized and written to checkpoints. The teacher
+/// is [`Frozen`] and moves to the training device with them. A validation step runs the student
+/// alone: its loss is comparable to that of a student trained without a teacher.
 ///
-/// A teacher may be a clone of the student. It gets quantizers with
-/// [controls of their own](crate::qat::detach_controls) then, at their present settings: what a
-/// schedule sets on the student does not reach it, and
-/// `QuantControls::of(distiller.teacher.module())` sets the teacher alone, such as to full precision.
+/// A teacher may be a clone of the student. Its quantizers then get [controls of their
+/// own](crate::qat::detach_controls) with their current settings: schedules set the student alone,
+/// and `QuantControls::of(distiller.teacher.module())` sets the teacher alone, such as to full
+/// precision.
 ///
-/// Where the student's output is or adapts to a [`TokenLoss`](super::TokenLoss), so does that of the
-/// distiller: accumulated batches are weighted by the tokens of the student's own loss. That is the step
-/// of one large batch if the loss ignores the positions that `mask_pad` hides, and no others; a part
-/// over other positions than the task's is weighted by the task's all the same.
+/// If the student's output is or adapts to a [`TokenLoss`](super::TokenLoss), so does that of the
+/// distiller: accumulated batches are weighted by the tokens of the student's own loss. This equals
+/// the step of one large batch if the loss ignores exactly the positions that `mask_pad` hides. A
+/// part over other positions than the task's is weighted by the task's, too.
 ///
-/// In training, `LossMetric` shows the total, and
+/// In training, `LossMetric` shows the total and
 /// [`DistillationMetric`](super::DistillationMetric) its parts.
 ///
 /// # Example
@@ -123,7 +122,7 @@ pub trait Teacher<Batch>: Module {
 /// let student = Ternary { layer: BitLinearConfig::new(8, 3).init(&device) };
 /// let teacher = Full { layer: LinearConfig::new(8, 3).init(&device) };
 /// let loss = DistillationLossConfig::new().init(&device);
-/// // What `Learner::new` takes.
+/// // Input of `Learner::new`.
 /// let distiller = Distiller::new(student, teacher, loss);
 ///
 /// let batch = Batch {
@@ -134,17 +133,17 @@ pub trait Teacher<Batch>: Module {
 /// ```
 #[derive(Module, Debug)]
 pub struct Distiller<S: Module + ModuleDisplay, T: Module + ModuleDisplay> {
-    /// What is trained.
+    /// Trained model.
     pub student: S,
-    /// What is learned from.
+    /// Model to learn from.
     pub teacher: Frozen<T>,
-    /// What is minimised.
+    /// Minimized loss.
     pub loss: DistillationLoss,
     max_grad_norm: Option<f64>,
 }
 
 impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
-    /// A distiller without gradient clipping. A teacher that shares the controls of its quantizers
+    /// Creates a distiller without gradient clipping. A teacher whose quantizers share controls
     /// with the student is [detached](detach_controls) from them.
     pub fn new(student: S, teacher: T, loss: DistillationLoss) -> Self {
         let shares = QuantControls::of(&student).shares_with(&QuantControls::of(&teacher));
@@ -160,8 +159,7 @@ impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
         }
     }
 
-    /// The same with gradients clipped by their norm over all parameters, as
-    /// [`clip_grad_norm`] does.
+    /// Sets the maximum norm of the gradients over all parameters, as in [`clip_grad_norm`].
     ///
     /// # Panics
     ///

@@ -5,14 +5,14 @@ use burn::{
     tensor::Device,
 };
 
-/// A module inside another one that does not train.
+/// Module inside another one that is not trained.
 ///
-/// It is in inference mode and stays so, on tensors without autodiff. Nothing that walks the
-/// parameters of the outer module sees its own: no optimizer, no gradient, no record, no count.
-/// It moves with the outer module from device to device.
+/// It remains in inference mode, on tensors without autodiff. Its parameters are hidden from
+/// traversals of the outer module: they have no optimizer, gradient, record or count. It moves with
+/// the outer module between devices.
 ///
-/// Its weights do not change, but its quantizers are controlled with those of the modules that it is a
-/// clone of, unless it was [detached](crate::qat::detach_controls) from them.
+/// Its weights do not change. Its quantizers share controls with those of the modules it was cloned
+/// from, unless it was [detached](crate::qat::detach_controls) from them.
 ///
 /// # Example
 ///
@@ -30,14 +30,14 @@ pub struct Frozen<M> {
 }
 
 impl<M: Module> Frozen<M> {
-    /// The module in inference mode.
+    /// Creates a frozen module in inference mode.
     pub fn new(module: M) -> Self {
         Self {
             module: module.valid(),
         }
     }
 
-    /// The module, in inference mode.
+    /// Returns the module, in inference mode.
     pub fn module(&self) -> &M {
         &self.module
     }

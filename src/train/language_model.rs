@@ -10,11 +10,11 @@ use crate::{
     text::dataset::TokenBatch,
 };
 
-/// A [`BitNetLm`] that learns to predict the next token: what a [`Trainer`](super::Trainer), or Burn's
-/// `Learner`, trains.
+/// [`BitNetLm`] that learns to predict the next token, trainable by a [`Trainer`](super::Trainer)
+/// or Burn's `Learner`.
 ///
-/// The loss is the cross-entropy of the [targets](TokenBatch::targets) that count, as their mean, with
-/// their number ([`TokenLoss`]). It is a [`Student`] and a [`Teacher`] of logits, too.
+/// The loss is the mean cross-entropy over the counted [targets](TokenBatch::targets), with their
+/// number ([`TokenLoss`]). It can also be a [`Student`], or a [`Teacher`] of logits.
 ///
 /// # Example
 ///
@@ -33,7 +33,7 @@ use crate::{
 /// ```
 #[derive(Module, Debug)]
 pub struct LanguageModel<P: Projection> {
-    /// The model.
+    /// Wrapped model.
     pub lm: BitNetLm<P>,
 }
 
@@ -43,7 +43,7 @@ impl<P: Projection> LanguageModel<P> {
         Self { lm }
     }
 
-    /// The loss of a batch, and the logits.
+    /// Returns the loss of a batch and the logits.
     fn forward(&self, batch: TokenBatch) -> (TokenLoss, StudentStates) {
         let logits = self.lm.forward(batch.inputs);
         let loss = CausalLmLossConfig::new().init();

@@ -13,51 +13,51 @@ use crate::{
     optim::AdamW8bitConfig,
 };
 
-/// What an optimizer keeps of each parameter.
+/// Optimizer states per parameter.
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OptimizerStates {
-    /// Nothing: SGD without momentum.
+    /// None: SGD without momentum.
     None,
     /// Two moments in `f32`: [`AdamW`](burn::optim::AdamW).
     AdamW,
-    /// Two moments of 8 bits with a scale for each 256 values, in `f32` for small parameters:
+    /// Two 8-bit moments with a scale per 256 values, in `f32` for small parameters:
     /// [`AdamW8bit`](crate::optim::AdamW8bit).
     AdamW8bit,
 }
 
-/// Configuration of a [`MemoryPlan`]: how a model is trained.
+/// Configuration of a [`MemoryPlan`].
 #[derive(Config, Debug)]
 pub struct MemoryPlanConfig {
-    /// Sequences of a batch.
+    /// Number of sequences per batch.
     pub batch: usize,
-    /// Positions of a sequence.
+    /// Number of positions per sequence.
     pub positions: usize,
-    /// What the optimizer keeps.
+    /// States of the optimizer.
     #[config(default = "OptimizerStates::AdamW")]
     pub optimizer: OptimizerStates,
-    /// Bytes of states that a [`PagedOptimizer`](crate::optim::PagedOptimizer) leaves in memory; `None`
-    /// for all.
+    /// Bytes of states that a [`PagedOptimizer`](crate::optim::PagedOptimizer) keeps in memory;
+    /// `None` for all.
     pub page_budget: Option<u64>,
 }
 
-/// The memory that a training step of a [`BitNetLm`] takes: bytes of tensors.
+/// Memory of a training step of a [`BitNetLm`]: bytes of tensors.
 ///
-/// Activations are counted by what each layer keeps for its gradients: BitNet projections the codes
-/// of their input, full-precision ones the input itself. They and the gradients are not there at the
-/// same time: the first are given up, layer by layer, as the others come. So the peak is
+/// Activations are those that each layer saves for backward: the codes of the input for BitNet
+/// projections, the input itself for full-precision ones. Activations are released layer by layer
+/// while the gradients are computed, so both are never complete at the same time. The peak is
 ///
 /// ```text
 /// weights + optimizer + max(activations + 1.5 largest activation,
 ///                           gradients + activations / (2 layers) + largest weight in f32)
 /// ```
 ///
-/// where weights that are not `f32` are cast to it once more. A process takes more than its tensors:
-/// its code, about 25 MiB, and what its allocator keeps of what was freed: some percent with that of
-/// the C library, 15 to 40 percent with mimalloc.
+/// where weights that are not `f32` are cast to it in addition. A process needs more than its
+/// tensors: its code, about 25 MiB, and memory that its allocator retains after it was freed: a few
+/// percent for that of the C library, 15 to 40 percent for mimalloc.
 ///
-/// It is for models whose layers run as they are, without gradient checkpointing or fusion of
-/// operations, on Flex: other backends also have the scores of one layer's attention at a time.
+/// Applies to models without gradient checkpointing or fusion of operations, on Flex: other
+/// backends also hold the scores of one layer's attention at a time.
 ///
 /// # Example
 ///
@@ -78,20 +78,20 @@ pub struct MemoryPlanConfig {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// Parameters, and other tensors of the model.
+    /// Parameters and other tensors of the model.
     pub weights: usize,
-    /// Gradients of all parameters that are trained.
+    /// Gradients of all trained parameters.
     pub gradients: usize,
-    /// States of the optimizer in memory.
+    /// Optimizer states in memory.
     pub optimizer: usize,
-    /// What the forward pass keeps for the gradients.
+    /// Activations saved for backward.
     pub activations: usize,
-    /// The most that is there at a time.
+    /// Peak memory.
     pub peak: usize,
 }
 
 impl MemoryPlanConfig {
-    /// The memory that training `model` takes.
+    /// Returns the memory required for training `model`.
     pub fn plan<P: Projection>(&self, model: &BitNetLm<P>) -> MemoryPlan {
         let mut parameters = Parameters {
             optimizer: self.optimizer,
@@ -106,7 +106,7 @@ impl MemoryPlanConfig {
         let activations = model.saved_bytes(self.batch, self.positions);
         let optimizer = match self.page_budget {
             None => parameters.states,
-            // The state of the parameter that steps, and of the next.
+            // State of the parameter that is stepped, and of the next one.
             Some(budget) => parameters
                 .states
                 .min((budget as usize).saturating_add(2 * parameters.largest_state)),
@@ -128,21 +128,21 @@ impl MemoryPlanConfig {
     }
 }
 
-/// Adds up the parameters of a model.
+/// Sums over the parameters of a model.
 struct Parameters {
     optimizer: OptimizerStates,
     weights: usize,
     gradients: usize,
     states: usize,
     largest_state: usize,
-    /// The largest weight in `f32`.
+    /// Largest weight, in `f32`.
     largest: usize,
-    /// Casts to `f32` of the largest weight that is not.
+    /// Size of the `f32` cast of the largest weight of another type.
     largest_casts: usize,
 }
 
 impl OptimizerStates {
-    /// Bytes of the states of a parameter of `n` values.
+    /// Returns the bytes of the states of a parameter of `n` values.
     fn bytes(self, n: usize) -> usize {
         match self {
             Self::None => 0,

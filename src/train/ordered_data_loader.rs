@@ -23,18 +23,17 @@ use crate::base::{
     random::mix,
 };
 
-/// Batches that a worker has ready.
+/// Number of batches that a worker prepares ahead.
 const PREFETCH: usize = 2;
 
-/// A data loader with several worker threads that gives its batches in an order that depends on its
-/// seed alone.
+/// Data loader with several worker threads whose batch order depends on its seed alone.
 ///
-/// Worker `w` of `n` makes the batches `w, w + n, w + 2n, ..`, and they are handed out in turn, as by
-/// PyTorch's `DataLoader`. Burn's loader with two workers or more hands a batch out when it is ready,
-/// so that the order differs from run to run, and a training that is
-/// [resumed](super::CallbackStrategy) passes over other batches than it was trained on.
+/// Worker `w` of `n` creates the batches `w, w + n, w + 2n, ..`, which are returned in turn, as in
+/// PyTorch's `DataLoader`. Burn's loader with two or more workers returns a batch as soon as it is
+/// ready: the order differs between runs, and a [resumed](super::CallbackStrategy) training skips
+/// other batches than it was trained on.
 ///
-/// Each [`iter`](DataLoader::iter) is the next epoch, in another order if it shuffles.
+/// Each [`iter`](DataLoader::iter) is the next epoch, in a new order with shuffling.
 ///
 /// # Example
 ///
@@ -73,10 +72,10 @@ pub struct OrderedDataLoader<I, O> {
     workers: OnceLock<Mutex<Workers<I, O>>>,
 }
 
-/// The ways to the worker threads.
+/// Senders of jobs to the worker threads.
 type Workers<I, O> = Vec<Sender<Job<I, O>>>;
 
-/// The batches of an epoch that a worker makes.
+/// Batches of an epoch that one worker creates.
 struct Job<I, O> {
     epoch: Arc<Epoch<I, O>>,
     first: usize,
@@ -84,7 +83,7 @@ struct Job<I, O> {
     batches: SyncSender<Result<O, DatasetError>>,
 }
 
-/// The data of an epoch, in its order.
+/// Data of an epoch, in its order.
 struct Epoch<I, O> {
     dataset: Arc<dyn Dataset<I>>,
     batcher: Arc<dyn Batcher<I, O>>,
@@ -98,8 +97,8 @@ where
     I: Clone + Send + Sync + 'static,
     O: Send + 'static,
 {
-    /// Batches of `batch_size` items in the order of the dataset, made by one worker on Burn's default
-    /// device.
+    /// Creates a loader of batches of `batch_size` items in the order of the dataset, with one
+    /// worker, on Burn's default device.
     ///
     /// # Panics
     ///
@@ -124,7 +123,7 @@ where
         }
     }
 
-    /// The same with another number of worker threads.
+    /// Sets the number of worker threads.
     ///
     /// # Panics
     ///
@@ -136,18 +135,18 @@ where
         self
     }
 
-    /// The same with an order that is drawn for each epoch from a seed.
+    /// Sets the seed from which a new order is drawn in each epoch.
     pub fn with_shuffle(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// The loader as Burn takes it.
+    /// Returns the loader as a trait object for Burn.
     pub fn build(self) -> Arc<dyn DataLoader<O>> {
         Arc::new(self)
     }
 
-    /// The same loader with threads of its own.
+    /// Returns the same loader with its own threads.
     fn copy(&self) -> Self {
         Self {
             dataset: self.dataset.clone(),
@@ -176,8 +175,8 @@ where
         }
     }
 
-    /// Gives each worker its part of an epoch, from a batch on. The threads stay for the next one, as each has a stream
-    /// of the device.
+    /// Starts the workers on an epoch, beginning at a batch. The threads are reused in each epoch,
+    /// as each has a stream of the device.
     fn start(&self, epoch: Epoch<I, O>, batch: usize) -> Vec<Receiver<Result<O, DatasetError>>> {
         let workers = self.workers.get_or_init(|| {
             let workers = (0..self.num_workers).map(spawn);
@@ -194,7 +193,7 @@ where
                 every,
                 batches,
             };
-            // A worker that panicked is noticed where its batch is missing.
+            // A panicked worker is detected by its missing batch.
             let _ = worker.send(job);
             receiver
         });
@@ -210,7 +209,7 @@ fn spawn<I: 'static, O: Send + 'static>(number: usize) -> Sender<Job<I, O>> {
             job.run();
         }
     };
-    // Without a thread its batches are missing, which is an error of the data.
+    // Batches of a thread that cannot be spawned are missing, which is a data error.
     let _ = thread.spawn(work);
     sender
 }
@@ -218,7 +217,7 @@ fn spawn<I: 'static, O: Send + 'static>(number: usize) -> Sender<Job<I, O>> {
 impl<I, O> Job<I, O> {
     fn run(self) {
         for number in (self.first..self.epoch.num_batches()).step_by(self.every) {
-            // Nobody waits for the rest of an epoch that was broken off.
+            // The receiver is dropped when an epoch is interrupted.
             if self.batches.send(self.epoch.batch(number)).is_err() {
                 return;
             }
@@ -297,10 +296,10 @@ where
 
 struct Batches<'a, I, O> {
     loader: &'a OrderedDataLoader<I, O>,
-    /// Until the first batch is asked for: an epoch that is passed over makes none.
+    /// `None` once the first batch is requested: a skipped epoch creates no batches.
     epoch: Option<Epoch<I, O>>,
     workers: Vec<Receiver<Result<O, DatasetError>>>,
-    /// The batch that was begun with, and the next one.
+    /// First batch, and the next one.
     first: usize,
     number: usize,
 }

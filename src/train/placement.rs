@@ -1,4 +1,4 @@
-//! Where the passes and steps of a training are computed.
+//! Placement of the computations of a training on devices.
 
 use burn::{
     optim::GradientsParams,
@@ -8,7 +8,7 @@ use burn::{
 
 use super::callback::TrainOutputOf;
 
-/// Devices and processes that a training runs on: what of a step depends on them.
+/// Devices and processes of a training, with the parts of a step that depend on them.
 pub(super) trait Placement<M: LearnerModel>: Send + Sync {
     /// Device of the model, its batches and its validation.
     fn device(&self) -> &Device;
@@ -27,11 +27,11 @@ pub(super) trait Placement<M: LearnerModel>: Send + Sync {
     fn optimizer_step(&self, learner: &mut Learner<M>, grads: GradientsParams);
 }
 
-/// One device of one process.
+/// Placement on one device of one process.
 pub(super) struct SingleDevice(Device);
 
 impl SingleDevice {
-    /// A device, with gradients.
+    /// Creates the placement on a device with autodiff.
     pub fn new(device: Device) -> Self {
         Self(match device.is_autodiff() {
             true => device,

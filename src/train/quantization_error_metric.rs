@@ -14,17 +14,17 @@ use crate::{
     qat::QuantizationError,
 };
 
-/// The reports of a training, shared by what makes them and what shows them.
+/// Reports of a training, shared by the monitor that adds them and the metrics that read them.
 #[derive(Debug, Clone, Default)]
 pub struct SharedErrorHistory(Arc<Mutex<ErrorHistory>>);
 
 impl SharedErrorHistory {
-    /// The reports until now.
+    /// Returns the reports so far.
     pub fn get(&self) -> ErrorHistory {
         self.with(|history| history.clone())
     }
 
-    /// The newest report.
+    /// Returns the latest report.
     pub fn newest(&self) -> Option<ErrorReport> {
         self.with(|history| history.reports.last().cloned())
     }
@@ -34,15 +34,16 @@ impl SharedErrorHistory {
     }
 }
 
-/// A number of the newest [`ErrorReport`] as a metric of any model: its output need not hold it.
+/// Value of the latest [`ErrorReport`] as a metric of any model, independent of its output.
 ///
 /// Register it for training, next to an [`ErrorMonitor`](super::callback::ErrorMonitor) with the same
-/// history. Dashboards, loggers, early stopping and checkpoint strategies see it as any other metric.
+/// history. Dashboards, loggers, early stopping and checkpoint strategies can use it like any
+/// metric.
 ///
 /// # Aggregation
 ///
-/// Mean over the layers with such a number, of the reports of the epoch, each as often as batches
-/// follow it until the next. NaN before the first report.
+/// Mean over the layers with such a value, and over the reports of the epoch, each weighted by the
+/// number of batches until the next. NaN before the first report.
 #[derive(Clone)]
 pub struct QuantizationErrorMetric {
     name: Arc<String>,
@@ -73,36 +74,36 @@ impl QuantizationErrorMetric {
         }
     }
 
-    /// Signal to quantisation noise of weights, in dB.
+    /// Returns the metric of the SQNR of weights, in dB.
     pub fn weight_sqnr(history: &SharedErrorHistory) -> Self {
         let value = |error: &QuantizationError| error.sqnr_db.filter(|_| error.is_weight);
         Self::new("Weight SQNR", Some("dB"), true, history, value)
     }
 
-    /// Signal to quantisation noise of activations, in dB.
+    /// Returns the metric of the SQNR of activations, in dB.
     pub fn activation_sqnr(history: &SharedErrorHistory) -> Self {
         let value = |error: &QuantizationError| error.sqnr_db.filter(|_| !error.is_weight);
         Self::new("Activation SQNR", Some("dB"), true, history, value)
     }
 
-    /// Share of weights that are zero.
+    /// Returns the metric of the fraction of weights that are zero.
     pub fn zero_fraction(history: &SharedErrorHistory) -> Self {
         let value = |error: &QuantizationError| error.is_weight.then_some(error.zero_fraction);
         Self::new("Zero weights", None, false, history, value)
     }
 
-    /// Share of weights whose code is another than at the look before.
+    /// Returns the metric of the fraction of weights whose code changed since the last measurement.
     pub fn flip_rate(history: &SharedErrorHistory) -> Self {
         Self::new("Flip rate", None, false, history, |error| error.flip_rate)
     }
 
-    /// Share of activations beyond the range of their quantiser.
+    /// Returns the metric of the fraction of activations beyond the range of their quantizer.
     pub fn clipping_rate(history: &SharedErrorHistory) -> Self {
         let value = |error: &QuantizationError| (!error.is_weight).then_some(error.clipping_rate);
         Self::new("Clipping rate", None, false, history, value)
     }
 
-    /// The same of one quantiser alone, by its path.
+    /// Restricts the metric to one quantizer, by its path.
     pub fn of(mut self, path: &str) -> Self {
         self.name = Arc::new(format!("{} {path}", self.name));
         self.path = Some(path.to_string());

@@ -10,8 +10,8 @@ use burn::train::{
     },
 };
 
-/// A renderer that shows nothing, where a callback such as
-/// [`PlainProgress`](super::callback::PlainProgress) prints the progress.
+/// Renderer that prints nothing, for use with a callback such as
+/// [`PlainProgress`](super::callback::PlainProgress).
 ///
 /// Burn's own renderer without a terminal prints a line for each batch.
 #[derive(Debug, Clone, Copy, Default)]

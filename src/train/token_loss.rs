@@ -7,16 +7,17 @@ use burn::{
     },
 };
 
-/// Loss of a batch as the mean over tokens, with their number: the output of a step of a language model.
+/// Loss of a batch as the mean over tokens, with their number: the output of a language model's
+/// step.
 ///
-/// A mean of means is no mean: batches with masks, and the last batch of an epoch, hold other numbers
-/// of tokens. Give this as the `Output` of a model's steps, or implement
-/// [`Adaptor<TokenLoss>`](Adaptor) for an output of your own, and
+/// A mean of batch means is not the mean over tokens: batches with masks, and the last batch of an
+/// epoch, differ in their number of tokens. Use this as the `Output` of a model's steps, or
+/// implement [`Adaptor<TokenLoss>`](Adaptor) for your own output. Then
 ///
-/// - [`TokenLossMetric`](super::TokenLossMetric) is the sum of the losses of all tokens of an epoch,
-///   divided by their number, whatever the batch size;
-/// - [`CallbackStrategy::with_token_weights`](super::CallbackStrategy::with_token_weights) makes the
-///   step of accumulated batches that of one large batch.
+/// - [`TokenLossMetric`](super::TokenLossMetric) is the sum of the losses of all tokens of an epoch
+///   divided by their number, for any batch size;
+/// - [`CallbackStrategy::with_token_weights`](super::CallbackStrategy::with_token_weights) makes a
+///   step of accumulated batches equal to that of one large batch.
 ///
 /// # Example
 ///
@@ -26,7 +27,7 @@ use burn::{
 ///
 /// let device = Device::default();
 /// let logits = Tensor::<3>::zeros([1, 3, 8], &device);
-/// // The first token is a prompt, which is not learned.
+/// // The first token is a prompt, which is ignored.
 /// let targets = Tensor::<2, Int>::from_ints([[-100, 7, 1]], &device);
 /// let mean = CausalLmLossConfig::new().init().forward(logits, targets);
 /// let loss = TokenLoss::new(mean, 2);
@@ -34,14 +35,14 @@ use burn::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct TokenLoss {
-    /// The mean over the tokens that count, of shape `[1]`.
+    /// Mean over the counted tokens, of shape `[1]`.
     pub mean: Tensor<1>,
-    /// Number of tokens that count.
+    /// Number of counted tokens.
     pub tokens: usize,
 }
 
 impl TokenLoss {
-    /// The mean loss of so many tokens.
+    /// Creates the loss from the mean over `tokens` tokens.
     pub fn new(mean: Tensor<1>, tokens: usize) -> Self {
         Self { mean, tokens }
     }

@@ -13,12 +13,13 @@ use super::TokenLoss;
 
 /// Mean loss of all tokens of an epoch, as the metric `Loss`.
 ///
-/// `sum_b(tokens_b * mean_b) / sum_b(tokens_b)` over the batches `b`, so that the value does not
-/// depend on the batch size or on how masks divide. Burn's
-/// [`LossMetric`](burn::train::metric::LossMetric) is the mean of the batches' means: use this one in
-/// its place, and whatever looks for `Loss` (early stopping, the best checkpoint) finds it.
+/// `sum_b(tokens_b * mean_b) / sum_b(tokens_b)` over the batches `b`: the value does not depend on
+/// the batch size or on the distribution of masks. Burn's
+/// [`LossMetric`](burn::train::metric::LossMetric) is the mean of the batches' means. Use this
+/// metric in its place; users of the metric `Loss` (early stopping, the best checkpoint) find it
+/// under the same name.
 ///
-/// A batch without tokens that count has no part in it.
+/// A batch without counted tokens is ignored.
 #[derive(Clone)]
 pub struct TokenLossMetric {
     name: Arc<String>,
@@ -26,10 +27,10 @@ pub struct TokenLossMetric {
 }
 
 impl TokenLossMetric {
-    /// Digits after the point.
+    /// Number of decimals.
     const PRECISION: usize = 4;
 
-    /// Create the metric.
+    /// Creates the metric.
     pub fn new() -> Self {
         Self {
             name: Arc::new("Loss".to_string()),

@@ -4,9 +4,9 @@ use crate::monitor::ErrorHistory;
 /// Result of [`Trainer::train`](super::Trainer::train).
 #[derive(Debug)]
 pub struct Trained<M> {
-    /// The trained model after its last step, for inference.
+    /// Trained model after its last step, for inference.
     pub model: M,
-    /// The best checkpoint of the run, if the
+    /// Best checkpoint of the run, if the
     /// [policy](super::checkpoint::CheckpointPolicy::keep_best) keeps one.
     pub best: Option<BestCheckpoint>,
     /// Quantization errors, if the configuration measures them.
@@ -18,18 +18,18 @@ pub struct Trained<M> {
 /// Steps, losses and times of a training.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TrainingReport {
-    /// Optimizer steps of the whole training so far.
+    /// Number of optimizer steps of the whole training so far.
     pub steps: usize,
-    /// Those that were taken in this process, after the checkpoint that it was resumed from.
+    /// Number of steps in this process, after the checkpoint it was resumed from.
     pub steps_here: usize,
-    /// Seconds that these steps took, without validation.
+    /// Duration of these steps in seconds, without validation.
     pub seconds: f64,
     /// Loss of the last step.
     pub train_loss: Option<f64>,
     /// Metric `Loss` of the last validation.
     pub valid_loss: Option<f64>,
-    /// Whether the training took all its steps and validated after the last.
+    /// `true` if the training took all its steps and validated after the last.
     pub is_complete: bool,
-    /// What ended the training for good before its last epoch, such as early stopping.
+    /// Reason for the final end of the training before its last epoch, such as early stopping.
     pub over: Option<TrainingOver>,
 }

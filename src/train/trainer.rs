@@ -18,13 +18,13 @@ use super::{
     config::{TrainingConfig, TrainingConfigError, TrainingHandles},
 };
 
-/// Trains a model as a [`TrainingConfig`] says, over Burn's `Learner`.
+/// Trains a model by a [`TrainingConfig`], with Burn's `Learner`.
 ///
-/// The configuration has the steps, the optimizer with its groups of parameters, the learning rate, the
-/// schedules of quantization, calibration, checkpoints and monitoring; the model and the data are the
-/// program's. The model is any that implements Burn's `TrainStep` and `InferenceStep` with an output that
-/// has a loss, such as a [`LanguageModel`](super::LanguageModel), and trains on the device that its
-/// parameters are on.
+/// The configuration sets the steps, the optimizer with its parameter groups, the learning rate,
+/// the schedules of quantization, calibration, checkpoints and monitoring. The program provides the
+/// model and the data. The model implements Burn's `TrainStep` and `InferenceStep` with an output
+/// that contains a loss, such as a [`LanguageModel`](super::LanguageModel). It is trained on the
+/// device of its parameters.
 ///
 /// # Example
 ///
@@ -70,7 +70,7 @@ pub struct Trainer<M: LearnerModel> {
     handles: TrainingHandles,
     report: ReportRecorder,
     metrics_folder: Option<PathBuf>,
-    /// What is done to Burn's training before it is launched.
+    /// Changes to Burn's training before it is launched.
     training: Vec<Configure<M>>,
     has_loss_metric: bool,
 }
@@ -82,13 +82,13 @@ type Configure<M> = Box<dyn FnOnce(SupervisedTraining<M>) -> SupervisedTraining<
 #[non_exhaustive]
 pub enum TrainerError {
     /// The training ended with an error of the data, a callback or a checkpoint.
-    /// [`TrainingFailure`] gives it back as what it was.
+    /// [`TrainingFailure`] returns the original error.
     #[error("{}", .0.reason())]
     Training(Arc<TrainingError>),
     /// The checkpoints of the run cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// There is no place for the files of metrics.
+    /// The folder for the files of metrics cannot be created.
     #[error("cannot make a folder for the files of metrics: {0}")]
     Metrics(#[source] io::Error),
 }
@@ -97,12 +97,14 @@ impl<M: LearnerModel> Trainer<M>
 where
     TrainOutputOf<M>: Adaptor<LossInput>,
 {
-    /// A training of a model that was built with the [scheme](TrainingConfig::qat) of the configuration.
+    /// Creates a training of a model that was built with the [scheme](TrainingConfig::qat) of the
+    /// configuration.
     ///
     /// # Errors
     ///
-    /// If a value of the configuration is out of its range, a group of the optimizer has no parameter of
-    /// the model or shares one with another group, or a schedule does not fit the model.
+    /// If a value of the configuration is out of range, a group of the optimizer matches no
+    /// parameter of the model or shares one with another group, or a schedule does not fit the
+    /// model.
     pub fn new(model: M, config: TrainingConfig) -> Result<Self, TrainingConfigError> {
         let handles = TrainingHandles::default();
         let report = ReportRecorder::default();
@@ -127,7 +129,7 @@ where
     ///
     /// # Panics
     ///
-    /// If another callback has its name.
+    /// If another callback has the same name.
     #[track_caller]
     #[must_use]
     pub fn with_callback(mut self, callback: impl Callback<M> + 'static) -> Self {
@@ -142,22 +144,22 @@ where
         self
     }
 
-    /// Replaces the learning-rate schedule of the configuration.
+    /// Replaces the learning rate schedule of the configuration.
     #[must_use]
     pub fn with_scheduler(mut self, scheduler: impl Into<ModuleLrScheduler>) -> Self {
         self.scheduler = scheduler.into();
         self
     }
 
-    /// Writes the files of burn-train's metrics into a folder. Without it they are not kept.
+    /// Sets the folder of burn-train's metric files. Without it they are not kept.
     #[must_use]
     pub fn with_metrics_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.metrics_folder = Some(folder.into());
         self
     }
 
-    /// Changes Burn's training before it is launched: for metrics, loggers, a renderer or early stopping
-    /// of burn-train.
+    /// Modifies Burn's training before it is launched: for metrics, loggers, a renderer or early
+    /// stopping of burn-train.
     #[must_use]
     pub fn with_training(
         mut self,
@@ -167,8 +169,8 @@ where
         self
     }
 
-    /// Weights accumulated batches by their tokens, and shows the loss as the mean over all tokens of an
-    /// epoch ([`TokenLossMetric`]).
+    /// Weights accumulated batches by their tokens, and reports the loss as the mean over all
+    /// tokens of an epoch ([`TokenLossMetric`]).
     #[must_use]
     pub fn with_token_losses(mut self) -> Self
     where
@@ -184,14 +186,14 @@ where
         })
     }
 
-    /// The quantization errors as they are measured, for a
-    /// [`QuantizationErrorMetric`](super::QuantizationErrorMetric) or a program that shows them while
-    /// the model trains.
+    /// Returns the quantization errors measured so far, for a
+    /// [`QuantizationErrorMetric`](super::QuantizationErrorMetric) or a program that shows them
+    /// during training.
     pub fn history(&self) -> &SharedErrorHistory {
         &self.handles.history
     }
 
-    /// Trains, and validates at the end of each epoch.
+    /// Trains the model, and validates it at the end of each epoch.
     ///
     /// # Errors
     ///
@@ -238,7 +240,7 @@ where
     }
 }
 
-/// The best checkpoint, by the metric that the policy names.
+/// Returns the best checkpoint by the metric of the policy.
 fn best(config: &TrainingConfig) -> Result<Option<BestCheckpoint>, CheckpointError> {
     let Some(policy) = &config.checkpoints else {
         return Ok(None);

@@ -4,16 +4,16 @@ use burn::data::dataloader::DataLoader;
 
 use crate::base::data_position::SeekableDataLoader;
 
-/// Data to train on: a loader of Burn, or one that can [seek](SeekableDataLoader), so that a resumed
-/// training goes to its batch at once.
+/// Training data: a Burn data loader, or one that can [seek](SeekableDataLoader), so that a resumed
+/// training starts at its batch without reading those before.
 ///
-/// An `Arc` of a [`SeekableDataLoader`] or an `Arc<dyn DataLoader>` becomes one by `into()`.
+/// An `Arc` of a [`SeekableDataLoader`] or an `Arc<dyn DataLoader>` is converted by `into()`.
 pub struct TrainingData<I> {
     pub(super) loader: Arc<dyn DataLoader<I>>,
     pub(super) seek: Option<Seek>,
 }
 
-/// Goes to a batch of an epoch, both counted from 0.
+/// Seeks to a batch of an epoch, both counted from 0.
 pub(super) type Seek = Box<dyn Fn(usize, usize) + Send + Sync>;
 
 impl<I> From<Arc<dyn DataLoader<I>>> for TrainingData<I> {

@@ -4,10 +4,11 @@ use burn::train::{TrainingError, checkpoint::CheckpointerError};
 
 use super::{NoData, callback::CallbackError, checkpoint::CheckpointError};
 
-/// What ended a training that [`CallbackStrategy`](super::CallbackStrategy) ran, out of Burn's error.
+/// Original error of a training that [`CallbackStrategy`](super::CallbackStrategy) ran, extracted
+/// from Burn's error.
 ///
-/// Burn's [`TrainingError`] has no variant for errors of other crates, so that they are inside of
-/// variants whose words do not fit: it prints an error of a callback as "Dataset error: ..".
+/// Burn's [`TrainingError`] has no variant for errors of other crates. They are wrapped in variants
+/// with unrelated messages: an error of a callback is printed as "Dataset error: ..".
 ///
 /// # Example
 ///
@@ -31,15 +32,15 @@ use super::{NoData, callback::CallbackError, checkpoint::CheckpointError};
 /// }
 /// ```
 pub trait TrainingFailure {
-    /// The error of a checkpoint that could not be written or used, if it is one.
+    /// Returns the error of a checkpoint that could not be written or used, if that was the cause.
     fn checkpoint_error(&self) -> Option<&CheckpointError>;
 
-    /// The callback that failed, with what it returned as
-    /// [`source`](CallbackError::source), if one has.
+    /// Returns the callback that failed, with its error as [`source`](CallbackError::source), if
+    /// one did.
     fn callback_error(&self) -> Option<&CallbackError>;
 
-    /// What went wrong in a sentence, without the words that Burn puts before errors that are not its
-    /// own.
+    /// Returns the cause in a sentence, without the prefix that Burn adds to errors of other
+    /// crates.
     fn reason(&self) -> String;
 }
 

@@ -99,7 +99,7 @@ fn the_page_holds_all_drawings_and_escapes_what_it_shows() {
     assert!(html.contains("a &lt;b&gt;run&lt;/b&gt;") && !html.contains("<b>"));
     for part in [
         "<h2>Loss</h2>",
-        "Signal to quantisation noise of weights",
+        "Signal to quantization noise of weights",
         "SQNR by layer, weights",
         "SQNR by layer, activations",
         "Share of codes that changed",

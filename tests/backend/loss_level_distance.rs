@@ -90,7 +90,7 @@ fn a_weight_of_no_values_has_no_loss() {
 }
 
 #[test]
-#[should_panic(expected = "a weight and its quantised value have one shape")]
+#[should_panic(expected = "a weight and its quantized value have one shape")]
 fn a_quantized_value_of_another_shape_is_refused() {
     let device = Device::default();
     let weight = Tensor::<2>::zeros([2, 3], &device);

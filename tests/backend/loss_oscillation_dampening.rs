@@ -98,7 +98,7 @@ fn the_loss_is_a_sum() {
 }
 
 #[test]
-#[should_panic(expected = "a weight and its quantised value have one shape")]
+#[should_panic(expected = "a weight and its quantized value have one shape")]
 fn a_quantized_value_of_another_shape_is_refused() {
     let zeros = |shape: [usize; 2]| Tensor::<2>::zeros(shape, &Device::default());
     let level = zeros([1, 1]);

@@ -1,18 +1,18 @@
 use super::text::number;
 
-/// A linear scale from values to places in a drawing, with ticks at round numbers.
+/// Linear scale from values to coordinates of a chart, with ticks at round numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
     min: f64,
     max: f64,
-    /// Places of `min` and `max`.
+    /// Coordinates of `min` and `max`.
     from: f64,
     to: f64,
     ticks: Vec<f64>,
 }
 
 impl Axis {
-    /// An axis that holds all values and ends at ticks. Without a value it goes from 0 to 1.
+    /// Creates an axis that contains all values and ends at ticks. Without values it spans 0 to 1.
     pub fn new(values: impl IntoIterator<Item = f64>, from: f64, to: f64) -> Self {
         let finite = values.into_iter().filter(|value| value.is_finite());
         let (mut min, mut max) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -21,7 +21,7 @@ impl Axis {
             (min, max) = (0.0, 1.0);
         }
         if min == max {
-            // A line of one value lies in the middle.
+            // A line of one value is centered.
             let margin = if min == 0.0 { 1.0 } else { min.abs() / 2.0 };
             (min, max) = (min - margin, max + margin);
         }
@@ -37,13 +37,13 @@ impl Axis {
         }
     }
 
-    /// Where a value lies.
+    /// Returns the coordinate of a value.
     pub fn place(&self, value: f64) -> f64 {
         let share = (value - self.min) / (self.max - self.min);
         self.from + share * (self.to - self.from)
     }
 
-    /// Ticks with their places and labels.
+    /// Returns the ticks with their coordinates and labels.
     pub fn ticks(&self) -> impl Iterator<Item = (f64, String)> {
         self.ticks
             .iter()
@@ -51,7 +51,7 @@ impl Axis {
     }
 }
 
-/// The smallest of 1, 2 or 5 times a power of ten that is not below a step.
+/// Returns the smallest of 1, 2 or 5 times a power of ten that is not below a step.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     [1.0, 2.0, 5.0, 10.0]

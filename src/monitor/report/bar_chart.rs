@@ -9,11 +9,11 @@ const WIDTH: f64 = 1080.0;
 const LEFT: f64 = 330.0;
 const ROW: f64 = 18.0;
 
-/// Bars from left to right, one row each, as SVG.
+/// Draws horizontal bars, one row each, as SVG.
 pub(super) fn bar_chart(bars: &[(String, f64)], unit: &str) -> String {
     let height = bars.len() as f64 * ROW + 34.0;
     let values = bars.iter().map(|bar| bar.1);
-    // Bars begin at zero.
+    // Bars start at zero.
     let axis = Axis::new(values.chain([0.0]), LEFT, WIDTH - 80.0);
     let zero = axis.place(0.0);
     let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">");
@@ -59,14 +59,14 @@ pub(super) fn bar_chart(bars: &[(String, f64)], unit: &str) -> String {
     svg
 }
 
-/// Small upright bars for the shares of codes, as SVG.
+/// Draws small vertical bars for the fractions of codes, as SVG.
 pub(super) fn code_histogram(counts: &[(i32, u64)]) -> String {
     let bars = counts
         .iter()
         .map(|&(code, count)| (format!("code {code}"), count));
     let mut svg = small_bars(&bars.collect::<Vec<_>>());
     let total: u64 = counts.iter().map(|count| count.1).sum();
-    // With few codes there is room for their names.
+    // Only a few codes leave room for labels.
     if counts.len() <= 4 {
         let bar = BARS / counts.len().max(1) as f64;
         for (i, &(code, count)) in counts.iter().enumerate() {
@@ -82,7 +82,8 @@ pub(super) fn code_histogram(counts: &[(i32, u64)]) -> String {
     svg
 }
 
-/// Small upright bars for latent weights, with the values of the outermost codes below, as SVG.
+/// Draws small vertical bars for latent weights, with the values of the outermost codes below, as
+/// SVG.
 pub(super) fn weight_histogram(counts: &[u64]) -> String {
     let middle = counts.len() as i64 / 2;
     let bars = counts.iter().enumerate().map(|(i, &count)| {
@@ -101,10 +102,10 @@ pub(super) fn weight_histogram(counts: &[u64]) -> String {
     svg
 }
 
-/// Room for the bars of a small drawing.
+/// Width of the bars of a small chart.
 const BARS: f64 = 160.0;
 
-/// An SVG, still open, with bars that say what they are when pointed at.
+/// Returns an unclosed SVG with bars that show their values as tooltips.
 fn small_bars(bars: &[(String, u64)]) -> String {
     let total: u64 = bars.iter().map(|bar| bar.1).sum();
     let largest = bars.iter().map(|bar| bar.1).max().unwrap_or(0).max(1);

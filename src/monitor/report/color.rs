@@ -1,5 +1,5 @@
-/// A colour of a hue in degrees, a saturation and a lightness of 0 to 1, as programs without CSS read
-/// it, too.
+/// Converts a hue in degrees and a saturation and lightness of 0 to 1 to a color that programs
+/// without CSS can read, too.
 pub(super) fn hsl(hue: f64, saturation: f64, lightness: f64) -> String {
     let chroma = saturation * lightness.min(1.0 - lightness);
     let channel = |offset: f64| {
@@ -15,7 +15,7 @@ pub(super) fn hsl(hue: f64, saturation: f64, lightness: f64) -> String {
     )
 }
 
-/// From pale to dark blue for a share of 0 to 1.
+/// Returns a color from pale to dark blue for a fraction of 0 to 1.
 pub(super) fn shade(share: f64) -> String {
     hsl(215.0, 0.65, 0.94 - 0.64 * share)
 }

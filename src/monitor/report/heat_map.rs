@@ -10,7 +10,7 @@ const LEFT: f64 = 330.0;
 const RIGHT: f64 = 90.0;
 const ROW: f64 = 16.0;
 
-/// A row of colours for each layer over steps, from pale to dark blue, as SVG.
+/// Draws a row of colors for each layer over steps, from pale to dark blue, as SVG.
 pub(super) fn heat_map(rows: &[(String, Vec<(f64, f64)>)], unit: &str) -> String {
     let values = || {
         let points = rows.iter().flat_map(|(_, points)| points);

@@ -25,7 +25,7 @@ border-bottom:1px solid #e3e8ee;text-align:right;vertical-align:middle}td:first-
 
 type Series = (String, Vec<(f64, f64)>);
 
-/// The report of a training as one HTML page, with everything that it shows drawn into it.
+/// Report of a training as a self-contained HTML page.
 ///
 /// # Example
 ///
@@ -47,7 +47,7 @@ pub struct HtmlReport<'a> {
 }
 
 impl<'a> HtmlReport<'a> {
-    /// A page about a history of quantisation errors.
+    /// Creates a page about a history of quantization errors.
     pub fn new(title: impl Into<String>, history: &'a ErrorHistory) -> Self {
         Self {
             title: title.into(),
@@ -58,25 +58,25 @@ impl<'a> HtmlReport<'a> {
         }
     }
 
-    /// The same with a drawing of other numbers over the steps, such as losses.
+    /// Adds a line chart of other values over the steps, such as losses.
     pub fn with_series(mut self, name: impl Into<String>, lines: Vec<Series>) -> Self {
         self.series.push((name.into(), lines));
         self
     }
 
-    /// The same with what each layer adds to the loss when it is quantised.
+    /// Adds the increase of the loss caused by the quantization of each layer.
     pub fn with_sensitivity(mut self, layers: Vec<(String, f64)>) -> Self {
         self.sensitivity = layers;
         self
     }
 
-    /// The same with a line of text, such as an event of the training.
+    /// Adds a line of text, such as an event of the training.
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self
     }
 
-    /// Writes the page; an older one stays until the new one is whole.
+    /// Writes the page. An existing file is replaced only when the new one is complete.
     ///
     /// # Errors
     ///
@@ -87,7 +87,7 @@ impl<'a> HtmlReport<'a> {
         write_whole(path, |file| file.write_all(html.as_bytes())).map_err(io_error(path))
     }
 
-    /// The page.
+    /// Returns the page.
     pub fn to_html(&self) -> String {
         let title = escape(&self.title);
         let mut html = format!(
@@ -120,11 +120,11 @@ impl<'a> HtmlReport<'a> {
         let activations = self.lines(false, sqnr);
         for (name, lines) in [("weights", &weights), ("activations", &activations)] {
             if !lines.is_empty() {
-                let title = format!("Signal to quantisation noise of {name}");
+                let title = format!("Signal to quantization noise of {name}");
                 section(html, &title, &line_chart(lines, "SQNR, dB"));
             }
         }
-        // Apart, as activations of 8 bits are far better than ternary weights.
+        // Separate charts, as 8-bit activations are far better than ternary weights.
         for (name, rows) in [("weights", weights), ("activations", activations)] {
             if !rows.is_empty() {
                 section(
@@ -136,7 +136,7 @@ impl<'a> HtmlReport<'a> {
         }
         let flips = self.lines(true, |error| error.flip_rate);
         if !flips.is_empty() {
-            let title = "Share of codes that changed since the look before";
+            let title = "Fraction of codes changed since the last measurement";
             section(html, title, &heat_map(&flips, "flips"));
         }
         let zeros = self.lines(true, |error| Some(error.zero_fraction));
@@ -145,7 +145,7 @@ impl<'a> HtmlReport<'a> {
         }
     }
 
-    /// A line for each quantiser of weights, or of activations, that has such numbers.
+    /// Returns a line for each quantizer of weights, or of activations, with available values.
     fn lines(
         &self,
         weights: bool,
@@ -162,14 +162,14 @@ impl<'a> HtmlReport<'a> {
             .collect()
     }
 
-    /// The last report in numbers, with the histograms of codes.
+    /// Writes the last report as a table, with the histograms of codes.
     fn write_table(&self, html: &mut String) {
         let Some(report) = self.history.reports.last() else {
             return;
         };
         let _ = write!(
             html,
-            "<h2>Quantisers at step {}</h2><table><tr><th>quantiser</th><th>values</th>\
+            "<h2>Quantizers at step {}</h2><table><tr><th>quantizer</th><th>values</th>\
              <th>SQNR, dB</th><th>MSE</th><th>cosine</th><th>largest error</th><th>zeros</th>\
              <th>clipped</th><th>scale</th><th>latent weights</th><th>codes</th></tr>",
             report.step

@@ -7,17 +7,17 @@ const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 70.0;
 const BOTTOM: f64 = 40.0;
 const TOP: f64 = 12.0;
-/// Room for the names of the lines.
+/// Width of the labels of the lines.
 const RIGHT: f64 = 335.0;
 const LEGEND_LINE: f64 = 15.0;
 
-/// A colour for each line, far apart for neighbours; lines beyond 36 come round again.
+/// Returns a color for each line, distinct from its neighbors; colors repeat after 36 lines.
 fn color(index: usize) -> String {
     let hue = (index * 137 % 360) as f64;
     hsl(hue, 0.65, [0.42, 0.32, 0.52][index / 12 % 3])
 }
 
-/// Lines over steps, as SVG.
+/// Draws lines over steps, as SVG.
 pub(super) fn line_chart(lines: &[(String, Vec<(f64, f64)>)], unit: &str) -> String {
     let points = || lines.iter().flat_map(|(_, points)| points);
     let rows = lines.len() as f64 * LEGEND_LINE + 2.0 * TOP;

@@ -1,4 +1,4 @@
-//! The report of a training as one HTML file that needs nothing else.
+//! Report of a training as a self-contained HTML file.
 
 mod axis;
 mod bar_chart;

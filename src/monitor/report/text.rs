@@ -1,4 +1,4 @@
-/// A text that HTML and SVG show as it is.
+/// Escapes a text for HTML and SVG.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -14,7 +14,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// A number with as many digits as a label has room for.
+/// Formats a number with as few digits as a label has room for.
 pub(super) fn number(value: f64) -> String {
     let magnitude = value.abs();
     if value == 0.0 {

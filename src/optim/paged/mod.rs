@@ -1,4 +1,4 @@
-//! Optimizers whose states have no room in memory.
+//! Optimizers whose states do not fit into memory.
 
 mod page;
 mod page_file;
@@ -19,35 +19,34 @@ use super::AdamW8bit;
 /// Configuration of a [`PagedOptimizer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PagedOptimizerConfig {
-    /// Folder of the file of pages, which must exist and have room for all states twice at most.
+    /// Folder of the page file. It must exist and have room for up to twice the size of all states.
     pub folder: PathBuf,
-    /// Bytes of states that stay in memory.
+    /// Bytes of states that are kept in memory.
     pub budget: u64,
 }
 
-/// An optimizer whose states are in pages of a file, but for those that a budget of memory has room
-/// for.
+/// Optimizer whose states are paged to a file, except those that fit a memory budget.
 ///
-/// A state is read when its parameter steps, and written back; the one that comes next is read
-/// meanwhile. Parameters step in the same order again and again, so that keeping the states that
-/// were used last would never find one in memory: the first that fit the budget stay there, the
-/// others never do. Steps are those of the optimizer inside, bit for bit.
+/// A state is read before its parameter steps, and written back afterwards. The next state is
+/// prefetched meanwhile. Parameters step in the same order each time, so that a cache of the most
+/// recently used states would never hit: the first states that fit the budget stay in memory, the
+/// others never do. Steps are those of the inner optimizer, bit for bit.
 ///
-/// States that clones share are written to new pages. The file is temporary and has no name; what a
-/// checkpoint needs is read back from it. A checkpoint has all states in memory while it is made or
-/// loaded.
+/// States that clones share are written to new pages. The file is temporary and has no name;
+/// checkpoints read the states back from it. While a checkpoint is saved or loaded, all states are
+/// in memory.
 ///
-/// Source: [QLoRA](https://arxiv.org/abs/2305.14314), section 3, where the driver of the GPU pages.
+/// Source: [QLoRA](https://arxiv.org/abs/2305.14314), section 3, where the GPU driver pages.
 ///
 /// # Errors while training
 ///
-/// A step has no way to return an error. Where a page cannot be written, its state stays in memory,
-/// training goes on, and [`take_error`](Self::take_error) has the reason.
+/// A step cannot return an error. If a page cannot be written, its state stays in memory, training
+/// continues, and [`take_error`](Self::take_error) returns the cause.
 ///
 /// # Panics
 ///
-/// Where a page cannot be read, the state is lost: the step panics with the reason. Checkpoints are
-/// not touched, and training can go on from the last.
+/// If a page cannot be read, the state is lost: the step panics with the cause. Checkpoints are not
+/// affected; training can resume from the last one.
 ///
 /// # Example
 ///
@@ -92,7 +91,7 @@ enum StatePlace<S> {
 }
 
 impl PagedOptimizerConfig {
-    /// Pages in a folder, with no budget.
+    /// Creates a configuration with a folder and no budget.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -100,16 +99,16 @@ impl PagedOptimizerConfig {
         }
     }
 
-    /// The same with a budget in bytes.
+    /// Sets the budget in bytes.
     pub fn with_budget(self, budget: u64) -> Self {
         Self { budget, ..self }
     }
 
-    /// The optimizer around `inner`.
+    /// Creates the optimizer around `inner`.
     ///
     /// # Errors
     ///
-    /// If there can be no file in the folder.
+    /// If the file cannot be created in the folder.
     pub fn build<O: Optimizer>(&self, inner: O) -> Result<PagedOptimizer<O>, PageError> {
         let store = Arc::new(PageStore::create(&self.folder, self.budget)?);
         Ok(PagedOptimizer { inner, store })
@@ -117,22 +116,22 @@ impl PagedOptimizerConfig {
 }
 
 impl<O: Optimizer> PagedOptimizer<O> {
-    /// The first error of writing since the last call.
+    /// Returns the first write error since the last call.
     pub fn take_error(&self) -> Option<PageError> {
         self.store.take_error()
     }
 
-    /// Bytes of states in memory.
+    /// Returns the number of bytes of states in memory.
     pub fn bytes_in_memory(&self) -> u64 {
         self.store.bytes_in_memory()
     }
 
-    /// Bytes that the file takes.
+    /// Returns the size of the file in bytes.
     pub fn bytes_in_file(&self) -> u64 {
         self.store.bytes_in_file()
     }
 
-    /// Where a state stays after a step.
+    /// Stores a state after a step, in memory or in the file.
     fn put<S: RecordState>(
         &self,
         state: S,
@@ -160,10 +159,10 @@ impl<O: Optimizer> PagedOptimizer<O> {
     }
 }
 
-/// The state in a page, on a device.
+/// Reads the state in a page to a device.
 fn read_state<S: RecordState>(page: &Page, device: &Device) -> S {
     let state = page.read();
-    let state = state.unwrap_or_else(|error| panic!("{error}; go on from the last checkpoint"));
+    let state = state.unwrap_or_else(|error| panic!("{error}; resume from the last checkpoint"));
     let mut source = StateSource::new(state.scalars.into_iter().collect());
     for (name, data) in state.tensors {
         source.insert_tensor(name, data);
@@ -200,7 +199,7 @@ impl<O: Optimizer> Optimizer for PagedOptimizer<O> {
         (tensor, state)
     }
 
-    /// A page has no device: what it holds comes to that of the gradient.
+    /// A page has no device: its state is read to that of the gradient.
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {
         let place = match state.place {
             StatePlace::Memory { state, pin } => StatePlace::Memory {

@@ -17,19 +17,19 @@ use super::{
     prefetch::Prefetch,
 };
 
-/// Error when states cannot be kept in pages.
+/// Error of a page file.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} optimizer pages in {folder}: {source}")]
 pub struct PageError {
     /// Folder of the file.
     pub folder: PathBuf,
-    /// What was tried: `create`, `write` or `read`.
+    /// Failed operation: `create`, `write` or `read`.
     pub action: &'static str,
-    /// What the system said.
+    /// Cause of the failure.
     pub source: io::Error,
 }
 
-/// Where the states of an optimizer are that have no room in memory.
+/// Page file, prefetch and memory budget of the states of an optimizer.
 #[derive(Debug)]
 pub(super) struct PageStore {
     file: Arc<PageFile>,
@@ -40,24 +40,24 @@ pub(super) struct PageStore {
     error: Mutex<Option<PageError>>,
 }
 
-/// Room in memory for a state that stays there.
+/// Share of the memory budget of a state in memory.
 #[derive(Debug)]
 pub(super) struct Pin {
     store: Arc<PageStore>,
     bytes: u64,
 }
 
-/// A state in the file.
+/// State in the file.
 #[derive(Debug)]
 pub(super) struct Page {
     place: Place,
     written: Written,
     tensors: Vec<(String, Shape, DType)>,
-    /// The state without its tensors.
+    /// State without its tensors.
     scalars: StateSink,
 }
 
-/// A place in the file, for as long as this lives.
+/// Range of the file, freed on drop.
 #[derive(Debug)]
 struct Place {
     store: Arc<PageStore>,
@@ -101,7 +101,7 @@ impl PageStore {
         }
     }
 
-    /// The first error since the last call.
+    /// Returns the first error since the last call.
     pub(super) fn take_error(&self) -> Option<PageError> {
         let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
         error.take()
@@ -127,7 +127,7 @@ impl PageStore {
 }
 
 impl Pin {
-    /// Room for a state, if the budget has it.
+    /// Reserves memory for a state, if the budget has room.
     pub(super) fn within_budget(store: &Arc<PageStore>, bytes: u64) -> Option<Self> {
         let pinned = |pinned: u64| (pinned + bytes <= store.budget).then_some(pinned + bytes);
         let update = store
@@ -139,7 +139,7 @@ impl Pin {
         })
     }
 
-    /// Room for a state that cannot be anywhere else.
+    /// Reserves memory for a state regardless of the budget.
     pub(super) fn beyond_budget(store: &Arc<PageStore>, bytes: u64) -> Self {
         store.pinned.fetch_add(bytes, Ordering::Relaxed);
         Self {
@@ -162,8 +162,8 @@ impl Drop for Pin {
 }
 
 impl Page {
-    /// Writes a state, over an earlier page that nobody else has, or to a new place. `None` if that
-    /// failed, which the store reports.
+    /// Writes a state, over an earlier page that is not shared, or to a new place. Returns `None`
+    /// on failure; the store keeps the error.
     pub(super) fn write(
         store: &Arc<PageStore>,
         state: StateSink,
@@ -195,7 +195,7 @@ impl Page {
         }
     }
 
-    /// The state, taken apart.
+    /// Reads the state in flattened form.
     pub(super) fn read(&self) -> Result<StateSink, PageError> {
         let store = &self.place.store;
         let bytes = store.prefetch.read(&store.file, self.written);

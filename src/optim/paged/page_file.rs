@@ -6,8 +6,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// A temporary file of pages, without a name where the system allows that: nothing is left of it
-/// however the process ends.
+/// Temporary file of pages, unnamed where the system supports it: it is removed however the process
+/// ends.
 #[derive(Debug)]
 pub(super) struct PageFile {
     file: Mutex<File>,
@@ -24,7 +24,7 @@ struct Slots {
     free: HashMap<usize, Vec<u64>>,
 }
 
-/// A place in the file as it was after some write; other bytes may be there later.
+/// Place in the file as of some write; it may be overwritten later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Written {
     pub offset: u64,
@@ -54,7 +54,7 @@ impl PageFile {
         Ok(file)
     }
 
-    /// A place for `len` bytes.
+    /// Allocates a place of `len` bytes.
     pub(super) fn allocate(&self, len: usize) -> u64 {
         let mut slots = self.slots();
         let free = slots.free.get_mut(&len).and_then(Vec::pop);
@@ -67,7 +67,7 @@ impl PageFile {
         offset
     }
 
-    /// Gives a place back.
+    /// Frees a place.
     pub(super) fn free(&self, offset: u64) {
         let mut slots = self.slots();
         if let Some((len, _)) = slots.used.remove(&offset) {
@@ -75,7 +75,7 @@ impl PageFile {
         }
     }
 
-    /// Writes pieces one after the other into a place that has room for them.
+    /// Writes pieces consecutively into a place large enough for them.
     pub(super) fn write<'a>(
         &self,
         offset: u64,
@@ -94,7 +94,7 @@ impl PageFile {
         Ok(Written { offset, len, write })
     }
 
-    /// What was written last into a place.
+    /// Returns the last write into a place.
     pub(super) fn last_write(&self, offset: u64) -> Option<Written> {
         let &(len, write) = self.slots().used.get(&offset)?;
         Some(Written { offset, len, write })
@@ -106,7 +106,7 @@ impl PageFile {
         Ok(bytes)
     }
 
-    /// Bytes that the file takes.
+    /// Returns the size of the file in bytes.
     pub(super) fn num_bytes(&self) -> u64 {
         self.slots().end
     }

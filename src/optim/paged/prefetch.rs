@@ -10,10 +10,10 @@ use std::{
 
 use super::page_file::{PageFile, Written};
 
-/// Reads the page that comes next while the step of this one is computed.
+/// Reads the next page while the current step is computed.
 ///
-/// Parameters step in the same order again and again, so that the page that came after this one the
-/// last time is the next.
+/// Parameters step in the same order each time: the next page is the one that followed this page
+/// the last time.
 #[derive(Debug)]
 pub(super) struct Prefetch {
     state: Mutex<State>,
@@ -23,7 +23,7 @@ pub(super) struct Prefetch {
 struct State {
     requests: Sender<Written>,
     results: Receiver<io::Result<Vec<u8>>>,
-    /// What is being read, or was and nobody asked for it yet.
+    /// Page that is being read, or was read and not yet requested.
     pending: Option<Written>,
     last: Option<u64>,
     next: HashMap<u64, u64>,
@@ -35,7 +35,7 @@ impl Prefetch {
         let (outgoing, results) = channel();
         thread::Builder::new()
             .name("optimizer-pages".into())
-            // Ends with the sender of requests.
+            // Ends when the sender of requests is dropped.
             .spawn(move || {
                 for page in incoming {
                     if outgoing.send(file.read(page)).is_err() {
@@ -54,7 +54,7 @@ impl Prefetch {
         })
     }
 
-    /// The bytes of a page, and the page after it on its way.
+    /// Returns the bytes of a page and starts to read the next one.
     pub(super) fn read(&self, file: &PageFile, page: Written) -> io::Result<Vec<u8>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = state.last.replace(page.offset) {
@@ -72,7 +72,7 @@ impl Prefetch {
             None => file.read(page)?,
         };
         let next = state.next.get(&page.offset).copied();
-        // A single page is being written while the next would be read.
+        // With a single page, the next page is the one about to be written.
         let next = next.filter(|&offset| offset != page.offset);
         if let Some(next) = next.and_then(|offset| file.last_write(offset))
             && state.requests.send(next).is_ok()

@@ -7,66 +7,67 @@ use burn::{
 
 use super::{TrainingEvent, TrainingRun};
 
-/// What a callback's method returns. An error ends the training and is its
+/// Result of a callback's method. An error ends the training and becomes its
 /// [error](burn::train::LearningResult::error).
 pub type CallbackResult = Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Output of a model's step of training.
+/// Output of a model's training step.
 pub type TrainOutputOf<M> = <M as TrainStep>::Output;
 
-/// A forward and backward pass that has just been made.
+/// Completed forward and backward pass of a batch.
 pub struct BackwardPass<'a, M: LearnerModel> {
-    /// What the model returned for metrics.
+    /// Output of the model for metrics.
     pub output: &'a TrainOutputOf<M>,
-    /// The gradients of this pass, which may be changed.
+    /// Gradients of this pass, which a callback may change.
     pub grads: &'a mut GradientsParams,
 }
 
-/// A step that the optimizer is about to take.
+/// Pending step of the optimizer.
 pub struct OptimizerStep<'a> {
-    /// The gradients, the weighted mean over all passes of the step, which may be changed.
+    /// Gradients, the weighted mean over all passes of the step, which a callback may change.
     pub grads: &'a mut GradientsParams,
     pub(in crate::train) skip: Option<String>,
 }
 
 impl OptimizerStep<'_> {
-    /// Leaves the model and the optimizer as they are in this step. It counts all the same, and the
-    /// learning rate goes on. A [`NanGuard`](super::NanGuard) counts it among the bad steps in a row.
+    /// Skips this step: model and optimizer stay unchanged. The step still counts and the learning
+    /// rate schedule advances. A [`NanGuard`](super::NanGuard) counts it among the consecutive bad
+    /// steps.
     pub fn skip(&mut self, reason: impl Into<String>) {
         self.skip = Some(reason.into());
     }
 
-    /// Why the step will be skipped, if it will.
+    /// Returns the reason for which the step will be skipped, if any.
     pub fn skipped(&self) -> Option<&str> {
         self.skip.as_deref()
     }
 }
 
-/// Something that takes part in a training.
+/// Hooks called during training.
 ///
-/// The methods of one place in the loop are called in the order in which the callbacks were added.
-/// All of them do nothing unless overridden. What a callback must remember for a training to go on
-/// as if it had not stopped is its [`state`](Self::state), which checkpoints hold.
+/// Hooks are called in the order in which the callbacks were added. By default they do nothing.
+/// Checkpoints store a callback's [`state`](Self::state), so that an interrupted run resumes with
+/// identical results.
 pub trait Callback<M: LearnerModel>: Send {
-    /// Its name in logs and checkpoints, different from those of the others.
+    /// Returns the unique name of the callback in logs and checkpoints.
     fn name(&self) -> &str;
 
-    /// Before the first epoch; after a checkpoint was loaded, if one was.
+    /// Called before the first epoch, after a checkpoint was loaded.
     fn on_train_start(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// Before the first batch of an epoch, or of the rest of one.
+    /// Called before the first batch of an epoch, or of the rest of one.
     fn on_epoch_start(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// Before the forward pass on a batch.
+    /// Called before the forward pass of a batch.
     fn before_forward(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// After the backward pass on a batch.
+    /// Called after the backward pass of a batch.
     fn after_backward(
         &mut self,
         _run: &mut TrainingRun<M>,
@@ -75,7 +76,7 @@ pub trait Callback<M: LearnerModel>: Send {
         Ok(())
     }
 
-    /// Before the optimizer steps, which it does after as many batches as gradients are accumulated.
+    /// Called before each optimizer step, that is once per gradient accumulation.
     fn before_optimizer_step(
         &mut self,
         _run: &mut TrainingRun<M>,
@@ -84,8 +85,8 @@ pub trait Callback<M: LearnerModel>: Send {
         Ok(())
     }
 
-    /// After a step of the optimizer, which [counts](TrainingRun::position) by now. The output is
-    /// that of its last batch; [`step_loss`](TrainingRun::step_loss) is over all of them.
+    /// Called after an optimizer step, which is already [counted](TrainingRun::position). The
+    /// output is that of its last batch; [`step_loss`](TrainingRun::step_loss) covers all of them.
     fn after_optimizer_step(
         &mut self,
         _run: &mut TrainingRun<M>,
@@ -94,37 +95,37 @@ pub trait Callback<M: LearnerModel>: Send {
         Ok(())
     }
 
-    /// Before the validation at the end of an epoch.
+    /// Called before the validation at the end of an epoch.
     fn on_validation_start(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// After the validation; the [metrics](TrainingRun::metric) of the epoch are known.
+    /// Called after the validation, when the [metrics](TrainingRun::metric) of the epoch are known.
     fn on_validation_end(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// After the validation and what callbacks made of it.
+    /// Called at the end of an epoch, after `on_validation_end` of all callbacks.
     fn on_epoch_end(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// Before a checkpoint is written; an error keeps it from being so.
+    /// Called before a checkpoint is written. An error prevents the checkpoint.
     fn before_checkpoint(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// After a checkpoint was written.
+    /// Called after a checkpoint was written.
     fn on_checkpoint(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// After the model, with the settings of its quantizers, and the optimizer were put back to the
-    /// last checkpoint, with the [state](Self::state) that the callback had there. The position and
-    /// the learning rate go on.
+    /// Called after a rollback: the model, the settings of its quantizers and the optimizer are
+    /// restored from the last checkpoint. `state` is the [state](Self::state) of the callback in
+    /// it. The position and the learning rate continue.
     ///
-    /// A callback sets again what it had set in the model, and takes back what it learnt from steps
-    /// that are given up.
+    /// A callback restores its settings in the model and discards what it recorded from the steps
+    /// that are undone.
     fn on_rollback(
         &mut self,
         _run: &mut TrainingRun<M>,
@@ -133,33 +134,33 @@ pub trait Callback<M: LearnerModel>: Send {
         Ok(())
     }
 
-    /// After something happened that a log should have.
+    /// Called for an event that belongs in a log.
     fn on_event(&mut self, _event: &TrainingEvent) -> CallbackResult {
         Ok(())
     }
 
-    /// After the last epoch, also of a training that was stopped.
+    /// Called after the last epoch, also if the training was stopped.
     fn on_train_end(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
-    /// What to store in a checkpoint; `None` for nothing.
+    /// Returns the state to save in a checkpoint; `None` for none.
     fn state(&self) -> Option<serde_json::Value> {
         None
     }
 
-    /// Takes what [`state`](Self::state) gave when the checkpoint was written.
+    /// Restores a [`state`](Self::state) from a checkpoint.
     fn load_state(&mut self, _state: serde_json::Value) -> CallbackResult {
         Ok(())
     }
 }
 
-/// A callback that failed, as the source of the error of a training.
+/// Failure of a callback, as the source of the error of a training.
 #[derive(Debug, thiserror::Error)]
 #[error("callback `{callback}`: {source}")]
 pub struct CallbackError {
-    /// Its name.
+    /// Name of the callback.
     pub callback: String,
-    /// What it returned.
+    /// Error that it returned.
     pub source: Box<dyn Error + Send + Sync>,
 }

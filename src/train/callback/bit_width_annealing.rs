@@ -3,9 +3,10 @@ use burn::train::LearnerModel;
 use super::{Callback, CallbackResult, TrainingRun};
 use crate::{qat::QuantControls, quant::schedule::BitWidthSchedule};
 
-/// Sets the width of the weight codes by a schedule over the optimizer steps.
+/// Sets the bit width of the weight codes by a schedule over the optimizer steps.
 ///
-/// The width follows from the step alone, also after a rollback. A validation has that of the step
+/// The width depends on the step alone, also after a rollback. A validation uses the width of the
+/// last step.
 /// before it.
 pub struct BitWidthAnnealing {
     name: String,
@@ -14,7 +15,7 @@ pub struct BitWidthAnnealing {
 }
 
 impl BitWidthAnnealing {
-    /// The weights among the controls by the schedule.
+    /// Schedules the bit width of the weights among the controls.
     pub fn new(controls: QuantControls, schedule: BitWidthSchedule) -> Self {
         Self {
             name: "bit_width_annealing".to_string(),
@@ -23,7 +24,7 @@ impl BitWidthAnnealing {
         }
     }
 
-    /// The same with another name than `bit_width_annealing`, so that several can be used side by side.
+    /// Sets a name other than `bit_width_annealing`, so that several can be used side by side.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -42,7 +43,7 @@ impl<M: LearnerModel> Callback<M> for BitWidthAnnealing {
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         run.check_controls(&self.controls)?;
-        // For a validation that comes before the next step.
+        // For a validation before the next step.
         self.set(run.position().step.saturating_sub(1));
         Ok(())
     }
@@ -50,7 +51,7 @@ impl<M: LearnerModel> Callback<M> for BitWidthAnnealing {
     fn before_forward(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         let step = run.position().step;
         let width = self.schedule.value(step);
-        // At its changes alone, so that a mitigation can give a layer more bits in between.
+        // Only at changes, so that a mitigation can raise the bit width of a layer in between.
         let changes = step == 0 || width != self.schedule.value(step - 1);
         if changes && run.is_first_pass() {
             self.set(step);

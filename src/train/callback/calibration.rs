@@ -10,13 +10,13 @@ use crate::{
     quant::calibration::{ObserverConfig, SamplingPolicy},
 };
 
-/// Observes activations while a model trains, and freezes the ranges into its static quantizers.
+/// Observes activations during training, then freezes the ranges of the static quantizers.
 ///
-/// Until then those quantize by the range of each tensor, as far as
-/// [`StaticConfig`](crate::quant::StaticConfig) says so. The forward passes of training are observed,
-/// never those of validations. What was observed is part of checkpoints: after a rollback it is what it
-/// was at the checkpoint, and as many steps as are missing are observed again. A training that ends
-/// before the calibration freezes what was observed until then, and says so at its first step.
+/// Before, those quantize by the range of each tensor, as
+/// [`StaticConfig`](crate::quant::StaticConfig) defines. Only the forward passes of training are
+/// observed, not those of validations. Checkpoints store the observations: a rollback restores
+/// them, and the missing steps are observed again. A training that ends before the calibration
+/// freezes the ranges observed until then, and logs this at its first step.
 pub struct Calibration {
     name: String,
     controls: QuantControls,
@@ -26,29 +26,29 @@ pub struct Calibration {
     end: usize,
     file: Option<PathBuf>,
     state: State,
-    /// Whether it was compared with the length of the training.
+    /// `true` once `end` was compared with the length of the training.
     compared: bool,
 }
 
-/// What a checkpoint holds.
+/// State in a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {
-    /// Optimizer steps whose passes were observed.
+    /// Number of observed optimizer steps.
     observed: usize,
-    /// What they showed, while the observation is under way.
+    /// Observations so far, while they are in progress.
     observations: Option<ObservationState>,
-    /// The steps of the training, if it was said that they end too early.
+    /// Length of the training, if it was logged that it ends too early.
     #[serde(default)]
     too_early: Option<usize>,
 }
 
 impl Calibration {
-    /// Observes the forward passes of the optimizer steps `start..end` with the given observer.
+    /// Creates a calibration that observes the forward passes of the optimizer steps `start..end`.
     ///
     /// # Panics
     ///
-    /// If there is no step to observe, or a value of the observer is out of its range.
+    /// If there is no step to observe, or a value of the observer is out of range.
     #[track_caller]
     pub fn new(
         controls: QuantControls,
@@ -71,19 +71,19 @@ impl Calibration {
         }
     }
 
-    /// The same with another name than `calibration`, so that several can be used side by side.
+    /// Sets a name other than `calibration`, so that several can be used side by side.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The same with only some of the passes observed.
+    /// Sets the policy that selects the observed passes.
     pub fn with_policy(mut self, policy: SamplingPolicy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// The same with the ranges written to a file.
+    /// Sets the file to which the ranges are written.
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self
@@ -93,7 +93,7 @@ impl Calibration {
         self.state.observed >= self.end - self.start
     }
 
-    /// Says at the first step that the training ends too early.
+    /// Logs at the first step if the training ends too early.
     fn compare<M: LearnerModel>(&mut self, run: &mut TrainingRun<M>) {
         let Some(num_steps) = run.num_steps() else {
             return;
@@ -114,10 +114,10 @@ impl Calibration {
         }
     }
 
-    /// Takes up an observation where it stood.
+    /// Resumes an observation.
     fn resume(&mut self, state: State) {
         if self.controls.is_observing() {
-            // An observation that is given up has no ranges to tell.
+            // The ranges of a discarded observation are not used.
             let _ = self.controls.finish_observation();
         }
         if let Some(observations) = state.observations.clone() {

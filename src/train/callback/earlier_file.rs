@@ -5,10 +5,10 @@ use std::{
 
 use crate::base::atomic_file::Destination;
 
-/// Gives a file of an earlier training another name, `log.earlier-1.jsonl` for `log.jsonl`, so that a
-/// new one does not overwrite it. Returns the name, if there was such a file.
+/// Renames a file of an earlier training, `log.jsonl` to `log.earlier-1.jsonl`, so that a new
+/// training does not overwrite it. Returns the new name, if there was such a file.
 ///
-/// Only a regular file is moved: pipes and devices stay, and of a symbolic link what it leads to.
+/// Only a regular file is renamed: pipes, devices and the target of a symbolic link stay.
 pub(super) fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
     let path = match Destination::of(path)? {
         Destination::File(path) if path.exists() => path,
@@ -22,7 +22,7 @@ pub(super) fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
         let name = format!("{stem}.earlier-{number}{extension}");
         path.with_file_name(name)
     });
-    // A link to nothing has its name, too.
+    // A dangling link occupies its name, too.
     let name = names.find(|name| fs::symlink_metadata(name).is_err());
     let name = name.expect("numbers do not end");
     fs::rename(&path, &name)?;

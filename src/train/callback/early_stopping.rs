@@ -5,11 +5,11 @@ use super::{Callback, CallbackResult, TrainingRun};
 use crate::base::bounds::Bounds;
 use crate::train::checkpoint::BestMetric;
 
-/// Stops when a metric of the validation has not become better for some epochs.
+/// Stops the training when a validation metric has not improved for a number of epochs.
 ///
-/// NaN is never better, and never the best so far. Unlike Burn's own early stopping it is a part of
-/// checkpoints: a training that it ended makes no further step when it is resumed, unless more epochs
-/// or more patience are asked for.
+/// NaN is never an improvement. Unlike Burn's own early stopping, the state is part of checkpoints:
+/// a training that it ended takes no further step when resumed, unless more epochs or more patience
+/// are requested.
 #[derive(Debug, Clone)]
 pub struct EarlyStopping {
     name: String,
@@ -21,12 +21,12 @@ pub struct EarlyStopping {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct State {
     best: Option<f64>,
-    /// Epochs since the best.
+    /// Number of epochs since the best value.
     waited: usize,
 }
 
 impl EarlyStopping {
-    /// Waits `patience` epochs for a better value.
+    /// Creates a callback that waits `patience` epochs for an improvement.
     ///
     /// # Panics
     ///
@@ -42,7 +42,7 @@ impl EarlyStopping {
         }
     }
 
-    /// The same with another name than `early_stopping`, so that several can be used side by side.
+    /// Sets a name other than `early_stopping`, so that several can be used side by side.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

@@ -16,12 +16,12 @@ use crate::{
     train::SharedErrorHistory,
 };
 
-/// Measures what quantisation does to each layer, every so many steps, and keeps it: as metrics (see
-/// [`QuantizationErrorMetric`](crate::train::QuantizationErrorMetric)), as JSON lines and as a page
-/// of HTML.
+/// Measures the quantization error of each layer at regular steps, and reports it as metrics (see
+/// [`QuantizationErrorMetric`](crate::train::QuantizationErrorMetric)), JSON lines and an HTML
+/// page.
 ///
-/// The measurement is part of the forward pass of its step. See [`QuantizationError`] for what is
-/// measured.
+/// The measurement is part of the forward pass of its step. See [`QuantizationError`] for the
+/// measured values.
 ///
 /// [`QuantizationError`]: crate::qat::QuantizationError
 pub struct ErrorMonitor {
@@ -38,14 +38,14 @@ pub struct ErrorMonitor {
     events: Vec<TrainingEvent>,
 }
 
-/// Steps between two measurements, unless told otherwise.
+/// Default number of steps between two measurements.
 const EVERY: usize = 100;
 
-/// Events that the page shows.
+/// Maximum number of events on the page.
 const MAX_EVENTS: usize = 200;
 
 impl ErrorMonitor {
-    /// Measures the quantisers of the controls every 100 steps.
+    /// Creates a monitor that measures the quantizers of the controls every 100 steps.
     pub fn new(controls: QuantControls) -> Self {
         Self {
             name: "error_monitor".to_string(),
@@ -53,7 +53,7 @@ impl ErrorMonitor {
             history: SharedErrorHistory::default(),
             every: EVERY,
             requested: false,
-            title: "Quantisation-aware training".to_string(),
+            title: "Quantization-aware training".to_string(),
             html: None,
             json: None,
             training_loss: Vec::new(),
@@ -62,13 +62,13 @@ impl ErrorMonitor {
         }
     }
 
-    /// The same with another name than `error_monitor`, so that several can be used side by side.
+    /// Sets a name other than `error_monitor`, so that several can be used side by side.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The same with another number of steps in between.
+    /// Sets the number of steps between two measurements.
     ///
     /// # Panics
     ///
@@ -80,28 +80,27 @@ impl ErrorMonitor {
         self
     }
 
-    /// The same with a page of HTML, written after each validation and at the end.
+    /// Sets the path and title of an HTML page, written after each validation and at the end.
     pub fn with_html(mut self, path: impl Into<PathBuf>, title: impl Into<String>) -> Self {
         self.html = Some(path.into());
         self.title = title.into();
         self
     }
 
-    /// The same with the reports as JSON lines, written after each validation and at the end. A
-    /// training that is resumed goes on with those of the file; a new one leaves an earlier file beside
-    /// it.
+    /// Sets the path of a file of JSON lines, one per report, written after each validation and at
+    /// the end. A resumed training appends to it; a new training renames an existing file.
     pub fn with_json(mut self, path: impl Into<PathBuf>) -> Self {
         self.json = Some(path.into());
         self
     }
 
-    /// The same with reports that something else has already, such as metrics.
+    /// Sets the history to which reports are added, such as that of a metric.
     pub fn with_history(mut self, history: &SharedErrorHistory) -> Self {
         self.history = history.clone();
         self
     }
 
-    /// The reports, for metrics and for after the training.
+    /// Returns the shared history of reports, for metrics and for use after the training.
     pub fn history(&self) -> SharedErrorHistory {
         self.history.clone()
     }
@@ -152,7 +151,7 @@ where
             set_aside(path).map_err(path_error)?;
         } else if path.is_file() {
             let mut history = ErrorHistory::load(path)?;
-            // That of the step itself is measured in its forward pass, which comes again.
+            // The step itself is measured again in its forward pass.
             history.reports.retain(|report| report.step < step);
             self.history.with(|shared| *shared = history);
         }
@@ -186,7 +185,7 @@ where
         if !std::mem::take(&mut self.requested) {
             return Ok(());
         }
-        // The step whose forward pass was measured is counted by now.
+        // The measured step is already counted.
         let step = run.position().step - 1;
         let layers = run.measured(&self.controls)?;
         self.training_loss
@@ -229,7 +228,7 @@ where
     }
 }
 
-/// Points whose values need not be numbers, which JSON has no others of.
+/// Points as JSON, which has no NaN or infinity: these become `null`.
 fn to_json(points: &[(f64, f64)]) -> Vec<(f64, Option<f64>)> {
     let point = |&(x, y): &(f64, f64)| (x, Some(y).filter(|y| y.is_finite()));
     points.iter().map(point).collect()

@@ -3,28 +3,28 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Something that happened in a training and is worth a line in its log: a step that was skipped, a
-/// checkpoint, a change of the quantisation, with its reason.
+/// Event of a training for its log: a skipped step, a checkpoint, or a change of the quantization,
+/// with its reason.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainingEvent {
-    /// Optimizer steps taken until then.
+    /// Number of optimizer steps taken so far.
     pub step: usize,
-    /// The epoch, from 1.
+    /// Epoch, from 1.
     pub epoch: usize,
-    /// Who says so: the name of a callback, or `checkpoint` or `training`.
+    /// Source of the event: the name of a callback, or `checkpoint` or `training`.
     pub source: String,
-    /// What happened.
+    /// Message.
     pub message: String,
-    /// Numbers that belong to it.
+    /// Numeric values of the event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, f64>,
 }
 
 impl TrainingEvent {
-    /// Source of what is said of checkpoints.
+    /// Source of events about checkpoints.
     pub(in crate::train) const CHECKPOINT: &'static str = "checkpoint";
 
-    /// The message about a checkpoint that was written.
+    /// Returns the message about a written checkpoint.
     pub(in crate::train) fn saved(step: usize) -> String {
         format!("step {step} is saved")
     }

@@ -3,16 +3,16 @@ use burn::train::LearnerModel;
 use super::{Callback, CallbackResult, OptimizerStep, TrainingRun};
 use crate::{base::bounds::Bounds, optim::clip_grad_norm};
 
-/// Scales gradients down by their norm over all parameters, as [`clip_grad_norm`] does.
+/// Clips the norm of the gradients over all parameters, as [`clip_grad_norm`] does.
 ///
-/// Add it after callbacks that look at gradients. A model need not clip in its `TrainStep::optimize`
-/// then.
+/// Add it after callbacks that read gradients. A model does not need to clip in its
+/// `TrainStep::optimize`.
 pub struct GradientClipping {
     max_norm: f64,
 }
 
 impl GradientClipping {
-    /// To a norm of at most `max_norm`.
+    /// Creates a callback that clips to a norm of at most `max_norm`.
     ///
     /// # Panics
     ///

@@ -12,15 +12,15 @@ use crate::base::{
     path_visitor::{ModulePath, PathVisitor, Paths},
 };
 
-/// Says the norm of the gradients every so many steps: over all parameters, and the largest and
-/// smallest of one parameter; a shared parameter counts once. The norms are those before a model
-/// clips them.
+/// Logs gradient norms every `n` optimizer steps: the norm over all parameters, and the largest and
+/// smallest norm of one parameter. A shared parameter counts once. The norms are those before the
+/// model clips them.
 pub struct GradientStatistics {
     every: usize,
 }
 
 impl GradientStatistics {
-    /// Every `every` optimizer steps.
+    /// Creates a callback that logs every `every` optimizer steps.
     ///
     /// # Panics
     ///
@@ -76,7 +76,7 @@ impl<M: LearnerModel> Callback<M> for GradientStatistics {
     }
 }
 
-/// The sum of squares of each gradient.
+/// Sum of squares of each gradient.
 struct Squares<'a> {
     grads: &'a GradientsParams,
     found: Vec<(String, Tensor<1>)>,

@@ -7,10 +7,10 @@ use burn::train::LearnerModel;
 
 use super::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
 
-/// Ends a training after its step when something outside asks for it, such as Ctrl-C.
+/// Ends a training after the current step on an external request, such as Ctrl-C.
 ///
-/// With [checkpoints](crate::train::CallbackStrategy::with_checkpoints) the step is saved, so that
-/// the training can go on from there.
+/// With [checkpoints](crate::train::CallbackStrategy::with_checkpoints) the step is saved, and the
+/// training can resume from it.
 ///
 /// # Example
 ///
@@ -21,7 +21,7 @@ use super::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
 ///
 /// let interruption = Interruption::new();
 /// let flag = interruption.flag();
-/// // Where the signal arrives:
+/// // In the signal handler:
 /// flag.store(true, Ordering::SeqCst);
 /// ```
 #[derive(Debug, Clone, Default)]
@@ -30,17 +30,17 @@ pub struct Interruption {
 }
 
 impl Interruption {
-    /// One with a flag of its own.
+    /// Creates an interruption with its own flag.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One with a flag that something else has already.
+    /// Creates an interruption with an existing flag.
     pub fn with_flag(flag: Arc<AtomicBool>) -> Self {
         Self { flag }
     }
 
-    /// The flag that ends the training when it is set.
+    /// Returns the flag that ends the training when it is set.
     pub fn flag(&self) -> Arc<AtomicBool> {
         self.flag.clone()
     }
@@ -66,7 +66,7 @@ impl<M: LearnerModel> Callback<M> for Interruption {
         Ok(())
     }
 
-    // Not in the midst of a validation, whose metrics would be those of a part.
+    // Not during a validation, whose metrics would be incomplete.
     fn on_epoch_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         self.look(run);
         Ok(())

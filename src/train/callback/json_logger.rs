@@ -19,7 +19,7 @@ use crate::base::{
     bounds::Bounds,
 };
 
-/// Writes a training as lines of JSON: its steps, validations and events.
+/// Logs steps, validations and events of a training as JSON lines.
 ///
 /// ```text
 /// {"kind":"step","step":100,"epoch":1,"loss":2.31,"learning_rate":0.001}
@@ -27,9 +27,9 @@ use crate::base::{
 /// {"kind":"event","step":250,"epoch":1,"source":"checkpoint","message":"step 250 is saved"}
 /// ```
 ///
-/// A training that is resumed goes on in the file, without the lines of steps that it makes again. A
-/// new one leaves an earlier file beside it, as `log.earlier-1.jsonl`. A path to a pipe or a character
-/// device is written to as it is, and of a symbolic link what it leads to.
+/// A resumed training continues the file, without the lines of steps that are repeated. A new
+/// training renames an existing file, such as to `log.earlier-1.jsonl`. Pipes, character devices
+/// and the target of a symbolic link are not renamed but written to.
 pub struct JsonLogger {
     name: String,
     path: PathBuf,
@@ -39,7 +39,7 @@ pub struct JsonLogger {
 }
 
 impl JsonLogger {
-    /// A line every 50 steps into the file, and the `Loss` of each validation.
+    /// Creates a logger that writes every 50th step and the `Loss` of each validation.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             name: "json_logger".to_string(),
@@ -50,13 +50,13 @@ impl JsonLogger {
         }
     }
 
-    /// The same with another name than `json_logger`, so that several can be used side by side.
+    /// Sets a name other than `json_logger`, so that several can be used side by side.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The same with a line every `every` steps; reading a loss waits for the device.
+    /// Sets the number of steps between two lines; reading a loss waits for the device.
     ///
     /// # Panics
     ///
@@ -68,7 +68,7 @@ impl JsonLogger {
         self
     }
 
-    /// The same with another numeric metric of the validation.
+    /// Adds a numeric validation metric.
     pub fn with_metric(mut self, name: impl Into<String>) -> Self {
         self.metrics.push(name.into());
         self
@@ -77,7 +77,7 @@ impl JsonLogger {
     fn write(&mut self, line: &Value) -> CallbackResult {
         let path = self.path.display().to_string();
         if let Some(file) = &mut self.file {
-            // One write, so that a program that is killed leaves whole lines.
+            // A single write, so that a killed program leaves complete lines.
             let written = file.write_all(format!("{line}\n").as_bytes());
             let written = written.and_then(|()| file.flush());
             written.map_err(|error| format!("{path}: {error}"))?;
@@ -86,7 +86,7 @@ impl JsonLogger {
     }
 }
 
-/// Opens the log and leaves out what comes after a step.
+/// Opens the log and removes the lines after a step.
 fn open(path: &Path, step: usize) -> std::io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
@@ -107,7 +107,8 @@ fn open(path: &Path, step: usize) -> std::io::Result<File> {
 fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> std::io::Result<()> {
     let mut kept = BufWriter::new(kept);
     let (step, saved) = (step as u64, TrainingEvent::saved(step));
-    // Lines of the step itself, and how many of them came before its checkpoint: the others come again.
+    // Lines of the step itself, and the number of those before its checkpoint: the others are
+    // repeated.
     let (mut of_step, mut before) = (Vec::new(), None);
     for line in BufReader::new(File::open(path)?).lines() {
         let line = line?;
@@ -120,7 +121,7 @@ fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> std::io::Result<()> 
                     before = Some(of_step.len());
                 }
             }
-            // A line that was cut off goes, too.
+            // An incomplete line is dropped, too.
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use super::{Callback, CallbackError, CallbackResult, TrainingRun};
 /// Callbacks of a training, called in the order in which they were added.
 pub(in crate::train) struct CallbackList<M: LearnerModel>(Vec<Box<dyn Callback<M>>>);
 
-/// States of callbacks at a checkpoint, by their names.
+/// States of the callbacks in a checkpoint, by name.
 pub(in crate::train) type CallbackStates = BTreeMap<String, serde_json::Value>;
 
 impl<M: LearnerModel> Default for CallbackList<M> {
@@ -20,11 +20,11 @@ impl<M: LearnerModel> Default for CallbackList<M> {
 }
 
 impl<M: LearnerModel> CallbackList<M> {
-    /// Adds a callback at the end.
+    /// Appends a callback.
     ///
     /// # Panics
     ///
-    /// If another callback has its name.
+    /// If another callback has the same name.
     #[track_caller]
     pub fn push(&mut self, callback: Box<dyn Callback<M>>) {
         let name = callback.name();
@@ -40,7 +40,7 @@ impl<M: LearnerModel> CallbackList<M> {
         self.0.is_empty()
     }
 
-    /// Calls all of them in turn, up to one that fails, and delivers their events.
+    /// Calls the callbacks in order until one fails, and delivers their events.
     pub fn call(
         &mut self,
         run: &mut TrainingRun<M>,
@@ -55,7 +55,7 @@ impl<M: LearnerModel> CallbackList<M> {
         self.deliver(run);
     }
 
-    /// Delivers the events of the run to all of them.
+    /// Delivers the events of the run to all callbacks.
     pub fn deliver(&mut self, run: &mut TrainingRun<M>) {
         for event in std::mem::take(&mut run.events) {
             for callback in &mut self.0 {
@@ -66,7 +66,7 @@ impl<M: LearnerModel> CallbackList<M> {
         }
     }
 
-    /// States for a checkpoint.
+    /// Returns the states for a checkpoint.
     pub fn states(&self) -> CallbackStates {
         let state = |callback: &Box<dyn Callback<M>>| {
             Some((callback.name().to_string(), callback.state()?))
@@ -74,7 +74,7 @@ impl<M: LearnerModel> CallbackList<M> {
         self.0.iter().filter_map(state).collect()
     }
 
-    /// Gives each callback its state of a checkpoint, if it has one there.
+    /// Restores the state of each callback that has one in the checkpoint.
     pub fn load_states(&mut self, mut states: CallbackStates) -> Result<(), CallbackError> {
         for callback in &mut self.0 {
             let name = callback.name().to_string();
@@ -90,7 +90,7 @@ impl<M: LearnerModel> CallbackList<M> {
     }
 }
 
-/// Ends the training for a callback that failed.
+/// Ends the training because of a failed callback.
 fn fail<M: LearnerModel>(
     run: &TrainingRun<M>,
     callback: &dyn Callback<M>,

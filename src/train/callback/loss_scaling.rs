@@ -15,7 +15,7 @@ use super::{
 };
 use crate::optim::{LossScaler, LossScalerConfig, LossScalerRecord};
 
-/// A [`LossScaler`] that the model and the [`LossScaling`] callback share.
+/// [`LossScaler`] shared by the model and the [`LossScaling`] callback.
 ///
 /// The model multiplies its loss by [`scale`](Self::scale) before the backward pass of its
 /// `TrainStep::step`; keep a clone in it as a field with `#[module(skip)]`.
@@ -23,17 +23,17 @@ use crate::optim::{LossScaler, LossScalerConfig, LossScalerRecord};
 pub struct SharedLossScaler(Arc<Mutex<LossScaler>>);
 
 impl SharedLossScaler {
-    /// A scaler at its initial scale.
+    /// Creates a scaler at its initial scale.
     pub fn new(config: &LossScalerConfig) -> Self {
         Self(Arc::new(Mutex::new(config.init())))
     }
 
-    /// The loss times the present scale; see [`LossScaler::scale`].
+    /// Multiplies the loss by the current scale; see [`LossScaler::scale`].
     pub fn scale<const D: usize>(&self, loss: Tensor<D>) -> Tensor<D> {
         self.with(|scaler| scaler.scale(loss))
     }
 
-    /// The present scale.
+    /// Returns the current scale.
     pub fn get(&self) -> f32 {
         self.with(|scaler| scaler.to_record().scale)
     }
@@ -43,32 +43,32 @@ impl SharedLossScaler {
     }
 }
 
-/// Dynamic loss scaling: divides gradients by the scale, skips steps with an overflow, and moves the
-/// scale.
+/// Dynamic loss scaling: divides gradients by the scale, skips steps with an overflow, and updates
+/// the scale.
 ///
-/// A gradient that is not finite at the [smallest scale](LossScalerConfig::min_scale) ends the
-/// training with the error [`MinimumLossScale`]: no smaller scale cures it.
+/// A gradient that is not finite at the [minimum scale](LossScalerConfig::min_scale) ends the
+/// training with the error [`MinimumLossScale`]: a smaller scale would not help.
 ///
-/// Add it before callbacks that look at gradients, such as [`NanGuard`](super::NanGuard), which
-/// counts the steps that are skipped here, too.
+/// Add it before callbacks that read gradients, such as [`NanGuard`](super::NanGuard), which counts
+/// the steps that are skipped here, too.
 pub struct LossScaling {
     scaler: SharedLossScaler,
     skipped: SkippedSteps,
-    /// What ends the training after this step.
+    /// Error that ends the training after this step.
     fatal: Option<MinimumLossScale>,
 }
 
-/// A gradient that is not finite although the loss has its smallest scale.
+/// Error of a gradient that is not finite at the minimum loss scale.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("the loss scale is at its minimum, {scale}, and a gradient is still not finite: {found}")]
 pub struct MinimumLossScale {
-    /// The smallest scale.
+    /// Minimum scale.
     pub scale: f32,
-    /// What is not finite, and since when.
+    /// Tensors that are not finite, and the step since which they are.
     pub found: NonFinite,
 }
 
-/// What a checkpoint holds.
+/// State in a checkpoint.
 #[derive(Serialize, Deserialize)]
 struct LossScalingState {
     scaler: LossScalerRecord,
@@ -76,7 +76,7 @@ struct LossScalingState {
 }
 
 impl LossScaling {
-    /// For the scaler that the model multiplies its loss with.
+    /// Creates the callback for the scaler that the model uses.
     pub fn new(scaler: &SharedLossScaler) -> Self {
         Self {
             scaler: scaler.clone(),

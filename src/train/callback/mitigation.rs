@@ -17,13 +17,16 @@ use crate::{
     quant::BitWidth, train::SharedErrorHistory,
 };
 
-/// Acts on what the error monitor sees: when a layer, or the loss, is beyond a threshold for some
-/// measurements, it is given more bits or scales, left in float, trained more slowly, or the training
-/// goes back to the last checkpoint.
+/// Responds to quantization errors by rules.
+///
+/// If a layer, or the loss, is beyond a threshold for a number of measurements, the layer gets more
+/// bits or scales or is left in float, the learning rate is lowered, or the training is rolled back
+/// to the last checkpoint.
 ///
 /// Each remedy is applied to a quantizer once, logged with its reason, and can be
-/// [taken back](Mitigations::revert). After a rollback what is in effect stays so. Add it after the
-/// [`ErrorMonitor`](super::ErrorMonitor) whose history it reads, and after callbacks that set widths.
+/// [reverted](Mitigations::revert). A rollback does not revert remedies. Add it after the
+/// [`ErrorMonitor`](super::ErrorMonitor) whose history it reads, and after callbacks that set bit
+/// widths.
 pub struct Mitigation {
     name: String,
     rules: Vec<MitigationRule>,
@@ -33,7 +36,7 @@ pub struct Mitigation {
     state: State,
 }
 
-/// What was done, shared with the callback.
+/// Applied remedies, shared with the callback.
 #[derive(Clone)]
 pub struct Mitigations {
     controls: QuantControls,
@@ -41,40 +44,42 @@ pub struct Mitigations {
     applied: Arc<Mutex<Vec<Mitigated>>>,
 }
 
-/// A remedy that was applied.
+/// Applied remedy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Mitigated {
-    /// Optimizer steps taken until then.
+    /// Number of optimizer steps taken before.
     pub step: usize,
-    /// Path of the quantiser; `None` if it concerns the whole training.
+    /// Path of the quantizer; `None` for a remedy of the whole training.
     pub path: Option<String>,
-    /// What was done.
+    /// Applied remedy.
     pub remedy: Remedy,
-    /// Why.
+    /// Reason.
     pub reason: String,
-    /// Whether it was only said, in a dry run.
+    /// `true` if it was only logged, in a dry run.
     pub dry_run: bool,
-    /// Whether it was taken back.
+    /// `true` if it was reverted.
     pub reverted: bool,
 }
 
-/// What a checkpoint holds.
+/// State in a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct State {
-    /// Step of the newest report that was looked at.
+    /// Step of the last report that was checked.
     looked_at: Option<usize>,
-    /// Measurements in a row that showed the symptom of a rule, by its number and the quantiser.
+    /// Number of consecutive measurements with the symptom of a rule, by its number and the
+    /// quantizer.
     shown: BTreeMap<String, usize>,
     smallest_loss: Option<f64>,
     applied: Vec<Mitigated>,
 }
 
 impl Mitigation {
-    /// By rules, for the quantisers of the controls and the reports of a monitor.
+    /// Creates the callback from rules, for the quantizers of the controls and the reports of a
+    /// monitor.
     ///
     /// # Panics
     ///
-    /// If a threshold or a remedy is out of its range.
+    /// If a threshold or a remedy is out of range.
     #[track_caller]
     pub fn new(
         rules: Vec<MitigationRule>,
@@ -98,32 +103,33 @@ impl Mitigation {
         }
     }
 
-    /// The same with another name than `mitigation`, so that several can be used side by side.
+    /// Sets a name other than `mitigation`, so that several can be used side by side.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The same with the factor of the learning rate that the scheduler has; see
-    /// [`ScaledLrScheduler`](crate::optim::ScaledLrScheduler). Without it a lower learning rate has no
-    /// effect.
+    /// Sets the learning rate factor that the scheduler uses; see
+    /// [`ScaledLrScheduler`](crate::optim::ScaledLrScheduler). Without it, a lower learning rate
+    /// has no effect.
     pub fn with_learning_rate_scale(mut self, scale: &LearningRateScale) -> Self {
         self.mitigations.scale = scale.clone();
         self
     }
 
-    /// The same, but it only says what it would do.
+    /// Logs the remedies without applying them.
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self
     }
 
-    /// What is done, for after the training, and to take it back.
+    /// Returns the applied remedies, for use after the training and for reverting them.
     pub fn mitigations(&self) -> Mitigations {
         self.mitigations.clone()
     }
 
-    /// Symptoms in a row of a rule; those that are enough begin anew.
+    /// Counts consecutive symptoms of a rule. Returns `true`, and resets the count, if they reach
+    /// its patience.
     fn is_enough(&mut self, rule: usize, path: &str, shows: bool) -> bool {
         let shown = self
             .state
@@ -138,7 +144,7 @@ impl Mitigation {
         enough
     }
 
-    /// Remedies for what a report and the loss show.
+    /// Returns the remedies for the symptoms in a report and the loss.
     fn diagnose(&mut self, report: &ErrorReport, loss: f64) -> Vec<Mitigated> {
         let mut found = Vec::new();
         let dry_run = self.dry_run;
@@ -158,7 +164,7 @@ impl Mitigation {
                 });
             };
             if let Symptom::LossAbove { factor } = symptom {
-                // A loss that is no number is high, too.
+                // A loss of NaN counts as high, too.
                 let high =
                     smallest.is_some_and(|smallest| loss.is_nan() || loss > factor * smallest);
                 if self.is_enough(index, "loss", high) {
@@ -179,7 +185,7 @@ impl Mitigation {
         found
     }
 
-    /// Applies a remedy unless it is in effect, and says so.
+    /// Applies a remedy unless it is in effect, and logs it.
     fn apply<M: LearnerModel>(&mut self, run: &mut TrainingRun<M>, mitigated: Mitigated) {
         if !self.mitigations.is_new(&mitigated) {
             return;
@@ -204,14 +210,14 @@ impl Mitigation {
 }
 
 impl Mitigations {
-    /// What was done, in the order of the steps.
+    /// Returns the applied remedies, in the order of the steps.
     pub fn applied(&self) -> Vec<Mitigated> {
         self.lock().clone()
     }
 
-    /// Takes back what was done, by its place in [`applied`](Self::applied): the quantiser goes back to
-    /// its configuration, the learning rate to what it was. Returns whether there was something to
-    /// take back; a rollback, a dry run and what was taken back before have nothing.
+    /// Reverts a remedy, by its index in [`applied`](Self::applied): restores the configuration of
+    /// the quantizer, or the learning rate. Returns `false` if there is nothing to revert: for a
+    /// rollback, a dry run, or a remedy that is already reverted.
     pub fn revert(&self, index: usize) -> bool {
         let mut applied = self.lock();
         let Some(mitigated) = applied.get_mut(index) else {
@@ -229,7 +235,8 @@ impl Mitigations {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a remedy is not in effect already. Those of the whole training can come again.
+    /// Returns `true` if a remedy is not in effect yet. Those of the whole training can be
+    /// repeated.
     fn is_new(&self, new: &Mitigated) -> bool {
         new.path.is_none()
             || self
@@ -238,7 +245,7 @@ impl Mitigations {
                 .all(|old| (&old.path, &old.remedy) != (&new.path, &new.remedy) || old.reverted)
     }
 
-    /// Sets again in the quantizers what is in effect. The learning rate has it already.
+    /// Restores the remedies in effect in the quantizers. The learning rate is already restored.
     fn restore(&self) {
         for mitigated in self.applied() {
             let lasts = !matches!(mitigated.remedy, Remedy::LearningRate { .. });
@@ -248,7 +255,7 @@ impl Mitigations {
         }
     }
 
-    /// Puts a remedy into effect, or out of it.
+    /// Turns a remedy on or off.
     fn set(&self, mitigated: &Mitigated, on: bool) {
         let path = mitigated.path.as_deref();
         let controls = self.controls.filter(|other| Some(other) == path);
@@ -282,7 +289,7 @@ where
         Ok(())
     }
 
-    // A schedule of widths may have set others.
+    // A schedule of bit widths may have overwritten them.
     fn before_forward(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         self.mitigations.restore();
         Ok(())
@@ -324,7 +331,7 @@ where
 
     fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
         self.state = serde_json::from_value(state)?;
-        // What was set is in the records of the model and the scheduler.
+        // The settings are in the records of the model and the scheduler.
         *self.mitigations.lock() = std::mem::take(&mut self.state.applied);
         Ok(())
     }

@@ -10,16 +10,16 @@ use crate::{
     qat::QuantizationError,
 };
 
-/// What is done when a layer, or the loss, looks ill.
+/// Rule that applies a remedy when a layer, or the loss, shows a symptom.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MitigationRule {
-    /// What is looked for.
+    /// Symptom to detect.
     pub symptom: Symptom,
-    /// Measurements in a row that must show it, 1 or more.
+    /// Number of consecutive measurements that must show it, 1 or more.
     #[serde(default = "once")]
     pub patience: usize,
-    /// What is done.
+    /// Remedy to apply.
     pub remedy: Remedy,
 }
 
@@ -27,66 +27,67 @@ fn once() -> usize {
     1
 }
 
-/// A sign that quantisation does harm.
+/// Indication of harmful quantization.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Symptom {
-    /// A quantiser has less signal to noise.
+    /// The SQNR of a quantizer is below a limit.
     SqnrBelow {
-        /// In dB.
+        /// Limit in dB.
         db: f64,
     },
-    /// More values lie beyond the range of a quantiser.
+    /// The fraction of values beyond the range of a quantizer is above a limit.
     ClippingAbove {
-        /// Share of the values, 0 to 1.
+        /// Fraction of the values, 0 to 1.
         rate: f64,
     },
-    /// More codes of a weight change from one look to the next.
+    /// The fraction of codes of a weight that changed since the last measurement is above a limit.
     FlipsAbove {
-        /// Share of the codes, 0 to 1.
+        /// Fraction of the codes, 0 to 1.
         rate: f64,
     },
-    /// More quantised values are zero.
+    /// The fraction of quantized values that are zero is above a limit.
     ZerosAbove {
-        /// Share of the values, 0 to 1.
+        /// Fraction of the values, 0 to 1.
         fraction: f64,
     },
-    /// The training loss is above so many times the smallest that was seen before, or no number.
+    /// The training loss is above a multiple of its minimum so far, or is NaN.
     LossAbove {
-        /// Above 1.
+        /// Multiple, above 1.
         factor: f64,
     },
 }
 
-/// What is done about a [`Symptom`].
+/// Remedy for a [`Symptom`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// A scale for each output channel of the weight.
+    /// One scale per output channel of the weight.
     PerChannel,
-    /// Codes of more bits, for the weight or the activation.
+    /// More bits, for the weight or the activation.
     Bits {
-        /// 2 to 8.
+        /// Number of bits, 2 to 8.
         bits: u8,
     },
-    /// The quantiser leaves its values in float.
+    /// The quantizer leaves its values in float.
     Exclude,
     /// The learning rate is multiplied by a factor.
     LearningRate {
-        /// Above 0 and below 1.
+        /// Factor, above 0 and below 1.
         factor: f64,
     },
-    /// Model and optimizer go back to the last checkpoint.
+    /// The model and the optimizer are restored from the last checkpoint.
     RollBack,
 }
 
 impl Symptom {
-    /// What the report on a quantiser shows of it: the number, if it is beyond the threshold.
+    /// Returns the measured value in the report of a quantizer, if it is beyond the threshold.
     pub(super) fn of_layer(&self, error: &QuantizationError) -> Option<f64> {
         match *self {
-            // Without a number there is nothing to compare: zeros, or values hit exactly.
+            // Without an SQNR there is nothing to compare: all values are zero, or are represented
+            // exactly.
             Self::SqnrBelow { db } => error.sqnr_db.filter(|found| *found < db),
             Self::ClippingAbove { rate } => beyond(error.clipping_rate, rate),
             Self::FlipsAbove { rate } => error.flip_rate.and_then(|found| beyond(found, rate)),
@@ -101,7 +102,7 @@ fn beyond(found: f64, limit: f64) -> Option<f64> {
 }
 
 impl MitigationRule {
-    /// Checks the numbers, and that the remedy is one for the symptom.
+    /// Checks the values, and that the remedy applies to the symptom.
     pub(in crate::train) fn validate(&self) -> Result<(), OutOfBounds> {
         Bounds::COUNT.check("patience", self.patience)?;
         match self.symptom {

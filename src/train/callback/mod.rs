@@ -1,7 +1,7 @@
-//! What is called while a model trains: the parts of quantised training as callbacks of one loop.
+//! Callbacks of the training loop, which implement the parts of quantization-aware training.
 //!
-//! [`CallbackStrategy`](super::CallbackStrategy) runs the loop of Burn's `Learner` and calls each
-//! [`Callback`] at the places that it overrides. One of your own takes a few lines:
+//! [`CallbackStrategy`](super::CallbackStrategy) runs the loop of Burn's `Learner` and calls the
+//! methods of each [`Callback`]. A custom callback takes a few lines:
 //!
 //! ```
 //! use bitnet_burn::train::callback::{Callback, CallbackResult, TrainOutputOf, TrainingRun};

@@ -11,36 +11,35 @@ use super::{
     non_finite::{SkippedSteps, all_finite},
 };
 
-/// Notices NaN and infinite values in gradients before the optimizer uses them, and in parameters
-/// before each validation and checkpoint, and says which tensors have them.
+/// Detects NaN and infinite values in gradients before each optimizer step, and in parameters
+/// before each validation and checkpoint, and reports the affected tensors.
 ///
-/// Bad steps in a row are counted, whether this callback skips them or another one does, such as
-/// [`LossScaling`](super::LossScaling); the count starts anew after a step that is
-/// not skipped. Loss scaling finds its scale by skipping steps: beside it, allow more skips in a row
-/// than its scale needs to come down from its initial value.
+/// Consecutive bad steps are counted, whether this callback skips them or another one, such as
+/// [`LossScaling`](super::LossScaling). A step that is not skipped resets the count. Loss scaling
+/// finds its scale by skipping steps: together with it, allow more consecutive skips than its scale
+/// needs to decrease from the initial value.
 ///
-/// The error is a [`NonFinite`]: it names the gradients and parameters, the loss of the last batch,
-/// and the first step of the row. Waits for the device once a step.
+/// The error is a [`NonFinite`]: it lists the gradients and parameters, the loss of the last batch,
+/// and the first step of the series. Waits for the device once per step.
 #[derive(Debug, Clone)]
 pub struct NanGuard {
-    /// Steps that may be skipped in a row.
+    /// Maximum number of consecutive skips.
     max_skips: usize,
     skipped: SkippedSteps,
-    /// Those before a step that looked good.
+    /// Steps skipped before one that passed the check.
     before: SkippedSteps,
-    /// What ends the training after this step.
+    /// Error that ends the training after this step.
     fatal: Option<NonFinite>,
 }
 
 impl NanGuard {
-    /// Ends the training with an error at the first such value, and at the first step that is
-    /// skipped.
+    /// Ends the training with an error at the first such value, and at the first skipped step.
     pub fn stop() -> Self {
         Self::skip(0)
     }
 
-    /// Skips steps with such a gradient, and ends the training with an error when more than
-    /// `max_skips` steps in a row are skipped, or a parameter has such a value.
+    /// Skips steps with such a gradient. Ends the training with an error if more than `max_skips`
+    /// consecutive steps are skipped, or a parameter has such a value.
     pub fn skip(max_skips: usize) -> Self {
         Self {
             max_skips,
@@ -50,7 +49,7 @@ impl NanGuard {
         }
     }
 
-    /// Counts a step that looked good and that a callback after this one skipped.
+    /// Counts a step that passed the check but was skipped by a later callback.
     fn count_later_skip(&mut self, reason: String, step: usize) {
         let row = std::mem::take(&mut self.before);
         self.skipped = row.and(step);

@@ -1,4 +1,5 @@
-//! NaN and infinite values in gradients and parameters, and the steps that were skipped for them.
+//! Detection of NaN and infinite values in gradients and parameters, and of the steps skipped for
+//! them.
 
 use core::fmt;
 
@@ -14,26 +15,26 @@ use crate::base::{
     path_visitor::{ModulePath, PathVisitor, Paths, visit_paths},
 };
 
-/// Error when an optimizer step has values that are not finite, or was skipped for them.
+/// Error when an optimizer step has values that are not finite, or was skipped because of them.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub struct NonFinite {
     /// Paths of parameters with NaN or infinite values.
     pub parameters: Vec<String>,
     /// Paths of parameters whose gradients have such values.
     pub gradients: Vec<String>,
-    /// The loss of the last batch of the step; `None` if it is not known.
+    /// Loss of the last batch of the step; `None` if unknown.
     pub loss: Option<f64>,
-    /// Steps that were skipped one after the other, before this one.
+    /// Number of consecutive skipped steps before this one.
     pub skips: usize,
-    /// The first of them, or this step: the number of steps taken before it, as in
+    /// First of these steps, or this step: the number of steps taken before it, as in
     /// [`TrainingEvent::step`](super::TrainingEvent::step).
     pub since: usize,
-    /// Why another callback skipped the step, if one did.
+    /// Reason for which another callback skipped the step, if any.
     pub skipped: Option<String>,
 }
 
 impl NonFinite {
-    /// The parameters of a model, and with `grads` their gradients, that are not finite.
+    /// Finds the parameters of a model, and with `grads` their gradients, that are not finite.
     pub(super) fn find<M: Module>(
         model: &M,
         grads: Option<&GradientsParams>,
@@ -51,16 +52,16 @@ impl NonFinite {
     }
 }
 
-/// Steps that were skipped one after the other, up to the present one.
+/// Consecutive skipped steps up to the current one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SkippedSteps {
     pub count: usize,
-    /// Steps taken before the first of them.
+    /// Number of steps taken before the first of them.
     first: usize,
 }
 
 impl SkippedSteps {
-    /// Steps taken before the first of them, if `step` is the next.
+    /// Returns the number of steps taken before the first of them, if `step` is the next.
     pub fn since(self, step: usize) -> usize {
         match self.count {
             0 => step,
@@ -68,7 +69,7 @@ impl SkippedSteps {
         }
     }
 
-    /// With another one, before which `step` steps were taken.
+    /// Adds another step, before which `step` steps were taken.
     pub fn and(self, step: usize) -> Self {
         Self {
             count: self.count + 1,
@@ -77,7 +78,8 @@ impl SkippedSteps {
     }
 }
 
-/// Whether all gradients, or without them all parameters, are finite: one transfer.
+/// Returns `true` if all gradients, or without `grads` all parameters, are finite, with one
+/// transfer.
 pub(super) fn all_finite<M: Module>(model: &M, grads: Option<&GradientsParams>) -> bool {
     let flags: Vec<_> = Finite::of(model, grads)
         .into_iter()
@@ -89,7 +91,7 @@ pub(super) fn all_finite<M: Module>(model: &M, grads: Option<&GradientsParams>) 
     }
 }
 
-/// Paths of the parameters that are not finite, or whose gradients are not.
+/// Returns the paths of the parameters that are not finite, or whose gradients are not.
 fn non_finite_paths<M: Module>(model: &M, grads: Option<&GradientsParams>) -> Vec<String> {
     let found = Finite::of(model, grads).into_iter();
     found
@@ -97,7 +99,7 @@ fn non_finite_paths<M: Module>(model: &M, grads: Option<&GradientsParams>) -> Ve
         .collect()
 }
 
-/// For each tensor, whether all of its values are finite.
+/// `true` for each tensor whose values are all finite.
 struct Finite<'a> {
     grads: Option<&'a GradientsParams>,
     found: Vec<(String, Tensor<1, Bool>)>,
@@ -113,7 +115,7 @@ impl<'a> Finite<'a> {
             found: Vec::new(),
         };
         match grads {
-            // One gradient belongs to all places of a shared parameter.
+            // All places of a shared parameter have one gradient.
             Some(_) => visit_distinct(model, &mut Paths::new(&mut all)),
             None => visit_paths(model, &mut all),
         }

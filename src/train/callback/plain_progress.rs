@@ -8,7 +8,7 @@ use burn::train::{
 use super::{BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun};
 use crate::base::bounds::Bounds;
 
-/// Prints how far a training has come, as plain lines for log files and terminals alike.
+/// Prints the progress of a training as plain lines for log files and terminals.
 ///
 /// ```text
 /// step    100/1500 | 9.1 steps/s | 0:02:33 left | loss 2.3127 | learning rate 1.0e-3
@@ -20,12 +20,12 @@ pub struct PlainProgress {
     every: usize,
     since: Instant,
     step_then: usize,
-    /// Time of steps alone, and their number, for the time that is left.
+    /// Time spent in steps, and their number, for the remaining time.
     trained: (Duration, usize),
 }
 
 impl PlainProgress {
-    /// A line every 50 steps.
+    /// Creates a progress printer with a line every 50 steps.
     pub fn new() -> Self {
         Self {
             total_steps: None,
@@ -36,13 +36,13 @@ impl PlainProgress {
         }
     }
 
-    /// The same with the number of all steps, for the time that is left.
+    /// Sets the total number of steps, for the remaining time.
     pub fn with_total_steps(mut self, steps: usize) -> Self {
         self.total_steps = Some(steps);
         self
     }
 
-    /// The same with a line every `every` steps.
+    /// Sets the number of steps between two lines.
     ///
     /// # Panics
     ///
@@ -61,12 +61,12 @@ impl PlainProgress {
         }
     }
 
-    /// True for a step that gets a line.
+    /// Returns `true` if the step gets a line.
     fn is_due(&self, step: usize) -> bool {
         step.is_multiple_of(self.every) || Some(step) == self.total_steps
     }
 
-    /// Time that the steps to come take, if their number is known.
+    /// Returns the remaining time, if the number of steps is known.
     fn left(&self, step: usize) -> Option<Duration> {
         let (time, steps) = self.trained;
         let rest = self.total_steps?.saturating_sub(step);

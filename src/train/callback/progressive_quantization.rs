@@ -6,10 +6,11 @@ use crate::{
     quant::schedule::{LayerwiseSchedule, ProgressiveSchedule},
 };
 
-/// Sets how far the quantizers of a model quantize, by a schedule over the optimizer steps.
+/// Sets the strength of quantization of a model's quantizers by a schedule over the optimizer
+/// steps.
 ///
-/// The value follows from the step alone, also after a rollback. A validation has that of the step
-/// before it.
+/// The value depends on the step alone, also after a rollback. A validation uses the value of the
+/// last step.
 pub struct ProgressiveQuantization {
     name: String,
     controls: QuantControls,
@@ -22,7 +23,7 @@ enum Schedule {
 }
 
 impl ProgressiveQuantization {
-    /// All quantizers by one schedule.
+    /// Applies one schedule to all quantizers.
     pub fn new(controls: QuantControls, schedule: ProgressiveSchedule) -> Self {
         Self {
             name: "progressive_quantization".to_string(),
@@ -31,8 +32,8 @@ impl ProgressiveQuantization {
         }
     }
 
-    /// Each quantizer by the schedule of its layer; those that the schedule does not know stay as
-    /// they are.
+    /// Applies the schedule of its layer to each quantizer. Quantizers without a schedule stay
+    /// unchanged.
     pub fn layerwise(controls: QuantControls, schedule: LayerwiseSchedule) -> Self {
         Self {
             name: "progressive_quantization".to_string(),
@@ -41,7 +42,7 @@ impl ProgressiveQuantization {
         }
     }
 
-    /// The same with another name than `progressive_quantization`, so that several can be used side by side.
+    /// Sets a name other than `progressive_quantization`, so that several can be used side by side.
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -57,7 +58,7 @@ impl ProgressiveQuantization {
         }
     }
 
-    /// Whether all quantizers of the schedule quantize in full in a step.
+    /// Returns `true` if all scheduled quantizers quantize in full in a step.
     fn is_complete(&self, step: usize) -> bool {
         match &self.schedule {
             Schedule::Whole(schedule) => schedule.value(step) == 1.0,
@@ -80,7 +81,7 @@ impl<M: LearnerModel> Callback<M> for ProgressiveQuantization {
 
     fn on_train_start(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         run.check_controls(&self.controls)?;
-        // For a validation that comes before the next step.
+        // For a validation before the next step.
         self.set(run.position().step.saturating_sub(1));
         Ok(())
     }

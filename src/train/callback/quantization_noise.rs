@@ -3,14 +3,14 @@ use burn::train::LearnerModel;
 use super::{Callback, CallbackResult, TrainingRun};
 use crate::qat::QuantControls;
 
-/// Gives each step its own random numbers for the [noise](crate::quant::NoiseConfig) of a scheme;
-/// without it they are those of step 0 in every step.
+/// Draws new random numbers in each step for the [noise](crate::quant::NoiseConfig) of a scheme.
+/// Without it, every step uses those of step 0.
 pub struct QuantizationNoise {
     controls: QuantControls,
 }
 
 impl QuantizationNoise {
-    /// For the quantisers of the controls.
+    /// Creates the callback for the quantizers of the controls.
     pub fn new(controls: QuantControls) -> Self {
         Self { controls }
     }

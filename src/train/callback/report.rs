@@ -11,11 +11,11 @@ use burn::train::{
 use super::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
 use crate::train::TrainingReport;
 
-/// Fills in the report of a training; clones share it.
+/// Recorder of the training report; clones share it.
 #[derive(Clone, Default)]
 pub(in crate::train) struct ReportRecorder {
     report: Arc<Mutex<TrainingReport>>,
-    /// Since when steps are timed.
+    /// Start of the timed interval.
     since: Option<Instant>,
 }
 
@@ -28,7 +28,7 @@ impl ReportRecorder {
         f(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Adds the time since the last call, and counts on from now.
+    /// Adds the time since the last call and restarts the timer.
     fn lap(&mut self) {
         let since = self.since.replace(Instant::now());
         let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
@@ -48,7 +48,7 @@ where
         let position = run.position();
         self.with(|report| {
             report.steps = position.step;
-            // Of a training that was complete when it was resumed.
+            // For a training that was already complete when it was resumed.
             report.is_complete = position.epoch > run.num_epochs();
         });
         Ok(())

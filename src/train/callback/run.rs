@@ -18,7 +18,7 @@ use crate::{
     train::checkpoint::{TrainingOver, TrainingPosition},
 };
 
-/// A training under way, as callbacks see it.
+/// Running training, as available to callbacks.
 pub struct TrainingRun<M: LearnerModel> {
     pub(in crate::train) learner: Learner<M>,
     pub(in crate::train) position: TrainingPosition,
@@ -29,42 +29,43 @@ pub struct TrainingRun<M: LearnerModel> {
     pub(in crate::train) checkpoint_requested: bool,
     pub(in crate::train) rollback: Option<(String, String)>,
     pub(in crate::train) step_loss: StepLoss,
-    /// Steps of the whole training, as far as they are known.
+    /// Number of steps of the whole training, if known.
     pub(in crate::train) num_steps: Option<usize>,
     pub(in crate::train) over: Option<TrainingOver>,
-    /// Why the last step was skipped, if it was.
+    /// Reason for which the last step was skipped, if any.
     pub(in crate::train) skipped: Option<String>,
-    /// Errors of quantization that were read in this step, which their quantizers give once.
+    /// Quantization errors read in this step; their quantizers return them only once.
     pub(in crate::train) measured: Vec<QuantizationError>,
 }
 
 impl<M: LearnerModel> TrainingRun<M> {
-    /// The model, whose parameters are shared, not copied.
+    /// Returns the model; its parameters are shared, not copied.
     pub fn model(&self) -> M {
         self.learner.model()
     }
 
-    /// Puts other parameters into the model. The optimizer keeps its state.
+    /// Replaces the model's parameters. The optimizer keeps its state.
     ///
     /// # Panics
     ///
-    /// If the record is one of another model.
+    /// If the record belongs to another model.
     #[track_caller]
     pub fn load_model(&mut self, record: ModuleRecord) {
         self.learner.load_model(record);
     }
 
-    /// Refuses controls of another model, for the [start](super::Callback::on_train_start) of a
-    /// callback that sets or reads them.
+    /// Rejects controls of another model. Call it at the [start](super::Callback::on_train_start)
+    /// in a callback that sets or reads them.
     ///
     /// # Errors
     ///
-    /// If there are none, or one of the quantizers is not in the model that trains.
+    /// If there are none, or one of the quantizers is not in the trained model.
     pub fn check_controls(&self, controls: &QuantControls) -> Result<(), ForeignControls> {
         ForeignControls::check(controls, &self.learner.model())
     }
 
-    /// What quantizers measured in this step, also if another callback has read it before.
+    /// Returns the measurements of quantizers in this step, also if another callback has read them
+    /// before.
     pub(super) fn measured(
         &mut self,
         controls: &QuantControls,
@@ -74,49 +75,51 @@ impl<M: LearnerModel> TrainingRun<M> {
         Ok(controls.paths().filter_map(find).cloned().collect())
     }
 
-    /// Where the training stands.
+    /// Returns the current position of the training.
     pub fn position(&self) -> TrainingPosition {
         self.position
     }
 
-    /// Number of epochs of the whole training.
+    /// Returns the number of epochs of the whole training.
     pub fn num_epochs(&self) -> usize {
         self.num_epochs
     }
 
-    /// Number of optimizer steps of the whole training, known from its first batch on: the steps that
-    /// [were asked for](crate::train::CallbackStrategy::with_max_steps), or those of all epochs with
-    /// batches as large as the first. `None` if the data loader does not count its items.
+    /// Returns the number of optimizer steps of the whole training, known from its first batch on:
+    /// the [requested](crate::train::CallbackStrategy::with_max_steps) steps, or those of all
+    /// epochs if all batches are as large as the first. `None` if the data loader does not count
+    /// its items.
     pub fn num_steps(&self) -> Option<usize> {
         self.num_steps
     }
 
-    /// Whether the next pass is the first of its step.
+    /// Returns `true` if the next pass is the first of its step.
     pub(in crate::train) fn is_first_pass(&self) -> bool {
         self.step_loss.batches() == 0
     }
 
-    /// The learning rate of the last step; 0 before the first.
+    /// Returns the learning rate of the last step; 0 before the first.
     pub fn learning_rate(&self) -> f64 {
         self.learner.lr_current().base()
     }
 
-    /// The mean of a numeric metric over this epoch, known after its validation; `None` if there is
-    /// no such metric.
+    /// Returns the mean of a numeric metric over this epoch, known after its validation; `None` if
+    /// there is no such metric.
     pub fn metric(&self, name: &str, split: Split) -> Option<f64> {
         let epoch = self.position.epoch;
         let store = &self.event_store;
         store.find_metric(name, epoch, Aggregate::Mean, &split)
     }
 
-    /// Reads the loss of the batch that was passed backward from its device, if no callback has yet.
+    /// Reads the loss of the current batch back from the device, unless a callback has already done
+    /// so.
     ///
-    /// For [`after_backward`](super::Callback::after_backward): with gradient accumulation, the loss of
-    /// a step is known only where that of each of its batches is.
+    /// Call it in [`after_backward`](super::Callback::after_backward): with gradient accumulation,
+    /// the loss of a step is known only if that of each of its batches is.
     ///
     /// # Errors
     ///
-    /// If the device does not give it.
+    /// If the value cannot be read back from the device.
     pub fn record_loss<O: Adaptor<LossInput>>(
         &mut self,
         output: &O,
@@ -124,25 +127,25 @@ impl<M: LearnerModel> TrainingRun<M> {
         self.step_loss.record(output)
     }
 
-    /// The loss of the step that was made, whose last batch had this output: the mean over its
-    /// batches, weighted as their gradients are. Where [`record_loss`](Self::record_loss) was not
-    /// called for each of them, the loss of the last one.
+    /// Returns the loss of the completed step, whose last batch had this output: the mean over its
+    /// batches, weighted like their gradients. Returns the loss of the last batch if
+    /// [`record_loss`](Self::record_loss) was not called for each of them.
     ///
     /// # Errors
     ///
-    /// If the device does not give it.
+    /// If the value cannot be read back from the device.
     pub fn step_loss<O: Adaptor<LossInput>>(&mut self, last: &O) -> Result<f64, TensorReadError> {
         self.step_loss.record(last)?;
         let mean = self.step_loss.mean();
         Ok(mean.unwrap_or(self.step_loss.last()))
     }
 
-    /// Tells all callbacks, and so the logs, that something happened.
+    /// Sends an event to all callbacks, and thereby to the logs.
     pub fn notify(&mut self, source: &str, message: impl Into<String>) {
         self.notify_values(source, message, []);
     }
 
-    /// [`notify`](Self::notify) with numbers.
+    /// Sends an event with numeric values; see [`notify`](Self::notify).
     pub fn notify_values<'a>(
         &mut self,
         source: &str,
@@ -159,15 +162,15 @@ impl<M: LearnerModel> TrainingRun<M> {
         });
     }
 
-    /// Ends the training after this step, as something that was wanted. (An error of a callback ends
-    /// it as a failure.) A training that is resumed goes on.
+    /// Ends the training after this step, without failure. (An error of a callback ends it as a
+    /// failure.) The training continues when it is resumed.
     pub fn stop(&mut self, source: &str, reason: &str) {
         self.notify(source, format!("the training stops: {reason}"));
         self.interrupter.stop(Some(reason));
     }
 
-    /// [Stops](Self::stop) a training that has reached its aim: when it is resumed it makes no further
-    /// step, unless more epochs are asked for.
+    /// [Stops](Self::stop) a training that is complete: when resumed it takes no further step,
+    /// unless more epochs are requested.
     pub fn finish(&mut self, source: &str, reason: &str) {
         self.over = Some(TrainingOver {
             source: source.to_string(),
@@ -177,41 +180,41 @@ impl<M: LearnerModel> TrainingRun<M> {
         self.stop(source, reason);
     }
 
-    /// Why the training was [over](Self::finish) when its checkpoint was written, if it was. It is
-    /// known at the [start](super::Callback::on_train_start).
+    /// Returns the reason for which the training was [over](Self::finish) when its checkpoint was
+    /// written, if it was. Available from the [start](super::Callback::on_train_start).
     pub fn over(&self) -> Option<&TrainingOver> {
         self.over.as_ref()
     }
 
-    /// Lets a training go on that was [over](Self::over).
+    /// Continues a training that was [over](Self::over).
     pub fn reopen(&mut self) {
         self.over = None;
     }
 
-    /// Why the optimizer did not take the last step, if a callback [skipped](super::OptimizerStep::skip)
-    /// it.
+    /// Returns the reason for which a callback [skipped](super::OptimizerStep::skip) the last step,
+    /// if any.
     pub fn skipped(&self) -> Option<&str> {
         self.skipped.as_deref()
     }
 
-    /// Whether an error ends the training.
+    /// Returns `true` if an error ends the training.
     pub fn has_failed(&self) -> bool {
         self.interrupter.error().is_some()
     }
 
-    /// Whether the training will end after this step.
+    /// Returns `true` if the training ends after this step.
     pub fn is_stopping(&self) -> bool {
         self.interrupter.should_stop()
     }
 
-    /// Writes a checkpoint after this step.
+    /// Requests a checkpoint after this step.
     pub fn request_checkpoint(&mut self) {
         self.checkpoint_requested = true;
     }
 
-    /// Puts the model and the optimizer back to what they were at the last whole checkpoint, after
-    /// this step. The position, the learning rate and the data go on, so that what led astray does
-    /// not come again. Callbacks learn of it by [`on_rollback`](super::Callback::on_rollback).
+    /// Restores the model and the optimizer from the last complete checkpoint after this step. The
+    /// position, the learning rate and the data continue, so that the same batches are not
+    /// repeated. Callbacks are notified by [`on_rollback`](super::Callback::on_rollback).
     pub fn request_rollback(&mut self, source: &str, reason: impl Into<String>) {
         self.rollback = Some((source.to_string(), reason.into()));
     }

@@ -9,15 +9,14 @@ use crate::{
 /// Sets the weight decay of a [`QatOptimizer`](crate::optim::QatOptimizer) by a schedule over the
 /// optimizer steps.
 ///
-/// [`WeightDecayScheduler`](crate::optim::WeightDecayScheduler) does the same where no callbacks are
-/// called.
+/// Without callbacks, use [`WeightDecayScheduler`](crate::optim::WeightDecayScheduler).
 pub struct ScheduledWeightDecay {
     weight_decay: DecoupledWeightDecay,
     schedule: WeightDecaySchedule,
 }
 
 impl ScheduledWeightDecay {
-    /// The schedule of a weight decay, a clone of which the optimizer has.
+    /// Creates a schedule of a weight decay that the optimizer holds a clone of.
     ///
     /// # Panics
     ///

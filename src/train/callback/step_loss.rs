@@ -4,37 +4,36 @@ use burn::{
     train::metric::{Adaptor, LossInput, LossMetric, Metric, MetricMetadata, Numeric},
 };
 
-/// The loss of a step of the optimizer: the mean over its batches, each with the weight that its
-/// gradients have.
+/// Loss of an optimizer step: the mean over its batches, weighted like their gradients.
 #[derive(Debug, Clone, Default)]
 pub(in crate::train) struct StepLoss {
-    /// Weight of the batch that is under way.
+    /// Weight of the current batch.
     weight: f64,
-    /// Whether its loss is known.
+    /// `true` if its loss is recorded.
     recorded: bool,
     sum: f64,
     weights: f64,
-    /// Batches of the step, and those whose loss is known.
+    /// Number of batches of the step, and of those with a recorded loss.
     batches: usize,
     known: usize,
-    /// The loss of the last batch, for a step none of whose batches has a weight.
+    /// Loss of the last batch, for a step whose batches all have weight 0.
     last: f64,
 }
 
 impl StepLoss {
-    /// Number of batches of the step so far.
+    /// Returns the number of batches of the step so far.
     pub fn batches(&self) -> usize {
         self.batches
     }
 
-    /// The next batch of the step.
+    /// Starts the next batch of the step.
     pub fn begin_batch(&mut self, weight: f64) {
         self.weight = weight;
         self.recorded = false;
         self.batches += 1;
     }
 
-    /// Reads the loss of the batch from the device, if nobody has.
+    /// Reads the loss of the batch back from the device, unless it is already recorded.
     pub fn record(&mut self, output: &impl Adaptor<LossInput>) -> Result<(), TensorReadError> {
         if self.recorded {
             return Ok(());
@@ -49,12 +48,12 @@ impl StepLoss {
         Ok(())
     }
 
-    /// The loss of the last batch that was read.
+    /// Returns the loss of the last batch that was read.
     pub fn last(&self) -> f64 {
         self.last
     }
 
-    /// The mean; `None` unless the losses of all batches are known.
+    /// Returns the mean; `None` unless the losses of all batches are known.
     pub fn mean(&self) -> Option<f64> {
         let complete = self.batches > 0 && self.known == self.batches;
         complete.then(|| match self.weights > 0.0 {
@@ -64,7 +63,7 @@ impl StepLoss {
     }
 }
 
-/// The loss in the output of a step. It is private to Burn's metric, which computes it here.
+/// Reads the loss in the output of a step. Burn's metric keeps it private; it is computed here.
 fn read(output: &impl Adaptor<LossInput>) -> Result<f64, TensorReadError> {
     let mut metric = LossMetric::new();
     let metadata = MetricMetadata {

@@ -13,18 +13,18 @@ use crate::qat::QuantizerSettings;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// The operating system refused.
+    /// Failure of the operating system.
     #[error("{path}: {source}")]
     Io {
-        /// The file or folder.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// Its reason.
+        /// Cause of the failure.
         source: io::Error,
     },
-    /// There is no checkpoint to go on from.
+    /// There is no checkpoint to resume from.
     #[error("there is no whole checkpoint in {folder}")]
     NoCheckpoint {
-        /// The folder that was looked into.
+        /// Folder that was searched.
         folder: PathBuf,
     },
     /// A new training would write into the checkpoints of another.
@@ -33,158 +33,159 @@ pub enum CheckpointError {
          another folder"
     )]
     FolderInUse {
-        /// The folder.
+        /// Folder.
         folder: PathBuf,
-        /// The newest step in it.
+        /// Last step in it.
         step: usize,
     },
-    /// The manifest is not one of this crate, or cannot be read as one.
+    /// The manifest is not one of this crate, or cannot be parsed.
     #[error("{path} is no checkpoint: {reason}")]
     NotACheckpoint {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
-    /// The checkpoint was written by a newer or an older version.
+    /// The checkpoint was written by a newer or older version.
     #[error(
-        "{path} has version {found}, this program reads version {supported}: go on with the \
+        "{path} has version {found}, this program reads version {supported}: continue with the \
          program that wrote it, or choose another folder"
     )]
     OtherVersion {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// The version that is read.
+        /// Supported version.
         supported: u64,
-        /// The version of the file.
+        /// Version of the file.
         found: u64,
     },
-    /// A file ends too early or too late.
+    /// A file is too short or too long.
     #[error("{path} has {found} bytes, expected {expected}")]
     Length {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Bytes that it should have.
+        /// Expected length in bytes.
         expected: u64,
-        /// Bytes that it has.
+        /// Actual length in bytes.
         found: u64,
     },
-    /// A file is not what was written.
+    /// A file differs from what was written.
     #[error("{path} has the checksum {found:08x}, expected {expected:08x}")]
     Checksum {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// CRC-32 that it should have.
+        /// Expected CRC-32.
         expected: u32,
-        /// CRC-32 that it has.
+        /// Actual CRC-32.
         found: u32,
     },
-    /// The checkpoint is of a model with other parameters.
+    /// The checkpoint belongs to a model with other parameters.
     #[error("{path} is of another model: {difference}")]
     OtherModel {
-        /// The checkpoint.
+        /// Path of the checkpoint.
         path: PathBuf,
-        /// The first parameter that differs.
+        /// First parameter that differs.
         difference: Box<TensorDifference>,
     },
-    /// The checkpoint is of a model that is quantized in another way.
+    /// The checkpoint belongs to a model with another quantization.
     #[error(
         "{path} is of a training with another scheme: expected {expected} at `{quantizer}`, found \
          {found}"
     )]
     OtherQuantizer {
-        /// The checkpoint.
+        /// Path of the checkpoint.
         path: PathBuf,
-        /// The first quantizer that differs.
+        /// First quantizer that differs.
         quantizer: String,
-        /// What it is in the model.
+        /// Settings in the model.
         expected: Box<QuantizerSettings>,
-        /// What it is in the checkpoint.
+        /// Settings in the checkpoint.
         found: Box<QuantizerSettings>,
     },
-    /// The optimizer keeps a state in the type of its parameter, and Burn loads it in another.
+    /// The optimizer keeps a state in the type of its parameter, but Burn loads it in another type.
     #[error(
         "the optimizer has its state of `{parameter}` in {dtype:?}, which Burn loads as \
          {loaded:?}: use an optimizer with states in {loaded:?}, such as a QatOptimizer with \
          stochastic rounding, or AdamW8bit"
     )]
     OptimizerState {
-        /// The parameter.
+        /// Path of the parameter.
         parameter: String,
-        /// The type of both.
+        /// Type of the parameter and its state.
         dtype: DType,
-        /// The type in which Burn loads it.
+        /// Type in which Burn loads the state.
         loaded: DType,
     },
-    /// Burn's checkpoints hold neither the step nor the state of callbacks, which this training needs.
+    /// Burn's checkpoints lack the step and the state of callbacks, which this training needs.
     #[error(
         "Burn's checkpoint of epoch {epoch} holds neither the step nor the state of callbacks: \
          resume with CallbackStrategy::with_checkpoints and a CheckpointPolicy"
     )]
     BurnCheckpoint {
-        /// The epoch that was asked for.
+        /// Requested epoch.
         epoch: usize,
     },
-    /// The best checkpoint cannot be kept, as there is no epoch's validation to judge it by.
+    /// The best checkpoint cannot be kept, as no epoch is validated to compare it by.
     #[error(
         "no checkpoint is the best by {metric:?} without checkpoints at the end of epochs: set \
          every_epoch"
     )]
     NoEpochs {
-        /// The metric.
+        /// Name of the metric.
         metric: String,
     },
     /// The best checkpoint cannot be kept, as the validation has no such metric.
     #[error("the best checkpoint cannot be kept: the validation has no numeric metric {metric:?}")]
     NoMetric {
-        /// The metric.
+        /// Name of the metric.
         metric: String,
     },
-    /// The checkpoint was set aside when a training went on from an earlier one.
+    /// The checkpoint was set aside when a training resumed from an earlier one.
     #[error(
-        "{path} was set aside when the training went on from an earlier step: rename it to {name} \
+        "{path} was set aside when the training resumed from an earlier step: rename it to {name} \
          to use it"
     )]
     Abandoned {
-        /// Where it lies.
+        /// Current path.
         path: PathBuf,
-        /// The name that brings it back.
+        /// Name to restore it under.
         name: String,
     },
-    /// The checkpoint is of a run with another [fingerprint](super::CheckpointPolicy::fingerprint).
+    /// The checkpoint belongs to a run with another
+    /// [fingerprint](super::CheckpointPolicy::fingerprint).
     #[error("{path} is of another run: expected {expected:?}, found {found:?}")]
     OtherRun {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// The fingerprint of this run.
+        /// Fingerprint of this run.
         expected: String,
-        /// That of the checkpoint.
+        /// Fingerprint of the checkpoint.
         found: String,
     },
     /// A record cannot be written or read.
     #[error("{path}: {reason}")]
     Record {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
-    /// A callback cannot use what the checkpoint holds for it.
+    /// A callback cannot load its state in the checkpoint.
     #[error("the state of the callback `{callback}`: {reason}")]
     CallbackState {
         /// Name of the callback.
         callback: String,
-        /// What is wrong with it.
+        /// Reason.
         reason: String,
     },
-    /// The checkpoint that was asked for cannot be used; another can.
+    /// The requested checkpoint cannot be used, and which other can.
     #[error("the checkpoint of step {step} cannot be used: {source}; {}", alternative(.previous))]
     Refused {
-        /// The step that was asked for.
+        /// Requested step.
         step: usize,
-        /// Why it cannot be used.
+        /// Reason.
         source: Box<CheckpointError>,
-        /// The newest step whose checkpoint is whole.
+        /// Last step with a complete checkpoint.
         previous: Option<usize>,
     },
 }

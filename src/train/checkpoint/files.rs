@@ -1,4 +1,4 @@
-//! The files of one checkpoint.
+//! Files of one checkpoint.
 
 use std::{
     fs::{self, File},
@@ -61,7 +61,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     file.sync_all().map_err(io)
 }
 
-/// Lets the names of files in a folder reach the disk, where the system has a way to.
+/// Syncs the names of files in a folder to disk, where the system supports it.
 pub(super) fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
     match cfg!(unix) {
         true => File::open(path)
@@ -107,7 +107,7 @@ fn length_and_sum(path: &Path) -> Result<(u64, u32), CheckpointError> {
     }
 }
 
-/// Compares the length of a file and then, if that is right, its checksum.
+/// Checks the length of a file and then, if it matches, its checksum.
 fn compare(path: &Path, entry: &FileEntry, bytes: u64, crc32: u32) -> Result<(), CheckpointError> {
     let path = path.to_path_buf();
     if bytes != entry.bytes {
@@ -145,7 +145,7 @@ pub(super) fn read_records(
     })
 }
 
-/// Reads a file whole and checks it: what is used later is what was checked.
+/// Reads a complete file and checks the same bytes that are used later.
 fn read_record<R: Record>(
     folder: &Path,
     manifest: &CheckpointManifest,
@@ -170,7 +170,7 @@ pub(super) fn read_manifest(folder: &Path) -> Result<CheckpointManifest, Checkpo
         path: path.clone(),
         reason,
     };
-    // What it is comes first: another version may have other checksums.
+    // Format and version are checked first: another version may have other checksums.
     let value: serde_json::Value =
         serde_json::from_slice(&bytes).map_err(|error| foreign(error.to_string()))?;
     let format = value.get("format").and_then(|format| format.as_str());

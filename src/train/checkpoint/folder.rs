@@ -8,13 +8,13 @@ use super::{
     files::{check, read_manifest, read_records, sync_folder, write},
 };
 
-/// Begins the name of what is not whole, or about to be removed.
+/// Prefix of names of incomplete files, or of files to be removed.
 const ASIDE: &str = ".aside-";
 
-/// Begins the name of a checkpoint that belongs to an abandoned part of a training.
+/// Prefix of checkpoints that belong to an abandoned part of a training.
 const ABANDONED: &str = "abandoned-";
 
-/// A folder of checkpoints.
+/// Folder of checkpoints.
 ///
 /// # Example
 ///
@@ -36,39 +36,39 @@ pub struct CheckpointFolder {
     path: PathBuf,
 }
 
-/// The newest whole checkpoint, and the newer ones that are not.
+/// Last complete checkpoint, and later ones that cannot be used.
 #[derive(Debug)]
 pub struct WholeCheckpoint {
-    /// Its manifest; `None` if no checkpoint is whole.
+    /// Manifest; `None` if no checkpoint is complete.
     pub manifest: Option<CheckpointManifest>,
-    /// The steps of newer ones, and why they cannot be used.
+    /// Steps of later checkpoints, with the reason why each cannot be used.
     pub refused: Vec<(usize, CheckpointError)>,
 }
 
-/// The checkpoint with the best metric.
+/// Checkpoint with the best metric.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BestCheckpoint {
-    /// Its folder.
+    /// Path of its folder.
     pub path: PathBuf,
-    /// Its optimizer step.
+    /// Optimizer step.
     pub step: usize,
-    /// The metric that it was chosen by.
+    /// Metric by which it was chosen.
     pub metric: MetricValue,
 }
 
-/// A checkpoint that was read and is whole.
+/// Complete checkpoint, read into memory.
 pub(in crate::train) struct Checkpoint {
     pub manifest: CheckpointManifest,
     pub records: Records,
 }
 
 impl CheckpointFolder {
-    /// The folder at a path, which need not exist.
+    /// Creates a handle of the folder at a path, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Its path.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -81,7 +81,7 @@ impl CheckpointFolder {
         self.path.join(format!("{ABANDONED}{step:08}"))
     }
 
-    /// Steps of its checkpoints in ascending order, whole or not.
+    /// Returns the steps of its checkpoints in ascending order, complete or not.
     ///
     /// # Errors
     ///
@@ -90,8 +90,8 @@ impl CheckpointFolder {
         self.steps_of("step-")
     }
 
-    /// Steps in ascending order of checkpoints that were set aside when a training went on from an
-    /// earlier one.
+    /// Returns the steps, in ascending order, of checkpoints that were set aside when a training
+    /// resumed from an earlier one.
     ///
     /// # Errors
     ///
@@ -118,20 +118,20 @@ impl CheckpointFolder {
         Ok(steps)
     }
 
-    /// Reads the manifest of a checkpoint, and no other file of it.
+    /// Reads only the manifest of a checkpoint.
     ///
     /// # Errors
     ///
-    /// If it is missing, not what was written, or of another version.
+    /// If it is missing, damaged, or of another version.
     pub fn manifest(&self, step: usize) -> Result<CheckpointManifest, CheckpointError> {
         read_manifest(&self.step_path(step))
     }
 
-    /// The manifest of a checkpoint, every file of which was found whole.
+    /// Returns the manifest of a checkpoint after verifying all of its files.
     ///
     /// # Errors
     ///
-    /// If a file is missing or is not what was written, or the manifest is foreign or newer.
+    /// If a file is missing or damaged, or the manifest is foreign or newer.
     pub fn verify(&self, step: usize) -> Result<CheckpointManifest, CheckpointError> {
         let folder = self.step_path(step);
         let manifest = read_manifest(&folder)?;
@@ -141,7 +141,7 @@ impl CheckpointFolder {
         Ok(manifest)
     }
 
-    /// The newest checkpoint that is whole.
+    /// Returns the last checkpoint that is complete.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ impl CheckpointFolder {
         Ok(WholeCheckpoint { manifest, refused })
     }
 
-    /// The best checkpoint of those that were judged by a metric, told by the manifests: the files are
+    /// Returns the best checkpoint by a metric. Only manifests are read: files are
     /// [verified](Self::verify) when they are used.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl CheckpointFolder {
         Ok(best)
     }
 
-    /// Reads the newest checkpoint that is whole, if there is one, with the newer ones that are not.
+    /// Reads the last complete checkpoint, if any, and lists the later ones that are not.
     pub(in crate::train) fn load_newest(
         &self,
     ) -> Result<(Option<Checkpoint>, Vec<(usize, CheckpointError)>), CheckpointError> {
@@ -200,7 +200,7 @@ impl CheckpointFolder {
         Ok((None, refused))
     }
 
-    /// Reads a checkpoint, with the checks of [`verify`](Self::verify) on the very bytes that are
+    /// Reads a checkpoint, with the checks of [`verify`](Self::verify) on the same bytes that are
     /// used.
     pub(in crate::train) fn load(&self, step: usize) -> Result<Checkpoint, CheckpointError> {
         let folder = self.step_path(step);
@@ -209,11 +209,11 @@ impl CheckpointFolder {
         Ok(Checkpoint { manifest, records })
     }
 
-    /// Reads the checkpoint of a step that was asked for by name.
+    /// Reads the checkpoint of a requested step.
     ///
     /// # Errors
     ///
-    /// If it cannot be used, with the newest one that can.
+    /// If it cannot be used; the error names the last one that can.
     pub(in crate::train) fn load_or_offer(
         &self,
         step: usize,
@@ -233,7 +233,7 @@ impl CheckpointFolder {
         })
     }
 
-    /// Writes a checkpoint; one of the same step is replaced when the new one is whole.
+    /// Writes a checkpoint. One of the same step is replaced when the new one is complete.
     pub(in crate::train) fn save(
         &self,
         records: Records,
@@ -246,18 +246,18 @@ impl CheckpointFolder {
         fs::create_dir(&aside).map_err(CheckpointError::io(&aside))?;
         let written = write(&aside, records, description).and_then(|()| self.put(&aside, step));
         if written.is_err() {
-            // The error that is reported is that of writing.
+            // The error of writing is reported, not that of the cleanup.
             let _ = fs::remove_dir_all(&aside);
         }
         written
     }
 
-    /// Gives a whole checkpoint its name.
+    /// Renames a complete checkpoint to its final name.
     fn put(&self, aside: &Path, step: usize) -> Result<(), CheckpointError> {
         let target = self.step_path(step);
         let old = self.path.join(format!("{ASIDE}old-step-{step:08}"));
         if target.exists() {
-            // Only a checkpoint makes way for one.
+            // Only a checkpoint may be replaced by one.
             fs::read_dir(&target).map_err(CheckpointError::io(&target))?;
             remove_folder(&old)?;
             fs::rename(&target, &old).map_err(CheckpointError::io(&target))?;
@@ -267,8 +267,8 @@ impl CheckpointFolder {
         remove_folder(&old)
     }
 
-    /// Removes what an earlier program left half done; a checkpoint that was about to be replaced
-    /// gets its name back.
+    /// Removes incomplete files of an earlier process. A checkpoint that was about to be replaced
+    /// is renamed back.
     pub(in crate::train) fn clean(&self) -> Result<(), CheckpointError> {
         if !self.path.exists() {
             return Ok(());
@@ -319,17 +319,17 @@ impl CheckpointFolder {
         passed.try_for_each(|step| remove_folder(&self.abandoned_path(step)))
     }
 
-    /// Whether another version of this crate wrote the checkpoint of a step, and can read it.
+    /// Returns `true` if another version of this crate wrote the checkpoint of a step and can read
+    /// it.
     fn is_of_other_version(&self, step: usize) -> bool {
         let manifest = read_manifest(&self.step_path(step));
         matches!(manifest, Err(CheckpointError::OtherVersion { .. }))
     }
 
-    /// Removes all but the newest `keep_last` checkpoints that are whole and those of `keep`.
+    /// Removes all but the last `keep_last` complete checkpoints and those of `keep`.
     ///
-    /// Broken ones do not count, so that a whole one stays in their place. Those of other versions stay.
-    /// Abandoned ones go when the
-    /// newest step has passed theirs.
+    /// Broken checkpoints do not count towards `keep_last`. Those of other versions are kept.
+    /// Abandoned ones are removed when the last step has passed theirs.
     pub(in crate::train) fn prune(
         &self,
         keep_last: usize,
@@ -347,7 +347,7 @@ impl CheckpointFolder {
             if kept || self.is_of_other_version(step) {
                 continue;
             }
-            // Under another name first: a checkpoint is whole or not there.
+            // Renamed first: a checkpoint is either complete or absent.
             let aside = self.path.join(format!("{ASIDE}removed-{step:08}"));
             let path = self.step_path(step);
             fs::rename(&path, &aside).map_err(CheckpointError::io(&path))?;

@@ -4,25 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{BestMetric, TensorEntry, TrainingSettings};
 
-/// What the manifest of a checkpoint says it is.
+/// Format name in the manifest of a checkpoint.
 pub(super) const FORMAT: &str = "bitnet-burn checkpoint";
-/// The version that is written, and the newest that is read.
+/// Version that is written, and the latest that is read.
 pub(super) const VERSION: u64 = 3;
 
-/// Where a training stands.
+/// Position of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingPosition {
-    /// Optimizer steps that were taken, those that a callback skipped among them.
+    /// Number of optimizer steps, including those that a callback skipped.
     pub step: usize,
-    /// The epoch, from 1.
+    /// Epoch, from 1.
     pub epoch: usize,
-    /// Batches of this epoch that were trained on.
+    /// Number of batches of this epoch that were trained on.
     pub batches: usize,
 }
 
 impl TrainingPosition {
-    /// Before the first step.
+    /// Position before the first step.
     pub(in crate::train) const START: Self = Self {
         step: 0,
         epoch: 1,
@@ -30,66 +30,66 @@ impl TrainingPosition {
     };
 }
 
-/// A file of a checkpoint.
+/// File of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileEntry {
     /// Name in the folder of the checkpoint.
     pub name: String,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
     /// CRC-32 of its contents.
     pub crc32: u32,
 }
 
-/// A metric of a validation, by which the best checkpoint is chosen.
+/// Validation metric by which the best checkpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MetricValue {
-    /// The metric.
+    /// Metric.
     pub metric: BestMetric,
-    /// Its value.
+    /// Value.
     pub value: f64,
 }
 
-/// The end of a training before its last epoch, such as by early stopping.
+/// End of a training before its last epoch, such as by early stopping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingOver {
-    /// The callback that ended it.
+    /// Callback that ended it.
     pub source: String,
-    /// Why it did.
+    /// Reason.
     pub reason: String,
-    /// The number of epochs that were asked for.
+    /// Requested number of epochs.
     pub num_epochs: usize,
 }
 
-/// What a checkpoint holds.
+/// Contents of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointManifest {
     pub(super) format: String,
     pub(super) version: u64,
-    /// Where the training stood.
+    /// Position of the training.
     pub position: TrainingPosition,
-    /// What the run was, in the caller's words.
+    /// Fingerprint of the run, as set by the caller.
     pub fingerprint: String,
-    /// What the training was made with.
+    /// Settings of the training.
     pub settings: TrainingSettings,
-    /// The parameters of the model.
+    /// Parameters of the model.
     pub tensors: Vec<TensorEntry>,
-    /// The metric by which the best checkpoint is kept, if its value was known and a number.
+    /// Metric by which the best checkpoint is kept, if its value was known and finite.
     pub metric: Option<MetricValue>,
-    /// Why the training was over, if it was.
+    /// Reason for the end of the training, if it was over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over: Option<TrainingOver>,
-    /// The files beside the manifest.
+    /// Files next to the manifest.
     pub files: Vec<FileEntry>,
-    /// What callbacks remember, by their names.
+    /// States of callbacks, by name.
     pub callbacks: BTreeMap<String, serde_json::Value>,
 }
 
-/// Values of a manifest that are not those of its files.
+/// Values of a manifest that do not describe its files.
 pub(in crate::train) struct Description<'a> {
     pub position: TrainingPosition,
     pub fingerprint: &'a str,

@@ -1,10 +1,10 @@
-//! Checkpoints of a whole training at any step, from which it goes on as if it had not stopped.
+//! Checkpoints of a training at any step, from which it resumes with identical results.
 //!
-//! A checkpoint is a folder `step-00000250` with the records of the model (its
-//! [quantisation controls](crate::qat::QuantControls) among them), the optimizer and the learning
-//! rate scheduler, and a manifest: where the training stands, what its callbacks remember, and the
-//! length and checksum of every file. It is written beside its place and renamed when it is whole, so
-//! that a program that is killed leaves the earlier ones as they were.
+//! A checkpoint is a folder `step-00000250` with the records of the model (including its
+//! [quantization controls](crate::qat::QuantControls)), the optimizer and the learning rate
+//! scheduler, and a manifest: the position of the training, the states of its callbacks, and the
+//! length and checksum of each file. It is written under a temporary name and renamed when
+//! complete, so that a killed process leaves earlier checkpoints intact.
 //!
 //! ```text
 //! checkpoints/step-00000250/model.bpk
@@ -14,10 +14,10 @@
 //!                          /manifest.crc32
 //! ```
 //!
-//! There is one timeline: a training that goes on from an earlier step than the newest sets the later
-//! checkpoints aside, as `abandoned-00000250`, where neither [`Resume::Latest`] nor a rollback nor
-//! the best so far finds them. Each is removed when the new training has passed its step; until then
-//! renaming it to `step-00000250` brings it back.
+//! There is one timeline: a training that resumes from a step before the last sets the later
+//! checkpoints aside, as `abandoned-00000250`. [`Resume::Latest`], rollbacks and the search for the
+//! best checkpoint ignore them. Each is removed when the new training has passed its step; until
+//! then it can be restored by renaming it to `step-00000250`.
 
 mod error;
 mod files;

@@ -1,4 +1,4 @@
-//! States of an optimizer in other float types than f32, which Burn loads as the device's default.
+//! Optimizer states in float types other than f32, which Burn loads as the device's default type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,24 +11,24 @@ use burn_pack::{Reader, Tensor, Writer};
 
 use super::TensorEntry;
 
-/// What became of the states of an optimizer.
+/// Result of restoring the states of an optimizer.
 pub(in crate::train) struct OptimizerStates {
     pub record: OptimizerRecord,
-    /// Parameters whose states begin anew, as they may have had the type of their parameter, which is
-    /// another now.
+    /// Parameters whose states are reset, as these may have had the former type of a parameter
+    /// whose type has changed.
     pub dropped: BTreeSet<String>,
-    /// The first parameter whose state Burn would load in another type than the optimizer has it in.
+    /// First parameter whose state Burn would load in another type than the optimizer keeps it in.
     pub unloadable: Option<(String, DType)>,
 }
 
-/// The float type in which Burn loads states of optimizers, whatever they were saved in.
+/// Returns the float type in which Burn loads optimizer states, independent of the saved type.
 pub(in crate::train) fn loaded_dtype() -> DType {
     Device::default().settings().float_dtype.into()
 }
 
 impl OptimizerStates {
-    /// The states for a model with parameters `expected`, from a checkpoint of a model with parameters
-    /// `found`.
+    /// Maps the states to a model with parameters `expected`, from a checkpoint of a model with
+    /// parameters `found`.
     pub fn new(
         record: OptimizerRecord,
         expected: &[TensorEntry],

@@ -4,35 +4,35 @@ use crate::base::bounds::Bounds;
 use burn::train::metric::store::Direction;
 use serde::{Deserialize, Serialize};
 
-/// Whether a training goes on from a checkpoint.
+/// Choice of the checkpoint to resume from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Resume {
-    /// It starts anew, in a folder without checkpoints.
+    /// Starts a new training, in a folder without checkpoints.
     #[default]
     Never,
-    /// It goes on from the newest whole checkpoint, or starts anew if there is none. A broken one is
-    /// passed over with a [message](crate::train::callback::TrainingEvent). A training that is over,
-    /// by its last epoch or by early stopping, makes no further step.
+    /// Resumes from the last complete checkpoint, or starts a new training if there is none. A
+    /// broken one is skipped with a [message](crate::train::callback::TrainingEvent). A training
+    /// that is over, by its last epoch or by early stopping, takes no further step.
     Latest,
-    /// It goes on from the checkpoint of this step, which must be whole. Later ones are set aside.
+    /// Resumes from the checkpoint of this step, which must be complete. Later ones are set aside.
     Step(usize),
 }
 
-/// The metric by which the best checkpoint is kept.
+/// Metric by which the best checkpoint is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BestMetric {
-    /// Name of a numeric metric of the validation, such as `Loss`.
+    /// Name of a numeric validation metric, such as `Loss`.
     pub name: String,
-    /// Whether larger values are better.
+    /// `true` if larger values are better.
     #[serde(default)]
     pub higher_is_better: bool,
 }
 
 impl BestMetric {
-    /// The smallest validation loss, as Burn's `LossMetric` has it.
+    /// Returns the smallest validation loss, as in Burn's `LossMetric`.
     pub fn loss() -> Self {
         Self {
             name: "Loss".to_string(),
@@ -40,7 +40,7 @@ impl BestMetric {
         }
     }
 
-    /// Whether a value is better than the best so far. NaN never is.
+    /// Returns `true` if a value is better than the best so far. NaN never is.
     pub(in crate::train) fn is_better(&self, value: f64, best: Option<f64>) -> bool {
         !value.is_nan()
             && best.is_none_or(|best| match self.higher_is_better {
@@ -49,7 +49,7 @@ impl BestMetric {
             })
     }
 
-    /// The direction of a search for the best.
+    /// Returns the direction of the search for the best value.
     pub fn direction(&self) -> Direction {
         match self.higher_is_better {
             true => Direction::Highest,
@@ -58,7 +58,7 @@ impl BestMetric {
     }
 }
 
-/// When checkpoints are written, and which are kept.
+/// Policy that sets when checkpoints are written and which are kept.
 ///
 /// # Example
 ///
@@ -76,31 +76,31 @@ impl BestMetric {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckpointPolicy {
-    /// Where the checkpoints are.
+    /// Folder of the checkpoints.
     pub folder: PathBuf,
-    /// Optimizer steps from one to the next; `None` for none within an epoch.
+    /// Number of optimizer steps between checkpoints; `None` for none within an epoch.
     #[serde(default)]
     pub every_steps: Option<usize>,
-    /// If one is written after each validation, at the end of an epoch. The last step of a training
-    /// is saved in any case.
+    /// `true` to write a checkpoint after each validation, at the end of an epoch. The last step of
+    /// a training is always saved.
     #[serde(default = "yes")]
     pub every_epoch: bool,
-    /// How many of the newest are kept, at least 1.
+    /// Number of last checkpoints that are kept, at least 1.
     #[serde(default = "default_keep_last")]
     pub keep_last: usize,
-    /// The metric by which the best is kept besides, judged at the end of each epoch. The validation
-    /// must have it.
+    /// Metric by which the best checkpoint is kept in addition, compared at the end of each epoch.
+    /// The validation must have it.
     #[serde(default)]
     pub keep_best: Option<BestMetric>,
-    /// Whether the training goes on from one.
+    /// Checkpoint to resume from.
     #[serde(default)]
     pub resume: Resume,
-    /// What the run is, such as its configuration in one line: only a checkpoint with the same words
-    /// is resumed.
+    /// Identifier of the run, such as its configuration in one line. Only a checkpoint with the
+    /// same fingerprint is resumed.
     #[serde(default)]
     pub fingerprint: String,
-    /// Whether a checkpoint with other float types is cast to those of the model. Without it, it is
-    /// an error.
+    /// `true` to cast a checkpoint with other float types to those of the model. Otherwise it is an
+    /// error.
     #[serde(default)]
     pub cast_on_load: bool,
 }
@@ -114,7 +114,7 @@ fn default_keep_last() -> usize {
 }
 
 impl CheckpointPolicy {
-    /// A checkpoint at the end of each epoch, of which the last two are kept.
+    /// Creates a policy with a checkpoint at the end of each epoch, of which the last two are kept.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
@@ -128,7 +128,7 @@ impl CheckpointPolicy {
         }
     }
 
-    /// The same with one every so many optimizer steps, too.
+    /// Sets the number of optimizer steps between checkpoints, in addition to those of epochs.
     ///
     /// # Panics
     ///
@@ -140,7 +140,7 @@ impl CheckpointPolicy {
         self
     }
 
-    /// The same with so many of the newest kept.
+    /// Sets the number of last checkpoints that are kept.
     ///
     /// # Panics
     ///
@@ -152,28 +152,28 @@ impl CheckpointPolicy {
         self
     }
 
-    /// The same with the best kept besides.
+    /// Sets the metric by which the best checkpoint is kept in addition.
     pub fn keep_best(mut self, metric: BestMetric) -> Self {
         self.keep_best = Some(metric);
         self
     }
 
-    /// The same with another choice of where to begin.
+    /// Sets the checkpoint to resume from.
     pub fn resume(mut self, resume: Resume) -> Self {
         self.resume = resume;
         self
     }
 
-    /// The same with what the run is.
+    /// Sets the identifier of the run.
     pub fn fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
         self.fingerprint = fingerprint.into();
         self
     }
 
-    /// The same with checkpoints of other float types cast to those of the model.
+    /// Sets whether checkpoints with other float types are cast to those of the model.
     ///
-    /// What the optimizer knows of a parameter that is now of another type than f32 begins anew, and a
-    /// message says so.
+    /// The optimizer state of a parameter that now has another type than f32 is reset, which is
+    /// logged.
     pub fn cast_on_load(mut self, cast: bool) -> Self {
         self.cast_on_load = cast;
         self

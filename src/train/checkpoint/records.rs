@@ -17,15 +17,15 @@ use burn::{
     },
 };
 
-/// The state of a learner.
+/// State of a learner.
 pub(in crate::train) struct Records {
     pub model: ModuleRecord,
     pub optimizer: OptimizerRecord,
     pub scheduler: LrSchedulerRecord,
 }
 
-/// Takes the records out of a `Learner`, whose optimizer and scheduler are private: Burn's own
-/// checkpointer hands them to whatever is registered with it.
+/// Extracts the records of a `Learner`, whose optimizer and scheduler are private: Burn's own
+/// checkpointer passes them to any registered checkpointer.
 pub(in crate::train) struct RecordTap<M: LearnerModel> {
     checkpointer: LearningCheckpointer<M>,
     model: Receiver<ModuleRecord>,
@@ -52,7 +52,7 @@ impl<M: LearnerModel> RecordTap<M> {
         }
     }
 
-    /// The state of the learner.
+    /// Returns the state of the learner.
     pub fn records(&mut self, learner: &Learner<M>, store: &EventStoreClient) -> Records {
         self.checkpointer.checkpoint(learner, 0, store);
         let received = "a checkpointer passes on each record that it is given";
@@ -64,7 +64,7 @@ impl<M: LearnerModel> RecordTap<M> {
     }
 }
 
-/// Passes records on instead of writing them.
+/// Checkpointer that passes records on instead of writing them.
 struct Hand<R>(Arc<Mutex<SyncSender<R>>>);
 
 impl<R: Checkpoint> Checkpointer<R> for Hand<R> {

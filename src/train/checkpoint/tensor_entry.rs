@@ -8,38 +8,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::path_visitor::{ModulePath, PathVisitor, visit_paths};
 
-/// A parameter of a model, as a checkpoint lists it.
+/// Parameter of a model in the list of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TensorEntry {
     /// Path in the module.
     pub path: String,
-    /// Type of its values.
+    /// Type of the values.
     pub dtype: DType,
-    /// Its shape.
+    /// Shape.
     pub shape: Vec<usize>,
 }
 
-/// The first parameter in which two models differ.
+/// First difference between the parameters of two models.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorDifference {
-    /// The parameter of the model; `None` if it has none at this path.
+    /// Parameter of the model; `None` if it has none at this path.
     pub expected: Option<TensorEntry>,
-    /// That of the checkpoint; `None` if it has none at this path.
+    /// Parameter of the checkpoint; `None` if it has none at this path.
     pub found: Option<TensorEntry>,
-    /// Number of parameters in which they differ.
+    /// Number of parameters that differ.
     pub count: usize,
 }
 
 impl TensorEntry {
-    /// The parameters of a module, in the order of a visit.
+    /// Returns the parameters of a module, in the order of a visit.
     pub(in crate::train) fn of<M: Module>(module: &M) -> Vec<Self> {
         let mut entries = Entries(Vec::new());
         visit_paths(module, &mut entries);
         entries.0
     }
 
-    /// Whether it can be loaded into another of the same shape, after a cast if `cast` is set.
+    /// Returns `true` if it can be loaded into another of the same shape, after a cast if `cast` is
+    /// set.
     fn fits(&self, other: &Self, cast: bool) -> bool {
         let cast = cast && self.dtype.is_float() && other.dtype.is_float();
         self.shape == other.shape && (self.dtype == other.dtype || cast)
@@ -47,7 +48,7 @@ impl TensorEntry {
 }
 
 impl TensorDifference {
-    /// The first of the parameters `expected` that `found` does not have, or the other way round.
+    /// Returns the first parameter that only one of `expected` and `found` has.
     pub(in crate::train) fn between(
         expected: &[TensorEntry],
         found: &[TensorEntry],

@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 use super::CheckpointError;
 use crate::qat::{QuantControls, QuantizerSettings};
 
-/// What a training was made with, beside the tensors of its model.
+/// Settings of a training, apart from the tensors of its model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainingSettings {
     /// Version of this crate.
     pub version: String,
-    /// Quantizers of the model by their paths.
+    /// Quantizers of the model, by path.
     pub quantizers: BTreeMap<String, QuantizerSettings>,
-    /// Batches of an optimizer step.
+    /// Number of batches per optimizer step.
     pub grad_accumulation: usize,
-    /// Items of the training data, as its loader counts them.
+    /// Number of items of the training data, as counted by its loader.
     pub num_items: usize,
 }
 
 impl TrainingSettings {
-    /// Those of a training of `model`.
+    /// Returns the settings of a training of `model`.
     pub(in crate::train) fn of<M: Module>(
         model: &M,
         grad_accumulation: usize,
@@ -35,8 +35,8 @@ impl TrainingSettings {
         }
     }
 
-    /// Fails with the first quantizer that is another in `model`. One that is missing on a side is a
-    /// matter of the tensors.
+    /// Fails with the first quantizer that differs in `model`. One that is missing on one side is
+    /// left to the check of the tensors.
     pub(in crate::train) fn check_quantizers<M: Module>(
         &self,
         model: &M,
@@ -56,7 +56,7 @@ impl TrainingSettings {
         }
     }
 
-    /// What is said where a training goes on within an epoch, and its data or steps are others.
+    /// Returns messages about changed data or steps, for a training that resumes within an epoch.
     pub(in crate::train) fn changes(&self, present: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         let mut compare = |what: &str, found: usize, present: usize| {
@@ -81,7 +81,7 @@ impl TrainingSettings {
     }
 }
 
-/// A quantizer of a checkpoint that is another in the model.
+/// Quantizer of a checkpoint that differs in the model.
 #[derive(Debug)]
 pub(in crate::train) struct OtherQuantizer {
     path: String,
@@ -90,7 +90,7 @@ pub(in crate::train) struct OtherQuantizer {
 }
 
 impl OtherQuantizer {
-    /// As the error of a checkpoint.
+    /// Converts to the error of a checkpoint.
     pub fn at(self, checkpoint: std::path::PathBuf) -> CheckpointError {
         CheckpointError::OtherQuantizer {
             path: checkpoint,

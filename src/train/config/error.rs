@@ -6,35 +6,35 @@ use crate::base::bounds::OutOfBounds;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingConfigError {
-    /// The operating system refused.
+    /// Failure of the operating system.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its reason.
+        /// Cause of the failure.
         source: io::Error,
     },
-    /// The name of a file tells neither TOML nor JSON.
+    /// The file name ends in neither `.toml` nor `.json`.
     #[error("{path}: a configuration is a file that ends in .toml or .json")]
     UnknownFormat {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The text is no configuration: a syntax error, an unknown field, or a value that its field
-    /// does not take.
+    /// The text is not a valid configuration: a syntax error, an unknown field, or an invalid
+    /// value.
     #[error("{}{message}", place(.field))]
     Parse {
-        /// Where it is, such as `qat.weight.symmetric.bits`; empty for a syntax error.
+        /// Path of the field, such as `qat.weight.symmetric.bits`; empty for a syntax error.
         field: String,
-        /// What is wrong, with the line where the format tells.
+        /// Reason, with the line if the format reports it.
         message: String,
     },
-    /// A value that is out of its range.
+    /// A value is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfBounds),
 }
 
-/// The field before a message, where there is one.
+/// Returns the field as the prefix of a message, if there is one.
 fn place(field: &str) -> String {
     match field {
         "" | "." => String::new(),

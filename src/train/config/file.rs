@@ -30,11 +30,11 @@ fn parse_error<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> Tr
 }
 
 impl TrainingConfig {
-    /// Reads a configuration in TOML and checks it.
+    /// Parses a configuration in TOML and validates it.
     ///
     /// # Errors
     ///
-    /// If it is no configuration, or a value is out of its range.
+    /// If it is not a valid configuration, or a value is out of range.
     pub fn from_toml(text: &str) -> Result<Self, TrainingConfigError> {
         let deserializer =
             toml::Deserializer::parse(text).map_err(|error| TrainingConfigError::Parse {
@@ -45,11 +45,11 @@ impl TrainingConfig {
         config.validate().map(|()| config)
     }
 
-    /// Reads a configuration in JSON and checks it.
+    /// Parses a configuration in JSON and validates it.
     ///
     /// # Errors
     ///
-    /// If it is no configuration, or a value is out of its range.
+    /// If it is not a valid configuration, or a value is out of range.
     pub fn from_json(text: &str) -> Result<Self, TrainingConfigError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let config: Self =
@@ -63,21 +63,21 @@ impl TrainingConfig {
         config.validate().map(|()| config)
     }
 
-    /// The configuration in TOML.
+    /// Returns the configuration in TOML.
     pub fn to_toml(&self) -> String {
         toml::to_string_pretty(self).expect("a configuration has a form in TOML")
     }
 
-    /// The configuration in JSON.
+    /// Returns the configuration in JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a configuration has a form in JSON")
     }
 
-    /// Reads a file that ends in `.toml` or `.json`, and checks it.
+    /// Reads a `.toml` or `.json` file and validates it.
     ///
     /// # Errors
     ///
-    /// If it cannot be read, is no configuration, or a value is out of its range.
+    /// If it cannot be read, is not a valid configuration, or a value is out of range.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, TrainingConfigError> {
         let path = path.as_ref();
         let format = Format::of(path)?;
@@ -88,7 +88,8 @@ impl TrainingConfig {
         }
     }
 
-    /// Writes a file that ends in `.toml` or `.json`; an older one stays until the new one is whole.
+    /// Writes a `.toml` or `.json` file. An existing file is replaced only when the new one is
+    /// complete.
     ///
     /// # Errors
     ///

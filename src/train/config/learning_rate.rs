@@ -10,44 +10,44 @@ use crate::{
     optim::{LearningRateScale, LrDecay, ScaledLrScheduler, TwoStageLrSchedulerConfig},
 };
 
-/// The learning rate over the optimizer steps, which are counted from 0: the last of a training of `T`
-/// steps is `T - 1`.
+/// Learning rate schedule over the optimizer steps, counted from 0: the last step of `T` is `T -
+/// 1`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum LearningRateConfig {
-    /// A linear warm-up, then half a cosine from the peak to a share of it. At step `t` of `T`, with
-    /// `w` steps of warm-up:
+    /// Linear warm-up, then half a cosine from the peak to a fraction of it. At step `t` of `T`,
+    /// with `w` steps of warm-up:
     ///
     /// - `lr = peak (t + 1) / w` for `t < w`,
-    /// - `lr = peak (end + (1 - end) (1 + cos(pi (t - w) / (T - 1 - w))) / 2)` up to the last step: the
-    ///   peak at step `w`, and `end peak` at step `T - 1`,
-    /// - `lr = end peak` from there on.
+    /// - `lr = peak (end + (1 - end) (1 + cos(pi (t - w) / (T - 1 - w))) / 2)` up to the last step:
+    ///   the peak at step `w`, and `end peak` at step `T - 1`,
+    /// - `lr = end peak` afterwards.
     ///
-    /// Equal to PyTorch's `CosineAnnealingLR` whose `T_max`, the number of its steps, is the
-    /// `T - 1 - w` from the peak to the last step. (With `T_max = T - w` the last step would not have
-    /// come to `eta_min` yet.) A training of a single step has the peak.
+    /// Equal to PyTorch's `CosineAnnealingLR` with `T_max = T - 1 - w`, the number of its steps
+    /// from the peak to the last step. (With `T_max = T - w` the last step would not reach
+    /// `eta_min`.) A training of a single step uses the peak.
     Cosine {
-        /// The largest learning rate, above 0.
+        /// Maximum learning rate, above 0.
         peak: f64,
-        /// Steps of the warm-up, fewer than those of the training.
+        /// Number of warm-up steps, less than that of the training.
         #[serde(default = "default_warm_up")]
         warm_up_steps: usize,
-        /// The learning rate of the last step as a share of the peak, 0 to 1.
+        /// Learning rate of the last step as a fraction of the peak, 0 to 1.
         #[serde(default = "default_end")]
         end: f64,
     },
-    /// BitNet's two stages: see [`TwoStageLrScheduler`](crate::optim::TwoStageLrScheduler). It falls
-    /// to 0 after the last step, which has the smallest rate above it.
+    /// BitNet's two stages: see [`TwoStageLrScheduler`](crate::optim::TwoStageLrScheduler). It
+    /// reaches 0 after the last step, which has the smallest rate above it.
     TwoStage {
         /// Peak of the first stage, above 0.
         peak_1: f64,
         /// Peak of the second stage, above 0.
         peak_2: f64,
-        /// Steps of the warm-up, fewer than those of the training.
+        /// Number of warm-up steps, less than that of the training.
         #[serde(default = "default_warm_up")]
         warm_up_steps: usize,
-        /// How the learning rate decays.
+        /// Decay of the learning rate.
         #[serde(default = "default_decay")]
         decay: LrDecay,
     },
@@ -89,7 +89,7 @@ impl LearningRateConfig {
         }
     }
 
-    /// The same schedule with its peaks multiplied by a factor.
+    /// Multiplies the peaks of the schedule by a factor.
     pub(super) fn scaled(&self, factor: f64) -> Self {
         let mut scaled = self.clone();
         match &mut scaled {
@@ -113,12 +113,12 @@ impl LearningRateConfig {
         }
     }
 
-    /// Initialize the scheduler for a training of so many optimizer steps, whose learning rate is
-    /// multiplied by a factor.
+    /// Initialize the scheduler for a training of `total_steps` optimizer steps, whose learning
+    /// rate is multiplied by a factor.
     ///
     /// # Errors
     ///
-    /// If a value is out of its range, or the warm-up is no shorter than the training.
+    /// If a value is out of range, or the warm-up is not shorter than the training.
     pub fn init(
         &self,
         total_steps: usize,
@@ -127,7 +127,7 @@ impl LearningRateConfig {
         Ok(self.scheduler(total_steps, scale)?.into())
     }
 
-    /// The scheduler for one group of parameters.
+    /// Creates the scheduler of one group of parameters.
     pub(super) fn scheduler(
         &self,
         total_steps: usize,
@@ -162,7 +162,7 @@ fn cosine(
 ) -> Result<ModuleLrScheduler, TrainingConfigError> {
     let last = total_steps - 1;
     let mut stages = Vec::new();
-    // The steps at which one stage ends and the next begins.
+    // Steps at which one stage ends and the next begins.
     let mut milestones = Vec::new();
     if warm_up > 0 {
         let first = peak / warm_up as f64;

@@ -1,4 +1,4 @@
-//! A whole training as one value, read from TOML or JSON.
+//! Configuration of a whole training, read from TOML or JSON.
 
 mod error;
 mod file;

@@ -12,43 +12,43 @@ use crate::{
     },
 };
 
-/// What a training says about itself.
+/// Configuration of logging and monitoring.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MonitoringConfig {
-    /// Steps from one line of progress to the next, 1 or more; `"none"` for no lines.
+    /// Number of steps between progress lines, 1 or more; `"none"` for no lines.
     #[serde(with = "crate::base::serde_none")]
     pub progress_every: Option<usize>,
-    /// File of JSON lines; absent for none.
+    /// Log file of JSON lines; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_file: Option<PathBuf>,
-    /// Steps from one line with a loss in this file to the next, 1 or more.
+    /// Number of steps between losses in the log file, 1 or more.
     pub log_every: usize,
-    /// Steps from one look at the gradients to the next, 1 or more; absent for none.
+    /// Number of steps between gradient statistics, 1 or more; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gradients_every: Option<usize>,
-    /// What is done about NaN and infinite values.
+    /// Handling of NaN and infinite values.
     pub nan: NanPolicy,
-    /// How errors of quantisation are measured; absent for not at all.
+    /// Measurement of quantization errors; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<ErrorMonitorConfig>,
 }
 
-/// How errors of quantisation are measured.
+/// Configuration of the measurement of quantization errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ErrorMonitorConfig {
-    /// Steps from one measurement to the next, 1 or more.
+    /// Number of steps between measurements, 1 or more.
     pub every: usize,
-    /// Page of HTML; absent for none.
+    /// HTML page; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub html_file: Option<PathBuf>,
-    /// File of JSON lines; absent for none.
+    /// File of JSON lines; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub json_file: Option<PathBuf>,
-    /// What is done about what is measured.
+    /// Rules that respond to the measurements.
     pub rules: Vec<MitigationRule>,
-    /// If that is only said.
+    /// `true` to only log the responses.
     pub dry_run: bool,
 }
 
@@ -64,18 +64,18 @@ impl Default for ErrorMonitorConfig {
     }
 }
 
-/// What is done about a gradient with NaN or infinite values.
+/// Handling of a gradient with NaN or infinite values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum NanPolicy {
-    /// Nothing looks for them.
+    /// Values are not checked.
     Ignore,
     /// The training ends with an error.
     Stop,
     /// The step is skipped.
     Skip {
-        /// Steps that may be skipped in a row.
+        /// Maximum number of consecutive skips.
         max_skips: usize,
     },
 }
@@ -103,7 +103,7 @@ impl ErrorMonitorConfig {
             .every(self.every)
             .with_history(history);
         if let Some(path) = &self.html_file {
-            monitor = monitor.with_html(path, "Quantisation-aware training");
+            monitor = monitor.with_html(path, "Quantization-aware training");
         }
         match &self.json_file {
             Some(path) => monitor.with_json(path),

@@ -10,34 +10,34 @@ use crate::{
     optim::{AdamW8bitConfig, QatOptimizerConfig},
 };
 
-/// The optimizer, with the values of BitNet's recipe.
+/// Optimizer configuration, with the values of BitNet's recipe by default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OptimizerConfig {
-    /// The optimizer.
+    /// Kind of optimizer.
     pub kind: OptimizerKind,
-    /// Decay of the mean of gradients, 0 or more and below 1.
+    /// Decay rate of the mean of gradients, 0 or more and below 1.
     pub beta_1: f64,
-    /// Decay of the mean of their squares, 0 or more and below 1.
+    /// Decay rate of the mean of squared gradients, 0 or more and below 1.
     pub beta_2: f64,
-    /// Added to the root of the mean of squares, above 0.
+    /// Value added to the root of the mean of squares, above 0.
     pub epsilon: f64,
     /// Decoupled weight decay, 0 or more.
     pub weight_decay: f64,
-    /// Norm of all gradients together above which they are scaled down, above 0; `"none"` for
+    /// Maximum total norm of the gradients, above 0; larger gradients are scaled down. `"none"` for
     /// no limit.
     #[serde(with = "crate::base::serde_none")]
     pub max_grad_norm: Option<f64>,
-    /// Whether parameters of bf16, such as [latent weights](crate::qat::cast_latent_weights), are
-    /// rounded [stochastically](QatOptimizerConfig::stochastic_rounding) after steps in f32, with the
-    /// seed of the training.
+    /// `true` to round bf16 parameters, such as [latent weights](crate::qat::cast_latent_weights),
+    /// [stochastically](QatOptimizerConfig::stochastic_rounding) after steps in f32, with the seed
+    /// of the training.
     pub stochastic_rounding: bool,
     /// Parameters with a learning rate or a weight decay of their own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroupConfig>,
 }
 
-/// An optimizer.
+/// Kind of optimizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -79,7 +79,8 @@ impl OptimizerConfig {
         groups.try_for_each(|(index, group)| group.validate(index))
     }
 
-    /// Checks that each [group](Self::groups) has parameters of a model, and shares none with another.
+    /// Checks that each [group](Self::groups) matches parameters of a model and shares none with
+    /// another.
     ///
     /// # Errors
     ///
@@ -88,12 +89,12 @@ impl OptimizerConfig {
         check_groups(&self.groups, model)
     }
 
-    /// Initialize the optimizer; `seed` is that of stochastic rounding. The limit of the norm is set by
-    /// [`GradientClipping`](crate::train::callback::GradientClipping).
+    /// Initialize the optimizer with the `seed` of stochastic rounding. The maximum norm is applied
+    /// by [`GradientClipping`](crate::train::callback::GradientClipping).
     ///
     /// # Errors
     ///
-    /// If a pattern of a group is no regular expression.
+    /// If the pattern of a group is not a valid regular expression.
     pub fn init(&self, seed: u64) -> Result<ModuleOptimizer, TrainingConfigError> {
         match self.kind {
             OptimizerKind::AdamW => self.grouped(seed, |weight_decay| {
@@ -115,7 +116,7 @@ impl OptimizerConfig {
         }
     }
 
-    /// An optimizer for each group, made for its weight decay.
+    /// Creates an optimizer for each group, with its weight decay.
     fn grouped<O: Optimizer>(
         &self,
         seed: u64,

@@ -11,14 +11,14 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParameterGroupConfig {
-    /// Regular expression that is found in the paths of the parameters, such as
-    /// `quant\.steps$` for scales that quantizers train, or `norm|bias`. Each group has at least
-    /// one parameter, and none is in two groups.
+    /// Regular expression that is searched in the paths of the parameters, such as `quant\.steps$`
+    /// for scales that quantizers train, or `norm|bias`. Each group must match at least one
+    /// parameter, and no parameter may be in two groups.
     pub pattern: String,
     /// Factor of the learning rate, above 0.
     #[serde(default = "one")]
     pub learning_rate: f64,
-    /// Weight decay in place of that of the optimizer, 0 or more.
+    /// Weight decay that replaces that of the optimizer, 0 or more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
 }
@@ -28,7 +28,7 @@ fn one() -> f64 {
 }
 
 impl ParameterGroupConfig {
-    /// A group with the learning rate and the weight decay of all parameters.
+    /// Creates a group with the learning rate and the weight decay of all parameters.
     pub fn new(pattern: impl Into<String>) -> Self {
         Self {
             pattern: pattern.into(),
@@ -37,7 +37,7 @@ impl ParameterGroupConfig {
         }
     }
 
-    /// Multiplies the learning rate by a factor.
+    /// Sets the factor of the learning rate.
     pub fn with_learning_rate(mut self, factor: f64) -> Self {
         self.learning_rate = factor;
         self
@@ -60,7 +60,7 @@ impl ParameterGroupConfig {
         }
     }
 
-    /// The parameters as Burn's optimizers and schedulers take them.
+    /// Returns the parameter group for Burn's optimizers and schedulers.
     pub(super) fn parameters(&self, index: usize) -> Result<ParamGroup, TrainingConfigError> {
         ParamGroup::from_regex(&self.pattern).map_err(|error| TrainingConfigError::Parse {
             field: format!("optimizer.groups[{index}].pattern"),
@@ -69,7 +69,7 @@ impl ParameterGroupConfig {
     }
 }
 
-/// Refuses a group without a parameter of the model, and two that share one.
+/// Rejects a group that matches no parameter of the model, and two that share one.
 pub(super) fn check_groups<M: Module>(
     groups: &[ParameterGroupConfig],
     model: &M,

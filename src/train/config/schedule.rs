@@ -10,36 +10,37 @@ use crate::{
     },
 };
 
-/// How quantisation changes over the optimizer steps.
+/// Schedules of quantization over the optimizer steps.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// How far all quantisers quantise; absent to quantise in full from the first step.
+    /// Strength of quantization of all quantizers; if absent, they quantize in full from the first
+    /// step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progressive: Option<ProgressiveSchedule>,
-    /// How far each layer quantises, in place of `progressive`.
+    /// Strength of quantization of each layer, in place of `progressive`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layerwise: Option<LayerwiseConfig>,
-    /// The width of weight codes; absent for that of the scheme.
+    /// Bit width of weight codes; that of the scheme if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bit_width: Option<BitWidthSchedule>,
 }
 
-/// When activations are observed, and how, to fix their ranges.
+/// Configuration of the observation of activations, which fixes their ranges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationConfig {
-    /// First optimizer step that is observed.
+    /// First observed optimizer step.
     pub start: usize,
-    /// The step after the last one, from which the ranges are fixed.
+    /// First step after the observation, from which the ranges are fixed.
     pub end: usize,
-    /// What is kept of what is observed.
+    /// Observer of the activations.
     #[serde(default = "min_max")]
     pub observer: ObserverConfig,
-    /// Which of the forward passes are observed.
+    /// Selection of the observed forward passes.
     #[serde(default)]
     pub sampling: SamplingPolicy,
-    /// File that the ranges are written to.
+    /// File to which the ranges are written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
 }

@@ -26,10 +26,11 @@ use crate::{
     },
 };
 
-/// A training: how long, with which quantisation, optimizer and schedules, and what is kept of it.
+/// Configuration of a training: its length, quantization, optimizer, schedules, logging and
+/// checkpoints.
 ///
-/// All fields have defaults that train well; unknown ones are errors. The model and the data are the
-/// program's.
+/// All fields have suitable defaults; unknown fields are errors. The program provides the model and
+/// the data.
 ///
 /// # Example
 ///
@@ -66,38 +67,38 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainingConfig {
-    /// How long it takes, and what its random numbers are.
+    /// Length and seed.
     pub training: RunConfig,
-    /// What is quantised.
+    /// Quantization scheme.
     pub qat: QatScheme,
-    /// What updates the parameters.
+    /// Optimizer.
     pub optimizer: OptimizerConfig,
-    /// How fast.
+    /// Learning rate schedule.
     pub learning_rate: LearningRateConfig,
-    /// How quantisation changes.
+    /// Quantization schedules.
     pub schedule: ScheduleConfig,
-    /// How the ranges of static activations are found; absent for none.
+    /// Calibration of static activation ranges; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationConfig>,
-    /// What is said about it.
+    /// Logging and monitoring.
     pub monitoring: MonitoringConfig,
-    /// What is kept of it; absent for nothing.
+    /// Checkpoints; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<CheckpointPolicy>,
 }
 
-/// The length of a training, and its seed.
+/// Length and seed of a training.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunConfig {
-    /// Optimizer steps, 1 or more: the training ends after them, if the data of its epochs does not
-    /// end before.
+    /// Number of optimizer steps, 1 or more. The training ends after them, or earlier at the end of
+    /// the data of all epochs.
     pub steps: usize,
-    /// Epochs, 1 or more: parts of the training with a validation after each.
+    /// Number of epochs, 1 or more: parts of the training, each followed by a validation.
     pub epochs: usize,
-    /// Batches whose gradients make a step, as their weighted mean; 1 or more.
+    /// Number of batches per step, 1 or more; their gradients are averaged by weight.
     pub grad_accumulation: usize,
-    /// Seed of all that is random.
+    /// Seed of all random numbers.
     pub seed: u64,
 }
 
@@ -113,11 +114,11 @@ impl Default for RunConfig {
 }
 
 impl TrainingConfig {
-    /// Checks the ranges of all values.
+    /// Checks that all values are in range.
     ///
     /// # Errors
     ///
-    /// The first that is out of its range.
+    /// Returns the first value that is out of range.
     pub fn validate(&self) -> Result<(), TrainingConfigError> {
         Bounds::COUNT.check("training.steps", self.training.steps)?;
         Bounds::COUNT.check("training.epochs", self.training.epochs)?;
@@ -147,12 +148,12 @@ impl TrainingConfig {
         Ok(())
     }
 
-    /// A training of Burn's with the length, the accumulation of gradients and the
-    /// [loop](Self::strategy) of this one.
+    /// Applies the length, the gradient accumulation and the [loop](Self::strategy) to a Burn
+    /// training.
     ///
     /// # Errors
     ///
-    /// As [`strategy`](Self::strategy).
+    /// See [`strategy`](Self::strategy).
     pub fn configure<M: LearnerModel>(
         &self,
         training: SupervisedTraining<M>,
@@ -173,11 +174,11 @@ impl TrainingConfig {
         })
     }
 
-    /// The learning rates of this training, those of [groups](OptimizerConfig::groups) among them.
+    /// Creates the learning rate scheduler, including those of [groups](OptimizerConfig::groups).
     ///
     /// # Errors
     ///
-    /// If a value is out of its range, or the warm-up is no shorter than the training.
+    /// If a value is out of range, or the warm-up is not shorter than the training.
     pub fn scheduler(
         &self,
         handles: &TrainingHandles,
@@ -191,13 +192,13 @@ impl TrainingConfig {
         Ok(scheduler)
     }
 
-    /// The loop of this training for a model that was built with its [scheme](Self::qat). Checkpoints
-    /// without a fingerprint get the configuration as theirs. Errors of quantisation, if they are
-    /// measured, go into the history of the handles.
+    /// Creates the training loop for a model that was built with the [scheme](Self::qat).
+    /// Checkpoints without a fingerprint use the configuration as theirs. Measured quantization
+    /// errors are added to the history of the handles.
     ///
     /// # Errors
     ///
-    /// If a value is out of its range, or a layer-wise schedule does not fit the model.
+    /// If a value is out of range, or a layer-wise schedule does not fit the model.
     pub fn strategy<M: LearnerModel>(
         &self,
         device: Device,
@@ -213,7 +214,7 @@ impl TrainingConfig {
             .with_seed(self.training.seed)
             .with_max_steps(self.training.steps);
         strategy = self.scheduled(strategy, controls.clone())?;
-        // First what looks at gradients as they are, then what changes them.
+        // Callbacks that read raw gradients come before those that change them.
         strategy = match self.monitoring.nan {
             NanPolicy::Ignore => strategy,
             NanPolicy::Stop => strategy.with_callback(NanGuard::stop()),
@@ -243,7 +244,7 @@ impl TrainingConfig {
         })
     }
 
-    /// Callbacks that set the quantisers.
+    /// Returns the callbacks that set the quantizers.
     fn scheduled<M: LearnerModel>(
         &self,
         mut strategy: CallbackStrategy<M>,
@@ -282,7 +283,7 @@ impl TrainingConfig {
         Ok(strategy)
     }
 
-    /// What must stay the same for a training to go on: all but where things are written.
+    /// Sets the fingerprint to all values that must not change on resume: all but output paths.
     fn with_fingerprint(&self, policy: CheckpointPolicy) -> CheckpointPolicy {
         if !policy.fingerprint.is_empty() {
             return policy;

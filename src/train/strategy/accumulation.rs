@@ -6,19 +6,19 @@ use burn::{
     tensor::Tensor,
 };
 
-/// Gradients of the batches of a step, as the mean with the weights of the batches:
-/// `sum_b(w_b * g_b) / sum_b(w_b)`.
+/// Accumulated gradients of the batches of a step, as their weighted mean: `sum_b(w_b * g_b) /
+/// sum_b(w_b)`.
 ///
-/// With the number of tokens as weight, this is the gradient of the mean over all tokens, as if the
-/// batches were one.
+/// With the number of tokens as weight, this is the gradient of the mean over all tokens, as of a
+/// single batch.
 pub(super) struct Accumulation<M> {
     accumulator: GradientsAccumulator<M>,
-    /// Weights are counted in that of the first batch, so that batches of one weight are only added
-    /// up, and the sum does not grow with the number of tokens.
+    /// Weight of the first batch, used as the unit: batches of equal weight are only summed, and
+    /// the sum does not grow with the number of tokens.
     unit: f64,
     total: f64,
     batches: usize,
-    /// Gradients of a batch without weight, which are zero, for a step that has no others.
+    /// Zero gradients of a batch without weight, for a step that has no others.
     empty: Option<GradientsParams>,
 }
 
@@ -33,7 +33,7 @@ impl<M: Module> Accumulation<M> {
         }
     }
 
-    /// Number of batches so far.
+    /// Returns the number of batches so far.
     pub fn batches(&self) -> usize {
         self.batches
     }
@@ -54,7 +54,7 @@ impl<M: Module> Accumulation<M> {
             .accumulate(model, scaled(model, grads, weight));
     }
 
-    /// The mean and its weight, after which nothing is accumulated.
+    /// Returns the mean and its weight, and resets the accumulation.
     pub fn take(&mut self, model: &M) -> (GradientsParams, f64) {
         let mut done = std::mem::replace(self, Self::new());
         let mean = match done.unit == 0.0 {
@@ -65,7 +65,7 @@ impl<M: Module> Accumulation<M> {
     }
 }
 
-/// Gradients times a factor.
+/// Multiplies gradients by a factor.
 fn scaled<M: Module>(model: &M, grads: GradientsParams, factor: f64) -> GradientsParams {
     if factor == 1.0 {
         return grads;
@@ -82,7 +82,7 @@ fn scaled<M: Module>(model: &M, grads: GradientsParams, factor: f64) -> Gradient
 
 struct Scale<M> {
     grads: GradientsParams,
-    /// Elsewhere, so that a shared parameter, which is visited twice, is scaled once.
+    /// Separate, so that a shared parameter, which is visited twice, is scaled once.
     scaled: GradientsParams,
     factor: f64,
     model: PhantomData<M>,

@@ -19,39 +19,39 @@ use crate::train::{
     training_data::Seek,
 };
 
-/// Burn's loop of training on one device, which calls [`Callback`]s and writes checkpoints at any
-/// step.
+/// Burn's training loop on one device, extended by [`Callback`]s and checkpoints at any step.
 ///
-/// Without callbacks, random operations and gradient accumulation it does what Burn's own strategy for
-/// one device does, step for step. Give it to
+/// Without callbacks, random operations and gradient accumulation it equals Burn's own strategy for
+/// one device, step for step. Pass it to
 /// [`with_training_strategy`](burn::train::SupervisedTraining::with_training_strategy); metrics,
 /// loggers, renderers, early stopping and gradient accumulation work as with Burn's own.
 ///
 /// # Gradient accumulation
 ///
 /// The gradient of a step is the mean over its batches, weighted by
-/// [items](Self::with_batch_weight) or by [tokens](Self::with_token_weights), where Burn's own
-/// strategy adds the gradients up: two batches of one sequence make the step of one batch of two,
-/// within rounding, for every optimizer and with gradient clipping.
+/// [items](Self::with_batch_weight) or by [tokens](Self::with_token_weights); Burn's own strategy
+/// sums the gradients. Two batches of one sequence give the step of one batch of two, within
+/// rounding, for every optimizer and with gradient clipping.
 ///
 /// # Resuming
 ///
-/// With [`checkpoints`](Self::with_checkpoints) a training that was broken off goes on after the last
-/// checkpoint as if nothing had happened: the model with its quantization controls, optimizer,
-/// learning rate and callbacks are loaded, the batches that were trained on are passed over, and
-/// random operations take up the numbers of their step. The data loader must give the same batches
-/// again: Burn's with a fixed [seed](burn::data::dataloader::DataLoaderBuilder::shuffle) does without
-/// worker threads or with one; with several, their order differs from run to run, and
-/// [`OrderedDataLoader`](crate::train::OrderedDataLoader) is the one to use. On Flex and NdArray the
-/// steps that follow are then equal, bit for bit; GPUs may add up floats in another order from run to
-/// run.
+/// With [`checkpoints`](Self::with_checkpoints) an interrupted run resumes after the last
+/// checkpoint with identical results. The model with its quantization controls, the optimizer, the
+/// learning rate and the callbacks are loaded, batches that were trained on are skipped, and random
+/// operations use the random numbers of their step.
 ///
-/// Burn's own checkpointers write what Burn's do: they hold neither the step nor the state of
-/// callbacks. A training with callbacks or [`max_steps`](Self::with_max_steps) is not resumed from them
-/// ([`SupervisedTraining::checkpoint`](burn::train::SupervisedTraining::checkpoint)): that is an error.
+/// The data loader must return the same batches again. Burn's loader with a fixed
+/// [seed](burn::data::dataloader::DataLoaderBuilder::shuffle) does so with at most one worker
+/// thread. With several, its order differs between runs: use
+/// [`OrderedDataLoader`](crate::train::OrderedDataLoader). On Flex and NdArray the following steps
+/// are then equal, bit for bit; GPUs may sum floats in another order in each run.
 ///
-/// What happens at each edge, such as a stop within accumulated batches or a rollback after a resume,
-/// stands in the [guide](https://github.com/bitnet-burn/bitnet-burn/blob/main/docs/training.md).
+/// Burn's own checkpointers store neither the step nor the state of callbacks. It is an error to
+/// resume a training with callbacks or [`max_steps`](Self::with_max_steps) from them
+/// ([`SupervisedTraining::checkpoint`](burn::train::SupervisedTraining::checkpoint)).
+///
+/// The [guide](https://github.com/bitnet-burn/bitnet-burn/blob/main/docs/training.md) lists the
+/// behavior in edge cases, such as a stop within accumulated batches or a rollback after a resume.
 ///
 /// # Random operations
 ///
@@ -60,9 +60,9 @@ use crate::train::{
 ///
 /// # Errors
 ///
-/// An error of a callback or of a checkpoint ends the training and is inside of the
-/// [`error`](LearningResult::error) of its result, which says "Dataset error" or "I/O Error" before
-/// it: [`TrainingFailure`](crate::train::TrainingFailure) gives it back as what it was.
+/// An error of a callback or of a checkpoint ends the training. The
+/// [`error`](LearningResult::error) of its result wraps it, prefixed with "Dataset error" or "I/O
+/// Error": [`TrainingFailure`](crate::train::TrainingFailure) returns the original error.
 ///
 /// # Example
 ///
@@ -97,14 +97,14 @@ use crate::train::{
 pub struct CallbackStrategy<M: LearnerModel>(LoopSettings<M>);
 
 impl<M: LearnerModel> Default for CallbackStrategy<M> {
-    /// Training on Burn's default device.
+    /// Creates a strategy on Burn's default device.
     fn default() -> Self {
         Self::new(Device::default())
     }
 }
 
 impl<M: LearnerModel> CallbackStrategy<M> {
-    /// Training on a device, without callbacks and checkpoints.
+    /// Creates a strategy on a device, without callbacks and checkpoints.
     pub fn new(device: Device) -> Self {
         Self(LoopSettings {
             placement: Box::new(SingleDevice::new(device)),
@@ -117,25 +117,25 @@ impl<M: LearnerModel> CallbackStrategy<M> {
         })
     }
 
-    /// The same with a callback, which is called after those before it.
+    /// Adds a callback, which is called after those added before.
     ///
     /// # Panics
     ///
-    /// If another callback has its name.
+    /// If another callback has the same name.
     #[track_caller]
     pub fn with_callback(self, callback: impl Callback<M> + 'static) -> Self {
         self.0.callbacks().push(Box::new(callback));
         self
     }
 
-    /// The same with checkpoints.
+    /// Sets the checkpoint policy.
     pub fn with_checkpoints(mut self, policy: CheckpointPolicy) -> Self {
         self.0.checkpoints = Some(policy);
         self
     }
 
-    /// The same for a data loader of training that can [seek](crate::train::SeekableDataLoader): a
-    /// training that resumes goes to its batch at once.
+    /// Sets a training data loader that can [seek](crate::train::SeekableDataLoader): a resumed
+    /// training starts at its batch without reading those before.
     pub fn with_seekable<L>(mut self, train: &Arc<L>) -> Self
     where
         L: SeekableDataLoader<<M as TrainStep>::Input> + ?Sized + 'static,
@@ -145,20 +145,20 @@ impl<M: LearnerModel> CallbackStrategy<M> {
         self
     }
 
-    /// The same with the place of the data in the hands of `seek`.
+    /// Sets the function that seeks in the data.
     pub(in crate::train) fn with_seek(mut self, seek: Option<Seek>) -> Self {
         self.0.seek = seek;
         self
     }
 
-    /// The same with another seed of random operations than 0.
+    /// Sets the seed of random operations; 0 by default.
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.0.seed = seed;
         self
     }
 
-    /// The same with an end after so many optimizer steps, whatever the number of batches in an epoch.
-    /// The last epoch is then shorter, and has its validation.
+    /// Sets the number of optimizer steps after which the training ends, for any number of batches
+    /// per epoch. The last epoch is then shorter, and is validated.
     ///
     /// # Panics
     ///
@@ -170,11 +170,12 @@ impl<M: LearnerModel> CallbackStrategy<M> {
         self
     }
 
-    /// The same with weights for the batches of a step with gradient accumulation, which is the mean
-    /// `sum_b(w_b * g_b) / sum_b(w_b)` of their gradients `g_b`. Give the number of what the loss of
-    /// the batch is the mean of. By default it is the number of items that the data loader counts.
+    /// Sets the weights of the batches of a step for gradient accumulation: the mean of their
+    /// gradients `g_b` is `sum_b(w_b * g_b) / sum_b(w_b)`. The weight should be the number of
+    /// elements that the loss of the batch is averaged over. By default it is the number of items
+    /// that the data loader counts.
     ///
-    /// A weight of 0 leaves a batch out; one that is negative or not finite counts as 0.
+    /// A batch of weight 0 is ignored; a weight that is negative or not finite counts as 0.
     pub fn with_batch_weight(
         mut self,
         weight: impl Fn(&TrainOutputOf<M>) -> f64 + Send + Sync + 'static,
@@ -183,8 +184,8 @@ impl<M: LearnerModel> CallbackStrategy<M> {
         self
     }
 
-    /// The same with the number of tokens that count as the [weight](Self::with_batch_weight) of a
-    /// batch: accumulated batches of any size, with any masks, then make the step of one large batch.
+    /// Sets the [weight](Self::with_batch_weight) of a batch to its number of counted tokens:
+    /// accumulated batches of any size and masks then give the step of one large batch.
     pub fn with_token_weights(self) -> Self
     where
         TrainOutputOf<M>: Adaptor<TokenLoss>,
@@ -210,7 +211,7 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
         learner.fork(self.0.placement.device());
         let start = Start::find(&self.0, &mut learner, components.checkpoint);
         let start = start.unwrap_or_else(|error| Start::failed(&components.interrupter, error));
-        // Burn says to its loggers that the epoch after this one is the first.
+        // Burn reports the epoch after this one to its loggers as the first.
         components.checkpoint = Some(start.position.epoch - 1);
         let running = Running {
             settings: &self.0,
@@ -234,7 +235,7 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
     }
 }
 
-/// A strategy that knows where to begin.
+/// Strategy with the start of the training.
 struct Running<'a, M: LearnerModel> {
     settings: &'a LoopSettings<M>,
     start: Mutex<Option<Start>>,

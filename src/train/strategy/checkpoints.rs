@@ -9,21 +9,21 @@ use crate::train::{
     },
 };
 
-/// Writes the checkpoints of a training.
+/// Writer of the checkpoints of a training.
 pub(super) struct Checkpoints<M: LearnerModel> {
     policy: CheckpointPolicy,
     folder: CheckpointFolder,
     tap: RecordTap<M>,
     settings: TrainingSettings,
     tensors: Vec<TensorEntry>,
-    /// Step and metric of the best so far.
+    /// Step and metric of the best checkpoint so far.
     best: Option<(usize, f64)>,
-    /// What was last written or loaded.
+    /// Position and end of the checkpoint that was last written or loaded.
     last: Option<(TrainingPosition, Option<TrainingOver>)>,
 }
 
 impl<M: LearnerModel> Checkpoints<M> {
-    /// For a training that goes on from a checkpoint, or begins.
+    /// Creates the writer for a new or resumed training.
     pub fn new(
         policy: CheckpointPolicy,
         settings: TrainingSettings,
@@ -44,31 +44,31 @@ impl<M: LearnerModel> Checkpoints<M> {
         checkpoints
     }
 
-    /// The best of the checkpoints that an earlier part of the training wrote, by the same metric.
+    /// Returns the best checkpoint by the same metric from an earlier part of the training.
     fn find_best(&self) -> Option<(usize, f64)> {
         let best = self.folder.best(self.policy.keep_best.as_ref()?).ok()??;
         Some((best.step, best.metric.value))
     }
 
-    /// Whether the last one is of this position.
+    /// Returns `true` if the last checkpoint is of this position.
     pub fn has(&self, position: TrainingPosition, over: &Option<TrainingOver>) -> bool {
         self.last
             .as_ref()
             .is_some_and(|last| (&last.0, &last.1) == (&position, over))
     }
 
-    /// Whether the policy asks for one after this step.
+    /// Returns `true` if the policy requests a checkpoint after this step.
     pub fn is_due(&self, step: usize) -> bool {
         let every = self.policy.every_steps;
         every.is_some_and(|steps| step.is_multiple_of(steps))
     }
 
-    /// Whether the policy asks for one after each validation.
+    /// Returns `true` if the policy requests a checkpoint after each validation.
     pub fn every_epoch(&self) -> bool {
         self.policy.every_epoch
     }
 
-    /// Writes one that is not of a validation.
+    /// Writes a checkpoint without validation metrics.
     pub fn save(
         &mut self,
         run: &mut TrainingRun<M>,
@@ -77,7 +77,8 @@ impl<M: LearnerModel> Checkpoints<M> {
         self.write(run, callbacks, run.position, None)
     }
 
-    /// Writes one after the validation of an epoch, from which the training goes on at `position`.
+    /// Writes a checkpoint after the validation of an epoch, from which the training resumes at
+    /// `position`.
     pub fn save_epoch(
         &mut self,
         run: &mut TrainingRun<M>,
@@ -124,8 +125,8 @@ impl<M: LearnerModel> Checkpoints<M> {
         Ok(())
     }
 
-    /// Puts model and optimizer back to the newest whole checkpoint and returns its step, with what
-    /// callbacks remembered there.
+    /// Restores model and optimizer from the last complete checkpoint, and returns its step with
+    /// the states of callbacks.
     pub fn roll_back(
         &mut self,
         run: &mut TrainingRun<M>,
@@ -143,7 +144,7 @@ impl<M: LearnerModel> Checkpoints<M> {
     }
 }
 
-/// The metric of the epoch that was validated; `None` if it is NaN or infinite.
+/// Returns the metric of the validated epoch; `None` if it is NaN or infinite.
 fn judge<M: LearnerModel>(
     run: &TrainingRun<M>,
     metric: BestMetric,

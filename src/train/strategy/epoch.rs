@@ -1,4 +1,4 @@
-//! One pass over the data of training, and one over that of validation.
+//! Training and validation passes over the data.
 
 use burn::{
     data::{
@@ -22,10 +22,10 @@ use crate::{
 
 type TrainInput<M> = <M as TrainStep>::Input;
 
-/// A batch, with what the loader said when it gave it.
+/// Batch with its progress, as reported by the loader.
 struct Fetched<B> {
     batch: B,
-    /// Number of its items.
+    /// Number of items.
     items: usize,
     progress: Progress,
 }
@@ -42,7 +42,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let mut batches = loader.iter();
         let mut next = self.skip(&mut *batches);
         let mut accumulation = Accumulation::new();
-        // A stop lets the step come to its end.
+        // A stop request takes effect at the end of the step.
         while !(self.must_end() && accumulation.batches() == 0) {
             let Some(fetched) = next.take() else {
                 break;
@@ -55,7 +55,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             else {
                 break;
             };
-            // One batch ahead, so that the last one is known as such.
+            // Fetched one batch ahead, to detect the last one.
             next = fetch(&mut *batches);
             let last = next.is_none();
             let (TrainOutput { grads, item }, weight) = self.forward_backward(batch, items);
@@ -90,12 +90,12 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.process_train(LearnerEvent::EndSplit(epoch_number));
     }
 
-    /// Whether no further step is to begin.
+    /// Returns `true` if no further step may start.
     fn must_end(&self) -> bool {
         self.run.is_stopping() || self.has_all_steps()
     }
 
-    /// Passes over batches that were trained on before, and gives the one that comes next.
+    /// Skips batches that were trained on before, and returns the next one.
     fn skip(
         &mut self,
         batches: &mut dyn DataLoaderIterator<TrainInput<M>>,
@@ -127,7 +127,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.deliver();
     }
 
-    /// Finds out how many steps the training has, by the first batch of an epoch.
+    /// Computes the number of steps of the training from the first batch of an epoch.
     fn count_steps(&mut self, first: &Fetched<TrainInput<M>>) {
         let Progress { items_total, .. } = first.progress;
         if self.run.num_steps.is_some() || first.items == 0 || items_total == 0 {
@@ -141,14 +141,14 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.run.num_steps = Some(before + epochs * an_epoch);
     }
 
-    /// The batch, unless the data has an error, which ends the training.
+    /// Returns the batch; an error of the data ends the training.
     fn usable<B>(&mut self, fetched: Result<Fetched<B>, DatasetError>) -> Option<Fetched<B>> {
         fetched
             .map_err(|error| self.run.interrupter.fail(error))
             .ok()
     }
 
-    /// The gradients of a batch of so many items, and their weight among those of the step.
+    /// Returns the gradients of a batch of `items` items, and their weight within the step.
     fn forward_backward(
         &mut self,
         batch: TrainInput<M>,
@@ -184,7 +184,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             result
         });
         self.run.learner.lr_step();
-        // After an error of a callback the gradients are not to be trusted.
+        // After an error of a callback the gradients may be invalid.
         if skip.is_none() && self.run.interrupter.error().is_none() {
             let placement = &self.settings.placement;
             placement.optimizer_step(&mut self.run.learner, grads);
@@ -196,22 +196,22 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.run.measured.clear();
     }
 
-    /// Gives an output to the metrics.
+    /// Passes an output to the metrics.
     fn report(&mut self, item: TrainOutputOf<M>, progress: Progress) {
         let (iteration, lr) = (self.run.position.batches, self.run.learner.lr_current());
         let item = TrainingItem::new(item, progress, Some(iteration), Some(lr));
         self.process_train(LearnerEvent::ProcessedItem(item));
     }
 
-    /// What was asked for in a step: back to a checkpoint, or a new one. `last` is the last step of an
-    /// epoch.
+    /// Handles a requested rollback or checkpoint after a step. `last` is `true` for the last step
+    /// of an epoch.
     fn after_step(&mut self, last: bool) {
         if let Some((source, reason)) = self.run.rollback.take() {
             self.roll_back(&source, &reason);
         }
         let step = self.run.position.step;
         let due = |checkpoints: &Checkpoints<M>| {
-            // The one after the validation comes next, and knows more.
+            // The checkpoint after the validation follows, with its metrics.
             let at_end = last && checkpoints.every_epoch();
             checkpoints.is_due(step) && !at_end
         };
@@ -241,7 +241,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         }
     }
 
-    /// Runs the model for inference on the data of validation. Returns whether it came to its end.
+    /// Validates the model in inference mode. Returns `true` if the validation was completed.
     pub fn validate(&mut self, loader: &ValidLoader<M>) -> bool {
         let epoch_number = self.run.position.epoch;
         self.call(|callback, run| callback.on_validation_start(run));
@@ -281,14 +281,14 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.run.interrupter.fail_on_error(processed);
     }
 
-    /// Random operations depend on the seed and the counter alone.
+    /// Seeds random operations by the seed and the counter alone.
     fn seed(&self, counter: u64) {
         let device = self.settings.placement.device();
         device.seed(mix(self.settings.seed) ^ mix(counter));
     }
 }
 
-/// The next batch, if there is one.
+/// Fetches the next batch, if there is one.
 fn fetch<B>(batches: &mut dyn DataLoaderIterator<B>) -> Option<Result<Fetched<B>, DatasetError>> {
     let before = batches.progress().items_processed;
     let batch = batches.next()?;

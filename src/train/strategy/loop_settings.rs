@@ -15,11 +15,11 @@ pub(super) struct LoopSettings<M: LearnerModel> {
     /// Seed of random operations.
     pub seed: u64,
     pub checkpoints: Option<CheckpointPolicy>,
-    /// Number of optimizer steps, if it is not that of the data.
+    /// Number of optimizer steps, if limited.
     pub max_steps: Option<usize>,
     pub batch_weight: Option<BatchWeight<M>>,
     pub callbacks: Mutex<CallbackList<M>>,
-    /// Goes to the batch that the training begins with.
+    /// Seeks to the first batch of the training.
     pub seek: Option<Seek>,
 }
 
@@ -27,18 +27,18 @@ pub(super) struct LoopSettings<M: LearnerModel> {
 pub(super) type BatchWeight<M> = Box<dyn Fn(&TrainOutputOf<M>) -> f64 + Send + Sync>;
 
 impl<M: LearnerModel> LoopSettings<M> {
-    /// Weight of a batch with this output and number of items.
+    /// Returns the weight of a batch with this output and number of items.
     pub fn batch_weight(&self, output: &TrainOutputOf<M>, items: usize) -> f64 {
         match &self.batch_weight {
             Some(weight) => Some(weight(output))
                 .filter(|weight| weight.is_finite() && *weight > 0.0)
                 .unwrap_or(0.0),
-            // A loader that does not count gives batches of one size.
+            // Batches of a loader that does not count items have equal weights.
             None => items.max(1) as f64,
         }
     }
 
-    /// Returns whether anything depends on the number of steps that were taken.
+    /// Returns `true` if the training depends on the number of steps taken.
     pub fn counts_steps(&self) -> bool {
         self.max_steps.is_some() || !self.callbacks().is_empty()
     }

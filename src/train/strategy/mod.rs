@@ -1,4 +1,4 @@
-//! The loop of Burn's `Learner` with callbacks and checkpoints at any step.
+//! Training loop of Burn's `Learner` with callbacks and checkpoints at any step.
 
 mod accumulation;
 mod callback_strategy;

@@ -11,21 +11,21 @@ use crate::train::checkpoint::{
     loaded_dtype,
 };
 
-/// Where a training begins, and what is to be said about it.
+/// Start of a training, with messages about it.
 pub(super) struct Start {
     pub position: TrainingPosition,
-    /// Whether a checkpoint was loaded.
+    /// `true` if a checkpoint was loaded.
     pub loaded: bool,
     /// Messages for the log.
     pub messages: Vec<String>,
-    /// Whether and why the training was over before its last epoch.
+    /// Reason for an end of the training before its last epoch, if it was over.
     pub over: Option<TrainingOver>,
-    /// What the training was made with, if a checkpoint was loaded.
+    /// Settings of the training in the checkpoint, if one was loaded.
     pub settings: Option<TrainingSettings>,
 }
 
 impl Start {
-    /// The beginning of an epoch.
+    /// Starts at the beginning of an epoch.
     pub fn at_epoch(epoch: usize) -> Self {
         let position = TrainingPosition {
             epoch,
@@ -40,7 +40,7 @@ impl Start {
         }
     }
 
-    /// What is said of an epoch that goes on with other data or steps than it began with.
+    /// Returns messages about changed data or steps, for an epoch that is resumed.
     pub fn changes(&self, present: &TrainingSettings) -> Vec<String> {
         match &self.settings {
             Some(settings) if self.position.batches > 0 => settings.changes(present),
@@ -48,14 +48,14 @@ impl Start {
         }
     }
 
-    /// No training at all, for the given reason.
+    /// Fails the training with the given error.
     pub fn failed(interrupter: &Interrupter, error: CheckpointError) -> Self {
         interrupter.fail(training_error(error));
         Self::at_epoch(1)
     }
 
-    /// Where the policy says to begin; the learner and the callbacks are then what they were there.
-    /// `epoch` is the last one of a checkpoint of Burn's that was loaded.
+    /// Finds the start by the policy, and restores the learner and the callbacks to it. `epoch` is
+    /// the last one of a loaded checkpoint of Burn.
     pub fn find<M: LearnerModel>(
         settings: &LoopSettings<M>,
         learner: &mut Learner<M>,
@@ -97,15 +97,15 @@ impl Start {
         messages.push(format!("going on after step {}", position.step));
         if dropped > 0 {
             messages.push(format!(
-                "the optimizer states of {dropped} parameters begin anew, as their float type is \
-                 another"
+                "the optimizer states of {dropped} parameters are reset, as their float type has \
+                 changed"
             ));
         }
         if let Resume::Step(step) = policy.resume {
             let later = folder.abandon_after(step)?;
             let texts = later.iter().map(|step| {
                 format!(
-                    "the checkpoint of step {step} is set aside: the training goes on before it"
+                    "the checkpoint of step {step} is set aside: the training resumes before it"
                 )
             });
             messages.extend(texts);
@@ -120,7 +120,7 @@ impl Start {
     }
 }
 
-/// Refuses to pass over checkpoints that another version of this crate can read.
+/// Refuses to skip checkpoints that another version of this crate can read.
 fn of_this_version(mut refused: Refused) -> Result<Refused, CheckpointError> {
     let of_other = |(_, error): &(usize, CheckpointError)| {
         matches!(error, CheckpointError::OtherVersion { .. })
@@ -145,12 +145,12 @@ fn unused(folder: &CheckpointFolder) -> Result<(), CheckpointError> {
     }
 }
 
-/// The records of a checkpoint for a model, in its float types, and the number of parameters whose
-/// optimizer states begin anew.
+/// Returns the records of a checkpoint for a model, in its float types, and the number of
+/// parameters whose optimizer states are reset.
 ///
 /// # Errors
 ///
-/// If it is a checkpoint of another run or model.
+/// If the checkpoint belongs to another run or model.
 pub(super) fn records_for<M: LearnerModel>(
     checkpoint: Checkpoint,
     policy: &CheckpointPolicy,
@@ -203,7 +203,7 @@ pub(super) fn records_for<M: LearnerModel>(
     Ok((records, states.dropped.len()))
 }
 
-/// Loads a checkpoint. Returns the number of parameters whose optimizer states begin anew.
+/// Loads a checkpoint. Returns the number of parameters whose optimizer states are reset.
 fn load<M: LearnerModel>(
     settings: &LoopSettings<M>,
     learner: &mut Learner<M>,
@@ -223,9 +223,9 @@ fn load<M: LearnerModel>(
     Ok(dropped)
 }
 
-/// A checkpoint's error as one of a training, from which
-/// [`TrainingFailure`](crate::train::TrainingFailure) gets it back: of Burn's own, only errors of the
-/// system hold others.
+/// Wraps the error of a checkpoint in one of a training, from which
+/// [`TrainingFailure`](crate::train::TrainingFailure) extracts it: of Burn's variants, only system
+/// errors can hold others.
 pub(super) fn training_error(error: CheckpointError) -> TrainingError {
     let kind = match &error {
         CheckpointError::Io { source, .. } => source.kind(),

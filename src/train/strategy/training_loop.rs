@@ -20,7 +20,7 @@ use crate::train::{
     checkpoint::{CheckpointError, TrainingOver, TrainingPosition, TrainingSettings},
 };
 
-/// A training from its first batch to its last.
+/// Training loop from the first batch to the last.
 pub(super) struct TrainingLoop<'a, M: LearnerModel> {
     pub settings: &'a LoopSettings<M>,
     pub run: TrainingRun<M>,
@@ -28,18 +28,18 @@ pub(super) struct TrainingLoop<'a, M: LearnerModel> {
     pub checkpoints: Option<Checkpoints<M>>,
     pub grad_accumulation: usize,
     callbacks: MutexGuard<'a, CallbackList<M>>,
-    /// Burn's own, once an epoch.
+    /// Burn's own checkpointer, called once per epoch.
     checkpointer: Option<LearningCheckpointer<M>>,
     early_stopping: Option<Box<dyn CloneEarlyStoppingStrategy>>,
-    /// Batches of the first epoch that were trained on before.
+    /// Number of batches of the first epoch that were trained on before.
     pub skip_batches: usize,
-    /// Whether the data of the epoch came to its end.
+    /// `true` if all data of the epoch were used.
     pub epoch_is_complete: bool,
 }
 
-/// What ends a training that has taken all steps.
+/// Source of the end of a training that took all steps.
 const MAX_STEPS: &str = "max_steps";
-/// What ends a training that no callback ended.
+/// Source of the end of a training that no callback ended.
 const TRAINING: &str = "training";
 
 impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
@@ -90,13 +90,13 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         }
     }
 
-    /// Trains and gives the model back.
+    /// Runs the training and returns the model.
     pub fn run(
         mut self,
         train: TrainLoader<M>,
         valid: ValidLoader<M>,
     ) -> (M, SupervisedTrainingEventProcessor<M>) {
-        // Without a place to begin nothing is touched, by callbacks neither.
+        // If no start was found, no callbacks are called.
         if self.run.interrupter.error().is_some() {
             return (self.run.learner.model(), self.processor);
         }
@@ -121,10 +121,10 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         (self.run.learner.model(), self.processor)
     }
 
-    /// Brings the data to where the training begins.
+    /// Seeks the data to the start of the training.
     fn go_to_position(&mut self, train: &TrainLoader<M>, valid: &ValidLoader<M>) {
         let TrainingPosition { epoch, batches, .. } = self.run.position;
-        // A loader that shuffles draws an order for each epoch.
+        // A loader that shuffles draws a new order for each epoch.
         (1..epoch).for_each(|_| drop(valid.iter()));
         match &self.settings.seek {
             Some(seek) => {
@@ -135,7 +135,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         }
     }
 
-    /// Refuses a training without data, as far as that can be known.
+    /// Rejects a training without data, as far as can be detected.
     fn check_data(&self, train: &TrainLoader<M>, valid: &ValidLoader<M>) -> Result<(), NoData> {
         if self.run.num_epochs == 0 {
             return Err(NoData::Epochs);
@@ -147,12 +147,13 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         }
     }
 
-    /// Ends the training for data that there are none of.
+    /// Ends the training because of missing data.
     pub fn fail_data(&self, none: NoData) {
         self.run.interrupter.fail(DatasetError::new(none));
     }
 
-    /// Ends a training that was over when its checkpoint was written, unless more is asked for.
+    /// Ends a training that was over when its checkpoint was written, unless more steps are
+    /// requested.
     fn end_if_over(&mut self) {
         let Some(over) = self.run.over.take() else {
             return;
@@ -169,7 +170,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         self.run.over = Some(over).filter(|_| lasts);
     }
 
-    /// Saves the last step of a training, whatever the policy says.
+    /// Saves the last step of a training, independent of the policy.
     fn save_the_end(&mut self) {
         let position = self.run.position;
         let over = &self.run.over;
@@ -182,7 +183,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         }
     }
 
-    /// Whether as many steps are taken as were asked for.
+    /// Returns `true` if all requested steps are taken.
     pub fn has_all_steps(&self) -> bool {
         let step = self.run.position.step;
         self.settings.max_steps.is_some_and(|max| step >= max)
@@ -192,8 +193,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         let epoch = self.run.position.epoch;
         self.call(|callback, run| callback.on_epoch_start(run));
         self.train_epoch(train);
-        // A stop in the midst of a validation gives no metrics: it is made again when the training
-        // goes on.
+        // A stop during a validation gives no metrics: it is repeated on resume.
         if self.run.is_stopping() || !self.validate(valid) {
             return;
         }
@@ -211,8 +211,8 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         self.run.position = next;
     }
 
-    /// Where the training stands after a validation: before the next epoch, or before the batches of
-    /// this one that come if more steps are asked for.
+    /// Returns the position after a validation: before the next epoch, or before the remaining
+    /// batches of this one for a request of more steps.
     fn next_position(&self) -> TrainingPosition {
         let position = self.run.position;
         match self.epoch_is_complete {
@@ -226,7 +226,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
     }
 
     /// Ends the training after the validation of an epoch, if all steps are taken or Burn's early
-    /// stopping says so.
+    /// stopping requests it.
     fn stop_at_the_end(&mut self, epoch: usize) {
         if self.has_all_steps() && self.run.over.is_none() {
             self.run.over = Some(TrainingOver {
@@ -245,7 +245,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         self.deliver();
     }
 
-    /// Checkpoints after the validation of an epoch.
+    /// Writes the checkpoint after the validation of an epoch.
     fn save_epoch(&mut self, epoch: usize, next: TrainingPosition) {
         let every_epoch = self
             .checkpoints
@@ -261,7 +261,7 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         }
     }
 
-    /// Writes a checkpoint and says so; an error ends the training.
+    /// Writes a checkpoint and logs it; an error ends the training.
     pub fn checkpoint(
         &mut self,
         save: impl FnOnce(
@@ -282,14 +282,14 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         }
     }
 
-    /// Ends the training for a checkpoint that cannot be written or read.
+    /// Ends the training because a checkpoint cannot be written or read.
     pub fn fail_checkpoint(&mut self, error: CheckpointError) {
         self.run.notify("checkpoint", error.to_string());
         self.deliver();
         self.run.interrupter.fail(training_error(error));
     }
 
-    /// Calls all callbacks in turn, up to one that fails, and delivers their events.
+    /// Calls the callbacks in order until one fails, and delivers their events.
     pub fn call(
         &mut self,
         f: impl FnMut(&mut dyn Callback<M>, &mut TrainingRun<M>) -> CallbackResult,

@@ -9,21 +9,21 @@ use burn::tensor::TensorReadError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TeacherLogitsError {
-    /// The operating system refused.
+    /// Failure of the operating system.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its reason.
+        /// Cause of the failure.
         source: io::Error,
     },
-    /// The device did not give the logits away.
+    /// The logits could not be read back from the device.
     #[error("the teacher's logits cannot be read: {source}")]
     Device {
-        /// Its reason.
+        /// Cause of the failure.
         source: TensorReadError,
     },
-    /// Logits of the teacher that the file cannot hold: NaN, infinity, or too large for `f16`.
+    /// The file type cannot hold a logit: NaN, infinity, or too large for `f16`.
     #[error(
         "example {example}, position {position}: expected a logit that the file's type holds, \
          found {value}"
@@ -33,83 +33,83 @@ pub enum TeacherLogitsError {
         example: u64,
         /// Position in the example.
         position: usize,
-        /// The logit.
+        /// Value of the logit.
         value: f32,
     },
-    /// The file does not begin as one of teacher logits does.
+    /// The file does not start like a file of teacher logits.
     #[error(
         "{path}: expected a file of teacher logits, found one that begins with {}",
         .found.escape_ascii()
     )]
     OtherKind {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its first bytes.
+        /// First bytes of the file.
         found: Vec<u8>,
     },
-    /// The file has a version that this program does not read.
+    /// The format version of the file is not supported.
     #[error("{path}: expected version {expected} of the format, found version {found}")]
     Version {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The version that is read.
+        /// Supported version.
         expected: u32,
-        /// The version of the file.
+        /// Version of the file.
         found: u32,
     },
-    /// The file ends too early or too late.
+    /// The file is too short or too long.
     #[error("{path}: expected {expected} bytes, found {found}")]
     Length {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Bytes that it should have.
+        /// Expected length in bytes.
         expected: u64,
-        /// Bytes that it has.
+        /// Actual length in bytes.
         found: u64,
     },
-    /// A checksum is wrong.
+    /// A checksum does not match.
     #[error("{path}, {place}: expected checksum {expected:08x}, found {found:08x}")]
     Checksum {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The header, or an example.
+        /// Damaged part: the header, or an example.
         place: String,
         /// Checksum of the bytes.
         expected: u32,
         /// Checksum in the file.
         found: u32,
     },
-    /// The file was made of another teacher or data set, or otherwise than expected.
+    /// The file belongs to another teacher, data set or format than expected.
     #[error(
         "{path}: expected {field} {expected}, found {found}: the file is of another teacher, data \
          set or format"
     )]
     OtherContent {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What differs.
+        /// Field that differs.
         field: &'static str,
-        /// As the reader expects it.
+        /// Value that the reader expects.
         expected: String,
-        /// As the file has it.
+        /// Value in the file.
         found: String,
     },
-    /// A value that no writer writes.
+    /// The file contains an invalid value.
     #[error("{path}, {place}: expected {expected}, found {found}")]
     Value {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// The header, or an example.
+        /// Part with the value: the header, or an example.
         place: String,
-        /// What would be right.
+        /// Valid values.
         expected: String,
-        /// What is there.
+        /// Value that was found.
         found: String,
     },
-    /// The file does not have this example.
+    /// The file does not contain this example.
     #[error("{path}: expected example {example}, found {num_examples} examples")]
     NoExample {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Number of the example.
         example: usize,

@@ -8,42 +8,42 @@ pub enum LogitsType {
     F16,
 }
 
-/// Which logits of a token are in a file.
+/// Selection of the logits of a token that are stored.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum StoredLogits {
-    /// All of them.
+    /// All logits.
     Full,
-    /// The largest, and the mass of the others.
+    /// The largest logits, and the mass of the others.
     TopK {
-        /// How many; fewer than the vocabulary has.
+        /// Number of logits, less than the size of the vocabulary.
         k: usize,
-        /// Temperature of the distillation, at which the mass of the others is taken.
+        /// Temperature of the distillation, at which the mass of the others is computed.
         temperature: f64,
     },
 }
 
-/// What a file of teacher logits holds. Writer and reader both state it.
+/// Format of a file of teacher logits, required by writer and reader.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TeacherLogitsFormat {
     /// Size of the vocabulary.
     pub vocab: usize,
-    /// Positions of an example.
+    /// Number of positions per example.
     pub positions: usize,
     /// Type of the logits.
     pub logits_type: LogitsType,
-    /// Which logits of a token are stored.
+    /// Selection of the logits that are stored.
     pub stored: StoredLogits,
-    /// What the caller tells teacher and data set by, such as the path and hash of a checkpoint and
-    /// of a text; at most 1024 bytes.
+    /// Identifier of teacher and data set, such as the path and hash of a checkpoint and of a text;
+    /// at most 1024 bytes.
     pub fingerprint: String,
 }
 
-/// Longest fingerprint, in bytes.
+/// Maximum length of a fingerprint, in bytes.
 pub(super) const MAX_FINGERPRINT: usize = 1024;
 
 impl TeacherLogitsFormat {
-    /// All logits as `f16`.
+    /// Creates a format with all logits as `f16`.
     ///
     /// # Panics
     ///
@@ -72,13 +72,13 @@ impl TeacherLogitsFormat {
         }
     }
 
-    /// The same with logits of another type.
+    /// Sets the type of the logits.
     pub fn with_logits_type(mut self, logits_type: LogitsType) -> Self {
         self.logits_type = logits_type;
         self
     }
 
-    /// The same with the `k` largest logits of each token, for a distillation at `temperature`.
+    /// Stores only the `k` largest logits of each token, for a distillation at `temperature`.
     ///
     /// # Panics
     ///
@@ -98,7 +98,7 @@ impl TeacherLogitsFormat {
         self
     }
 
-    /// Bytes of an example in the file.
+    /// Returns the size of an example in the file, in bytes.
     pub fn num_bytes_of_example(&self) -> u64 {
         let per_position = match self.stored {
             StoredLogits::Full => self.num_stored() * self.logits_type.size(),
@@ -109,7 +109,7 @@ impl TeacherLogitsFormat {
         self.positions as u64 * per_position as u64 + CHECKSUM_SIZE as u64
     }
 
-    /// Logits stored for a position.
+    /// Returns the number of logits stored per position.
     pub(super) fn num_stored(&self) -> usize {
         match self.stored {
             StoredLogits::Full => self.vocab,
@@ -117,7 +117,7 @@ impl TeacherLogitsFormat {
         }
     }
 
-    /// Bytes of a token's number.
+    /// Returns the size of a token, in bytes.
     pub(super) fn token_size(&self) -> usize {
         match self.vocab <= usize::from(u16::MAX) + 1 {
             true => size_of::<u16>(),
@@ -126,11 +126,11 @@ impl TeacherLogitsFormat {
     }
 }
 
-/// Bytes of a checksum.
+/// Size of a checksum, in bytes.
 pub(super) const CHECKSUM_SIZE: usize = size_of::<u32>();
 
 impl LogitsType {
-    /// Bytes of a logit.
+    /// Returns the size of a logit, in bytes.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::F32 => 4,

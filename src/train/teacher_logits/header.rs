@@ -7,16 +7,16 @@ use super::{
 
 const MAGIC: &[u8; 8] = b"BNBTLOGS";
 const VERSION: u32 = 1;
-/// Bytes before the fingerprint.
+/// Number of bytes before the fingerprint.
 const FIXED: usize = 46;
 
-/// The header of a file, with the number of examples behind it.
+/// Header of a file, with the number of examples that follow.
 pub(super) struct Header {
     pub format: TeacherLogitsFormat,
     pub num_examples: u64,
 }
 
-/// The header as it is in the file, before its fields are looked at.
+/// Header as stored in the file, not yet validated.
 struct Raw {
     logits_type: u8,
     stored: u8,
@@ -28,7 +28,7 @@ struct Raw {
 }
 
 impl Header {
-    /// Bytes of the header of a format.
+    /// Returns the size of the header of a format, in bytes.
     pub fn num_bytes(format: &TeacherLogitsFormat) -> u64 {
         (FIXED + format.fingerprint.len() + CHECKSUM_SIZE) as u64
     }
@@ -95,7 +95,7 @@ impl Header {
         Self::parse(&bytes[..end], path)
     }
 
-    /// Parses a header whose checksum is right.
+    /// Parses a header whose checksum was verified.
     fn parse(bytes: &[u8], path: &Path) -> Result<Self, TeacherLogitsError> {
         let raw = Raw {
             logits_type: bytes[12],
@@ -166,7 +166,7 @@ impl Raw {
     }
 }
 
-/// Fails unless the file begins with the magic bytes and the version.
+/// Fails unless the file starts with the magic bytes and the version.
 fn check_kind(start: &[u8], path: &Path) -> Result<(), TeacherLogitsError> {
     let Some(version) = start.strip_prefix(MAGIC).filter(|rest| rest.len() == 4) else {
         return Err(TeacherLogitsError::OtherKind {
@@ -184,7 +184,7 @@ fn check_kind(start: &[u8], path: &Path) -> Result<(), TeacherLogitsError> {
     }
 }
 
-/// Fails unless the checksum in the file is that of the bytes.
+/// Fails unless the checksum in the file matches the bytes.
 pub(super) fn check_sum(
     place: &str,
     expected: u32,
@@ -211,7 +211,7 @@ fn wrong(path: &Path, expected: String, found: String) -> TeacherLogitsError {
     }
 }
 
-/// The `N` bytes from `start` on, which the caller made sure are there.
+/// Returns the `N` bytes from `start` on; the caller ensures that they exist.
 fn array<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
     let bytes = &bytes[start..start + N];
     bytes.try_into().expect("a slice of N bytes")

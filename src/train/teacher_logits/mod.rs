@@ -1,14 +1,14 @@
-//! A teacher's logits on disk, so that it runs over a data set once and not in every epoch, and
-//! need not be in memory while the student trains.
+//! Teacher logits on disk: the teacher runs over a data set once instead of in every epoch, and is
+//! not in memory while the student trains.
 //!
-//! One file holds the logits of every example of a data set, by the number of the example: in full,
-//! or the `k` largest of each token and the mass of the others. It says what it was made of, and a
-//! reader that expects something else refuses it; every example has a checksum.
+//! A file holds the logits of all examples of a data set, by the number of the example: all of
+//! them, or the `k` largest of each token and the mass of the others. The reader rejects a file
+//! with another format or fingerprint than expected. Each example has a checksum.
 //!
 //! # File
 //!
 //! All numbers are little-endian.
-//!
+//! | bytes | content |
 //! | bytes | what |
 //! |---|---|
 //! | 8 | `BNBTLOGS` |
@@ -18,16 +18,16 @@
 //! | 8 | temperature of the mass of the rest, f64; 0 if all are stored |
 //! | 8 | number of examples |
 //! | 2, n | length of the fingerprint, fingerprint in UTF-8 |
-//! | 4 | CRC-32 of all before |
+//! | 4 | CRC-32 of all bytes before |
 //!
-//! and for each example, in their order:
+//! followed by the examples in order:
 //!
-//! | bytes | what |
+//! | bytes | content |
 //! |---|---|
 //! | positions x stored x 2 or 4 | logits |
 //! | positions x 4 | log of the mass of the rest, f32; top k only |
-//! | positions x k x 2 or 4 | tokens, u16 or, above 65536 of them, u32; top k only |
-//! | 4 | CRC-32 of the example's number (u64) and all before in the example |
+//! | positions x k x 2 or 4 | tokens, u16 or, for a vocabulary above 65536, u32; top k only |
+//! | 4 | CRC-32 of the example's number (u64) and all bytes of the example before |
 
 mod error;
 mod format;

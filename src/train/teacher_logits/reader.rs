@@ -16,11 +16,11 @@ use super::{
 };
 use crate::loss::{TeacherLogits, TopKLogits};
 
-/// Reads a file of teacher logits by the numbers of examples; only those that are asked for are in
-/// memory. Data loaders on several threads can share one.
+/// Reads a file of teacher logits by the numbers of examples. Only the requested examples are in
+/// memory. Data loaders on several threads can share a reader.
 ///
-/// A data loader is the place for it: an error there ends the training with a
-/// [`DatasetError`](burn::data::dataset::DatasetError) around it.
+/// Use it in a data loader: an error there ends the training with a
+/// [`DatasetError`](burn::data::dataset::DatasetError) that wraps it.
 #[derive(Debug)]
 pub struct TeacherLogitsReader {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct TeacherLogitsReader {
     num_examples: usize,
 }
 
-/// The values of one example, or of several one after the other.
+/// Values of one example, or of several consecutive ones.
 #[derive(Default)]
 struct Values {
     logits: Vec<f32>,
@@ -38,12 +38,12 @@ struct Values {
 }
 
 impl TeacherLogitsReader {
-    /// Opens a file, which must be complete and of the expected format and fingerprint.
+    /// Opens a file, which must be complete and have the expected format and fingerprint.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is no file of teacher logits, has another version or a damaged
-    /// header, was made of something else, or is too short or too long.
+    /// If the file cannot be read, is not a file of teacher logits, has another version, another
+    /// content or a damaged header, or is too short or too long.
     pub fn open(
         path: impl AsRef<Path>,
         expected: &TeacherLogitsFormat,
@@ -59,7 +59,7 @@ impl TeacherLogitsReader {
             .num_examples
             .checked_mul(expected.num_bytes_of_example());
         let bytes = examples.and_then(|bytes| bytes.checked_add(Header::num_bytes(expected)));
-        // What overflows is more than any file has.
+        // An overflowing size exceeds that of any file.
         let bytes = bytes.unwrap_or(u64::MAX);
         if length != bytes {
             return Err(TeacherLogitsError::Length {
@@ -76,17 +76,18 @@ impl TeacherLogitsReader {
         })
     }
 
-    /// Number of examples.
+    /// Returns the number of examples.
     pub fn len(&self) -> usize {
         self.num_examples
     }
 
-    /// Whether there are no examples.
+    /// Returns `true` if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.num_examples == 0
     }
 
-    /// The logits of the examples with these numbers, in this order, as a batch on the device.
+    /// Returns the logits of the examples with these numbers, in this order, as a batch on the
+    /// device.
     ///
     /// # Shapes
     ///
@@ -94,7 +95,7 @@ impl TeacherLogitsReader {
     ///
     /// # Errors
     ///
-    /// If the file has no such example, cannot be read, or the example is damaged.
+    /// If the file has no such example or cannot be read, or if the example is damaged.
     pub fn read(
         &self,
         examples: &[usize],
@@ -124,7 +125,7 @@ impl TeacherLogitsReader {
         })
     }
 
-    /// The bytes of an example without its checksum, which is checked.
+    /// Reads the bytes of an example, verifies its checksum, and removes it.
     fn read_bytes(&self, example: usize, bytes: &mut Vec<u8>) -> Result<(), TeacherLogitsError> {
         if example >= self.num_examples {
             return Err(TeacherLogitsError::NoExample {
@@ -138,7 +139,7 @@ impl TeacherLogitsReader {
         let start = Header::num_bytes(&self.format) + example as u64 * size;
         bytes.resize(size as usize, 0);
         {
-            // A thread that panicked while it had the file left nothing half done.
+            // A thread that panicked with the file locked left no partial state.
             let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(start)).map_err(&io)?;
             file.read_exact(bytes).map_err(&io)?;
@@ -185,7 +186,7 @@ impl TeacherLogitsReader {
                 .collect(),
             _ => words(tokens).map(u32::from_le_bytes).collect(),
         };
-        // A device need not check what it gathers.
+        // Devices may not check the indices of a gather.
         if let Some(token) = tokens.iter().find(|&&token| token as usize >= format.vocab) {
             let expected = format!("a token below {}", format.vocab);
             return Err(self.wrong(example, &expected, token.to_string()));
@@ -210,12 +211,12 @@ fn place(example: usize) -> String {
     format!("example {example}")
 }
 
-/// Words of `N` bytes.
+/// Splits bytes into words of `N` bytes.
 fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
     bytes.as_chunks().0.iter().copied()
 }
 
-/// Fails unless the file holds what is expected.
+/// Fails unless the file has the expected content.
 fn check_content(
     found: &TeacherLogitsFormat,
     expected: &TeacherLogitsFormat,

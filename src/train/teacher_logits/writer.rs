@@ -11,9 +11,9 @@ use crate::{base::atomic_file::NewFile, loss::TopKLogits};
 
 /// Writes a file of teacher logits, example by example.
 ///
-/// The file gets its name when it is [finished](Self::finish); until then it is a temporary one
-/// beside it, which is removed if the writer is dropped. So there is never half a file under the
-/// name, and an older one stays until the new one is complete.
+/// The file is temporary until it is [finished](Self::finish), and is removed if the writer is
+/// dropped before. The final name never refers to an incomplete file, and an existing file is
+/// replaced only when the new one is complete.
 ///
 /// # Example
 ///
@@ -50,11 +50,11 @@ pub struct TeacherLogitsWriter {
 }
 
 impl TeacherLogitsWriter {
-    /// Starts a file that will be called `path`.
+    /// Creates a file that is renamed to `path` when finished.
     ///
     /// # Errors
     ///
-    /// If no file can be made in the folder of `path`.
+    /// If no file can be created in the folder of `path`.
     pub fn create(
         path: impl AsRef<Path>,
         format: TeacherLogitsFormat,
@@ -72,7 +72,7 @@ impl TeacherLogitsWriter {
         Ok(writer)
     }
 
-    /// Adds the next examples.
+    /// Appends examples.
     ///
     /// # Shapes
     ///
@@ -80,13 +80,13 @@ impl TeacherLogitsWriter {
     ///
     /// # Panics
     ///
-    /// If positions and vocabulary are not those of the format.
+    /// If positions and vocabulary differ from those of the format.
     ///
     /// # Errors
     ///
     /// If a logit to be stored is NaN, infinite or too large for the type of the file (minus
-    /// infinity can be stored), the device does not give the logits, or the disk does not take
-    /// them. The examples before the one with a bad logit are in the file.
+    /// infinity can be stored), the logits cannot be read back from the device, or the disk write
+    /// fails. The examples before the one with an invalid logit are in the file.
     #[track_caller]
     pub fn push(&mut self, logits: Tensor<3>) -> Result<(), TeacherLogitsError> {
         let [examples, positions, vocab] = logits.dims();
@@ -121,11 +121,11 @@ impl TeacherLogitsWriter {
         Ok(())
     }
 
-    /// Completes the file and gives it its name, replacing one that has it.
+    /// Completes the file and renames it to its final name, replacing an existing file.
     ///
     /// # Errors
     ///
-    /// If the disk does not take it, or the name is that of a pipe, in which nothing can be written
+    /// If the disk write fails, or the name is that of a pipe, to which nothing can be written
     /// afterwards.
     pub fn finish(self) -> Result<(), TeacherLogitsError> {
         let header = self.header();
@@ -150,7 +150,7 @@ impl TeacherLogitsWriter {
         written.map_err(TeacherLogitsError::io(&self.path))
     }
 
-    /// The bytes of the next example.
+    /// Returns the bytes of the next example.
     fn example(
         &self,
         logits: &[f32],
@@ -162,7 +162,7 @@ impl TeacherLogitsWriter {
             let half = f16::from_f32(value);
             let storable = match self.format.logits_type {
                 LogitsType::F32 => value < f32::INFINITY,
-                // A number that becomes infinite has lost its size; minus infinity keeps it.
+                // A value that overflows to infinity is lost; minus infinity is exact.
                 LogitsType::F16 => half < f16::INFINITY && half.is_finite() == value.is_finite(),
             };
             if !storable {
@@ -187,7 +187,7 @@ impl TeacherLogitsWriter {
     }
 }
 
-/// Checksum of an example: of its number, too, so that examples that changed places are noticed.
+/// Computes the checksum of an example with its number, so that exchanged examples are detected.
 pub(super) fn checksum(example: u64, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&example.to_le_bytes());
