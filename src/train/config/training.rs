@@ -61,7 +61,7 @@ use crate::{
 /// assert_eq!(config.training.steps, 1500);
 ///
 /// let error = TrainingConfig::from_toml("[optimizer]\nbeta_2 = 1.5").unwrap_err();
-/// assert_eq!(error.to_string(), "optimizer.beta_2 is 1.5, expected 0 or more and below 1");
+/// assert_eq!(error.to_string(), "optimizer.beta_2 must be in [0, 1), got 1.5");
 /// # Ok::<(), bitnet_burn::train::config::TrainingConfigError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
