@@ -1,4 +1,4 @@
-/// What a group's scale is computed from.
+/// The statistic of a group that its scale is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Statistic {
     /// `max(mean|v|, 1e-5)`.
