@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(crate) enum KeyRule {
     /// Read, and applied wherever the value has an effect.
     Honored,
-    /// Without effect on the model's output.
+    /// Known, without effect on the model's output.
     Harmless,
     /// Changes the model's output and is not implemented: rejected unless it has one of these values.
     OffAt(&'static [Off]),

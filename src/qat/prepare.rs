@@ -176,7 +176,7 @@ impl Prepare {
         self
     }
 
-    /// Also quantizes the last layers, for a model that is the body of another, or whose outputs are to be in
+    /// Quantizes the last layers, too, for a model that is the body of another, or whose outputs are to be in
     /// low precision.
     pub fn without_output_head(self) -> Self {
         self.with_output_head::<String>([])

@@ -25,7 +25,7 @@ pub(super) fn round_ties_even(value: f32) -> f32 {
     select(twice == middle, at_tie, nearest)
 }
 
-/// `clamp(round(v * s), -max_code - 1, max_code) / s`, lane by lane.
+/// Computes `clamp(round(v * s), -max_code - 1, max_code) / s`, lane by lane.
 #[cube]
 fn fake_quantize<F: Float, N: Size>(
     value: Vector<F, N>,

@@ -46,7 +46,7 @@ pub enum PackedModelError {
         reason: String,
     },
     /// The tensors could not be read back from their device.
-    #[error("the device does not give the tensors: {reason}")]
+    #[error("the tensors could not be read back from the device: {reason}")]
     Device {
         /// Error of the device.
         reason: String,

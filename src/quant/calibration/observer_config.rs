@@ -12,15 +12,15 @@ use crate::base::bounds::OutOfBounds;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ObserverConfig {
-    /// From the smallest to the largest value.
+    /// Range from the smallest to the largest value.
     MinMax(MinMaxConfig),
     /// Moving averages of the smallest and largest value of each sample.
     EmaMinMax(EmaMinMaxConfig),
-    /// Between two percentiles.
+    /// Range between two percentiles.
     Percentile(PercentileConfig),
-    /// From the smallest to the largest value, with a histogram for inspection.
+    /// Range from the smallest to the largest value, with a histogram for inspection.
     Histogram(HistogramConfig),
-    /// With the least mean squared error of quantization.
+    /// Range with the least mean squared error of quantization.
     Mse(MseConfig),
 }
 

@@ -9,18 +9,18 @@ use super::ScheduleError;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LayerOrder {
-    /// From the input to the output.
+    /// Order from the input to the output.
     #[default]
     FrontToBack,
-    /// From the output to the input.
+    /// Order from the output to the input.
     BackToFront,
-    /// By a measured sensitivity, the lowest first; ties from front to back.
+    /// Order by a measured sensitivity, the lowest first; ties from front to back.
     Sensitivity {
         /// Score of each layer by its name, such as the rise of the loss when only this layer is
         /// quantized.
         scores: BTreeMap<String, f64>,
     },
-    /// As listed.
+    /// Given order.
     Explicit {
         /// Name of each layer; the first one is quantized first.
         names: Vec<String>,
