@@ -3,14 +3,14 @@
 
 //! Quantization-aware training of BitNet models for [Burn](https://burn.dev).
 //!
-//! Two ways lead to a model with ternary weights:
+//! There are two ways to a model with ternary weights:
 //!
 //! - **Layers**: [`nn`] has [`BitLinear`](nn::BitLinear) and the blocks and language model of
 //!   BitNet b1.58, with ternary weights and 8-bit activations.
-//! - **Any Burn model, unchanged**: [`qat::Prepare`] makes its weights train fake-quantised.
+//! - **Any Burn model, unchanged**: [`qat::Prepare`] attaches fake quantization to its weights.
 //!
-//! Both read one [`QatScheme`](quant::QatScheme), in training and when the weights are packed to
-//! 2 bits, so that the packed weights are those that were trained, bit for bit.
+//! Both use one [`QatScheme`](quant::QatScheme), for training and for packing the weights to 2 bits. The
+//! packed weights are therefore bit for bit those that were trained.
 //!
 //! # Example
 //!
@@ -30,14 +30,14 @@
 //! - [`quant`]: schemes, quantizers of weights and activations, calibration, schedules
 //! - [`qat`]: preparing, controlling, converting and analyzing models
 //! - [`nn`]: layers and models
-//! - [`loss`]: losses of language models and embeddings, regularisers of quantised weights,
+//! - [`loss`]: losses of language models and embeddings, regularizers of quantized weights,
 //!   distillation from a full-precision teacher
-//! - [`monitor`]: what quantisation does to each layer over a training, as numbers and as a page
-//! - [`functions`]: the operations on tensors
-//! - [`ops`]: the operations on backends
+//! - [`monitor`]: quantization error of each layer over a training, as numbers and as an HTML page
+//! - [`functions`]: operations on tensors
+//! - [`ops`]: operations on backends
 //! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
-//! - `interop` (feature `interop`): folders of Hugging Face's transformers, GGUF for llama.cpp
-//! - `text` (feature `text`): tokenizers, data sets of text, generation
+//! - `interop` (feature `interop`): model folders of Hugging Face Transformers, GGUF for llama.cpp
+//! - `text` (feature `text`): tokenizers, text data sets, generation
 //! - `train` (feature `train`): callbacks, checkpoints, configuration and distillation for Burn's
 //!   `Learner`
 //!
@@ -63,12 +63,12 @@ pub mod train;
 
 pub use base::bounds::OutOfBounds;
 
-/// The code blocks of the README, compiled and run as documentation tests.
+/// Code blocks of the README, compiled and run as documentation tests.
 #[cfg(all(doctest, feature = "interop"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// The code blocks of the guide, by the features that they need.
+/// Code blocks of the guide, by required features.
 #[cfg(doctest)]
 mod guide {
     #[doc = include_str!("../docs/first_day.md")]

@@ -1,4 +1,4 @@
-//! The types that most programs name, for `use bitnet_burn::prelude::*`.
+//! Commonly used types, for `use bitnet_burn::prelude::*`.
 //!
 //! ```
 //! use bitnet_burn::prelude::*;

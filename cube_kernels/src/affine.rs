@@ -1,6 +1,6 @@
-//! Quantisers with evenly spaced levels, and the gradients that stand in for theirs.
+//! Quantizers with evenly spaced levels, and their surrogate gradients.
 
-/// The integer codes of a quantiser, both ends included.
+/// The range of integer codes of a quantizer, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CodeRange {
     /// Smallest code.
@@ -16,7 +16,7 @@ impl CodeRange {
         max: 1.0,
     };
 
-    /// Signed codes of `bits`: `-2^(bits-1)` to `2^(bits-1) - 1`.
+    /// Signed codes of `bits` bits: `-2^(bits-1)` to `2^(bits-1) - 1`.
     ///
     /// # Panics
     ///
@@ -30,7 +30,7 @@ impl CodeRange {
         }
     }
 
-    /// Unsigned codes of `bits`: 0 to `2^bits - 1`.
+    /// Unsigned codes of `bits` bits: 0 to `2^bits - 1`.
     ///
     /// # Panics
     ///
@@ -50,7 +50,7 @@ impl CodeRange {
     }
 }
 
-/// The factor `f(v)` by which the gradient of a quantised value is multiplied, as a function of
+/// The factor `f(v)` that the gradient of a quantized value is multiplied by, as a function of
 /// the value in codes, `v = x / step + zero_point`. A NaN has the factor 0 under every rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum GradientRule {
@@ -74,12 +74,12 @@ pub enum GradientRule {
         /// Width of the steps, in codes.
         temperature: f32,
     },
-    /// Derivative with respect to the step size: `round(v) - v` within the codes, else the code at
-    /// that end.
+    /// Derivative with respect to the step size: `round(v) - v` within the codes, else the nearest
+    /// end of the codes.
     StepSize,
 }
 
 impl GradientRule {
-    /// Temperatures beyond which a sigmoid's derivative is taken for zero.
+    /// Distance in temperatures beyond which a sigmoid's derivative is taken as zero.
     pub const SIGMOID_REACH: f32 = 20.0;
 }

@@ -1,24 +1,25 @@
 use std::sync::LazyLock;
 
-/// Values that share a scale in block-wise quantisation.
+/// Number of values that share a scale in block-wise quantization.
 pub const BLOCK: usize = 256;
 
-/// Codes of 8 bits for values in -1..=1 or 0..=1, finer near zero: bitsandbytes' dynamic maps.
+/// bitsandbytes' dynamic maps: 8-bit codes for values in -1..=1 or 0..=1, finer near zero.
 ///
-/// A map has seven decades `10^-6` to `1`, each divided evenly between a tenth of it and itself into
-/// twice as many steps as the one before, of which the middles are taken, and 0 and 1.
+/// A map has seven decades from `10^-6` to `1`, and the values 0 and 1. Each decade is divided evenly
+/// between a tenth of its end and its end, into twice as many steps as the previous one; the values are
+/// the middles of the steps.
 ///
 /// Source: [8-Bit Approximations for Parallelism in Deep Learning](https://arxiv.org/abs/1511.04561);
 /// [8-bit Optimizers via Block-wise Quantization](https://arxiv.org/abs/2110.02861), section 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DynamicMap {
-    /// -0.993 to 1.
+    /// Values from -0.993 to 1.
     Signed,
-    /// 0 to 1.
+    /// Values from 0 to 1.
     Unsigned,
 }
 
-/// A map and where its codes change.
+/// A map and the thresholds between its codes.
 struct Table {
     values: [f32; 256],
     thresholds: [f32; 256],
@@ -28,18 +29,18 @@ static SIGNED: LazyLock<Table> = LazyLock::new(|| Table::new(DynamicMap::Signed)
 static UNSIGNED: LazyLock<Table> = LazyLock::new(|| Table::new(DynamicMap::Unsigned));
 
 impl DynamicMap {
-    /// The value of each code, ascending.
+    /// Returns the value of each code, ascending.
     pub fn values(self) -> &'static [f32; 256] {
         &self.table().values
     }
 
-    /// For each code the largest value that is not nearer to the next one: the code of `x` is the
-    /// number of thresholds below `x`. Infinite for the last.
+    /// Returns for each code the largest value that is not nearer to the next one. The code of `x` is
+    /// the number of thresholds below `x`. The last one is infinite.
     pub fn thresholds(self) -> &'static [f32; 256] {
         &self.table().thresholds
     }
 
-    /// The code of the nearest value, the lower one if two are; 0 for NaN.
+    /// Returns the code of the nearest value, the lower one of two equally near; 0 for NaN.
     pub fn code(self, x: f32) -> u8 {
         self.thresholds()
             .partition_point(|&threshold| threshold < x) as u8
@@ -77,7 +78,7 @@ impl Table {
     }
 }
 
-/// Boundary `i` of even `steps` between 0.1 and 1, computed from the nearer end as PyTorch does.
+/// Returns boundary `i` of even `steps` between 0.1 and 1, computed from the nearer end as in PyTorch.
 fn boundary(i: usize, steps: usize) -> f32 {
     let step = (1.0 - 0.1f32) / steps as f32;
     match i < steps.div_ceil(2) {
@@ -86,7 +87,7 @@ fn boundary(i: usize, steps: usize) -> f32 {
     }
 }
 
-/// The largest number whose distance from `low`, rounded, is not above that from `high`.
+/// Returns the largest number whose rounded distance from `low` is not above that from `high`.
 fn last_nearer_to_first(low: f32, high: f32) -> f32 {
     let nearer = |x: f32| x - low <= high - x;
     let mut x = 0.5 * (low + high);

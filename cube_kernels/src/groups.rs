@@ -1,6 +1,6 @@
-//! How a tensor is divided into groups that share one scale.
+//! Division of a tensor into groups that share one scale.
 
-/// A contiguous tensor seen as `[outer, size, inner]`: all `size` values at one `(outer, inner)`
+/// A contiguous tensor viewed as `[outer, size, inner]`: all `size` values at one `(outer, inner)`
 /// position form a group, and each group has one scale.
 ///
 /// Scales of a tensor are stored as `[outer, inner]`, row-major. The usual granularities:
@@ -18,12 +18,12 @@ pub struct Groups {
     pub outer: usize,
     /// Number of values in a group.
     pub size: usize,
-    /// Distance between two neighbouring values of a group.
+    /// Distance between two neighboring values of a group.
     pub inner: usize,
 }
 
 impl Groups {
-    /// One group for all `num_elements` values.
+    /// Creates one group for all `num_elements` values.
     pub fn per_tensor(num_elements: usize) -> Self {
         Self {
             outer: 1,
@@ -32,7 +32,7 @@ impl Groups {
         }
     }
 
-    /// One group for each row of the last dimension.
+    /// Creates one group for each row of the last dimension.
     ///
     /// # Panics
     ///
@@ -48,7 +48,7 @@ impl Groups {
         }
     }
 
-    /// Groups of `group_size` neighbouring positions along `axis`, one for each position of the
+    /// Creates groups of `group_size` neighboring positions along `axis`, for each position of the
     /// other dimensions.
     ///
     /// # Panics
@@ -73,28 +73,28 @@ impl Groups {
         }
     }
 
-    /// Number of values in the tensor.
+    /// Returns the number of values in the tensor.
     pub fn num_elements(&self) -> usize {
         self.outer * self.size * self.inner
     }
 
-    /// Number of groups, which is the number of scales.
+    /// Returns the number of groups, which is the number of scales.
     pub fn num_groups(&self) -> usize {
         self.outer * self.inner
     }
 
-    /// Shape `[outer, inner]` of the tensor of scales.
+    /// Returns the shape `[outer, inner]` of the tensor of scales.
     pub fn scale_shape(&self) -> [usize; 2] {
         [self.outer, self.inner]
     }
 
-    /// Index of the scale of the value at `position` of the flattened tensor.
+    /// Returns the index of the scale of the value at `position` of the flattened tensor.
     #[inline]
     pub fn scale_index(&self, position: usize) -> usize {
         position / (self.size * self.inner) * self.inner + position % self.inner
     }
 
-    /// Panics with the numbers unless the groups cover `shape` exactly.
+    /// Panics with the sizes unless the groups cover `shape` exactly.
     #[track_caller]
     pub fn assert_cover(&self, shape: &[usize]) {
         let expected: usize = shape.iter().product();
@@ -114,7 +114,7 @@ mod tests {
     fn a_linear_weight_in_groups_of_input_features_scales_each_output_apart() {
         let groups = Groups::along_axis(&[4, 3], 0, 2);
         assert_eq!(groups.scale_shape(), [2, 3]);
-        // Row 2 is the first of the second group; column 1 keeps its own scale.
+        // Row 2 is the first of the second group; column 1 has its own scale.
         assert_eq!(groups.scale_index(2 * 3 + 1), 3 + 1);
     }
 

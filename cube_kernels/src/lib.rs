@@ -1,12 +1,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 //! Kernels and bit layouts of [bitnet-burn](https://docs.rs/bitnet-burn): ternary and 8-bit fake
-//! quantisation, 2-bit packing and the Hadamard rotation, for every runtime of
+//! quantization, 2-bit packing and the Hadamard rotation, for every runtime of
 //! [CubeCL](https://docs.rs/cubecl).
 //!
-//! The crate knows no tensor library. [`Groups`] says which values share a scale, [`CodeRange`] and
-//! [`GradientRule`] what a quantiser with even steps does and what stands in for its gradient,
-//! [`packing`] defines the bit layout, [`mod@reference`] is the numerics in plain scalar code, and
+//! The crate is independent of tensor libraries. [`Groups`] defines the values that share a scale.
+//! [`CodeRange`] and [`GradientRule`] define a quantizer with even steps and its surrogate gradient.
+//! [`packing`] defines the bit layout, and [`mod@reference`] holds the numerics in plain scalar code.
 //! `kernels` (feature `cube`) launches the kernels on contiguous buffers.
 
 mod affine;

@@ -1,8 +1,8 @@
 //! The bit layout of packed ternary weights.
 //!
-//! A ternary value `t` in {-1, 0, +1} is stored as the 2-bit code `t + 1`; code 3 is never
-//! written. Codes run along the **last dimension**: value `i` of a row lies in word `i / 16` of
-//! the row at bits `2 * (i % 16)`, lowest bits first.
+//! A ternary value `t` in {-1, 0, +1} is stored as the 2-bit code `t + 1`; code 3 is not used.
+//! Codes run along the **last dimension**: value `i` of a row lies in word `i / 16` of the row at
+//! bits `2 * (i % 16)`, lowest bits first.
 //!
 //! ```text
 //! u32 word w of a row: | v[16w+15] | .. | v[16w+1] | v[16w] |
@@ -12,9 +12,9 @@
 //! Stored little-endian, the same codes read as bytes hold four values each, value `i` in byte
 //! `i / 4` at bits `2 * (i % 4)`: the byte form and the word form are one layout.
 //!
-//! Each row starts a new word, so a tensor `[.., n]` packs into `[.., ceil(n / 16)]` words and
-//! every row can be read alone. The values beyond `n` in a row's last word are code 1, that is
-//! zero: they add nothing to a dot product that runs over whole words.
+//! Each row starts a new word, so a tensor `[.., n]` packs into `[.., ceil(n / 16)]` words, and every
+//! row can be read independently. The values beyond `n` in a row's last word are code 1, which is zero:
+//! they add nothing to a dot product over whole words.
 
 /// Number of ternary codes in a `u32` word.
 pub const CODES_PER_WORD: usize = 16;
@@ -22,22 +22,22 @@ pub const CODES_PER_WORD: usize = 16;
 /// Number of bits of a code.
 pub const BITS_PER_CODE: usize = 2;
 
-/// A word of sixteen zeros, the filling behind the end of a row.
+/// A word of sixteen zeros, used as padding after the end of a row.
 pub const ZERO_WORD: u32 = 0x5555_5555;
 
-/// Number of words for a row of `values` ternary values.
+/// Returns the number of words for a row of `values` ternary values.
 pub fn words_per_row(values: usize) -> usize {
     values.div_ceil(CODES_PER_WORD)
 }
 
-/// Number of words for a row of `values` codes of 8 bits: four in each, in two's complement, the
-/// first in the lowest bits, with zeros up to a multiple of sixteen codes, so that a row goes with one
-/// of packed ternary values word by word.
+/// Returns the number of words for a row of `values` 8-bit codes: four in each, in two's complement, the
+/// first in the lowest bits. The row is padded with zeros to a multiple of sixteen codes, which matches
+/// the words of a row of packed ternary values.
 pub fn code_words_per_row(values: usize) -> usize {
     words_per_row(values) * CODES_PER_WORD / 4
 }
 
-/// Packs up to sixteen ternary values into a word, filling with zeros.
+/// Packs up to sixteen ternary values into a word, padded with zeros.
 ///
 /// # Panics
 ///
@@ -57,17 +57,17 @@ pub fn pack_word(values: &[i8]) -> u32 {
     })
 }
 
-/// Value `i` of a word, in {-1, 0, 1}.
+/// Returns value `i` of a word, in {-1, 0, 1}.
 #[inline]
 pub fn unpack_code(word: u32, i: usize) -> i8 {
     ((word >> (BITS_PER_CODE * i)) & 3) as i8 - 1
 }
 
-/// Packs rows of `row_length` ternary values; the scalar twin of the kernels.
+/// Packs rows of `row_length` ternary values; the scalar reference of the kernels.
 ///
 /// # Panics
 ///
-/// If `values` is no whole number of rows.
+/// If `values` is not a whole number of rows.
 #[track_caller]
 pub fn pack_rows(values: &[i8], row_length: usize) -> Vec<u32> {
     if values.is_empty() {
@@ -84,11 +84,11 @@ pub fn pack_rows(values: &[i8], row_length: usize) -> Vec<u32> {
         .collect()
 }
 
-/// Unpacks rows of `row_length` ternary values; the inverse of [`pack_rows`].
+/// Unpacks rows of `row_length` ternary values, the inverse of [`pack_rows`].
 ///
 /// # Panics
 ///
-/// If `words` is no whole number of rows.
+/// If `words` is not a whole number of rows.
 #[track_caller]
 pub fn unpack_rows(words: &[u32], row_length: usize) -> Vec<i8> {
     let words_per_row = words_per_row(row_length);

@@ -1,10 +1,10 @@
-//! The numerics in plain scalar code: slow, obvious, and what every fast path is compared with.
+//! Numerics in plain, slow scalar code: the reference for every optimized implementation.
 //!
 //! Formulas follow [The Era of 1-bit LLMs: Training Tips, Code and FAQ][tips] and the
-//! implementation in Hugging Face transformers (`integrations/bitnet.py`).
+//! implementation in Hugging Face Transformers (`integrations/bitnet.py`).
 //!
-//! Values that are not finite stay visible: a NaN or infinity anywhere in a group makes all
-//! results of that group non-finite.
+//! Non-finite values propagate: a NaN or infinity anywhere in a group makes all results of that
+//! group non-finite.
 //!
 //! [tips]: https://github.com/microsoft/unilm/blob/master/bitnet/The-Era-of-1-bit-LLMs__Training_Tips_Code_FAQ.pdf
 
@@ -22,24 +22,24 @@ use crate::Groups;
 /// Lower bound of a scale: `max(mean|W|, EPSILON)` and `max(max|x|, EPSILON)`.
 pub const EPSILON: f32 = 1e-5;
 
-/// A power of two `2^-k` with `2^k >= n`: the sum of `n` values multiplied by it cannot overflow
-/// where the values themselves did not, and the multiplication rounds nothing.
+/// Returns a power of two `2^-k` with `2^k >= n`. The sum of `n` values multiplied by it cannot overflow
+/// unless the values themselves did, and the multiplication is exact.
 ///
 /// (Values so small that they become subnormal lose bits; their mean is far below [`EPSILON`].)
 pub fn mean_prescale(n: usize) -> f32 {
     1.0 / (n.max(1).next_power_of_two() as f32)
 }
 
-/// Larger of a non-negative `value` and [`EPSILON`]; a NaN stays a NaN.
+/// Returns the larger of a non-negative `value` and [`EPSILON`]; a NaN stays a NaN.
 pub fn at_least_epsilon(value: f32) -> f32 {
     if value < EPSILON { EPSILON } else { value }
 }
 
-/// `max(mean|v|, EPSILON)` of a group; 0 values have the mean 0.
+/// Returns `max(mean|v|, EPSILON)` of a group; the mean of 0 values is 0.
 pub fn absmean(values: impl ExactSizeIterator<Item = f32>) -> f32 {
     let n = values.len();
     let prescale = mean_prescale(n);
-    // In f64, so that the reference carries no summation error of its own.
+    // In f64, so that the reference has no summation error of its own.
     let sum: f64 = values.map(|v| (v.abs() * prescale) as f64).sum();
     let mean = if n == 0 {
         0.0
@@ -49,20 +49,20 @@ pub fn absmean(values: impl ExactSizeIterator<Item = f32>) -> f32 {
     at_least_epsilon(mean as f32)
 }
 
-/// `max(max|v|, EPSILON)` of a group.
+/// Returns `max(max|v|, EPSILON)` of a group.
 pub fn absmax(values: impl Iterator<Item = f32>) -> f32 {
-    // As integers the bit patterns of non-negative floats have the order of their values, with
-    // infinity above all numbers and NaN above infinity: the maximum needs no special case.
+    // As integers, the bit patterns of non-negative floats have the order of their values, with infinity
+    // above all numbers and NaN above infinity: the maximum needs no special case.
     let bits = values.map(|v| v.abs().to_bits()).max().unwrap_or(0);
     at_least_epsilon(f32::from_bits(bits))
 }
 
-/// Nearest integer in `[min, max]`, ties to even; a NaN stays a NaN.
+/// Returns the nearest integer in `[min, max]`, ties to even; a NaN stays a NaN.
 pub fn round_clamp(value: f32, min: f32, max: f32) -> f32 {
     value.round_ties_even().clamp(min, max)
 }
 
-/// Values of group `(outer, inner)` of a flattened tensor.
+/// Returns the values of group `(outer, inner)` of a flattened tensor.
 fn group(values: &[f32], groups: Groups, outer: usize, inner: usize) -> Vec<f32> {
     let start = outer * groups.size * groups.inner + inner;
     (0..groups.size)
@@ -70,7 +70,7 @@ fn group(values: &[f32], groups: Groups, outer: usize, inner: usize) -> Vec<f32>
         .collect()
 }
 
-/// Scale of every group, `[outer, inner]` row-major, by `statistic`.
+/// Returns the scale of every group by `statistic`, `[outer, inner]` row-major.
 fn scales(values: &[f32], groups: Groups, statistic: impl Fn(&[f32]) -> f32) -> Vec<f32> {
     groups.assert_cover(&[values.len()]);
     let mut scales = Vec::with_capacity(groups.num_groups());
@@ -82,17 +82,17 @@ fn scales(values: &[f32], groups: Groups, statistic: impl Fn(&[f32]) -> f32) -> 
     scales
 }
 
-/// Scale `gamma = max(mean|W|, EPSILON)` of every group.
+/// Returns the scale `gamma = max(mean|W|, EPSILON)` of every group.
 pub fn absmean_scales(values: &[f32], groups: Groups) -> Vec<f32> {
     scales(values, groups, |group| absmean(group.iter().copied()))
 }
 
-/// Scale `max(max|x|, EPSILON)` of every group.
+/// Returns the scale `max(max|x|, EPSILON)` of every group.
 pub fn absmax_scales(values: &[f32], groups: Groups) -> Vec<f32> {
     scales(values, groups, |group| absmax(group.iter().copied()))
 }
 
-/// Ternary codes `clamp(round(W * (1 / gamma)), -1, 1)`, as floats so that a NaN shows.
+/// Returns the ternary codes `clamp(round(W * (1 / gamma)), -1, 1)`, as floats, which can hold a NaN.
 pub fn ternary_codes(values: &[f32], scales: &[f32], groups: Groups) -> Vec<f32> {
     values
         .iter()
@@ -101,7 +101,7 @@ pub fn ternary_codes(values: &[f32], scales: &[f32], groups: Groups) -> Vec<f32>
         .collect()
 }
 
-/// `Q(W) = code * gamma` and the scales `gamma`.
+/// Returns `Q(W) = code * gamma` and the scales `gamma`.
 pub fn ternary_fake_quant(values: &[f32], groups: Groups) -> (Vec<f32>, Vec<f32>) {
     let scales = absmean_scales(values, groups);
     let output = ternary_codes(values, &scales, groups)
@@ -112,7 +112,7 @@ pub fn ternary_fake_quant(values: &[f32], groups: Groups) -> (Vec<f32>, Vec<f32>
     (output, scales)
 }
 
-/// `Q(x) = clamp(round(x * s), -max_code - 1, max_code) / s` with `s = max_code / absmax`, and the
+/// Returns `Q(x) = clamp(round(x * s), -max_code - 1, max_code) / s` with `s = max_code / absmax`, and the
 /// scales `s`. For 8 bits `max_code` is 127.
 pub fn absmax_fake_quant(values: &[f32], groups: Groups, max_code: f32) -> (Vec<f32>, Vec<f32>) {
     let scales: Vec<f32> = absmax_scales(values, groups)
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn ties_round_to_even() {
-        // The mean is 1, so 0.5 stays between codes 0 and 1, and 1.5 between 1 and 2.
+        // The mean is 1, so that 0.5 lies between codes 0 and 1, and 1.5 between 1 and 2.
         let (quantized, scales) =
             ternary_fake_quant(&[0.5, -0.5, 1.5, -1.5], Groups::per_tensor(4));
         assert_eq!(scales, [1.0]);

@@ -1,8 +1,8 @@
-/// What a group's scale is computed from.
+/// The statistic of a group that its scale is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Statistic {
-    /// `max(mean|v|, 1e-5)`.
+    /// Mean magnitude, `max(mean|v|, 1e-5)`.
     AbsMean,
-    /// `max(max|v|, 1e-5)`.
+    /// Largest magnitude, `max(max|v|, 1e-5)`.
     AbsMax,
 }

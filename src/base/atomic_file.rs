@@ -1,8 +1,8 @@
-//! Files that are whole or not there, and what may be replaced by them.
+//! Atomic file writes.
 //!
-//! A file is written beside its place and renamed, so that an older one stays until the new one is
-//! whole. Only a regular file is replaced. A symbolic link stays, and the file that it leads to is
-//! replaced; a character device or a pipe is written to as it is; everything else is an error.
+//! A file is written under a temporary name and renamed, so that an older file stays until the new one is
+//! complete. Only a regular file is replaced. A symbolic link stays, and its target is replaced; a
+//! character device or a pipe is written to directly; everything else is an error.
 
 use std::{
     fs::{self, File, FileType, OpenOptions},
@@ -12,15 +12,15 @@ use std::{
 
 use burn_pack::AtomicFile;
 
-/// Most symbolic links that are followed one after the other, as Linux has it.
+/// Maximum number of symbolic links in a chain, as on Linux.
 const MAX_LINKS: usize = 40;
 
 /// The destination of a write, with symbolic links resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// A regular file, or nothing, under this path, which is no link.
+    /// A regular file, or a path without a file; never a link.
     File(PathBuf),
-    /// A character device or a pipe, which is written to as it is.
+    /// A character device or a pipe, which is written to directly.
     Stream(PathBuf),
 }
 
@@ -29,7 +29,7 @@ impl Destination {
     ///
     /// # Errors
     ///
-    /// If it is a folder, a block device or a socket, or its metadata cannot be read.
+    /// If the path is a folder, a block device or a socket, or its metadata cannot be read.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
@@ -60,7 +60,7 @@ impl Destination {
     }
 }
 
-/// The end of a chain of dangling links; any other path is returned as it is.
+/// Returns the end of a chain of dangling links; any other path is returned unchanged.
 fn end_of_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     for _ in 0..MAX_LINKS {
@@ -99,15 +99,14 @@ fn is_stream(_file_type: FileType) -> bool {
     false
 }
 
-/// The folder that a path is in.
 fn folder(path: &Path) -> &Path {
     let parent = path.parent();
     let parent = parent.filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new("."))
 }
 
-/// A file that gets its name when it is [finished](Self::finish), and is removed if it is dropped
-/// before. The bytes for a pipe or a device go there at once.
+/// A file that gets its name when it is [finished](Self::finish) and is removed if it is dropped
+/// before. The bytes for a pipe or a device are written to it at once.
 pub(crate) struct NewFile {
     file: File,
     /// Scratch file that is renamed at the end; `None` for a pipe or a device.
@@ -122,7 +121,7 @@ impl core::fmt::Debug for NewFile {
 }
 
 impl NewFile {
-    /// Starts a file that will be called `path`, or takes the pipe or device of this name.
+    /// Creates a file with the final name `path`, or opens the pipe or device of this name.
     ///
     /// # Errors
     ///
@@ -134,7 +133,7 @@ impl NewFile {
                 scratch: None,
             }),
             Destination::File(path) => {
-                // Says by its kind that there is no folder, which the next error does not.
+                // Fails with the error kind of a missing folder, which the next call does not return.
                 fs::metadata(folder(&path))?;
                 let (scratch, file) = AtomicFile::create(&path).map_err(io_error)?;
                 let scratch = Some(scratch);
@@ -143,7 +142,7 @@ impl NewFile {
         }
     }
 
-    /// The file to write to.
+    /// Returns the file to write to.
     pub(crate) fn file(&mut self) -> &mut File {
         &mut self.file
     }
@@ -157,7 +156,7 @@ impl NewFile {
         let Some(scratch) = self.scratch else {
             return Ok(());
         };
-        // An error of an earlier write is told to this handle alone.
+        // An error of an earlier write is reported by this handle only.
         self.file.sync_all()?;
         drop(self.file);
         scratch.commit().map_err(io_error)
@@ -181,19 +180,18 @@ fn io_error(error: burn_pack::Error) -> io::Error {
     }
 }
 
-/// Writes a file as a whole: an older one stays until the new one is complete, and if anything fails.
+/// Writes a file atomically: an older file stays until the new one is complete, and if a step fails.
 ///
 /// # Errors
 ///
-/// If `write` fails, the path leads to something that is no file, pipe or character device, or the
-/// disk does not take the file.
+/// If `write` fails, the path is not a file, pipe or character device, or the disk rejects the file.
 pub fn write(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = NewFile::create(path)?;
     write(file.file())?;
     file.finish()
 }
 
-/// Gives a whole file another name, in the place of an older file of that name.
+/// Renames a complete file, replacing an older file of the new name.
 ///
 /// # Errors
 ///
@@ -203,7 +201,7 @@ pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
     if Destination::of(to)? == Destination::File(to.to_path_buf()) {
         return fs::rename(from, to);
     }
-    // Behind a link there may be another disk.
+    // The target of a link may be on another disk.
     write(to, |file| io::copy(&mut File::open(from)?, file).map(drop))?;
     fs::remove_file(from)
 }
@@ -265,7 +263,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("elsewhere")).unwrap();
         symlink("elsewhere/file", path("link")).unwrap();
-        // To nothing at first, then to a file.
+        // First without an older file, then over one.
         for text in ["first", "second"] {
             put(&path("link"), text).unwrap();
             assert!(path("link").is_symlink());

@@ -1,4 +1,4 @@
-//! Numbers of bits of a code.
+//! Bit widths of codes.
 
 use core::ops::Bound::Included;
 
@@ -8,12 +8,12 @@ use super::bounds::{Bounds, OutOfBounds};
 
 const BITS: Bounds = Bounds::new(Included(2.0), Included(8.0), "2 to 8");
 
-/// Refuses a number of bits of which there are no codes.
+/// Rejects a bit width without codes.
 pub(crate) fn check_bits(bits: u8) -> Result<(), OutOfBounds> {
     BITS.check("bits", bits)
 }
 
-/// Reads a number of bits.
+/// Deserializes a bit width.
 pub(crate) fn deserialize_bits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
     BITS.read("bits", deserializer)
 }

@@ -1,4 +1,4 @@
-//! Bounds of the numbers of a configuration, checked where one is made, where it is read and where it is used.
+//! Bounds of configuration values, checked on construction, on reading and on use.
 
 use core::{
     fmt::Display,
@@ -10,20 +10,20 @@ use core::{
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Error when a value of a configuration is out of its bounds.
+/// Error for a configuration value out of its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{name} must be {expected}, got {found}")]
 pub struct OutOfBounds {
     /// Name of the value, such as `optimizer.beta_2`.
     pub name: String,
-    /// What it may be.
+    /// Description of the allowed values.
     pub expected: String,
-    /// What it is.
+    /// The value found.
     pub found: String,
 }
 
 impl OutOfBounds {
-    /// Refuses a value unless a condition holds.
+    /// Returns an error unless a condition holds.
     pub(crate) fn unless(
         holds: bool,
         name: &str,
@@ -44,7 +44,7 @@ impl OutOfBounds {
         }
     }
 
-    /// The error of the configuration that has this one as a field.
+    /// Returns the error of the configuration that holds this one as a field.
     pub(crate) fn within(self, field: &str) -> Self {
         Self {
             name: format!("{field}.{}", self.name),
@@ -53,16 +53,16 @@ impl OutOfBounds {
     }
 }
 
-/// The values that a number may have.
+/// The allowed values of a number.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
     range: (Bound<f64>, Bound<f64>),
     phrase: &'static str,
 }
 
-/// A number that has bounds.
+/// A number with bounds.
 pub(crate) trait Number: Copy + Display {
-    /// Its value.
+    /// Returns the value.
     fn value(self) -> f64;
 }
 
@@ -110,16 +110,16 @@ impl Bounds {
     );
     /// Numbers from 0 to 1.
     pub(crate) const FRACTION: Self = Self::new(Included(0.0), Included(1.0), "in [0, 1]");
-    /// Numbers from 0 to 1, but for 0.
+    /// Numbers from 0 to 1, without 0.
     pub(crate) const POSITIVE_FRACTION: Self = Self::new(Excluded(0.0), Included(1.0), "in (0, 1]");
-    /// Numbers from 0 to 1, but for 1.
+    /// Numbers from 0 to 1, without 1.
     pub(crate) const BELOW_1: Self = Self::new(Included(0.0), Excluded(1.0), "in [0, 1)");
-    /// Numbers between 0 and 1.
+    /// Numbers between 0 and 1, without both.
     pub(crate) const BETWEEN_0_AND_1: Self = Self::new(Excluded(0.0), Excluded(1.0), "in (0, 1)");
-    /// Numbers of things.
+    /// Counts: 1 or more.
     pub(crate) const COUNT: Self = Self::new(Included(1.0), Included(f64::INFINITY), "1 or more");
 
-    /// Numbers of a range, which the phrase tells.
+    /// Creates bounds, described by the phrase in error messages.
     pub(crate) const fn new(lower: Bound<f64>, upper: Bound<f64>, phrase: &'static str) -> Self {
         Self {
             range: (lower, upper),
@@ -127,19 +127,19 @@ impl Bounds {
         }
     }
 
-    /// Refuses a number that is out of the bounds.
+    /// Rejects a number out of the bounds.
     pub(crate) fn check(self, name: &str, number: impl Number) -> Result<(), OutOfBounds> {
         let within = self.range.contains(&number.value());
         OutOfBounds::unless(within, name, self.phrase, number)
     }
 
-    /// Panics for a number that is out of the bounds.
+    /// Panics for a number out of the bounds.
     #[track_caller]
     pub(crate) fn assert(self, name: &str, number: impl Number) {
         assert_valid(self.check(name, number));
     }
 
-    /// Reads a number.
+    /// Deserializes a number within the bounds.
     pub(crate) fn read<'de, T: Number + Deserialize<'de>, D: Deserializer<'de>>(
         self,
         name: &str,
@@ -151,7 +151,7 @@ impl Bounds {
     }
 }
 
-/// Panics with what is wrong with a configuration.
+/// Panics with the error of a configuration.
 #[track_caller]
 pub(crate) fn assert_valid<E: Display>(checked: Result<(), E>) {
     if let Err(error) = checked {
@@ -159,21 +159,21 @@ pub(crate) fn assert_valid<E: Display>(checked: Result<(), E>) {
     }
 }
 
-/// Reads a number above 0.
+/// Deserializes a number above 0.
 pub(crate) fn positive<'de, T: Number + Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Bounds::POSITIVE.read("the number", deserializer)
 }
 
-/// Reads a number of 0 or more.
+/// Deserializes a number of 0 or more.
 pub(crate) fn not_negative<'de, T: Number + Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Bounds::NOT_NEGATIVE.read("the number", deserializer)
 }
 
-/// Reads a number from 0 to 1.
+/// Deserializes a number from 0 to 1.
 pub(crate) fn fraction<'de, T: Number + Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<T, D::Error> {

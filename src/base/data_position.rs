@@ -1,21 +1,21 @@
-//! Places in the data of a training, and parts of it for several processes.
+//! Positions in the training data, and shards of it for several processes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::data::dataloader::DataLoader;
 
-/// A data loader that goes to any batch of any epoch, without making those before it, and that can be
-/// divided among processes.
+/// A data loader that seeks to any batch of any epoch without loading those before it, and that can be
+/// sharded among processes.
 ///
-/// A [`Trainer`](crate::train::Trainer) that resumes a training seeks; with another loader it makes
-/// the batches that were trained on again, and drops them.
+/// A [`Trainer`](crate::train::Trainer) that resumes a training seeks. With another loader it loads the
+/// batches that were trained on again, and drops them.
 pub trait SeekableDataLoader<O>: DataLoader<O> {
-    /// Goes to a batch of an epoch, both counted from 0: the next [`iter`](DataLoader::iter) is that
-    /// epoch from that batch on.
+    /// Seeks to a batch of an epoch, both counted from 0: the next [`iter`](DataLoader::iter) returns the
+    /// rest of that epoch from that batch.
     fn seek(&self, epoch: usize, batch: usize);
 
-    /// The part of process `rank` of `world_size`: the batches `rank`, `rank + world_size`, … of each
-    /// epoch. The processes have the same number of batches; up to `world_size - 1` at the end of an
+    /// Returns the shard of process `rank` of `world_size`: the batches `rank`, `rank + world_size`, … of
+    /// each epoch. All processes have the same number of batches; up to `world_size - 1` at the end of an
     /// epoch are left out.
     ///
     /// # Panics
@@ -24,7 +24,7 @@ pub trait SeekableDataLoader<O>: DataLoader<O> {
     fn shard(&self, rank: usize, world_size: usize) -> Arc<dyn SeekableDataLoader<O>>;
 }
 
-/// The epoch that a loader gives next, and the batch that it begins with. Clones share it.
+/// The next epoch of a loader and the batch that it starts with. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct EpochCursor(Arc<Mutex<(usize, usize)>>);
 
@@ -33,7 +33,7 @@ impl EpochCursor {
         self.with(|place| *place = (epoch, batch));
     }
 
-    /// The next epoch and its first batch; the epoch after it comes next, from its beginning.
+    /// Returns the next epoch and its first batch, and moves on to the start of the epoch after it.
     pub fn advance(&self) -> (usize, usize) {
         self.with(|place| {
             let (epoch, _) = *place;
@@ -41,7 +41,7 @@ impl EpochCursor {
         })
     }
 
-    /// One that moves by itself, from the same place on.
+    /// Returns an independent copy at the same position.
     pub fn detached(&self) -> Self {
         Self(Arc::new(Mutex::new(self.with(|place| *place))))
     }
@@ -51,7 +51,7 @@ impl EpochCursor {
     }
 }
 
-/// The part of the batches of an epoch that a process has.
+/// The part of the batches of an epoch that belongs to one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shard {
     rank: usize,
@@ -74,7 +74,8 @@ impl Shard {
         Self { rank, world_size }
     }
 
-    /// Number of its items of an epoch of so many: all if it is whole, else those of whole batches.
+    /// Returns the number of items of this shard in an epoch of `items`: all of a whole epoch, else those of
+    /// complete batches.
     pub fn count(&self, items: usize, batch_size: usize) -> usize {
         match self.world_size {
             1 => items,
@@ -82,7 +83,7 @@ impl Shard {
         }
     }
 
-    /// Number in the epoch of its batch with this number.
+    /// Returns the index in the epoch of the shard's batch `number`.
     pub fn batch(&self, number: usize) -> usize {
         number * self.world_size + self.rank
     }

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Bool, Int, Tensor},
 };
 
-/// Visits each parameter of a module at its first place only: one that is shared counts once.
+/// Visits each parameter of a module once, also one that is shared.
 pub(crate) fn visit_distinct<M: Module>(module: &M, visitor: &mut impl ModuleVisitor) {
     let seen = HashSet::new();
     module.visit(&mut Distinct { visitor, seen });

@@ -1,17 +1,17 @@
-//! The keys that a reader knows, and what it does with each.
+//! Keys known to a reader, and the rule for each.
 
 use core::fmt;
 
 use serde_json::Value;
 
-/// What a reader does with a key of a file.
+/// Rule of a reader for a key of a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum KeyRule {
-    /// Read, and honored wherever the value has an effect.
+    /// Read, and applied wherever the value has an effect.
     Honored,
-    /// Known to leave what the model computes as it is.
+    /// Known, without effect on the model's output.
     Harmless,
-    /// Changes what the model computes, and is not built: refused, unless it has one of these values.
+    /// Changes the model's output and is not implemented: rejected unless it has one of these values.
     OffAt(&'static [Off]),
 }
 
@@ -64,21 +64,21 @@ impl fmt::Display for Off {
     }
 }
 
-/// The keys of one kind of file: each is honored, harmless, or refused unless it is off.
+/// The keys of one kind of file: each is honored, harmless, or rejected unless it is off.
 pub(crate) struct KeyTable(pub &'static [(&'static str, KeyRule)]);
 
-/// A key that changes the computation, with the value that it has.
+/// A key that changes the computation, with its value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RefusedKey {
     /// The key.
     pub key: String,
     /// Its value.
     pub found: String,
-    /// The values at which it is off.
+    /// The values that turn it off.
     pub supported: String,
 }
 
-/// A key of a model's file that this crate does not know, and which had no effect on what was loaded.
+/// A key of a model's file that is unknown to this crate and had no effect on what was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownKey {
     /// Name of the file, such as `config.json`.
@@ -96,7 +96,7 @@ impl fmt::Display for UnknownKey {
 }
 
 impl KeyTable {
-    /// Goes through the keys of a file and returns those that the table does not have.
+    /// Checks the keys of a file and returns those that are not in the table.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl KeyTable {
     }
 }
 
-/// The start of a value that may be very long.
+/// Returns the start of a value that may be very long.
 fn shown(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = match value {

@@ -1,5 +1,4 @@
-//! What every floor stands on: files that are whole or not there, random numbers, bounds of numbers, paths of
-//! parameters.
+//! Shared parts of all modules: atomic file writes, random numbers, bounds of numbers, paths of parameters.
 
 pub mod atomic_file;
 pub(crate) mod bits;

@@ -1,4 +1,4 @@
-//! Visitors and mappers that are told the path of each parameter.
+//! Visitors and mappers that receive the path of each parameter.
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
@@ -9,13 +9,13 @@ use burn::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) name: String,
-    /// Type of the module whose field it is, without its generics.
+    /// Type of the module that holds the field, without its generics.
     pub(crate) container: String,
-    /// Whether it is the reparameterization of a parameter.
+    /// `true` if the field is the reparameterization of a parameter.
     is_reparameterization: bool,
 }
 
-/// The fields from a model to one of its modules or parameters.
+/// The fields from a model down to one of its modules or parameters.
 #[derive(Debug, Default)]
 pub(crate) struct ModulePath(Vec<Field>);
 
@@ -24,24 +24,24 @@ impl ModulePath {
         &self.0
     }
 
-    /// Names of the fields with dots between them, as in records.
+    /// Returns the names of the fields joined with dots, as in records.
     pub(crate) fn join(&self) -> String {
         join(&self.0)
     }
 
-    /// Name of the last field, if it is a reparameterization.
+    /// Returns the name of the last field if it is a reparameterization.
     pub(crate) fn reparameterization(&self) -> Option<&str> {
         let last = self.0.last().filter(|field| field.is_reparameterization);
         last.map(|field| field.name.as_str())
     }
 
-    /// Whether it leads into a reparameterization, whose parameters are not the model's own.
+    /// Returns whether the path leads into a reparameterization, whose parameters are not the model's own.
     pub(crate) fn is_reparameterizing(&self) -> bool {
         self.0.iter().any(|field| field.is_reparameterization)
     }
 
     fn enter(&mut self, name: &str, container_type: &str) {
-        // Burn writes `Struct:Linear`, with the kind of the type in front.
+        // Burn writes `Struct:Linear`, with the kind of the type as a prefix.
         let container = container_type.rsplit(':').next().unwrap_or(container_type);
         self.0.push(Field {
             name: name.to_string(),
@@ -55,15 +55,15 @@ impl ModulePath {
     }
 }
 
-/// Names of fields with dots between them.
+/// Returns the names of fields joined with dots.
 pub(crate) fn join(fields: &[Field]) -> String {
     let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
     names.join(".")
 }
 
-/// Visitor that is told the path of each parameter.
+/// Visitor that receives the path of each parameter.
 pub(crate) trait PathVisitor {
-    /// Called for each field, before what is in it.
+    /// Called for each field, before its contents.
     fn enter(&mut self, _path: &ModulePath) {}
 
     fn visit_float<const D: usize>(&mut self, _path: &ModulePath, _param: &Param<Tensor<D>>) {}
@@ -73,7 +73,7 @@ pub(crate) trait PathVisitor {
     fn visit_bool<const D: usize>(&mut self, _path: &ModulePath, _param: &Param<Tensor<D, Bool>>) {}
 }
 
-/// Mapper that is told the path of each float parameter.
+/// Mapper that receives the path of each float parameter.
 pub(crate) trait PathMapper {
     fn map_float<const D: usize>(
         &mut self,
@@ -92,7 +92,7 @@ pub(crate) fn map_paths<M: Module>(module: M, mapper: &mut impl PathMapper) -> M
     module.map(&mut Paths::new(mapper))
 }
 
-/// A visitor or mapper for Burn, which keeps the path for one of this crate.
+/// A visitor or mapper for Burn that keeps the path for one of this crate.
 pub(crate) struct Paths<'a, V> {
     inner: &'a mut V,
     path: ModulePath,

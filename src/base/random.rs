@@ -1,6 +1,6 @@
-//! Random numbers as functions of a counter, so that a resumed run draws the same.
+//! Random numbers as functions of a counter, so that a resumed run draws the same numbers.
 
-/// SplitMix64: a random-looking number for each counter.
+/// Returns a pseudorandom number for each counter (SplitMix64).
 ///
 /// Source: [Fast Splittable Pseudorandom Number Generators](https://doi.org/10.1145/2660193.2660195).
 pub(crate) fn mix(counter: u64) -> u64 {
@@ -10,7 +10,7 @@ pub(crate) fn mix(counter: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The upper 24 bits as a number in [0, 1), exact in `f32`.
+/// Returns the upper 24 bits as a number in [0, 1), exact in `f32`.
 pub(crate) fn unit(bits: u64) -> f32 {
     (bits >> 40) as f32 / (1u64 << 24) as f32
 }
@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn random_numbers_fill_the_unit_interval_evenly() {
-        // The mean of n has the standard deviation 1 / sqrt(12 n); four of them.
+        // The mean of n has the standard deviation 1 / sqrt(12 n); the tolerance is four of them.
         let n = 1 << 16;
         let values: Vec<f64> = (0..n).map(|i| unit(mix(7 + i)) as f64).collect();
         let mean = values.iter().sum::<f64>() / n as f64;

@@ -1,5 +1,5 @@
-//! Optional values whose default is something: absent means the default, and the word `"none"`
-//! nothing. (TOML has no null; JSON's is read, too.)
+//! Optional values with a default that is not `None`: a missing value gives the default, the word `"none"`
+//! gives `None`. (TOML has no null; JSON's null is read, too.)
 
 use core::{fmt, marker::PhantomData};
 
@@ -10,7 +10,7 @@ use serde::{
 
 const NONE: &str = "none";
 
-/// Writes a value or the word.
+/// Serializes a value, or `None` as the word.
 pub(crate) fn serialize<T: Serialize, S: Serializer>(
     value: &Option<T>,
     serializer: S,
@@ -21,7 +21,7 @@ pub(crate) fn serialize<T: Serialize, S: Serializer>(
     }
 }
 
-/// Reads a number or a map, or the word.
+/// Deserializes a number or a map, or the word as `None`.
 pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -3,14 +3,14 @@ use burn::{backend::Dispatch, tensor::Tensor};
 use super::operand::assert_float;
 use crate::ops::{CodeRange, Groups, QatOps};
 
-/// Symmetric fake quantisation of activations:
+/// Applies symmetric fake quantization to activations:
 /// `Q(x) = clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1) / s` with
 /// `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)` of each group, ties rounded to even.
 ///
 /// Returns `Q(x)` and the scales `s` (codes are `x * s`: the inverse of a step size). Under
 /// autodiff the gradient of `Q(x)` passes to `x` unchanged (straight-through estimator).
 ///
-/// BitNet b1.58 quantises to 8 bits per token: `groups = Groups::per_row(&x.dims())`.
+/// BitNet b1.58 quantizes to 8 bits per token: `groups = Groups::per_row(&x.dims())`.
 /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
 ///
 /// # Shapes

@@ -3,26 +3,25 @@ use burn::{backend::Dispatch, tensor::Tensor};
 use super::operand::{assert_float, assert_per_group};
 use crate::ops::{CodeRange, GradientRule, Groups, QatOps};
 
-/// Evenly spaced levels `(code - zero_point) * step` for the codes of a range: those of one
-/// quantised tensor.
+/// Evenly spaced levels `(code - zero_point) * step` of a quantized tensor, one for each code of a range.
 ///
 /// # Shapes
 ///
 /// - steps, zero_points: `[outer, inner]` of `groups`, f32
 #[derive(Debug, Clone)]
 pub struct Levels {
-    /// Distance of neighbouring levels.
+    /// Distance between neighboring levels.
     pub steps: Tensor<2>,
     /// Code of the value 0.
     pub zero_points: Tensor<2>,
-    /// Which values share a step.
+    /// Groups of values that share a step.
     pub groups: Groups,
-    /// The codes.
+    /// The range of codes.
     pub codes: CodeRange,
 }
 
 impl Levels {
-    /// Levels around zero, `code * step`.
+    /// Creates levels around zero, `code * step`.
     pub fn symmetric(steps: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
         let zero_points = steps.zeros_like();
         Self {
@@ -41,10 +40,10 @@ impl Levels {
     }
 }
 
-/// Fake quantisation to given levels:
+/// Applies fake quantization to given levels:
 /// `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, ties to even.
 ///
-/// The gradient passes to `x` unchanged; [`straight_through`] gives it another. Steps and zero points
+/// The gradient passes to `x` unchanged; [`straight_through`] sets another one. Steps and zero points
 /// are constants; [`learned_step_fake_quant`] trains them.
 ///
 /// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
@@ -83,10 +82,10 @@ pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor
     ))
 }
 
-/// `quantized` as a function of `x`: the value is `quantized` to the last bit, the gradient that of
+/// Returns `quantized` as a function of `x`: its value is `quantized` bit for bit, its gradient that of
 /// a [`GradientRule`] for the levels, or of the identity without a rule.
 ///
-/// Makes a straight-through estimator out of any quantiser. `quantized` is taken as a constant.
+/// Turns any quantizer into a straight-through estimator. `quantized` is a constant.
 ///
 /// # Shapes
 ///
@@ -121,7 +120,7 @@ pub fn straight_through<const D: usize>(
     assert_eq!(
         (x.dims(), x.dtype()),
         (quantized.dims(), quantized.dtype()),
-        "a quantised tensor has the shape and type of the values"
+        "a quantized tensor has the shape and type of the values"
     );
     Tensor::from_dispatch(Dispatch::straight_through(
         x.into_dispatch(),
@@ -134,7 +133,7 @@ pub fn straight_through<const D: usize>(
     ))
 }
 
-/// Fake quantisation with trained steps and offsets, LSQ and LSQ+:
+/// Applies fake quantization with trained steps and offsets, LSQ and LSQ+:
 /// `Q(x) = (clamp(round(v), min, max) - z) * step` with `z = -offset / step` and `v = x / step + z`.
 ///
 /// Gradients, with `g = dL/dQ`:
@@ -143,8 +142,8 @@ pub fn straight_through<const D: usize>(
 ///   in place of the bracket
 /// - `dL/doffset = grad_scale * sum g` over `v < min` and `v > max`
 ///
-/// LSQ takes `grad_scale = 1 / sqrt(n * max)` for a step that `n` values share. An offset of 0 that
-/// is not tracked gives LSQ.
+/// LSQ sets `grad_scale = 1 / sqrt(n * max)` for a step that `n` values share. A constant offset of 0
+/// gives LSQ.
 ///
 /// Sources: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153),
 /// [LSQ+](https://arxiv.org/abs/2004.09576).

@@ -6,24 +6,24 @@ use burn::{
 use super::operand::assert_float;
 use crate::ops::{CodeRange, Groups, QatOps};
 
-/// `Y = Qx(X) Qw(W) + b` in one operation: [`absmax_fake_quant`](super::absmax_fake_quant) of
+/// Computes `Y = Qx(X) Qw(W) + b` in one operation: [`absmax_fake_quant`](super::absmax_fake_quant) of
 /// `bits` bits per token, [`ternary_fake_quant`](super::ternary_fake_quant) and the product of the two.
 ///
-/// On Flex the product is one of integers, exact whatever the order of the sum, and scaled at its
+/// On Flex the product is one of integers, exact in any order of summation, and scaled once at the
 /// end: `y = sum_k(code_k t_k) * (gamma / s) + b`. With the unit roundoff `u = 2^-24` of `f32`, it
 /// differs from the separate operations by at most `(d_input + 5) u sum_k |Qx(x_k) Qw(w_k)|` to
-/// first order: these round each quantised value (2), each product (1) and each of `d_input` sums,
-/// this one the two scales, their product and the result, and the sum where it exceeds `2^24`.
-/// Groups along the input features, and other devices, take the separate operations.
+/// first order. The separate operations round each quantized value (2), each product (1) and each of
+/// `d_input` sums. This one rounds the two scales, their product and the result, and the sum above `2^24`.
+/// Groups along the input features, and other devices, use the separate operations.
 ///
 /// Under autodiff `dX = dY Qw(W)^T`, `dW = Qx(X)^T dY` and `db = sum dY` (straight-through
-/// estimators). Until then the codes of `X` are kept, a quarter of its size, and nothing of `W`,
+/// estimators). The codes of `X` are saved for backward, a quarter of its size, and nothing of `W`,
 /// which is quantized again. For an empty batch the gradients are zero.
 ///
 /// # Shapes
 ///
 /// - x: `[.., d_input]`
-/// - weight: `[d_input, d_output]`, of any of the types, as its gradient
+/// - weight: `[d_input, d_output]`, f32, f16 or bf16; its gradient has the same type
 /// - bias: `[d_output]`, of the type of `x`
 /// - groups: of the weight
 /// - output: `[.., d_output]`, of the type of `x`
@@ -42,7 +42,7 @@ use crate::ops::{CodeRange, Groups, QatOps};
 /// let x = Tensor::<2>::from_floats([[1.0, -2.0, 0.5]], &device);
 /// let weight = Tensor::<2>::from_floats([[1.0], [-0.5], [0.0]], &device);
 /// let y = bit_linear(x, weight, None, Groups::per_tensor(3), 8);
-/// // Codes 64, -127 and 32 of a step 2 / 127, times 1, -1 and 0 of a scale 0.5.
+/// // Codes 64, -127 and 32 with a step of 2 / 127, times 1, -1 and 0 with a scale of 0.5.
 /// let expected = (64.0 + 127.0) * 2.0 / 127.0 * 0.5;
 /// assert!((y.into_scalar::<f32>() - expected).abs() < 1e-6);
 /// ```
@@ -56,7 +56,7 @@ pub fn bit_linear<const D: usize>(
 ) -> Tensor<D> {
     let [d_input, d_output] = weight.dims();
     assert_float("bit_linear", &x);
-    // The type of latent weights is their own.
+    // Latent weights may have another type than `x`.
     assert_float("bit_linear", &weight);
     assert_operands(&x, d_input, x.dtype(), "weight");
     groups.assert_cover(&weight.dims());
@@ -65,7 +65,7 @@ pub fn bit_linear<const D: usize>(
     let tokens = shape[..D - 1].iter().product();
     let bias = bias_or_none(&x, bias, d_output);
     let is_empty = tokens * d_input * d_output == 0;
-    // Under autodiff it has gradients, which are zeros.
+    // Under autodiff an empty batch has gradients, which are zeros.
     if is_empty && !x.is_autodiff() {
         shape[D - 1] = d_output;
         return empty_sum(&x, shape, bias);
@@ -82,8 +82,8 @@ pub fn bit_linear<const D: usize>(
     reshape(y, shape)
 }
 
-/// The tensor in another shape, also without values: `Tensor::reshape` takes a 0 for the length of the
-/// old shape.
+/// Reshapes a tensor, also one without values: `Tensor::reshape` reads a 0 as the length of the old
+/// shape.
 pub(crate) fn reshape<const D: usize, const E: usize>(
     tensor: Tensor<D>,
     shape: [usize; E],
@@ -92,7 +92,7 @@ pub(crate) fn reshape<const D: usize, const E: usize>(
     Tensor::from_dispatch(reshaped)
 }
 
-/// The output where there is no token, input feature or output feature: the bias, or zero.
+/// Returns the output without tokens, input features or output features: the bias, or zero.
 pub(super) fn empty_sum<const D: usize>(
     x: &Tensor<D>,
     shape: [usize; D],
@@ -105,7 +105,7 @@ pub(super) fn empty_sum<const D: usize>(
     }
 }
 
-/// The bias, or a tensor without values where there is none.
+/// Returns the bias, or a tensor without values if there is none.
 #[track_caller]
 pub(super) fn bias_or_none<const D: usize>(
     x: &Tensor<D>,
@@ -125,7 +125,7 @@ pub(super) fn bias_or_none<const D: usize>(
     bias
 }
 
-/// Panics unless the last dimension of `x` is `d_input` and its type that of the other operand.
+/// Panics unless the last dimension of `x` is `d_input` and its type is that of the other operand.
 #[track_caller]
 pub(super) fn assert_operands<const D: usize>(
     x: &Tensor<D>,

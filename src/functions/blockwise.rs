@@ -6,8 +6,8 @@ use burn::{
 
 use crate::ops::{AdamWStep, QatOps};
 
-/// bitsandbytes' block-wise quantisation: each block of 256 values, flat, is divided by its
-/// absolute maximum, and the nearest values of the map are the codes. No gradient.
+/// Quantizes block-wise, as bitsandbytes does: each block of 256 values, flat, is divided by its
+/// absolute maximum and rounded to the nearest values of the map. No gradient.
 ///
 /// All-zero blocks have the absolute maximum 0 and codes 0. A NaN or infinity makes its block
 /// non-finite.
@@ -48,7 +48,7 @@ pub fn blockwise_quantize<const D: usize>(
     let dtype = values.dtype();
     assert!(
         dtype == DType::F32,
-        "block-wise quantisation takes f32 values, got {dtype:?}"
+        "block-wise quantization takes f32 values, got {dtype:?}"
     );
     let n = values.shape().num_elements();
     if n == 0 {
@@ -61,7 +61,7 @@ pub fn blockwise_quantize<const D: usize>(
     (Tensor::from_dispatch(codes), Tensor::from_dispatch(absmax))
 }
 
-/// `map[code] * absmax` of `n` values, the inverse of [`blockwise_quantize`].
+/// Computes `map[code] * absmax` of `n` values, the inverse of [`blockwise_quantize`].
 ///
 /// # Shapes
 ///
@@ -102,7 +102,7 @@ fn assert_blocks(codes: &Tensor<1, Int>, absmax: &Tensor<1>, n: usize) {
     );
 }
 
-/// A moment of AdamW, quantised block-wise.
+/// A moment of AdamW, quantized block-wise.
 #[derive(Debug, Clone)]
 pub struct BlockwiseMoment {
     /// Codes, `[ceil(n / 4)]` words of u32.
@@ -111,8 +111,8 @@ pub struct BlockwiseMoment {
     pub absmax: Tensor<1>,
 }
 
-/// A step of AdamW whose moments are quantised block-wise, the first by the signed and the second by
-/// the unsigned map, in bitsandbytes' order of operations:
+/// Applies a step of AdamW with block-wise quantized moments, the first with the signed and the second
+/// with the unsigned map, in bitsandbytes' order of operations:
 ///
 /// ```text
 /// m = beta_1 m + (1 - beta_1) g
@@ -120,12 +120,12 @@ pub struct BlockwiseMoment {
 /// p = (1 - lr weight_decay) p - step_size m / (sqrt(v) / correction_2 + epsilon)
 /// ```
 ///
-/// Computed in f32 whatever the type of parameter and gradient; the parameter keeps its type.
+/// Computed in f32 for any type of parameter and gradient; the parameter keeps its type.
 ///
 /// # Shapes
 ///
-/// - param, grad: any, the same; f32, f16 or bf16
-/// - moments: those of `n` values, as [`blockwise_quantize`] gives them
+/// - param, grad: any, with the same shape; f32, f16 or bf16
+/// - moments: those of `n` values, as returned by [`blockwise_quantize`]
 ///
 /// # Panics
 ///

@@ -6,36 +6,35 @@ use burn::{
 use super::operand::assert_float;
 use crate::ops::TransformerOps;
 
-/// Causal attention: `y = softmax(q k^T / sqrt(d_head)) v`, where no query looks at what comes after it.
+/// Applies causal attention: `y = softmax(q k^T / sqrt(d_head)) v`, with later positions masked.
 ///
-/// The queries are those of the last `positions` of the `length` positions of the keys, as with a cache of
-/// keys and values. `heads / key_heads` neighbouring heads of the queries share a head of the keys (grouped
-/// queries).
+/// The queries are those of the last `positions` of the `length` positions of the keys, as with a
+/// key-value cache. `heads / key_heads` neighboring query heads share a key head (grouped-query attention).
 ///
-/// One operation with a gradient of its own, which keeps `q`, `k` and `v` alone and computes the softmax
-/// again, where a chain of operations keeps `[heads, positions, length]` scores several times. On Flex a
-/// block of queries stays in the cache, and what is hidden from it is not computed; the output lies in memory
-/// as `[batch, positions, heads, d_head]`, so that no copy is needed to project it.
+/// One operation with its own gradient, which saves only `q`, `k` and `v` for backward and recomputes the
+/// softmax. A chain of operations saves `[heads, positions, length]` scores several times. On Flex a block
+/// of queries stays in the CPU cache, and masked scores are not computed. The output has the memory layout
+/// `[batch, positions, heads, d_head]`, so that its projection needs no copy.
 ///
-/// With `P` the softmax and `dP = dY V^T`: `dS = P (dP - sum P dP)` over each row, `dQ = dS K / sqrt(d_head)`,
-/// `dK = dS^T Q / sqrt(d_head)`, `dV = P^T dY`.
+/// With `P` the softmax and `dP = dY V^T`: `dS = P (dP - sum P dP)` over each row,
+/// `dQ = dS K / sqrt(d_head)`, `dK = dS^T Q / sqrt(d_head)`, `dV = P^T dY`.
 ///
-/// A value that is not finite may also show in outputs of its head before it, as in a chain of operations: its
-/// weight there is zero, and zero times it is no number.
+/// A value that is not finite may also affect earlier outputs of its head, as in a chain of operations: its
+/// weight there is zero, and zero times it is NaN.
 ///
-/// Burn's own `attention` has no gradient of its own: under autodiff it is such a chain.
+/// Burn's own `attention` has no such gradient: under autodiff it is a chain of operations.
 ///
 /// Source: [FlashAttention](https://arxiv.org/abs/2205.14135) (the recomputation).
 ///
 /// # Shapes
 ///
 /// - query, output: `[batch, heads, positions, d_head]`, f32, f16 or bf16
-/// - key, value: `[batch, key_heads, length, d_head]`, of any of these types, as a cache has them
+/// - key, value: `[batch, key_heads, length, d_head]`, of any of these types, as in a cache
 ///
 /// # Panics
 ///
-/// If `key_heads` does not divide `heads`, there are more positions than keys, the shapes are others, or the
-/// type is none of the above.
+/// If `key_heads` does not divide `heads`, there are more positions than keys, the shapes differ from those
+/// above, or the type is none of the above.
 ///
 /// # Example
 ///
@@ -44,7 +43,7 @@ use crate::ops::TransformerOps;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();
-/// // All keys are alike, so that a position has the mean of the values up to it.
+/// // All keys are equal, so that each output is the mean of the values up to its position.
 /// let [query, key] = [(); 2].map(|()| Tensor::<4>::ones([1, 1, 3, 1], &device));
 /// let value = Tensor::<1>::from_floats([2.0, 4.0, 9.0], &device).reshape([1, 1, 3, 1]);
 /// let mean = causal_attention(query, key, value).into_data().to_vec::<f32>().unwrap();

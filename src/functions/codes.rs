@@ -7,15 +7,16 @@ use burn::{
 use super::operand::assert_float;
 use crate::ops::{CodeRange, QatOps};
 
-/// The codes of symmetric activations, `clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1)`, and the
-/// scales `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)` of each row: what
-/// [`absmax_fake_quant`](super::absmax_fake_quant) rounds to, a byte each. No gradient.
+/// Quantizes activations symmetrically to codes of one byte: returns
+/// `clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1)` and the scales
+/// `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)` of each row, those of
+/// [`absmax_fake_quant`](super::absmax_fake_quant). No gradient.
 ///
 /// # Shapes
 ///
 /// - x: `[rows, n]`, f32, f16 or bf16
-/// - codes: `[rows, 4 * ceil(n / 16)]`, u32: four to a word, as
-///   [`code_words_per_row`](bitnet_burn_kernels::packing::code_words_per_row) says
+/// - codes: `[rows, 4 * ceil(n / 16)]`, u32: four to a word, in the layout of
+///   [`code_words_per_row`](bitnet_burn_kernels::packing::code_words_per_row)
 /// - scales: `[rows, 1]`, f32
 ///
 /// # Panics
@@ -47,7 +48,7 @@ pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
     (Tensor::from_dispatch(codes), Tensor::from_dispatch(scales))
 }
 
-/// `code / s`, the inverse of [`absmax_quantize`]: the values of
+/// Computes `code / s`, the inverse of [`absmax_quantize`]: the values of
 /// [`absmax_fake_quant`](super::absmax_fake_quant).
 ///
 /// # Shapes

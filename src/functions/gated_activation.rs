@@ -5,11 +5,11 @@ use crate::ops::TransformerOps;
 
 pub use crate::ops::GatedActivation;
 
-/// `y = activation(gate) * up`, of squared ReLU or SiLU: the middle of a gated feed-forward block.
+/// Computes `y = activation(gate) * up` with squared ReLU or SiLU, as in a gated feed-forward block.
 ///
-/// One pass over the memory, with a gradient of its own, which needs `gate` and `up` alone:
-/// `dL/dgate = activation'(gate) up dL/dy` and `dL/dup = activation(gate) dL/dy`, with `2 relu(x)` as the
-/// derivative of squared ReLU and `s + x s (1 - s)`, `s = sigmoid(x)`, as that of SiLU.
+/// One pass over the memory, with its own gradient, which saves only `gate` and `up` for backward:
+/// `dL/dgate = activation'(gate) up dL/dy` and `dL/dup = activation(gate) dL/dy`. The derivative is
+/// `2 relu(x)` for squared ReLU and `s + x s (1 - s)`, `s = sigmoid(x)`, for SiLU.
 ///
 /// Sources: [GLU variants](https://arxiv.org/abs/2002.05202), [Primer](https://arxiv.org/abs/2109.08668)
 /// (squared ReLU).

@@ -3,17 +3,16 @@ use burn::{backend::Dispatch, tensor::Tensor};
 use super::operand::assert_float;
 use crate::ops::QatOps;
 
-/// Orthonormal Walsh-Hadamard transform of each block of `block` neighbouring values of the last
-/// dimension: `y = H x` with `H[i, j] = (-1)^popcount(i & j) / sqrt(block)` (Sylvester's order).
+/// Applies the orthonormal Walsh-Hadamard transform to each block of `block` neighboring values of the
+/// last dimension: `y = H x` with `H[i, j] = (-1)^popcount(i & j) / sqrt(block)` (Sylvester's order).
 ///
-/// The rotation of BitNet v2 (H-BitLinear): it spreads an outlier over its block, so that 4-bit
-/// activations have fewer values outside of their range. `H` is symmetric and orthonormal: the
-/// transform undoes itself, and the gradient is the transform of the gradient,
-/// `dL/dx = H dL/dy` (Eq. 8 there).
+/// This is the rotation of BitNet v2 (H-BitLinear). It spreads an outlier over its block, so that 4-bit
+/// activations have fewer values out of range. `H` is symmetric and orthonormal: the transform is its
+/// own inverse, and the gradient is the transform of the gradient, `dL/dx = H dL/dy` (Eq. 8 of the paper).
 ///
-/// `block * log2(block)` additions instead of a matrix product, in f32 whatever the type of the
-/// values, which is rounded to once; the same bits on every backend. A NaN or infinity makes its
-/// whole block non-finite, and so does a sum of `block` values beyond the largest f32.
+/// Needs `block * log2(block)` additions instead of a matrix product. Computed in f32 for any type of the
+/// values and rounded to it once, with the same bits on every backend. A NaN or infinity makes its whole
+/// block non-finite, and so does a sum of `block` values beyond the largest f32.
 ///
 /// Source: [BitNet v2](https://arxiv.org/abs/2504.18415).
 ///

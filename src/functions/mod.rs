@@ -1,8 +1,8 @@
-//! The operations on tensors: what a quantiser, a layer or a user calls.
+//! Operations on tensors, for quantizers, layers and users.
 //!
-//! Each checks its arguments, then hands over to [`ops`](crate::ops). Under autodiff the fake
-//! quantisers have the straight-through gradient of the identity, and [`straight_through`] gives any
-//! of them another; the Hadamard transform has its own.
+//! Each function checks its arguments, then calls [`ops`](crate::ops). Under autodiff the fake quantizers
+//! have the straight-through gradient of the identity, and [`straight_through`] replaces it by another;
+//! the Hadamard transform has its own.
 
 mod absmax;
 mod affine;

@@ -10,11 +10,11 @@ use super::{
 };
 use crate::ops::{CodeRange, Groups, QatOps};
 
-/// `Y = Qx(X) W + b` with a packed ternary weight: the values of [`bit_linear`](super::bit_linear),
-/// bit for bit.
+/// Computes `Y = Qx(X) W + b` with a packed ternary weight: the values of
+/// [`bit_linear`](super::bit_linear), bit for bit.
 ///
-/// Under autodiff `dX = dY W` (straight-through estimator) and `db = sum dY`; the weight is a constant, of
-/// which about a million values at a time are unpacked for it. The forward pass on Flex unpacks nothing.
+/// Under autodiff `dX = dY W` (straight-through estimator) and `db = sum dY`. The weight is a constant, and
+/// backward unpacks about a million values of it at a time. The forward pass on Flex unpacks nothing.
 ///
 /// # Shapes
 ///

@@ -11,8 +11,8 @@ use crate::ops::{Groups, QatOps};
 /// along the last dimension, for the scales `gamma` that
 /// [`ternary_fake_quant`](super::ternary_fake_quant) returned.
 ///
-/// The bit layout is documented in [`packing`](bitnet_burn_kernels::packing). A NaN has no code;
-/// it shows through the scale of its group, which is NaN then.
+/// The bit layout is documented in [`packing`](bitnet_burn_kernels::packing). A NaN has no code; the
+/// scale of its group is NaN instead.
 ///
 /// # Shapes
 ///
@@ -39,8 +39,8 @@ pub fn ternary_pack<const D: usize>(
     ))
 }
 
-/// Unpacks `code * gamma`, the inverse of [`ternary_pack`]; equal to the fake-quantised weight
-/// bit for bit (but for the sign of zeros).
+/// Unpacks `code * gamma`, the inverse of [`ternary_pack`]. Equals the fake-quantized weight bit for bit,
+/// except for the sign of zeros.
 ///
 /// # Shapes
 ///

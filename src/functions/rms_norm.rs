@@ -6,12 +6,13 @@ use burn::{
 use super::operand::assert_float;
 use crate::ops::TransformerOps;
 
-/// Root mean square norm over the last dimension: `y = x / sqrt(mean(x^2) + epsilon) * gamma`.
+/// Applies root mean square normalization over the last dimension:
+/// `y = x / sqrt(mean(x^2) + epsilon) * gamma`.
 ///
-/// What Burn's [`RmsNorm`](burn::nn::RmsNorm) computes, in one pass over the memory instead of six, with
-/// a gradient of its own, which needs `x` and `gamma` alone: with `z = x / rms` and `g = gamma dL/dy`,
-/// `dL/dx = (g - z mean(g z)) / rms` and `dL/dgamma = sum z dL/dy` over all rows. In f32 whatever the type
-/// of the values, which is rounded to once.
+/// Computes the same as Burn's [`RmsNorm`](burn::nn::RmsNorm), in one pass over the memory instead of six.
+/// Its own gradient saves only `x` and `gamma` for backward: with `z = x / rms` and `g = gamma dL/dy`,
+/// `dL/dx = (g - z mean(g z)) / rms` and `dL/dgamma = sum z dL/dy` over all rows. Computed in f32 for any
+/// type of the values and rounded to it once.
 ///
 /// Source: [RMSNorm](https://arxiv.org/abs/1910.07467).
 ///

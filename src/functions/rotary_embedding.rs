@@ -6,13 +6,13 @@ use burn::{
 use super::operand::assert_float;
 use crate::ops::TransformerOps;
 
-/// Turns the pairs `(x[i], x[i + d_head / 2])` of each head by the angles of its position:
+/// Rotates the pairs `(x[i], x[i + d_head / 2])` of each head by the angles of its position:
 /// `y = x * cos + rotate_half(x) * sin` with `rotate_half([a, b]) = [-b, a]`.
 ///
-/// The half-rotation order of Hugging Face's Llama family; see
-/// [`RotaryEmbedding`](crate::nn::RotaryEmbedding), which has the angles. The gradient of `x` is the
-/// gradient turned the other way; the angles are constants. Heads that lie in memory as a projection gives
-/// them, `[batch, positions, heads, d_head]` with two dimensions swapped, are not copied first.
+/// The half-rotation order is that of Hugging Face's Llama family;
+/// [`RotaryEmbedding`](crate::nn::RotaryEmbedding) holds the angles. The gradient of `x` is rotated by the
+/// negative angles; the angles are constants. Heads in the memory layout of a projection,
+/// `[batch, positions, heads, d_head]` with two dimensions swapped, are not copied first.
 ///
 /// Source: [RoFormer](https://arxiv.org/abs/2104.09864).
 ///
@@ -23,7 +23,7 @@ use crate::ops::TransformerOps;
 ///
 /// # Panics
 ///
-/// If the shapes are others, or the type is none of the above.
+/// If the shapes differ from those above, or the type is none of the above.
 #[track_caller]
 pub fn rotary_embedding(x: Tensor<4>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<4> {
     assert_float("rotary_embedding", &x);

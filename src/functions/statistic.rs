@@ -3,9 +3,9 @@ use burn::{backend::Dispatch, tensor::Tensor};
 use super::operand::assert_float;
 use crate::ops::{Groups, QatOps, Statistic};
 
-/// The statistic of every group of values: `max(mean|v|, 1e-5)` or `max(max|v|, 1e-5)`.
+/// Computes the statistic of every group of values: `max(mean|v|, 1e-5)` or `max(max|v|, 1e-5)`.
 ///
-/// Computed in f32; a NaN or infinity in a group makes its statistic non-finite, and a group of no
+/// Computed in f32; a NaN or infinity in a group makes its statistic non-finite, and a group without
 /// values has the lower bound. The result is a constant for autodiff.
 ///
 /// # Shapes

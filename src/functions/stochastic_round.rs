@@ -5,12 +5,12 @@ use burn::{
 
 use crate::ops::QatOps;
 
-/// Rounds f32 to bf16 so that the mean of many roundings is the value: up or down, each with the
-/// probability of its nearness. No gradient.
+/// Rounds f32 to bf16 stochastically: up or down, each with the probability of its nearness, so that the
+/// mean over many roundings is the value. No gradient.
 ///
-/// An update of a weight smaller than half a step of bf16, 2^-9 of the weight, is lost by rounding to
-/// nearest, every time; here it is made as often as its size says. The random numbers depend on the
-/// seed and the position alone.
+/// Rounding to nearest always loses an update smaller than half a step of bf16, 2^-9 of the weight. Here
+/// it is applied with a probability proportional to its size. The random numbers depend only on the seed
+/// and the position.
 ///
 /// # Panics
 ///

@@ -3,13 +3,13 @@ use burn::{backend::Dispatch, tensor::Tensor};
 use super::operand::assert_float;
 use crate::ops::{Groups, QatOps};
 
-/// Ternary fake quantisation of weights, BitNet b1.58:
+/// Applies the ternary fake quantization of BitNet b1.58 to weights:
 /// `Q(W) = clamp(round(W / gamma), -1, 1) * gamma` with `gamma = max(mean|W|, 1e-5)` of each
 /// group, ties rounded to even.
 ///
-/// Returns `Q(W)` and the scales `gamma`. The forward value is exactly `code * gamma`, so that it
-/// equals what [`ternary_unpack`](super::ternary_unpack) gives for the packed codes. Under
-/// autodiff the gradient of `Q(W)` passes to `W` unchanged (straight-through estimator).
+/// Returns `Q(W)` and the scales `gamma`. The forward value is exactly `code * gamma`: it equals the
+/// result of [`ternary_unpack`](super::ternary_unpack) for the packed codes. Under autodiff the
+/// gradient of `Q(W)` passes to `W` unchanged (straight-through estimator).
 ///
 /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
 ///

@@ -31,10 +31,10 @@ pub struct BitNetAttentionConfig {
     /// Projections that have a bias.
     #[config(default = "ProjectionBias::NONE")]
     pub bias: ProjectionBias,
-    /// How the projections are quantised.
+    /// Quantization scheme of the projections.
     #[config(default = "QatScheme::b1_58()")]
     pub scheme: QatScheme,
-    /// How the projections are initialised.
+    /// Initializer of the projections.
     #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
     pub initializer: Initializer,
 }
@@ -42,8 +42,8 @@ pub struct BitNetAttentionConfig {
 /// Causal self-attention with rotary positions, grouped key and value heads, and a norm before
 /// the output projection: `Y = o(norm(softmax(Q K^T / sqrt(d_head)) V))`.
 ///
-/// Queries and keys are those of the projections, where there are norms of heads normalised over `d_head`,
-/// and then turned: `Q = rotary(q_norm(q(X)))`.
+/// Queries and keys come from the projections, are normalized over `d_head` if there are norms of heads,
+/// and then rotated: `Q = rotary(q_norm(q(X)))`.
 #[derive(Module, Debug)]
 pub struct BitNetAttention<P: Projection = BitLinear> {
     /// Projection of the queries.
@@ -117,7 +117,7 @@ impl<P: Projection> BitNetAttention<P> {
         self.attend(query, key, value)
     }
 
-    /// Applies the block to the positions from `start`, with the keys and values of those before
+    /// Applies the block to the positions from `start`, with the keys and values of earlier positions
     /// from the cache.
     pub(super) fn decode(
         &self,
@@ -131,7 +131,7 @@ impl<P: Projection> BitNetAttention<P> {
         self.attend(query, key, value)
     }
 
-    /// Bytes that are kept for the gradients of so many tokens: queries, keys and values, norms and inputs
+    /// Returns the bytes saved for backward for `tokens` tokens: queries, keys and values, norms and inputs
     /// of projections.
     pub(super) fn saved_bytes(&self, tokens: usize, d_model: usize) -> usize {
         let d_heads = self.heads_size();
@@ -153,7 +153,7 @@ impl<P: Projection> BitNetAttention<P> {
             + saved_bytes(&[&self.o_proj], tokens * d_heads)
     }
 
-    /// The block with each projection replaced; `map` is given its name, such as `q_proj`.
+    /// Replaces each projection; `map` receives its name, such as `q_proj`.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl<P: Projection> BitNetAttention<P> {
         })
     }
 
-    /// The projections by name.
+    /// Returns the projections by name.
     pub fn projections(&self) -> [(&'static str, &P); 4] {
         [
             ("q_proj", &self.q_proj),
@@ -186,17 +186,17 @@ impl<P: Projection> BitNetAttention<P> {
         ]
     }
 
-    /// Heads of keys and values, and the size of each.
+    /// Returns the number of key-value heads, and the size of each.
     pub(super) fn key_shape(&self) -> [usize; 2] {
         [self.n_kv_heads, self.d_head]
     }
 
-    /// The size of all heads of the queries.
+    /// Returns the size of all query heads.
     pub(super) fn heads_size(&self) -> usize {
         self.n_heads * self.d_head
     }
 
-    /// Queries, keys and values as `[batch, heads, positions, d_head]`, turned to their positions.
+    /// Returns queries, keys and values as `[batch, heads, positions, d_head]`, rotated by their positions.
     fn project(&self, x: Tensor<3>, rotary: &RotaryEmbedding, start: usize) -> [Tensor<4>; 3] {
         let [batch, positions, _] = x.dims();
         let heads = |x: Tensor<3>, n: usize, norm: &Option<RmsNorm>| {
@@ -220,7 +220,7 @@ impl<P: Projection> BitNetAttention<P> {
         ]
     }
 
-    /// The output for queries at the last of the positions of keys and values.
+    /// Returns the output for queries at the last of the positions of keys and values.
     fn attend(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<3> {
         let [batch, n_heads, positions, d_head] = query.dims();
         let context = causal_attention(query, key, value)

@@ -20,33 +20,33 @@ pub struct BitLinearConfig {
     pub d_input: usize,
     /// The size of the output features.
     pub d_output: usize,
-    /// If a bias should be added. BitNet models have none.
+    /// Adds a bias. BitNet models have none.
     #[config(default = false)]
     pub bias: bool,
-    /// Epsilon of an RMS norm applied to the input before it is quantised; `None` for no norm,
-    /// as in models that normalise outside of their linear layers.
+    /// Epsilon of an RMS norm applied to the input before it is quantized; `None` for no norm,
+    /// as in models that normalize outside of their linear layers.
     pub rms_norm_epsilon: Option<f64>,
-    /// How weights and activations are quantised.
+    /// Quantization scheme of weights and activations.
     #[config(default = "QatScheme::b1_58()")]
     pub scheme: QatScheme,
-    /// How the latent weights are initialised.
+    /// Initializer of the latent weights.
     #[config(default = "Initializer::KaimingUniform{gain:1.0/3f64.sqrt(), fan_out_only:false}")]
     pub initializer: Initializer,
 }
 
-/// Linear layer with ternary weights and quantised activations, trained with latent weights.
+/// Linear layer with ternary weights and quantized activations, trained with latent weights.
 ///
 /// `Y = Qx(norm(X)) Qw(W) + b`
 ///
-/// with `Qw` and `Qx` the quantisers of the scheme (see
+/// with `Qw` and `Qx` the quantizers of the scheme (see
 /// [`ternary_fake_quant`](crate::functions::ternary_fake_quant) and
 /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant)) and an optional RMS norm. With the
 /// identity estimator the gradients are `dW = Qx(norm(X))^T dY` and `d norm(X) = dY Qw(W)^T`.
 ///
-/// Clones share what [`QuantControls`](crate::qat::QuantControls) sets, until one is
+/// Clones share the settings of [`QuantControls`](crate::qat::QuantControls), until one is
 /// [detached](crate::qat::detach_controls).
 ///
-/// Equal to `AutoBitLinear` (online) of Hugging Face transformers.
+/// Equal to `AutoBitLinear` (online) of Hugging Face Transformers.
 /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
 ///
 /// # Example
@@ -61,7 +61,7 @@ pub struct BitLinearConfig {
 /// let y = layer.forward(x.clone());
 /// assert_eq!(y.dims(), [2, 5, 32]);
 ///
-/// // For inference, 2 bits per weight and the same outputs.
+/// // For inference: 2 bits per weight and the same outputs.
 /// let packed = layer.pack();
 /// assert_eq!(packed.forward(x).dims(), [2, 5, 32]);
 /// ```
@@ -74,9 +74,9 @@ pub struct BitLinear {
     pub bias: Option<Param<Tensor<1>>>,
     /// Norm of the input.
     pub rms_norm: Option<RmsNorm>,
-    /// Quantiser of the weight.
+    /// Quantizer of the weight.
     pub weight_quant: FakeQuant,
-    /// Quantiser of the input; `None` leaves it in float.
+    /// Quantizer of the input; `None` leaves it in float.
     pub input_quant: Option<ActivationFakeQuant>,
 }
 
@@ -108,18 +108,18 @@ impl BitLinearConfig {
 const OUTPUT_AXIS: usize = 1;
 
 impl BitLinear {
-    /// The layer with the parameters of a full-precision one, to fine-tune: the float weight
-    /// becomes the latent weight. There is no norm.
+    /// Creates the layer from a full-precision one, for fine-tuning: the float weight becomes the latent
+    /// weight. There is no norm.
     ///
-    /// At [`lambda`](crate::qat::QuantControls::set_lambda) 0 it computes what the linear layer
-    /// does, bit for bit, unless the scheme rotates the input. Parameters keep their identifiers,
-    /// and whether they are trained. Records hold the weight as `[d_input, d_output]`, whatever the
+    /// At [`lambda`](crate::qat::QuantControls::set_lambda) 0 it computes the same as the linear layer, bit
+    /// for bit, unless the scheme rotates the input. Parameters keep their identifiers and their
+    /// `require_grad`. Records hold the weight as `[d_input, d_output]` for any
     /// [layout](burn::nn::LinearLayout) of the linear layer.
     ///
     /// # Panics
     ///
     /// If the weight granularity of the scheme does not fit the layer, or the weight has an adapter
-    /// or is fake-quantised already.
+    /// or is fake-quantized already.
     ///
     /// # Example
     ///
@@ -141,7 +141,7 @@ impl BitLinear {
             weight.adapter().is_none() && weight.reparameterization::<FakeQuant>().is_none(),
             "a BitLinear is made from a plain weight, got one with a reparameterization"
         );
-        // The column layout transposes weights on their way to records and back.
+        // The column layout transposes weights on saving and loading records.
         let weight = weight.save_mapper(|weight| weight);
         let weight = weight.load_mapper(|weight| weight);
         Self::from_parameters(weight, bias, None, scheme)
@@ -198,14 +198,14 @@ impl BitLinear {
         product(x, self.weight_quant.forward(latent), bias)
     }
 
-    /// The packed weight in place of the latent one, in a layer of a
+    /// Returns the packed weight that replaces the latent one in a layer of a
     /// [`PackedModel`](crate::qat::PackedModel::load_into).
     fn packed(&self) -> Option<&PackedWeight> {
         let packed = self.weight.reparameterization::<PackedParameter>()?;
         (packed.row_axis() == OUTPUT_AXIS).then_some(packed.weight())
     }
 
-    /// The groups of the weight and the bits of the input, where the layer is [`bit_linear`].
+    /// Returns the groups of the weight and the bits of the input, if the layer is [`bit_linear`].
     fn fused(&self) -> Option<(Groups, u8)> {
         let bits = self.input_quant.as_ref()?.absmax_bits()?;
         let groups = self
@@ -214,15 +214,15 @@ impl BitLinear {
         Some((groups, bits))
     }
 
-    /// Whether it computes what BitNet b1.58 does, and so what other programs make of its weight:
-    /// one absmean scale for the weight, 8 bits and one absmax scale for each token, no rotation and norm.
-    /// A bias may be there: it is added in full precision.
+    /// Returns whether the layer computes BitNet b1.58, as other programs do with its weight: one absmean
+    /// scale for the weight, 8 bits and one absmax scale for each token, no rotation and no norm. A bias is
+    /// allowed: it is added in full precision.
     pub fn is_b1_58(&self) -> bool {
         matches!(self.fused(), Some((_, 8))) && self.is_b1_58_weight()
     }
 
-    /// Whether its weight is that of BitNet b1.58, whatever happens to the input: ternary with one
-    /// absmean scale, no rotation and norm.
+    /// Returns whether its weight is that of BitNet b1.58, for any treatment of the input: ternary with one
+    /// absmean scale, no rotation and no norm.
     pub fn is_b1_58_weight(&self) -> bool {
         let shape: [usize; 2] = self.weight.shape().dims();
         let groups = self.weight_quant.ternary_groups(&shape);
@@ -230,9 +230,9 @@ impl BitLinear {
             && is_plain(&self.input_quant, &self.rms_norm)
     }
 
-    /// Whether it stays in full precision, in training and packed: weight and input are
-    /// [excluded](crate::qat::QuantControls::set_excluded) from quantisation, and nothing else happens to
-    /// the input.
+    /// Returns whether it stays in full precision, in training and packed: weight and input are
+    /// [excluded](crate::qat::QuantControls::set_excluded) from quantization, and the input has no norm or
+    /// rotation.
     pub fn is_full_precision(&self) -> bool {
         let input = self.input_quant.as_ref();
         self.weight_quant.is_excluded()
@@ -240,7 +240,7 @@ impl BitLinear {
             && is_plain(&self.input_quant, &self.rms_norm)
     }
 
-    /// `Qw(W)`, of shape `[d_input, d_output]`.
+    /// Returns `Qw(W)`, of shape `[d_input, d_output]`.
     pub fn quantized_weight(&self) -> Tensor<2> {
         match self.packed() {
             Some(weight) => weight.unpack().transpose(),
@@ -248,7 +248,7 @@ impl BitLinear {
         }
     }
 
-    /// The layer for inference, with packed weights and the same outputs. One that
+    /// Packs the weights: returns the layer for inference, with the same outputs. A layer that
     /// [stays in full precision](Self::is_full_precision) keeps its weight.
     ///
     /// # Panics
@@ -276,8 +276,8 @@ impl BitLinear {
     }
 }
 
-/// `X W + b`. Not every backend multiplies by a matrix without values, as [`bit_linear`] does, to which
-/// the values are all the same then.
+/// Computes `X W + b`. Not every backend multiplies by a matrix without values; [`bit_linear`] does, and
+/// gives the same then.
 fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
     match x.shape().num_elements() {
         0 => {
@@ -288,7 +288,7 @@ fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<
     }
 }
 
-/// The product of a layer with a packed weight; `bits` of its inputs if training computes [`bit_linear`].
+/// Computes the product of a layer with a packed weight; `bits` is set if training uses [`bit_linear`].
 fn packed_product<const D: usize>(
     x: Tensor<D>,
     weight: &PackedWeight,
@@ -305,7 +305,7 @@ fn packed_product<const D: usize>(
     }
 }
 
-/// Whether nothing happens to the input that other programs do not know.
+/// Returns whether the input has no norm, rotation or other step that other programs do not support.
 fn is_plain(input_quant: &Option<ActivationFakeQuant>, rms_norm: &Option<RmsNorm>) -> bool {
     let unrotated = input_quant.as_ref().is_none_or(|quant| !quant.rotates());
     unrotated && rms_norm.is_none()
@@ -331,7 +331,7 @@ impl Projection for BitLinear {
     }
 
     fn saved(&self) -> SavedTensors {
-        // The codes of the input; the weight is quantised again from the latent one.
+        // The codes of the input; the weight is quantized again from the latent one.
         let fused = SavedTensors {
             input: false,
             input_copy: 1,
@@ -394,34 +394,34 @@ impl ModuleDisplay for BitLinear {
     }
 }
 
-/// The inference form of [`BitLinear`]: packed weights of 2 bits.
+/// Inference form of [`BitLinear`]: packed weights of 2 bits.
 ///
-/// Made by [`BitLinear::pack`]; the values are those of training, bit for bit. The weight is a constant: under
-/// autodiff the input and the bias have gradients.
+/// Created by [`BitLinear::pack`]; the values are those of training, bit for bit. The weight is a constant:
+/// under autodiff the input and the bias have gradients.
 ///
-/// With absmean ternary weights and absmax inputs per token, Flex multiplies the packed codes
-/// themselves, and so does CubeCL for up to 16 tokens. Other schemes, more tokens and other devices
-/// unpack the weight into a matrix in each forward pass.
+/// With absmean ternary weights and absmax inputs per token, Flex multiplies the packed codes directly, and
+/// so does CubeCL for up to 16 tokens. Other schemes, more tokens and other devices unpack the weight into a
+/// matrix in each forward pass.
 #[derive(Module, Debug)]
 pub struct PackedBitLinear {
-    /// Packed weight; without rows in a layer that is not quantised.
+    /// Packed weight; without rows in a layer that is not quantized.
     pub weight: PackedWeight,
-    /// Weight of shape `[d_input, d_output]` of a layer that is not quantised, and stands in for the packed
+    /// Weight of shape `[d_input, d_output]` of a layer that is not quantized, in place of the packed
     /// one.
     pub float_weight: Option<Param<Tensor<2>>>,
     /// Bias of shape `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
     /// Norm of the input.
     pub rms_norm: Option<RmsNorm>,
-    /// Quantiser of the input; `None` leaves it in float.
+    /// Quantizer of the input; `None` leaves it in float.
     pub input_quant: Option<ActivationFakeQuant>,
-    /// Whether training computes [`bit_linear`].
+    /// `true` if training computes [`bit_linear`].
     #[module(skip)]
     fused: bool,
 }
 
 impl PackedBitLinear {
-    /// A layer that is not quantised, among those that are.
+    /// Creates a layer that is not quantized, for use among those that are.
     pub fn full_precision(linear: Linear) -> Self {
         let Linear { weight, bias } = linear;
         let [d_input, _] = weight.lazy_shape().dims();
@@ -436,13 +436,13 @@ impl PackedBitLinear {
         }
     }
 
-    /// The layer with this bias.
+    /// Sets the bias.
     pub fn with_bias(mut self, bias: Option<Param<Tensor<1>>>) -> Self {
         self.bias = bias;
         self
     }
 
-    /// A layer of BitNet b1.58 without norm and bias, of a weight that was packed elsewhere.
+    /// Creates a layer of BitNet b1.58 without norm and bias, from a weight packed elsewhere.
     ///
     /// # Panics
     ///
@@ -461,18 +461,18 @@ impl PackedBitLinear {
         }
     }
 
-    /// As [`BitLinear::is_b1_58`].
+    /// See [`BitLinear::is_b1_58`].
     pub fn is_b1_58(&self) -> bool {
         let bits = self.input_quant.as_ref().and_then(|q| q.absmax_bits());
         self.fused && bits == Some(8) && self.is_b1_58_weight()
     }
 
-    /// As [`BitLinear::is_full_precision`].
+    /// See [`BitLinear::is_full_precision`].
     pub fn is_full_precision(&self) -> bool {
         self.float_weight.is_some()
     }
 
-    /// As [`BitLinear::is_b1_58_weight`].
+    /// See [`BitLinear::is_b1_58_weight`].
     pub fn is_b1_58_weight(&self) -> bool {
         !self.is_full_precision()
             && self.weight.groups().num_groups() == 1

@@ -28,19 +28,19 @@ pub struct BitNetLmConfig {
     pub n_heads: usize,
     /// The size between the projections of the feed-forward block.
     pub d_ff: usize,
-    /// Number of key and value heads; `None` for as many as query heads.
+    /// Number of key and value heads; `None` for the number of query heads.
     pub n_kv_heads: Option<usize>,
     /// The size of a head; `None` for `d_model / n_heads`.
     pub d_head: Option<usize>,
-    /// Longest sequence.
+    /// Maximum number of positions of a sequence.
     #[config(default = 4096)]
     pub max_positions: usize,
     /// Base of the rotary frequencies.
     #[config(default = 500000.0)]
     pub rope_theta: f32,
-    /// How the rotary frequencies are slowed down for long sequences.
+    /// Scaling of the rotary frequencies for long sequences.
     pub rope_scaling: Option<RopeScaling>,
-    /// Number of values of a head that are turned to their position, the first ones; `None` for all.
+    /// Number of values of a head that are rotated, the first ones; `None` for all.
     pub d_rotary: Option<usize>,
     /// Epsilon of all norms.
     #[config(default = 1e-5)]
@@ -48,8 +48,7 @@ pub struct BitNetLmConfig {
     /// Activation of the gate in the feed-forward block.
     #[config(default = "GatedActivation::SquaredRelu")]
     pub activation: GatedActivation,
-    /// If the attention output and the feed-forward product are normalised before they are
-    /// projected.
+    /// Normalizes the attention output and the feed-forward product before their projections.
     #[config(default = true)]
     pub sub_norm: bool,
     /// Norm of queries and keys.
@@ -58,13 +57,13 @@ pub struct BitNetLmConfig {
     /// Projections that have a bias.
     #[config(default = "ProjectionBias::NONE")]
     pub bias: ProjectionBias,
-    /// If the output head is the embedding table.
+    /// Uses the embedding table as the output head.
     #[config(default = true)]
     pub tied_embeddings: bool,
-    /// How the projections are quantised. Embedding, norms and head stay in full precision.
+    /// Quantization scheme of the projections. Embedding, norms and head stay in full precision.
     #[config(default = "QatScheme::b1_58()")]
     pub scheme: QatScheme,
-    /// How embedding, projections and head are initialised.
+    /// Initializer of embedding, projections and head.
     #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
     pub initializer: Initializer,
 }
@@ -84,13 +83,13 @@ pub struct BitNetModel<P: Projection = BitLinear> {
 
 /// BitNet b1.58 language model: Hugging Face's `BitNetForCausalLM`.
 ///
-/// Without norms before the last projections it is a model of the Llama family; biases, a size of heads of
-/// their own, norms of queries and keys and turning a part of each head make Qwen2, Qwen3, Mistral and their
-/// like of it.
+/// Without norms before the last projections it is a model of the Llama family. Biases, a separate head
+/// size, norms of queries and keys, and a partial rotation of each head extend it to Qwen2, Qwen3, Mistral
+/// and similar models.
 ///
-/// `BitNetLm<BitLinear>` (the default) trains with quantised weights and activations,
-/// `BitNetLm<Linear>` is the same architecture in full precision, and
-/// `BitNetLm<PackedBitLinear>`, made by [`pack`](Self::pack), infers from packed weights.
+/// `BitNetLm<BitLinear>` (the default) trains with quantized weights and activations, `BitNetLm<Linear>`
+/// is the same architecture in full precision, and `BitNetLm<PackedBitLinear>`, created by
+/// [`pack`](Self::pack), infers from packed weights.
 ///
 /// Source: [BitNet b1.58 2B4T](https://arxiv.org/abs/2504.12285).
 ///
@@ -120,8 +119,8 @@ impl BitNetLmConfig {
     ///
     /// # Panics
     ///
-    /// If the numbers of heads do not divide `d_model` and each other, or [`rotary`](Self::rotary) is no
-    /// embedding.
+    /// If the numbers of heads do not divide `d_model` and each other, or [`rotary`](Self::rotary) is not a
+    /// valid embedding.
     #[track_caller]
     pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetLm<P> {
         let embed_tokens = EmbeddingConfig::new(self.vocab_size, self.d_model)
@@ -145,17 +144,17 @@ impl BitNetLmConfig {
         }
     }
 
-    /// The size of a head.
+    /// Returns the size of a head.
     pub fn head_size(&self) -> usize {
         self.d_head.unwrap_or(self.d_model / self.n_heads)
     }
 
-    /// Number of key and value heads.
+    /// Returns the number of key and value heads.
     pub fn key_value_heads(&self) -> usize {
         self.n_kv_heads.unwrap_or(self.n_heads)
     }
 
-    /// The position embedding.
+    /// Returns the configuration of the position embedding.
     pub fn rotary(&self) -> RotaryEmbeddingConfig {
         RotaryEmbeddingConfig::new(self.head_size(), self.max_positions)
             .with_theta(self.rope_theta)
@@ -199,7 +198,7 @@ impl BitNetLmConfig {
 }
 
 impl<P: Projection> BitNetModel<P> {
-    /// Hidden states of each position, normalised.
+    /// Computes the normalized hidden states of each position.
     ///
     /// # Shapes
     ///
@@ -220,7 +219,7 @@ impl<P: Projection> BitNetModel<P> {
 }
 
 impl<P: Projection> BitNetLm<P> {
-    /// Logits of the token after each position.
+    /// Computes the logits of the token after each position.
     ///
     /// # Shapes
     ///
@@ -235,8 +234,8 @@ impl<P: Projection> BitNetLm<P> {
         self.head(self.model.forward(tokens))
     }
 
-    /// Bytes that a forward pass of `batch` sequences of `positions` keeps for the gradients, without
-    /// gradient checkpointing; as counted on Burn 0.22.
+    /// Returns the bytes that a forward pass of `batch` sequences of `positions` saves for backward, without
+    /// gradient checkpointing; as measured on Burn 0.22.
     pub fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
         let [vocab_size, d_model] = self.model.embed_tokens.weight.shape().dims();
         let tokens = batch * positions;
@@ -249,8 +248,8 @@ impl<P: Projection> BitNetLm<P> {
                 .sum::<usize>()
     }
 
-    /// Bytes of the largest tensor that a forward pass computes on Flex: hidden values of a layer, or the
-    /// logits. (Other backends compute scores of a layer, too, and drop them.)
+    /// Returns the bytes of the largest tensor of a forward pass on Flex: hidden values of a layer, or the
+    /// logits. (Other backends also compute scores of a layer, and free them.)
     pub fn largest_activation_bytes(&self, batch: usize, positions: usize) -> usize {
         let [vocab_size, _] = self.model.embed_tokens.weight.shape().dims();
         let layers = self.model.layers.iter();
@@ -258,7 +257,7 @@ impl<P: Projection> BitNetLm<P> {
         4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
     }
 
-    /// The model with each projection replaced; `map` is given its name, such as
+    /// Replaces each projection; `map` receives its name, such as
     /// `model.layers.0.self_attn.q_proj`.
     pub fn map_projections<Q: Projection>(self, mut map: impl FnMut(&str, P) -> Q) -> BitNetLm<Q> {
         let Ok(mapped) = self.try_map_projections(|name, p| Ok::<_, Infallible>(map(name, p)));
@@ -289,7 +288,7 @@ impl<P: Projection> BitNetLm<P> {
         })
     }
 
-    /// The projections by name.
+    /// Returns the projections by name.
     pub fn projections(&self) -> impl Iterator<Item = (String, &P)> {
         let layers = self.model.layers.iter().enumerate();
         layers.flat_map(|(i, layer)| {
@@ -298,12 +297,11 @@ impl<P: Projection> BitNetLm<P> {
         })
     }
 
-    /// The model with norms before the last projections of its blocks, where it has none, as BitNet
-    /// models have them; a step on the way from a model of the Llama family, which needs fine-tuning
-    /// after it.
+    /// Inserts norms before the last projections of the blocks that have none, as in BitNet models. This is
+    /// a step in converting a model of the Llama family, which needs fine-tuning afterwards.
     ///
-    /// The norms begin with weights of 1, which keeps what the projection gets to the size that a
-    /// quantiser likes, and changes the logits.
+    /// The norms start with weights of 1. They keep the input of the projection in a range that suits a
+    /// quantizer, and change the logits.
     ///
     /// Source: [BitNet Distillation](https://arxiv.org/abs/2510.13998), stage 1.
     pub fn insert_sub_norms(mut self, epsilon: f64) -> Self {
@@ -324,22 +322,21 @@ impl<P: Projection> BitNetLm<P> {
 }
 
 impl BitNetLm {
-    /// The model for inference, with packed weights and the same logits. Projections that are excluded from
-    /// quantisation stay in full precision.
+    /// Packs the weights: returns the model for inference, with the same logits. Projections excluded from
+    /// quantization stay in full precision.
     pub fn pack(&self) -> BitNetLm<PackedBitLinear> {
         self.valid().map_projections(|_, p| p.pack())
     }
 }
 
 impl BitNetLm<Linear> {
-    /// The model with the same parameters and quantised projections, to fine-tune; see
+    /// Returns the model with the same parameters and quantized projections, for fine-tuning; see
     /// [`BitLinear::from_linear`].
     ///
-    /// At [`lambda`](crate::qat::QuantControls::set_lambda) 0 its logits are those of the
-    /// full-precision model, bit for bit. The
-    /// scheme's rotation is for the projections out of a block alone, as at
-    /// [`init`](BitNetLmConfig::init); the weights are not rotated with it, so that a rotation
-    /// changes the logits from the start.
+    /// At [`lambda`](crate::qat::QuantControls::set_lambda) 0 its logits are those of the full-precision
+    /// model, bit for bit. The scheme's rotation applies only to the output projections of the blocks, as in
+    /// [`init`](BitNetLmConfig::init). The weights are not rotated with it, so that a rotation changes the
+    /// logits from the start.
     ///
     /// # Panics
     ///

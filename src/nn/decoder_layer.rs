@@ -48,7 +48,7 @@ impl<P: Projection> DecoderLayer<P> {
         self.feed_forward(x + attention)
     }
 
-    /// Bytes that are kept for the gradients of a batch.
+    /// Returns the bytes saved for backward for a batch.
     pub(super) fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
         let [d_model] = self.input_layernorm.gamma.shape().dims();
         let tokens = batch * positions;
@@ -57,7 +57,7 @@ impl<P: Projection> DecoderLayer<P> {
             + self.mlp.saved_bytes(tokens, d_model)
     }
 
-    /// The block with each projection replaced; `map` is given its name, such as `self_attn.q_proj`.
+    /// Replaces each projection; `map` receives its name, such as `self_attn.q_proj`.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl<P: Projection> DecoderLayer<P> {
         })
     }
 
-    /// The projections by name.
+    /// Returns the projections by name.
     pub fn projections(&self) -> impl Iterator<Item = (String, &P)> {
         let attention = self.self_attn.projections().into_iter();
         let mlp = self.mlp.projections().into_iter();
@@ -86,8 +86,7 @@ impl<P: Projection> DecoderLayer<P> {
         attention.chain(mlp.map(|(name, p)| (format!("mlp.{name}"), p)))
     }
 
-    /// The block with norms before its last projections, where it has none. They begin with weights
-    /// of 1.
+    /// Inserts norms before the last projections that have none. They start with weights of 1.
     pub(super) fn insert_sub_norms(mut self, epsilon: f64) -> Self {
         let device = self.input_layernorm.gamma.device();
         let (d_heads, d_ff) = (self.self_attn.heads_size(), self.mlp.d_ff());

@@ -1,11 +1,11 @@
-//! Decoding with the keys and values of the positions before.
+//! Decoding with a key-value cache.
 
 use burn::tensor::{Int, Tensor};
 
 use super::{BitNetLm, BitNetModel, KvCache, Projection, projection::normalize};
 
 impl<P: Projection> BitNetModel<P> {
-    /// Hidden states of more positions of the sequences in the cache, normalised.
+    /// Computes the normalized hidden states of further positions of the sequences in the cache.
     ///
     /// # Shapes
     ///
@@ -14,7 +14,7 @@ impl<P: Projection> BitNetModel<P> {
     ///
     /// # Panics
     ///
-    /// If the cache has no room for them.
+    /// If the cache has no space for them.
     #[track_caller]
     pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let [batch, positions] = tokens.dims();
@@ -29,12 +29,12 @@ impl<P: Projection> BitNetModel<P> {
 }
 
 impl<P: Projection> BitNetLm<P> {
-    /// Logits of the token that comes next, after more tokens of the sequences in the cache: a
-    /// whole prompt, or one token of each.
+    /// Computes the logits of the next token, after further tokens of the sequences in the cache: a whole
+    /// prompt, or one token of each.
     ///
-    /// It computes what [`forward`](Self::forward) does at the last position, without the positions
-    /// that the cache has. Sums run in another order, so that logits differ by rounding, and where
-    /// that turns a code of an activation, by its step.
+    /// The result is that of [`forward`](Self::forward) at the last position, without recomputing the cached
+    /// positions. Sums run in another order, so that logits differ by rounding, or by one quantization step
+    /// where a code of an activation changes.
     ///
     /// # Shapes
     ///
@@ -43,7 +43,7 @@ impl<P: Projection> BitNetLm<P> {
     ///
     /// # Panics
     ///
-    /// If there is no token, or the cache has no room for them.
+    /// If there is no token, or the cache has no space for them.
     #[track_caller]
     pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
         let [_, positions] = tokens.dims();

@@ -26,13 +26,13 @@ pub struct FeedForwardConfig {
     /// Epsilon of the sub-norm; `None` for no sub-norm.
     #[config(default = "Some(1e-5)")]
     pub sub_norm_epsilon: Option<f64>,
-    /// If the projections have biases.
+    /// Projections that have a bias.
     #[config(default = "ProjectionBias::NONE")]
     pub bias: ProjectionBias,
-    /// How the projections are quantised.
+    /// Quantization scheme of the projections.
     #[config(default = "QatScheme::b1_58()")]
     pub scheme: QatScheme,
-    /// How the projections are initialised.
+    /// Initializer of the projections.
     #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
     pub initializer: Initializer,
 }
@@ -93,7 +93,7 @@ impl<P: Projection> FeedForward<P> {
         self.down_proj.forward(hidden)
     }
 
-    /// The block with each projection replaced; `map` is given its name, such as `gate_proj`.
+    /// Replaces each projection; `map` receives its name, such as `gate_proj`.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl<P: Projection> FeedForward<P> {
         })
     }
 
-    /// The projections by name.
+    /// Returns the projections by name.
     pub fn projections(&self) -> [(&'static str, &P); 3] {
         [
             ("gate_proj", &self.gate_proj),
@@ -121,12 +121,12 @@ impl<P: Projection> FeedForward<P> {
         ]
     }
 
-    /// The size between the projections.
+    /// Returns the size between the projections.
     pub(super) fn d_ff(&self) -> usize {
         self.d_ff
     }
 
-    /// Bytes that are kept for the gradients of so many tokens: gate and up, norm and inputs of
+    /// Returns the bytes saved for backward for `tokens` tokens: gate and up, norm and inputs of
     /// projections.
     pub(super) fn saved_bytes(&self, tokens: usize, d_model: usize) -> usize {
         let d_ff = self.d_ff;

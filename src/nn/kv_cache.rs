@@ -8,21 +8,21 @@ use super::{
 /// Configuration of a [`KvCache`].
 #[derive(Config, Debug)]
 pub struct KvCacheConfig {
-    /// Sequences that are decoded side by side.
+    /// Number of sequences that are decoded together.
     pub batch_size: usize,
-    /// Positions that there is room for.
+    /// Capacity in positions.
     pub max_positions: usize,
-    /// How keys and values are kept.
+    /// Storage type of keys and values.
     #[config(default = "KvCacheDType::F32")]
     pub dtype: KvCacheDType,
 }
 
-/// Keys and values of the positions that a [`BitNetLm`] has read, so that
-/// [`decode`](BitNetLm::decode) computes the new ones alone.
+/// Key-value cache: keys and values of the positions that a [`BitNetLm`] has processed, so that
+/// [`decode`](BitNetLm::decode) computes only the new ones.
 ///
-/// Its room is allocated at once. It is for inference: no gradient passes through it, also where the
-/// model has them. What does not change the past, such as decoding another answer to
-/// the same prompt, can go back with [`truncate`](Self::truncate).
+/// The memory is allocated at once. The cache is for inference: no gradient passes through it, even if the
+/// model has gradients. [`truncate`](Self::truncate) returns to an earlier position, for example to decode
+/// another answer to the same prompt.
 ///
 /// # Example
 ///
@@ -52,11 +52,11 @@ pub struct KvCache {
 }
 
 impl KvCacheConfig {
-    /// An empty cache for a model, on its device.
+    /// Creates an empty cache for a model, on its device.
     ///
     /// # Panics
     ///
-    /// If there is room for no sequence or more positions than the model has.
+    /// If the capacity is no sequence, or more positions than the model has.
     #[track_caller]
     pub fn init<P: Projection>(&self, lm: &BitNetLm<P>) -> KvCache {
         let max_positions = lm.model.rotary.max_positions();
@@ -82,36 +82,36 @@ impl KvCacheConfig {
 }
 
 impl KvCache {
-    /// Number of positions read.
+    /// Returns the number of cached positions.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing was read yet.
+    /// Returns whether the cache is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Number of positions that there is room for.
+    /// Returns the capacity in positions.
     pub fn max_positions(&self) -> usize {
         self.max_positions
     }
 
-    /// Forgets all positions but the first `len`.
+    /// Removes all positions after the first `len`.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
 
-    /// Bytes of keys and values, with the room that is not used yet.
+    /// Returns the bytes of keys and values, including unused capacity.
     pub fn num_bytes(&self) -> usize {
         self.layers.iter().map(LayerCache::num_bytes).sum()
     }
 
-    /// The caches of the layers, for `positions` more of each of `batch_size` sequences.
+    /// Returns the caches of the layers, for `positions` more of each of `batch_size` sequences.
     ///
     /// # Panics
     ///
-    /// If there is no room for them.
+    /// If there is no space for them.
     #[track_caller]
     pub(super) fn layers(
         &mut self,
@@ -129,7 +129,7 @@ impl KvCache {
         self.layers.iter_mut()
     }
 
-    /// Counts positions that every layer has appended.
+    /// Advances by positions that every layer has appended.
     pub(super) fn advance(&mut self, positions: usize) {
         self.len += positions;
     }

@@ -4,14 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::functions::{absmax_dequantize, absmax_quantize};
 
-/// How a [`KvCache`](super::KvCache) keeps keys and values.
+/// Storage type of keys and values in a [`KvCache`](super::KvCache).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KvCacheDType {
-    /// As they are, 4 bytes.
+    /// Single precision, 4 bytes.
     #[default]
     F32,
-    /// Rounded to half precision, 2 bytes; for devices that have it.
+    /// Half precision, 2 bytes; for devices that support it.
     F16,
     /// Codes of 8 bits with one scale for each head of a position, about 1 byte; see
     /// [`absmax_quantize`].
@@ -25,7 +25,7 @@ pub(super) struct LayerCache {
     values: Slots,
 }
 
-/// Room for one head vector of each position.
+/// Storage for one head vector of each position.
 #[derive(Debug, Clone)]
 #[expect(clippy::large_enum_variant, reason = "two for each layer")]
 enum Slots {
@@ -35,12 +35,12 @@ enum Slots {
         scales: Tensor<4>,
         d_head: usize,
     },
-    /// While a tensor is written to, so that nobody else holds it.
+    /// Moved out while a tensor is written to, so that it has a single owner.
     Taken,
 }
 
 impl LayerCache {
-    /// Room for keys and values of a shape.
+    /// Allocates storage for keys and values of a shape.
     pub fn new(dtype: KvCacheDType, shape: [usize; 4], device: &Device) -> Self {
         let slots = || Slots::zeros(dtype, shape, device);
         Self {
@@ -49,14 +49,14 @@ impl LayerCache {
         }
     }
 
-    /// Bytes of keys and values, with the room that is not used yet.
+    /// Returns the bytes of keys and values, including unused capacity.
     pub fn num_bytes(&self) -> usize {
         self.keys.num_bytes() + self.values.num_bytes()
     }
 
-    /// Puts keys and values from position `start` and gives all up to them back.
+    /// Stores keys and values from position `start` on, and returns all up to them.
     ///
-    /// What is kept has no gradient: the graphs of all tokens would stay in memory with it.
+    /// The stored values have no gradient: otherwise the graphs of all tokens would stay in memory.
     pub fn append(&mut self, start: usize, key: Tensor<4>, value: Tensor<4>) -> [Tensor<4>; 2] {
         let len = start + key.dims()[2];
         self.keys.write(start, key.without_autodiff());
@@ -110,7 +110,7 @@ impl Slots {
         };
     }
 
-    /// The first `len` positions, as they are kept, or in `f32`.
+    /// Returns the first `len` positions, in their storage type or in `f32`.
     fn read(&self, len: usize) -> Tensor<4> {
         match self {
             Self::Float(slots) => slots.clone().narrow(2, 0, len),

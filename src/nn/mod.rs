@@ -1,12 +1,11 @@
 //! BitNet layers and models.
 //!
-//! Architecture and parameter names follow Hugging Face's `BitNetForCausalLM`, so that its state
-//! dict maps one to one: `model.layers.0.self_attn.q_proj.weight` is that field here (norms call
-//! their weight `gamma`, as Burn does).
+//! Architecture and parameter names follow Hugging Face's `BitNetForCausalLM`, so that its state dict maps
+//! one to one: `model.layers.0.self_attn.q_proj.weight` is the same field here (the weight of a norm is
+//! `gamma`, as in Burn).
 //!
-//! Blocks and models are generic over their [`Projection`]: [`BitLinear`] trains,
-//! [`PackedBitLinear`] infers from packed weights, and Burn's
-//! [`Linear`](burn::nn::Linear) is the full-precision twin.
+//! Blocks and models are generic over their [`Projection`]: [`BitLinear`] trains, [`PackedBitLinear`]
+//! infers from packed weights, and Burn's [`Linear`](burn::nn::Linear) is the full-precision equivalent.
 
 mod attention;
 mod bit_linear;

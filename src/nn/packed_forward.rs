@@ -10,12 +10,12 @@ use burn::{
 use super::projection::by_tokens;
 use crate::qat::{PackedParameter, PackedWeight};
 
-/// The forward pass of a stock layer from its packed weight, where it has one; otherwise that of the layer.
+/// Forward pass of a stock layer from its packed weight, or that of the layer if it has none.
 ///
-/// [`PackedModel::load_into`](crate::qat::PackedModel::load_into) gives layers packed weights. The `forward`
-/// of such a layer unpacks its weight as a whole for the pass. `forward_packed` computes the same values and
-/// unpacks a part at a time: the rows of the tokens of an `Embedding`, about a million values for the outputs
-/// of a `Linear` and the channels of a convolution.
+/// [`PackedModel::load_into`](crate::qat::PackedModel::load_into) attaches packed weights to layers. The
+/// `forward` of such a layer unpacks its whole weight for the pass. `forward_packed` computes the same values
+/// and unpacks a part at a time: the rows of the tokens of an `Embedding`, about a million values for the
+/// outputs of a `Linear` and the channels of a convolution.
 ///
 /// # Example
 ///
@@ -30,20 +30,20 @@ use crate::qat::{PackedParameter, PackedWeight};
 /// assert_eq!(y.dims(), [1, 3, 4]);
 /// ```
 pub trait PackedForward<X> {
-    /// What the layer gives back.
+    /// Output of the layer.
     type Output;
 
     /// Applies the layer, with the shapes and panics of its `forward`.
     fn forward_packed(&self, x: X) -> Self::Output;
 }
 
-/// The packed weight of a parameter whose rows lie along `row_axis`.
+/// Returns the packed weight of a parameter whose rows lie along `row_axis`.
 fn packed<const D: usize>(param: &Param<Tensor<D>>, row_axis: usize) -> Option<&PackedWeight> {
     let packed = param.reparameterization::<PackedParameter>()?;
     (packed.row_axis() == row_axis).then_some(packed.weight())
 }
 
-/// The parts of a weight that are unpacked at a time, and the part of a bias that belongs to each.
+/// Returns the parts of a weight that are unpacked at a time, each with its part of the bias.
 fn parts(
     weight: &PackedWeight,
     bias: &Option<Param<Tensor<1>>>,
@@ -86,7 +86,7 @@ impl PackedForward<Tensor<2, Int>> for Embedding {
     }
 }
 
-/// A convolution with some of its output channels at a time.
+/// Applies a convolution with some of its output channels at a time.
 macro_rules! packed_convolution {
     ($layer:ident, $rank:literal) => {
         impl PackedForward<Tensor<$rank>> for $layer {
@@ -94,7 +94,7 @@ macro_rules! packed_convolution {
 
             fn forward_packed(&self, x: Tensor<$rank>) -> Tensor<$rank> {
                 let weight = packed(&self.weight, 0).filter(|weight| weight.parts().len() > 1);
-                // The channels of groups do not all have the same inputs.
+                // With groups, the channels have different inputs.
                 let Some(weight) = weight.filter(|_| self.groups == 1) else {
                     return self.forward(x);
                 };

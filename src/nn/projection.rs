@@ -21,7 +21,7 @@ pub trait Projection: Module + ModuleDisplay + 'static {
     #[track_caller]
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D>;
 
-    /// What it keeps from its forward pass for the gradients, for a plan of the memory.
+    /// Returns the tensors saved for backward by its forward pass, for a memory plan.
     fn saved(&self) -> SavedTensors {
         SavedTensors {
             input: true,
@@ -31,18 +31,18 @@ pub trait Projection: Module + ModuleDisplay + 'static {
     }
 }
 
-/// What a [`Projection`] keeps in memory for its gradients, beyond its parameters.
+/// Memory that a [`Projection`] saves for backward, in addition to its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SavedTensors {
-    /// If it keeps its input as it is; projections of the same input share it.
+    /// `true` if it saves its input unchanged; projections of the same input share it.
     pub input: bool,
-    /// Bytes of a copy of each value of the input, which is its own.
+    /// Bytes per input value of a copy of its own.
     pub input_copy: usize,
-    /// If it keeps a copy of its weight in `f32`.
+    /// `true` if it saves a copy of its weight in `f32`.
     pub weight_copy: bool,
 }
 
-/// Bytes that projections of the same input of so many values keep.
+/// Returns the bytes saved by projections of the same input of `values` values.
 pub(super) fn saved_bytes<P: Projection>(projections: &[&P], values: usize) -> usize {
     let saved: Vec<SavedTensors> = projections.iter().map(|p| p.saved()).collect();
     let shared = if saved.iter().any(|s| s.input) {
@@ -61,20 +61,20 @@ pub(super) fn saved_bytes<P: Projection>(projections: &[&P], values: usize) -> u
     shared + own.sum::<usize>()
 }
 
-/// What [`RmsNorm::forward`] computes, in one operation.
+/// Applies [`RmsNorm::forward`] as one operation.
 pub(super) fn normalize<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
     rms_norm(x, norm.gamma.val(), norm.epsilon)
 }
 
-/// Bytes that a norm of so many values keeps: its input.
+/// Returns the bytes saved by a norm of `values` values: its input.
 pub(super) fn norm_saved_bytes(values: usize) -> usize {
     4 * values
 }
 
-/// A [`Projection`] that can be initialised for training.
+/// A [`Projection`] that can be initialized for training.
 pub trait TrainableProjection: Projection {
-    /// A projection `d_input -> d_output`; `scheme` says how it is quantised, if it is. A bias begins with
-    /// zeros.
+    /// Initializes a projection `d_input -> d_output`, quantized by `scheme` if it is a quantized one. A bias
+    /// starts at zero.
     fn init(
         size: [usize; 2],
         bias: bool,
@@ -90,8 +90,8 @@ impl Projection for Linear {
     }
 }
 
-/// Applies a linear map to `[.., d_input]` as `[tokens, d_input]`. With a batch, Burn computes the
-/// gradient of the weight for each element of it, and then adds them up: so many weights in memory.
+/// Applies a linear map to `[.., d_input]` as `[tokens, d_input]`. With a batch dimension, Burn computes the
+/// gradient of the weight for each of its elements before summing them, and holds them all in memory.
 pub(super) fn by_tokens<const D: usize>(
     x: Tensor<D>,
     map: impl FnOnce(Tensor<2>) -> Tensor<2>,
@@ -120,7 +120,7 @@ impl TrainableProjection for Linear {
     }
 }
 
-/// A bias as a projection begins with it.
+/// Returns the initial bias of a projection.
 pub(super) fn zero_bias(d_output: usize, device: &Device) -> Param<Tensor<1>> {
     Initializer::Zeros.init([d_output], device)
 }

@@ -1,13 +1,13 @@
 use serde::{Deserialize, Serialize};
 
-/// The norm of queries and keys before they are turned to their positions.
+/// Norm of queries and keys before their rotation.
 ///
-/// A value that is missing in a configuration is [`None`](Self::None).
+/// A missing value in a configuration is [`None`](Self::None).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", from = "Option<Word>")]
 #[non_exhaustive]
 pub enum QkNorm {
-    /// None.
+    /// No norm.
     #[default]
     None,
     /// An RMS norm over the values of each head, with one weight for the queries and one for the keys:
@@ -15,7 +15,7 @@ pub enum QkNorm {
     PerHead,
 }
 
-/// As it is written. Read through an option, a field that is missing is none.
+/// Serialized form. Deserialized as an option, a missing field is none.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Word {

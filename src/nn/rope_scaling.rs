@@ -2,56 +2,55 @@ use core::f64::consts::{PI, TAU};
 
 use serde::{Deserialize, Serialize};
 
-/// How the frequencies of a [`RotaryEmbedding`](super::RotaryEmbedding) are slowed down for more positions
-/// than a model was first trained with.
+/// Scaling of the frequencies of a [`RotaryEmbedding`](super::RotaryEmbedding) for more positions than in
+/// the first training of a model.
 ///
-/// The formulas are those of transformers, whose
+/// The formulas are those of Transformers, whose
 /// [`modeling_rope_utils.py`](https://github.com/huggingface/transformers/blob/main/src/transformers/modeling_rope_utils.py)
-/// has one function for each. `f_i = theta^(-2 i / d)` is the frequency of pair `i` of the `d` values of a
-/// head that are turned.
+/// has one function for each. `f_i = theta^(-2 i / d)` is the frequency of pair `i` of the `d` rotated values
+/// of a head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// `f / factor`.
+    /// Linear: `f / factor`.
     Linear {
-        /// How much slower.
+        /// Divisor of the frequencies.
         factor: f64,
     },
     /// Llama 3.1: `f / factor` for wavelengths above `original_max_positions / low_freq_factor`, `f` for
     /// those below `original_max_positions / high_freq_factor`, and a blend between.
     Llama3 {
-        /// How much slower.
+        /// Divisor of low frequencies.
         factor: f64,
-        /// Turns in the original positions below which a frequency is slowed down in full.
+        /// Rotations in the original positions below which a frequency is divided by the full `factor`.
         low_freq_factor: f64,
-        /// Turns in the original positions above which a frequency stays.
+        /// Rotations in the original positions above which a frequency is unchanged.
         high_freq_factor: f64,
-        /// Positions of the first training.
+        /// Number of positions of the first training.
         original_max_positions: usize,
     },
     /// [YaRN](https://arxiv.org/abs/2309.00071): `f_i (r_i / factor + 1 - r_i)` with the ramp
     /// `r_i = clamp((i - low) / (high - low), 0, 1)`, and cosines and sines times an
     /// [attention factor](Self::attention_factor).
     ///
-    /// The ramp goes from the pair that turns `beta_fast` times in the original positions to the one that
-    /// turns `beta_slow` times: `low` and `high` are `d ln(original_max_positions / (2 pi beta)) / (2 ln theta)`
-    /// for these, within `0` and `d - 1`.
+    /// The ramp goes from the pair that rotates `beta_fast` times in the original positions to the one that
+    /// rotates `beta_slow` times: `low` and `high` are
+    /// `d ln(original_max_positions / (2 pi beta)) / (2 ln theta)` for these, within `0` and `d - 1`.
     Yarn {
-        /// How much slower.
+        /// Divisor of low frequencies.
         factor: f64,
-        /// Positions of the first training.
+        /// Number of positions of the first training.
         original_max_positions: usize,
-        /// Turns in the original positions above which a frequency stays; transformers takes 32 unless a
-        /// model says another.
+        /// Rotations in the original positions above which a frequency is unchanged; 32 in Transformers by
+        /// default.
         beta_fast: f64,
-        /// Turns in the original positions below which a frequency is slowed down in full; transformers
-        /// takes 1 unless a model says another.
+        /// Rotations in the original positions below which a frequency is divided by the full `factor`; 1 in
+        /// Transformers by default.
         beta_slow: f64,
-        /// If `low` is rounded down and `high` up to whole pairs; transformers does unless a model says not
-        /// to.
+        /// Rounds `low` down and `high` up to whole pairs, as Transformers does by default.
         truncate: bool,
-        /// Factor of cosines and sines; `None` for the one that follows from the other numbers.
+        /// Factor of cosines and sines; `None` to compute it from the other numbers.
         attention_factor: Option<f64>,
         /// Weight of `ln(factor)` in the numerator of the attention factor.
         mscale: Option<f64>,
@@ -61,14 +60,15 @@ pub enum RopeScaling {
     /// [LongRoPE](https://arxiv.org/abs/2402.13753) for sequences up to the length of the first training:
     /// `f_i / short_factor[i]`, and cosines and sines times `attention_factor`.
     ///
-    /// Longer sequences take `long_factor` for all of their positions, the first ones, too, which a table
-    /// of positions cannot say: there are never more positions than `original_max_positions`.
+    /// Longer sequences would use `long_factor` for all of their positions, also the first ones, which a
+    /// table of positions cannot represent. Therefore the maximum number of positions is
+    /// `original_max_positions`.
     Longrope {
-        /// How much slower each pair is.
+        /// Divisor of the frequency of each pair.
         short_factor: Vec<f64>,
-        /// How much slower each pair would be in longer sequences.
+        /// Divisor of the frequency of each pair in longer sequences.
         long_factor: Vec<f64>,
-        /// Positions of the first training.
+        /// Number of positions of the first training.
         original_max_positions: usize,
         /// Factor of cosines and sines.
         attention_factor: f64,
@@ -76,7 +76,7 @@ pub enum RopeScaling {
 }
 
 impl RopeScaling {
-    /// The frequencies of the pairs of `d_rotary` values, as they are used.
+    /// Returns the scaled frequencies of the pairs of `d_rotary` values.
     pub(super) fn frequencies(&self, theta: f64, d_rotary: usize) -> Vec<f64> {
         let plain = plain_frequencies(theta, d_rotary);
         match self {
@@ -112,11 +112,10 @@ impl RopeScaling {
         }
     }
 
-    /// What cosines and sines are multiplied with: 1 but for YaRN and LongRoPE.
+    /// Returns the factor of cosines and sines: 1 except for YaRN and LongRoPE.
     ///
-    /// Without a number of its own, YaRN has `m(mscale) / m(mscale_all_dim)` with
-    /// `m(s) = 0.1 s ln(factor) + 1` where both are there and not zero, else `m(1)`, and 1 for factors up
-    /// to 1.
+    /// Without a configured factor, YaRN has `m(mscale) / m(mscale_all_dim)` with
+    /// `m(s) = 0.1 s ln(factor) + 1` if both are given and not zero, else `m(1)`, and 1 for factors up to 1.
     pub fn attention_factor(&self) -> f64 {
         match self {
             Self::Linear { .. } | Self::Llama3 { .. } => 1.0,
@@ -146,7 +145,7 @@ impl RopeScaling {
         }
     }
 
-    /// Why it does not go with positions of so many turned values; `None` if it does.
+    /// Returns the reason why it does not fit the positions and rotated values, or `None` if it does.
     pub(crate) fn problem(&self, max_positions: usize, d_rotary: usize) -> Option<String> {
         let Self::Longrope {
             short_factor,
@@ -173,7 +172,7 @@ impl RopeScaling {
         })
     }
 
-    /// First and last pair of YaRN's ramp.
+    /// Returns the first and last pair of YaRN's ramp.
     fn yarn_range(&self, theta: f64, d_rotary: usize) -> [f64; 2] {
         let Self::Yarn {
             original_max_positions,
@@ -194,12 +193,12 @@ impl RopeScaling {
             false => (pair(beta_fast), pair(beta_slow)),
         };
         let (low, high) = (low.max(0.0), high.min(d_rotary as f64 - 1.0));
-        // A ramp has a length.
+        // A ramp needs a length above 0.
         [low, if low == high { high + 0.001 } else { high }]
     }
 }
 
-/// `theta^(-2 i / d_rotary)`.
+/// Returns `theta^(-2 i / d_rotary)`.
 pub(super) fn plain_frequencies(theta: f64, d_rotary: usize) -> impl Iterator<Item = f64> {
     (0..d_rotary / 2).map(move |i| theta.powf(-2.0 * i as f64 / d_rotary as f64))
 }
@@ -233,7 +232,7 @@ mod tests {
         let second = |f: f64| scaling.frequencies(1.0 / (f * f), 4)[1];
         assert_eq!(scaling.frequencies(1e6, 4)[0], 1.0);
         assert!((second(1e-6) - 1e-6 / 8.0).abs() < 1e-18);
-        // Two and a half turns are half way between.
+        // Two and a half rotations are half way between.
         let half_way = 2.5 * TAU / 8192.0;
         let expected = half_way * (0.5 / 8.0 + 0.5);
         assert!((second(half_way) - expected).abs() < 1e-12);
@@ -241,7 +240,7 @@ mod tests {
 
     #[test]
     fn yarn_is_that_of_transformers() {
-        // Of `_compute_yarn_parameters` with theta 100 and a head of 16.
+        // Values of `_compute_yarn_parameters` with theta 100 and a head of 16.
         for (truncate, expected) in [YARN_TRUNCATED, YARN_EXACT].into_iter().enumerate() {
             let frequencies = yarn(4.0, truncate == 0).frequencies(100.0, 16);
             for (found, expected) in frequencies.iter().zip(expected) {

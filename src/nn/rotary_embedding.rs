@@ -17,23 +17,23 @@ pub struct RotaryEmbeddingConfig {
     /// Base of the frequencies.
     #[config(default = 10000.0)]
     pub theta: f32,
-    /// How the frequencies are slowed down; `None` for as they are.
+    /// Scaling of the frequencies; `None` for none.
     pub scaling: Option<RopeScaling>,
-    /// Number of values of a head that are turned, the first ones; `None` for all.
+    /// Number of values of a head that are rotated, the first ones; `None` for all.
     pub d_rotary: Option<usize>,
 }
 
 /// Rotary position embedding in the half-rotation order of Hugging Face's Llama family:
-/// dimension `i` turns together with dimension `i + d_head / 2`.
+/// dimension `i` is rotated together with dimension `i + d_head / 2`.
 ///
 /// `Y = X * cos(p f) + rotate_half(X) * sin(p f)` with `f_i = theta^(-2 i / d_head)` and
 /// `rotate_half([a, b]) = [-b, a]`. A [`RopeScaling`] changes the frequencies, and multiplies cosines and
-/// sines with its attention factor.
+/// sines by its attention factor.
 ///
-/// Where `d_rotary` values of a head are turned, `X` is these, with `d_rotary` in place of `d_head`, and the
-/// others pass as they are (`partial_rotary_factor` of transformers, `rope.dimension_count` of llama.cpp).
+/// If only `d_rotary` values of a head are rotated, `X` is these, with `d_rotary` in place of `d_head`, and
+/// the others are unchanged (`partial_rotary_factor` of Transformers, `rope.dimension_count` of llama.cpp).
 ///
-/// (Burn's [`RotaryEncoding`](burn::nn::RotaryEncoding) turns neighbouring dimensions together;
+/// (Burn's [`RotaryEncoding`](burn::nn::RotaryEncoding) rotates neighboring dimensions together;
 /// with it, checkpoints of that family would need their query and key weights permuted.)
 ///
 /// Source: [RoFormer](https://arxiv.org/abs/2104.09864).
@@ -51,8 +51,8 @@ impl RotaryEmbeddingConfig {
     ///
     /// # Panics
     ///
-    /// If the number of values that are turned is odd, 0 or above `d_head`, or the scaling does not go with
-    /// it and `max_positions`.
+    /// If the number of rotated values is odd, 0 or above `d_head`, or the scaling does not fit it and
+    /// `max_positions`.
     #[track_caller]
     pub fn init(&self, device: &Device) -> RotaryEmbedding {
         let d_rotary = self.rotary_size();
@@ -86,7 +86,7 @@ impl RotaryEmbeddingConfig {
         }
     }
 
-    /// The frequency of each pair, as it is used.
+    /// Returns the scaled frequency of each pair.
     pub fn frequencies(&self) -> Vec<f64> {
         let (theta, d_rotary) = (f64::from(self.theta), self.rotary_size());
         match &self.scaling {
@@ -95,19 +95,19 @@ impl RotaryEmbeddingConfig {
         }
     }
 
-    /// Number of values of a head that are turned.
+    /// Returns the number of values of a head that are rotated.
     pub fn rotary_size(&self) -> usize {
         self.d_rotary.unwrap_or(self.d_head)
     }
 }
 
 impl RotaryEmbedding {
-    /// Number of positions.
+    /// Returns the number of positions.
     pub fn max_positions(&self) -> usize {
         self.cos.dims()[0]
     }
 
-    /// Turns each head of `x`; the first of its positions is `start`.
+    /// Rotates each head of `x`; the first of its positions is `start`.
     ///
     /// # Shapes
     ///
@@ -115,7 +115,7 @@ impl RotaryEmbedding {
     ///
     /// # Panics
     ///
-    /// If a head has another size, or the positions go beyond `max_positions`.
+    /// If a head has another size, or a position is beyond `max_positions`.
     #[track_caller]
     pub fn forward(&self, x: Tensor<4>, start: usize) -> Tensor<4> {
         let [max_positions, half] = self.cos.dims();
@@ -188,7 +188,7 @@ mod tests {
             turned(1.0).into_data(),
             plain.forward(x.clone(), 0).into_data()
         );
-        // A power of two, which rounds nothing.
+        // A power of two, which is exact.
         let twice = plain.forward(x.clone(), 0) * 2.0;
         assert_eq!(turned(2.0).into_data(), twice.into_data());
     }

@@ -1,20 +1,20 @@
-/// The numbers of one step of AdamW, each computed in `f64` from the configuration and rounded once.
+/// Coefficients of one step of AdamW, each computed in `f64` from the configuration and rounded once.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWStep {
-    /// Share that the first moment keeps.
+    /// Decay rate of the first moment.
     pub beta_1: f32,
-    /// `1 - beta_1`.
+    /// Weight of the gradient in the first moment, `1 - beta_1`.
     pub rest_1: f32,
-    /// Share that the second moment keeps.
+    /// Decay rate of the second moment.
     pub beta_2: f32,
-    /// `1 - beta_2`.
+    /// Weight of the squared gradient in the second moment, `1 - beta_2`.
     pub rest_2: f32,
     /// Factor of the decoupled weight decay, `1 - lr * weight_decay`.
     pub decay: f32,
-    /// `lr / (1 - beta_1^t)`.
+    /// Bias-corrected learning rate, `lr / (1 - beta_1^t)`.
     pub step_size: f32,
-    /// `sqrt(1 - beta_2^t)`.
+    /// Bias correction of the second moment, `sqrt(1 - beta_2^t)`.
     pub correction_2: f32,
-    /// Added to the denominator.
+    /// Value added to the denominator.
     pub epsilon: f32,
 }

@@ -1,8 +1,8 @@
-//! Gradients: of the fake quantisers straight-through, of the Hadamard transform its own.
+//! Gradients: straight-through for the fake quantizers, exact for the Hadamard transform.
 //!
-//! The forward value of a fake quantiser is the quantised value to the last bit; the backward
-//! step is written here. The textbook form `w + (q - w).detach()` has neither property: its
-//! rounding moves about 4 % of normally distributed weights by one unit in the last place.
+//! The forward value of a fake quantizer is the quantized value bit for bit; the backward step is
+//! implemented here. The textbook form `w + (q - w).detach()` is not exact: its rounding moves about
+//! 4 % of normally distributed weights by one unit in the last place.
 
 mod bit_linear;
 mod packed_bit_linear;
@@ -21,7 +21,7 @@ use burn_autodiff::{
 
 use super::{QatOps, zero_points_of};
 
-/// The identity estimator: `dL/dx = dL/dQ(x)`.
+/// Identity estimator: `dL/dx = dL/dQ(x)`.
 #[derive(Debug)]
 struct IdentityStraightThrough;
 
@@ -38,29 +38,29 @@ impl<B: Backend> Backward<B, 1> for IdentityStraightThrough {
     }
 }
 
-/// The gradient of a tensor that has no part in the result.
+/// Returns the gradient of a tensor that does not affect the result.
 fn zeros_like<B: Backend>(tensor: &FloatTensor<B>) -> FloatTensor<B> {
     B::float_zeros(tensor.shape(), &tensor.device(), tensor.dtype().into())
 }
 
-/// `quantized` as a function of `input` whose gradient is the identity.
+/// Returns `quantized` as a function of `input` with the gradient of the identity.
 fn straight_through<B: Backend, C: CheckpointStrategy>(
     input: NodeGuard,
     quantized: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
-    // Nothing is saved for the backward step, so there is nothing to recompute either.
+    // Nothing is saved for backward, so nothing is recomputed either.
     IdentityStraightThrough
         .prepare::<C>([input])
         .compute_bound()
         .stateless(quantized)
 }
 
-/// `dL/dx = H dL/dy`: `H` is symmetric.
+/// Gradient of the transform, `dL/dx = H dL/dy`: `H` is symmetric.
 #[derive(Debug)]
 struct HadamardTransform;
 
 impl<B: Backend + QatOps> Backward<B, 1> for HadamardTransform {
-    /// The number of values in a block.
+    /// Number of values in a block.
     type State = usize;
 
     fn backward(
@@ -76,7 +76,7 @@ impl<B: Backend + QatOps> Backward<B, 1> for HadamardTransform {
     }
 }
 
-/// What a gradient rule needs of the forward pass.
+/// Tensors that a gradient rule saves for backward.
 #[derive(Debug, Clone)]
 struct Quantized<B: Backend> {
     x: FloatTensor<B>,
@@ -99,7 +99,7 @@ impl<B: QatOps> Quantized<B> {
     }
 }
 
-/// An estimator by rule: `dL/dx = dL/dQ(x) * factor`.
+/// Estimator by rule: `dL/dx = dL/dQ(x) * factor`.
 #[derive(Debug)]
 struct RuleStraightThrough;
 
@@ -119,10 +119,10 @@ impl<B: QatOps> Backward<B, 1> for RuleStraightThrough {
     }
 }
 
-/// LSQ+ for `x`, the steps and the offsets:
+/// Gradients of LSQ+ for `x`, the steps and the offsets:
 /// - `dL/dx = dL/dQ` within the codes, else 0
 /// - `dL/dstep = grad_scale * sum dL/dQ * (round(v) - v, or the code at the end)`
-/// - `dL/doffset = grad_scale * sum dL/dQ` of what lies outside the codes
+/// - `dL/doffset = grad_scale * sum dL/dQ` of the values outside the codes
 #[derive(Debug)]
 struct LearnedStep;
 
@@ -145,7 +145,7 @@ impl<B: QatOps> Backward<B, 3> for LearnedStep {
             let sum = B::float_mul_scalar(B::float_sum_dim(terms, 1), grad_scale.into());
             B::float_reshape(sum, Shape::new(groups.scale_shape()))
         };
-        // In f32: single terms in half precision would lose what their sum is made of.
+        // Summed in f32: the terms would lose precision in half precision.
         let wide = |tensor: &FloatTensor<B>| B::float_cast(tensor.clone(), FloatDType::F32);
         let wide_quantized = || Quantized {
             x: wide(&quantized.x),
@@ -399,7 +399,7 @@ impl<B: Backend + QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
     fn hadamard_transform(x: FloatTensor<Self>, block: usize) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let output = B::hadamard_transform(x, block);
-        // Nothing of the forward pass is needed, so there is nothing to recompute either.
+        // Nothing is saved for backward, so nothing is recomputed either.
         let prepared = HadamardTransform.prepare::<C>([node]).compute_bound();
         match prepared.stateful() {
             OpsKind::Tracked(tracked) => tracked.finish(block, output),

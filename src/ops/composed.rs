@@ -1,5 +1,5 @@
-//! The operations as chains of Burn operations: what a backend without its own loops uses, and
-//! the twin that the others are tested against.
+//! The operations as chains of Burn operations: the implementation for backends without their own, and
+//! the reference that the others are tested against.
 
 mod attention;
 mod bit_linear;
@@ -33,23 +33,23 @@ use burn::backend::{
     tensor::{BoolTensor, FloatTensor, IntTensor},
 };
 
-/// The values in `f32` as `[outer, size, inner]`.
+/// Returns the values in `f32` as `[outer, size, inner]`.
 fn grouped<B: Backend>(values: FloatTensor<B>, groups: Groups) -> FloatTensor<B> {
     let shape = Shape::new([groups.outer, groups.size, groups.inner]);
     B::float_reshape(B::float_cast(values, FloatDType::F32), shape)
 }
 
-/// The scales `[outer, inner]` as `[outer, 1, inner]`, to be broadcast over the groups.
+/// Returns the scales `[outer, inner]` as `[outer, 1, inner]`, to broadcast over the groups.
 fn broadcast<B: Backend>(scales: FloatTensor<B>, groups: Groups) -> FloatTensor<B> {
     B::float_reshape(scales, Shape::new([groups.outer, 1, groups.inner]))
 }
 
-/// The scales `[outer, 1, inner]` as `[outer, inner]`.
+/// Returns the scales `[outer, 1, inner]` as `[outer, inner]`.
 fn flat<B: Backend>(scales: FloatTensor<B>, groups: Groups) -> FloatTensor<B> {
     B::float_reshape(scales, Shape::new(groups.scale_shape()))
 }
 
-/// Results back in the caller's shape and type.
+/// Returns results in the caller's shape and type.
 fn ungrouped<B: Backend>(
     values: FloatTensor<B>,
     shape: Shape,
@@ -72,8 +72,8 @@ fn not_a_number<B: Backend>(values: &FloatTensor<B>) -> BoolTensor<B> {
     })
 }
 
-/// Lower bound of a scale. Written with a comparison, which leaves a NaN alone, as a backend's
-/// own clamp may not.
+/// Applies the lower bound of a scale. The comparison leaves a NaN unchanged, which a backend's clamp
+/// may not.
 fn at_least_epsilon<B: Backend>(scales: FloatTensor<B>) -> FloatTensor<B> {
     let small = mask::<B>(&scales, |scales, dtype| {
         B::float_lower_elem(scales, EPSILON.into(), dtype)
@@ -86,7 +86,7 @@ fn epsilon_scales<B: Backend>(values: &FloatTensor<B>, groups: Groups) -> FloatT
     B::float_full(shape, EPSILON.into(), &values.device(), FloatDType::F32)
 }
 
-/// `max(mean|v|, EPSILON)` of `[outer, size, inner]`, as `[outer, 1, inner]`.
+/// Returns `max(mean|v|, EPSILON)` of `[outer, size, inner]`, as `[outer, 1, inner]`.
 fn absmean<B: Backend>(values: FloatTensor<B>, groups: Groups) -> FloatTensor<B> {
     let prescale = mean_prescale(groups.size);
     let scaled = B::float_mul_scalar(B::float_abs(values), prescale.into());
@@ -95,9 +95,9 @@ fn absmean<B: Backend>(values: FloatTensor<B>, groups: Groups) -> FloatTensor<B>
     at_least_epsilon::<B>(mean)
 }
 
-/// `max(max|v|, EPSILON)` of `[outer, size, inner]`, as `[outer, 1, inner]`.
+/// Returns `max(max|v|, EPSILON)` of `[outer, size, inner]`, as `[outer, 1, inner]`.
 fn absmax<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
-    // A maximum may pass over a NaN. As infinity it gives the scale 0, and 0 / 0 shows it again.
+    // A maximum may drop a NaN. Replaced by infinity, it gives the scale 0, and 0 / 0 is NaN again.
     let not_a_number = not_a_number::<B>(&values);
     let magnitude = B::float_mask_fill(B::float_abs(values), not_a_number, f32::INFINITY.into());
     at_least_epsilon::<B>(B::float_max_dim(magnitude, 1))
@@ -138,13 +138,13 @@ pub(super) fn ternary_fake_quant<B: Backend>(
     )
 }
 
-/// `clamp(round(W * (1 / gamma)), -1, 1)`.
+/// Returns `clamp(round(W * (1 / gamma)), -1, 1)`.
 fn ternary_codes<B: Backend>(values: FloatTensor<B>, gamma: FloatTensor<B>) -> FloatTensor<B> {
     let scaled = B::float_mul(values, B::float_recip(gamma));
     B::float_clamp(B::float_round(scaled), (-1.0).into(), 1.0.into())
 }
 
-/// `max_code / absmax`, as one division: `max_code * (1 / absmax)` rounds twice.
+/// Returns `max_code / absmax`, as one division: `max_code * (1 / absmax)` rounds twice.
 fn inverse_scales<B: Backend>(absmax: FloatTensor<B>, max_code: f32) -> FloatTensor<B> {
     let (shape, device) = (absmax.shape(), absmax.device());
     let max_code = B::float_full(shape, max_code.into(), &device, FloatDType::F32);
@@ -174,7 +174,7 @@ pub(super) fn absmax_fake_quant<B: Backend>(
     )
 }
 
-/// `4^i` for the sixteen codes of a word, as `[1, 1, 16]` of 64 bits.
+/// Returns `4^i` for the sixteen codes of a word, as 64-bit `[1, 1, 16]`.
 fn code_weights<B: Backend>(device: &B::Device) -> IntTensor<B> {
     let weights: Vec<i64> = (0..CODES_PER_WORD)
         .map(|i| 1 << (BITS_PER_CODE * i))
@@ -243,8 +243,8 @@ pub(super) fn ternary_unpack<B: Backend>(
     ungrouped::<B>(values, shape, dtype)
 }
 
-/// Values in codes, `x / step + zero_point`, as `[outer, size, inner]`, and the steps and zero points
-/// to be broadcast.
+/// Returns values in codes, `x / step + zero_point`, as `[outer, size, inner]`, and the steps and zero
+/// points for broadcasting.
 fn coded<B: Backend>(
     x: FloatTensor<B>,
     steps: FloatTensor<B>,
@@ -335,7 +335,7 @@ fn factor<B: Backend>(
     }
 }
 
-/// `factor` with other values where `v` lies below and above the codes.
+/// Replaces `factor` by other values where `v` lies below and above the codes.
 fn outside_as<B: Backend>(
     factor: FloatTensor<B>,
     v: &FloatTensor<B>,

@@ -1,4 +1,4 @@
-//! CubeCL: launches of the kernels of `bitnet-burn-kernels`.
+//! Launches of the CubeCL kernels of `bitnet-burn-kernels`.
 
 mod allocation;
 mod int8_matmul;
@@ -19,8 +19,8 @@ use int8_matmul::{Input, has_int8_matmul};
 
 use super::{QatOps, TransformerOps, composed, packed_shape};
 
-/// Tokens up to which packed weights are multiplied as they are. With more, unpacking them once and a
-/// product of matrices, which has tensor cores where there are some, does less.
+/// Number of tokens up to which weights are multiplied in packed form. Above it, it is faster to unpack
+/// them once for a matrix product, which uses tensor cores if the device has them.
 const SMALL_BATCH: usize = 16;
 
 impl QatOps for CubeBackend {
@@ -337,5 +337,5 @@ impl QatOps for CubeBackend {
     }
 }
 
-// Chains of Burn operations, which Fusion makes few kernels of.
+// Chains of Burn operations, which Fusion compiles into few kernels.
 impl TransformerOps for CubeBackend {}

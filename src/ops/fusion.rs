@@ -1,4 +1,4 @@
-//! Output shapes and types of the operations, which Fusion needs before they run.
+//! Output shapes and types of the operations, which Fusion needs before it executes them.
 
 use bitnet_burn_kernels::{BLOCK, DynamicMap, Groups, Statistic};
 use burn::backend::{DType, FloatDType, Shape, fusion::custom::TensorSpec};

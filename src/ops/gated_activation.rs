@@ -4,8 +4,8 @@ use burn::config::Config;
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GatedActivation {
-    /// `relu(x)^2`, of BitNet b1.58 2B4T (`relu2` in its configuration).
+    /// Squared ReLU, `relu(x)^2`, as in BitNet b1.58 2B4T (`relu2` in its configuration).
     SquaredRelu,
-    /// `x * sigmoid(x)`, which makes the block SwiGLU (`silu`).
+    /// SiLU, `x * sigmoid(x)`, which makes the block SwiGLU (`silu`).
     Silu,
 }

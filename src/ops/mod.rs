@@ -1,14 +1,14 @@
 //! The operations of quantization-aware training, implemented once per backend.
 //!
-//! [`QatOps`] is a Burn [backend extension](burn::backend::backend_extension): `Dispatch` picks
-//! the implementation at run time. Its default bodies are chains of Burn operations
-//! (`composed`); Flex and CubeCL have their own loops and kernels, Autodiff its own backward
-//! steps, and Fusion defers to the backend below. [`TransformerOps`] is the same for what stands
-//! between the quantised projections of a transformer; only Flex has its own loops for it.
+//! [`QatOps`] is a Burn [backend extension](burn::backend::backend_extension): `Dispatch` selects the
+//! implementation at run time. Its default methods are chains of Burn operations (`composed`). Flex and
+//! CubeCL have their own loops and kernels, Autodiff its own backward steps, and Fusion defers to the
+//! backend below. [`TransformerOps`] holds the operations between the quantized projections of a
+//! transformer; only Flex has its own loops for them.
 //!
 //! User code calls [`functions`](crate::functions), not these traits.
 
-// Burn deprecates its ndarray backend; this crate supports it as long as Burn has it.
+// Burn deprecates its ndarray backend; this crate supports it as long as Burn includes it.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod adamw_step;
@@ -37,9 +37,9 @@ pub use transformer::TransformerOps;
 
 /// Operations of quantization-aware training on backend primitives.
 ///
-/// Scales are `f32` tensors of shape `[outer, inner]` whatever the type of the values; see
-/// [`Groups`] for which values share one. Statistics are computed in `f32`. A NaN or infinity in
-/// a group makes every result of that group non-finite.
+/// Scales are `f32` tensors of shape `[outer, inner]` for any type of the values; [`Groups`] defines the
+/// values that share one. Statistics are computed in `f32`. A NaN or infinity in a group makes every
+/// result of that group non-finite.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
     NdArray: cfg(feature = "ndarray"),
@@ -48,7 +48,7 @@ pub use transformer::TransformerOps;
     Fusion: cfg(all(feature = "fusion", feature = "cube")),
 )]
 pub trait QatOps: Backend {
-    /// `Q(W) = clamp(round(W / gamma), -1, 1) * gamma` and `gamma = max(mean|W|, 1e-5)`.
+    /// Returns `Q(W) = clamp(round(W / gamma), -1, 1) * gamma` and `gamma = max(mean|W|, 1e-5)`.
     ///
     /// Under autodiff the gradient of `Q(W)` passes to `W` unchanged; `gamma` is a constant.
     #[fusion(meta = fusion::values_and_scales)]
@@ -59,7 +59,7 @@ pub trait QatOps: Backend {
         composed::ternary_fake_quant::<Self>(weight, groups)
     }
 
-    /// `Q(x) = clamp(round(x * s), -max_code - 1, max_code) / s` and
+    /// Returns `Q(x) = clamp(round(x * s), -max_code - 1, max_code) / s` and
     /// `s = max_code / max(max|x|, 1e-5)`.
     ///
     /// Under autodiff the gradient of `Q(x)` passes to `x` unchanged; `s` is a constant.
@@ -72,7 +72,7 @@ pub trait QatOps: Backend {
         composed::absmax_fake_quant::<Self>(x, groups, max_code)
     }
 
-    /// The statistic of every group, such as `gamma = max(mean|W|, 1e-5)`. It has no gradient.
+    /// Returns the statistic of every group, such as `gamma = max(mean|W|, 1e-5)`. No gradient.
     #[fusion(meta = fusion::scales_of)]
     fn group_statistic(
         values: FloatTensor<Self>,
@@ -82,8 +82,8 @@ pub trait QatOps: Backend {
         composed::group_statistic::<Self>(values, groups, statistic)
     }
 
-    /// The ternary codes of `weight` for the given scales, packed along the last dimension as
-    /// [`packing`](bitnet_burn_kernels::packing) describes: `[.., n]` to `u32` `[.., ceil(n / 16)]`.
+    /// Packs the ternary codes of `weight` for the given scales along the last dimension, in the layout of
+    /// [`packing`](bitnet_burn_kernels::packing): `[.., n]` to `u32` `[.., ceil(n / 16)]`.
     #[fusion(meta = fusion::packed_words)]
     fn ternary_pack(
         weight: FloatTensor<Self>,
@@ -93,7 +93,7 @@ pub trait QatOps: Backend {
         composed::ternary_pack::<Self>(weight, scales, groups)
     }
 
-    /// `code * scale` of packed codes, as a tensor of the given shape and type; the inverse of
+    /// Unpacks `code * scale` as a tensor of the given shape and type, the inverse of
     /// [`ternary_pack`](QatOps::ternary_pack).
     #[fusion(meta = fusion::unpacked_values)]
     fn ternary_unpack(
@@ -106,7 +106,7 @@ pub trait QatOps: Backend {
         composed::ternary_unpack::<Self>(packed, scales, groups, shape, dtype)
     }
 
-    /// The codes `clamp(round(x * s), -max_code - 1, max_code)` of a matrix `[tokens, d_input]` and
+    /// Returns the codes `clamp(round(x * s), -max_code - 1, max_code)` of a matrix `[tokens, d_input]` and
     /// `s = max_code / max(max|x|, 1e-5)` of each token, `[tokens, 1]`.
     ///
     /// Four codes to a `u32`: see
@@ -119,7 +119,7 @@ pub trait QatOps: Backend {
         composed::absmax_quantize::<Self>(x, max_code)
     }
 
-    /// `code / s` of the codes, `[tokens, d_input]` of the given type: the values of
+    /// Returns `code / s` of the codes, `[tokens, d_input]` of the given type: the values of
     /// [`absmax_fake_quant`](QatOps::absmax_fake_quant) per token.
     #[fusion(meta = fusion::dequantized_values)]
     fn absmax_dequantize(
@@ -131,7 +131,7 @@ pub trait QatOps: Backend {
         composed::absmax_dequantize::<Self>(codes, scales, d_input, dtype)
     }
 
-    /// `Y = X Q(W) + b` with the codes and scales of `X` and a latent weight `[d_input, d_output]`;
+    /// Computes `Y = X Q(W) + b` with the codes and scales of `X` and a latent weight `[d_input, d_output]`;
     /// `bias` is `[d_output]`, or `[0]` for none, of the type of the output. No gradient.
     #[fusion(meta = fusion::ternary_outputs)]
     fn ternary_linear(
@@ -144,8 +144,8 @@ pub trait QatOps: Backend {
         composed::ternary_linear::<Self>(codes, code_scales, weight, bias, groups)
     }
 
-    /// The same with a packed weight: codes `[d_output, ceil(d_input / 16)]` and the scales of the
-    /// groups of `[d_output, d_input]`. The bias has the type of the output.
+    /// Computes `Y = X W + b` with a packed weight: codes `[d_output, ceil(d_input / 16)]` and the scales of
+    /// the groups of `[d_output, d_input]`. The bias has the type of the output. No gradient.
     #[fusion(meta = fusion::packed_outputs)]
     fn packed_linear(
         codes: IntTensor<Self>,
@@ -167,10 +167,10 @@ pub trait QatOps: Backend {
         )
     }
 
-    /// `Y = Q(X) Q(W) + b`: absmax codes per token, ternary weights.
+    /// Computes `Y = Q(X) Q(W) + b`: absmax codes per token, ternary weights.
     ///
-    /// Under autodiff `dX = dY Q(W)^T`, `dW = Q(X)^T dY` and `db` the sum of `dY` over tokens. What
-    /// is kept for them are the codes of `X`, 8 bits each.
+    /// Under autodiff `dX = dY Q(W)^T`, `dW = Q(X)^T dY` and `db` is the sum of `dY` over tokens. The codes
+    /// of `X` are saved for backward, 8 bits each.
     #[fusion(default)]
     fn bit_linear(
         x: FloatTensor<Self>,
@@ -183,11 +183,11 @@ pub trait QatOps: Backend {
         Self::ternary_linear(codes, scales, weight, bias, groups)
     }
 
-    /// `Y = Q(X) W + b`: absmax codes per token, a packed weight as in
+    /// Computes `Y = Q(X) W + b`: absmax codes per token, a packed weight as in
     /// [`packed_linear`](QatOps::packed_linear).
     ///
-    /// Under autodiff `dX = dY W` and `db` the sum of `dY` over tokens; the weight is a constant.
-    /// Nothing else is kept for them.
+    /// Under autodiff `dX = dY W` and `db` is the sum of `dY` over tokens; the weight is a constant. Nothing
+    /// else is saved for backward.
     #[fusion(default)]
     fn packed_bit_linear(
         x: FloatTensor<Self>,
@@ -202,8 +202,8 @@ pub trait QatOps: Backend {
         Self::packed_linear(codes, scales, packed, weight_scales, bias, groups, d_input)
     }
 
-    /// The orthonormal Walsh-Hadamard transform of each block of `block` neighbouring values of
-    /// the last dimension, which a power of two `block` divides.
+    /// Applies the orthonormal Walsh-Hadamard transform to each block of `block` neighboring values of the
+    /// last dimension; `block` is a power of two that divides it.
     ///
     /// Under autodiff the gradient of `x` is the transform of the gradient.
     #[fusion(dtype = x, shape = x)]
@@ -211,7 +211,7 @@ pub trait QatOps: Backend {
         composed::hadamard_transform::<Self>(x, block)
     }
 
-    /// `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, with steps and
+    /// Computes `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, with steps and
     /// zero points of the shape of scales.
     ///
     /// Under autodiff the gradient of `Q(x)` passes to `x` unchanged; the others are constants.
@@ -226,7 +226,7 @@ pub trait QatOps: Backend {
         composed::affine_fake_quant::<Self>(x, steps, zero_points, groups, codes)
     }
 
-    /// `grad * factor(x / step + zero_point)` by a rule. It has no gradient of its own.
+    /// Computes `grad * factor(x / step + zero_point)` by a rule. No gradient.
     #[fusion(dtype = x, shape = x)]
     fn affine_gradient(
         x: FloatTensor<Self>,
@@ -240,10 +240,10 @@ pub trait QatOps: Backend {
         composed::affine_gradient::<Self>(x, grads, steps, zero_points, groups, codes, rule)
     }
 
-    /// `quantized` as a function of `x`, whose gradient passes to `x` multiplied by the factor of
+    /// Returns `quantized` as a function of `x`, whose gradient passes to `x` multiplied by the factor of
     /// `rule`, or unchanged without a rule.
     ///
-    /// Only autodiff has something to do here.
+    /// Without autodiff this returns `quantized`.
     #[fusion(default)]
     fn straight_through(
         _x: FloatTensor<Self>,
@@ -257,7 +257,7 @@ pub trait QatOps: Backend {
         quantized
     }
 
-    /// [`affine_fake_quant`](QatOps::affine_fake_quant) with `zero_point = -offset / step`.
+    /// Applies [`affine_fake_quant`](QatOps::affine_fake_quant) with `zero_point = -offset / step`.
     ///
     /// Under autodiff `x`, `steps` and `offsets` have the gradients of LSQ+, those of the steps
     /// and offsets multiplied by `grad_scale`.
@@ -274,9 +274,9 @@ pub trait QatOps: Backend {
         Self::affine_fake_quant(x, steps, zero_points, groups, codes)
     }
 
-    /// The codes of flat `f32` values by a map, after division by the absolute maximum of their
-    /// block of 256: `[n]` to `u32` `[ceil(n / 4)]`, four codes in each, the first in the lowest
-    /// bits, with zeros at the end, and `[ceil(n / 256)]`. No gradient.
+    /// Returns the codes of flat `f32` values by a map, after division by the absolute maximum of their
+    /// block of 256: `[n]` to `u32` `[ceil(n / 4)]`, four codes in each, the first in the lowest bits, padded
+    /// with zeros; and the absolute maxima `[ceil(n / 256)]`. No gradient.
     #[fusion(meta = fusion::blockwise_codes)]
     fn blockwise_quantize(
         values: FloatTensor<Self>,
@@ -285,7 +285,7 @@ pub trait QatOps: Backend {
         composed::blockwise_quantize::<Self>(values, map)
     }
 
-    /// The `n` values of codes, the inverse of [`blockwise_quantize`](QatOps::blockwise_quantize).
+    /// Dequantizes `n` values, the inverse of [`blockwise_quantize`](QatOps::blockwise_quantize).
     #[fusion(meta = fusion::blockwise_values)]
     fn blockwise_dequantize(
         codes: IntTensor<Self>,
@@ -296,14 +296,14 @@ pub trait QatOps: Backend {
         composed::blockwise_dequantize::<Self>(codes, absmax, map, n)
     }
 
-    /// `f32` values as `bf16`, up or down, each with the probability of its nearness. No gradient.
+    /// Rounds `f32` values to `bf16`, up or down, each with the probability of its nearness. No gradient.
     #[fusion(meta = fusion::bf16_values)]
     fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
         composed::stochastic_round::<Self>(values, seed)
     }
 
-    /// A step of AdamW with moments that are quantised block-wise, the first signed, the second
-    /// unsigned: parameter, codes and absolute maxima of the one and of the other. No gradient.
+    /// Applies a step of AdamW with block-wise quantized moments, the first signed, the second unsigned.
+    /// Returns the parameter, and codes and absolute maxima of both moments. No gradient.
     #[fusion(default)]
     #[allow(clippy::type_complexity)]
     fn adamw_8bit(
@@ -325,12 +325,12 @@ pub trait QatOps: Backend {
     }
 }
 
-/// `-offset / step`.
+/// Returns `-offset / step`.
 fn zero_points_of<B: Backend>(steps: &FloatTensor<B>, offsets: FloatTensor<B>) -> FloatTensor<B> {
     B::float_div(B::float_neg(offsets), steps.clone())
 }
 
-/// Shape of the packed form of a tensor of the given shape.
+/// Returns the shape of the packed form of a tensor of the given shape.
 pub(crate) fn packed_shape(shape: &Shape) -> Shape {
     let mut packed = shape.clone();
     let last = packed.num_dims() - 1;

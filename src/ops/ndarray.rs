@@ -1,4 +1,4 @@
-//! NdArray: the chains of Burn operations.
+//! Chains of Burn operations for the NdArray backend.
 
 use burn::backend::NdArray;
 

@@ -9,10 +9,10 @@ use crate::quant::{
     StaticRange, Ste, blend,
 };
 
-/// `x -> Q(x)` for the input of a quantised layer, with what the quantiser learns or is calibrated
-/// to.
+/// Fake quantization `x -> Q(x)` of the input of a quantized layer, with the trained or calibrated
+/// parameters of the quantizer.
 ///
-/// [`QuantControls`](super::QuantControls) sets its progress and width while it trains, and its range
+/// [`QuantControls`](super::QuantControls) sets its progress and width during training, and its range
 /// after calibration.
 #[derive(Module, Debug)]
 pub struct ActivationFakeQuant {
@@ -22,19 +22,19 @@ pub struct ActivationFakeQuant {
     ste: Ste,
     #[module(skip)]
     rotation: Option<HadamardConfig>,
-    /// Trained step size `[1, 1]`, if the quantiser has it.
+    /// Trained step size `[1, 1]`, if the quantizer has it.
     pub step: Option<Param<Tensor<2>>>,
-    /// Trained offset `[1, 1]`, if the quantiser has it.
+    /// Trained offset `[1, 1]`, if the quantizer has it.
     pub offset: Option<Param<Tensor<2>>>,
     control: QuantControl,
 }
 
 impl ActivationFakeQuant {
-    /// The activation quantiser of a scheme; `None` if it leaves activations in float.
+    /// Creates the activation quantizer of a scheme; `None` if it leaves activations in float.
     ///
     /// # Panics
     ///
-    /// If the scheme rotates activations that it does not quantise.
+    /// If the scheme rotates activations that it does not quantize.
     #[track_caller]
     pub fn new(scheme: &QatScheme, device: &Device) -> Option<Self> {
         assert!(
@@ -67,19 +67,19 @@ impl ActivationFakeQuant {
         })
     }
 
-    /// The quantiser.
+    /// Returns the quantizer.
     pub fn quantizer(&self) -> &ActivationQuantizer {
         &self.quantizer
     }
 
-    /// Whether values stay in float whatever lambda is; see
+    /// Returns whether values stay in float for any lambda; see
     /// [`set_excluded`](super::QuantControls::set_excluded).
     pub fn is_excluded(&self) -> bool {
         self.control.values().excluded()
     }
 
-    /// `Q(x)`, or `Q(H(x))` with a rotation, with the gradient of the estimator; the blend `x + lambda * (Q(x) - x)` where a
-    /// schedule set `lambda` below 1.
+    /// Returns `Q(x)`, or `Q(H(x))` with a rotation, with the gradient of the estimator. If a schedule set
+    /// `lambda` below 1, returns the blend `x + lambda * (Q(x) - x)`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let x = self.observe(x);
         let control = self.control.values();
@@ -90,7 +90,7 @@ impl ActivationFakeQuant {
         blend(x.clone(), self.quantize(x), lambda)
     }
 
-    /// What is quantised, `x` or `H(x)`, after it was shown to what watches it.
+    /// Returns the value to quantize, `x` or `H(x)`, after its observers have recorded it.
     pub(crate) fn observe<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let x = match &self.rotation {
             Some(rotation) => rotation.apply(x),
@@ -106,17 +106,17 @@ impl ActivationFakeQuant {
         x
     }
 
-    /// If its gradient needs its input: that of the identity estimator is the one of the output.
+    /// Returns whether its gradient needs its input: that of the identity estimator is that of the output.
     pub(crate) fn keeps_input(&self) -> bool {
         self.ste != Ste::Identity
     }
 
-    /// Whether the input is rotated before it is quantised.
+    /// Returns whether the input is rotated before quantization.
     pub(crate) fn rotates(&self) -> bool {
         self.rotation.is_some()
     }
 
-    /// The bits, if [`forward`](Self::forward) is nothing but
+    /// Returns the bits, if [`forward`](Self::forward) is only
     /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant) per token.
     pub(crate) fn absmax_bits(&self) -> Option<u8> {
         let control = self.control.values();
@@ -132,8 +132,8 @@ impl ActivationFakeQuant {
         }
     }
 
-    /// The values that the first and the last code reach to, where the range does not come from the
-    /// values themselves.
+    /// Returns the values of the first and the last code, if the range is not computed from the values
+    /// themselves.
     fn limits(&self) -> Option<[Tensor<1>; 2]> {
         let control = self.control.values();
         let (step, zero_point, codes) = match (&self.quantizer, &self.step) {

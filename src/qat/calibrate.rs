@@ -8,11 +8,11 @@ use crate::quant::{
     calibration::{CalibrationTable, ObserverConfig, SamplingPolicy, TableError},
 };
 
-/// What quantisers have observed so far, to go on with after a break.
+/// State of the observations of quantizers, to resume after an interruption.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ObservationState {
-    /// By the paths of the quantisers.
+    /// Observations by the paths of the quantizers.
     observations: BTreeMap<String, Seen>,
 }
 
@@ -20,30 +20,30 @@ pub struct ObservationState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CalibrateError {
-    /// Static quantisers for which the table has no range.
+    /// Static quantizers for which the table has no range.
     #[error("the calibration table has no range for {}", .paths.join(", "))]
     Missing {
         /// Their paths.
         paths: Vec<String>,
     },
-    /// A range with several channels, where a static quantiser has one for the whole tensor.
+    /// A range has several channels, but a static quantizer needs one for the whole tensor.
     #[error(
         "the range of {path} has {channels} channels, a static quantizer has one for the whole \
          tensor"
     )]
     Channels {
-        /// Path of the quantiser.
+        /// Path of the quantizer.
         path: String,
         /// Number of channels of the range.
         channels: usize,
     },
-    /// The model has no static quantiser.
+    /// The model has no static quantizer.
     #[error("no activation of the model is quantized statically: use `StaticConfig` in its scheme")]
     NoStaticQuantizer,
 }
 
-/// Calibration: observe the inputs of the quantisers over some forward passes, take the ranges, and
-/// freeze them into the static quantisers.
+/// Calibration: observes the inputs of the quantizers over some forward passes, computes the ranges, and
+/// sets them on the static quantizers.
 ///
 /// ```
 /// use bitnet_burn::{
@@ -67,8 +67,8 @@ pub enum CalibrateError {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 impl QuantControls {
-    /// Starts to observe what each quantiser quantises: in every forward pass from now on, on any
-    /// clone, that the policy takes. Weights are observed in their latent form.
+    /// Starts to observe the values that each quantizer quantizes, in every forward pass of any clone that
+    /// is selected by the policy. Weights are observed in their latent form.
     ///
     /// # Panics
     ///
@@ -80,8 +80,8 @@ impl QuantControls {
         }
     }
 
-    /// [`observe`](Self::observe) for the forward passes of a training alone, on a device with
-    /// autodiff: what a validation or a prediction passes through the model is not observed.
+    /// Applies [`observe`](Self::observe) only to the forward passes of a training, on a device with
+    /// autodiff: values of a validation or an inference are not observed.
     ///
     /// # Panics
     ///
@@ -93,7 +93,7 @@ impl QuantControls {
         }
     }
 
-    /// What has been observed so far; the observation goes on.
+    /// Returns the observations so far; observing continues.
     pub fn observations(&self) -> ObservationState {
         let seen = |(path, values): (&str, &super::control::ControlValues)| {
             Some((path.to_string(), values.observation.seen()?))
@@ -103,13 +103,13 @@ impl QuantControls {
         }
     }
 
-    /// Whether a quantizer is observed.
+    /// Returns whether a quantizer is observed.
     pub fn is_observing(&self) -> bool {
         self.iter()
             .any(|(_, values)| values.observation.is_active())
     }
 
-    /// Goes on with observations where they stood, of the quantisers with the same paths.
+    /// Resumes observations of the quantizers with the same paths.
     pub fn resume_observations(&self, mut state: ObservationState) {
         for (path, values) in self.iter() {
             if let Some(seen) = state.observations.remove(path) {
@@ -118,15 +118,15 @@ impl QuantControls {
         }
     }
 
-    /// Ends the observation and gives the ranges, by the paths of the quantisers.
+    /// Ends the observation and returns the ranges, by the paths of the quantizers.
     ///
     /// # Errors
     ///
-    /// If a quantiser observed nothing, or values that are not finite, or a tensor could not be
-    /// read from its device.
+    /// If a quantizer observed nothing, or values that are not finite, or a tensor could not be
+    /// read back from its device.
     pub fn finish_observation(&self) -> Result<CalibrationTable, TableError> {
         let mut table = CalibrationTable::default();
-        // All observations end, also where one of them gives an error.
+        // All observations end, also if one of them returns an error.
         let observers: Vec<_> = self
             .iter()
             .map(|(path, values)| (path, values.observation.finish()))
@@ -144,13 +144,13 @@ impl QuantControls {
         Ok(table)
     }
 
-    /// Freezes ranges into the static activation quantisers, whose values they have from the next
-    /// forward pass on. The ranges are part of the records of the model.
+    /// Sets ranges on the static activation quantizers, which use them from the next forward pass on. The
+    /// ranges are part of the records of the model.
     ///
     /// # Errors
     ///
-    /// If there is no static quantiser, or the table has no range for the whole tensor for one of
-    /// them; then nothing is changed.
+    /// If there is no static quantizer, or the table has no range for the whole tensor for one of
+    /// them. Nothing is changed then.
     pub fn calibrate(&self, table: &CalibrationTable) -> Result<(), CalibrateError> {
         let mut ranges = Vec::new();
         let mut missing = Vec::new();

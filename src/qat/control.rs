@@ -21,17 +21,17 @@ use crate::quant::{
     WeightQuantizer,
 };
 
-/// What a schedule or a calibration sets on a quantiser while a model trains.
+/// Settings of a quantizer that a schedule or a calibration changes during training.
 ///
-/// All clones and device forks of a module share it: a change takes effect on each at its next
-/// forward pass, without a new model. Records of the module hold its values, and loading a record
-/// sets them. [`QuantControls`](super::QuantControls) finds those of a model.
+/// All clones and device forks of a module share them: a change takes effect on each at its next forward
+/// pass, without a new model. Records of the module hold the values, and loading a record sets them.
+/// [`QuantControls`](super::QuantControls) finds the controls of a model.
 #[derive(Module, Debug)]
 pub(super) struct QuantControl {
     state: Tagged<ControlState>,
 }
 
-/// The shared values, and the parameter that stands for them where modules are walked.
+/// The shared values, and the parameter that represents them in the module tree.
 #[derive(Debug, Clone)]
 struct ControlState {
     /// Writes the values into records and reads them; its own value is a placeholder.
@@ -39,23 +39,23 @@ struct ControlState {
     values: Arc<ControlValues>,
 }
 
-/// The shared values. Each is one atomic, read in every forward pass.
+/// The shared values. Each is an atomic that every forward pass reads.
 #[derive(Debug)]
 pub(super) struct ControlValues {
     pub kind: ControlKind,
-    /// What a quantizer of a weight was made for.
+    /// The weight and its quantizer.
     pub weight: Option<ControlledWeight>,
-    /// How a static quantiser of activations uses a range.
+    /// Configuration of a static quantizer of activations, for its range.
     pub static_config: Option<StaticConfig>,
     pub observation: Observation,
     pub error_probe: ErrorProbe,
-    /// What the quantizer was made for; records are loaded into no other quantizer.
+    /// Settings of the quantizer; a record is only loaded into a quantizer with the same settings.
     pub settings: QuantizerSettings,
     lambda: AtomicU32,
     /// The code of a width, and the flags above.
     width: AtomicU32,
     noise_key: AtomicU64,
-    /// Bits of step and zero point; 0 stands for none, as a step is positive.
+    /// Bits of step and zero point; 0 for none, as a step is positive.
     range: AtomicU64,
 }
 
@@ -66,7 +66,7 @@ pub(super) struct Setting {
     width: u32,
 }
 
-/// The weight that a quantizer was made for.
+/// A weight and its quantizer.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ControlledWeight {
     pub shape: Vec<usize>,
@@ -86,7 +86,7 @@ impl fmt::Display for ControlledWeight {
     }
 }
 
-/// What is quantised under a control.
+/// The value quantized under a control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ControlKind {
     Weight,
@@ -96,15 +96,15 @@ pub(super) enum ControlKind {
 /// Number of integers in a record.
 const RECORD_LENGTH: usize = 6;
 
-/// Bit of the width that says that each output channel of a weight has its own scale.
+/// Flag in the width: each output channel of a weight has its own scale.
 const PER_CHANNEL: u32 = 1 << 8;
 
-/// Bit of the width that says that nothing is quantised.
+/// Flag in the width: nothing is quantized.
 const EXCLUDED: u32 = 1 << 9;
-/// Both.
+/// Both flags.
 const FLAGS: u32 = PER_CHANNEL | EXCLUDED;
 
-/// The width as a number: 0 as configured, 1 ternary, else bits.
+/// Returns the width as a number: 0 as configured, 1 ternary, else bits.
 fn width_code(width: Option<BitWidth>) -> u32 {
     match width {
         None => 0,
@@ -134,7 +134,7 @@ impl ControlValues {
         }
     }
 
-    /// The same settings and range apart from these, without what watches them.
+    /// Returns an independent copy of the settings and range, without observers.
     pub fn detached(&self) -> Self {
         let (settings, config) = (self.settings.clone(), self.static_config.clone());
         let copy = Self::new(self.kind, settings, config, self.weight.clone());
@@ -142,14 +142,14 @@ impl ControlValues {
         copy
     }
 
-    /// Number of weights that are quantized; 0 for activations.
+    /// Returns the number of weights that are quantized; 0 for activations.
     pub fn num_weights(&self) -> usize {
         let weight = self.weight.as_ref();
         weight.map_or(0, |weight| weight.shape.iter().product())
     }
 
-    /// The quantizer of a weight in use: the one that it was made for, unless a schedule set another width
-    /// or a scale for each channel.
+    /// Returns the quantizer of a weight in use: the configured one, unless a schedule set another width or a
+    /// scale for each channel.
     pub fn active_quantizer(&self) -> Option<WeightQuantizer> {
         let own = &self.weight.as_ref()?.quantizer;
         let granularity = match self.per_channel() {
@@ -165,7 +165,7 @@ impl ControlValues {
         })
     }
 
-    /// Share of the quantised value in the blend with the latent one, 0 to 1.
+    /// Returns the share of the quantized value in the blend with the latent one, 0 to 1.
     pub fn lambda(&self) -> f32 {
         f32::from_bits(self.lambda.load(Ordering::Relaxed))
     }
@@ -174,7 +174,7 @@ impl ControlValues {
         self.lambda.store(lambda.to_bits(), Ordering::Relaxed);
     }
 
-    /// Width in place of the configured one.
+    /// Returns the width that replaces the configured one.
     pub fn width(&self) -> Option<BitWidth> {
         match self.width.load(Ordering::Relaxed) & !FLAGS {
             1 => Some(BitWidth::Ternary),
@@ -188,7 +188,7 @@ impl ControlValues {
         self.update_width(|width| width & FLAGS | code);
     }
 
-    /// Whether each output channel of a weight has its own scale, whatever is configured.
+    /// Returns whether each output channel of a weight has its own scale, regardless of the configuration.
     pub fn per_channel(&self) -> bool {
         self.flag(PER_CHANNEL)
     }
@@ -197,7 +197,7 @@ impl ControlValues {
         self.set_flag(PER_CHANNEL, per_channel);
     }
 
-    /// Whether values stay in float, whatever lambda is.
+    /// Returns whether values stay in float for any lambda.
     pub fn excluded(&self) -> bool {
         self.flag(EXCLUDED)
     }
@@ -218,13 +218,13 @@ impl ControlValues {
     }
 
     fn update_width(&self, f: impl Fn(u32) -> u32) {
-        // It always gives a value.
+        // The update always returns a value.
         let _ = self
             .width
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |width| Some(f(width)));
     }
 
-    /// What random numbers of this layer and step are made from.
+    /// Returns the seed of the random numbers of this layer and step.
     pub fn noise_key(&self) -> u64 {
         self.noise_key.load(Ordering::Relaxed)
     }
@@ -233,7 +233,7 @@ impl ControlValues {
         self.noise_key.store(key, Ordering::Relaxed);
     }
 
-    /// Step size and zero point from calibration.
+    /// Returns the step size and zero point from calibration.
     pub fn range(&self) -> Option<StaticRange> {
         match self.range.load(Ordering::Relaxed) {
             0 => None,
@@ -251,7 +251,7 @@ impl ControlValues {
         self.range.store(bits, Ordering::Relaxed);
     }
 
-    /// How far and to which width it quantises, to set back to.
+    /// Returns lambda, width and flags, to restore them later.
     pub fn setting(&self) -> Setting {
         Setting {
             lambda: self.lambda.load(Ordering::Relaxed),
@@ -264,7 +264,7 @@ impl ControlValues {
         self.width.store(setting.width, Ordering::Relaxed);
     }
 
-    /// The values as integers; floats by their bits, so that a record holds them exactly.
+    /// Returns the values as integers; floats by their bits, so that a record holds them exactly.
     fn record(&self) -> [i32; RECORD_LENGTH] {
         let (key, range) = (self.noise_key(), self.range.load(Ordering::Relaxed));
         [
@@ -277,7 +277,7 @@ impl ControlValues {
         ]
     }
 
-    /// Takes the values of a record.
+    /// Restores the values of a record.
     fn restore(&self, record: &[i32; RECORD_LENGTH]) {
         let [lambda, width, key_low, key_high, range_low, range_high] = record;
         let long = |low: &i32, high: &i32| (*high as u32 as u64) << 32 | *low as u32 as u64;
@@ -291,13 +291,13 @@ impl ControlValues {
 }
 
 thread_local! {
-    /// Where [`QuantControl::of_parameter`] gathers; a save hook is the one door that visitors leave
-    /// open to what a parameter belongs to.
+    /// Collects the result of [`QuantControl::of_parameter`]. A save hook is the only way for a visitor to
+    /// access the owner of a parameter.
     static COLLECTED: RefCell<Option<Vec<Arc<ControlValues>>>> = const { RefCell::new(None) };
 }
 
 impl QuantControl {
-    /// The control of the quantizer of a weight.
+    /// Creates the control of the quantizer of a weight.
     pub fn of_weight(
         weight: ControlledWeight,
         settings: QuantizerSettings,
@@ -307,7 +307,7 @@ impl QuantControl {
         Self::new(values, device)
     }
 
-    /// The control of activations, with how a static quantiser uses a range.
+    /// Creates the control of activations, with the configuration of a static quantizer.
     pub fn of_activation(
         static_config: Option<StaticConfig>,
         settings: QuantizerSettings,
@@ -327,17 +327,17 @@ impl QuantControl {
         Self { state }
     }
 
-    /// The shared values.
+    /// Returns the shared values.
     pub fn values(&self) -> &ControlValues {
         &self.state.inner().values
     }
 
-    /// The device of the module.
+    /// Returns the device of the module.
     pub fn device(&self) -> Device {
         self.state.inner().parameter.val().device()
     }
 
-    /// The shared values of the control that a parameter stands for, if it does.
+    /// Returns the shared values of the control that a parameter represents, if any.
     pub fn of_parameter<const D: usize>(
         param: &Param<Tensor<D, Int>>,
     ) -> Option<Arc<ControlValues>> {
@@ -347,7 +347,7 @@ impl QuantControl {
     }
 }
 
-/// The parameter with records of these values.
+/// Returns the parameter with records of these values.
 fn stand_for<const D: usize>(
     parameter: Param<Tensor<D, Int>>,
     values: &Arc<ControlValues>,
@@ -377,10 +377,10 @@ fn stand_for<const D: usize>(
         })
 }
 
-/// Gives the controls of a module values of their own; those that are shared within it stay so.
+/// Replaces the controls of a module by copies; controls shared within the module stay shared.
 #[derive(Default)]
 pub(super) struct Detach {
-    /// The old values and the new.
+    /// The old values and the copies.
     copies: Vec<[Arc<ControlValues>; 2]>,
 }
 
@@ -406,7 +406,7 @@ impl ModuleMapper for Detach {
 }
 
 impl ControlState {
-    /// With another parameter, and the values that it stands for.
+    /// Replaces the parameter and the values that it represents.
     fn with(self, parameter: Param<Tensor<1, Int>>) -> Self {
         let values = QuantControl::of_parameter(&parameter).unwrap_or(self.values);
         Self { parameter, values }

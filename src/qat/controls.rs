@@ -19,23 +19,22 @@ use crate::{
     quant::BitWidth,
 };
 
-/// What schedules set on the quantisers of a model while it trains.
+/// Controls of the quantizers of a model, which schedules set during training.
 ///
-/// Found once, it stays connected to the model: to all its clones, forks on other devices, and what
-/// an optimizer makes of it. A change takes effect at the next forward pass and is part of the
-/// records of the model.
+/// They stay connected to the model: to all its clones, forks on other devices, and models returned by
+/// an optimizer. A change takes effect at the next forward pass and is part of the records of the model.
 ///
 /// # Clones
 ///
-/// A clone of a model has the same controls, so that a schedule reaches the copies that a training
-/// makes: for validation, on other devices, [in other types](crate::optim::MixedPrecision). A clone that
-/// is another model, such as a teacher that was made of its student, changes with it, too;
-/// [`detach_controls`] gives it controls of its own.
+/// A clone of a model has the same controls, so that a schedule also sets the copies of a training: for
+/// validation, on other devices, [in other types](crate::optim::MixedPrecision). A clone used as another
+/// model, such as a teacher cloned from its student, changes with it, too; [`detach_controls`] gives it
+/// independent controls.
 ///
-/// Loading a record sets them, too, in all clones, and also what there is in a record that is refused in the end:
-/// Burn checks it after it has loaded it. Load into a [detached](detach_controls) clone to keep a model as it is.
+/// Loading a record sets the controls of all clones, even if the record is rejected afterwards: Burn checks
+/// a record after loading it. Load into a [detached](detach_controls) clone to keep a model unchanged.
 ///
-/// The path of a quantiser is that of its parameter or module: `layers.0.fc.weight` for a prepared
+/// The path of a quantizer is that of its parameter or module: `layers.0.fc.weight` for a prepared
 /// weight, `layers.0.q_proj.weight_quant` and `layers.0.q_proj.input_quant` in a
 /// [`BitLinear`](crate::nn::BitLinear).
 ///
@@ -50,7 +49,7 @@ use crate::{
 /// let controls = QuantControls::of(&layer);
 /// controls.set_lambda(0.0); // full precision
 /// assert_eq!(layer.quantized_weight().into_data(), layer.weight.val().into_data());
-/// controls.set_lambda(1.0); // quantised
+/// controls.set_lambda(1.0); // quantized
 /// assert_ne!(layer.quantized_weight().into_data(), layer.weight.val().into_data());
 /// ```
 #[derive(Debug, Clone)]
@@ -65,7 +64,7 @@ struct Named {
 }
 
 impl QuantControls {
-    /// The controls of all quantisers of a module, in the order in which it declares them.
+    /// Returns the controls of all quantizers of a module, in declaration order.
     pub fn of<M: Module>(module: &M) -> Self {
         let mut collector = Collector(Vec::new());
         visit_paths(module, &mut collector);
@@ -74,14 +73,14 @@ impl QuantControls {
         }
     }
 
-    /// Whether a quantizer of these and one of the others are controlled together, as those of a
-    /// module and its clones are.
+    /// Returns whether a quantizer of these and one of the others share a control, as those of a module and
+    /// its clones do.
     pub fn shares_with(&self, others: &Self) -> bool {
         self.controls.iter().any(|own| others.has(own))
     }
 
-    /// Whether each quantizer of these is controlled together with one of the others, as those of a part
-    /// of a model are.
+    /// Returns whether each quantizer of these shares its control with one of the others, as those of a part
+    /// of a model do.
     pub fn is_part_of(&self, others: &Self) -> bool {
         self.controls.iter().all(|own| others.has(own))
     }
@@ -91,22 +90,22 @@ impl QuantControls {
         own.any(|own| Arc::ptr_eq(&own.values, &other.values))
     }
 
-    /// Number of quantisers.
+    /// Returns the number of quantizers.
     pub fn len(&self) -> usize {
         self.controls.len()
     }
 
-    /// Whether the module has no quantisers.
+    /// Returns whether the module has no quantizers.
     pub fn is_empty(&self) -> bool {
         self.controls.is_empty()
     }
 
-    /// Paths of the quantisers.
+    /// Returns the paths of the quantizers.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.controls.iter().map(|control| control.path.as_str())
     }
 
-    /// What each quantizer was made for, with its path.
+    /// Returns the settings of each quantizer, with its path.
     pub fn quantizers(&self) -> impl Iterator<Item = (&str, &QuantizerSettings)> {
         self.iter().map(|(path, values)| (path, &values.settings))
     }
@@ -117,7 +116,7 @@ impl QuantControls {
             .map(|control| (control.path.as_str(), &*control.values))
     }
 
-    /// Those whose path fulfils a condition.
+    /// Returns the controls whose path fulfils a condition.
     pub fn filter(&self, mut condition: impl FnMut(&str) -> bool) -> Self {
         let controls = self.controls.iter().filter(|c| condition(&c.path));
         Self {
@@ -125,7 +124,7 @@ impl QuantControls {
         }
     }
 
-    /// The quantisers of each layer, in the order of the model: those of the weight and the input of
+    /// Returns the quantizers of each layer, in the order of the model: those of the weight and the input of
     /// one module.
     pub fn layers(&self) -> Vec<(String, Self)> {
         let mut layers: Vec<(String, Self)> = Vec::new();
@@ -144,7 +143,7 @@ impl QuantControls {
         layers
     }
 
-    /// Number of weights that the quantizers quantize; those of a shared parameter count once.
+    /// Returns the number of weights that the quantizers quantize; those of a shared parameter count once.
     pub fn num_weights(&self) -> usize {
         let controls = self.controls.iter().enumerate();
         let first = |(i, control): &(usize, &Named)| {
@@ -159,7 +158,7 @@ impl QuantControls {
             .sum()
     }
 
-    /// How far and to which width each quantiser quantises, to [set back](Self::restore) to.
+    /// Returns lambda, width and flags of each quantizer, for [`restore`](Self::restore).
     pub(super) fn settings(&self) -> Vec<Setting> {
         self.controls.iter().map(|c| c.values.setting()).collect()
     }
@@ -170,7 +169,7 @@ impl QuantControls {
         }
     }
 
-    /// Sets the share of the quantised value in `x + lambda * (Q(x) - x)`, for weights and
+    /// Sets the share of the quantized value in `x + lambda * (Q(x) - x)`, for weights and
     /// activations.
     ///
     /// # Panics
@@ -184,8 +183,8 @@ impl QuantControls {
         }
     }
 
-    /// Sets the share of each quantiser by its path, as a layer-wise schedule gives it; `None` leaves
-    /// one as it is.
+    /// Sets the share of each quantizer by its path, for a layer-wise schedule; `None` leaves one
+    /// unchanged.
     ///
     /// # Panics
     ///
@@ -200,7 +199,7 @@ impl QuantControls {
         }
     }
 
-    /// The share of the quantised value of each quantiser, with its path.
+    /// Returns the share of the quantized value of each quantizer, with its path.
     pub fn lambdas(&self) -> impl Iterator<Item = (&str, f64)> {
         let lambda = |control: &Named| control.values.lambda() as f64;
         self.controls
@@ -208,7 +207,7 @@ impl QuantControls {
             .map(move |c| (c.path.as_str(), lambda(c)))
     }
 
-    /// Sets the width of weight codes in place of the configured quantiser; `None` goes back to it.
+    /// Sets the width of weight codes in place of the configured quantizer; `None` restores the latter.
     ///
     /// # Panics
     ///
@@ -219,7 +218,7 @@ impl QuantControls {
     }
 
     /// Sets the bits of activation codes, by absmax per token, in place of the configured
-    /// quantiser; `None` goes back to it.
+    /// quantizer; `None` restores the latter.
     ///
     /// # Panics
     ///
@@ -229,15 +228,15 @@ impl QuantControls {
         self.set_width(ControlKind::Activation, bits.map(BitWidth::Bits));
     }
 
-    /// Gives each output channel of the weights its own scale, whatever is configured, or goes back to
-    /// that. Trained step sizes keep the granularity that they were made for.
+    /// Sets a scale for each output channel of the weights, or restores the configured granularity. Trained
+    /// step sizes keep their granularity.
     pub fn set_per_channel(&self, per_channel: bool) {
         let weights = self.controls.iter();
         let weights = weights.filter(|c| c.values.kind == ControlKind::Weight);
         weights.for_each(|control| control.values.set_per_channel(per_channel));
     }
 
-    /// Leaves values in float whatever lambda is, or goes back to quantising them.
+    /// Sets whether values stay in float for any lambda.
     pub fn set_excluded(&self, excluded: bool) {
         for control in &self.controls {
             control.values.set_excluded(excluded);
@@ -253,7 +252,7 @@ impl QuantControls {
         of_kind.for_each(|control| control.values.set_width(width));
     }
 
-    /// Says which step is trained, so that each step and each layer has its own random numbers; see
+    /// Sets the current training step, so that each step and each layer has its own random numbers; see
     /// [`NoiseConfig`](crate::quant::NoiseConfig).
     pub fn set_step(&self, step: u64) {
         for (layer, control) in self.controls.iter().enumerate() {
@@ -281,11 +280,11 @@ impl fmt::Display for QuantControls {
     }
 }
 
-/// The module with controls of its own: its quantizers keep the present progress, widths and ranges,
-/// and do not change with those of the modules that it is a clone of, nor these with it.
+/// Returns the module with independent controls: its quantizers keep the current progress, widths and
+/// ranges, and no longer change with those of the modules it was cloned from.
 ///
-/// Parameters stay what they are, under the same ids. Clones that are made of it afterwards share its
-/// controls. A calibration under way goes on in the other modules alone.
+/// Parameters keep their values and ids. Later clones of it share its controls. A calibration in progress
+/// continues only in the other modules.
 ///
 /// # Example
 ///
@@ -302,18 +301,18 @@ pub fn detach_controls<M: Module>(module: M) -> M {
     module.map(&mut Detach::default())
 }
 
-/// The module that a quantiser belongs to, by its path; `model` for the model itself.
+/// Returns the module that a quantizer belongs to, by its path; `model` for the model itself.
 pub(super) fn layer_of(path: &str) -> &str {
     path.rsplit_once('.').map_or("model", |(layer, _)| layer)
 }
 
-/// Finds the controls of a module by the parameters that stand for them in records.
+/// Finds the controls of a module by the parameters that represent them in records.
 struct Collector(Vec<Named>);
 
 impl PathVisitor for Collector {
     fn visit_int<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Int>>) {
         if let Some(values) = QuantControl::of_parameter(param) {
-            // The way ends in `fake_quant.control.state` for a reparameterization, which belongs to
+            // The path ends in `fake_quant.control.state` for a reparameterization, which belongs to
             // its parameter, else in `control.state`, and then in the tag of the scheme.
             let own = ["fake_quant", "control", "state"];
             let fields = path.fields().iter();

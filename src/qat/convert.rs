@@ -20,18 +20,19 @@ use values::{NotFinite, Values};
 
 /// Packs the latent weights of a model, each with the quantizer that it was trained with.
 ///
-/// The weights are those that [`Prepare`](super::Prepare) prepared, and those of layers that quantize them, such
-/// as [`BitLinear`](crate::nn::BitLinear). A shared parameter is packed once and stays shared. Weights that are
-/// [excluded](super::QuantControls::set_excluded) from quantization stay in float, as all other parameters.
-/// Codes other than -1, 0 and 1, of layers to which a [plan](super::MixedPrecisionPlan) gives more bits, are not
-/// packed: such a weight is kept as its quantized values, or, in a layer that quantizes it, as it is.
+/// Packs the weights prepared by [`Prepare`](super::Prepare), and those of layers that quantize them, such as
+/// [`BitLinear`](crate::nn::BitLinear). A shared parameter is packed once and stays shared. Weights that are
+/// [excluded](super::QuantControls::set_excluded) from quantization and all other parameters stay in float.
+/// Weights with codes other than -1, 0 and 1, in layers with more bits in a
+/// [plan](super::MixedPrecisionPlan), are not packed: they are stored as quantized values, or, in a layer
+/// that quantizes its weight, unchanged.
 ///
 /// # Errors
 ///
-/// If no weight has codes of -1, 0 and 1, one is not quantized in full, a parameter is not finite, or it has
+/// If no weight has codes of -1, 0 and 1, one is not fully quantized, a parameter is not finite, or it has
 /// another reparameterization.
 pub fn convert<M: Module>(model: &M) -> Result<PackedModel, ConvertError> {
-    // As it is evaluated: without gradients, and so without the noise of training.
+    // As in evaluation: without gradients, and so without the noise of training.
     let model = model.valid();
     let mut packing = Packing::of(&model);
     let mut is_quantized = false;
@@ -56,12 +57,12 @@ pub fn convert<M: Module>(model: &M) -> Result<PackedModel, ConvertError> {
     }
 }
 
-/// The quantizer of a parameter that is quantized.
+/// Returns the quantizer of a parameter that is quantized.
 fn quantizer(parameter: &Parameter) -> Result<Option<WeightQuantizer>, ConvertError> {
     let Some(QuantizedBy { control, .. }) = &parameter.quantized_by else {
         return Ok(None);
     };
-    // A weight without values has nothing to pack.
+    // A weight without values cannot be packed.
     if control.excluded() || parameter.shape.contains(&0) {
         return Ok(None);
     }
@@ -74,12 +75,12 @@ fn quantizer(parameter: &Parameter) -> Result<Option<WeightQuantizer>, ConvertEr
     }
 }
 
-/// The weights of a model that are packed so far.
+/// The weights of a model packed so far.
 struct Packing {
     values: Values,
     weights: BTreeMap<String, PackedWeight>,
     places: BTreeMap<String, Place>,
-    /// First paths of the parameters.
+    /// First path of each parameter.
     first: HashMap<ParamId, String>,
 }
 
@@ -118,7 +119,7 @@ impl Packing {
         let row_axis = row_axis(&parameter);
         let dtype = latent.dtype();
         let weight = latent.pack(&quantizer, groups, row_axis, steps);
-        // The places of a shared parameter may have parted, as Burn's optimizers step the first alone.
+        // The places of a shared parameter may differ, as Burn's optimizers update only the first one.
         let first = self.first.entry(parameter.id).or_insert(path.clone());
         let is_shared = *first != path && weight.equals(&self.weights[first]);
         let mut place = place(parameter, quantizer, dtype, row_axis);
@@ -130,7 +131,7 @@ impl Packing {
         Ok(())
     }
 
-    /// The packed model, with the tensors that are not packed.
+    /// Returns the packed model, with the tensors that are not packed.
     fn with_rest<M: Module>(self, model: M) -> Result<PackedModel, ConvertError> {
         let mut parameters = Parameters::default();
         visit_paths(&model, &mut parameters);
@@ -147,15 +148,15 @@ impl Packing {
         Ok(PackedModel {
             weights: self.weights,
             places: self.places,
-            // With the values of weights that are quantized and not packed.
+            // With the values of weights that are quantized but not packed.
             rest: model.materialize().into_record_group(group),
             rest_paths,
         })
     }
 }
 
-/// The dimension along which the rows of a packed weight lie: that of the output channels, or the first where
-/// these lie between others and all values share a scale.
+/// Returns the dimension along which the rows of a packed weight lie: that of the output channels, or the
+/// first one if these lie between others and all values share a scale.
 fn row_axis(parameter: &Parameter) -> usize {
     match parameter.output_axis() {
         axis if axis + 1 == parameter.shape.len() => axis,

@@ -1,4 +1,4 @@
-//! What quantisation does to the values of a layer, measured in a forward pass.
+//! Quantization error of the values of a layer, measured in a forward pass.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -17,13 +17,13 @@ const BINS: i32 = 16;
 /// Bins up to the largest code.
 pub(super) const BINS_PER_RANGE: i32 = 8;
 
-/// Codes that are counted on the device, one reduction each; more of them are read and counted.
+/// Maximum number of codes that are counted on the device, one reduction each; else the codes are read back.
 const COUNTED_ON_DEVICE: usize = 16;
 
-/// Measures one forward pass when it is asked to.
+/// Measures one forward pass on request.
 #[derive(Debug, Default)]
 pub(super) struct ErrorProbe {
-    /// So that a forward pass that nobody asked about takes no lock.
+    /// Checked first, so that a forward pass without a request takes no lock.
     requested: AtomicBool,
     state: Mutex<State>,
 }
@@ -31,16 +31,16 @@ pub(super) struct ErrorProbe {
 #[derive(Debug, Default)]
 struct State {
     measurement: Option<Measurement>,
-    /// Codes at the last look.
+    /// Codes at the last measurement.
     codes: Option<Tensor<1, Int>>,
 }
 
-/// What was measured, still on the device.
+/// A measurement, still on the device.
 #[derive(Debug)]
 pub(super) struct Measurement {
-    /// [`Sums`] in their order.
+    /// The [`Sums`] in their order.
     pub sums: Tensor<1>,
-    /// Codes of a weight, and how many of them are others than at the last look.
+    /// Codes of a weight, and the number that changed since the last measurement.
     pub codes: Option<CodeCounts>,
     /// Number of values.
     pub count: usize,
@@ -64,20 +64,20 @@ pub(super) enum Counts {
     Codes(Tensor<1, Int>),
 }
 
-/// Places of the sums in a [`Measurement`].
+/// Indices of the sums in a [`Measurement`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Sum {
-    /// Squares of the values.
+    /// Sum of squares of the values.
     Signal,
-    /// Squares of the quantised values.
+    /// Sum of squares of the quantized values.
     Quantized,
-    /// Products of both.
+    /// Sum of products of both.
     Product,
-    /// Squares of their differences.
+    /// Sum of squares of their differences.
     Noise,
-    /// The largest difference.
+    /// Largest difference.
     LargestError,
-    /// Number of quantised values that are 0.
+    /// Number of quantized values that are 0.
     Zeros,
     /// Number of values outside the levels.
     Clipped,
@@ -90,12 +90,12 @@ pub(super) enum Sum {
 }
 
 impl ErrorProbe {
-    /// Asks for the next forward pass to be measured.
+    /// Requests a measurement of the next forward pass.
     pub fn request(&self) {
         self.requested.store(true, Ordering::Release);
     }
 
-    /// Whether this pass is to be measured; only one is.
+    /// Returns whether to measure this pass; only one is measured per request.
     pub fn starts(&self) -> bool {
         self.requested.load(Ordering::Acquire) && self.requested.swap(false, Ordering::AcqRel)
     }
@@ -119,7 +119,7 @@ impl ErrorProbe {
         let sums = sums(latent, values, none, scales);
         let mut state = self.lock();
         let previous = state.codes.replace(codes.clone());
-        // Another shape or device: the parameter is another one.
+        // With another shape or device it is another parameter.
         let same = |previous: &Tensor<1, Int>| {
             previous.dims() == codes.dims() && previous.device() == codes.device()
         };
@@ -166,7 +166,7 @@ impl ErrorProbe {
         });
     }
 
-    /// What was measured since the last call.
+    /// Returns the measurement since the last call.
     pub fn take(&self) -> Option<Measurement> {
         self.lock().measurement.take()
     }
@@ -181,7 +181,7 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.cast(DType::F32).reshape([count])
 }
 
-/// All sums in one tensor, so that they are read at once.
+/// Returns all sums in one tensor, so that they are read back at once.
 fn sums<const D: usize>(
     values: Tensor<D>,
     quantized: Tensor<D>,
@@ -208,7 +208,7 @@ fn sums<const D: usize>(
     )
 }
 
-/// Values divided by the scale of their group.
+/// Returns values divided by the scale of their group.
 fn in_scales<const D: usize>(values: Tensor<D>, scales: Tensor<2>, groups: Groups) -> Tensor<1> {
     let Groups { outer, size, inner } = groups;
     let values = reshape(values.cast(DType::F32), [outer, size, inner]);
@@ -218,8 +218,8 @@ fn in_scales<const D: usize>(values: Tensor<D>, scales: Tensor<2>, groups: Group
     (values / scales).reshape([outer * size * inner])
 }
 
-/// The nearest integers of 8 bits, in the smallest type that the device has; 0 for a NaN, which has
-/// none.
+/// Returns the nearest 8-bit integers, in the smallest type of the device; 0 for a NaN, which has no
+/// integer.
 fn integer(values: Tensor<1>) -> Tensor<1, Int> {
     let small = small_int(&values.device());
     let nan = values.clone().is_nan();
@@ -246,7 +246,7 @@ fn count(codes: Tensor<1, Int>, range: CodeRange) -> Counts {
     Counts::Counted(count_each(codes, range.min as i32, range.max as i32))
 }
 
-/// How often each number from `first` to `last` is there.
+/// Returns the number of occurrences of each number from `first` to `last`.
 fn count_each(numbers: Tensor<1, Int>, first: i32, last: i32) -> Tensor<1, Int> {
     let count = |number| numbers.clone().equal_elem(number).int().sum();
     Tensor::cat((first..=last).map(count).collect(), 0)

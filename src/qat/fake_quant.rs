@@ -12,12 +12,12 @@ use crate::{
     quant::{NoiseConfig, QatScheme, QuantizedWeight, Ste, TernaryScale, WeightQuantizer, blend},
 };
 
-/// The reparameterization `W -> Q(W)`: a parameter that trains with its quantised value.
+/// Reparameterization `W -> Q(W)`: a parameter that is trained with its quantized value.
 ///
-/// The parameter keeps the latent weight ([`Param::base`](burn::module::Param::base)), which the
-/// optimizer updates and checkpoints store; layers read `Q(W)` through
+/// The parameter holds the latent weight ([`Param::base`](burn::module::Param::base)), which the
+/// optimizer updates and checkpoints store. Layers read `Q(W)` through
 /// [`Param::val`](burn::module::Param::val). [`Prepare`](super::Prepare) attaches it, and
-/// [`QuantControls`](super::QuantControls) sets its progress, width and noise while it trains, in all
+/// [`QuantControls`](super::QuantControls) sets its progress, width and noise during training, in all
 /// clones that are not [detached](super::detach_controls).
 #[derive(Module, Debug)]
 pub struct FakeQuant {
@@ -28,18 +28,18 @@ pub struct FakeQuant {
     #[module(skip)]
     noise: Option<NoiseConfig>,
     output_axis: usize,
-    /// Trained step sizes `[outer, inner]`, if the quantiser has them.
+    /// Trained step sizes `[outer, inner]`, if the quantizer has them.
     pub steps: Option<Param<Tensor<2>>>,
     control: QuantControl,
 }
 
 impl FakeQuant {
-    /// Fake quantisation of `weight`, whose output channels lie along `output_axis`, by the weight
-    /// quantiser, estimator and noise of a scheme.
+    /// Creates the fake quantization of `weight`, whose output channels lie along `output_axis`, with the
+    /// weight quantizer, estimator and noise of a scheme.
     ///
     /// # Panics
     ///
-    /// If the granularity of the quantiser does not fit the weight.
+    /// If the granularity of the quantizer does not fit the weight.
     #[track_caller]
     pub fn new<const D: usize>(scheme: &QatScheme, weight: Tensor<D>, output_axis: usize) -> Self {
         let controlled = ControlledWeight {
@@ -68,24 +68,24 @@ impl FakeQuant {
         fake_quant
     }
 
-    /// The quantiser.
+    /// Returns the quantizer.
     pub fn quantizer(&self) -> &WeightQuantizer {
         &self.quantizer
     }
 
-    /// Dimension of the output channels.
+    /// Returns the dimension of the output channels.
     pub fn output_axis(&self) -> usize {
         self.output_axis
     }
 
-    /// Whether the codes are all in {-1, 0, 1} and nothing but the quantised value is used, so that
-    /// the weight can be packed.
+    /// Returns whether the weight can be packed: the codes are all in {-1, 0, 1}, and only the quantized
+    /// value is used.
     pub fn is_packable(&self) -> bool {
         let control = self.control.values();
         control.lambda() == 1.0 && !control.excluded() && self.active_quantizer().is_ternary()
     }
 
-    /// Whether the weight stays in float whatever lambda is; see
+    /// Returns whether the weight stays in float for any lambda; see
     /// [`set_excluded`](super::QuantControls::set_excluded).
     pub fn is_excluded(&self) -> bool {
         self.control.values().excluded()
@@ -104,12 +104,12 @@ impl FakeQuant {
         }
     }
 
-    /// `Q(W)` of a latent weight, with the gradient of the estimator; the blend
-    /// `W + lambda * (Q(W) - W)` where a schedule set `lambda` below 1.
+    /// Returns `Q(W)` of a latent weight, with the gradient of the estimator. If a schedule set `lambda`
+    /// below 1, returns the blend `W + lambda * (Q(W) - W)`.
     ///
     /// # Panics
     ///
-    /// If the granularity of the quantiser does not fit the weight.
+    /// If the granularity of the quantizer does not fit the weight.
     #[track_caller]
     pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
         self.observe(&latent);
@@ -121,7 +121,7 @@ impl FakeQuant {
         let groups = self.groups(&latent.dims());
         let quantized = || self.quantize(latent.clone(), groups);
         let quantized = match self.noise {
-            // Noise is for training; an evaluation sees what is deployed.
+            // Noise is for training only; an evaluation uses the deployed weight.
             Some(noise) if latent.is_autodiff() => {
                 let constant = self.constant(latent.clone().detach(), groups);
                 noise.apply(latent.clone(), constant, quantized, control.noise_key())
@@ -131,7 +131,7 @@ impl FakeQuant {
         blend(latent, quantized, lambda)
     }
 
-    /// Shows a latent weight to what watches it.
+    /// Passes a latent weight to its observers.
     pub(crate) fn observe<const D: usize>(&self, latent: &Tensor<D>) {
         let control = self.control.values();
         control.observation.see(latent);
@@ -140,7 +140,7 @@ impl FakeQuant {
         }
     }
 
-    /// The groups of a weight of the given shape, if [`forward`](Self::forward) is nothing but
+    /// Returns the groups of a weight of the given shape, if [`forward`](Self::forward) is only
     /// [`ternary_fake_quant`](crate::functions::ternary_fake_quant).
     pub(crate) fn ternary_groups(&self, shape: &[usize]) -> Option<Groups> {
         let control = self.control.values();
@@ -155,7 +155,7 @@ impl FakeQuant {
         }
     }
 
-    /// Measures what quantisation does to a latent weight; an empty one has nothing to measure.
+    /// Measures the quantization error of a latent weight; an empty one is skipped.
     fn measure<const D: usize>(&self, latent: Tensor<D>) {
         let latent = latent.without_autodiff();
         if latent.shape().num_elements() > 0 {
@@ -166,11 +166,11 @@ impl FakeQuant {
         }
     }
 
-    /// The quantised value as a constant, with its scales and levels.
+    /// Returns the quantized value as a constant, with its scales and levels.
     fn constant<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> QuantizedWeight<D> {
         match (&self.active_quantizer(), &self.steps) {
             (WeightQuantizer::LearnedStep(config), Some(steps)) => {
-                // A weight that left autodiff, to be packed, does not come back through its steps.
+                // Without autodiff, as for packing, the weight must not track gradients through its steps.
                 let steps = match latent.is_autodiff() {
                     true => steps.val(),
                     false => steps.val().without_autodiff(),
@@ -190,7 +190,7 @@ impl FakeQuant {
         }
     }
 
-    /// The packed form of a latent weight: the values of [`forward`](Self::forward), bit for bit.
+    /// Packs a latent weight: the values are those of [`forward`](Self::forward), bit for bit.
     ///
     /// # Panics
     ///
@@ -200,7 +200,7 @@ impl FakeQuant {
         let control = self.control.values();
         assert!(
             control.lambda() == 1.0,
-            "a weight is packed when it is quantised in full, got lambda {}",
+            "a weight is packed when it is quantized in full, got lambda {}",
             control.lambda()
         );
         assert!(

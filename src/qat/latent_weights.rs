@@ -5,13 +5,13 @@ use burn::{
 
 use super::parameters::{Inventory, Parameter};
 
-/// The latent weights of a model, by their paths: what its fake quantizers quantize, whether they are
-/// attached by [`Prepare`](super::Prepare) or fields of a layer such as
+/// Returns the latent weights of a model, by their paths: the values that its fake quantizers quantize. The
+/// quantizers are attached by [`Prepare`](super::Prepare) or are fields of a layer such as
 /// [`BitLinear`](crate::nn::BitLinear). A [`FakeQuant`](super::FakeQuant) that is a field quantizes the
-/// first parameter beside it that has the shape of the weight it was made for.
+/// first parameter of its module with the shape of its weight.
 ///
-/// Step sizes, offsets, biases, norms, tables and heads in float are none. Empty for a model without
-/// quantizers.
+/// Step sizes, offsets, biases, norms, embeddings and heads in float are not included. Empty for a model
+/// without quantizers.
 ///
 /// # Example
 ///
@@ -38,19 +38,18 @@ pub fn latent_weights<M: Module>(model: &M) -> ParamGroup {
     ParamGroup::from_paths(latent.map(|parameter| parameter.path).collect())
 }
 
-/// The parameters that the quantizers of a model train, by their paths: step sizes and offsets. Empty
-/// for a model whose quantizers train none.
+/// Returns the parameters that the quantizers of a model train, by their paths: step sizes and offsets.
+/// Empty for a model without trained quantizers.
 pub fn quantizer_parameters<M: Module>(model: &M) -> ParamGroup {
     ParamGroup::from_paths(Inventory::of(model).of_quantizers())
 }
 
-/// The model with the latent weights of its [`BitLinear`](crate::nn::BitLinear)s in a float type,
-/// under the same ids; everything else stays as it is.
+/// Casts the latent weights of the [`BitLinear`](crate::nn::BitLinear)s of a model to a float type; ids and
+/// all other parameters are unchanged.
 ///
-/// The forward pass reads them in f32, so that in bf16 they take half the memory, and so do their
-/// gradients, while activations stay as they were. Their steps need
-/// [stochastic rounding](crate::optim::QatOptimizerConfig::stochastic_rounding), or most of them are
-/// lost.
+/// The forward pass casts them to f32. In bf16 they take half the memory, and so do their gradients, while
+/// activations keep their type. Their optimizer needs
+/// [stochastic rounding](crate::optim::QatOptimizerConfig::stochastic_rounding), or most updates are lost.
 ///
 /// # Example
 ///
@@ -95,8 +94,8 @@ impl ModuleMapper for CastLatentWeights {
     }
 }
 
-/// The value of a parameter in another type, as a leaf of the graph: one that was cast on the graph
-/// would be none.
+/// Returns the value of a parameter in another type, as a leaf of the graph: a value cast on the graph
+/// would not be one.
 pub(crate) fn cast_leaf<const D: usize>(value: Tensor<D>, dtype: FloatDType) -> Tensor<D> {
     let require_grad = value.is_require_grad();
     let value = value.set_require_grad(false).cast(dtype);

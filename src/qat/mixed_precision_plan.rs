@@ -6,49 +6,49 @@ use serde::{Deserialize, Serialize};
 use super::{LayerSensitivity, QuantControls, SensitivityReport};
 use crate::quant::BitWidth;
 
-/// How each layer of a model stores its weights.
+/// Weight precision of each layer of a model.
 ///
-/// [`Prepare::with_plan`](super::Prepare::with_plan) prepares a model by it;
-/// [`QuantControls::apply_plan`] sets it on a model that is built already, such as one of
+/// [`Prepare::with_plan`](super::Prepare::with_plan) prepares a model by it.
+/// [`QuantControls::apply_plan`] sets it on an existing model, such as one of
 /// [`BitLinear`](crate::nn::BitLinear) layers. A layer that is not in it stays as configured.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MixedPrecisionPlan {
-    /// By the paths of the layers.
+    /// Precisions by the paths of the layers.
     pub layers: BTreeMap<String, Precision>,
 }
 
-/// How a layer stores its weights.
+/// Weight precision of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Precision {
-    /// As the scheme configures: ternary in BitNet, 2 bits each.
+    /// Precision of the scheme: ternary in BitNet, 2 bits each.
     Configured,
-    /// Symmetric codes of so many bits, 2 to 8.
+    /// Symmetric codes of this number of bits, 2 to 8.
     Bits(u8),
-    /// 32 bits, not quantised.
+    /// Float weights of 32 bits, not quantized.
     Float,
 }
 
-/// What a plan must keep to.
+/// Budget of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum PlanBudget {
-    /// All weights take at most so many bytes.
+    /// Maximum number of bytes of all weights.
     Bytes(u64),
-    /// Weights take at most so many bits in the mean.
+    /// Maximum of the average bits per weight.
     BitsPerWeight(f64),
-    /// The rises of the loss, each measured for a layer alone, add up to at most this.
+    /// Maximum of the sum of the rises of the loss, each measured for a layer alone.
     LossIncrease(f64),
 }
 
-/// Error when there is no plan within a budget.
+/// Error for a plan outside a budget or a model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// Even the smallest plan takes more.
+    /// Even the smallest plan exceeds the budget.
     #[error("the budget is {budget} bits, and all layers as configured take {smallest}")]
     TooLarge {
         /// Bits of the budget.
@@ -56,21 +56,21 @@ pub enum PlanError {
         /// Bits of all layers as configured.
         smallest: f64,
     },
-    /// The budget is no number, or negative.
+    /// The budget is NaN or negative.
     #[error("a budget is 0 or more, got {0:?}")]
     Budget(PlanBudget),
-    /// Layers of the plan that the model does not have.
+    /// Layers of the plan that are not in the model.
     #[error("the model has no layers {}, it has: {}", .layers.join(", "), .model.join(", "))]
     UnknownLayers {
         /// Their paths.
         layers: Vec<String>,
-        /// Those of the model.
+        /// The layers of the model.
         model: Vec<String>,
     },
 }
 
 impl Precision {
-    /// Bits that a weight takes, without the scales: packed codes take 2 bits.
+    /// Returns the bits per weight, without the scales: packed codes take 2 bits.
     pub fn bits(&self) -> f64 {
         match self {
             Self::Configured => 2.0,
@@ -80,7 +80,7 @@ impl Precision {
     }
 }
 
-/// A choice for a layer: its size, and what it adds to the loss.
+/// A choice for a layer: its size, and its contribution to the loss.
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     precision: Precision,
@@ -89,13 +89,14 @@ struct Choice {
 }
 
 impl MixedPrecisionPlan {
-    /// Bits of all weights of the measured layers, those that the plan does not have as configured.
+    /// Returns the bits of all weights of the measured layers; those that are not in the plan are as
+    /// configured.
     pub fn num_bits(&self, report: &SensitivityReport) -> f64 {
         let bits = |layer: &LayerSensitivity| self.precision(layer).bits() * layer.weights as f64;
         report.layers.iter().map(bits).sum()
     }
 
-    /// What the layers add to the loss, each as measured alone.
+    /// Returns the contribution of the layers to the loss, each as measured alone.
     pub fn loss_increase(&self, report: &SensitivityReport) -> f64 {
         let rise = |layer: &LayerSensitivity| rise_at(layer, self.precision(layer)).unwrap_or(0.0);
         report.layers.iter().map(rise).sum()
@@ -109,16 +110,16 @@ impl MixedPrecisionPlan {
     /// Chooses a precision for each measured layer: as configured, one of the measured widths, or
     /// float.
     ///
-    /// Each layer begins with its smallest choice; then, again and again, the step to a larger one that
-    /// lowers the loss most for its bits and fits the budget is taken, along the lower convex hull of
-    /// each layer's choices, until no step fits (or, for a budget of the loss, until the loss fits).
-    /// What the plan is short of the best one within the budget is less than the gain of the first
-    /// step that did not fit. Rises of the loss count as independent of each other, and those below 0
-    /// as 0; the sizes are those of the weights without their scales.
+    /// Each layer starts with its smallest choice. Steps to larger choices are taken along the lower convex
+    /// hull of each layer's choices: each time the step within the budget that lowers the loss most for its
+    /// bits, until no step fits (or, for a budget of the loss, until the loss fits). The difference to the
+    /// best plan within the budget is less than the gain of the first step that did not fit. Rises of the
+    /// loss count as independent of each other, and those below 0 as 0; the sizes are those of the weights
+    /// without their scales.
     ///
     /// # Errors
     ///
-    /// If all layers as configured take more than the budget, or it is no number.
+    /// If all layers as configured exceed the budget, or it is NaN or negative.
     pub fn within(budget: PlanBudget, report: &SensitivityReport) -> Result<Self, PlanError> {
         let weights: usize = report.layers.iter().map(|layer| layer.weights).sum();
         let (max_bits, max_rise) = match budget {
@@ -159,7 +160,7 @@ impl MixedPrecisionPlan {
         })
     }
 
-    /// Refuses layers that are not among those of a model.
+    /// Rejects layers that are not in a model.
     pub(super) fn check(&self, model: &[String]) -> Result<(), PlanError> {
         let unknown = self.layers.keys().filter(|layer| !model.contains(layer));
         let layers: Vec<String> = unknown.cloned().collect();
@@ -173,7 +174,7 @@ impl MixedPrecisionPlan {
     }
 }
 
-/// What a layer adds to the loss at a precision, if that was measured.
+/// Returns the contribution of a layer to the loss at a precision, if it was measured.
 fn rise_at(layer: &LayerSensitivity, precision: Precision) -> Option<f64> {
     let rise = match precision {
         Precision::Configured => Some(layer.alone),
@@ -183,8 +184,8 @@ fn rise_at(layer: &LayerSensitivity, precision: Precision) -> Option<f64> {
     rise.map(|rise| rise.max(0.0))
 }
 
-/// The lower convex hull of the choices of a layer, from the smallest to the best: each step lowers
-/// the loss by less for its bits than the one before.
+/// Returns the lower convex hull of the choices of a layer, from the smallest to the best: each step lowers
+/// the loss by less for its bits than the previous one.
 fn hull(layer: &LayerSensitivity) -> Vec<Choice> {
     let precisions = [Precision::Configured, Precision::Float].into_iter();
     let precisions = precisions.chain(layer.at_bits.keys().map(|&bits| Precision::Bits(bits)));
@@ -205,7 +206,7 @@ fn hull(layer: &LayerSensitivity) -> Vec<Choice> {
         if hull.last().is_some_and(|last| choice.rise >= last.rise) {
             continue;
         }
-        // Those above the line from the one before them to the new one go.
+        // Removes those above the line from their predecessor to the new one.
         while let [.., before, last] = &hull[..] {
             let slope = |from: &Choice, to: &Choice| (from.rise - to.rise) / (to.bits - from.bits);
             if slope(before, last) > slope(last, &choice) {
@@ -219,13 +220,12 @@ fn hull(layer: &LayerSensitivity) -> Vec<Choice> {
 }
 
 impl QuantControls {
-    /// Sets the precision of each layer of a plan on a model that trains or is about to: the width of
-    /// its weights, or their exclusion together with that of the layer's activations. Records of the
-    /// model keep it.
+    /// Sets the precision of each layer of a plan on a model before or during training: the width of its
+    /// weights, or the exclusion of its weights and activations. Records of the model hold it.
     ///
     /// # Errors
     ///
-    /// If the model has not all layers of the plan; nothing is changed then.
+    /// If a layer of the plan is not in the model; nothing is changed then.
     pub fn apply_plan(&self, plan: &MixedPrecisionPlan) -> Result<(), PlanError> {
         let layers = self.layers();
         let names: Vec<String> = layers.iter().map(|(layer, _)| layer.clone()).collect();

@@ -1,5 +1,5 @@
-//! Quantization-aware training of modules: fake quantizers, what schedules set on them while a model
-//! trains ([`QuantControls`]), and the way of a model from latent weights ([`Prepare`]) to packed
+//! Quantization-aware training of modules: fake quantizers, their settings during training
+//! ([`QuantControls`]), and the conversion of a model from latent weights ([`Prepare`]) to packed
 //! ones ([`convert`]).
 
 mod activation_fake_quant;

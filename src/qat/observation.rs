@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::quant::calibration::{CalibrationError, Observer, ObserverConfig, SamplingPolicy};
 
-/// The observer of a quantiser, while a calibration is under way.
+/// The observer of a quantizer during a calibration.
 #[derive(Debug, Default)]
 pub(super) struct Observation {
-    /// So that a forward pass without calibration takes no lock.
+    /// Checked first, so that a forward pass without calibration takes no lock.
     active: AtomicBool,
     state: Mutex<Option<State>>,
 }
@@ -22,14 +22,14 @@ struct State {
     error: Option<CalibrationError>,
 }
 
-/// An observation under way, as checkpoints keep it.
+/// An observation in progress, as stored in checkpoints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Seen {
     observer: Observer,
     policy: SamplingPolicy,
     passes: usize,
-    /// Passes without autodiff are not observed: validation and inference.
+    /// Observes training only: passes without autodiff (validation, inference) are skipped.
     #[serde(default)]
     training_only: bool,
 }
@@ -44,26 +44,26 @@ impl Observation {
         });
     }
 
-    /// Goes on with an observation.
+    /// Resumes an observation.
     pub fn resume(&self, seen: Seen) {
         let state = State { seen, error: None };
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         self.active.store(true, Ordering::Release);
     }
 
-    /// Whether an observation is under way.
+    /// Returns whether an observation is in progress.
     pub fn is_active(&self) -> bool {
         self.active.load(Ordering::Acquire)
     }
 
-    /// The observation under way, if there is one without an error.
+    /// Returns the observation in progress, if there is one without an error.
     pub fn seen(&self) -> Option<Seen> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = state.as_ref().filter(|state| state.error.is_none())?;
         Some(state.seen.clone())
     }
 
-    /// Ends the observation: the observer, or the first error of reading a tensor.
+    /// Ends the observation and returns the observer, or the first error of reading a tensor.
     pub fn finish(&self) -> Option<Result<Observer, CalibrationError>> {
         self.active.store(false, Ordering::Release);
         let state = self
@@ -77,7 +77,7 @@ impl Observation {
         })
     }
 
-    /// Observes the values of a forward pass, if it is one of those that the policy takes.
+    /// Observes the values of a forward pass, if the policy selects it.
     pub fn see<const D: usize>(&self, values: &Tensor<D>) {
         if !self.is_active() {
             return;

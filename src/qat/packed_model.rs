@@ -21,10 +21,12 @@ use crate::{
 pub use error::PackedModelError;
 pub(super) use load::Parameters;
 
-/// A model with packed weights: 2 bits for each quantized weight, and the other tensors as they are. There are no latent weights in it.
+/// A model with packed weights: 2 bits for each quantized weight, and the other tensors unchanged. It has
+/// no latent weights.
 ///
-/// [`convert`](super::convert) makes it of a trained model, [`save`](Self::save) and [`load`](Self::load) keep
-/// it in one file, and [`load_into`](Self::load_into) gives a model of stock Burn layers that computes with it.
+/// [`convert`](super::convert) creates it from a trained model, [`save`](Self::save) and
+/// [`load`](Self::load) store it in one file, and [`load_into`](Self::load_into) returns a model of stock
+/// Burn layers that computes with it.
 ///
 /// # Example
 ///
@@ -68,7 +70,7 @@ pub(super) use load::Parameters;
 pub struct PackedModel {
     /// Packed weights by path, such as `layers.0.weight`; a shared one under its first path.
     pub weights: BTreeMap<String, PackedWeight>,
-    /// What each path of the model that has a packed weight makes of it.
+    /// Mapping of each path of the model with a packed weight to that weight.
     pub(super) places: BTreeMap<String, Place>,
     /// The other tensors.
     pub(super) rest: ModuleRecord,
@@ -80,7 +82,7 @@ pub struct PackedModel {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Place {
-    /// Path of the packed weight: another if the parameter is shared.
+    /// Path of the packed weight, which differs if the parameter is shared.
     pub weight: String,
     pub quantizer: WeightQuantizer,
     pub shape: Vec<usize>,
@@ -95,17 +97,17 @@ pub(super) struct Place {
 const PACKED_LAYERS: [&str; 5] = ["BitLinear", "Linear", "Embedding", "Conv1d", "Conv2d"];
 
 impl PackedModel {
-    /// The quantizer that the weight of a path was trained with.
+    /// Returns the quantizer that the weight of a path was trained with.
     pub fn quantizer(&self, path: &str) -> Option<&WeightQuantizer> {
         self.places.get(path).map(|place| &place.quantizer)
     }
 
-    /// Bytes of all codes and scales.
+    /// Returns the bytes of all codes and scales.
     pub fn num_bytes(&self) -> usize {
         self.weights.values().map(PackedWeight::num_bytes).sum()
     }
 
-    /// Paths of the quantized weights whose layers always compute with an unpacked copy, made for the pass:
+    /// Returns the paths of the quantized weights whose layers always compute with a temporary unpacked copy:
     /// those of other layers than `BitLinear`, `Linear`, `Embedding`, `Conv1d` and `Conv2d`.
     pub fn unpacked_in_use(&self) -> impl Iterator<Item = &str> {
         let places = self.places.iter();
@@ -113,12 +115,12 @@ impl PackedModel {
         others.map(|(path, _)| path.as_str())
     }
 
-    /// The model with each packed weight in place of the parameter of the same path, as dense
-    /// values `code * gamma`; other parameters stay.
+    /// Returns the model with each packed weight in place of the parameter of the same path, as dense values
+    /// `code * gamma`; other parameters are unchanged.
     ///
     /// # Panics
     ///
-    /// If a parameter has another shape than the weight that was packed.
+    /// If a parameter has another shape than the packed weight.
     #[track_caller]
     pub fn unpack_into<M: Module>(&self, model: M) -> M {
         map_paths(model.materialize(), &mut Unpack(self))
@@ -153,7 +155,7 @@ impl fmt::Display for PackedModel {
     }
 }
 
-/// Puts unpacked weights in place of parameters.
+/// Replaces parameters by unpacked weights.
 struct Unpack<'a>(&'a PackedModel);
 
 impl PathMapper for Unpack<'_> {

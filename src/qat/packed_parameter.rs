@@ -5,12 +5,11 @@ use burn::{
 
 use super::PackedWeight;
 
-/// The reparameterization of a weight that is packed: a parameter that has codes and scales, and no values of
-/// its own.
+/// Reparameterization of a packed weight: a parameter with codes and scales, and no values of its own.
 ///
 /// [`PackedModel::load_into`](super::PackedModel::load_into) attaches it. Layers read the unpacked weight
-/// through [`Param::val`](burn::module::Param::val). Keep such a model by
-/// [`PackedModel::save`](super::PackedModel::save): a record of it holds zeros for the values that are not there.
+/// through [`Param::val`](burn::module::Param::val). Save such a model with
+/// [`PackedModel::save`](super::PackedModel::save): a record of it holds zeros for the missing values.
 #[derive(Module, Debug)]
 pub struct PackedParameter {
     weight: PackedWeight,
@@ -22,12 +21,12 @@ impl PackedParameter {
         Self { weight, row_axis }
     }
 
-    /// The packed weight.
+    /// Returns the packed weight.
     pub fn weight(&self) -> &PackedWeight {
         &self.weight
     }
 
-    /// Dimension of the parameter along which the rows of the packed weight lie.
+    /// Returns the dimension of the parameter along which the rows of the packed weight lie.
     pub fn row_axis(&self) -> usize {
         self.row_axis
     }
@@ -41,7 +40,7 @@ impl Reparameterization for PackedParameter {
     }
 }
 
-/// A parameter of this shape that takes the memory of one value.
+/// Returns a parameter of this shape that takes the memory of one value.
 pub(super) fn placeholder<const D: usize>(
     id: ParamId,
     shape: [usize; D],

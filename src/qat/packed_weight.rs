@@ -13,15 +13,15 @@ use crate::{
     quant::{QuantizedWeight, WeightQuantizer},
 };
 
-/// Values of a packed weight that are unpacked at a time.
+/// Number of values of a packed weight that are unpacked at a time.
 const UNPACKED: usize = 1 << 20;
 
-/// A packed weight: 2 bits per value and its scales, nothing else.
+/// A packed weight: 2 bits per value and its scales.
 ///
-/// Stored as a matrix `[d_output, d_input]` with the codes of an output channel side by side, so
-/// that a row can be multiplied with an activation without touching the others. Bit layout:
-/// [`packing`](bitnet_burn_kernels::packing). Records hold the layout, too, and are loaded into a
-/// packed weight of the same layout only.
+/// Stored as a matrix `[d_output, d_input]` with the codes of an output channel side by side, so that a row
+/// can be multiplied with an activation without reading the others. Bit layout:
+/// [`packing`](bitnet_burn_kernels::packing). Records also hold the layout, and can only be loaded into a
+/// packed weight of the same layout.
 ///
 /// # Shapes
 ///
@@ -33,7 +33,7 @@ pub struct PackedWeight {
     pub codes: Param<Tensor<2, Int>>,
     /// Scales `gamma`.
     pub scales: Param<Tensor<2>>,
-    /// Stands for what follows in records, so that one of another layout is not loaded.
+    /// The other fields as a tag in records, so that one of another layout is not loaded.
     layout: Tagged<Param<Tensor<1, Int>>>,
     d_input: usize,
     #[module(skip)]
@@ -48,7 +48,7 @@ impl PackedWeight {
     ///
     /// # Panics
     ///
-    /// If the granularity of the quantiser does not fit the weight, or its codes are not
+    /// If the granularity of the quantizer does not fit the weight, or its codes are not
     /// [ternary](WeightQuantizer::is_ternary).
     #[track_caller]
     pub fn from_latent<const D: usize>(
@@ -65,12 +65,12 @@ impl PackedWeight {
         Self::from_quantized(quantized, quantizer, groups, output_axis)
     }
 
-    /// A weight that was packed elsewhere, with one scale: `words` are the rows of
+    /// Creates a weight that was packed elsewhere, with one scale: `words` are the rows of
     /// [`pack_rows`](bitnet_burn_kernels::packing::pack_rows) of a matrix `[d_output, d_input]` of codes.
     ///
     /// # Panics
     ///
-    /// If there are more or fewer words than the shape has, or `gamma` is not a positive number.
+    /// If the number of words does not match the shape, or `gamma` is not a positive number.
     #[track_caller]
     pub fn from_words(words: Vec<u32>, shape: [usize; 2], gamma: f32, device: &Device) -> Self {
         let [d_output, d_input] = shape;
@@ -115,11 +115,11 @@ impl PackedWeight {
         }
     }
 
-    /// Rows of codes, as [`from_words`](Self::from_words) takes them, read from the device.
+    /// Returns the rows of codes in the format of [`from_words`](Self::from_words).
     ///
     /// # Errors
     ///
-    /// If the device does not give them away.
+    /// If they cannot be read back from the device.
     pub fn to_words(&self) -> Result<Vec<u32>, TensorReadError> {
         Ok(self
             .codes
@@ -128,7 +128,7 @@ impl PackedWeight {
             .try_to_vec()?)
     }
 
-    /// The scale `gamma` of a weight that has one, read from the device.
+    /// Returns the scale `gamma` of a weight that has one.
     ///
     /// # Panics
     ///
@@ -136,7 +136,7 @@ impl PackedWeight {
     ///
     /// # Errors
     ///
-    /// If the device does not give it away.
+    /// If it cannot be read back from the device.
     #[track_caller]
     pub fn scale(&self) -> Result<f32, TensorReadError> {
         let scales = self.scales.val();
@@ -146,7 +146,7 @@ impl PackedWeight {
             .try_to_vec::<f32>()?[0])
     }
 
-    /// Whether codes and scales are those of another weight.
+    /// Returns whether codes and scales equal those of another weight.
     pub(super) fn equals(&self, other: &Self) -> bool {
         match (self.to_data(), other.to_data()) {
             (Ok(own), Ok(other)) => own == other,
@@ -154,18 +154,18 @@ impl PackedWeight {
         }
     }
 
-    /// Codes and scales as they are stored.
+    /// Returns codes and scales in their stored form.
     pub(super) fn to_data(&self) -> Result<[TensorData; 2], TensorReadError> {
         let codes = self.codes.val().try_into_data_dtype(DType::U32)?;
         let scales = self.scales.val().try_into_data_dtype(DType::F32)?;
         Ok([codes, scales])
     }
 
-    /// A weight of `[d_output, d_input]` from what [`to_data`](Self::to_data) gave.
+    /// Creates a weight of `[d_output, d_input]` from the result of [`to_data`](Self::to_data).
     ///
     /// # Errors
     ///
-    /// If shapes or types are not those of the weight, or a code or scale is none.
+    /// If shapes or types are not those of the weight, or a code or scale is invalid.
     pub(super) fn from_data(
         codes: TensorData,
         scales: TensorData,
@@ -179,7 +179,7 @@ impl PackedWeight {
         let words = words_per_row(d_input);
         expect("codes", &codes, DType::U32, [d_output, words])?;
         expect("scales", &scales, DType::F32, groups.scale_shape())?;
-        // Both bits of the code 3 are set. What fills up the last word of a row is the code of zero.
+        // Both bits of the code 3 are set. The padding of the last word of a row has the code of zero.
         let used = d_input - CODES_PER_WORD * (words - 1);
         let filling = u32::MAX.checked_shl((BITS_PER_CODE * used) as u32);
         let is_damaged = |(i, word): (usize, u32)| {
@@ -199,12 +199,12 @@ impl PackedWeight {
         Ok(Self::new(codes, scales, d_input, groups, dtype.into()))
     }
 
-    /// Which values share a scale.
+    /// Returns the groups of values that share a scale.
     pub(crate) fn groups(&self) -> Groups {
         self.groups
     }
 
-    /// Packs a quantised weight: its codes are found again in the very values that training uses.
+    /// Packs a quantized weight: its codes are computed from the values used in training.
     #[track_caller]
     pub(super) fn from_quantized<const D: usize>(
         quantized: QuantizedWeight<D>,
@@ -220,12 +220,12 @@ impl PackedWeight {
         Self::new(codes, scales, d_input, groups, dtype)
     }
 
-    /// Output channels and input features.
+    /// Returns the numbers of output channels and input features.
     pub fn dims(&self) -> [usize; 2] {
         [self.codes.val().dims()[0], self.d_input]
     }
 
-    /// The weight as a matrix `[d_output, d_input]` of `code * gamma`.
+    /// Returns the weight as a matrix `[d_output, d_input]` of `code * gamma`.
     pub fn unpack(&self) -> Tensor<2> {
         let shape = self.dims();
         ternary_unpack(
@@ -237,7 +237,7 @@ impl PackedWeight {
         )
     }
 
-    /// The rows in parts of about a million values.
+    /// Returns the ranges of rows of about a million values each.
     pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
         let [d_output, d_input] = self.dims();
         let rows = (UNPACKED / d_input.max(1)).max(1);
@@ -245,7 +245,7 @@ impl PackedWeight {
         first.map(move |first| first..d_output.min(first + rows))
     }
 
-    /// Some rows of [`unpack`](Self::unpack).
+    /// Returns a range of the rows of [`unpack`](Self::unpack).
     pub(crate) fn unpack_rows(&self, rows: Range<usize>) -> Tensor<2> {
         let of_a_row = self.scales_of_a_row();
         let of_rows = rows.start * of_a_row..rows.end * of_a_row;
@@ -256,7 +256,7 @@ impl PackedWeight {
         self.unpacked(self.codes.val().slice([rows]), scales)
     }
 
-    /// The rows of [`unpack`](Self::unpack) with the given numbers.
+    /// Returns the rows of [`unpack`](Self::unpack) with the given indices.
     pub(crate) fn select_rows(&self, rows: Tensor<1, Int>) -> Tensor<2> {
         let scales = self.scales.val();
         let scales = match self.scales_of_a_row() {
@@ -271,7 +271,7 @@ impl PackedWeight {
         self.unpacked(self.codes.val().select(0, rows), scales)
     }
 
-    /// Number of scales that belong to a row alone; 0 if all rows share one.
+    /// Returns the number of scales per row; 0 if all rows share one.
     fn scales_of_a_row(&self) -> usize {
         match self.groups.outer {
             1 => 0,
@@ -279,7 +279,7 @@ impl PackedWeight {
         }
     }
 
-    /// The values of some rows of codes with their scales.
+    /// Returns the values of some rows of codes with their scales.
     fn unpacked(&self, codes: Tensor<2, Int>, scales: Tensor<2>) -> Tensor<2> {
         let shape = [codes.dims()[0], self.d_input];
         let groups = match scales.dims()[0] {
@@ -292,7 +292,7 @@ impl PackedWeight {
         ternary_unpack(codes, scales, groups, shape, self.dtype)
     }
 
-    /// The product of activations of `bits` bits per token with the weight, and a bias: the values of
+    /// Applies the weight to activations quantized to `bits` bits per token, and adds a bias: the values of
     /// [`bit_linear`](crate::functions::bit_linear), bit for bit.
     ///
     /// # Shapes
@@ -315,12 +315,12 @@ impl PackedWeight {
         )
     }
 
-    /// The weight in the layout that it had before packing.
+    /// Returns the weight in its layout before packing.
     ///
     /// # Panics
     ///
-    /// If `shape` has another number of values, or `output_axis` is neither its first nor its
-    /// last dimension.
+    /// If `shape` has another number of values, or `output_axis` is neither its first nor its last
+    /// dimension.
     #[track_caller]
     pub fn unpack_like<const D: usize>(&self, shape: [usize; D], output_axis: usize) -> Tensor<D> {
         let matrix = self.unpack();
@@ -330,13 +330,13 @@ impl PackedWeight {
         }
     }
 
-    /// Bytes of codes and scales.
+    /// Returns the bytes of codes and scales.
     pub fn num_bytes(&self) -> usize {
         4 * (self.codes.val().shape().num_elements() + self.groups.num_groups())
     }
 }
 
-/// Fails unless data has a type and shape.
+/// Returns an error unless data has a type and shape.
 fn expect(what: &str, data: &TensorData, dtype: DType, shape: [usize; 2]) -> Result<(), String> {
     match data.dtype() == dtype && data.shape()[..] == shape {
         true => Ok(()),
@@ -348,7 +348,7 @@ fn expect(what: &str, data: &TensorData, dtype: DType, shape: [usize; 2]) -> Res
     }
 }
 
-/// The weight as `[d_output, d_input]` with its scales and groups in that order.
+/// Returns the weight as `[d_output, d_input]`, with its scales and groups in that order.
 #[track_caller]
 fn channels_first<const D: usize>(
     weight: Tensor<D>,

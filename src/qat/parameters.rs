@@ -1,4 +1,4 @@
-//! The float parameters of a model, with what a quantiser must know of them.
+//! Float parameters of a model, with the properties that a quantizer needs.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::{
     quant::WeightQuantizer,
 };
 
-/// A float parameter as found in the model.
+/// A float parameter found in the model.
 #[derive(Debug)]
 pub(crate) struct Parameter {
     pub(crate) id: ParamId,
     pub(crate) path: String,
-    /// The fields on the way to it.
+    /// The fields from the model to the parameter.
     pub(crate) fields: Vec<Field>,
     /// Type of the module that holds it, without its generics.
     pub(crate) container: String,
@@ -30,18 +30,18 @@ pub(crate) struct Parameter {
     pub(super) quantized_by: Option<QuantizedBy>,
 }
 
-/// The quantizer of a latent weight, as found in the model.
+/// The quantizer of a latent weight, found in the model.
 #[derive(Debug)]
 pub(super) struct QuantizedBy {
-    /// Path of the quantizer, below which the step sizes are that it trains.
+    /// Path of the quantizer, which is the prefix of its trained step sizes.
     pub path: String,
     pub control: Arc<ControlValues>,
 }
 
-/// What a parameter is to the quantizers of a model.
+/// Role of a parameter for the quantizers of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Role {
-    /// Nothing: no quantizer knows it.
+    /// Not used by a quantizer.
     Plain,
     /// A latent weight, which a quantizer quantizes.
     Latent {
@@ -54,8 +54,8 @@ pub(crate) enum Role {
 }
 
 impl Parameter {
-    /// Dimension of the output channels: that of its quantizer, or else that of its layer. Burn stores
-    /// `[d_input, d_output]` in `Linear`, `[in, out, ..]` in transposed convolutions and
+    /// Returns the dimension of the output channels: that of its quantizer, or else that of its layer. Burn
+    /// stores `[d_input, d_output]` in `Linear`, `[in, out, ..]` in transposed convolutions and
     /// `[out, in, ..]` in convolutions; the rows of an embedding are its channels.
     pub(crate) fn output_axis(&self) -> usize {
         if let Role::Latent { output_axis, .. } = self.role {
@@ -70,19 +70,19 @@ impl Parameter {
         }
     }
 
-    /// Whether a quantizer quantizes it.
+    /// Returns whether a quantizer quantizes it.
     pub(crate) fn is_latent(&self) -> bool {
         matches!(self.role, Role::Latent { .. })
     }
 
-    /// Whether it may be the weight of a layer: it has input and output features, and is none of a
-    /// quantizer's own.
+    /// Returns whether it may be the weight of a layer: it has input and output features, and does not belong
+    /// to a quantizer.
     pub(crate) fn is_weight(&self) -> bool {
         self.shape.len() >= 2 && self.role != Role::OfQuantizer
     }
 }
 
-/// The shape of a parameter. A `Linear` of column layout says the transposed one until it is initialized.
+/// Returns the shape of a parameter. A `Linear` of column layout has the transposed one until initialized.
 fn shape<const D: usize>(param: &Param<Tensor<D>>, container: &str) -> Vec<usize> {
     match container {
         "Linear" => param.base().dims().to_vec(),
@@ -90,7 +90,7 @@ fn shape<const D: usize>(param: &Param<Tensor<D>>, container: &str) -> Vec<usize
     }
 }
 
-/// Whether a way leads into the module of these fields.
+/// Returns whether a path leads into the module of these fields.
 fn leads_into(way: &[Field], module: &[Field]) -> bool {
     let same = |(own, field): (&Field, &Field)| own.name == field.name;
     way.len() >= module.len() && way.iter().zip(module).all(same)
@@ -100,23 +100,23 @@ fn leads_into(way: &[Field], module: &[Field]) -> bool {
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     pub(crate) parameters: Vec<Parameter>,
-    /// The ways to the parameters of reparameterizations.
+    /// The paths to the parameters of reparameterizations.
     reparameterizing: Vec<Vec<Field>>,
     quantizers: Vec<Quantizer>,
 }
 
-/// A quantizer as found in the model.
+/// A quantizer found in the model.
 #[derive(Debug)]
 struct Quantizer {
-    /// The way to it.
+    /// The fields from the model to the quantizer.
     fields: Vec<Field>,
     values: Arc<ControlValues>,
-    /// Place of the parameter that it reparameterizes, if it is no field of a layer.
+    /// Index of the parameter that it reparameterizes, if it is not a field of a layer.
     reparameterizes: Option<usize>,
 }
 
 impl Inventory {
-    /// The float parameters of `model`.
+    /// Returns the float parameters of `model`.
     pub(crate) fn of<M: Module>(model: &M) -> Self {
         let mut inventory = Self::default();
         visit_paths(model, &mut inventory);
@@ -124,7 +124,8 @@ impl Inventory {
         inventory
     }
 
-    /// Paths of the step sizes and offsets that quantizers train, also below reparameterizations.
+    /// Returns the paths of the step sizes and offsets that quantizers train, also inside
+    /// reparameterizations.
     pub(crate) fn of_quantizers(&self) -> Vec<String> {
         let own = self.parameters.iter().map(|p| &p.fields);
         let all = own.chain(&self.reparameterizing);
@@ -133,9 +134,9 @@ impl Inventory {
         all.filter(of_quantizer).map(|way| join(way)).collect()
     }
 
-    /// Gives the parameters of quantizers and what they quantize their roles. A quantizer that is a
-    /// field of a layer quantizes the first parameter beside it that has the shape it was made for
-    /// and belongs to no other.
+    /// Sets the roles of the parameters of quantizers and of their weights. A quantizer that is a field of a
+    /// layer quantizes the first parameter of its module that has the shape of its weight and belongs to no
+    /// other quantizer.
     fn find_latent_weights(&mut self) {
         for parameter in &mut self.parameters {
             let own = |q: &Quantizer| leads_into(&parameter.fields, &q.fields);
@@ -173,7 +174,7 @@ impl Inventory {
 }
 
 impl Quantizer {
-    /// The way to the layer whose field it is.
+    /// Returns the path to the layer that holds it as a field.
     fn layer(&self) -> &[Field] {
         &self.fields[..self.fields.len() - 1]
     }
@@ -212,7 +213,7 @@ impl PathVisitor for Inventory {
         let Some(values) = QuantControl::of_parameter(param) else {
             return;
         };
-        // The way ends in `control.state`, and the tag of the scheme, below the quantizer.
+        // Below the quantizer, the path ends in `control.state` and the tag of the scheme.
         let depth = path.fields().len().saturating_sub(3);
         let fields = path.fields()[..depth].to_vec();
         if !fields.is_empty() {

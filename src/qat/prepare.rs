@@ -28,61 +28,60 @@ pub use report::{Decision, ParameterReport, PrepareReport};
 use output_head::Head;
 use report::kind_of_vector;
 
-/// Makes any Burn model train with fake-quantised weights, without a change to its code.
+/// Prepares any Burn model for training with fake-quantized weights, without a change to its code.
 ///
-/// The weights of the default selection are all float parameters of rank 2 or more except those
-/// of embeddings (modules named `Embedding`) and of the output head. Norms and biases have rank 1.
-/// With [`with_group`](Self::with_group) exactly the parameters of the group are taken.
+/// By default all float parameters of rank 2 or more are quantized, except those of embeddings (modules
+/// named `Embedding`) and of the output head. Norms and biases have rank 1. With
+/// [`with_group`](Self::with_group) exactly the parameters of the group are quantized.
 ///
 /// # The output head
 ///
-/// A model is known by its fields, their types, the shapes of its weights and their order, not by what
-/// flows where. [`with_output_head`](Self::with_output_head) names the head, and
-/// [`without_output_head`](Self::without_output_head) says that there is none. Otherwise:
+/// Only the fields of a model, their types, the shapes of its weights and their order are known, not the
+/// data flow. [`with_output_head`](Self::with_output_head) names the head, and
+/// [`without_output_head`](Self::without_output_head) declares that there is none. Otherwise:
 ///
 /// 1. Layers inside Burn's attention, transformer, feed-forward and recurrent modules, inside the blocks
-///    of [`BitNetLm`](crate::nn::BitNetLm), and inside lists of blocks that give back the width that they
-///    take are never the head, whatever they are called.
-/// 2. Of each field of the model, the last layer may give outputs; of the last field, the same holds of
-///    each of its own fields. A model with one field is what that field is. In a list of single layers,
-///    each may.
+///    of [`BitNetLm`](crate::nn::BitNetLm), and inside lists of blocks with equal input and output width are
+///    never the head, under any name.
+/// 2. In each field of the model, the last layer may give outputs; in the last field, so may the last layer
+///    of each of its own fields. A model with one field is treated as that field. In a list of single layers,
+///    each may give outputs.
 /// 3. Fields among these that are called `head`, `heads`, `lm_head`, `classifier` or end with `_head` are
-///    the head, with all their weights. Only whole names of such fields count. An output beside
-///    them, of the same inputs, that no layer takes makes the head ambiguous, unless the field declared
-///    last is called the head.
-/// 4. Without such names, it is the last weight in declaration order if that is among these layers.
-///    Another layer whose outputs fit the inputs of no layer, alone or joined with those of its neighbours,
+///    the head, with all their weights. Only whole names of such fields count. Another output with the same
+///    inputs that no layer takes makes the head ambiguous, unless the field declared last is called the head.
+/// 4. Without such names, the head is the last weight in declaration order if that is among these layers.
+///    Another layer whose outputs fit the inputs of no layer, alone or joined with those of its neighbors,
 ///    makes the head ambiguous, unless the last layer is called `fc`, `output`, `out` or `logits`.
-/// 5. If layers of 1. are declared last, it is the only layer whose outputs fit the inputs of no layer, or
-///    the only one called `fc`, `output`, `out` or `logits`; if there is no such layer, there is no head.
+/// 5. If layers of 1. are declared last, the head is the only layer whose outputs fit the inputs of no layer,
+///    or the only one called `fc`, `output`, `out` or `logits`; without such a layer, there is no head.
 ///
-/// A model with a single weight has no head. A head that cannot be told from others is
-/// [`PrepareError::AmbiguousHead`]. The report says which rule decided; two heads whose shapes let one
-/// follow the other look like two layers, so read it.
+/// A model with a single weight has no head. A head that cannot be distinguished from others is
+/// [`PrepareError::AmbiguousHead`]. The report names the rule that decided. Check it: two heads with shapes
+/// that could follow each other look like two layers.
 ///
 /// # Shared parameters
 ///
-/// A parameter in several places of a model, such as an embedding whose table is the weight of another
-/// layer, is one parameter: if it stays in float in one of them, it does in all, and otherwise all
-/// have one quantizer, with one [control](super::QuantControls). The report says with whom each is
+/// A parameter in several places of a model, such as an embedding table that is also the weight of another
+/// layer, is one parameter. If it stays in float in one place, it does in all; otherwise all places have
+/// one quantizer, with one [control](super::QuantControls). The report lists the places where each is
 /// [shared](ParameterReport::shared_with). Places that would have different quantizers are
-/// [`PrepareError::Shared`]. (The optimizers of Burn 0.22 update a shared parameter at its first place
-/// only, so that its places part in the first step: keep it in one, and call that.)
+/// [`PrepareError::Shared`]. (The optimizers of Burn 0.22 update a shared parameter only at its first place,
+/// so that its places differ after the first step: keep it in one module, and call that.)
 ///
 /// # Layers that quantize
 ///
-/// The weights of layers that quantize them by themselves, such as [`BitLinear`](crate::nn::BitLinear),
-/// and what their quantizers train are left as they are, and are errors in a group.
+/// The weights of layers that quantize them, such as [`BitLinear`](crate::nn::BitLinear), and the
+/// parameters of their quantizers are left unchanged, and are errors in a group.
 ///
 /// # Clones
 ///
-/// Clones of a prepared model share what [`QuantControls`](super::QuantControls) sets, until one is
+/// Clones of a prepared model share the settings of [`QuantControls`](super::QuantControls), until one is
 /// [detached](super::detach_controls).
 ///
 /// # Activations
 ///
-/// Activations stay in float: a reparameterization sees the weight only. Layers that quantise
-/// them too are [`BitLinear`](crate::nn::BitLinear).
+/// Activations stay in float: a reparameterization applies to the weight only. To quantize activations, use
+/// [`BitLinear`](crate::nn::BitLinear).
 ///
 /// # Example
 ///
@@ -104,21 +103,21 @@ pub struct Prepare {
     scheme: QatScheme,
     group: Option<ParamGroup>,
     plan: Option<MixedPrecisionPlan>,
-    /// Names of the output head; `None` if it is looked for.
+    /// Names of the output head; `None` to search for it.
     output_head: Option<Vec<String>>,
 }
 
-/// A prepared model and what was done to it.
+/// A prepared model and its report.
 #[derive(Debug, Clone)]
 pub struct Prepared<M> {
-    /// The model, whose selected weights are fake-quantised.
+    /// The model, whose selected weights are fake-quantized.
     pub model: M,
-    /// What was attached, and what was left out.
+    /// The decision for each parameter.
     pub report: PrepareReport,
 }
 
 impl Prepare {
-    /// Prepares models by the weight quantiser and estimator of `scheme`.
+    /// Creates a preparation with the weight quantizer and estimator of `scheme`.
     ///
     /// # Panics
     ///
@@ -134,22 +133,22 @@ impl Prepare {
         }
     }
 
-    /// Quantises each selected weight as a plan says for its layer, the module that holds it; those
-    /// that are not in the plan by the scheme.
+    /// Quantizes each selected weight with the plan's precision for its layer, the module that holds it, or
+    /// by the scheme if its layer is not in the plan.
     pub fn with_plan(mut self, plan: MixedPrecisionPlan) -> Self {
         self.plan = Some(plan);
         self
     }
 
-    /// Takes exactly the parameters of `group` instead of the default selection.
+    /// Selects exactly the parameters of `group` instead of the default selection.
     pub fn with_group(mut self, group: ParamGroup) -> Self {
         self.group = Some(group);
         self
     }
 
-    /// Leaves the parameters of these modules in float as the output head, instead of looking for it. A
-    /// name is the whole path of a module or parameter, such as `heads.policy`. With a group, they are left
-    /// out of the group.
+    /// Leaves the parameters of these modules in float as the output head, instead of searching for it. A
+    /// name is the whole path of a module or parameter, such as `heads.policy`. With a group, they are
+    /// removed from the group.
     ///
     /// # Example
     ///
@@ -177,20 +176,20 @@ impl Prepare {
         self
     }
 
-    /// Quantises the last layers, too: the model is the body of another, or its outputs are in low
-    /// precision on purpose.
+    /// Quantizes the last layers, too, for a model that is the body of another, or whose outputs are to be in
+    /// low precision.
     pub fn without_output_head(self) -> Self {
         self.with_output_head::<String>([])
     }
 
-    /// Attaches fake quantisation to the selected parameters.
+    /// Attaches fake quantization to the selected parameters.
     ///
     /// # Errors
     ///
-    /// If the output head cannot be told or is not in the model, nothing was selected, the places of
-    /// a shared parameter differ in their quantizer, or a selected parameter already has a
-    /// reparameterization, is quantized by its layer, belongs to a quantizer, has less than two
-    /// dimensions, or does not fit the granularity.
+    /// If the output head is ambiguous or not in the model, nothing was selected, the places of a shared
+    /// parameter differ in their quantizer, or a selected parameter already has a reparameterization, is
+    /// quantized by its layer, belongs to a quantizer, has less than two dimensions, or does not fit the
+    /// granularity.
     pub fn apply<M: Module>(&self, model: M) -> Result<Prepared<M>, PrepareError> {
         if self.scheme.activation.is_some() || self.scheme.rotation.is_some() {
             let scheme = self.scheme.to_string();
@@ -251,7 +250,7 @@ impl Prepare {
         inventory.parameters.iter().map(decide).collect()
     }
 
-    /// Refuses a selection of nothing.
+    /// Rejects an empty selection.
     fn check_any(&self, report: &PrepareReport) -> Result<(), PrepareError> {
         if report.num_quantized() > 0 {
             return Ok(());
@@ -270,7 +269,7 @@ impl Prepare {
         })
     }
 
-    /// Leaves what the plan leaves in float.
+    /// Deselects the layers that the plan leaves in float.
     fn follow_plan(
         &self,
         inventory: &Inventory,
@@ -294,7 +293,7 @@ impl Prepare {
         Ok(())
     }
 
-    /// What the quantizer of a parameter depends on.
+    /// Returns the values that the quantizer of a parameter depends on.
     fn quantizer_of(&self, parameter: &Parameter) -> (WeightQuantizer, Option<usize>) {
         let quantizer = self.scheme_of(parameter).weight;
         // One scale for the whole weight is the same along each dimension.
@@ -303,7 +302,7 @@ impl Prepare {
         (quantizer, output_axis)
     }
 
-    /// The scheme of a parameter, by the plan.
+    /// Returns the scheme of a parameter, by the plan.
     fn scheme_of(&self, parameter: &Parameter) -> QatScheme {
         let scheme = self.scheme.clone();
         let plan = self.plan.as_ref();
@@ -361,11 +360,11 @@ fn check(parameter: &Parameter, scheme: &QatScheme) -> Result<(), PrepareError> 
     }
 }
 
-/// Attaches [`FakeQuant`] to the parameters that were selected.
+/// Attaches [`FakeQuant`] to the selected parameters.
 struct Attach {
     /// Scheme and dimension of the output channels of each.
     selected: HashMap<ParamId, (QatScheme, usize)>,
-    /// One for all places of a parameter.
+    /// One quantizer for all places of a parameter.
     attached: HashMap<ParamId, FakeQuant>,
 }
 

@@ -7,39 +7,39 @@ use super::{
     error_probe::{CodeCounts, Counts, Measurement, Sum},
 };
 
-/// What quantisation does to the values of one quantiser, in one forward pass.
+/// Quantization error of the values of one quantizer, in one forward pass.
 ///
-/// `W` are the values and `Q` the quantised ones, in full, whatever share of them a schedule uses.
+/// `W` are the values and `Q` the fully quantized ones, regardless of the share used by a schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizationError {
-    /// Path of the quantiser, as in [`QuantControls`].
+    /// Path of the quantizer, as in [`QuantControls`].
     pub path: String,
-    /// Whether these are weights, else activations.
+    /// `true` for weights, `false` for activations.
     pub is_weight: bool,
     /// Number of values.
     pub count: usize,
-    /// Signal to quantisation noise, `10 log10(sum W^2 / sum (W - Q)^2)`, in dB. `None` where it is
-    /// no number: for values that are all zero, hit exactly, or not finite.
+    /// Signal to quantization noise ratio, `10 log10(sum W^2 / sum (W - Q)^2)`, in dB. `None` where it is
+    /// undefined: for values that are all zero, exact, or not finite.
     pub sqnr_db: Option<f64>,
-    /// `mean (W - Q)^2`; `None` for values that are not finite, as below.
+    /// Mean squared error, `mean (W - Q)^2`; `None` for values that are not finite, as below.
     pub mse: Option<f64>,
-    /// `sum W Q / sqrt(sum W^2 sum Q^2)`; `None` for zeros, too.
+    /// Cosine similarity, `sum W Q / sqrt(sum W^2 sum Q^2)`; also `None` for zeros.
     pub cosine: Option<f64>,
-    /// `max |W - Q|`
+    /// Largest error, `max |W - Q|`.
     pub max_error: Option<f64>,
-    /// Share of the quantised values that are zero.
+    /// Share of the quantized values that are zero.
     pub zero_fraction: f64,
-    /// Share of values beyond the range of a quantiser whose range is fixed or trained.
+    /// Share of values beyond the range of a quantizer whose range is fixed or trained.
     pub clipping_rate: f64,
     /// The scales of a weight; `None` for activations, and if one is not finite.
     pub scale: Option<ScaleSummary>,
     /// Number of weights with each code, in ascending order of the codes; empty for activations.
     pub code_histogram: Vec<CodeCount>,
     /// Number of latent weights in each of 33 bins of equal width, the middle one around 0, an eighth
-    /// of the largest code's value apart; the outermost hold what lies beyond. Empty for activations.
+    /// of the largest code's value apart; the outermost also hold the values beyond. Empty for activations.
     pub weight_histogram: Vec<u64>,
-    /// Share of the weights whose code is another than at the last look; `None` at the first, and
+    /// Share of the weights whose code changed since the last measurement; `None` at the first, and
     /// for activations.
     pub flip_rate: Option<f64>,
 }
@@ -56,7 +56,7 @@ pub struct ScaleSummary {
     pub max: f64,
 }
 
-/// How many weights have a code.
+/// Number of weights with a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CodeCount {
@@ -67,23 +67,23 @@ pub struct CodeCount {
 }
 
 impl QuantControls {
-    /// Asks each quantiser to measure its next forward pass, on whatever clone or fork it comes. A
-    /// quantiser at lambda 0 measures as well.
+    /// Requests a measurement of the next forward pass of each quantizer, on any clone or fork. A quantizer
+    /// at lambda 0 measures as well.
     pub fn request_errors(&self) {
         for (_, values) in self.iter() {
             values.error_probe.request();
         }
     }
 
-    /// What was measured since the last call, in the order of the quantisers; those that have had no
-    /// forward pass are left out.
+    /// Returns the measurements since the last call, in the order of the quantizers; those without a forward
+    /// pass are left out.
     ///
-    /// Reads one to three small tensors of each quantiser from the device, and the codes of weights
+    /// Reads one to three small tensors of each quantizer back from the device, and the codes of weights
     /// with more than 16 levels.
     ///
     /// # Errors
     ///
-    /// If the device does not give the values away.
+    /// If the values cannot be read back from the device.
     pub fn collect_errors(&self) -> Result<Vec<QuantizationError>, TensorReadError> {
         self.iter()
             .filter_map(|(path, values)| {
@@ -95,7 +95,7 @@ impl QuantControls {
     }
 }
 
-/// A number, if it is one.
+/// Returns a number, if it is finite.
 fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
@@ -156,7 +156,7 @@ fn read_codes(codes: CodeCounts) -> Result<CodesAndFlips, TensorReadError> {
         Counts::Codes(codes) => {
             let mut counts = vec![0; levels];
             for code in codes.try_into_vec_as::<i32>()? {
-                // A NaN has whatever code.
+                // The code of a NaN is undefined.
                 if let Some(count) = counts.get_mut((code - min) as usize) {
                     *count += 1;
                 }

@@ -4,24 +4,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::quant::{NoiseConfig, Ste};
 
-/// What a quantizer of a model was made for: two models whose quantizers have the same settings train alike.
+/// Settings of a quantizer of a model: two models with equal settings of all quantizers train alike.
 ///
-/// [`QuantControls::quantizers`](super::QuantControls::quantizers) gives those of a model, and
-/// [checkpoints](crate::train::checkpoint) remember them.
+/// [`QuantControls::quantizers`](super::QuantControls::quantizers) returns those of a model, and
+/// [checkpoints](crate::train::checkpoint) store them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantizerSettings {
-    /// The quantizer in words, such as `absmean ternary per tensor, outputs in dimension 1`.
+    /// Description of the quantizer, such as `absmean ternary per tensor, outputs in dimension 1`.
     pub quantizer: String,
     /// Estimator of its gradient.
     pub ste: Ste,
-    /// Noise while it trains.
+    /// Noise during training.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseConfig>,
 }
 
 impl QuantizerSettings {
-    /// Those of a quantizer without noise.
+    /// Creates the settings of a quantizer without noise.
     pub(super) fn new(quantizer: String, ste: Ste) -> Self {
         Self {
             quantizer,

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::QuantControls;
 use crate::quant::{BitWidth, schedule::LayerOrder};
 
-/// What a model loses by the quantisation of each of its layers.
+/// Sensitivity analysis: the rise of the loss from the quantization of each layer of a model.
 ///
-/// A layer is the weight and the input quantiser of one module: `layers.0.q_proj.weight_quant` and
+/// A layer is the weight and the input quantizer of one module: `layers.0.q_proj.weight_quant` and
 /// `layers.0.q_proj.input_quant` are the layer `layers.0.q_proj`, the prepared weight
 /// `layers.0.fc.weight` is the layer `layers.0.fc`.
 ///
@@ -37,19 +37,19 @@ pub struct Sensitivity {
     widths: Vec<BitWidth>,
 }
 
-/// The losses of a model with some of its layers quantised.
+/// The losses of a model with some of its layers quantized.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SensitivityReport {
     /// The loss with all layers in float.
     pub float: f64,
-    /// The loss with all layers quantised as configured.
+    /// The loss with all layers quantized as configured.
     pub quantized: f64,
     /// The layers, the most sensitive first.
     pub layers: Vec<LayerSensitivity>,
 }
 
-/// What the quantisation of one layer does to the loss.
+/// The effect of the quantization of one layer on the loss.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LayerSensitivity {
@@ -57,11 +57,11 @@ pub struct LayerSensitivity {
     pub layer: String,
     /// Number of its weights.
     pub weights: usize,
-    /// Rise of the loss over that in float when this layer alone is quantised as configured.
+    /// Rise of the loss over that in float if only this layer is quantized as configured.
     pub alone: f64,
-    /// Fall of the loss under that of all quantised when this layer alone stays in float.
+    /// Fall of the loss below that of all quantized if only this layer stays in float.
     pub spared: f64,
-    /// Rise of the loss when this layer alone is quantised with weights of so many bits.
+    /// Rise of the loss if only this layer is quantized, by the number of bits of its weights.
     pub at_bits: BTreeMap<u8, f64>,
 }
 
@@ -69,16 +69,16 @@ pub struct LayerSensitivity {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SensitivityError<E> {
-    /// The model has no quantisers.
+    /// The model has no quantizers.
     #[error("the model has no quantizers")]
     NothingQuantized,
     /// The loss could not be computed.
     #[error("the loss could not be computed: {0}")]
     Loss(#[source] E),
-    /// A loss is no number.
+    /// A loss is not finite.
     #[error("the loss is {loss} when quantized: {setting}")]
     NotFinite {
-        /// What was quantised.
+        /// Description of the quantized layers.
         setting: String,
         /// The loss.
         loss: f64,
@@ -86,15 +86,15 @@ pub enum SensitivityError<E> {
 }
 
 impl Default for Sensitivity {
-    /// As configured, with 4 and with 8 bits.
+    /// Returns an analysis as configured, with 4 and with 8 bits.
     fn default() -> Self {
         Self::new([BitWidth::Bits(4), BitWidth::Bits(8)])
     }
 }
 
 impl Sensitivity {
-    /// Measures layers as they are configured, and with weights of some other widths. A ternary width
-    /// is left out: it is what BitNet configures.
+    /// Creates an analysis of layers as configured, and with weights of some other widths. A ternary width
+    /// is left out: it is BitNet's configured one.
     ///
     /// # Panics
     ///
@@ -109,15 +109,14 @@ impl Sensitivity {
         Self { widths }
     }
 
-    /// Computes the loss for each setting of the quantisers of a model, which are then set back to
-    /// what they were, whatever the loss returned. The controls are those of the model that the loss
-    /// runs.
+    /// Computes the loss for each setting of the quantizers of a model. Their settings are restored
+    /// afterwards, also on an error of the loss. The controls are those of the model that the loss evaluates.
     ///
-    /// The number of losses is `2 + layers * (2 + widths)`.
+    /// The loss is computed `2 + layers * (2 + widths)` times.
     ///
     /// # Errors
     ///
-    /// If there are no quantisers, or a loss is an error or no number.
+    /// If there are no quantizers, or a loss is an error or not finite.
     pub fn measure<E>(
         &self,
         controls: &QuantControls,
@@ -192,8 +191,8 @@ impl Sensitivity {
 }
 
 impl SensitivityReport {
-    /// The order for a schedule by layer that begins with the least sensitive quantisers, whose paths
-    /// are those of the controls.
+    /// Returns the order for a layer-wise schedule that starts with the least sensitive quantizers, by their
+    /// paths in the controls.
     pub fn layer_order(&self, controls: &QuantControls) -> LayerOrder {
         let mut scores = BTreeMap::new();
         for (layer, own) in controls.layers() {
@@ -206,7 +205,7 @@ impl SensitivityReport {
         LayerOrder::Sensitivity { scores }
     }
 
-    /// Layers and what each alone adds to the loss, for a drawing.
+    /// Returns layers and the contribution of each alone to the loss, for a chart.
     pub fn bars(&self) -> Vec<(String, f64)> {
         let layers = self.layers.iter();
         layers

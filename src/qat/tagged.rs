@@ -7,12 +7,12 @@ use burn::{
     tensor::Device,
 };
 
-/// A module whose tensors stand in records below a tag that says what they are for, as
+/// A module whose tensors are stored in records below a tag that describes them, such as
 /// `control.state.absmean_ternary_per_tensor`.
 ///
-/// Burn loads a record by paths: one with another tag lacks a tensor of this module, and has one that it
-/// does not know. So what is no tensor, such as a scheme, is checked by
-/// [`try_load_record`](Module::try_load_record) with its own error, which names it.
+/// Burn loads a record by paths: a record with another tag lacks a tensor of this module, and has an unknown
+/// one. Thus [`try_load_record`](Module::try_load_record) also checks values that are not tensors, such as a
+/// scheme, and its error names them.
 #[derive(Debug, Clone)]
 pub(super) struct Tagged<M> {
     tag: String,
@@ -20,7 +20,7 @@ pub(super) struct Tagged<M> {
 }
 
 impl<M> Tagged<M> {
-    /// `inner` below a tag made of a text.
+    /// Wraps `inner` below a tag derived from a text.
     pub fn new(text: &str, inner: M) -> Self {
         Self {
             tag: tag(text),
@@ -28,13 +28,13 @@ impl<M> Tagged<M> {
         }
     }
 
-    /// What stands below the tag.
+    /// Returns the module below the tag.
     pub fn inner(&self) -> &M {
         &self.inner
     }
 }
 
-/// The text in small letters, digits and underscores: a dot would end the name of a field.
+/// Returns the text in small letters, digits and underscores: a dot would end the name of a field.
 fn tag(text: &str) -> String {
     let characters = text.chars().map(|character| match character {
         'a'..='z' | '0'..='9' => character,
@@ -55,7 +55,7 @@ impl<M: Module> Tagged<M> {
     }
 }
 
-/// Container type of the tag where modules are walked.
+/// Container type of the tag in the module tree.
 const CONTAINER: &str = "Tag";
 
 impl<M: Module> Module for Tagged<M> {

@@ -10,7 +10,7 @@ use crate::{
     ops::CodeRange,
 };
 
-/// Width of the codes that a value is quantised to.
+/// Width of the codes of a quantizer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BitWidth {
@@ -21,7 +21,7 @@ pub enum BitWidth {
 }
 
 impl BitWidth {
-    /// The codes.
+    /// Returns the range of codes.
     ///
     /// # Panics
     ///
@@ -42,7 +42,7 @@ impl BitWidth {
         }
     }
 
-    /// Information in a code, in bits: `log2(3)` for ternary codes.
+    /// Returns the information in a code, in bits: `log2(3)` for ternary codes.
     pub fn bits(&self) -> f64 {
         match self {
             Self::Bits(bits) => *bits as f64,

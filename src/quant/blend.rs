@@ -1,6 +1,6 @@
 use burn::tensor::Tensor;
 
-/// `x + lambda * (Q(x) - x)`, where the gradient of the second part is that of `Q`; exactly `Q(x)` for
+/// Returns `x + lambda * (Q(x) - x)`, where the second part has the gradient of `Q`; exactly `Q(x)` for
 /// `lambda = 1`.
 ///
 /// With the identity estimator the gradient is the identity for every `lambda`, as in

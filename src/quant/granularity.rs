@@ -7,7 +7,7 @@ use crate::{
     ops::Groups,
 };
 
-/// Which values of a weight share a scale.
+/// Granularity of the scales of a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -25,7 +25,7 @@ pub enum WeightGranularity {
     },
 }
 
-/// Which values of an activation share a scale.
+/// Granularity of the scales of an activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -39,7 +39,7 @@ pub enum ActivationGranularity {
     PerChannel,
 }
 
-/// A granularity that does not fit a weight.
+/// Error for a granularity that does not fit a weight.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GranularityError {
@@ -99,7 +99,7 @@ impl WeightGranularity {
         }
     }
 
-    /// The groups of a weight whose output channels lie along `output_axis`.
+    /// Returns the groups of a weight whose output channels lie along `output_axis`.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl WeightGranularity {
 }
 
 impl ActivationGranularity {
-    /// The groups of an activation of the given shape; a scalar is one token.
+    /// Returns the groups of an activation of the given shape; a scalar is one token.
     pub fn groups(&self, shape: &[usize]) -> Groups {
         match self {
             Self::PerToken if !shape.is_empty() => Groups::per_row(shape),

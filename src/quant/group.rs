@@ -6,7 +6,7 @@ use crate::{
 };
 use bitnet_burn_kernels::reference::{EPSILON, mean_prescale};
 
-/// The tensor in another shape; Burn's own takes a 0 for the length of the old shape.
+/// Reshapes a tensor; Burn's own `reshape` reads a 0 as the length of the old shape.
 pub(crate) fn reshape<const D: usize, const E: usize>(
     tensor: Tensor<D>,
     shape: [usize; E],
@@ -17,8 +17,8 @@ pub(crate) fn reshape<const D: usize, const E: usize>(
     }
 }
 
-/// The values of a tensor as `[outer, size, inner]` in f32, for statistics that have no operation
-/// of their own.
+/// The values of a tensor as `[outer, size, inner]` in f32, for statistics without an operation of their
+/// own.
 #[derive(Debug)]
 pub(crate) struct GroupedValues {
     values: Tensor<3>,
@@ -35,21 +35,21 @@ impl GroupedValues {
         }
     }
 
-    /// One value for each group, `[outer, inner]`; `empty` where groups have no values. A group with
-    /// a NaN or infinity gets one: most orders and maxima pass over a NaN.
+    /// Returns one value for each group, `[outer, inner]`; `empty` if groups have no values. The result of a
+    /// group with a NaN or infinity is not finite: most orders and maxima drop a NaN.
     fn reduce(&self, empty: f32, f: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<2> {
         let shape = self.groups.scale_shape();
         if self.groups.num_elements() == 0 {
             return Tensor::full(shape, empty, &self.values.device());
         }
-        // The largest magnitude is not finite then. A comparison decides, as shader compilers take
-        // `x - x` for 0.
+        // The largest magnitude is not finite then. A comparison decides, as shader compilers replace
+        // `x - x` by 0.
         let largest = group_statistic(self.values.clone(), self.groups, Statistic::AbsMax);
         let finite = largest.clone().lower_equal_scalar(f32::MAX);
         largest.mask_where(finite, f(self.values.clone()).reshape(shape))
     }
 
-    /// Mean of each group; 0 for no values.
+    /// Returns the mean of each group; 0 for no values.
     pub fn mean(&self) -> Tensor<2> {
         let prescale = mean_prescale(self.groups.size);
         let denominator = self.groups.size as f32 * prescale;
@@ -61,7 +61,7 @@ impl GroupedValues {
         })
     }
 
-    /// `max(median|v|, 1e-5)` of each group.
+    /// Returns `max(median|v|, 1e-5)` of each group.
     pub fn absmedian(&self) -> Tensor<2> {
         self.reduce(EPSILON, |values| {
             let median = values.abs().median(1);
@@ -70,24 +70,24 @@ impl GroupedValues {
         })
     }
 
-    /// Smallest and largest value of each group, both together with 0.
+    /// Returns the smallest and largest value of each group, both including 0.
     pub fn range_with_zero(&self) -> (Tensor<2>, Tensor<2>) {
         let min = self.reduce(0.0, |values| values.min_dim(1).clamp_max(0.0));
         let max = self.reduce(0.0, |values| values.max_dim(1).clamp_min(0.0));
         (min, max)
     }
 
-    /// Whether values are greater than the threshold of their group.
+    /// Returns whether values are greater than the threshold of their group.
     pub fn greater(&self, thresholds: Tensor<2>) -> Tensor<3, Bool> {
         self.values.clone().greater(self.spread(thresholds))
     }
 
-    /// Each value times the scale of its group.
+    /// Returns each value times the scale of its group.
     pub fn scaled(&self, scales: Tensor<2>) -> Tensor<3> {
         self.values.clone().mul(self.spread(scales))
     }
 
-    /// What each group has, for each of its values.
+    /// Broadcasts the value of each group to its values.
     fn spread(&self, per_group: Tensor<2>) -> Tensor<3> {
         let Groups { outer, size, inner } = self.groups;
         if self.groups.num_elements() == 0 {

@@ -9,12 +9,12 @@ use crate::{
 };
 use bitnet_burn_kernels::reference::EPSILON;
 
-/// Weights with trained step sizes (LSQ): `Q(W) = clamp(round(W / step), min, max) * step`, where
-/// `step` is a parameter.
+/// Quantization of weights with trained step sizes (LSQ): `Q(W) = clamp(round(W / step), min, max) * step`,
+/// where `step` is a parameter.
 ///
-/// It starts at `2 mean|W| / sqrt(max)` and is kept at 1e-5 or more. Its gradient is multiplied by
-/// `1 / sqrt(n * max)` for `n` weights of a step, so that it moves about as fast as they do. The
-/// gradient of the weights is that of LSQ, whatever the estimator of the scheme.
+/// The step starts at `2 mean|W| / sqrt(max)` and is clamped to at least 1e-5. Its gradient is multiplied by
+/// `1 / sqrt(n * max)` for `n` weights per step, so that it moves about as fast as the weights. The
+/// gradient of the weights is that of LSQ for any estimator of the scheme.
 ///
 /// Source: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,12 +22,12 @@ use bitnet_burn_kernels::reference::EPSILON;
 pub struct LearnedStepConfig {
     /// Width of the codes.
     pub width: BitWidth,
-    /// Which weights share a step.
+    /// Weights that share a step.
     pub granularity: WeightGranularity,
 }
 
 impl LearnedStepConfig {
-    /// Codes of the given width and one step for the whole weight.
+    /// Creates a quantizer with codes of the given width and one step for the whole weight.
     ///
     /// # Panics
     ///
@@ -41,7 +41,7 @@ impl LearnedStepConfig {
         }
     }
 
-    /// The same with another granularity.
+    /// Sets the granularity.
     ///
     /// # Panics
     ///
@@ -53,13 +53,13 @@ impl LearnedStepConfig {
         self
     }
 
-    /// The step sizes that a weight starts with, `[outer, inner]`.
+    /// Returns the initial step sizes of a weight, `[outer, inner]`.
     pub fn initial_steps<const D: usize>(&self, weight: Tensor<D>, groups: Groups) -> Tensor<2> {
         let absmean = group_statistic(weight, groups, Statistic::AbsMean);
         at_least_epsilon(absmean.mul_scalar(2.0 / self.width.codes().max.sqrt()))
     }
 
-    /// The quantised weight for given step sizes, as a constant.
+    /// Returns the quantized weight for given step sizes, as a constant.
     pub(crate) fn quantize<const D: usize>(
         &self,
         weight: Tensor<D>,
@@ -73,7 +73,7 @@ impl LearnedStepConfig {
         QuantizedWeight::symmetric(values, steps, groups, codes)
     }
 
-    /// The fake-quantised weight, with gradients for the weight and the step sizes.
+    /// Returns the fake-quantized weight, with gradients for the weight and the step sizes.
     pub(crate) fn fake_quant<const D: usize>(
         &self,
         weight: Tensor<D>,
@@ -88,7 +88,7 @@ impl LearnedStepConfig {
     }
 }
 
-/// Steps of 1e-5 or more. Where one is smaller, it keeps its gradient, so that it can grow again.
+/// Clamps steps to 1e-5 or more. A smaller step keeps its gradient, so that it can grow again.
 pub(crate) fn at_least_epsilon(steps: Tensor<2>) -> Tensor<2> {
     let missing = steps.clone().detach().neg().add_scalar(EPSILON);
     steps.add(missing.clamp_min(0.0))

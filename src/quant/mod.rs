@@ -1,6 +1,5 @@
-//! Numerics of quantization: the scheme, quantizers of weights and activations, estimators of
-//! gradients, calibration and schedules. They know tensors; [`qat`](crate::qat) puts them into
-//! modules.
+//! Numerics of quantization: the scheme, quantizers of weights and activations, gradient estimators,
+//! calibration and schedules. They operate on tensors; [`qat`](crate::qat) adds them to modules.
 
 mod activation;
 mod bit_width;

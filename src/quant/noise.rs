@@ -10,36 +10,36 @@ use crate::base::{
     random::{mix, unit},
 };
 
-/// Noise on weights while they train. Evaluation and packing see none.
+/// Noise on weights during training. Evaluation and packing have none.
 ///
-/// The random numbers are a function of the seed, the layer and the step that
-/// [`QuantControls::set_step`](crate::qat::QuantControls::set_step) was told, and of nothing else: a
-/// resumed run draws the same. They are made on the host, one for each weight and forward pass.
+/// The random numbers depend only on the seed, the layer and the step set by
+/// [`QuantControls::set_step`](crate::qat::QuantControls::set_step): a resumed run draws the same numbers.
+/// They are drawn on the host, one for each weight and forward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum NoiseConfig {
-    /// Uniform noise of the size of a rounding error in place of rounding:
-    /// `W + factor * step * (u - 1/2)`, with `u` uniform in [0, 1) and `step` the distance of two
+    /// Uniform noise of the magnitude of a rounding error in place of rounding:
+    /// `W + factor * step * (u - 1/2)`, with `u` uniform in [0, 1) and `step` the distance between two
     /// levels. The gradient of `W` is the identity.
     ///
     /// Source: [Differentiable Model Compression via Pseudo Quantization
     /// Noise](https://arxiv.org/abs/2104.09987).
     Uniform {
-        /// Size of the noise, as a multiple of that of rounding; 0 or more.
+        /// Magnitude of the noise relative to that of rounding; 0 or more.
         #[serde(deserialize_with = "deserialize_factor")]
         factor: f32,
         /// Seed of the random numbers.
         #[serde(default)]
         seed: u64,
     },
-    /// In each step a random share of the weights is quantised; the others keep their latent value
+    /// Quantization of a random share of the weights in each step; the others keep their latent value
     /// and an unbiased gradient (Quant-Noise).
     ///
     /// Source: [Training with Quantization Noise for Extreme Model
     /// Compression](https://arxiv.org/abs/2004.07320).
     Quant {
-        /// Share of the weights that are quantised, 0 to 1.
+        /// Share of the weights that are quantized, 0 to 1.
         #[serde(deserialize_with = "deserialize_fraction")]
         fraction: f32,
         /// Seed of the random numbers.
@@ -57,8 +57,8 @@ impl NoiseConfig {
         }
     }
 
-    /// The noisy weight: `constant` is the quantised value of `latent`, `quantized` the same with
-    /// its gradient.
+    /// Returns the noisy weight: `constant` is the quantized value of `latent`, `quantized` the same value
+    /// with its gradient.
     pub(crate) fn apply<const D: usize>(
         &self,
         latent: Tensor<D>,
@@ -83,7 +83,7 @@ impl NoiseConfig {
     }
 }
 
-/// Random numbers in [0, 1): the i-th depends on the key and `i` alone.
+/// Returns random numbers in [0, 1): the i-th depends only on the key and `i`.
 fn uniform<const D: usize>(shape: [usize; D], key: u64, device: &Device) -> Tensor<D> {
     let count: usize = shape.iter().product();
     let values: Vec<f32> = (0..count as u64)

@@ -8,27 +8,27 @@ use crate::{
     functions::hadamard_transform,
 };
 
-/// Hadamard rotation of activations, H-BitLinear of BitNet v2: each block of `block` neighbouring
-/// features is multiplied by an orthonormal Hadamard matrix, which spreads outliers over all of
-/// them, so that few bits suffice. The weights learn to see rotated inputs: nothing turns back.
+/// Hadamard rotation of activations, H-BitLinear of BitNet v2. Each block of `block` neighboring features
+/// is multiplied by an orthonormal Hadamard matrix, which spreads outliers over the block, so that few
+/// bits suffice. The weights are trained on rotated inputs: there is no inverse rotation.
 ///
 /// Source: [BitNet v2](https://arxiv.org/abs/2504.18415).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HadamardConfig {
-    /// Features that are mixed with each other: a power of two that divides the features of a
+    /// Number of features that are rotated together: a power of two that divides the features of a
     /// layer; `None` for the largest.
     #[serde(default, deserialize_with = "deserialize_block")]
     pub block: Option<usize>,
 }
 
 impl HadamardConfig {
-    /// Rotation over the largest power of two that divides the features of a layer.
+    /// Creates a rotation over the largest power of two that divides the features of a layer.
     pub fn largest() -> Self {
         Self { block: None }
     }
 
-    /// Rotation of blocks of the given size.
+    /// Creates a rotation of blocks of the given size.
     ///
     /// # Panics
     ///
@@ -39,7 +39,7 @@ impl HadamardConfig {
         Self { block: Some(block) }
     }
 
-    /// The rotated activations.
+    /// Returns the rotated activations.
     ///
     /// # Panics
     ///

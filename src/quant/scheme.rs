@@ -8,11 +8,11 @@ use super::{
 };
 use crate::base::bounds::{OutOfBounds, assert_valid};
 
-/// What is quantised, and how: one value for training, conversion and deployment.
+/// Quantization scheme of a model, used for training, conversion and deployment.
 ///
-/// Training and conversion read the same scheme, so that the packed weights are exactly those
-/// that were trained. The scheme serialises with `serde`; a missing field takes its BitNet b1.58
-/// value, and `"activation": "none"` leaves activations in float.
+/// Training and conversion use the same scheme, so that the packed weights are exactly those that were
+/// trained. The scheme serializes with `serde`. A missing field has its BitNet b1.58 value, and
+/// `"activation": "none"` leaves activations in float.
 ///
 /// # Example
 ///
@@ -27,26 +27,26 @@ use crate::base::bounds::{OutOfBounds, assert_valid};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct QatScheme {
-    /// Quantiser of the weights.
+    /// Quantizer of the weights.
     pub weight: WeightQuantizer,
-    /// Quantiser of the input activations of quantised layers; `None` leaves them in float, written as
+    /// Quantizer of the input activations of quantized layers; `None` leaves them in float, written as
     /// `"none"` (TOML has no null; both are read).
     #[serde(with = "crate::base::serde_none")]
     pub activation: Option<ActivationQuantizer>,
-    /// Estimator of the gradient through both quantisers.
+    /// Estimator of the gradient through both quantizers.
     pub ste: Ste,
-    /// Rotation of the input of quantised layers before it is quantised; `None` leaves it as it is.
-    /// The language model rotates the inputs of the projections out of a block alone.
+    /// Rotation of the input of quantized layers before quantization; `None` for no rotation. The language
+    /// model rotates only the inputs of the output projections of its blocks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<HadamardConfig>,
-    /// Noise on weights while they train.
+    /// Noise on weights during training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseConfig>,
 }
 
 impl QatScheme {
-    /// BitNet b1.58: ternary weights with one absmean scale per tensor, activations of 8 bits
-    /// with one absmax scale per token, identity gradient.
+    /// Creates the scheme of BitNet b1.58: ternary weights with one absmean scale per tensor, activations of
+    /// 8 bits with one absmax scale per token, identity gradient.
     ///
     /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
     pub fn b1_58() -> Self {
@@ -59,13 +59,12 @@ impl QatScheme {
         }
     }
 
-    /// Ternary weights of BitNet b1.58, with activations in float: for [`Prepare`](crate::qat::Prepare), which
-    /// quantizes the weights of any model.
+    /// Ternary weights of BitNet b1.58 with activations in float, for [`Prepare`](crate::qat::Prepare).
     pub fn weight_only() -> Self {
         Self::b1_58().with_activation(None)
     }
 
-    /// Checks the parts, which may have been made without their functions.
+    /// Checks the parts, which may have been created without their constructors.
     pub(crate) fn validate(&self) -> Result<(), OutOfBounds> {
         let within = |field| move |error: OutOfBounds| error.within(field);
         self.weight.validate().map_err(within("weight"))?;
@@ -79,7 +78,7 @@ impl QatScheme {
         }
     }
 
-    /// The same with another weight quantiser.
+    /// Sets the weight quantizer.
     ///
     /// # Panics
     ///
@@ -91,7 +90,7 @@ impl QatScheme {
         self
     }
 
-    /// The same with another activation quantiser, or with none.
+    /// Sets the activation quantizer, or none.
     ///
     /// # Panics
     ///
@@ -105,7 +104,7 @@ impl QatScheme {
         self
     }
 
-    /// The same with another estimator.
+    /// Sets the gradient estimator.
     ///
     /// # Panics
     ///
@@ -117,13 +116,13 @@ impl QatScheme {
         self
     }
 
-    /// The same with another rotation of activations, or with none.
+    /// Sets the rotation of activations, or none.
     pub fn with_rotation(mut self, rotation: Option<HadamardConfig>) -> Self {
         self.rotation = rotation;
         self
     }
 
-    /// The same with noise on the weights while they train.
+    /// Sets the noise on the weights during training.
     ///
     /// # Panics
     ///

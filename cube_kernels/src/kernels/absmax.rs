@@ -1,4 +1,4 @@
-//! Absmax fake quantisation of activations.
+//! Absmax fake quantization of activations.
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
@@ -7,16 +7,16 @@ use super::statistic::{at_least_epsilon, group_statistic, reduce_in_cube};
 use super::ternary::scale_index;
 use crate::{Groups, Statistic};
 
-/// `value` as the nearest integer, ties to even.
+/// Rounds `value` to the nearest integer, ties to even.
 ///
-/// Truncation and comparisons say the same without a rounding instruction, whose ties differ
-/// between devices: CubeCL's `round` is `Round` in SPIR-V, which leaves them open. All steps but
-/// the comparisons are exact, so that no compiler changes them by fusing operations.
+/// Truncation and comparisons avoid a rounding instruction, whose ties differ between devices:
+/// CubeCL's `round` is `Round` in SPIR-V, which leaves ties open. All steps but the comparisons are
+/// exact, so that compilers cannot change them by fusing operations.
 #[cube]
 pub(super) fn round_ties_even(value: f32) -> f32 {
     let towards_zero = f32::trunc(value);
     let away = towards_zero + select(value < 0.0f32, -1.0f32, 1.0f32);
-    // Both doubled: the middle between two integers is an integer then.
+    // Both are doubled: then the middle between two integers is an integer.
     let twice = f32::abs(value) * 2.0f32;
     let middle = f32::abs(towards_zero) * 2.0f32 + 1.0f32;
     let odd = f32::trunc(towards_zero * 0.5f32) * 2.0f32 != towards_zero;
@@ -25,7 +25,7 @@ pub(super) fn round_ties_even(value: f32) -> f32 {
     select(twice == middle, at_tie, nearest)
 }
 
-/// `clamp(round(v * s), -max_code - 1, max_code) / s`, lane by lane.
+/// Computes `clamp(round(v * s), -max_code - 1, max_code) / s`, lane by lane.
 #[cube]
 fn fake_quantize<F: Float, N: Size>(
     value: Vector<F, N>,
@@ -93,7 +93,7 @@ pub(super) fn invert(absmax: &[f32], scales: &mut [f32], groups: u32, max_code: 
     scales[position] = max_code / absmax[position];
 }
 
-/// Each unit quantises one vector, whose values share a scale.
+/// Each unit quantizes one vector, whose values share a scale.
 #[cube(launch_unchecked)]
 pub(super) fn quantize_with_scales<F: Float, N: Size>(
     input: &[Vector<F, N>],
@@ -114,8 +114,8 @@ pub(super) fn quantize_with_scales<F: Float, N: Size>(
     output[position] = fake_quantize::<F, N>(input[position], scale, max_code);
 }
 
-/// Rows up to this many values are quantised by one cube each; a longer row, such as a whole
-/// tensor, is first reduced by many cubes.
+/// Largest row that is quantized by one cube. A longer row, such as a whole tensor, is first reduced by
+/// many cubes.
 const MAX_ROW_VALUES: usize = 65_536;
 
 /// Computes `s = max_code / max(max|x|, 1e-5)` of every group into `scales` and
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn rounding_without_a_rounding_instruction_is_rounding_to_even() {
-        // Quarters around the codes, and in each power of two what is next to its ends.
+        // Quarters around the codes, and the neighbors of both ends of each power of two.
         let quarters = (-1200..=1200).map(|i| i as f32 / 4.0);
         let ends = (0..=255u32).flat_map(|e| [-1i32, 0, 1].map(|d| ((e << 23) as i32 + d) as u32));
         for value in quarters.chain(ends.map(f32::from_bits)) {

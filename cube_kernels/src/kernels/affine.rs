@@ -1,4 +1,4 @@
-//! Fake quantisation to evenly spaced levels with given steps and zero points, and its gradients.
+//! Fake quantization to evenly spaced levels with given steps and zero points, and its gradients.
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
@@ -7,14 +7,14 @@ use super::launch::{buffer, elementwise, index, vector_size};
 use super::ternary::scale_index;
 use crate::{CodeRange, GradientRule, Groups};
 
-/// Whether a value is NaN, by its bits: a `clamp` of most devices drops a NaN, and shader compilers
-/// take for granted that there is none in comparisons.
+/// Returns whether a value is NaN, by its bits: `clamp` drops a NaN on most devices, and shader
+/// compilers assume that comparisons have none.
 #[cube]
 fn is_nan(value: f32) -> bool {
     (u32::reinterpret(value) & 0x7fff_ffffu32) > 0x7f80_0000u32
 }
 
-/// Each unit quantises one vector, whose values share a step.
+/// Each unit quantizes one vector, whose values share a step.
 #[cube(launch_unchecked)]
 pub(super) fn affine_quantize<F: Float, N: Size>(
     input: &[Vector<F, N>],
@@ -45,7 +45,7 @@ pub(super) fn affine_quantize<F: Float, N: Size>(
     output[position] = quantized;
 }
 
-/// Which factor a gradient is multiplied by; the number in the rule is a run-time value.
+/// Kind of gradient rule; the number in the rule is a run-time value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Rule {
     Clipped,
@@ -74,7 +74,7 @@ fn tanh_slope(v: f32, min: f32, max: f32, temperature: f32) -> f32 {
 fn sigmoid_slopes(v: f32, min: f32, max: f32, temperature: f32) -> f32 {
     let reach = GradientRule::SIGMOID_REACH * temperature;
     let mut sum = 0.0f32;
-    // Written with comparisons: a NaN passes none of them.
+    // Written with comparisons, which are false for a NaN.
     if v >= min - reach && v <= max + reach {
         let mut lower = max_of(min, f32::floor(v - reach));
         let last = min_of(max - 1.0f32, v + reach);
@@ -99,7 +99,7 @@ fn min_of(a: f32, b: f32) -> f32 {
 
 #[cube]
 fn step_size_slope(v: f32, min: f32, max: f32) -> f32 {
-    // Three comparisons, so that a NaN, which passes none, gets 0.
+    // Three comparisons, which are false for a NaN, so that it gets 0.
     let outside = select(v < min, min, select(v > max, max, 0.0f32));
     select(v >= min && v <= max, round_ties_even(v) - v, outside)
 }

@@ -1,4 +1,4 @@
-//! Block-wise quantisation by a dynamic map.
+//! Block-wise quantization by a dynamic map.
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
@@ -6,10 +6,10 @@ use super::launch::{buffer, elementwise, index, one_cube_each, reduce_units};
 use super::statistic::reduce_in_cube;
 use crate::{BLOCK, DynamicMap, Statistic};
 
-/// A word has four codes.
+/// Codes in a word.
 const CODES: usize = 4;
 
-/// The number of thresholds below a value, by bisection; of the 256 the last is infinite.
+/// Returns the number of thresholds below a value, by bisection; the last of the 256 is infinite.
 #[cube]
 fn nearest_code(thresholds: &[f32], value: f32) -> u32 {
     let mut code = 0u32;
@@ -67,7 +67,7 @@ pub(super) fn quantize_blocks<N: Size>(
     }
 }
 
-/// Each unit turns one code back.
+/// Each unit dequantizes one code.
 #[cube(launch_unchecked)]
 pub(super) fn dequantize_blocks(
     codes: &[u32],
@@ -106,7 +106,7 @@ pub fn blockwise_quantize(
     }
     let blocks = n.div_ceil(BLOCK);
     let thresholds = client.create_from_slice(f32::as_bytes(map.thresholds()));
-    // A word for each unit.
+    // One unit for each word.
     let units = reduce_units(client).min((BLOCK / CODES) as u32);
     let (cube_count, cube_dim) = one_cube_each(client, blocks, units);
     // SAFETY: cubes beyond the blocks stop, the others stay inside their block and below `n`.
@@ -127,7 +127,7 @@ pub fn blockwise_quantize(
     }
 }
 
-/// `map[code] * absmax` of every code.
+/// Computes `map[code] * absmax` of every code.
 ///
 /// # Shapes
 ///

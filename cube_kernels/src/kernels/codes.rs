@@ -1,4 +1,4 @@
-//! Codes of activations, four to a word, and back; the layout is in [`crate::packing`].
+//! Codes of activations, packed four to a word and unpacked; the layout is in [`crate::packing`].
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
@@ -8,10 +8,10 @@ use super::statistic::{at_least_epsilon, reduce_in_cube};
 use super::ternary::{scale_index, ternary_code};
 use crate::{Groups, Statistic, packing::code_words_per_row};
 
-/// A word has four codes.
+/// Codes in a word.
 const CODES: usize = 4;
 
-/// The code in byte `i` of a word, as the integer that it is in two's complement.
+/// Returns the code in byte `i` of a word as an integer, from two's complement.
 #[cube]
 pub(super) fn code(word: u32, #[comptime] i: usize) -> i32 {
     let byte = (word >> comptime!(8 * i as u32)) & 0xffu32;
@@ -58,7 +58,7 @@ pub(super) fn quantize_codes<F: Float, N: Size>(
             if column < row_length {
                 let scaled = f32::cast_from(input[start + column].extract(0usize)) * scale;
                 let code = clamp(round_ties_even(scaled), -max_code - 1.0f32, max_code);
-                // Positive, as the conversion of a negative number to bits is not defined.
+                // Kept positive, as the conversion of a negative number to bits is not defined.
                 let byte = u32::cast_from(code + 256.0f32) & 0xffu32;
                 word |= byte << comptime!(8 * i as u32);
             }
@@ -68,7 +68,7 @@ pub(super) fn quantize_codes<F: Float, N: Size>(
     }
 }
 
-/// Each unit turns one code back.
+/// Each unit dequantizes one code.
 #[cube(launch_unchecked)]
 pub(super) fn dequantize_codes<F: Float>(
     codes: &[u32],
@@ -91,7 +91,7 @@ pub(super) fn dequantize_codes<F: Float>(
     output[position] = F::cast_from(code / scales[row]);
 }
 
-/// Each unit writes one word of ternary codes: zeros behind the end of a row, and in rows behind the
+/// Each unit writes one word of ternary codes: zeros after the end of a row, and in rows after the
 /// last.
 #[cube(launch_unchecked)]
 pub(super) fn quantize_ternary_codes<F: Float>(
@@ -119,7 +119,7 @@ pub(super) fn quantize_ternary_codes<F: Float>(
             let source = row * row_length as usize + first + i;
             let scale = scales[scale_index(source, size as usize, inner as usize)];
             let code = ternary_code(f32::cast_from(input[source]), scale);
-            // Positive, as the conversion of a negative number to bits is not defined.
+            // Kept positive, as the conversion of a negative number to bits is not defined.
             let byte = u32::cast_from(code + 256.0f32) & 0xffu32;
             word |= byte << comptime!(8 * i as u32);
         }
@@ -127,7 +127,7 @@ pub(super) fn quantize_ternary_codes<F: Float>(
     output[position] = word;
 }
 
-/// Each unit turns four packed ternary codes into a word of bytes.
+/// Each unit unpacks four packed ternary codes into a word of bytes.
 #[cube(launch_unchecked)]
 pub(super) fn unpack_bytes(packed: &[u32], output: &mut [u32], words: u32) {
     let position = ABSOLUTE_POS;
@@ -138,7 +138,7 @@ pub(super) fn unpack_bytes(packed: &[u32], output: &mut [u32], words: u32) {
     let mut word = 0u32;
     #[unroll]
     for i in 0..CODES {
-        // `t + 1` to `t` in two's complement.
+        // From `t + 1` to `t` in two's complement.
         let code = (four >> comptime!(2 * i as u32)) & 3u32;
         word |= ((code + 255u32) & 0xffu32) << comptime!(8 * i as u32);
     }
@@ -188,7 +188,7 @@ pub fn absmax_quantize(
     }
 }
 
-/// `code / s` of every code; the values of [`absmax_fake_quant`](super::absmax_fake_quant).
+/// Computes `code / s` of every code: the values of [`absmax_fake_quant`](super::absmax_fake_quant).
 ///
 /// # Shapes
 ///
@@ -226,14 +226,14 @@ pub fn absmax_dequantize(
     }
 }
 
-/// The ternary codes `clamp(round(W / gamma), -1, 1)` of rows of `row_length` values as bytes, in the
-/// layout of [`absmax_quantize`].
+/// Computes the ternary codes `clamp(round(W / gamma), -1, 1)` of rows of `row_length` values as bytes,
+/// in the layout of [`absmax_quantize`].
 ///
 /// # Shapes
 ///
 /// - input: `groups.num_elements()` values of type `dtype`, rows of `row_length`
 /// - scales: `groups.num_groups()` values `f32`, the `gamma` of [`Statistic::AbsMean`]
-/// - output: `[output_rows, code_words_per_row(row_length)]` words; rows behind those of the input are
+/// - output: `[output_rows, code_words_per_row(row_length)]` words; rows after those of the input are
 ///   zeros
 pub fn ternary_codes(
     client: &Client,
@@ -251,7 +251,7 @@ pub fn ternary_codes(
         return;
     }
     let (cube_count, cube_dim) = elementwise(client, words);
-    // SAFETY: units beyond `words` stop, and the others read values of the input alone.
+    // SAFETY: units beyond `words` stop, and the others read only values of the input.
     unsafe {
         quantize_ternary_codes::launch_unchecked(
             client,
@@ -271,7 +271,7 @@ pub fn ternary_codes(
     }
 }
 
-/// The codes of packed ternary weights as bytes, in the layout of [`absmax_quantize`].
+/// Unpacks ternary weights into bytes, in the layout of [`absmax_quantize`].
 ///
 /// # Shapes
 ///
@@ -283,7 +283,7 @@ pub fn unpack_codes(client: &Client, packed: &Handle, output: &Handle, packed_wo
         return;
     }
     let (cube_count, cube_dim) = elementwise(client, words);
-    // SAFETY: units beyond `words` stop, the others read the word that theirs is a quarter of.
+    // SAFETY: units beyond `words` stop, the others read the word that holds their four codes.
     unsafe {
         unpack_bytes::launch_unchecked(
             client,

@@ -1,26 +1,26 @@
-//! The Walsh-Hadamard transform: blocks in shared memory, and further passes over the memory for
-//! blocks that do not fit.
+//! Walsh-Hadamard transform: blocks in shared memory, and further passes over the memory for blocks that
+//! do not fit.
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
 use super::launch::{buffer, elementwise, index, one_cube_each, reduce_units, vector_size};
 use crate::{Groups, reference::hadamard_scale};
 
-/// Butterfly stages that a unit does in registers between two synchronisations.
+/// Butterfly stages that a unit computes in registers between two synchronizations.
 const PASS_STAGES: usize = 4;
 
-/// Stages of the largest tile: 4096 values, 16 for each of 256 units. Larger ones leave too few
-/// cubes to a multiprocessor.
+/// Stages of the largest tile: 4096 values, 16 for each of 256 units. Larger tiles leave too few
+/// cubes per multiprocessor.
 const MAX_TILE_STAGES: usize = 12;
 
-/// Shared memory for `values` values: one more after every 16, without which units that take 16
-/// neighbours each would all ask the same bank.
+/// Returns the padded size of `values` values in shared memory: one more after every 16. Without the
+/// padding, units that take 16 neighbors each would all access the same bank.
 #[cube]
 fn padded(values: usize) -> usize {
     values + values / 16
 }
 
-/// Stages 1, 2, .., `2^(stages - 1)` apart.
+/// Computes the stages 1, 2, .., `2^(stages - 1)` apart.
 #[cube]
 fn butterflies(values: &mut Array<f32>, #[comptime] stages: usize) {
     #[unroll]
@@ -37,13 +37,13 @@ fn butterflies(values: &mut Array<f32>, #[comptime] stages: usize) {
     }
 }
 
-/// First of the `2^stages` values, `stride` apart, that are combined as number `position`.
+/// Returns the first of the `2^stages` values, `stride` apart, of combination `position`.
 #[cube]
 fn first_of(position: usize, stride: usize, #[comptime] stages: usize) -> usize {
     position / stride * stride * comptime!(1usize << stages) + position % stride
 }
 
-/// Stages `stride`, .., `stride * 2^(stages - 1)` apart on the first `length` values.
+/// Computes the stages `stride`, .., `stride * 2^(stages - 1)` apart on the first `length` values.
 #[cube]
 fn pass_in_cube(
     shared: &mut Shared<[f32]>,
@@ -125,7 +125,7 @@ pub(super) fn transform_tiles<I: Float, O: Float, N: Size>(
     }
 }
 
-/// Each unit combines `2^stages` values, `stride` apart; neighbouring units take neighbours.
+/// Each unit combines `2^stages` values, `stride` apart; neighboring units take neighboring values.
 #[cube(launch_unchecked)]
 pub(super) fn transform_strided<O: Float>(
     input: &[f32],
@@ -154,9 +154,9 @@ pub(super) fn transform_strided<O: Float>(
     }
 }
 
-/// Computes the orthonormal Walsh-Hadamard transform of each block of `block` neighbouring
-/// values, a power of two; in `f32` whatever their type. Blocks that exceed the shared memory
-/// need buffers for intermediate results, `f32` of the same number of values.
+/// Computes the orthonormal Walsh-Hadamard transform of each block of `block` neighboring values, a
+/// power of two, in `f32` for any type of the values. Blocks that exceed the shared memory need buffers
+/// for intermediate results, `f32` of the same number of values.
 ///
 /// # Shapes
 ///
@@ -195,14 +195,14 @@ pub fn hadamard_transform(
     transform.strided(&sums, output, done, transform.stages - done, scale, dtype);
 }
 
-/// Stages of the largest tile that fits the device's shared memory.
+/// Returns the number of stages of the largest tile that fits the device's shared memory.
 fn tile_stages(client: &Client) -> usize {
     let memory = client.properties().hardware.max_shared_memory_size;
     let fits = |stages: &usize| padded(1 << stages) * size_of::<f32>() <= memory;
     (0..=MAX_TILE_STAGES).rev().find(fits).unwrap_or(0)
 }
 
-/// The launches for `values` values in blocks of `2^stages`.
+/// Launches for `values` values in blocks of `2^stages`.
 struct Transform<'a> {
     client: &'a Client,
     values: usize,
@@ -210,7 +210,7 @@ struct Transform<'a> {
 }
 
 impl Transform<'_> {
-    /// The first `stages` stages, and the multiplication by `scale`.
+    /// Computes the first `stages` stages, and multiplies by `scale`.
     fn tiles(
         &self,
         input: &Handle,
@@ -253,7 +253,7 @@ impl Transform<'_> {
         }
     }
 
-    /// `stages` stages after the first `done`, and the multiplication by `scale`.
+    /// Computes `stages` stages after the first `done`, and multiplies by `scale`.
     fn strided(
         &self,
         input: &Handle,

@@ -1,8 +1,8 @@
 //! CubeCL kernels and their launchers.
 //!
-//! All buffers are contiguous and hold what a [`Groups`](crate::Groups) describes: values in the
-//! given float type, scales in `f32` as `[outer, inner]`. Statistics and sums are computed in `f32`
-//! whatever the type of the values.
+//! All buffers are contiguous and are described by a [`Groups`](crate::Groups): values in the given float
+//! type, scales in `f32` as `[outer, inner]`. Statistics and sums are computed in `f32` for any type of
+//! the values.
 
 mod absmax;
 mod affine;

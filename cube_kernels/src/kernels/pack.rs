@@ -1,4 +1,4 @@
-//! Packing of ternary codes into words and back; the layout is in [`crate::packing`].
+//! Packing of ternary codes into words, and unpacking; the layout is in [`crate::packing`].
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
@@ -109,7 +109,7 @@ pub fn ternary_pack(
     }
 }
 
-/// Unpacks `code * gamma`; the inverse of [`ternary_pack`].
+/// Unpacks `code * gamma`, the inverse of [`ternary_pack`].
 ///
 /// # Shapes
 ///

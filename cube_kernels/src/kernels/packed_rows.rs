@@ -6,13 +6,13 @@ use super::codes::code;
 use super::launch::{buffer, index, one_cube_each, reduce_units};
 use crate::packing::{code_words_per_row, words_per_row};
 
-/// Tokens whose sums a unit holds while it reads a weight once.
+/// Tokens whose sums a unit accumulates for one read of a weight.
 const TOKENS: usize = 4;
 
-/// The largest number of units that share a row: a word is sixteen weights.
+/// Maximum number of units that share a row: a word holds sixteen weights.
 const MAX_UNITS: u32 = 64;
 
-/// The sum of a unit for one word of weights and the codes of a token.
+/// Returns the sum of a unit for one word of weights and the codes of a token.
 #[cube]
 fn word_product(weights: u32, codes: &[u32], first: usize) -> i32 {
     let mut sum = 0i32;
@@ -29,7 +29,7 @@ fn word_product(weights: u32, codes: &[u32], first: usize) -> i32 {
     sum
 }
 
-/// The sum over the units of the cube, which all get it.
+/// Returns the sum over the units of the cube, to all of them.
 #[cube]
 fn sum_in_cube(partial: i32, shared: &mut [i32], #[comptime] units: u32) -> i32 {
     let unit = UNIT_POS as usize;
@@ -49,8 +49,8 @@ fn sum_in_cube(partial: i32, shared: &mut [i32], #[comptime] units: u32) -> i32 
     sum
 }
 
-/// Each cube takes one packed row; its units share the words, unpack them in registers, and go
-/// through the tokens four at a time.
+/// Each cube takes one packed row; its units share the words, unpack them in registers, and
+/// multiply them with four tokens at a time.
 #[cube(launch_unchecked)]
 pub(super) fn multiply_rows<F: Float>(
     codes: &[u32],
@@ -104,8 +104,8 @@ pub(super) fn multiply_rows<F: Float>(
     }
 }
 
-/// `y = sum_k(code_k t_k) * (gamma / s)` of each token with each packed row, exact up to the last
-/// two products. The weights are never written in another form.
+/// Computes `y = sum_k(code_k t_k) * (gamma / s)` of each token with each packed row, exact up to the
+/// last two products. The weights are unpacked in registers only.
 ///
 /// # Shapes
 ///

@@ -1,4 +1,4 @@
-//! The statistic of each group: one reduction for rows, one for columns.
+//! Statistic of each group: one reduction for rows, one for columns.
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
@@ -8,26 +8,26 @@ use crate::{
     reference::{EPSILON, mean_prescale},
 };
 
-/// Larger of two non-negative values; NaN is larger than everything.
+/// Returns the larger of two non-negative values; NaN is larger than every number.
 ///
 /// The bit patterns of non-negative floats have the order of their values, NaN at the top. The
-/// float maximum of most devices would drop a NaN instead.
+/// float maximum of most devices drops a NaN instead.
 #[cube]
 fn max_non_negative(a: f32, b: f32) -> f32 {
     f32::reinterpret(max(u32::reinterpret(a), u32::reinterpret(b)))
 }
 
-/// `|value|`, with the sign of a NaN cleared too.
+/// Returns `|value|`, also without the sign of a NaN.
 #[cube]
 fn absolute(value: f32) -> f32 {
     f32::reinterpret(u32::reinterpret(value) & 0x7fff_ffffu32)
 }
 
-/// `magnitude * 2^-k` for `shift = k << 23`, by its exponent; results below the smallest normal
-/// number are zero, infinity and NaN stay.
+/// Returns `magnitude * 2^-k` for `shift = k << 23`, computed on the exponent. Results below the smallest
+/// normal number are zero; infinity and NaN stay.
 ///
-/// A float multiplication would do on paper, but shader compilers may turn `a * s + b * s` into
-/// `(a + b) * s`, and then the sum overflows that this is there to prevent.
+/// A float multiplication is not safe: shader compilers may turn `a * s + b * s` into `(a + b) * s`, and
+/// then the sum overflows, which this function prevents.
 #[cube]
 fn shift_exponent(magnitude: f32, shift: u32) -> f32 {
     let bits = u32::reinterpret(magnitude);
@@ -37,7 +37,7 @@ fn shift_exponent(magnitude: f32, shift: u32) -> f32 {
     f32::reinterpret(select(bits >= infinity, bits, shifted))
 }
 
-/// Two partial statistics as one.
+/// Merges two partial statistics.
 #[cube]
 fn combine(a: f32, b: f32, #[comptime] statistic: Statistic) -> f32 {
     if comptime!(matches!(statistic, Statistic::AbsMean)) {
@@ -47,7 +47,7 @@ fn combine(a: f32, b: f32, #[comptime] statistic: Statistic) -> f32 {
     }
 }
 
-/// The scale out of a complete sum or maximum.
+/// Returns the scale from a complete sum or maximum.
 #[cube]
 fn finish(value: f32, denominator: f32, #[comptime] statistic: Statistic) -> f32 {
     let complete = if comptime!(matches!(statistic, Statistic::AbsMean)) {
@@ -58,13 +58,13 @@ fn finish(value: f32, denominator: f32, #[comptime] statistic: Statistic) -> f32
     at_least_epsilon(complete)
 }
 
-/// Lower bound of a scale; a NaN stays a NaN.
+/// Applies the lower bound of a scale; a NaN stays a NaN.
 #[cube]
 pub(super) fn at_least_epsilon(value: f32) -> f32 {
     max_non_negative(value, EPSILON)
 }
 
-/// The statistic of `vectors` vectors from `start`, over all units of the cube.
+/// Returns the statistic of `vectors` vectors from `start`, over all units of the cube.
 ///
 /// Every unit of the cube must call it, and every unit gets the result.
 #[cube]
@@ -142,7 +142,7 @@ pub(super) fn reduce_chunks<F: Float, N: Size>(
     }
 }
 
-/// Each unit reduces one column: neighbouring units read neighbouring values.
+/// Each unit reduces one column: neighboring units read neighboring values.
 #[cube(launch_unchecked)]
 pub(super) fn reduce_columns<F: Float>(
     input: &[F],
@@ -169,7 +169,7 @@ pub(super) fn reduce_columns<F: Float>(
     output[column] = finish(value, denominator, statistic);
 }
 
-/// Rows longer than this many vectors are reduced by several cubes.
+/// Number of vectors above which a row is reduced by several cubes.
 const MAX_CHUNK_VECTORS: usize = 16_384;
 
 /// Computes the statistic of every group of `input` into `output`.
@@ -265,7 +265,7 @@ struct Rows {
 }
 
 impl Rows {
-    /// Reduces each row, in chunks; with a `denominator`, the one chunk of a row gives its scale.
+    /// Reduces each row, in chunks; with a `denominator`, each row is one chunk and gives its scale.
     #[allow(clippy::too_many_arguments)]
     fn reduce(
         &self,

@@ -5,7 +5,7 @@ use half::bf16;
 
 use super::launch::{buffer, elementwise, index};
 
-/// [`random_bits`](crate::reference::random_bits).
+/// Returns the bits of [`random_bits`](crate::reference::random_bits).
 #[cube]
 fn random_bits(seed: u32, index: u32) -> u32 {
     let mut x = index * 0x9e37_79b9u32 + seed;
@@ -14,7 +14,7 @@ fn random_bits(seed: u32, index: u32) -> u32 {
     x ^ (x >> 16u32)
 }
 
-/// Each unit rounds one value. `F` is `bf16`, which has all the numbers with the lower bits zero.
+/// Each unit rounds one value. `F` is `bf16`, which holds all numbers whose lower bits are zero.
 #[cube(launch_unchecked)]
 pub(super) fn round_stochastically<F: Float>(
     values: &[f32],

@@ -1,4 +1,4 @@
-//! Ternary codes and their fake quantisation.
+//! Ternary codes and their fake quantization.
 
 use cubecl::{client::Client, prelude::*, server::Handle};
 
@@ -6,10 +6,10 @@ use super::launch::{buffer, elementwise, index, vector_size};
 use super::statistic::group_statistic;
 use crate::{Groups, Statistic};
 
-/// The ternary code `clamp(round(value / scale), -1, 1)`, ties to even, as a float.
+/// Returns the ternary code `clamp(round(value / scale), -1, 1)`, ties to even, as a float.
 ///
-/// Two comparisons say the same without a rounding instruction, whose ties differ between
-/// devices. A NaN gets the code 0; the scale of its group is NaN, so that the product shows it.
+/// Two comparisons avoid a rounding instruction, whose ties differ between devices. A NaN gets the
+/// code 0; the scale of its group is NaN, and so is the product.
 #[cube]
 pub(super) fn ternary_code(value: f32, scale: f32) -> f32 {
     let scaled = value * (1.0f32 / scale);
@@ -18,13 +18,13 @@ pub(super) fn ternary_code(value: f32, scale: f32) -> f32 {
     positive - negative
 }
 
-/// Index of the scale of the value at `position`.
+/// Returns the index of the scale of the value at `position`.
 #[cube]
 pub(super) fn scale_index(position: usize, size: usize, inner: usize) -> usize {
     position / (size * inner) * inner + position % inner
 }
 
-/// Each unit quantises one vector, whose values share a scale.
+/// Each unit quantizes one vector, whose values share a scale.
 #[cube(launch_unchecked)]
 pub(super) fn quantize<F: Float, N: Size>(
     input: &[Vector<F, N>],

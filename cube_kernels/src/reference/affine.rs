@@ -1,12 +1,12 @@
 use super::round_clamp;
 use crate::{CodeRange, GradientRule, Groups};
 
-/// `clamp(round(x / step + zero_point), min, max)`.
+/// Returns `clamp(round(x / step + zero_point), min, max)`.
 pub fn affine_code(value: f32, step: f32, zero_point: f32, codes: CodeRange) -> f32 {
     round_clamp(value / step + zero_point, codes.min, codes.max)
 }
 
-/// `Q(x) = (code - zero_point) * step`, with steps and zero points `[outer, inner]`.
+/// Returns `Q(x) = (code - zero_point) * step`, with steps and zero points `[outer, inner]`.
 pub fn affine_fake_quant(
     values: &[f32],
     steps: &[f32],
@@ -22,7 +22,7 @@ pub fn affine_fake_quant(
     values.iter().enumerate().map(quantize).collect()
 }
 
-/// The factor of a rule for the value `v` in codes.
+/// Returns the factor of a rule for the value `v` in codes.
 pub fn gradient_factor(v: f32, zero_point: f32, codes: CodeRange, rule: GradientRule) -> f32 {
     let CodeRange { min, max } = codes;
     if v.is_nan() {
@@ -65,7 +65,7 @@ pub fn gradient_factor(v: f32, zero_point: f32, codes: CodeRange, rule: Gradient
     }
 }
 
-/// `grad * factor` of every value.
+/// Returns `grad * factor` of every value.
 pub fn affine_gradient(
     values: &[f32],
     grads: &[f32],
@@ -87,7 +87,7 @@ pub fn affine_gradient(
 mod tests {
     use super::*;
 
-    /// The mean of a factor over a range of `v`, by the midpoint rule.
+    /// Returns the mean of a factor over a range of `v`, by the midpoint rule.
     fn mean(rule: GradientRule, from: f32, to: f32) -> f64 {
         const POINTS: usize = 100_000;
         let width = (to - from) as f64 / POINTS as f64;
@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn soft_steps_climb_from_level_to_level() {
         // The integral of a derivative is the difference of the levels. The smooth maximum error of
-        // the rule is far below 1e-4 with so many points.
+        // the rule is far below 1e-4 with this number of points.
         for temperature in [0.05, 0.3, 2.0] {
             let tanh = GradientRule::Tanh { temperature };
             for code in [-1.0, 0.0] {

@@ -1,15 +1,15 @@
-//! The Walsh-Hadamard transform in scalar code.
+//! Walsh-Hadamard transform in scalar code.
 
-/// The factor `1 / sqrt(block)` that makes the transform of `block` values orthonormal.
+/// Returns the factor `1 / sqrt(block)` that makes the transform of `block` values orthonormal.
 pub fn hadamard_scale(block: usize) -> f32 {
     (1.0 / (block as f64).sqrt()) as f32
 }
 
-/// `H x` of each block of `block` neighbouring values, with `H[i, j] = (-1)^popcount(i & j) /
+/// Returns `H x` of each block of `block` neighboring values, with `H[i, j] = (-1)^popcount(i & j) /
 /// sqrt(block)` (Sylvester's order).
 ///
 /// The order of the additions is part of the definition: pairs 1, 2, 4, .. apart become
-/// `(a + b, a - b)`, and one multiplication by [`hadamard_scale`] comes last.
+/// `(a + b, a - b)`. The multiplication by [`hadamard_scale`] comes last.
 ///
 /// # Panics
 ///

@@ -12,16 +12,16 @@ use burn_autodiff::{
 use super::zeros_like;
 use crate::ops::{QatOps, composed};
 
-/// `dX = dY Q(W)^T`, `dW = Q(X)^T dY`, `db = sum dY`.
+/// Gradients `dX = dY Q(W)^T`, `dW = Q(X)^T dY`, `db = sum dY`.
 #[derive(Debug)]
 struct BitLinear;
 
-/// What the gradients need; each only where its parent is tracked.
+/// Tensors saved for backward, each only if the parent that needs it is tracked.
 #[derive(Debug, Clone)]
 struct Saved<B: Backend> {
     /// Codes and scales of the input, for the gradient of the weight.
     input: Option<(IntTensor<B>, FloatTensor<B>)>,
-    /// The latent weight, which is quantised again for the gradient of the input.
+    /// The latent weight, which is quantized again for the gradient of the input.
     weight: Option<FloatTensor<B>>,
     weight_dtype: FloatDType,
     groups: Groups,
@@ -64,12 +64,12 @@ impl<B: QatOps> Backward<B, 3> for BitLinear {
     }
 }
 
-/// `dX = 0`, `dW = 0`, `db = sum dY`, where there is no token, input feature or output feature.
+/// Gradients without tokens, input features or output features: `dX = 0`, `dW = 0`, `db = sum dY`.
 #[derive(Debug)]
 struct EmptyBitLinear;
 
 impl<B: QatOps> Backward<B, 3> for EmptyBitLinear {
-    /// Zeros of the shapes and types of the input, the weight and the bias.
+    /// Zeros with the shapes and types of the input, the weight and the bias.
     type State = [FloatTensor<B>; 3];
 
     fn backward(
@@ -92,7 +92,7 @@ impl<B: QatOps> Backward<B, 3> for EmptyBitLinear {
     }
 }
 
-/// [`bit_linear`] where there is nothing to multiply: the bias for each token, or zero.
+/// Computes [`bit_linear`] for an empty product: the bias for each token, or zero.
 fn empty_bit_linear<B: QatOps, C: CheckpointStrategy>(
     x: FloatTensor<Autodiff<B, C>>,
     weight: FloatTensor<Autodiff<B, C>>,

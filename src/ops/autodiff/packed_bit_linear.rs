@@ -12,7 +12,7 @@ use bitnet_burn_kernels::Groups;
 
 use crate::ops::{QatOps, composed::PackedRows};
 
-/// `dX = dY W`, `db = sum dY`.
+/// Gradients `dX = dY W`, `db = sum dY`.
 #[derive(Debug)]
 struct PackedBitLinear;
 

@@ -8,7 +8,7 @@ use burn_autodiff::{
 use super::zeros_like;
 use crate::ops::{GatedActivation, TransformerOps};
 
-/// Adds the gradients of an operation to those of its inputs that have some.
+/// Registers the gradients of an operation with its tracked inputs.
 fn register<B: TransformerOps, S, const N: usize>(
     ops: Ops<S, N>,
     grads: &mut Gradients,
@@ -26,7 +26,7 @@ fn register<B: TransformerOps, S, const N: usize>(
 struct RmsNorm;
 
 impl<B: TransformerOps> Backward<B, 2> for RmsNorm {
-    /// `x`, `gamma`, `epsilon`.
+    /// The tensors `x` and `gamma`, and `epsilon`.
     type State = (FloatTensor<B>, FloatTensor<B>, f32);
 
     fn backward(
@@ -48,7 +48,7 @@ impl<B: TransformerOps> Backward<B, 2> for RmsNorm {
 struct GatedActivationProduct;
 
 impl<B: TransformerOps> Backward<B, 2> for GatedActivationProduct {
-    /// `gate`, `up`.
+    /// The tensors `gate` and `up`, and the activation.
     type State = (FloatTensor<B>, FloatTensor<B>, GatedActivation);
 
     fn backward(
@@ -67,7 +67,7 @@ impl<B: TransformerOps> Backward<B, 2> for GatedActivationProduct {
 struct Rotate;
 
 impl<B: TransformerOps> Backward<B, 1> for Rotate {
-    /// Cosines, sines, and whether it was turned back.
+    /// Cosines, sines, and `true` for the inverse rotation.
     type State = (FloatTensor<B>, FloatTensor<B>, bool);
 
     fn backward(

@@ -5,15 +5,15 @@ use burn::backend::{
     tensor::{BoolTensor, FloatTensor},
 };
 
-/// Queries, scaled, `[batch, key_heads, heads / key_heads * positions, d_head]`: those of a head of the keys
-/// as more positions, so that the keys are not copied. And the weights of the values,
-/// `[.., heads / key_heads * positions, length]`, in `f32`.
+/// Scaled queries `[batch, key_heads, heads / key_heads * positions, d_head]`, and attention weights
+/// `[.., heads / key_heads * positions, length]` in `f32`. The query heads of a key head are merged into
+/// the positions, so that the keys are not copied.
 struct Weighted<B: Backend> {
     query: FloatTensor<B>,
     weights: FloatTensor<B>,
 }
 
-/// True where a query must not look, `[positions, length]`.
+/// Returns the causal mask `[positions, length]`, true where a key is masked.
 fn hidden<B: Backend>(query: &FloatTensor<B>, positions: usize, length: usize) -> BoolTensor<B> {
     let device = query.device();
     let settings = get_or_init_device_settings::<B>(&device);
@@ -26,7 +26,7 @@ fn hidden<B: Backend>(query: &FloatTensor<B>, positions: usize, length: usize) -
     B::int_lower(rows, columns, settings.bool_dtype)
 }
 
-/// `[batch, heads, positions, ..]` with the heads of a head of the keys as more positions.
+/// Reshapes `[batch, heads, positions, ..]` so that the query heads of a key head become positions.
 fn grouped<B: Backend>(x: FloatTensor<B>, key_heads: usize) -> FloatTensor<B> {
     let [batch, heads, positions, n] = x.shape().dims();
     let shape = Shape::new([batch, key_heads, heads / key_heads * positions, n]);
@@ -41,7 +41,7 @@ fn scale<B: Backend>(query: &FloatTensor<B>) -> f64 {
 fn weighted<B: Backend>(query: FloatTensor<B>, key: FloatTensor<B>) -> Weighted<B> {
     let [batch, heads, positions, _] = query.shape().dims();
     let [_, key_heads, length, _] = key.shape().dims();
-    // Scaling the queries is cheaper than scaling the scores, which are more.
+    // Scaling the queries is cheaper than scaling the scores, which are more values.
     let scale = scale::<B>(&query);
     let query = B::float_mul_scalar(query, scale.into());
     let mask = (positions > 1).then(|| hidden::<B>(&query, positions, length));

@@ -12,7 +12,7 @@ use burn::backend::{
 use super::{absmax, inverse_scales, mask, not_a_number};
 use crate::ops::QatOps;
 
-/// `256^i` for the four codes of a word, as `[1, 1, 4]` of 64 bits.
+/// Returns `256^i` for the four codes of a word, as 64-bit `[1, 1, 4]`.
 pub(super) fn byte_weights<B: Backend>(device: &B::Device) -> IntTensor<B> {
     let weights: Vec<i64> = (0..4).map(|i| 1 << (8 * i)).collect();
     B::int_from_data(TensorData::new(weights, [1, 1, 4]), device)
@@ -30,7 +30,7 @@ pub(in crate::ops) fn absmax_quantize<B: Backend>(
     let scales = inverse_scales::<B>(absmax::<B>(values.clone()), max_code);
 
     let codes = B::float_round(B::float_mul(values, scales.clone()));
-    // A NaN has no code; it shows through its scale.
+    // A NaN has no code; its scale is NaN instead.
     let uncoded = not_a_number::<B>(&codes);
     let codes = B::float_mask_fill(codes, uncoded, 0.0.into());
     let codes = B::float_clamp(codes, (-max_code - 1.0).into(), max_code.into());
@@ -94,7 +94,7 @@ pub(in crate::ops) fn ternary_linear<B: QatOps>(
     biased::<B>(B::float_matmul(x, weight), bias)
 }
 
-/// `Q(W)` of a latent weight of any type in the type of a product.
+/// Returns `Q(W)` of a latent weight of any type, in the type of a product.
 pub(in crate::ops) fn quantized_as<B: QatOps>(
     weight: FloatTensor<B>,
     groups: Groups,
@@ -103,7 +103,7 @@ pub(in crate::ops) fn quantized_as<B: QatOps>(
     if weight.dtype() == dtype.into() {
         return B::ternary_fake_quant(weight, groups).0;
     }
-    // The scale is one of f32, which a smaller type of the latent weight would round.
+    // The scale is f32; a smaller type of the latent weight would round it.
     let weight = B::float_cast(weight, FloatDType::F32);
     B::float_cast(B::ternary_fake_quant(weight, groups).0, dtype)
 }
@@ -147,7 +147,7 @@ pub(in crate::ops) struct PackedRows<B: Backend> {
 }
 
 impl<B: QatOps> PackedRows<B> {
-    /// The rows in parts that are unpacked at a time.
+    /// Returns the ranges of rows that are unpacked at a time.
     fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<B> {
         let d_output = self.packed.shape()[0].max(1);
         let outer = self.groups.outer;
@@ -169,7 +169,7 @@ impl<B: QatOps> PackedRows<B> {
         B::ternary_unpack(packed, scales, groups, shape, dtype)
     }
 
-    /// `dX = dY W` of gradients `[tokens, d_output]`.
+    /// Computes `dX = dY W` of gradients `[tokens, d_output]`.
     pub fn input_gradient(&self, grad: FloatTensor<B>) -> FloatTensor<B> {
         let (tokens, dtype) = (grad.shape()[0], grad.dtype().into());
         let parts = self.parts().map(|rows| {
@@ -183,10 +183,10 @@ impl<B: QatOps> PackedRows<B> {
     }
 }
 
-/// Values of a packed weight that are unpacked at a time: never all of a large one.
+/// Values of a packed weight that are unpacked at a time, so that a large one is never unpacked whole.
 const UNPACKED: usize = 1 << 20;
 
-/// The scales of some rows of a packed weight whose groups lie in rows, or are all of it.
+/// Returns the scales of some rows of a packed weight whose groups lie within rows or are all of it.
 fn scales_of_rows<B: Backend>(
     scales: &FloatTensor<B>,
     groups: Groups,
@@ -207,7 +207,7 @@ fn scales_of_rows<B: Backend>(
     (scales, Groups { outer, ..groups })
 }
 
-/// `y + b`, or `y` where there is none.
+/// Returns `y + b`, or `y` without a bias.
 pub(in crate::ops) fn biased<B: Backend>(
     y: FloatTensor<B>,
     bias: FloatTensor<B>,

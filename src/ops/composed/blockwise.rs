@@ -11,7 +11,7 @@ fn constants<B: Backend>(values: &[f32; 256], device: &B::Device) -> FloatTensor
     B::float_from_data(TensorData::new(values.to_vec(), [256]), device)
 }
 
-/// Flat values as `[blocks, BLOCK]`, with zeros at the end.
+/// Returns flat values as `[blocks, BLOCK]`, padded with zeros.
 fn blocks<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
     let n = values.shape().num_elements();
     let padding = n.next_multiple_of(BLOCK) - n;
@@ -26,7 +26,7 @@ fn blocks<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
     B::float_reshape(padded, Shape::new([n.div_ceil(BLOCK), BLOCK]))
 }
 
-/// The first `n` values of `[blocks, BLOCK]`.
+/// Returns the first `n` values of `[blocks, BLOCK]`.
 fn unblocked<B: Backend>(values: FloatTensor<B>, n: usize) -> FloatTensor<B> {
     let padded = values.shape().num_elements();
     let flat = B::float_reshape(values, Shape::new([padded]));
@@ -40,7 +40,7 @@ pub(in crate::ops) fn blockwise_quantize<B: Backend>(
     let n = values.shape().num_elements();
     let device = values.device();
     let values = blocks::<B>(values);
-    // A maximum may pass over a NaN; multiplied by one it is one.
+    // A maximum may drop a NaN; multiplying by the NaN restores it.
     let uncounted = not_a_number::<B>(&values);
     let zeros = B::float_zeros(values.shape(), &device, FloatDType::F32);
     let nan = B::float_mask_fill(zeros, uncounted, f32::NAN.into());
@@ -66,7 +66,7 @@ pub(in crate::ops) fn blockwise_quantize<B: Backend>(
     (packed, B::float_reshape(absmax, Shape::new([num_blocks])))
 }
 
-/// The number of thresholds below each value, by bisection.
+/// Returns the number of thresholds below each value, by bisection.
 fn codes<B: Backend>(values: FloatTensor<B>, map: DynamicMap) -> IntTensor<B> {
     let device = values.device();
     let thresholds = constants::<B>(map.thresholds(), &device);
@@ -103,7 +103,7 @@ pub(in crate::ops) fn blockwise_dequantize<B: Backend>(
     unblocked::<B>(B::float_mul(blocks::<B>(values), absmax), n)
 }
 
-/// Parameter, and codes and absolute maxima of the first and of the second moment.
+/// The parameter, then codes and absolute maxima of the first and of the second moment.
 pub(in crate::ops) type Stepped<B> = (
     FloatTensor<B>,
     IntTensor<B>,

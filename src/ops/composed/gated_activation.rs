@@ -1,10 +1,10 @@
-//! `y = activation(gate) * up` as Burn operations.
+//! Gated activation `y = activation(gate) * up` as Burn operations.
 
 use burn::backend::{Backend, tensor::FloatTensor};
 
 use crate::ops::GatedActivation;
 
-/// The activation of the gate, and its derivative.
+/// Returns the activation of the gate, and its derivative.
 fn activated<B: Backend>(
     gate: FloatTensor<B>,
     activation: GatedActivation,

@@ -1,4 +1,4 @@
-//! The Hadamard transform as Burn operations: two halves of the values, sum and difference.
+//! Hadamard transform as Burn operations: sums and differences of two halves of the values.
 
 use bitnet_burn_kernels::reference::hadamard_scale;
 use burn::backend::{Backend, FloatDType, Shape, Slice, TensorMetadata, tensor::FloatTensor};

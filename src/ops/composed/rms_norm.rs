@@ -1,10 +1,10 @@
-//! `y = x / rms(x) * gamma` as Burn operations, in `f32`.
+//! RMS normalization `y = x / rms(x) * gamma` as Burn operations, in `f32`.
 
 use burn::backend::{Backend, FloatDType, Shape, TensorMetadata, tensor::FloatTensor};
 
 use super::ungrouped;
 
-/// Rows `x` in `f32`, each over its root mean square, and the inverse of that.
+/// Rows `x` in `f32`, each divided by its root mean square, and the inverse of the latter.
 struct Normalized<B: Backend> {
     rows: FloatTensor<B>,
     inverse_rms: FloatTensor<B>,

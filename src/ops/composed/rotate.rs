@@ -1,4 +1,4 @@
-//! Turning of pairs as Burn operations.
+//! Rotation of pairs as Burn operations.
 
 use burn::backend::{Backend, Shape, Slice, TensorMetadata, tensor::FloatTensor};
 

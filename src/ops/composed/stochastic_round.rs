@@ -1,7 +1,7 @@
 use bitnet_burn_kernels::reference::{random_bits, stochastic_round_bf16};
 use burn::backend::{Backend, TensorData, TensorMetadata, tensor::FloatTensor};
 
-/// By the host; what has `bf16` has its own loop or kernel.
+/// Rounds on the host; backends with `bf16` have their own loop or kernel.
 pub(in crate::ops) fn stochastic_round<B: Backend>(
     values: FloatTensor<B>,
     seed: u32,

@@ -1,5 +1,5 @@
-//! The linear layer as a product of matrices of bytes, on devices that have instructions for it: the
-//! int8 tensor cores of NVIDIA GPUs.
+//! Linear layer as a product of byte matrices, on devices with instructions for it: the int8 tensor cores
+//! of NVIDIA GPUs.
 
 use bitnet_burn_kernels::{Groups, Statistic, kernels, packing::code_words_per_row};
 use burn::backend::{
@@ -29,7 +29,7 @@ use cubek::{
 use super::allocation::empty;
 use crate::ops::{QatOps, composed};
 
-/// Whether the device multiplies matrices of 8-bit integers into sums of 32 bits.
+/// Returns whether the device multiplies matrices of 8-bit integers into sums of 32 bits.
 pub(super) fn has_int8_matmul(client: &Client) -> bool {
     let [byte, sum] = [IntKind::I8, IntKind::I32].map(ElemType::Int);
     let features = &client.features().matmul;
@@ -37,7 +37,7 @@ pub(super) fn has_int8_matmul(client: &Client) -> bool {
     configs.any(|c| c.a_type == byte && c.b_type == byte && c.cd_type == sum)
 }
 
-/// Words of codes as the bytes that they are.
+/// Views words of codes as bytes.
 fn bytes(words: CubeTensor, shape: [usize; 2]) -> CubeTensor {
     let CubeTensor {
         client,
@@ -48,16 +48,16 @@ fn bytes(words: CubeTensor, shape: [usize; 2]) -> CubeTensor {
     CubeTensor::new_contiguous(client, device, Shape::new(shape), handle, DType::I8)
 }
 
-/// Codes of activations with their scales, and a bias or none.
+/// Codes of activations with their scales, and an optional bias.
 pub(super) struct Input {
     codes: IntTensor<CubeBackend>,
     scales: FloatTensor<CubeBackend>,
     bias: FloatTensor<CubeBackend>,
-    /// How matrices are multiplied.
+    /// Strategy of the matrix product.
     strategy: Strategy,
 }
 
-/// The product of matrices of bytes, in 32 bits; `None` where there is no kernel for the shapes.
+/// Returns the 32-bit product of byte matrices, or `None` if no kernel supports the shapes.
 fn int_product(strategy: &Strategy, a: CubeTensor, b: CubeTensor) -> Option<CubeTensor> {
     let [byte, sum] = [DType::I8, DType::I32].map(dtype_to_elem_type);
     let output = init_matmul_output(&a, &b, DType::I32);
@@ -94,8 +94,8 @@ impl Input {
         }
     }
 
-    /// The output for ternary bytes `[depth, columns]` and scales of the first `d_output` columns, one or
-    /// one for each; `None` where there is no kernel for the shapes.
+    /// Returns the output for ternary bytes `[depth, columns]` and one scale, or one for each of the first
+    /// `d_output` columns. Returns `None` if no kernel supports the shapes.
     fn product(
         &self,
         ternary: CubeTensor,
@@ -114,8 +114,8 @@ impl Input {
     }
 }
 
-/// `Y = X Q(W) + b` for a latent weight `[d_input, d_output]`, by sums of integers; `None` where the scales
-/// cannot be taken out of them, or there is no kernel for the shapes.
+/// Computes `Y = X Q(W) + b` for a latent weight `[d_input, d_output]`, with integer sums. Returns `None` if
+/// the scales cannot be factored out of the sums, or no kernel supports the shapes.
 pub(super) fn ternary_linear(
     input: &Input,
     weight: FloatTensor<CubeBackend>,
@@ -127,7 +127,7 @@ pub(super) fn ternary_linear(
     }
     let weight = into_contiguous(weight);
     let gamma = CubeBackend::group_statistic(weight.clone(), groups, Statistic::AbsMean);
-    // Zeros up to whole words of each row, and rows for the zeros of the codes.
+    // Zero padding to whole words of each row, and rows for the zeros of the codes.
     let [depth, columns] = [d_input, d_output].map(|n| 4 * code_words_per_row(n));
     let words = empty(&weight, Shape::new([depth, columns / 4]), DType::U32);
     kernels::ternary_codes(
@@ -142,7 +142,7 @@ pub(super) fn ternary_linear(
     input.product(bytes(words, [depth, columns]), gamma, d_output)
 }
 
-/// The same for a packed weight `[d_output, d_input]`.
+/// Computes [`ternary_linear`] for a packed weight `[d_output, d_input]`.
 pub(super) fn packed_linear(
     input: &Input,
     packed: IntTensor<CubeBackend>,
@@ -192,12 +192,12 @@ mod tests {
         });
         assert_eq!(y.len(), expected.len());
         for (y, expected) in y.into_iter().zip(expected) {
-            // `(d_input + 6) u` of 64 products of at most 2 * 0.05.
+            // Bound `(d_input + 6) u` for 64 products of at most 2 * 0.05.
             assert!((y - expected).abs() < 70.0 * 6e-8 * 6.4, "{y}, {expected}");
         }
     }
 
-    /// On CubeCL's CPU runtime, which has no such instructions but computes with bytes; the kernel that is
+    /// Runs on CubeCL's CPU runtime, which has no such instructions but computes with bytes; the kernel
     /// chosen for a GPU needs more shared memory.
     #[test]
     fn integer_sums_give_the_outputs_of_the_float_product() {

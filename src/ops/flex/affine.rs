@@ -1,4 +1,4 @@
-//! Even levels with given steps and zero points: each value by itself, in parallel pieces.
+//! Even levels with given steps and zero points, value by value, in parallel pieces.
 
 use std::mem::MaybeUninit;
 
@@ -16,7 +16,7 @@ pub(super) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// `f(grad, x / step, step, zero_point)` of every value and its gradient.
+    /// Computes `f(grad, x / step, step, zero_point)` of every value and its gradient.
     fn map_values(
         self,
         values: &[f32],
@@ -43,16 +43,16 @@ impl Steps<'_> {
             let pieces = output.par_chunks_mut(PARALLEL_CHUNK).enumerate();
             pieces.for_each(|(i, output)| piece(i * PARALLEL_CHUNK, output));
         };
-        // SAFETY: the runs of a piece are all of it.
+        // SAFETY: the runs of a piece cover it.
         unsafe { filled(values.len(), fill) }
     }
 }
 
-/// Neighbouring values.
+/// Neighboring values.
 struct Piece<'a, F> {
     values: &'a [f32],
     grads: &'a [f32],
-    /// Position of the first in the tensor.
+    /// Position of the first value in the tensor.
     start: usize,
     steps: Steps<'a>,
     f: &'a F,
@@ -94,11 +94,11 @@ impl<F: Fn(f32, f32, f32, f32) -> f32> pulp::NullaryFnOnce for Piece<'_, F> {
 pub(super) fn affine_fake_quant(values: &[f32], steps: Steps<'_>, codes: CodeRange) -> Vec<f32> {
     let CodeRange { min, max } = codes;
     let f = move |_, scaled: f32, step: f32, zero_point: f32| {
-        // The clamp comes first, so that the sum in `round` stays exact; it gives the same, since the
+        // The clamp comes first, so that the sum in `round` stays exact. The result is the same, since the
         // bounds are integers.
         (round(clamp(scaled + zero_point, min, max)) - zero_point) * step
     };
-    // There is no gradient to read.
+    // There is no gradient; the values are passed in its place.
     steps.map_values(values, values, f)
 }
 
@@ -111,11 +111,11 @@ pub(super) fn affine_gradient(
 ) -> Vec<f32> {
     let CodeRange { min, max } = codes;
     match rule {
-        // The two without a call of a library function, as loops that become SIMD instructions.
+        // These two make no library call, and compile to SIMD loops.
         GradientRule::Clipped { bound } => {
             steps.map_values(values, grads, move |grad, scaled, _, z| {
                 let v = scaled + z;
-                // Both comparisons always: a branch would keep the loop from becoming SIMD.
+                // Always both comparisons: a branch would prevent a SIMD loop.
                 let inside = (bound * (min - z) <= v - z) & (v - z <= bound * (max - z));
                 grad * if inside { 1.0 } else { 0.0 }
             })

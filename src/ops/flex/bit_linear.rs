@@ -1,4 +1,4 @@
-//! The fused linear layer: tensors on the outside, [`ternary_gemm`] inside.
+//! Fused linear layer: the interface of tensors to [`ternary_gemm`].
 
 use bitnet_burn_kernels::{Groups, packing::code_words_per_row};
 use burn::backend::{
@@ -41,7 +41,7 @@ pub(super) fn absmax_dequantize(
     from_values(values, Shape::new([tokens, d_input]), dtype.into())
 }
 
-/// Calls `product` with the rows of codes, and what it needs to write outputs.
+/// Calls `product` with the rows of codes and the data for writing outputs.
 fn with_rows(
     codes: IntTensor<Flex>,
     code_scales: &FloatTensor<Flex>,

@@ -1,4 +1,4 @@
-//! Block-wise quantisation, and AdamW on states of it in one pass over the memory.
+//! Block-wise quantization, and AdamW on quantized states in one pass over the memory.
 
 use std::{mem::MaybeUninit, sync::LazyLock};
 
@@ -19,12 +19,12 @@ use crate::ops::AdamWStep;
 /// Codes in a word.
 const CODES: usize = 4;
 
-/// Words of codes of [`PARALLEL_CHUNK`] values, and their blocks.
+/// Words and blocks of [`PARALLEL_CHUNK`] values.
 const CHUNK_WORDS: usize = PARALLEL_CHUNK / CODES;
 const CHUNK_BLOCKS: usize = PARALLEL_CHUNK / BLOCK;
 
-/// Finds codes by the upper half of the bits of a value: of the values that share them, the lowest
-/// has the code of the table, and at most one threshold is between them.
+/// Table of codes by the upper half of the bits of a value. The table has the code of the lowest of the
+/// values that share them, and at most one threshold lies among these values.
 struct Encoder {
     lowest: Box<[u8; 1 << 16]>,
     thresholds: &'static [f32; 256],
@@ -63,7 +63,7 @@ impl Encoder {
         lowest.wrapping_add(u8::from(self.thresholds[lowest as usize] < x))
     }
 
-    /// Writes the codes of a block and gives its absolute maximum.
+    /// Writes the codes of a block and returns its absolute maximum.
     #[inline(always)]
     fn encode(&self, values: &[f32], words: &mut [u32]) -> f32 {
         let absmax = max_magnitude(values);
@@ -104,7 +104,7 @@ fn decode<'a>(
             v.write(value(code));
         }
     }
-    // SAFETY: those of all words are written, and of the rest.
+    // SAFETY: the values of all words and the rest are written.
     unsafe { values.assume_init_mut() }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn blockwise_dequantize(
     tensor(unsafe { filled(n, fill) }, Shape::new([n]))
 }
 
-/// Some blocks of a parameter and its gradient, with the codes and absolute maxima of the moments.
+/// Blocks of a parameter and its gradient, with the codes and absolute maxima of the moments.
 struct Blocks<'a> {
     param: &'a [f32],
     grad: &'a [f32],
@@ -173,7 +173,7 @@ struct Blocks<'a> {
     moment_2: (&'a [u32], &'a [f32]),
 }
 
-/// Writes what a step makes of them.
+/// Outputs of a step for some blocks.
 struct StepBlocks<'a> {
     before: Blocks<'a>,
     param: &'a mut [MaybeUninit<f32>],
@@ -225,7 +225,7 @@ impl pulp::NullaryFnOnce for StepBlocks<'_> {
     }
 }
 
-/// The step of AdamW on `f32` values, in the order of PyTorch's operations.
+/// Applies the step of AdamW to `f32` values, in the order of PyTorch's operations.
 #[inline(always)]
 fn update(
     param: &mut [f32],
@@ -340,7 +340,7 @@ mod tests {
     fn the_encoder_finds_the_code_of_every_value() {
         for map in [DynamicMap::Signed, DynamicMap::Unsigned] {
             let encoder = Encoder::of(map);
-            // Every 257th number: all upper halves of the bits with 255 lower ones each.
+            // Every 257th number: all upper halves of the bits, with 255 lower halves each.
             for bits in (0..=u32::MAX).step_by(257) {
                 let x = f32::from_bits(bits);
                 if x.is_nan() || x.abs() > 1.0 {
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn one_pass_equals_the_chain_of_operations() {
-        // Several threads, and a block and a word that are not full.
+        // Enough for several threads, with an incomplete block and word.
         let n = 3 * PARALLEL_CHUNK + 301;
         let flat = |f: &dyn Fn(usize) -> f32| tensor((0..n).map(f).collect(), Shape::new([n]));
         let param = flat(&|i| (i as f32 * 0.37).sin());

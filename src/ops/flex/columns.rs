@@ -1,5 +1,5 @@
-//! Groups along the columns of blocks: a stripe of neighbouring columns at a time, so that the second
-//! pass over it finds it in the cache.
+//! Groups along the columns of blocks: a stripe of neighboring columns at a time, so that it is in the CPU
+//! cache for the second pass.
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
@@ -12,14 +12,13 @@ use super::{
     slices::{LANES, PARALLEL_CHUNK, PARALLEL_THRESHOLD, filled, vectorized},
 };
 
-/// Columns of a stripe: their values fit the second cache up to some thousand rows.
+/// Columns of a stripe: their values fit the L2 cache up to some thousand rows.
 const WIDTH: usize = 64 * LANES;
 
-/// Rows whose values are taken in at a time, while the partial results of the columns are in
-/// registers.
+/// Rows whose values are read at a time, while the partial results of the columns are in registers.
 const ROWS: usize = 8;
 
-/// Blocks of `size x inner` values, in each of which a column is a group.
+/// Blocks of `size x inner` values in which each column is a group.
 #[derive(Clone, Copy)]
 pub(super) struct Columns<'a> {
     values: &'a [f32],
@@ -31,7 +30,7 @@ impl<'a> Columns<'a> {
         Self { values, groups }
     }
 
-    /// The statistic of every column.
+    /// Returns the statistic of every column.
     pub fn statistics<Q: Quantizer>(self) -> Vec<f32> {
         let fill = |statistics: &mut [MaybeUninit<f32>]| {
             let statistics = Disjoint::new(statistics);
@@ -45,11 +44,11 @@ impl<'a> Columns<'a> {
                 });
             });
         };
-        // SAFETY: the stripes have all columns.
+        // SAFETY: the stripes cover all columns.
         unsafe { filled(self.groups.num_groups(), fill) }
     }
 
-    /// The level next to every value, and the scale of every column.
+    /// Returns the nearest level of every value, and the scale of every column.
     pub fn fake_quant<Q: Quantizer>(self, quantizer: Q) -> (Vec<f32>, Vec<f32>) {
         let mut scales = Vec::new();
         let fill = |levels: &mut [MaybeUninit<f32>]| {
@@ -68,17 +67,17 @@ impl<'a> Columns<'a> {
                     });
                 });
             };
-            // SAFETY: the stripes have all columns.
+            // SAFETY: the stripes cover all columns.
             scales = unsafe { filled(self.groups.num_groups(), fill) };
         };
-        // SAFETY: the stripes have all columns, and each writes its levels in all rows.
+        // SAFETY: the stripes cover all columns, and each writes its levels in all rows.
         let levels = unsafe { filled(self.values.len(), fill) };
         (levels, scales)
     }
 
     fn for_each_stripe(self, f: impl Fn(Stripe<'a>) + Sync) {
         let Groups { outer, size, inner } = self.groups;
-        // Of the same width, and one for each thread.
+        // All stripes have the same width; at least one for each thread.
         let stripes = inner
             .div_ceil(WIDTH)
             .max(rayon::current_num_threads().div_ceil(outer));
@@ -102,17 +101,17 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Neighbouring columns of a block.
+/// Neighboring columns of a block.
 struct Stripe<'a> {
     block: usize,
-    /// Of the whole block.
+    /// The rows of the whole block.
     rows: &'a [f32],
     inner: usize,
     columns: Range<usize>,
 }
 
 impl Stripe<'_> {
-    /// The groups that the columns are.
+    /// Returns the groups of the columns.
     fn groups(&self) -> Range<usize> {
         let first = self.block * self.inner;
         first + self.columns.start..first + self.columns.end
@@ -122,7 +121,7 @@ impl Stripe<'_> {
         self.rows.len() / self.inner
     }
 
-    /// The partial result of each column.
+    /// Returns the partial result of each column.
     #[inline(always)]
     fn partials<Q: Quantizer>(&self) -> Vec<Q::Partial> {
         let mut partials = vec![Q::Partial::default(); self.columns.len()];
@@ -172,7 +171,7 @@ struct FakeQuant<'a, Q> {
     stripe: Stripe<'a>,
     quantizer: Q,
     scales: &'a mut [MaybeUninit<f32>],
-    /// Of the whole tensor.
+    /// The levels of the whole tensor.
     levels: &'a Disjoint<'a>,
 }
 
@@ -190,7 +189,7 @@ impl<Q: Quantizer> pulp::NullaryFnOnce for FakeQuant<'_, Q> {
         let inverse: Vec<f32> = scales.iter().map(|scale| 1.0 / scale).collect();
         self.scales.write_copy_of_slice(&scales);
         let first = stripe.block * stripe.rows.len();
-        // The last row first: it is still in the cache.
+        // From the last row, which is still in the cache.
         for (i, row) in stripe.rows.chunks(stripe.inner).enumerate().rev() {
             let at = first + i * stripe.inner + stripe.columns.start;
             let row = &row[stripe.columns.clone()];

@@ -1,15 +1,15 @@
-//! Outputs that several threads write.
+//! Outputs written by several threads.
 
 use std::{marker::PhantomData, mem::MaybeUninit, ops::Range};
 
-/// An output of which threads write parts that do not overlap.
+/// An output whose non-overlapping parts are written by several threads.
 pub(super) struct Disjoint<'a> {
     start: *mut MaybeUninit<f32>,
     len: usize,
     output: PhantomData<&'a mut [MaybeUninit<f32>]>,
 }
 
-// SAFETY: it is a `&mut` slice that is given away in parts.
+// SAFETY: it is a `&mut` slice that is handed out in parts.
 unsafe impl Sync for Disjoint<'_> {}
 
 impl<'a> Disjoint<'a> {
@@ -21,7 +21,7 @@ impl<'a> Disjoint<'a> {
         }
     }
 
-    /// A part of the output.
+    /// Returns a part of the output.
     ///
     /// # Safety
     ///
@@ -29,7 +29,7 @@ impl<'a> Disjoint<'a> {
     #[inline(always)]
     pub unsafe fn at(&self, range: Range<usize>) -> &'a mut [MaybeUninit<f32>] {
         assert!(range.end <= self.len && range.start <= range.end);
-        // SAFETY: it is inside the slice, and the caller's promise.
+        // SAFETY: the part is inside the slice, and the caller guarantees the rest.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }

@@ -1,5 +1,5 @@
-//! Scales of groups and fake quantisation with them. Where the values of a group fit the cache, both
-//! are done before the next groups are read.
+//! Scales of groups, and fake quantization with them. If the values of a group fit the cache, both are done
+//! before the next groups are read.
 
 use std::mem::MaybeUninit;
 
@@ -12,7 +12,7 @@ use super::{
     slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, filled, rows_chunk, vectorized},
 };
 
-/// The statistic of every group, which its scale is made of.
+/// Returns the statistic of every group, which its scale is computed from.
 pub(super) fn statistics<Q: Quantizer>(values: &[f32], groups: Groups) -> Vec<f32> {
     if values.is_empty() {
         return vec![EPSILON; groups.num_groups()];
@@ -27,13 +27,13 @@ pub(super) fn statistics<Q: Quantizer>(values: &[f32], groups: Groups) -> Vec<f3
         .collect()
 }
 
-/// The statistic of a group of neighbours.
+/// Returns the statistic of a group of contiguous values.
 fn statistic<Q: Quantizer>(row: &[f32]) -> f32 {
     let partial = |values: &[f32]| vectorized(|| Q::partial(values, row.len()));
     let partial = match row.len() < PARALLEL_THRESHOLD {
         true => partial(row),
         false => {
-            // The same pieces in the same order whatever the number of threads.
+            // The same pieces in the same order for any number of threads.
             let parts: Vec<_> = row.par_chunks(PARALLEL_CHUNK).map(partial).collect();
             parts.into_iter().fold(Q::Partial::default(), Q::merge)
         }
@@ -41,7 +41,7 @@ fn statistic<Q: Quantizer>(row: &[f32]) -> f32 {
     Q::statistic(partial, row.len())
 }
 
-/// The level next to every value, and the scale of every group.
+/// Returns the nearest level of every value, and the scale of every group.
 pub(super) fn fake_quant<Q: Quantizer>(
     values: &[f32],
     groups: Groups,
@@ -62,15 +62,15 @@ pub(super) fn fake_quant<Q: Quantizer>(
     long_rows(values, groups.size, quantizer)
 }
 
-/// Groups that are rows and may be larger than the cache.
+/// Quantizes groups that are rows and may be larger than the cache.
 fn long_rows<Q: Quantizer>(
     values: &[f32],
     row_length: usize,
     quantizer: Q,
 ) -> (Vec<f32>, Vec<f32>) {
     let mut scales = vec![0.0; values.len() / row_length];
-    // The parts of a row that rayon divides it into for the threads: the same ones as in `statistic`,
-    // in the same order, so that a thread meets in its cache what it read last.
+    // The parts into which rayon divides a row for the threads: the same ones as in `statistic`, in the same
+    // order, so that a thread finds in its cache what it read last.
     let part = row_length.div_ceil(rayon::current_num_threads().next_power_of_two());
     let part = part.next_multiple_of(PARALLEL_CHUNK);
     let write = |((input, output), scale): ((&[f32], &mut [MaybeUninit<f32>]), &mut f32)| {
@@ -79,7 +79,7 @@ fn long_rows<Q: Quantizer>(
         parts.with_max_len(1).for_each(|(input, output)| {
             let pieces = input.par_chunks(PARALLEL_CHUNK);
             let pieces = pieces.zip(output.par_chunks_mut(PARALLEL_CHUNK));
-            // The last first: those are still in the cache.
+            // From the last piece, which is still in the cache.
             pieces.rev().for_each(|(input, output)| {
                 vectorized(|| write_levels(quantizer, input, *scale, output));
             });
@@ -88,7 +88,7 @@ fn long_rows<Q: Quantizer>(
     let fill = |output: &mut [MaybeUninit<f32>]| {
         let rows = values.par_chunks(row_length);
         let rows = rows.zip(output.par_chunks_mut(row_length));
-        // All inside the pool: from outside each pass could give the first part to another thread.
+        // All inside the pool: from outside, each pass could start on another thread.
         rayon::scope(|_| rows.zip(&mut scales).for_each(write));
     };
     // SAFETY: every piece of every row is written.
@@ -109,7 +109,7 @@ fn write_levels<Q: Quantizer>(
     }
 }
 
-/// Groups that are rows and fit the cache: the second pass over a row finds it there.
+/// Quantizes groups that are rows and fit the cache, where the second pass over a row finds it.
 fn short_rows<Q: Quantizer>(
     values: &[f32],
     row_length: usize,
@@ -137,7 +137,7 @@ fn short_rows<Q: Quantizer>(
     (unsafe { filled(values.len(), fill) }, scales)
 }
 
-/// Rows of a group each.
+/// Rows, each of which is a group.
 struct Rows<'a, Q> {
     quantizer: Q,
     input: &'a [f32],
@@ -170,8 +170,8 @@ mod tests {
     use super::*;
     use crate::ops::flex::quantizer::{Absmax, Ternary};
 
-    /// One thread and many, a stripe of columns and several, rows that fit the cache and that do not,
-    /// and rests behind the vectors of each.
+    /// Shapes for one thread and many, one stripe of columns and several, rows that fit the cache and that do
+    /// not, and remainders after the vectors of each.
     const GROUPS: [[usize; 3]; 12] = [
         [1, 5, 1],
         [3, 65, 1],
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn the_levels_of_all_layouts_are_those_of_the_scalar_loops() {
-        // Sums of another order: the last place of a mean, and so of a level, may differ.
+        // The sums have another order: the last place of a mean, and so of a level, may differ.
         check(
             Ternary,
             reference::ternary_fake_quant,

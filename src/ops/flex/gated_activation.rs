@@ -1,4 +1,4 @@
-//! `activation(gate) * up`, and its gradients.
+//! Gated activation `activation(gate) * up`, and its gradients.
 
 use std::mem::MaybeUninit;
 
@@ -9,10 +9,10 @@ use rten_vecmath::Sigmoid;
 use super::slices::{PARALLEL_CHUNK, filled, map_chunks, vectorized};
 use crate::ops::GatedActivation;
 
-/// Values whose sigmoids are computed at a time: they stay in the L1 cache.
+/// Number of values whose sigmoids are computed at a time, so that they stay in the L1 cache.
 const PIECE: usize = 1024;
 
-/// `max(x, 0)`, and a NaN stays one.
+/// Returns `max(x, 0)`; a NaN stays a NaN.
 #[inline(always)]
 fn relu(x: f32) -> f32 {
     if x < 0.0 { 0.0 } else { x }
@@ -40,7 +40,7 @@ pub(super) fn gated_activation(gate: &[f32], up: &[f32], activation: GatedActiva
     unsafe { map_chunks(gate, PARALLEL_CHUNK, products) }
 }
 
-/// Some values, and where their gradients go.
+/// A range of values, and the outputs of their gradients.
 struct Piece<'a> {
     gate: &'a [f32],
     up: &'a [f32],
@@ -74,7 +74,7 @@ impl Piece<'_> {
         }
     }
 
-    /// `silu(g)' = s + g s (1 - s)` with `s = sigmoid(g)`.
+    /// Returns `silu(g)' = s + g s (1 - s)` with `s = sigmoid(g)`.
     #[inline(always)]
     fn of_silu(self) {
         let mut buffer = [MaybeUninit::uninit(); PIECE];
@@ -98,7 +98,7 @@ impl Piece<'_> {
     }
 }
 
-/// The gradients of `gate` and `up`.
+/// Returns the gradients of `gate` and `up`.
 pub(super) fn gradient(
     gate: &[f32],
     up: &[f32],
@@ -127,7 +127,7 @@ pub(super) fn gradient(
     };
     let n = gate.len();
     let mut of_up = Vec::new();
-    // SAFETY: every value of every piece is written, of both.
+    // SAFETY: every value of every piece is written, in both.
     let of_gate = unsafe { filled(n, |of_gate| of_up = filled(n, |of_up| fill(of_gate, of_up))) };
     (of_gate, of_up)
 }

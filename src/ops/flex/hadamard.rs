@@ -1,4 +1,4 @@
-//! The Hadamard transform on slices.
+//! Hadamard transform on slices.
 
 use std::mem::MaybeUninit;
 
@@ -6,14 +6,14 @@ use bitnet_burn_kernels::reference::hadamard_scale;
 
 use super::slices::{map_chunks, rows_chunk};
 
-/// Values whose first stages are done at once, in registers.
+/// Number of values whose first stages are computed at once, in registers.
 const LANES: usize = 16;
 
-/// Values that go through all stages before the next are read: they stay in the L1 cache.
+/// Number of values that pass through all stages before the next are read, so that they stay in the L1 cache.
 const PIECE: usize = 1024;
 
-/// The stages of blocks of `BLOCK` values within the lanes. A constant, because with branches
-/// between the stages the compiler makes no SIMD instructions of them.
+/// Computes the stages of blocks of `BLOCK` values within the lanes. `BLOCK` is a constant because the
+/// compiler does not vectorize stages with branches between them.
 #[inline(always)]
 fn stages_in_lanes<const BLOCK: usize>(
     input: &[[f32; LANES]],
@@ -36,7 +36,7 @@ fn stages_in_lanes<const BLOCK: usize>(
     }
 }
 
-/// The stage on neighbours `distance` apart.
+/// Computes the stage on neighbors `distance` apart.
 #[inline(always)]
 fn stage(values: &mut [f32], distance: usize) {
     for pair in values.chunks_exact_mut(2 * distance) {
@@ -47,7 +47,7 @@ fn stage(values: &mut [f32], distance: usize) {
     }
 }
 
-/// The distances `first`, `2 first`, .. below `block`.
+/// Returns the distances `first`, `2 first`, .. below `block`.
 fn distances(first: usize, block: usize) -> impl Iterator<Item = usize> {
     core::iter::successors(Some(first), |distance| Some(2 * distance))
         .take_while(move |distance| *distance < block)
@@ -65,12 +65,12 @@ fn transform(input: &[f32], output: &mut [MaybeUninit<f32>], block: usize, scale
         8 => stages_in_lanes::<8>(lanes, transformed),
         _ => stages_in_lanes::<LANES>(lanes, transformed),
     }
-    // There is a rest only of blocks shorter than the lanes.
+    // Only blocks shorter than the lanes leave a rest.
     let rest_transformed = rest_transformed.write_copy_of_slice(rest);
     for distance in distances(1, block.min(LANES)) {
         stage(rest_transformed, distance);
     }
-    // SAFETY: written above, the lanes and the rest.
+    // SAFETY: the lanes and the rest are written above.
     let output = unsafe { output.assume_init_mut() };
     for distance in distances(LANES, block) {
         stage(output, distance);

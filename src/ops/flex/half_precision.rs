@@ -1,4 +1,4 @@
-//! Values of 16 bits from `f32` and to it, over all threads.
+//! Conversion of 16-bit values from and to `f32`, on all threads.
 
 use std::mem::MaybeUninit;
 
@@ -6,12 +6,12 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 
 use super::slices::{PARALLEL_CHUNK, map_chunks};
 
-/// Values of f16 at a time: few enough that the compiler makes registers of their buffer.
+/// Values of f16 at a time: few enough for the compiler to keep their buffer in registers.
 const PIECE: usize = 32;
 
-/// A float of 16 bits.
+/// A 16-bit float.
 pub(super) trait HalfPrecision: Copy + Send + Sync {
-    /// Writes the same values in `f32`.
+    /// Writes the values in `f32`.
     fn widen(input: &[Self], output: &mut [MaybeUninit<f32>]);
 
     /// Writes the nearest values, ties to even.
@@ -34,8 +34,8 @@ impl HalfPrecision for bf16 {
     }
 }
 
-/// The bits of the nearest number of bf16, ties to even. ([`bf16::from_f32`] gives the same, with branches
-/// that the compiler makes no SIMD instructions of.)
+/// Returns the bits of the nearest number of bf16, ties to even. ([`bf16::from_f32`] gives the same, with
+/// branches that prevent SIMD instructions.)
 #[inline(always)]
 fn rounded(value: f32) -> u16 {
     let bits = value.to_bits();
@@ -93,7 +93,7 @@ pub(super) fn narrowed<E: HalfPrecision>(values: &[f32]) -> Vec<E> {
 mod tests {
     use super::*;
 
-    /// Numbers of 16 bits, what lies between them, and what is not finite, in more pieces than one.
+    /// Returns 16-bit numbers, values between them, and non-finite values, in more than one piece.
     fn values() -> Vec<f32> {
         let halves = (0..=u16::MAX).flat_map(|high| {
             let between = [0, 1, 0x1000, 0x7fff, 0x8000, 0x8001, 0xffff];

@@ -1,8 +1,8 @@
-//! Products of matrices that lie in larger tensors.
+//! Products of matrices inside larger tensors.
 
 use gemm::Parallelism;
 
-/// A matrix in memory, with the distances of its rows and of its columns.
+/// A matrix in memory, with the strides of its rows and columns.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     values: &'a [f32],
@@ -13,7 +13,7 @@ pub(super) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows of neighbouring values, each `row_stride` after the one before.
+    /// Creates a matrix of rows of contiguous values, `row_stride` apart.
     pub fn new(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         assert!(
             rows == 0 || (rows - 1) * row_stride + columns <= values.len(),
@@ -40,11 +40,11 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Row-major `output = scale * a b`, with `add` added to what is there. In this thread alone.
+/// Computes the row-major `output = scale * a b`, or adds it to `output` with `add`, on this thread only.
 pub(super) fn product(output: &mut [f32], scale: f32, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert!(k == b.rows && m * n == output.len());
-    // SAFETY: the matrices are in their slices, and the output is as large as the product.
+    // SAFETY: the matrices are inside their slices, and the output is as large as the product.
     unsafe {
         gemm::gemm(
             m,

@@ -1,4 +1,4 @@
-//! Flex: loops over slices.
+//! Loops over slices for the Flex backend.
 
 mod affine;
 mod attention;

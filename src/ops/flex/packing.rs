@@ -1,4 +1,4 @@
-//! Ternary weights to words of 2-bit codes and back, a piece of a row at a time.
+//! Packing of ternary weights into words of 2-bit codes, and unpacking, a piece of a row at a time.
 
 use std::{hint::black_box, iter, mem::MaybeUninit};
 
@@ -13,10 +13,10 @@ use super::{
     slices::{PARALLEL_THRESHOLD, filled, runs, vectorized},
 };
 
-/// Values of a piece, whose words are a cache line.
+/// Values of a piece, whose words fill a cache line.
 const PIECE: usize = 16 * CODES_PER_WORD;
 
-/// The code of zero, also behind the end of a row.
+/// The code of zero, also used as padding after the end of a row.
 const ZERO: u8 = 1;
 
 pub(super) fn ternary_pack(
@@ -88,8 +88,8 @@ impl pulp::NullaryFnOnce for PackRow<'_> {
     }
 }
 
-/// The words of a piece of codes: two are put together in each pair of bytes, then those in each
-/// four, so that the compiler does it with many at once.
+/// Returns the words of a piece of codes. Two codes are merged in each pair of bytes, then those in each
+/// four bytes, which the compiler vectorizes.
 #[inline(always)]
 fn pack(codes: &[u8; PIECE]) -> [u32; PIECE / CODES_PER_WORD] {
     let (fours, _) = codes.as_chunks::<4>();
@@ -178,8 +178,8 @@ impl pulp::NullaryFnOnce for UnpackRow<'_> {
     }
 }
 
-/// Writes the codes of a row from `start` on, multiplied with the `scale` of each: those of whole words
-/// many at once, with the arrays of scales that `scales` gives from a value on.
+/// Writes the codes of a row from `start` on, each multiplied by its `scale`. Whole words are written at
+/// once, with the arrays of scales that `scales` returns from a value on.
 #[inline(always)]
 fn unpack<Scales: Iterator<Item = [f32; CODES_PER_WORD]>>(
     words: &[u32],
@@ -198,7 +198,7 @@ fn unpack<Scales: Iterator<Item = [f32; CODES_PER_WORD]>>(
     let words = &words[first / CODES_PER_WORD..];
     let (groups, _) = values[first - start..last - start].as_chunks_mut::<CODES_PER_WORD>();
     for ((values, &word), scales) in groups.iter_mut().zip(words).zip(scales(first - start)) {
-        // So that the compiler does not make a loop over sixteen words of it, with gathers.
+        // Prevents the compiler from vectorizing over sixteen words, with gathers.
         let word = black_box(word);
         for (i, (value, scale)) in values.iter_mut().zip(scales).enumerate() {
             let code = (word >> (BITS_PER_CODE * i) & 3) as i32 - 1;

@@ -1,38 +1,38 @@
-//! How a scale comes from the values of a group, and a level from a value.
+//! Quantizers: the scale of a group from its values, and the level of a value.
 
 use bitnet_burn_kernels::reference::{at_least_epsilon, mean_prescale};
 
 use super::slices::{LANES, clamp, prefetch, round};
 
-/// Values summed in `f32` before the sum goes on in `f64`: short enough that the rounding of a
+/// Number of values summed in `f32` before the sum continues in `f64`: small enough that the rounding of a
 /// partial sum stays below that of the final `f32` mean.
 const SUM_CHUNK: usize = 256;
 
-/// A quantiser whose scale is made of a statistic of the values themselves.
+/// A quantizer whose scale is computed from a statistic of the values.
 pub(super) trait Quantizer: Copy + Send + Sync {
-    /// A partial result of the statistic, at first that of no values.
+    /// Partial result of the statistic; the default is that of no values.
     type Partial: Copy + Default + Send;
 
-    /// The partial result of neighbouring values of a group of `size`.
+    /// Returns the partial result of contiguous values of a group of `size`.
     fn partial(values: &[f32], size: usize) -> Self::Partial;
 
-    /// The partial result with one more value.
+    /// Returns the partial result with one more value.
     fn with_value(partial: Self::Partial, value: f32) -> Self::Partial;
 
-    /// The partial result of the values of two.
+    /// Merges two partial results.
     fn merge(a: Self::Partial, b: Self::Partial) -> Self::Partial;
 
-    /// The statistic of a group of `size`.
+    /// Returns the statistic of a group of `size`.
     fn statistic(partial: Self::Partial, size: usize) -> f32;
 
-    /// The scale, given the statistic.
+    /// Returns the scale for a statistic.
     fn scale(self, statistic: f32) -> f32;
 
-    /// The level next to a value, given the scale and its inverse.
+    /// Returns the nearest level of a value, given the scale and its inverse.
     fn level(self, value: f32, scale: f32, inverse: f32) -> f32;
 }
 
-/// `gamma = max(mean|W|, EPSILON)`, and levels of -`gamma`, 0 and `gamma`.
+/// Quantizer with `gamma = max(mean|W|, EPSILON)` and the levels -`gamma`, 0 and `gamma`.
 #[derive(Clone, Copy)]
 pub(super) struct Ternary;
 
@@ -41,10 +41,10 @@ impl Quantizer for Ternary {
 
     #[inline(always)]
     fn partial(values: &[f32], size: usize) -> f64 {
-        // A power of two, so that it is taken out again without an error.
+        // A power of two, so that dividing by it later is exact.
         let prescale = mean_prescale(size);
         let magnitude = |v: &f32| v.abs() * prescale;
-        // Several registers, so that an addition need not wait for the one before.
+        // Several accumulators, so that an addition does not wait for the previous one.
         let mut totals = [0.0f64; LANES];
         for chunk in values.chunks(SUM_CHUNK) {
             let mut sums = [[0.0f32; LANES]; 4];
@@ -95,18 +95,18 @@ impl Quantizer for Ternary {
             (_, true) => -1.0,
             _ => 0.0,
         };
-        // Also that of zero: the scale may be no number.
+        // Also for the code zero: the scale may be NaN.
         code * scale
     }
 }
 
-/// `clamp(round(value), -1, 1)` for a value already divided by its scale, ties to even.
+/// Returns `clamp(round(value), -1, 1)` for a value already divided by its scale, ties to even.
 #[inline(always)]
 pub(super) fn ternary_code(scaled: f32) -> i32 {
     i32::from(scaled > 0.5) - i32::from(scaled < -0.5)
 }
 
-/// `s = max_code / max(max|x|, EPSILON)`, and levels of `code / s`.
+/// Quantizer with `s = max_code / max(max|x|, EPSILON)` and the levels `code / s`.
 #[derive(Clone, Copy)]
 pub(super) struct Absmax {
     pub max_code: f32,
@@ -141,8 +141,8 @@ impl Quantizer for Absmax {
         self.max_code / absmax
     }
 
-    /// `clamp(round(v * s), min, max) / s`; the clamp comes first, so that the sum in [`round`] stays
-    /// exact, and gives the same since the bounds are integers. (A SIMD division takes less time than
+    /// Returns `clamp(round(v * s), min, max) / s`. The clamp comes first, so that the sum in [`round`] stays
+    /// exact; the result is the same, since the bounds are integers. (A SIMD division takes less time than
     /// the conversions to `f64` and back around a product with an inverse.)
     #[inline(always)]
     fn level(self, value: f32, scale: f32, _inverse: f32) -> f32 {
@@ -151,19 +151,19 @@ impl Quantizer for Absmax {
     }
 }
 
-/// `a / b` given `1 / b`, which takes a third of a division's time and is the same number: the product
-/// is off by less than 2^-52 of itself, and no quotient of two numbers of 24 bits is so close to the
-/// middle of two neighbours, `|a / b - m| = |a - b m| / b >= 2^-49 |a / b|` for `m` of 25 bits. (But for
+/// Returns `a / b` given `1 / b`, in a third of a division's time, with the same result. The product is
+/// off by less than 2^-52 of itself, and no quotient of two numbers of 24 bits is so close to the middle
+/// of two neighbors: `|a / b - m| = |a - b m| / b >= 2^-49 |a / b|` for `m` of 25 bits. (Except for
 /// quotients below the smallest normal number.)
 #[inline(always)]
 pub(super) fn divide(a: f32, inverse_b: f64) -> f32 {
     (a as f64 * inverse_b) as f32
 }
 
-/// `max |v|`, NaN if there is one: see [`reference::absmax`](bitnet_burn_kernels::reference::absmax).
+/// Returns `max |v|`, NaN if there is one: see [`reference::absmax`](bitnet_burn_kernels::reference::absmax).
 #[inline(always)]
 pub(super) fn max_magnitude(values: &[f32]) -> f32 {
-    // As signed integers: SSE2 compares those, and the sign bit is cleared.
+    // As signed integers, which SSE2 compares; the sign bit is cleared.
     let magnitude = |v: f32| v.abs().to_bits() as i32;
     let mut lanes = [0i32; 4 * LANES];
     let (vectors, rest) = values.as_chunks::<{ 4 * LANES }>();
@@ -191,7 +191,7 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(3);
         let quotients = |a: f32, b: f32| [divide(a, 1.0 / b as f64), a / b].map(f32::to_bits);
         for _ in 0..1 << 21 {
-            // Of any mantissa, with a normal quotient.
+            // Any mantissa, with a normal quotient.
             let [a, b] =
                 [(); 2].map(|()| f32::from_bits(rng.random_range(0x2000_0000..0x5f00_0000)));
             let code = rng.random_range(-32768..32768) as f32;

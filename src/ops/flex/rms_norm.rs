@@ -1,4 +1,4 @@
-//! Root mean square norms of rows, and their gradients.
+//! RMS normalization of rows, and its gradients.
 
 use std::mem::MaybeUninit;
 
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::slices::{LANES, filled, map_chunks, rows_chunk, vectorized};
 
-/// `sum a b`, in many sums, so that an addition need not wait for the one before.
+/// Returns `sum a b`, in many sums, so that an addition does not wait for the previous one.
 #[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 4 * LANES];
@@ -42,7 +42,7 @@ pub(super) fn rms_norm(x: &[f32], gamma: &[f32], epsilon: f32) -> Vec<f32> {
     unsafe { map_chunks(x, rows_chunk(n), rows) }
 }
 
-/// Some rows, and where their gradients go: of `gamma`, what they add to it.
+/// A range of rows, with the outputs of their gradients and of their share of that of `gamma`.
 struct Rows<'a> {
     x: &'a [f32],
     grads: &'a [f32],
@@ -55,7 +55,7 @@ struct Rows<'a> {
 impl pulp::NullaryFnOnce for Rows<'_> {
     type Output = ();
 
-    /// With `z = x / rms`: `dL/dx = (g - z mean(g z)) / rms` for `g = gamma dL/dy`, and
+    /// Computes `dL/dx = (g - z mean(g z)) / rms` with `z = x / rms` and `g = gamma dL/dy`, and
     /// `dL/dgamma = sum z dL/dy`.
     #[inline(always)]
     fn call(self) {
@@ -78,7 +78,7 @@ impl pulp::NullaryFnOnce for Rows<'_> {
     }
 }
 
-/// The gradients of `x` and `gamma`.
+/// Returns the gradients of `x` and `gamma`.
 pub(super) fn gradient(
     x: &[f32],
     gamma: &[f32],
@@ -86,7 +86,7 @@ pub(super) fn gradient(
     epsilon: f32,
 ) -> (Vec<f32>, Vec<f32>) {
     let n = gamma.len();
-    // The same pieces whatever the number of threads, so that their sums are the same, too.
+    // The same pieces for any number of threads, so that the sums are the same.
     let chunk = 4 * rows_chunk(n);
     let mut partial = vec![0.0; x.len().div_ceil(chunk) * n];
     let fill = |output: &mut [MaybeUninit<f32>]| {

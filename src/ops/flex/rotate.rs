@@ -1,4 +1,4 @@
-//! Turning of pairs by the angles of their positions.
+//! Rotation of pairs by the angles of their positions.
 
 use std::mem::MaybeUninit;
 
@@ -10,7 +10,7 @@ use super::{
     values::{from_values, with_values},
 };
 
-/// Turns `x`, `[batch, heads, positions, d_head]`.
+/// Rotates `x`, `[batch, heads, positions, d_head]`.
 pub(super) fn rotate(x: &FlexTensor, cos: &FlexTensor, sin: &FlexTensor, back: bool) -> FlexTensor {
     let [batch, heads, positions, d_head] = x.shape().dims();
     let dtype = x.dtype();
@@ -21,7 +21,7 @@ pub(super) fn rotate(x: &FlexTensor, cos: &FlexTensor, sin: &FlexTensor, back: b
             })
         })
     };
-    // As projections give it, the heads of a position are neighbours, and so they stay.
+    // In the layout of a projection the heads of a position are neighbors; it is kept.
     let by_position = x.transpose(1, 2);
     if by_position.is_contiguous() {
         let values = turned(&by_position, &|row| row / heads % positions);
@@ -31,7 +31,7 @@ pub(super) fn rotate(x: &FlexTensor, cos: &FlexTensor, sin: &FlexTensor, back: b
     from_values(turned(x, &|row| row % positions), x.shape(), dtype)
 }
 
-/// Turns rows of `n` values, given the position of each.
+/// Rotates rows of `n` values, given the position of each.
 fn turn(
     x: &[f32],
     [cos, sin]: [&[f32]; 2],

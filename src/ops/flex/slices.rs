@@ -1,29 +1,29 @@
-//! What the loops over slices share: written so that the compiler turns them into SIMD instructions,
-//! over all threads where there is enough to do.
+//! Shared parts of the loops over slices: written so that the compiler vectorizes them, on all threads if
+//! there is enough work.
 
 use std::{iter, mem::MaybeUninit, ops::Range};
 
 use bitnet_burn_kernels::Groups;
 use rayon::prelude::*;
 
-/// Values below which one thread is faster than waking the others (about 20 us of work).
+/// Number of values below which one thread is faster than waking the others (about 20 us of work).
 pub(super) const PARALLEL_THRESHOLD: usize = 1 << 15;
 
-/// Values handed to a thread at a time.
+/// Number of values handed to a thread at a time.
 pub(super) const PARALLEL_CHUNK: usize = 1 << 14;
 
-/// Independent partial results of a reduction, so that it is not one long chain of operations.
+/// Number of independent partial results of a reduction, to avoid one long chain of operations.
 pub(super) const LANES: usize = 16;
 
-/// Runs a loop compiled for the widest SIMD instructions that the processor has. What it calls
-/// must be inlined, or it is compiled for the least that the target has; a large closure may not be,
-/// so that it is a type with an inlined [`call`](pulp::NullaryFnOnce::call).
+/// Runs a loop compiled for the widest SIMD instructions of the processor. Called functions must be inlined,
+/// or they are compiled for the minimum of the target. A large closure may not be inlined, so this takes a
+/// type with an inlined [`call`](pulp::NullaryFnOnce::call).
 pub(super) fn vectorized<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
     pulp::Arch::new().dispatch(f)
 }
 
-/// A vector of `len` elements that `fill` writes: zeros before would be one more pass over the
-/// memory.
+/// Returns a vector of `len` elements written by `fill`. Initializing it with zeros would need another pass
+/// over the memory.
 ///
 /// # Safety
 ///
@@ -31,13 +31,13 @@ pub(super) fn vectorized<F: pulp::NullaryFnOnce>(f: F) -> F::Output {
 pub(super) unsafe fn filled<E>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<E>])) -> Vec<E> {
     let mut values = Vec::with_capacity(len);
     fill(&mut values.spare_capacity_mut()[..len]);
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { values.set_len(len) };
     values
 }
 
-/// A vector as long as `input`, which `f(start, input, output)` writes in pieces of `chunk` values,
-/// in parallel if there are many.
+/// Returns a vector as long as `input`, written by `f(start, input, output)` in pieces of `chunk` values, in
+/// parallel if there are many.
 ///
 /// # Safety
 ///
@@ -57,12 +57,12 @@ pub(super) unsafe fn map_chunks<I: Sync, E: Send>(
             .enumerate()
             .for_each(|(i, (input, output))| vectorized(|| f(i * chunk, input, output)));
     };
-    // SAFETY: the pieces are the whole, and the caller's promise.
+    // SAFETY: the pieces cover the whole, and the caller guarantees the rest.
     unsafe { filled(input.len(), fill) }
 }
 
-/// Asks for the memory some kilobytes behind values that are read one after the other: the processor
-/// itself does so within a page only.
+/// Prefetches the memory some kilobytes ahead of values that are read in order. The processor itself
+/// prefetches only within a page.
 #[inline(always)]
 pub(super) fn prefetch(values: &[f32; 4 * LANES]) {
     #[cfg(target_arch = "x86_64")]
@@ -75,18 +75,18 @@ pub(super) fn prefetch(values: &[f32; 4 * LANES]) {
     let _ = values;
 }
 
-/// Values from those that are read to those that are asked for.
+/// Prefetch distance in values.
 #[cfg(target_arch = "x86_64")]
 const PREFETCH: usize = 1024;
 
-/// Whole rows of `row_length` values, about [`PARALLEL_CHUNK`] of them.
+/// Returns the number of values in whole rows of `row_length`, about [`PARALLEL_CHUNK`].
 pub(super) fn rows_chunk(row_length: usize) -> usize {
     (PARALLEL_CHUNK / row_length).max(1) * row_length
 }
 
-/// The runs of neighbours among `length` values, from position `start` of a tensor on, that share the
-/// scale of a group, or have those of it and the groups after it: their values, and the group. (An
-/// iterator, since a closure that is given to a function may not be inlined.)
+/// Returns the runs of contiguous values among `length` values, from position `start` of a tensor on, that
+/// share the scale of a group, or have the scales of it and of the groups after it: their values, and
+/// the group. (An iterator, since a closure passed to a function may not be inlined.)
 #[inline(always)]
 pub(super) fn runs(
     groups: Groups,
@@ -108,20 +108,20 @@ pub(super) fn runs(
     })
 }
 
-/// `value` or the bound that it is beyond; a NaN stays a NaN. ([`f32::clamp`] looks whether the bounds
-/// are in order, each time.)
+/// Clamps `value` to the bounds; a NaN stays a NaN. ([`f32::clamp`] checks the order of the bounds on each
+/// call.)
 #[inline(always)]
 pub(super) fn clamp(value: f32, min: f32, max: f32) -> f32 {
     let value = if value < min { min } else { value };
     if value > max { max } else { value }
 }
 
-/// Nearest integer, ties to even, for values within +-2^22: adding `1.5 * 2^23` leaves no bits
-/// for a fraction. (`round_ties_even` is a function call on x86-64 without SSE4.1.)
+/// Returns the nearest integer, ties to even, for values within +-2^22: adding `1.5 * 2^23` leaves no
+/// bits for a fraction. (`round_ties_even` is a function call on x86-64 without SSE4.1.)
 #[inline(always)]
 pub(super) fn round(value: f32) -> f32 {
     (value + MAGIC) - MAGIC
 }
 
-/// `1.5 * 2^23`.
+/// The rounding constant, `1.5 * 2^23`.
 pub(super) const MAGIC: f32 = 12_582_912.0;

@@ -4,12 +4,12 @@ use half::{bf16, f16};
 
 use super::half_precision::{narrowed, widened};
 
-/// A contiguous tensor out of its values.
+/// Creates a contiguous tensor from its values.
 pub(super) fn tensor<E: Element>(values: Vec<E>, shape: Shape) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// The values of a float tensor in `f32`, row-major: borrowed where they lie so, else copied.
+/// Calls `f` with the `f32` values of a float tensor, row-major: borrowed if stored so, else copied.
 pub(super) fn with_values<R>(input: &FlexTensor, f: impl FnOnce(&[f32]) -> R) -> R {
     if let Some(values) = input.as_slice::<f32>() {
         return f(values);
@@ -23,7 +23,7 @@ pub(super) fn with_values<R>(input: &FlexTensor, f: impl FnOnce(&[f32]) -> R) ->
     }
 }
 
-/// A float tensor of type `dtype` out of `f32` values.
+/// Creates a float tensor of type `dtype` from `f32` values.
 pub(super) fn from_values(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
     match dtype {
         DType::F32 => tensor(values, shape),

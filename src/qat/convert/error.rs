@@ -13,15 +13,15 @@ pub enum ConvertError {
         /// Path of the parameter.
         path: String,
     },
-    /// No weight has codes of -1, 0 and 1, which alone are packed.
+    /// No weight has codes of -1, 0 and 1, the only ones that can be packed.
     #[error("only codes -1, 0 and 1 are packed, and no weight of the model has them")]
     NotTernary,
-    /// A weight is not quantized in full yet.
+    /// A weight is not fully quantized yet.
     #[error("parameter {path} is not quantized in full: its lambda is {lambda}, expected 1")]
     Lambda {
         /// Path of the parameter.
         path: String,
-        /// Share of the quantized value that it trains with.
+        /// Share of the quantized value in its training.
         lambda: f64,
     },
     /// A parameter has an adapter or another reparameterization, which would be lost.
@@ -45,7 +45,7 @@ pub enum ConvertError {
     Granularity {
         /// Path of the parameter.
         path: String,
-        /// What does not fit.
+        /// The reason.
         source: GranularityError,
     },
 }

@@ -1,4 +1,4 @@
-//! The values of a model's parameters, by their paths.
+//! Values of a model's parameters, by their paths.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{
     quant::WeightQuantizer,
 };
 
-/// A float tensor of any rank; the ranks of the float weights that Burn's layers have.
+/// A float tensor of any of the ranks of float weights in Burn's layers.
 #[derive(Debug)]
 pub(super) enum Value {
     Rank2(Tensor<2>),
@@ -23,7 +23,7 @@ pub(super) enum Value {
     Rank5(Tensor<5>),
 }
 
-/// Runs the same expression on the tensor of each rank.
+/// Evaluates the same expression on the tensor of each rank.
 macro_rules! with_tensor {
     ($value:expr, $tensor:ident => $body:expr) => {
         match $value {
@@ -56,7 +56,7 @@ impl Value {
         data.iter::<f32>().all(f32::is_finite)
     }
 
-    /// Quantizes and packs the weight, with the step sizes that were trained, if there are any.
+    /// Quantizes and packs the weight, with trained step sizes, if there are any.
     pub fn pack(
         self,
         quantizer: &WeightQuantizer,
@@ -76,17 +76,17 @@ impl Value {
     }
 }
 
-/// The values of the float parameters that can be weights, by their paths.
+/// Values of the float parameters that can be weights, by their paths.
 #[derive(Debug, Default)]
 pub(super) struct Values(HashMap<String, Value>);
 
 impl Values {
-    /// Takes the values of a weight.
+    /// Removes and returns the values of a weight.
     pub fn remove(&mut self, path: &str) -> Option<Value> {
         self.0.remove(path)
     }
 
-    /// The step sizes that the quantizer at a path trains.
+    /// Returns the trained step sizes of the quantizer at a path.
     pub fn steps(&self, quantizer: &str) -> Option<Tensor<2>> {
         match self.0.get(&format!("{quantizer}.steps")) {
             Some(Value::Rank2(steps)) => Some(steps.clone()),

@@ -9,12 +9,12 @@ use burn::store::RecordError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackedModelError {
-    /// The operating system refused.
+    /// The file could not be read or written.
     #[error("{path}: {source}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// Its reason.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file is not a packed model of this crate.
@@ -22,33 +22,33 @@ pub enum PackedModelError {
     NotAPackedModel {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
-    /// A newer version wrote the file.
+    /// The file was written by a newer version.
     #[error("{path} has version {found}, this program reads versions up to {supported}")]
     NewerVersion {
         /// The file.
         path: PathBuf,
-        /// The newest version that is read.
+        /// The newest version that can be read.
         supported: u64,
         /// The version of the file.
         found: u64,
     },
-    /// A tensor of the file is not what the file says.
+    /// A tensor of the file does not match its description.
     #[error("{path}, `{tensor}`: {reason}")]
     Tensor {
         /// The file.
         path: PathBuf,
         /// Path of the parameter.
         tensor: String,
-        /// What was expected, and found.
+        /// The expected and the found value.
         reason: String,
     },
-    /// The tensors could not be read from their device.
-    #[error("the device does not give the tensors: {reason}")]
+    /// The tensors could not be read back from their device.
+    #[error("the tensors could not be read back from the device: {reason}")]
     Device {
-        /// What the device says.
+        /// Error of the device.
         reason: String,
     },
     /// The model has other parameters than the packed one.
@@ -58,9 +58,9 @@ pub enum PackedModelError {
         few(.unused)
     )]
     OtherModel {
-        /// Parameters of the model that the packed one does not have.
+        /// Parameters of the model that are not in the packed one.
         missing: Vec<String>,
-        /// Parameters of the packed one that the model does not have.
+        /// Parameters of the packed one that are not in the model.
         unused: Vec<String>,
     },
     /// A parameter of the model has another shape.
@@ -70,7 +70,7 @@ pub enum PackedModelError {
         path: String,
         /// The shape that was packed.
         expected: Vec<usize>,
-        /// That of the parameter.
+        /// The shape of the parameter.
         found: Vec<usize>,
     },
     /// The model is prepared for training, or has adapters.
@@ -98,7 +98,7 @@ impl PackedModelError {
     }
 }
 
-/// The first few of a list, and how many there are.
+/// Returns the first few of a list, and their total number.
 fn few(paths: &[String]) -> String {
     match paths {
         [] => "none".to_string(),

@@ -1,4 +1,4 @@
-//! The file of a packed model: burnpack, with a header of JSON among its metadata.
+//! File format of a packed model: burnpack, with a JSON header in its metadata.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use super::{PackedModel, PackedModelError, Place};
 use crate::{base::atomic_file, qat::PackedWeight};
 
-/// Metadata of the file that holds the header.
+/// Metadata key of the header.
 const HEADER: &str = "bitnet-burn";
 const FORMAT: &str = "bitnet-burn packed model";
-/// The version that is written, and the newest that is read.
+/// Version that is written, and the newest one that can be read.
 const VERSION: u64 = 1;
 
-/// What begins the names of tensors.
+/// Prefix of the names of code tensors.
 const CODES: &str = "codes:";
 const SCALES: &str = "scales:";
 const REST: &str = "rest:";
@@ -37,12 +37,12 @@ struct Header {
 }
 
 impl PackedModel {
-    /// Writes the model into one file: packed weights and the other tensors. An older file stays until
-    /// the new one is whole.
+    /// Writes the model to one file: packed weights and the other tensors. An older file stays until the new
+    /// one is complete.
     ///
     /// # Errors
     ///
-    /// If a device does not give its tensors, or the file cannot be written.
+    /// If the tensors cannot be read back from a device, or the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), PackedModelError> {
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
@@ -91,11 +91,11 @@ impl PackedModel {
         writer.into_bytes().map_err(pack)
     }
 
-    /// Reads the file of a packed model; its packed weights are then on `device`.
+    /// Reads the file of a packed model, with its packed weights on `device`.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is none of [`save`](Self::save), or is damaged.
+    /// If the file cannot be read, was not written by [`save`](Self::save), or is damaged.
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, PackedModelError> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(PackedModelError::io(path))?;
@@ -112,7 +112,7 @@ impl PackedModel {
         for tensor in reader.into_tensors().map_err(pack)? {
             parts.add(tensor).map_err(foreign)?;
         }
-        // Packed weights have no gradients, whatever model they are loaded into.
+        // Packed weights have no gradients, in any model that they are loaded into.
         parts.into_model(header, path, &device.clone().inner())
     }
 }
@@ -181,7 +181,7 @@ impl Parts {
             (_, Some(path)) => (&mut self.scales, path),
             _ => return Err(format!("it has a tensor `{name}`")),
         };
-        // A damaged file may have them anywhere, and words lie at multiples of their size.
+        // A damaged file may have them at any offset, but words must be aligned.
         let bytes = Bytes::from_bytes_vec(bytes.to_vec());
         kind.insert(
             path.to_string(),
@@ -235,7 +235,7 @@ impl Parts {
     }
 }
 
-/// Tensors as the record of a module.
+/// Returns tensors as the record of a module.
 fn record(tensors: Vec<Tensor>) -> Result<ModuleRecord, PackedModelError> {
     let bytes = Writer::new(tensors).into_bytes();
     let record = bytes.map_err(|error| burn::store::RecordError::Io(error.to_string()));
@@ -245,7 +245,7 @@ fn record(tensors: Vec<Tensor>) -> Result<ModuleRecord, PackedModelError> {
 }
 
 impl Place {
-    /// Whether it has the weight of another place, which has its own.
+    /// Returns whether it shares the weight of another place that stores one.
     fn shares(&self, first: &Self) -> bool {
         let layer = self.layer.clone();
         *self
@@ -255,7 +255,7 @@ impl Place {
             }
     }
 
-    /// Rows and columns of the packed weight.
+    /// Returns the rows and columns of the packed weight.
     fn matrix(&self) -> Result<[usize; 2], String> {
         let Self {
             shape, row_axis, ..

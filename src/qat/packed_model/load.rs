@@ -1,4 +1,4 @@
-//! A packed model in a model of stock layers.
+//! Loading of a packed model into a model of stock layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,12 +14,13 @@ use crate::{
 };
 
 impl PackedModel {
-    /// A model of the same layers that computes with the packed weights, with the other parameters as they
-    /// were. Weights that `model` has not made yet are never made: a new model takes no memory for them.
+    /// Returns a model of the same layers that computes with the packed weights, and holds the other
+    /// parameters of this model. Uninitialized weights of `model` are never allocated: a new model takes no
+    /// memory for them.
     ///
-    /// A quantized parameter keeps its codes and scales alone. The `forward` of a stock layer unpacks it for
-    /// the pass, so that one layer at a time has its weight in floats, and computes what the trained layer
-    /// does, bit for bit; [`PackedForward`](crate::nn::PackedForward) does not unpack it as a whole.
+    /// A quantized parameter holds only its codes and scales. The `forward` of a stock layer unpacks it for
+    /// the pass, so that only one layer at a time has its weight in float. The output is that of the trained
+    /// layer, bit for bit. [`PackedForward`](crate::nn::PackedForward) does not unpack it as a whole.
     ///
     /// # Errors
     ///
@@ -67,11 +68,11 @@ impl PackedModel {
 #[derive(Debug, Default)]
 pub(in crate::qat) struct Parameters<'a> {
     pub shapes: Vec<(String, Vec<usize>)>,
-    /// The first with a reparameterization, and its name.
+    /// The first parameter with a reparameterization, and the name of the latter.
     pub reparameterized: Option<(String, String)>,
-    /// Those that belong to no reparameterization.
+    /// Indices of those that belong to no reparameterization.
     plain: Vec<usize>,
-    /// What is expected of some of them.
+    /// Expected shapes of some of them.
     places: Option<&'a BTreeMap<String, Place>>,
 }
 
@@ -83,7 +84,7 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    /// Whether another shape than this is expected at a path.
+    /// Returns whether another shape than this is expected at a path.
     fn is_unexpected(&self, path: &ModulePath, shape: &[usize]) -> bool {
         let place = self.places.and_then(|places| places.get(&path.join()));
         place.is_some_and(|place| place.shape != shape)
@@ -96,7 +97,7 @@ impl<'a> Parameters<'a> {
         self.shapes.push((path.join(), shape));
     }
 
-    /// Paths of the parameters that belong to no reparameterization.
+    /// Returns the paths of the parameters that belong to no reparameterization.
     pub fn plain_paths(&self) -> impl Iterator<Item = &str> {
         self.plain.iter().map(|&i| self.shapes[i].0.as_str())
     }
@@ -112,7 +113,7 @@ impl PathVisitor for Parameters<'_> {
 
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         let mut shape = param.lazy_shape().to_vec();
-        // A `Linear` of column layout says the transposed shape until it is initialized.
+        // A `Linear` of column layout returns the transposed shape until it is initialized.
         if self.is_unexpected(path, &shape) {
             shape = param.base().dims().to_vec();
         }

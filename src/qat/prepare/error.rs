@@ -19,7 +19,7 @@ pub enum PrepareError {
         /// The float parameters of the model.
         paths: Vec<String>,
     },
-    /// The group that was asked for has no parameter of the model.
+    /// The given group has no parameter of the model.
     #[error(
         "no parameter of the model is in the group {group}, the model has: {}",
         .paths.join(", ")
@@ -40,7 +40,7 @@ pub enum PrepareError {
         /// Paths of their weights.
         candidates: Vec<String>,
     },
-    /// The model has no parameter of the output head that the caller named.
+    /// The model has no parameter of the given output head.
     #[error(
         "the model has no module or parameter `{head}` for its output head, it has: {}",
         .paths.join(", ")
@@ -62,7 +62,7 @@ pub enum PrepareError {
         /// Name of its reparameterization.
         name: String,
     },
-    /// A selected parameter is quantized by its layer already.
+    /// A selected parameter is already quantized by its layer.
     #[error("parameter {path} is quantized by its layer already")]
     QuantizedByLayer {
         /// Path of the parameter.
@@ -74,8 +74,7 @@ pub enum PrepareError {
         /// Path of the parameter.
         path: String,
     },
-    /// A selected parameter is in several places of the model, for which it would have different
-    /// quantizers.
+    /// A selected parameter is in several places of the model, which would have different quantizers.
     #[error(
         "{} are one parameter, which has one quantizer, and theirs would differ",
         .paths.join(" and ")
@@ -102,10 +101,10 @@ pub enum PrepareError {
         path: String,
         /// Its shape.
         shape: Vec<usize>,
-        /// What does not fit.
+        /// The reason.
         source: GranularityError,
     },
-    /// The plan has layers that are not selected, or that the model does not have.
+    /// The plan has layers that are not selected, or not in the model.
     #[error("{0}")]
     Plan(#[source] PlanError),
 }

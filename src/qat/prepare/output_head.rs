@@ -1,4 +1,4 @@
-//! The output head of a model.
+//! Output head of a model.
 
 use core::fmt;
 
@@ -8,32 +8,32 @@ use super::{
 };
 use crate::qat::parameters::{Inventory, Parameter};
 
-/// Names that many models give to their last layer, and many to others.
+/// Names of the last layer in many models, and of other layers in others.
 const USUAL_NAMES: [&str; 4] = ["fc", "output", "out", "logits"];
 
-/// How the output head of a model was found.
+/// Rule that found the output head of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeadRule {
     /// The caller named it.
     Chosen,
-    /// The caller said that there is none.
+    /// The caller declared that there is none.
     ChosenNone,
-    /// The exact parameters to quantise were given, so that it was not looked for.
+    /// The exact parameters to quantize were given, so that there was no search.
     Group,
-    /// Fields are called so.
+    /// Fields with the name of a head.
     Name {
         /// Names of the fields.
         names: Vec<String>,
     },
-    /// It is the last layer in declaration order.
+    /// The last layer in declaration order.
     LastLayer,
-    /// It is the only layer whose outputs no other layer takes, though layers that are no head are
+    /// The only layer whose outputs no other layer takes, though layers that cannot be the head are
     /// declared after it.
     NoTaker,
-    /// There is none: the model has a single weight.
+    /// No head: the model has a single weight.
     SingleWeight,
-    /// There is none: the model ends with layers that work inside attention, transformer, feed-forward or
+    /// No head: the model ends with layers that work inside attention, transformer, feed-forward or
     /// recurrent blocks.
     Blocks,
 }
@@ -54,7 +54,7 @@ impl Head {
         }
     }
 
-    /// The parameters of the modules or parameters that the caller named.
+    /// Returns the parameters of the modules or parameters that the caller named.
     pub fn chosen(inventory: &Inventory, names: &[String]) -> Result<Self, PrepareError> {
         if names.is_empty() {
             return Ok(Self::none(HeadRule::ChosenNone));
@@ -76,7 +76,7 @@ impl Head {
         Ok(Self { paths, rule })
     }
 
-    /// The head by the structure of the model.
+    /// Finds the head by the structure of the model.
     pub fn find(inventory: &Inventory) -> Result<Self, PrepareError> {
         let is_weight = |p: &&Parameter| p.is_weight();
         let matrices: Vec<&Parameter> = inventory.parameters.iter().filter(is_weight).collect();
@@ -85,7 +85,7 @@ impl Head {
         }
         let layers = |p: &&Parameter| p.container != "Embedding";
         let matrices: Vec<&Parameter> = matrices.into_iter().filter(layers).collect();
-        // Tables of positions and other tensors of a model's own are no layers, if there are layers.
+        // Position embeddings and other tensors of a model's own are not layers, if there are layers.
         let of_layers = |p: &&Parameter| p.fields.last().is_some_and(|f| f.name == "weight");
         let weights: Vec<&Parameter> = matrices.iter().copied().filter(of_layers).collect();
         let weights = if weights.is_empty() {
@@ -126,7 +126,7 @@ impl Found<'_> {
     }
 }
 
-/// The fields that are called a head, unless an output that no layer takes has the same inputs.
+/// Returns the fields that are called a head, unless another output with the same inputs is unused.
 fn by_name<'a>(weights: &[&Parameter], outputs: &[Output<'a>]) -> Result<Found<'a>, PrepareError> {
     let (named, others): (Vec<_>, Vec<_>) = outputs.iter().partition(|o| o.name.is_some());
     let inputs = |output: &Output<'_>| Features::of(output.weight()).inputs;
@@ -148,7 +148,7 @@ fn by_name<'a>(weights: &[&Parameter], outputs: &[Output<'a>]) -> Result<Found<'
     })
 }
 
-/// The last layer, unless another layer gives outputs that no layer takes.
+/// Returns the last layer, unless another layer gives outputs that no layer takes.
 fn by_structure<'a>(
     weights: &[&Parameter],
     outputs: &[Output<'a>],
@@ -167,7 +167,7 @@ fn by_structure<'a>(
         [end] => return found(end, HeadRule::NoTaker),
         _ => {}
     }
-    // A usual name decides where there is no last layer, or it is the last layer's.
+    // A usual name decides if there is no last layer, or if it is the last layer's.
     let last = ends.iter().find(|output| is_last(output, weights));
     let candidates = match (last, &ends[..]) {
         (Some(last), _) => core::slice::from_ref(last),
@@ -188,20 +188,20 @@ fn by_structure<'a>(
     }
 }
 
-/// Whether it is declared last.
+/// Returns whether it is declared last.
 fn is_last(output: &Output<'_>, weights: &[&Parameter]) -> bool {
     let last = weights.last();
     last.is_some_and(|last| last.path == output.weight().path)
 }
 
-/// Whether another layer can take its outputs.
+/// Returns whether another layer can take its outputs.
 fn feeds(output: &Output<'_>, weights: &[&Parameter]) -> bool {
     let own = output.weight();
     let mut others = weights.iter().filter(|weight| weight.path != own.path);
     others.any(|next| Features::of(own).feed(Features::of(next)))
 }
 
-/// Whether a later layer can take its outputs, joined with those of the outputs next to it.
+/// Returns whether a later layer can take its outputs, joined with those of the adjacent outputs.
 fn is_joined(index: usize, outputs: &[Output<'_>], weights: &[&Parameter]) -> bool {
     let given = |output: &Output<'_>| Features::of(output.weight()).outputs;
     let place = |output: &Output<'_>| weights.iter().position(|w| w.path == output.weight().path);
@@ -218,7 +218,7 @@ fn is_joined(index: usize, outputs: &[Output<'_>], weights: &[&Parameter]) -> bo
     })
 }
 
-/// Name of the field that holds the layer.
+/// Returns the name of the field that holds the layer.
 fn layer_name<'a>(output: &Output<'a>) -> &'a str {
     let fields = &output.weight().fields;
     match &fields[..] {

@@ -1,9 +1,9 @@
-//! The layers of a model that may give its outputs, by its structure.
+//! Layers of a model that may give its outputs, by its structure.
 
 use crate::qat::parameters::Parameter;
 
-/// Types whose layers work inside them, with the names of all their fields that have weights. Types of
-/// models may be called the same, and have other fields.
+/// Types with internal layers, with the names of all their fields that have weights. Types of models may
+/// have the same name, and other fields.
 const INTERNAL: [(&str, &[&str]); 18] = [
     ("MultiHeadAttention", &["query", "key", "value", "output"]),
     ("CrossAttention", &["query", "key", "value", "output"]),
@@ -31,25 +31,25 @@ const INTERNAL: [(&str, &[&str]); 18] = [
     ("FeedForward", &["gate_proj", "up_proj", "down_proj"]),
 ];
 
-/// Names of fields that are an output head, beside those that end with `_head`.
+/// Field names of an output head, in addition to those that end with `_head`.
 const HEAD_NAMES: [&str; 4] = ["lm_head", "head", "heads", "classifier"];
 
-/// A layer whose outputs may be those of the model, or a field that is called a head.
+/// A layer whose outputs may be those of the model, or a field with the name of a head.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output<'a> {
-    /// All its weights, the last of which gives its outputs.
+    /// All its weights; the last one gives its outputs.
     weights: &'a [&'a Parameter],
     /// The field with the name of a head.
     pub name: Option<&'a str>,
 }
 
 impl<'a> Output<'a> {
-    /// The weight that gives its outputs.
+    /// Returns the weight that gives its outputs.
     pub fn weight(&self) -> &'a Parameter {
         self.weights[self.weights.len() - 1]
     }
 
-    /// Whether its name says that there are others.
+    /// Returns whether its name is that of several heads.
     pub fn is_one_of_several(&self) -> bool {
         self.name.is_some_and(|name| !HEAD_NAMES.contains(&name))
     }
@@ -73,22 +73,22 @@ impl<'a> Node<'a> {
         Self { weights, depth: 0 }
     }
 
-    /// The name of a child.
+    /// Returns the name of a child.
     fn name(&self) -> &'a str {
         &self.weights[0].fields[self.depth - 1].name
     }
 
-    /// Whether it is a weight itself.
+    /// Returns whether it is a weight itself.
     fn is_weight(&self) -> bool {
         self.weights[0].fields.len() == self.depth
     }
 
-    /// Its type, which is written at its fields.
+    /// Returns its type, which is stored in its fields.
     fn container(&self) -> &'a str {
         &self.weights[0].fields[self.depth].container
     }
 
-    /// Its fields with weights, or the elements of a list.
+    /// Returns its fields with weights, or the elements of a list.
     fn children(&self) -> Vec<Self> {
         let depth = self.depth;
         let same = |a: &&Parameter, b: &&Parameter| a.fields[depth].name == b.fields[depth].name;
@@ -105,7 +105,7 @@ impl<'a> Node<'a> {
         fields.is_some_and(|(_, fields)| known(fields))
     }
 
-    /// The outputs of the module: of its last field all of them, of each other field the last one.
+    /// Returns the outputs of the module: of its last field all of them, of each other field the last one.
     pub fn outputs(&self) -> Vec<Output<'a>> {
         if self.is_weight() {
             let (weights, name) = (self.weights, None);
@@ -121,7 +121,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Whether it gives back as many features as it takes.
+    /// Returns whether its numbers of input and output features are equal.
     fn keeps_width(&self) -> bool {
         let (first, last) = (self.weights[0], self.weights[self.weights.len() - 1]);
         Features::of(first).inputs == Features::of(last).outputs
@@ -132,7 +132,7 @@ fn outputs_of_fields<'a>(children: &[Node<'a>]) -> Vec<Output<'a>> {
     let mut outputs = Vec::new();
     for (i, child) in children.iter().enumerate() {
         let named = is_head_name(child.name()) && (child.is_weight() || !child.is_internal());
-        // A name says nothing in a model that is nothing else.
+        // A name is no evidence in a model that consists of this field only.
         if named && children.len() > 1 {
             outputs.push(Output {
                 weights: child.weights,
@@ -143,7 +143,7 @@ fn outputs_of_fields<'a>(children: &[Node<'a>]) -> Vec<Output<'a>> {
         let own = child.outputs();
         match i + 1 == children.len() {
             true => outputs.extend(own),
-            // Names count where the model's outputs are, not inside of its other parts.
+            // Names count where the model's outputs are, not inside its other parts.
             false => outputs.extend(own.last().map(|last| Output {
                 weights: &last.weights[last.weights.len() - 1..],
                 name: None,
@@ -153,8 +153,9 @@ fn outputs_of_fields<'a>(children: &[Node<'a>]) -> Vec<Output<'a>> {
     outputs
 }
 
-/// Layers in a list may follow each other or be side by side; of a list of blocks, the last block is the
-/// end. Blocks that keep their width are a trunk, whose last layer is added to what went around the block.
+/// Returns the outputs of a list. Its layers may be sequential or parallel; in a list of blocks, the last
+/// block is the end. Blocks with equal input and output width are a trunk, whose last layer is added to the
+/// residual of the block.
 fn outputs_of_list<'a>(elements: &[Node<'a>]) -> Vec<Output<'a>> {
     if elements.iter().all(|element| element.weights.len() == 1) {
         return elements.iter().flat_map(Node::outputs).collect();
@@ -169,12 +170,12 @@ fn is_head_name(name: &str) -> bool {
     HEAD_NAMES.contains(&name) || name.ends_with("_head")
 }
 
-/// What a weight takes and gives.
+/// Numbers of input and output features of a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Features {
     pub inputs: usize,
     pub outputs: usize,
-    /// Whether it has a kernel; its inputs may be those of one of several groups then.
+    /// `true` if it has a kernel; its inputs may be those of one of several groups then.
     convolution: bool,
 }
 
@@ -188,13 +189,13 @@ impl Features {
         }
     }
 
-    /// Whether the outputs can be the inputs of `next`, or become them by a change of shape.
+    /// Returns whether the outputs can be the inputs of `next`, possibly after a change of shape.
     pub fn feed(self, next: Self) -> bool {
         match (self.convolution, next.convolution) {
             (false, false) => self.outputs == next.inputs,
-            // Groups of channels, or pixels that become channels.
+            // Groups of channels, or pixels converted to channels.
             (_, true) => next.inputs > 0 && self.outputs.is_multiple_of(next.inputs),
-            // Channels that are flattened with their pixels.
+            // Channels flattened with their pixels.
             (true, false) => self.outputs > 0 && next.inputs.is_multiple_of(self.outputs),
         }
     }

@@ -3,12 +3,12 @@ use core::fmt;
 use super::HeadRule;
 use crate::qat::parameters::Parameter;
 
-/// What [`Prepare`](super::Prepare) decided for each float parameter.
+/// Report of [`Prepare`](super::Prepare): its decision for each float parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PrepareReport {
     /// The parameters in declaration order.
     pub parameters: Vec<ParameterReport>,
-    /// How the output head was found, or why there is none.
+    /// Rule that found the output head, or the reason why there is none.
     pub head: HeadRule,
 }
 
@@ -19,19 +19,19 @@ pub struct ParameterReport {
     pub path: String,
     /// Shape of the parameter.
     pub shape: Vec<usize>,
-    /// What became of it.
+    /// The decision.
     pub decision: Decision,
-    /// Why, where the decision alone does not say it; empty otherwise.
+    /// The reason, if it does not follow from the decision; else empty.
     pub reason: String,
     /// Paths of the other places of the model that have the same parameter.
     pub shared_with: Vec<String>,
 }
 
-/// What becomes of a parameter.
+/// Decision for a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// Trains fake-quantised.
+    /// Trained fake-quantized.
     Quantized,
     /// Stays in float: a vector, that is a bias, norm or other rank-1 parameter.
     Vector,
@@ -39,24 +39,24 @@ pub enum Decision {
     Embedding,
     /// Stays in float: the output head.
     OutputHead,
-    /// Stays in float: not in the group that was asked for.
+    /// Stays in float: not in the given group.
     NotSelected,
-    /// Stays in float: the plan says so.
+    /// Stays in float: set by the plan.
     PlannedFloat,
-    /// Stays as it is: its layer quantizes it, as [`BitLinear`](crate::nn::BitLinear) does.
+    /// Unchanged: its layer quantizes it, as [`BitLinear`](crate::nn::BitLinear) does.
     QuantizedByLayer,
     /// Stays in float: a step size or offset that a quantizer trains.
     OfQuantizer,
 }
 
 impl PrepareReport {
-    /// Number of parameters that train fake-quantized; a shared one counts once.
+    /// Returns the number of parameters that are trained fake-quantized; a shared one counts once.
     pub fn num_quantized(&self) -> usize {
         let quantized = |p: &&ParameterReport| p.decision == Decision::Quantized;
         self.distinct().filter(quantized).count()
     }
 
-    /// The parameters, each at its first place.
+    /// Returns the parameters, each at its first place.
     fn distinct(&self) -> impl Iterator<Item = &ParameterReport> {
         let parameters = self.parameters.iter().enumerate();
         let first = parameters.filter(|(i, own)| {
@@ -66,7 +66,7 @@ impl PrepareReport {
         first.map(|(_, parameter)| parameter)
     }
 
-    /// The output head, in words.
+    /// Describes the output head.
     fn head(&self) -> String {
         let head = |p: &&ParameterReport| p.decision == Decision::OutputHead;
         let head: Vec<&str> = (self.parameters.iter().filter(head))
@@ -79,7 +79,7 @@ impl PrepareReport {
     }
 }
 
-/// The kind of a vector, by the module that holds it.
+/// Returns the kind of a vector, by the module that holds it.
 pub(super) fn kind_of_vector(parameter: &Parameter) -> &'static str {
     let name = parameter.fields.last().map_or("", |field| &field.name);
     match (name, parameter.container.as_str()) {

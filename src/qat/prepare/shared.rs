@@ -1,4 +1,4 @@
-//! Parameters that are in several places of a model: one parameter, one decision.
+//! Parameters in several places of a model: one parameter, one decision.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use burn::module::ParamId;
 use super::{Decision, PrepareError, PrepareReport};
 use crate::qat::parameters::{Inventory, Parameter};
 
-/// The places of each parameter, in the order of the model.
+/// Returns the places of each parameter, in the order of the model.
 fn places(inventory: &Inventory) -> HashMap<ParamId, Vec<usize>> {
     let mut places: HashMap<ParamId, Vec<usize>> = HashMap::new();
     for (i, parameter) in inventory.parameters.iter().enumerate() {
@@ -17,13 +17,13 @@ fn places(inventory: &Inventory) -> HashMap<ParamId, Vec<usize>> {
     places
 }
 
-/// Gives all places of a parameter one decision: reparameterizations are found by ids.
+/// Sets one decision for all places of a parameter: reparameterizations are found by ids.
 pub(super) fn join(inventory: &Inventory, report: &mut PrepareReport) {
-    // One outside of a group follows one in it; apart from that, one that stays in float decides.
+    // A place outside of a group follows one in it; apart from that, one that stays in float decides.
     let rank = |decision| match decision {
         Decision::NotSelected => 0,
         Decision::Quantized => 1,
-        // It says nothing of other layers that have the parameter.
+        // It does not apply to other layers that hold the parameter.
         Decision::QuantizedByLayer => -1,
         _ => 2,
     };

@@ -8,7 +8,7 @@ use crate::{
     quant::{ActivationGranularity, Ste},
 };
 
-/// Symmetric activations: `clamp(round(x * s)) / s` with
+/// Symmetric quantization of activations: `clamp(round(x * s)) / s` with
 /// `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)`.
 ///
 /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764) (8 bits per token).
@@ -18,7 +18,7 @@ pub struct AbsmaxConfig {
     /// Bits of a code, 2 to 8.
     #[serde(deserialize_with = "deserialize_bits")]
     pub bits: u8,
-    /// Which activations share a scale.
+    /// Values that share a scale.
     pub granularity: ActivationGranularity,
 }
 
@@ -40,7 +40,7 @@ impl AbsmaxConfig {
 }
 
 impl Default for AbsmaxConfig {
-    /// 8 bits per token, as in BitNet b1.58.
+    /// Returns 8 bits per token, as in BitNet b1.58.
     fn default() -> Self {
         Self {
             bits: 8,

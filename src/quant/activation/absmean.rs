@@ -8,12 +8,12 @@ use crate::{
     quant::{ActivationGranularity, Ste},
 };
 
-/// Symmetric activations scaled by the mean magnitude `beta = max(mean|x|, 1e-5)`:
+/// Symmetric quantization of activations by the mean magnitude `beta = max(mean|x|, 1e-5)`:
 /// `clamp(round(x * sqrt(max) / beta), -max - 1, max) * beta / sqrt(max)` with
 /// `max = 2^(bits-1) - 1`.
 ///
-/// What lies beyond `sqrt(max)` mean magnitudes is clamped: 4 bits for inputs with few outliers.
-/// (The papers add a tiny epsilon to `beta`; here it is a lower bound, as elsewhere.)
+/// Values beyond `sqrt(max)` mean magnitudes are clamped. Suitable as 4 bits for inputs with few outliers.
+/// (The papers add a tiny epsilon to `beta`; here it is a lower bound, as for the other quantizers.)
 ///
 /// Sources: [BitNet a4.8](https://arxiv.org/abs/2411.04965),
 /// [BitNet v2](https://arxiv.org/abs/2504.18415).
@@ -23,7 +23,7 @@ pub struct AbsmeanConfig {
     /// Bits of a code, 2 to 8.
     #[serde(deserialize_with = "deserialize_bits")]
     pub bits: u8,
-    /// Which activations share a scale.
+    /// Values that share a scale.
     pub granularity: ActivationGranularity,
 }
 
@@ -39,7 +39,7 @@ impl AbsmeanConfig {
 }
 
 impl Default for AbsmeanConfig {
-    /// 4 bits per token, as in BitNet a4.8 and v2.
+    /// Returns 4 bits per token, as in BitNet a4.8 and v2.
     fn default() -> Self {
         Self {
             bits: 4,

@@ -9,7 +9,7 @@ use crate::{
 };
 use bitnet_burn_kernels::reference::EPSILON;
 
-/// Activations between their smallest and their largest value, with a zero point:
+/// Asymmetric quantization of activations between their smallest and largest value:
 /// `(clamp(round(x / step) + zero_point, 0, max) - zero_point) * step` with `max = 2^bits - 1`,
 /// `step = max((max x - min x) / max, 1e-5 / max)` and `zero_point = round(-min x / step)`.
 ///
@@ -23,18 +23,18 @@ pub struct AsymmetricConfig {
     /// Bits of a code, 2 to 8.
     #[serde(deserialize_with = "deserialize_bits")]
     pub bits: u8,
-    /// Which activations share a scale.
+    /// Values that share a scale.
     pub granularity: ActivationGranularity,
 }
 
 impl AsymmetricConfig {
-    /// The levels for the values of a tensor.
+    /// Returns the levels for the values of a tensor.
     fn levels<const D: usize>(&self, x: Tensor<D>) -> Levels {
         let groups = self.granularity.groups(&x.dims());
         let codes = CodeRange::unsigned(self.bits);
         let (min, max) = GroupedValues::new(x, groups).range_with_zero();
         let range = max - min.clone();
-        // With a comparison, which leaves a NaN alone.
+        // The comparison leaves a NaN unchanged.
         let small = range.clone().lower_scalar(EPSILON);
         let steps = range.mask_fill(small, EPSILON).div_scalar(codes.max);
         let zero_points = min.div(steps.clone()).neg().round();
@@ -54,7 +54,7 @@ impl AsymmetricConfig {
 }
 
 impl Default for AsymmetricConfig {
-    /// 8 bits per token.
+    /// Returns 8 bits per token.
     fn default() -> Self {
         Self {
             bits: 8,

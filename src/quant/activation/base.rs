@@ -13,7 +13,7 @@ use crate::{
     quant::Ste,
 };
 
-/// Quantiser of activations.
+/// Quantizer of activations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -24,16 +24,16 @@ pub enum ActivationQuantizer {
     Asymmetric(AsymmetricConfig),
     /// Symmetric, scaled by the mean magnitude; the 4-bit activations of BitNet a4.8 and v2.
     Absmean(AbsmeanConfig),
-    /// The largest magnitudes of each token, the others zero; BitNet a4.8.
+    /// Sparse: the largest magnitudes of each token, the others zero; BitNet a4.8.
     TopK(TopKConfig),
-    /// With a range from calibration.
+    /// Static, with a range from calibration.
     Static(StaticConfig),
-    /// With a trained step size and offset, LSQ and LSQ+.
+    /// Trained step size and offset, LSQ and LSQ+.
     LearnedStep(LearnedActivationConfig),
 }
 
 impl ActivationQuantizer {
-    /// Bits of a code.
+    /// Returns the number of bits of a code.
     pub fn bits(&self) -> u8 {
         match self {
             Self::Absmax(config) => config.bits,
@@ -55,11 +55,10 @@ impl ActivationQuantizer {
         }
     }
 
-    /// The fake-quantised activation, with the gradient of `ste`.
+    /// Returns the fake-quantized activation, with the gradient of `ste`.
     ///
-    /// Static and trained quantisers have parameters, which
-    /// [`ActivationFakeQuant`](crate::qat::ActivationFakeQuant) holds; here they have those that
-    /// they start with.
+    /// Static and trained quantizers have parameters, held by
+    /// [`ActivationFakeQuant`](crate::qat::ActivationFakeQuant); this function uses their initial values.
     ///
     /// # Panics
     ///

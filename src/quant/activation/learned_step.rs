@@ -11,12 +11,12 @@ use crate::{
     quant::learned_step::at_least_epsilon,
 };
 
-/// Activations with a trained step size and, if asymmetric, a trained offset (LSQ and LSQ+):
+/// Quantization of activations with a trained step size and, if asymmetric, a trained offset (LSQ, LSQ+):
 /// `(clamp(round(v), min, max) - z) * step` with `z = -offset / step` and `v = x / step + z`.
 ///
-/// One step and offset for the whole tensor. The step starts at `2 absmean / sqrt(max)`, the offset
-/// at the value that puts zero in the middle of the codes. The gradient of the activations is that
-/// of LSQ, whatever the estimator of the scheme.
+/// There is one step and offset for the whole tensor. The step starts at `2 absmean / sqrt(max)`, the
+/// offset at the value that maps zero to the middle of the codes. The gradient of the activations is that
+/// of LSQ for any estimator of the scheme.
 ///
 /// Sources: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153),
 /// [LSQ+](https://arxiv.org/abs/2004.09576).
@@ -26,10 +26,10 @@ pub struct LearnedActivationConfig {
     /// Bits of a code, 2 to 8.
     #[serde(deserialize_with = "deserialize_bits")]
     pub bits: u8,
-    /// If an offset is trained, with unsigned codes (LSQ+).
+    /// `true` to train an offset, with unsigned codes (LSQ+).
     pub offset: bool,
-    /// Mean magnitude of the activations that the step starts for; 0.8 is that of normally
-    /// distributed ones behind a norm. Positive and finite.
+    /// Expected mean magnitude of the activations, for the initial step. 0.8 is that of normally
+    /// distributed ones after a norm. Positive and finite.
     #[serde(deserialize_with = "deserialize_absmean")]
     pub absmean: f32,
 }
@@ -50,7 +50,7 @@ impl LearnedActivationConfig {
         }
     }
 
-    /// Step and offset at the start, `[1, 1]` each.
+    /// Returns the initial step and offset, `[1, 1]` each.
     pub(crate) fn initial_parameters(&self, device: &Device) -> [Tensor<2>; 2] {
         let step = 2.0 * self.absmean / CodeRange::signed(self.bits).max.sqrt();
         let codes = self.codes();
@@ -85,7 +85,7 @@ impl LearnedActivationConfig {
 }
 
 impl Default for LearnedActivationConfig {
-    /// 8 bits, symmetric.
+    /// Returns 8 bits, symmetric.
     fn default() -> Self {
         Self {
             bits: 8,

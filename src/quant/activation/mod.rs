@@ -1,4 +1,4 @@
-//! Quantisers of activations.
+//! Quantizers of activations.
 
 mod absmax;
 mod absmean;

@@ -9,10 +9,10 @@ use crate::{
     quant::{ActivationGranularity, Ste, calibration::Mapping},
 };
 
-/// Activations with a fixed step size and zero point from calibration: nothing is computed over the
-/// values of a forward pass, which integer accelerators want.
+/// Quantization of activations with a fixed step size and zero point from calibration. A forward pass
+/// computes no statistics of the values, as integer accelerators require.
 ///
-/// Before calibration the scale is that of each tensor's largest magnitude.
+/// Before calibration each tensor is scaled by its largest magnitude.
 ///
 /// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 /// Inference](https://arxiv.org/abs/1712.05877).
@@ -22,7 +22,7 @@ pub struct StaticConfig {
     /// Bits of a code, 2 to 8.
     #[serde(deserialize_with = "deserialize_bits")]
     pub bits: u8,
-    /// If the codes are signed and the zero point 0.
+    /// `true` for signed codes and the zero point 0.
     pub symmetric: bool,
 }
 
@@ -58,7 +58,7 @@ impl StaticConfig {
         ste.fake_quant(x, levels)
     }
 
-    /// How a range becomes a step and a zero point.
+    /// Returns the mapping from a range to a step and a zero point.
     pub(crate) fn mapping(&self) -> Mapping {
         match self.symmetric {
             true => Mapping::Symmetric,
@@ -75,7 +75,7 @@ impl StaticConfig {
 }
 
 impl Default for StaticConfig {
-    /// 8 bits, symmetric.
+    /// Returns 8 bits, symmetric.
     fn default() -> Self {
         Self {
             bits: 8,

@@ -12,10 +12,10 @@ use crate::{
     quant::{ActivationGranularity, Ste},
 };
 
-/// Sparse activations: of each token the `keep` largest magnitudes are quantised by absmax, the
-/// others are zero. Of equal magnitudes at the border all are kept.
+/// Sparse quantization of activations: the `keep` largest magnitudes of each token are quantized by
+/// absmax, the others are zero. All magnitudes equal to the smallest one kept are kept.
 ///
-/// The gradient of the estimator passes to all values, the zeroed ones too.
+/// The gradient of the estimator passes to all values, also to the zeroed ones.
 ///
 /// Sources: [Q-Sparse](https://arxiv.org/abs/2407.10969),
 /// [BitNet a4.8](https://arxiv.org/abs/2411.04965) (half of the inputs of the output projection,
@@ -53,7 +53,7 @@ impl TopKConfig {
         ste.apply(x, quantized * kept, levels)
     }
 
-    /// 1 for what is kept, else 0.
+    /// Returns 1 for the values that are kept, else 0.
     fn mask<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let values = x.dims()[D - 1];
         let count = ((self.keep * values as f64).round() as usize).clamp(1, values.max(1));
@@ -77,7 +77,7 @@ fn deserialize_keep<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
 }
 
 impl Default for TopKConfig {
-    /// Half of the values with 8 bits, as in BitNet a4.8.
+    /// Returns half of the values with 8 bits, as in BitNet a4.8.
     fn default() -> Self {
         Self { keep: 0.5, bits: 8 }
     }

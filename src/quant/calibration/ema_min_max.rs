@@ -3,12 +3,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{ObserverGranularity, extremes::Extremes};
 use crate::base::bounds::{Bounds, OutOfBounds};
 
-/// Exponential moving averages of the smallest and the largest value of the samples:
+/// Observer of exponential moving averages of the smallest and the largest value of the samples:
 /// `b_1 = x_1`, `b_n = m * b_(n-1) + (1 - m) * x_n`, where `x_n` is the bound of sample `n` and `m`
 /// the momentum.
 ///
-/// One sample far out moves the range by `1 - m` of the way only; values may lie outside of it. Of
-/// a tensor, only the bounds leave the device. The result depends on the order of the samples.
+/// An outlying sample moves the range only by `1 - m` of the distance; values may lie outside the range.
+/// Only the bounds of a tensor are read back from the device. The result depends on the order of the samples.
 ///
 /// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
 /// Inference](https://arxiv.org/abs/1712.05877); PyTorch's `MovingAverageMinMaxObserver` with
@@ -16,10 +16,10 @@ use crate::base::bounds::{Bounds, OutOfBounds};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmaMinMaxConfig {
-    /// Share that the average keeps, in [0, 1); 0.99 by default.
+    /// Momentum in [0, 1); 0.99 by default.
     #[serde(deserialize_with = "deserialize_momentum")]
     pub momentum: f64,
-    /// Which values share a range.
+    /// Values that share a range.
     pub granularity: ObserverGranularity,
 }
 
@@ -44,7 +44,7 @@ impl EmaMinMaxConfig {
     }
 }
 
-/// State of the observer: averages of each channel, without any before the first sample.
+/// State of the observer: averages of each channel, none before the first sample.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EmaMinMax {

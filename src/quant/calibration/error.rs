@@ -2,14 +2,14 @@ use burn::tensor::TensorReadError;
 
 use crate::base::bounds::OutOfBounds;
 
-/// Error when a calibration gives no range.
+/// Error of a calibration without a valid range.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CalibrationError {
     /// No value was observed.
     #[error("no value was observed")]
     NothingObserved,
-    /// NaN or infinite values were observed.
+    /// Values that are NaN or infinite were observed.
     #[error(
         "{non_finite} of {} observed values are NaN or infinite",
         .non_finite.saturating_add(*.finite)
@@ -33,7 +33,7 @@ pub enum CalibrationError {
         /// Upper bound.
         max: f32,
     },
-    /// A range has no bounds, or not as many lower as upper ones.
+    /// A range has no bounds, or the numbers of lower and upper bounds differ.
     #[error("a range has a lower and an upper bound for each channel, got {min} and {max}")]
     NumBounds {
         /// Number of lower bounds.
@@ -44,7 +44,7 @@ pub enum CalibrationError {
     /// A field of an observer's configuration is out of its range.
     #[error(transparent)]
     Config(#[from] OutOfBounds),
-    /// The state of an observer that was read contradicts itself.
+    /// The deserialized state of an observer is inconsistent.
     #[error("the state of an observer is not valid: {0}")]
     State(&'static str),
     /// Two observers cannot be merged.

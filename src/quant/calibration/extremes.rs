@@ -5,7 +5,7 @@ use super::ObserverGranularity;
 /// The smallest and largest finite value of each channel of one sample.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Extremes {
-    /// Above the maximum where a channel has no finite value.
+    /// Smallest value, above the maximum if a channel has no finite value.
     pub(super) min: Vec<f32>,
     pub(super) max: Vec<f32>,
     /// Number of finite values.
@@ -15,7 +15,7 @@ pub(super) struct Extremes {
 }
 
 impl Extremes {
-    /// Of row-major values with the channels in the last dimension.
+    /// Computes them from row-major values with the channels in the last dimension.
     pub(super) fn of_values(values: &[f32], num_ranges: usize) -> Self {
         let mut extremes = Self {
             min: vec![f32::MAX; num_ranges],
@@ -36,14 +36,14 @@ impl Extremes {
         extremes
     }
 
-    /// The same, reduced on the device of the tensor, and one read of the result.
+    /// Computes them on the device of the tensor, with one read of the result.
     ///
     /// The tensor must not be empty.
     pub(super) fn of_tensor<const D: usize>(
         tensor: Tensor<D>,
         granularity: ObserverGranularity,
     ) -> Result<Self, TensorReadError> {
-        // What overflows f32 is infinite, as where values are read to the host.
+        // Values that overflow f32 are infinite, as when they are read to the host.
         let tensor = match tensor.dtype() {
             DType::F64 => tensor.cast(FloatDType::F32),
             _ => tensor,
@@ -79,7 +79,7 @@ impl Extremes {
         Ok(extremes)
     }
 
-    /// Gives channels without a finite value the bounds that any value moves.
+    /// Sets empty bounds, which any value moves, for channels without a finite value.
     fn mark_empty(&mut self) {
         for (min, max) in self.min.iter_mut().zip(&mut self.max) {
             if min > max {

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// Which values of the observed tensors share a range.
+/// Values of the observed tensors that share a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -13,7 +13,7 @@ pub enum ObserverGranularity {
 }
 
 impl ObserverGranularity {
-    /// Number of ranges of a tensor with so many channels in its last dimension.
+    /// Returns the number of ranges of a tensor with `channels` channels in its last dimension.
     pub(super) fn num_ranges(self, channels: usize) -> usize {
         match self {
             Self::PerTensor => 1,

@@ -3,12 +3,12 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use super::CalibrationError;
 use crate::base::bounds::{OutOfBounds, assert_valid};
 
-/// Counts of the values of the stream; its range goes from the smallest to the largest.
+/// Observer of a histogram of the stream; its range goes from the smallest to the largest value.
 ///
-/// [`Observer::histogram`](super::Observer::histogram) gives the counts, out of which
+/// [`Observer::histogram`](super::Observer::histogram) returns the counts, from which
 /// [`PercentileConfig::range`](super::PercentileConfig::range) and
 /// [`MseConfig::range`](super::MseConfig::range) compute other ranges of the same stream. Every
-/// value of an observed tensor is read to the host.
+/// value of an observed tensor is read back from the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HistogramConfig {
@@ -46,27 +46,26 @@ pub(super) fn check_bins(bins: usize) -> Result<(), OutOfBounds> {
 /// Counts of values in bins of equal width.
 ///
 /// Of `n` bins, bin `j` counts the values in `[(j - n/2) w, (j - n/2 + 1) w)`. The width `w` is the
-/// power of two with which the bins just hold the largest magnitude seen: `max|x| < w n / 2`. Where
-/// a larger one comes, `w` doubles as often as needed, and each time two neighbours become one bin.
-/// That is exact, because bins start at multiples of their width: the counts are those of all
-/// values put into the final bins, in whatever order they come. PyTorch's `HistogramObserver` is
-/// the idea, which spreads the counts of an old bin over new ones.
+/// smallest power of two with which the bins hold the largest magnitude seen: `max|x| < w n / 2`. For a
+/// larger magnitude, `w` doubles repeatedly, and each time two neighboring bins are merged. This is exact,
+/// because bins start at multiples of their width: the counts are those of all values in the final bins, in
+/// any order. PyTorch's `HistogramObserver` is similar, but spreads the counts of an old bin over new ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
 pub struct Histogram {
-    /// Magnitudes are less than `2^exponent`.
+    /// Exponent of a bound on the magnitudes, which are less than `2^exponent`.
     exponent: i32,
     counts: Vec<u64>,
-    /// Smallest value; above the largest as long as there is none.
+    /// Smallest value; above the largest in an empty histogram.
     min: f32,
     max: f32,
 }
 
-/// Exponent that nothing but zero is below, and the one that no finite `f32` reaches.
+/// Exponents from the smallest of any nonzero `f32` to the one above all finite `f32`.
 const EXPONENTS: core::ops::RangeInclusive<i32> = -149..=128;
 
 impl Histogram {
-    /// An empty histogram.
+    /// Creates an empty histogram.
     ///
     /// # Panics
     ///
@@ -100,7 +99,7 @@ impl Histogram {
         counted
     }
 
-    /// Adds the counts of another histogram of as many bins.
+    /// Adds the counts of another histogram with the same number of bins.
     ///
     /// # Panics
     ///
@@ -120,34 +119,34 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// Number of values.
+    /// Returns the number of values.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// Counts of all bins.
+    /// Returns the counts of all bins.
     pub fn counts(&self) -> &[u64] {
         &self.counts
     }
 
-    /// Width of a bin, a power of two.
+    /// Returns the width of a bin, a power of two.
     pub fn width(&self) -> f64 {
         2.0f64.powi(self.exponent) / self.middle() as f64
     }
 
-    /// Lower edge of a bin.
+    /// Returns the lower edge of a bin.
     pub fn edge(&self, bin: usize) -> f64 {
         (bin as i64 - self.middle()) as f64 * self.width()
     }
 
-    /// Smallest and largest value, if there are any.
+    /// Returns the smallest and largest value, or `None` if the histogram is empty.
     pub fn extremes(&self) -> Option<(f32, f32)> {
         (self.min <= self.max).then_some((self.min, self.max))
     }
 
-    /// Middle of each bin with values, no farther out than the extremes, and their number.
+    /// Returns the middle of each bin with values, clamped to the extremes, and their number.
     ///
-    /// No value of the bin is more than half a width away from it.
+    /// Every value of the bin is within half a width of it.
     pub fn centres(&self) -> impl Iterator<Item = (f64, u64)> {
         let (min, max, half) = (self.min as f64, self.max as f64, self.width() / 2.0);
         let counts = self.counts.iter().enumerate();
@@ -155,7 +154,7 @@ impl Histogram {
         filled.map(move |(bin, &count)| ((self.edge(bin) + half).clamp(min, max), count))
     }
 
-    /// Number of bins below zero.
+    /// Returns the number of bins below zero.
     fn middle(&self) -> i64 {
         self.counts.len() as i64 / 2
     }
@@ -177,22 +176,22 @@ impl Histogram {
     }
 }
 
-/// Number of the bin of a value, counted from zero. Exact: a power of two divides exactly.
+/// Returns the index of the bin of a value, counted from zero. Exact: a power of two divides exactly.
 fn bin(value: f32, width: f64) -> i64 {
     (value as f64 / width).floor() as i64
 }
 
-/// The smallest exponent with `magnitude < 2^exponent`.
+/// Returns the smallest exponent with `magnitude < 2^exponent`.
 fn exponent_above(magnitude: f32) -> i32 {
     if magnitude == 0.0 {
         return *EXPONENTS.start();
     }
-    // Every f32 is normal as f64, whose exponent can be read off.
+    // Every f32 is normal as f64, which holds its exponent.
     let biased = ((magnitude as f64).to_bits() >> 52) as i32;
     biased - 1023 + 1
 }
 
-/// A histogram as read, not checked yet.
+/// A deserialized histogram before validation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -232,7 +231,7 @@ impl TryFrom<Fields> for Histogram {
 }
 
 impl Histogram {
-    /// Whether the extremes lie in the outermost bins with values.
+    /// Returns whether the extremes lie in the outermost bins with values.
     fn is_consistent(&self) -> bool {
         let bin = |value: f32| bin(value, self.width()) + self.middle();
         let filled = |&count: &u64| count > 0;
@@ -250,7 +249,7 @@ mod tests {
     use super::*;
     use crate::quant::calibration::samples::{distributions, shuffled};
 
-    /// All values at once into bins of the width that the largest magnitude asks for.
+    /// Counts all values at once in bins of the width for the largest magnitude.
     fn brute_force(values: &[f32], bins: usize) -> (f64, Vec<u64>) {
         let largest = values.iter().fold(0.0f64, |l, &v| l.max((v as f64).abs()));
         let mut width = 2.0f64.powi(-149) / (bins / 2) as f64;

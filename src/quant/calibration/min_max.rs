@@ -2,17 +2,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{ObserverGranularity, extremes::Extremes};
 
-/// The range from the smallest to the largest value of the stream.
+/// Observer of the range from the smallest to the largest value of the stream.
 ///
-/// Of a tensor, only the bounds leave the device. The order of the samples does not matter.
+/// Only the bounds of a tensor are read back from the device. The order of the samples does not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MinMaxConfig {
-    /// Which values share a range.
+    /// Values that share a range.
     pub granularity: ObserverGranularity,
 }
 
-/// State of the observer: bounds of each channel, without any before the first sample.
+/// State of the observer: bounds of each channel, none before the first sample.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MinMax {

@@ -1,5 +1,4 @@
-//! Ranges of activations, observed on a stream of tensors, and the static quantisation that
-//! follows from them.
+//! Ranges of activations, observed on a stream of tensors, and static quantization with them.
 
 mod ema_min_max;
 mod error;

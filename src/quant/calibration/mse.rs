@@ -8,31 +8,31 @@ use crate::base::{
     bounds::{Bounds, OutOfBounds, assert_valid},
 };
 
-/// Numbers of clip ratios.
+/// Bounds of the number of clip ratios.
 const CANDIDATES: Bounds = Bounds::new(Included(1.0), Included(10000.0), "1 to 10000");
 
-/// The range whose quantisation loses least: `[r min, r max]` with the clip ratio `r` out of
-/// `1/k, 2/k, .., 1` that minimises
+/// Observer of the range with the least quantization error: `[r min, r max]` with the clip ratio `r` out
+/// of `1/k, 2/k, .., 1` that minimizes
 ///
 /// `mse(r) = sum_j n_j (c_j - Q_r(c_j))^2 / sum_j n_j`.
 ///
-/// `min` and `max` are those of the stream, `Q_r` is the quantiser of
+/// `min` and `max` are those of the stream, `Q_r` is the quantizer of
 /// [`StaticParams`] for the range, `n_j` the number of values in bin `j` of a histogram and `c_j`
 /// its [centre](Histogram::centres). Of equal ratios the largest is taken.
 ///
-/// As `|x - Q(x)|` changes by at most as much as `x`, and no value is more than half a
-/// [width](Histogram::width) `w` from the centre of its bin, `sqrt(mse)` is within `w / 2` of that
+/// `|x - Q(x)|` changes by at most the change of `x`, and every value is within half a
+/// [width](Histogram::width) `w` of the centre of its bin. So `sqrt(mse)` is within `w / 2` of that
 /// of the values themselves, and the ratio found is at most `w` worse than the best one.
 ///
-/// The order of the samples does not matter. Every value of an observed tensor is read to the
-/// host; the search takes `k` times the number of bins.
+/// The order of the samples does not matter. Every value of an observed tensor is read back from the
+/// device; the search takes `k` times the number of bins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MseConfig {
     /// Bits of the codes that the range is for, 2 to 8; 8 by default.
     #[serde(deserialize_with = "deserialize_bits")]
     pub bits: u8,
-    /// How the codes stand for values; symmetric by default.
+    /// Mapping of codes to values; symmetric by default.
     pub mapping: Mapping,
     /// Number of clip ratios `k`, 1 to 10000; 100 by default.
     #[serde(deserialize_with = "deserialize_candidates")]
@@ -64,7 +64,7 @@ impl MseConfig {
         histogram::check_bins(self.bins)
     }
 
-    /// The range of values that were counted.
+    /// Returns the range of the counted values.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl MseConfig {
         Ok(best.1)
     }
 
-    /// The range of the clip ratio `candidate / candidates`.
+    /// Returns the range of the clip ratio `candidate / candidates`.
     fn clipped(&self, min: f32, max: f32, candidate: usize) -> Result<Range, CalibrationError> {
         let ratio = candidate as f64 / self.candidates as f64;
         let clip = |bound: f32| vec![(ratio * bound as f64) as f32];
@@ -115,7 +115,7 @@ mod tests {
         histogram
     }
 
-    /// Root of the mean squared error of the values themselves, straight from the definition.
+    /// Returns the root mean squared error of the values, by the definition.
     fn rms(values: &[f32], min: f64, max: f64, config: &MseConfig) -> f64 {
         let eps = f32::EPSILON as f64;
         let quantised = |x: f64| match config.mapping {
@@ -220,7 +220,7 @@ mod tests {
             .unwrap();
             range.max()[0] / histogram.extremes().unwrap().1
         };
-        // The best step of a uniform quantiser with 3 levels is 1.22 standard deviations (Max
+        // The best step of a uniform quantizer with 3 levels is 1.22 standard deviations (Max
         // 1960), with the largest value of 5000 at about 3.7; -2 is a fourth level here.
         assert!((0.2..0.45).contains(&clip(2)), "{}", clip(2));
         assert!(clip(8) > 0.85, "{}", clip(8));

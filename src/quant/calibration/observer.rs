@@ -7,14 +7,14 @@ use super::{
 };
 use crate::base::bounds::assert_valid;
 
-/// Watches a stream of tensors and says which range their values have.
+/// Observes a stream of tensors and computes the range of their values.
 ///
-/// A sample is one tensor, such as the input of a layer for one batch. NaN and infinite values are
-/// left out of the statistics and counted; [`range`](Self::range) refuses to give a range where
-/// there was one. For Burn's own calibration of one tensor at hand, see
+/// A sample is one tensor, such as the input of a layer for one batch. NaN and infinite values are left
+/// out of the statistics and counted; [`range`](Self::range) returns an error if there was one. For
+/// Burn's own calibration of a single tensor, see
 /// [`Calibration`](burn::tensor::quantization::Calibration).
 ///
-/// The state serialises with `serde`: observation goes on where it stopped.
+/// The state serializes with `serde`, and a deserialized observer resumes where it stopped.
 ///
 /// # Example
 ///
@@ -41,7 +41,7 @@ pub struct Observer {
 }
 
 impl ObserverConfig {
-    /// An observer that has seen nothing yet.
+    /// Creates an observer without samples.
     ///
     /// # Panics
     ///
@@ -60,10 +60,10 @@ impl ObserverConfig {
 }
 
 impl Observer {
-    /// Observes a tensor as one sample; an empty one is none.
+    /// Observes a tensor as one sample; an empty one is skipped.
     ///
-    /// The min-max observers reduce it on its device and read the bounds, in one transfer. The
-    /// others read all of its values to the host.
+    /// The min-max observers reduce it on its device and read the bounds back, in one transfer. The
+    /// others read all of its values back.
     ///
     /// # Shapes
     ///
@@ -71,11 +71,11 @@ impl Observer {
     ///
     /// # Errors
     ///
-    /// If the device does not deliver the values. Nothing is observed then.
+    /// If the values cannot be read back from the device. Nothing is observed then.
     ///
     /// # Panics
     ///
-    /// If channels have their own ranges and their number is another than before.
+    /// If channels have their own ranges and their number differs from earlier samples.
     #[track_caller]
     pub fn observe<const D: usize>(&mut self, tensor: Tensor<D>) -> Result<(), CalibrationError> {
         let num_values = tensor.shape().num_elements();
@@ -92,7 +92,7 @@ impl Observer {
         Ok(())
     }
 
-    /// Observes values on the host as one sample; none are no sample.
+    /// Observes values on the host as one sample; an empty slice is skipped.
     ///
     /// # Shapes
     ///
@@ -101,7 +101,7 @@ impl Observer {
     /// # Panics
     ///
     /// If the number of values is not a multiple of `channels`, or channels have their own ranges
-    /// and their number is another than before.
+    /// and their number differs from earlier samples.
     #[track_caller]
     pub fn observe_values(&mut self, values: &[f32], channels: usize) {
         assert!(
@@ -123,7 +123,7 @@ impl Observer {
         }
     }
 
-    /// Takes the bounds of a sample in.
+    /// Adds the bounds of a sample.
     #[track_caller]
     fn record(&mut self, sample: &Extremes) {
         let (before, now) = (self.statistics.num_ranges(), sample.min.len());
@@ -144,11 +144,11 @@ impl Observer {
         self.samples += 1;
     }
 
-    /// The range of what was observed.
+    /// Returns the range of the observed values.
     ///
     /// # Errors
     ///
-    /// If nothing was observed, or a value that is not finite.
+    /// If nothing was observed, or a value was not finite.
     pub fn range(&self) -> Result<Range, CalibrationError> {
         if self.non_finite > 0 {
             return Err(CalibrationError::NonFinite {
@@ -177,9 +177,9 @@ impl Observer {
         }
     }
 
-    /// Adds what another observer of the same configuration saw, such as that of another worker.
+    /// Merges the state of another observer of the same configuration, such as that of another worker.
     ///
-    /// The result is that of one observer which saw both streams.
+    /// The result is that of one observer of both streams.
     ///
     /// # Errors
     ///
@@ -211,22 +211,22 @@ impl Observer {
         Ok(())
     }
 
-    /// The configuration.
+    /// Returns the configuration.
     pub fn config(&self) -> &ObserverConfig {
         &self.config
     }
 
-    /// Number of samples observed.
+    /// Returns the number of samples observed.
     pub fn num_samples(&self) -> u64 {
         self.samples
     }
 
-    /// Number of NaN and infinite values observed.
+    /// Returns the number of NaN and infinite values observed.
     pub fn num_non_finite(&self) -> u64 {
         self.non_finite
     }
 
-    /// The counts of an observer that has them.
+    /// Returns the histogram, or `None` if the observer has none.
     pub fn histogram(&self) -> Option<&Histogram> {
         match &self.statistics {
             Statistics::Histogram(histogram) => Some(histogram),
@@ -235,7 +235,7 @@ impl Observer {
     }
 }
 
-/// An observer as read, not checked yet.
+/// A deserialized observer before validation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {

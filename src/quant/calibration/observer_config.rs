@@ -7,25 +7,25 @@ use super::{
 };
 use crate::base::bounds::OutOfBounds;
 
-/// How the range of a stream of tensors is found.
+/// Configuration of an [`Observer`](super::Observer): the method that computes the range of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ObserverConfig {
-    /// From the smallest to the largest value.
+    /// Range from the smallest to the largest value.
     MinMax(MinMaxConfig),
     /// Moving averages of the smallest and largest value of each sample.
     EmaMinMax(EmaMinMaxConfig),
-    /// Between two percentiles.
+    /// Range between two percentiles.
     Percentile(PercentileConfig),
-    /// From the smallest to the largest value, with counts to look at.
+    /// Range from the smallest to the largest value, with a histogram for inspection.
     Histogram(HistogramConfig),
-    /// With the least mean squared error of quantisation.
+    /// Range with the least mean squared error of quantization.
     Mse(MseConfig),
 }
 
 impl ObserverConfig {
-    /// Checks the fields, as `serde` does when it reads them.
+    /// Checks the fields, as `serde` does on deserialization.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl ObserverConfig {
         }
     }
 
-    /// Which values share a range.
+    /// Returns the values that share a range.
     pub fn granularity(&self) -> ObserverGranularity {
         match self {
             Self::MinMax(config) => config.granularity,
@@ -51,7 +51,7 @@ impl ObserverConfig {
         }
     }
 
-    /// Number of bins of the observers that count.
+    /// Returns the number of bins of the observers with a histogram.
     pub(super) fn bins(&self) -> Option<usize> {
         match self {
             Self::MinMax(_) | Self::EmaMinMax(_) => None,

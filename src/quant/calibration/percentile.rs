@@ -8,18 +8,18 @@ use crate::base::bounds::{Bounds, OutOfBounds};
 const PERCENTILE: Bounds = Bounds::new(Excluded(50.0), Included(100.0), "in (50, 100]");
 const NAME: &str = "percentile";
 
-/// The range between two percentiles of all values of the stream, which cuts off outliers.
+/// Observer of the range between two percentiles of all values of the stream, which cuts off outliers.
 ///
 /// With percentile `p` and `n` values, the upper bound is the upper edge of the bin that holds the
 /// `ceil(p / 100 * n)`-th smallest value, at most the largest value; the lower bound is the same
-/// from below. So at least `p` percent of the values are not above the range and as many not below
-/// it, and it is at most one [width](Histogram::width) longer than need be at either end, which is
+/// from below. So at least `p` percent of the values are not above the range, and at least `p` percent not
+/// below it. At either end the range is at most one [width](Histogram::width) too long, which is
 /// less than `max|x| * 4 / bins`. The order of the samples does not matter. Every value of an
-/// observed tensor is read to the host.
+/// observed tensor is read back from the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PercentileConfig {
-    /// Percentage of values that a bound holds, in (50, 100]; 99.99 by default.
+    /// Percentage of values within a bound, in (50, 100]; 99.99 by default.
     #[serde(deserialize_with = "deserialize_percentile")]
     pub percentile: f64,
     /// Number of bins, a power of two from 16 to 65536; 4096 by default.
@@ -46,7 +46,7 @@ impl PercentileConfig {
         histogram::check_bins(self.bins)
     }
 
-    /// The range of values that were counted.
+    /// Returns the range of the counted values.
     ///
     /// # Errors
     ///
@@ -66,15 +66,15 @@ impl PercentileConfig {
         let first = bin_of_rank(counts.iter().rev(), rank);
         let lower = histogram.edge(counts.len() - 1 - first);
         let upper = histogram.edge(bin_of_rank(counts.iter(), rank) + 1);
-        // Where an edge is not exact in f32 (it has few digits, but may underflow), rounding takes
-        // it no farther in than the values of its bin.
+        // If an edge is not exact in f32 (it has few digits, but may underflow), rounding does not move it
+        // past the values of its bin.
         let lower = lower.max(min as f64) as f32;
         let upper = upper.min(max as f64) as f32;
         Range::new(vec![lower], vec![upper])
     }
 }
 
-/// Number of the bin that holds the value of a rank, counted from 1.
+/// Returns the index of the bin that holds the value of a rank, counted from 1.
 fn bin_of_rank<'a>(counts: impl Iterator<Item = &'a u64>, rank: u64) -> usize {
     let mut seen = 0;
     for (bin, count) in counts.enumerate() {

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CalibrationError;
 
-/// The values that a quantiser must represent: `[min, max]`, one for the whole tensor or one for
+/// The values that a quantizer must represent: `[min, max]`, one for the whole tensor or one for
 /// each channel.
 ///
 /// # Example
@@ -22,7 +22,7 @@ pub struct Range {
     max: Vec<f32>,
 }
 
-/// A range as read, not checked yet.
+/// A deserialized range before validation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -39,12 +39,12 @@ impl TryFrom<Fields> for Range {
 }
 
 impl Range {
-    /// A range of the bounds of each channel, or of one pair of bounds for the whole tensor.
+    /// Creates a range from the bounds of each channel, or one pair of bounds for the whole tensor.
     ///
     /// # Errors
     ///
-    /// If there are no bounds, not as many lower as upper ones, or a pair of them is not finite or
-    /// not in order.
+    /// If there are no bounds, the numbers of lower and upper bounds differ, or a pair of them is not
+    /// finite or not in order.
     pub fn new(min: Vec<f32>, max: Vec<f32>) -> Result<Self, CalibrationError> {
         if min.is_empty() || min.len() != max.len() {
             let (min, max) = (min.len(), max.len());
@@ -58,12 +58,12 @@ impl Range {
         Ok(Self { min, max })
     }
 
-    /// Lower bounds.
+    /// Returns the lower bounds.
     pub fn min(&self) -> &[f32] {
         &self.min
     }
 
-    /// Upper bounds.
+    /// Returns the upper bounds.
     pub fn max(&self) -> &[f32] {
         &self.max
     }

@@ -2,7 +2,7 @@
 
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-/// Values of every kind that observers meet, by name.
+/// Returns values of all kinds that an observer must handle, by name.
 pub(super) fn distributions(n: usize, seed: u64) -> Vec<(&'static str, Vec<f32>)> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut draw = |one: fn(&mut StdRng) -> f64| -> Vec<f32> {
@@ -25,14 +25,14 @@ pub(super) fn distributions(n: usize, seed: u64) -> Vec<(&'static str, Vec<f32>)
     ]
 }
 
-/// The same values in another order.
+/// Returns the values in another order.
 pub(super) fn shuffled(values: &[f32], seed: u64) -> Vec<f32> {
     let mut values = values.to_vec();
     values.shuffle(&mut StdRng::seed_from_u64(seed));
     values
 }
 
-/// A standard normal value, by Box and Muller.
+/// Draws a standard normal value (Box-Muller).
 fn normal(rng: &mut StdRng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     radius * (core::f64::consts::TAU * rng.random::<f64>()).cos()

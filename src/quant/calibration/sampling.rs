@@ -4,7 +4,7 @@ use crate::base::bounds::Bounds;
 
 const EVERY: &str = "the number of steps between samples";
 
-/// When to observe: every `n`-th step, until there are enough samples.
+/// Sampling schedule of an observer: every `n`-th step, up to a maximum number of samples.
 ///
 /// # Example
 ///
@@ -29,7 +29,7 @@ fn deserialize_every<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize
 }
 
 impl SamplingPolicy {
-    /// Steps 0, `n`, `2n` and so on, without an end.
+    /// Creates a schedule of the steps 0, `n`, `2n` and so on, without a maximum.
     ///
     /// # Panics
     ///
@@ -43,22 +43,22 @@ impl SamplingPolicy {
         }
     }
 
-    /// The same with at most so many samples.
+    /// Sets the maximum number of samples.
     pub fn with_max_samples(mut self, max_samples: u64) -> Self {
         self.max_samples = Some(max_samples);
         self
     }
 
-    /// Whether to observe at a step, after `seen` samples.
+    /// Returns whether to observe at a step, after `seen` samples.
     ///
-    /// [`Observer::num_samples`](super::Observer::num_samples) is the number of samples seen.
+    /// [`Observer::num_samples`](super::Observer::num_samples) is the number of samples so far.
     pub fn should_observe(&self, step: usize, seen: u64) -> bool {
         step.is_multiple_of(self.every) && self.max_samples.is_none_or(|max| seen < max)
     }
 }
 
 impl Default for SamplingPolicy {
-    /// Every step.
+    /// Returns the schedule of every step.
     fn default() -> Self {
         Self::every(1)
     }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::Range;
 use crate::ops::CodeRange;
 
-/// How codes stand for values: `value = (code - zero_point) * step`.
+/// Mapping of codes to values: `value = (code - zero_point) * step`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -16,7 +16,7 @@ pub enum Mapping {
 }
 
 impl Mapping {
-    /// Smallest and largest code of `bits` bits.
+    /// Returns the smallest and largest code of `bits` bits.
     ///
     /// # Panics
     ///
@@ -31,10 +31,10 @@ impl Mapping {
     }
 }
 
-/// Step and zero point of a static quantiser, one for the whole tensor or one for each channel:
+/// Step and zero point of a static quantizer, one for the whole tensor or one for each channel:
 /// `Q(x) = (clamp(round(x / step) + zero_point, min_code, max_code) - zero_point) * step`.
 ///
-/// With `eps = f32::EPSILON` as a floor that keeps `1 / step` finite, and ties rounded to even:
+/// With `eps = f32::EPSILON` as a lower bound that keeps `1 / step` finite, and ties rounded to even:
 ///
 /// - symmetric: `step = max(max(|min|, |max|) / max_code, eps)`, `zero_point = 0`;
 /// - asymmetric, after `min = min(min, 0)` and `max = max(max, 0)`:
@@ -44,22 +44,22 @@ impl Mapping {
 ///   [PyTorch's observers](https://github.com/pytorch/pytorch/blob/main/torch/ao/quantization/observer.py)
 ///   for `quint8` and `per_tensor_affine`, where that does not overflow.
 ///
-/// A symmetric step leaves the smallest code for values that round beyond `-max_code`: it is the
-/// step of the dynamic [`Absmax`](crate::quant::ActivationQuantizer::Absmax) quantiser.
+/// A symmetric step reserves the smallest code for values that round beyond `-max_code`. It is the step
+/// of the dynamic [`Absmax`](crate::quant::ActivationQuantizer::Absmax) quantizer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StaticParams {
     /// Bits of a code.
     pub bits: u8,
-    /// How codes stand for values.
+    /// Mapping of codes to values.
     pub mapping: Mapping,
-    /// Differences between neighbouring values.
+    /// Distances between neighboring values.
     pub step: Vec<f32>,
     /// Codes of the value zero, integers.
     pub zero_point: Vec<f32>,
 }
 
 impl Range {
-    /// Steps and zero points that represent the range in codes of `bits` bits.
+    /// Computes the steps and zero points that represent the range in codes of `bits` bits.
     ///
     /// # Panics
     ///
@@ -83,7 +83,7 @@ impl Range {
 }
 
 impl StaticParams {
-    /// `Q(x)` of a value of the first channel.
+    /// Returns `Q(x)` of a value of the first channel.
     pub(super) fn quantised(&self, x: f64) -> f64 {
         let (min_code, max_code) = self.mapping.codes(self.bits);
         let (step, zero_point) = (self.step[0] as f64, self.zero_point[0] as f64);
@@ -102,7 +102,7 @@ fn asymmetric(min: f32, max: f32, max_code: f32) -> (f32, f32) {
     let length = max - min;
     let step = match length.is_finite() {
         true => length / max_code,
-        // The difference of two finite numbers overflows.
+        // The difference of two finite numbers may overflow.
         false => max / max_code - min / max_code,
     };
     let step = step.max(f32::EPSILON);
@@ -120,7 +120,7 @@ mod tests {
         range.static_params(bits, mapping)
     }
 
-    /// Ranges of every kind: on both sides of zero, on one, empty, huge and tiny.
+    /// Returns ranges of all kinds: on both sides of zero, on one, empty, huge and tiny.
     fn ranges() -> Vec<(f32, f32)> {
         let mut rng = StdRng::seed_from_u64(5);
         let mut ranges = vec![

@@ -4,7 +4,7 @@ use super::{
     Histogram, ObserverConfig, ObserverGranularity, ema_min_max::EmaMinMax, min_max::MinMax,
 };
 
-/// What an observer keeps of the stream.
+/// State of an observer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Statistics {
@@ -14,7 +14,7 @@ pub(super) enum Statistics {
 }
 
 impl Statistics {
-    /// Those of no samples.
+    /// Creates the state without samples.
     pub(super) fn new(config: &ObserverConfig) -> Self {
         match (config, config.bins()) {
             (_, Some(bins)) => Self::Histogram(Histogram::new(bins)),
@@ -23,7 +23,7 @@ impl Statistics {
         }
     }
 
-    /// Number of ranges, if there was a sample that says so.
+    /// Returns the number of ranges, if it is known from a sample.
     pub(super) fn num_ranges(&self) -> Option<usize> {
         match self.num_bounds() {
             (0, _) => None,
@@ -31,7 +31,7 @@ impl Statistics {
         }
     }
 
-    /// Numbers of lower and of upper bounds.
+    /// Returns the numbers of lower and of upper bounds.
     fn num_bounds(&self) -> (usize, usize) {
         match self {
             Self::MinMax(bounds) => (bounds.min.len(), bounds.max.len()),
@@ -40,7 +40,7 @@ impl Statistics {
         }
     }
 
-    /// Why these cannot be the statistics of so many samples with so many finite values.
+    /// Returns the reason why this state contradicts its numbers of samples and of finite values.
     pub(super) fn contradiction(
         &self,
         config: &ObserverConfig,

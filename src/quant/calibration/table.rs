@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 use super::{Observer, ObserverConfig, Range, TableError};
 use crate::base::atomic_file;
 
-/// What the file says it is.
+/// Format name in the file.
 const FORMAT: &str = "bitnet-burn calibration";
 
-/// The version that is written, and the newest that is read.
+/// Version that is written, and the newest one that can be read.
 const VERSION: u64 = 1;
 
-/// The ranges of a model: one for each observed place, by its path in the model.
+/// The ranges of a model: one for each observed tensor, by its path in the model.
 ///
-/// [`save`](Self::save) writes a JSON file; every float is read back to the last bit.
+/// [`save`](Self::save) writes a JSON file; floats are restored bit for bit.
 ///
 /// # Example
 ///
@@ -36,10 +36,10 @@ pub struct CalibrationTable {
     entries: BTreeMap<String, CalibrationEntry>,
 }
 
-/// One range of a [`CalibrationTable`], and where it comes from.
+/// A range of a [`CalibrationTable`] and its origin.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CalibrationEntry {
-    /// How the range was found.
+    /// Configuration of the observer of the range.
     pub observer: ObserverConfig,
     /// Number of samples observed.
     pub num_samples: u64,
@@ -52,7 +52,7 @@ impl CalibrationTable {
     ///
     /// # Errors
     ///
-    /// If the path is in the table already, or the observer has no range.
+    /// If the path is already in the table, or the observer has no range.
     pub fn insert(
         &mut self,
         path: impl Into<String>,
@@ -75,18 +75,18 @@ impl CalibrationTable {
         Ok(())
     }
 
-    /// The entry of a path.
+    /// Returns the entry of a path.
     pub fn get(&self, path: &str) -> Option<&CalibrationEntry> {
         self.entries.get(path)
     }
 
-    /// All entries with their paths, in alphabetical order.
+    /// Returns all entries with their paths, in alphabetical order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &CalibrationEntry)> {
         (self.entries.iter()).map(|(path, entry)| (path.as_str(), entry))
     }
 
-    /// Writes the table to a file, which holds the old or the new table whole at any time: the new
-    /// one is written beside it under another name, which then takes its place.
+    /// Writes the table to a file atomically: the new table is written under a temporary name and renamed,
+    /// so that the file always holds a complete table.
     ///
     /// # Errors
     ///
@@ -111,12 +111,12 @@ impl CalibrationTable {
         })
     }
 
-    /// Reads a table that [`save`](Self::save) wrote.
+    /// Reads a table written by [`save`](Self::save).
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is no table or one of another version, is malformed, or has a
-    /// path twice.
+    /// If the file cannot be read, is not a table, has another version, is malformed, or has a path
+    /// twice.
     pub fn load(file: impl AsRef<Path>) -> Result<Self, TableError> {
         let file = file.as_ref();
         let json = fs::read(file).map_err(|source| TableError::Io {
@@ -127,7 +127,7 @@ impl CalibrationTable {
             file: file.to_path_buf(),
             source,
         };
-        // A newer version may look otherwise: nothing but the header is expected before it is read.
+        // A newer version may have another format, so only the header is read first.
         let header: Header = serde_json::from_slice(&json).map_err(malformed)?;
         header.check(file)?;
         let contents: Contents = serde_json::from_slice(&json).map_err(malformed)?;
@@ -149,14 +149,14 @@ impl CalibrationTable {
     }
 }
 
-/// What a file of any version begins with.
+/// The header of a file of any version.
 #[derive(Deserialize)]
 struct Header {
     format: String,
     version: u64,
 }
 
-/// A file of this version.
+/// The content of a file of this version.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -165,7 +165,7 @@ struct Contents {
     entries: Vec<Row>,
 }
 
-/// One entry. Rows in a list, because JSON readers keep one of two equal keys without a word.
+/// One entry. Entries are a list, because JSON readers silently drop duplicate keys.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Row {
@@ -200,7 +200,7 @@ mod tests {
     use crate::quant::calibration::{MinMaxConfig, MseConfig, ObserverGranularity};
     use std::{ffi::OsString, path::PathBuf};
 
-    /// An empty folder of its own for each test, removed at the end.
+    /// An empty folder for each test, removed at the end.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    /// Floats that lose bits when read or written carelessly.
+    /// Floats that an inexact reader or writer would change.
     const ODD: [f32; 8] = [
         1.0e-45,
         -1.175_494_2e-38,
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_file_that_cannot_be_replaced_stays_and_is_named() {
         let folder = Folder::new("io");
-        // A folder with something in it: no file takes its place.
+        // A folder with contents, which a file cannot replace.
         fs::create_dir_all(folder.file().join("full")).unwrap();
         let error = table().save(folder.file()).unwrap_err();
         assert!(matches!(&error, TableError::Io { file, .. } if *file == folder.file()));

@@ -11,7 +11,7 @@ pub enum TableError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What went wrong.
+        /// The error of the operating system.
         source: io::Error,
     },
     /// The file is not the JSON of a table.
@@ -19,18 +19,18 @@ pub enum TableError {
     Malformed {
         /// The file.
         file: PathBuf,
-        /// What is wrong, and in which line.
+        /// The error and its line.
         source: serde_json::Error,
     },
-    /// The file says that it is something else.
+    /// The file has another format.
     #[error("{file}: expected a calibration table, found `{found}`")]
     Format {
         /// The file.
         file: PathBuf,
-        /// What it says that it is.
+        /// The format named in the file.
         found: String,
     },
-    /// The file is of a version that is not supported, such as a newer one.
+    /// The version of the file is not supported, such as a newer one.
     #[error("{file}: expected version {supported} of a calibration table, found version {found}")]
     Version {
         /// The file.
@@ -40,20 +40,20 @@ pub enum TableError {
         /// The version that is supported.
         supported: u64,
     },
-    /// A path comes twice.
+    /// A path occurs twice.
     #[error("{}`{path}` is in the table already", prefix(.file))]
     Duplicate {
         /// The path in the model.
         path: String,
-        /// The file, where the table was read from one.
+        /// The file, if the table was read from one.
         file: Option<PathBuf>,
     },
-    /// An observer has no range to put in.
+    /// An observer has no range for the table.
     #[error("`{path}` has no range: {source}")]
     NoRange {
         /// The path in the model.
         path: String,
-        /// Why there is none.
+        /// The reason.
         source: CalibrationError,
     },
 }

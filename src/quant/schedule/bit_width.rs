@@ -3,20 +3,20 @@ use serde::{Deserialize, Serialize};
 use super::ScheduleError;
 use crate::quant::BitWidth;
 
-/// A width of codes, and the step that it is used from.
+/// A width of codes and the step at which it starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BitWidthStage {
     /// First step of the stage.
     pub from_step: usize,
-    /// Width of the codes from there on.
+    /// Width of the codes from that step on.
     pub width: BitWidth,
 }
 
-/// Bit widths one after the other: annealing such as 8 bits, 4 bits, 2 bits, ternary.
+/// Schedule of bit widths: annealing such as 8 bits, 4 bits, 2 bits, ternary.
 ///
-/// The width at a step is that of the last stage whose `from_step` is not behind it. The unit of
-/// steps is the caller's. Widths may also grow, as in cyclic precision training.
+/// The width at a step is that of the last stage whose `from_step` is not after it. The unit of steps is
+/// the caller's. Widths may also grow, as in cyclic precision training.
 ///
 /// # Example
 ///
@@ -40,24 +40,24 @@ pub struct BitWidthSchedule {
 }
 
 impl BitWidthSchedule {
-    /// A schedule of `(from_step, width)`.
+    /// Creates a schedule from `(from_step, width)`.
     ///
     /// # Errors
     ///
-    /// If there is no stage, the first does not start at step 0, another not after the one before,
-    /// or a width is not in 2..=8 bits.
+    /// If there is no stage, the first does not start at step 0, another does not start after the previous
+    /// one, or a width is not in 2..=8 bits.
     pub fn new(stages: impl IntoIterator<Item = (usize, BitWidth)>) -> Result<Self, ScheduleError> {
         let stage = |(from_step, width)| BitWidthStage { from_step, width };
         Self::try_from(stages.into_iter().map(stage).collect::<Vec<_>>())
     }
 
-    /// The width at a step.
+    /// Returns the width at a step.
     pub fn value(&self, step: usize) -> BitWidth {
         let started = self.stages.partition_point(|stage| stage.from_step <= step);
         self.stages[started - 1].width
     }
 
-    /// The stages, in the order of their steps.
+    /// Returns the stages, in the order of their steps.
     pub fn stages(&self) -> &[BitWidthStage] {
         &self.stages
     }
@@ -108,7 +108,7 @@ mod tests {
         ];
         let schedule = BitWidthSchedule::new(stages).unwrap();
         for step in 0..100 {
-            // Straight from the definition, by going through all stages.
+            // By the definition, over all stages.
             let mut started = stages.iter().filter(|(from, _)| *from <= step);
             assert_eq!(schedule.value(step), started.next_back().unwrap().1);
         }

@@ -15,7 +15,7 @@ pub enum ScheduleError {
     /// A number is out of its bounds.
     #[error(transparent)]
     Number(#[from] OutOfBounds),
-    /// A boundary between stairs is not in (0, 1) or not larger than the one before.
+    /// A boundary between stairs is not in (0, 1) or not larger than the previous one.
     #[error("boundaries between stairs increase and lie in (0, 1), boundary {index} is {at}")]
     Boundary {
         /// Number of the boundary, from 0.
@@ -32,7 +32,7 @@ pub enum ScheduleError {
         /// Step that it starts at.
         from_step: usize,
     },
-    /// A stage of bit widths does not start after the one before.
+    /// A stage of bit widths does not start after the previous one.
     #[error(
         "stages of bit widths start one after the other, stage {index} starts at step {from_step} \
          and the one before at {previous}"
@@ -42,7 +42,7 @@ pub enum ScheduleError {
         index: usize,
         /// Step that it starts at.
         from_step: usize,
-        /// Step that the one before starts at.
+        /// Step at which the previous one starts.
         previous: usize,
     },
     /// The sensitivity of a layer is not a finite number.
@@ -53,7 +53,7 @@ pub enum ScheduleError {
         /// Its score.
         score: f64,
     },
-    /// Two layers of the model have one name.
+    /// Two layers of the model have the same name.
     #[error("more than one layer has the name {}", .0.join(", "))]
     RepeatedLayers(Vec<String>),
     /// The names in the order are not those of the layers.
@@ -62,16 +62,16 @@ pub enum ScheduleError {
         differences(.unknown, .missing, .repeated)
     )]
     LayerNames {
-        /// Names in the order that no layer has.
+        /// Names in the order that are not layers.
         unknown: Vec<String>,
-        /// Layers that the order does not name.
+        /// Layers missing from the order.
         missing: Vec<String>,
-        /// Names that the order has more than once.
+        /// Names that occur more than once in the order.
         repeated: Vec<String>,
     },
 }
 
-/// The lists that have names.
+/// Describes the nonempty lists.
 fn differences(unknown: &[String], missing: &[String], repeated: &[String]) -> String {
     [
         ("unknown", unknown),

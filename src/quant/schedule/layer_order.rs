@@ -4,35 +4,35 @@ use serde::{Deserialize, Serialize};
 
 use super::ScheduleError;
 
-/// Which layer of a model is quantised first.
+/// Order in which the layers of a model are quantized.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LayerOrder {
-    /// From the input to the output.
+    /// Order from the input to the output.
     #[default]
     FrontToBack,
-    /// From the output to the input.
+    /// Order from the output to the input.
     BackToFront,
-    /// By a measured sensitivity, the lowest first; equal ones from front to back.
+    /// Order by a measured sensitivity, the lowest first; ties from front to back.
     Sensitivity {
-        /// Score of each layer by its name, such as the rise of the loss when it alone is
-        /// quantised.
+        /// Score of each layer by its name, such as the rise of the loss when only this layer is
+        /// quantized.
         scores: BTreeMap<String, f64>,
     },
-    /// As listed.
+    /// Given order.
     Explicit {
-        /// Name of each layer, the first one quantised first.
+        /// Name of each layer; the first one is quantized first.
         names: Vec<String>,
     },
 }
 
 impl LayerOrder {
-    /// The place of each layer in the order, from 0; `layers` are their names from front to back.
+    /// Returns the place of each layer in the order, from 0; `layers` are their names from front to back.
     ///
     /// # Errors
     ///
-    /// If two layers have one name, a score is not finite, or the names in the order are not
+    /// If two layers have the same name, a score is not finite, or the names in the order are not
     /// those of the layers.
     pub fn ranks<S: AsRef<str>>(&self, layers: &[S]) -> Result<Vec<usize>, ScheduleError> {
         let layers: Vec<&str> = layers.iter().map(AsRef::as_ref).collect();
@@ -50,7 +50,7 @@ impl LayerOrder {
                     return Err(ScheduleError::Sensitivity { layer, score });
                 }
                 let mut order: Vec<usize> = (0..layers.len()).collect();
-                // `-0.0` is no less than `0.0`: a tie.
+                // `-0.0` equals `0.0`: a tie.
                 let score = |&layer: &usize| scores[layers[layer]] + 0.0;
                 order.sort_by(|a, b| score(a).total_cmp(&score(b)));
                 Ok(inverse(&order))
@@ -64,7 +64,7 @@ impl LayerOrder {
     }
 }
 
-/// The place of each number in a permutation.
+/// Returns the place of each number in a permutation.
 fn inverse(order: &[usize]) -> Vec<usize> {
     let mut ranks = vec![0; order.len()];
     for (rank, &layer) in order.iter().enumerate() {
@@ -73,7 +73,7 @@ fn inverse(order: &[usize]) -> Vec<usize> {
     ranks
 }
 
-/// Names that come more than once, each once.
+/// Returns the names that occur more than once, each once.
 fn repeated<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let again: BTreeSet<&str> = names.filter(|name| !seen.insert(*name)).collect();

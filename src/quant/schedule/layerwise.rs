@@ -5,7 +5,7 @@ use crate::base::bounds::Bounds;
 
 const OVERLAP: &str = "the overlap of layers";
 
-/// Layers that are quantised one after the other, each on its own part of one schedule.
+/// Configuration to quantize layers one after the other, each on its own part of one schedule.
 ///
 /// # Example
 ///
@@ -26,12 +26,12 @@ const OVERLAP: &str = "the overlap of layers";
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LayerwiseConfig {
-    /// From the start of the first layer to the end of the last, and the shape of each.
+    /// Schedule from the start of the first layer to the end of the last, and the shape of each.
     pub schedule: ProgressiveSchedule,
-    /// Which layer comes first.
+    /// Order of the layers.
     pub order: LayerOrder,
-    /// Part of a layer's time that is also that of its successor, in [0, 1]: with 0 a layer
-    /// starts where the one before ends, with 1 all go together.
+    /// Part of a layer's time that overlaps with its successor, in [0, 1]: with 0 a layer starts where
+    /// the previous one ends, with 1 all have the same schedule.
     #[serde(deserialize_with = "deserialize_overlap")]
     pub overlap: f64,
 }
@@ -48,7 +48,7 @@ pub struct LayerwiseSchedule {
 }
 
 impl LayerwiseConfig {
-    /// From front to back without overlap.
+    /// Creates a configuration from front to back without overlap.
     pub fn new(schedule: ProgressiveSchedule) -> Self {
         Self {
             schedule,
@@ -56,19 +56,19 @@ impl LayerwiseConfig {
         }
     }
 
-    /// The same in another order.
+    /// Sets the order of the layers.
     pub fn with_order(mut self, order: LayerOrder) -> Self {
         self.order = order;
         self
     }
 
-    /// The same with layers that overlap.
+    /// Sets the overlap of the layers.
     pub fn with_overlap(mut self, overlap: f64) -> Self {
         self.overlap = overlap;
         self
     }
 
-    /// The schedules of the layers of a model, named from front to back.
+    /// Returns the schedules of the layers of a model, named from front to back.
     ///
     /// With `n` layers and the whole from `start` to `end`, a layer takes
     /// `d = (end - start) / (1 + (n - 1)(1 - overlap))` steps, and the one at place `r` of the
@@ -90,14 +90,14 @@ impl LayerwiseConfig {
         })
     }
 
-    /// Start and end of the layer at place `rank` of `0..=last`.
+    /// Returns the start and end of the layer at place `rank` of `0..=last`.
     fn span(&self, rank: usize, last: usize) -> (usize, usize) {
         let (start, end) = (self.schedule.start(), self.schedule.end());
         let whole = (end - start) as f64;
         let apart = 1.0 - self.overlap;
         let duration = whole / (1.0 + last as f64 * apart);
         let begin = rank as f64 * apart * duration;
-        // The cast rounds down. A sum may round to a step too many, or the last to one too few.
+        // The cast rounds down. A sum may round up to one step too many, or the last one down to one too few.
         let at = |offset: f64| start + (offset as usize).min(end - start);
         match rank == last {
             true => (at(begin), end),
@@ -107,7 +107,7 @@ impl LayerwiseConfig {
 }
 
 impl LayerwiseSchedule {
-    /// The value of a layer at a step, in [0, 1]; layers count from front to back.
+    /// Returns the value of a layer at a step, in [0, 1]; layers count from front to back.
     ///
     /// # Panics
     ///
@@ -122,14 +122,14 @@ impl LayerwiseSchedule {
         self.layers[layer].1.value(step)
     }
 
-    /// The value of a layer at a step; `None` if no layer has the name.
+    /// Returns the value of a layer at a step, or `None` if no layer has the name.
     pub fn value_of(&self, step: usize, layer: &str) -> Option<f64> {
         let mut layers = self.layers.iter();
         let (_, schedule) = layers.find(|(name, _)| name == layer)?;
         Some(schedule.value(step))
     }
 
-    /// Name and schedule of each layer, from front to back.
+    /// Returns the name and schedule of each layer, from front to back.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = (&str, &ProgressiveSchedule)> {
         (self.layers.iter()).map(|(name, schedule)| (name.as_str(), schedule))
     }

@@ -1,5 +1,5 @@
-//! Values that change in the course of a training: the strength of quantisation, the width of
-//! its codes, and which layer comes when. Plain functions of the step.
+//! Schedules over a training, as plain functions of the step: the strength of quantization, the width of
+//! its codes, and the order of the layers.
 
 mod bit_width;
 mod error;

@@ -5,66 +5,65 @@ use serde::{Deserialize, Serialize};
 use super::ScheduleError;
 use crate::base::bounds::Bounds;
 
-/// Steepness that the shapes take: beyond, a curve is a line or a jump to the eye, and its
-/// normalisation loses digits.
+/// Bounds of the steepness of the shapes. Beyond them, a curve is almost a line or a jump, and its
+/// normalization loses digits.
 const STEEPNESS: Bounds = Bounds::new(Included(1e-3), Included(1e3), "in [0.001, 1000]");
 
-/// How far a [`ProgressiveSchedule`] has come after the share `t` of its way, in [0, 1].
+/// Shape of a [`ProgressiveSchedule`]: its progress after the share `t` of its duration, in [0, 1].
 ///
-/// Every shape is 0 at `t = 0` and 1 at `t = 1`, and never falls.
+/// Every shape is 0 at `t = 0` and 1 at `t = 1`, and never decreases.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ProgressiveShape {
-    /// `t`
+    /// Linear: `t`.
     Linear,
-    /// `sin^2(pi t / 2) = (1 - cos(pi t)) / 2`
+    /// Half a cosine: `sin^2(pi t / 2) = (1 - cos(pi t)) / 2`.
     Cosine,
-    /// `1 - (1 - t)^k`: fast at first for `k > 1`.
+    /// Power: `1 - (1 - t)^k`, fast at first for `k > 1`.
     ///
-    /// The "exponential" warm-up of the [1.58-bit fine-tuning
-    /// blog](https://huggingface.co/blog/1_58_llm_extreme_quantization), tried there with `k` from
-    /// 4 to 10.
+    /// This is the "exponential" warm-up of the [1.58-bit fine-tuning
+    /// blog](https://huggingface.co/blog/1_58_llm_extreme_quantization), used there with `k` from 4 to 10.
     Exponential {
         /// Exponent, in [0.001, 1000].
         k: f64,
     },
-    /// `(s(t) - s(0)) / (s(1) - s(0))` with `s(t) = 1 / (1 + exp(-k (t - 1/2)))`.
+    /// Normalized sigmoid: `(s(t) - s(0)) / (s(1) - s(0))` with `s(t) = 1 / (1 + exp(-k (t - 1/2)))`.
     ///
-    /// The blog's warm-up is `s(t)` itself, which is `1 / (1 + exp(k / 2))` off at both ends;
-    /// normalised, it starts at 0 and ends at 1 exactly. The two differ by less than 0.0006 for
-    /// the values of `k` tried there, 15 to 100.
+    /// The blog's warm-up is `s(t)` itself, which is `1 / (1 + exp(k / 2))` off at both ends. Normalized, it
+    /// starts at 0 and ends at 1 exactly. The two differ by less than 0.0006 for the values of `k` used
+    /// there, 15 to 100.
     Sigmoid {
         /// Steepness in the middle, in [0.001, 1000].
         k: f64,
     },
-    /// `floor(n t) / n`: `n` stairs of equal length and height.
+    /// Staircase: `floor(n t) / n`, `n` stairs of equal length and height.
     Stairs {
         /// Number of stairs `n`; 1 is a jump at the end.
         count: usize,
     },
-    /// `i / n` from the `i`-th boundary on, `n` being one more than their number: stairs of equal
-    /// height, the last of which is climbed at the end.
+    /// Staircase with given boundaries: `i / n` from the `i`-th boundary on, where `n` is one more than
+    /// their number. The stairs have equal height; the last one is at the end.
     Boundaries {
-        /// Increasing shares of the way, in (0, 1).
+        /// Increasing shares of the duration, in (0, 1).
         at: Vec<f64>,
     },
 }
 
-/// A strength of quantisation that grows to 1: `lambda` in
+/// Schedule of the strength of quantization, which grows to 1: `lambda` in
 /// `x + lambda * stopgrad(Q(x) - x)`.
 ///
 /// - `initial` before and at `start`,
 /// - `initial + (1 - initial) * shape(t)` with `t = (step - start) / (end - start)` between,
 /// - exactly 1 from `end` on.
 ///
-/// With `start == end` the value jumps. It never falls from one step to the next (two steps whose
-/// values differ by less than a rounding of `f64`, such as neighbours among more than `10^7`, may
-/// swap their last bits). The unit is the caller's: whoever asks once an epoch counts epochs.
+/// With `start == end` the value jumps. It never decreases from one step to the next (two steps whose
+/// values differ by less than a rounding of `f64`, such as neighbors among more than `10^7`, may
+/// swap their last bits). The unit of steps is the caller's, such as epochs.
 ///
 /// The default is the final recipe of the [1.58-bit fine-tuning
-/// blog](https://huggingface.co/blog/1_58_llm_extreme_quantization), `min(step / 1000, 1)`. Its
-/// fields are checked when made and when read by `serde`.
+/// blog](https://huggingface.co/blog/1_58_llm_extreme_quantization), `min(step / 1000, 1)`. The
+/// fields are checked on construction and on deserialization.
 ///
 /// # Example
 ///
@@ -86,7 +85,7 @@ pub struct ProgressiveSchedule {
     initial: f64,
 }
 
-/// A schedule as read, not checked yet.
+/// A deserialized schedule before validation.
 #[derive(Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Fields {
@@ -133,7 +132,7 @@ impl Default for ProgressiveSchedule {
 }
 
 impl ProgressiveSchedule {
-    /// A schedule that leaves 0 after step `start` and is 1 from step `end` on.
+    /// Creates a schedule that leaves 0 after step `start` and is 1 from step `end` on.
     ///
     /// # Errors
     ///
@@ -151,7 +150,7 @@ impl ProgressiveSchedule {
         })
     }
 
-    /// The same with another value than 0 up to the start.
+    /// Sets the value up to the start, 0 by default.
     ///
     /// # Errors
     ///
@@ -162,7 +161,7 @@ impl ProgressiveSchedule {
         Ok(self)
     }
 
-    /// The value at a step, in [0, 1].
+    /// Returns the value at a step, in [0, 1].
     pub fn value(&self, step: usize) -> f64 {
         if step >= self.end {
             return 1.0;
@@ -174,27 +173,27 @@ impl ProgressiveSchedule {
         (self.initial + (1.0 - self.initial) * share).min(1.0)
     }
 
-    /// The curve between start and end.
+    /// Returns the curve between start and end.
     pub fn shape(&self) -> &ProgressiveShape {
         &self.shape
     }
 
-    /// Last step with the initial value.
+    /// Returns the last step with the initial value.
     pub fn start(&self) -> usize {
         self.start
     }
 
-    /// Step from which the value is 1.
+    /// Returns the step from which the value is 1.
     pub fn end(&self) -> usize {
         self.end
     }
 
-    /// The value up to the start.
+    /// Returns the value up to the start.
     pub fn initial(&self) -> f64 {
         self.initial
     }
 
-    /// The same curve between other steps.
+    /// Returns the same curve between other steps.
     pub(super) fn between(&self, start: usize, end: usize) -> Self {
         debug_assert!(start <= end);
         Self {
@@ -216,7 +215,7 @@ impl ProgressiveShape {
             Self::Boundaries { at } => {
                 let mut previous = 0.0;
                 for (index, &at) in at.iter().enumerate() {
-                    // Written so that NaN is refused, too.
+                    // Written so that NaN is also rejected.
                     if !(at > previous && at < 1.0) {
                         return Err(ScheduleError::Boundary { index, at });
                     }
@@ -227,14 +226,14 @@ impl ProgressiveShape {
         }
     }
 
-    /// The curve at `t = elapsed / duration`, for `0 < elapsed < duration`.
+    /// Returns the curve at `t = elapsed / duration`, for `0 < elapsed < duration`.
     fn value(&self, elapsed: usize, duration: usize) -> f64 {
         let t = elapsed as f64 / duration as f64;
         match self {
             Self::Linear => t,
             Self::Cosine => (FRAC_PI_2 * t).sin().powi(2),
             Self::Exponential { k } => 1.0 - (1.0 - t).powf(*k),
-            // The normalised sigmoid, in the form that cancels nothing for small k.
+            // The normalized sigmoid, in a form without cancellation for small k.
             Self::Sigmoid { k } => {
                 let odd = (k * (t - 0.5) / 2.0).tanh() / (k / 4.0).tanh();
                 (0.5 + 0.5 * odd).clamp(0.0, 1.0)

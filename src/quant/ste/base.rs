@@ -9,16 +9,16 @@ use crate::{
     ops::GradientRule,
 };
 
-/// Straight-through estimator: the gradient that stands in for that of a quantiser.
+/// Straight-through estimator: the surrogate gradient of a quantizer.
 ///
-/// A quantiser is piecewise constant, so that its own gradient is zero almost everywhere. The
-/// forward value is `Q(x)` to the last bit for every estimator. The learnable estimator, LSQ, is a
-/// quantiser of its own: [`LearnedStepConfig`](crate::quant::LearnedStepConfig).
+/// A quantizer is piecewise constant, so that its own gradient is zero almost everywhere. The forward
+/// value is `Q(x)` bit for bit with every estimator. The learnable estimator, LSQ, is a quantizer of
+/// its own: [`LearnedStepConfig`](crate::quant::LearnedStepConfig).
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ste {
-    /// `dL/dx = dL/dQ(x)`, without a clipping mask; the estimator of BitNet.
+    /// Identity, `dL/dx = dL/dQ(x)`, without a clipping mask; the estimator of BitNet.
     ///
     /// Source: [Estimating or Propagating Gradients Through Stochastic
     /// Neurons](https://arxiv.org/abs/1308.3432).
@@ -43,7 +43,7 @@ impl Ste {
         }
     }
 
-    /// The factor of the gradient; `None` for the identity.
+    /// Returns the gradient rule; `None` for the identity.
     pub fn rule(&self) -> Option<GradientRule> {
         match self {
             Self::Identity => None,
@@ -53,7 +53,7 @@ impl Ste {
         }
     }
 
-    /// `quantized` as a function of `x`, with the gradient of this estimator for the levels.
+    /// Returns `quantized` as a function of `x`, with the gradient of this estimator for the levels.
     ///
     /// # Panics
     ///
@@ -68,7 +68,7 @@ impl Ste {
         straight_through(x, quantized, levels, self.rule())
     }
 
-    /// `x` fake-quantized to the levels, with the gradient of this estimator.
+    /// Fake-quantizes `x` to the levels, with the gradient of this estimator.
     pub(in crate::quant) fn fake_quant<const D: usize>(
         &self,
         x: Tensor<D>,

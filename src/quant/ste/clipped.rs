@@ -8,8 +8,8 @@ use crate::{
 /// Clipped straight-through estimator: `dL/dx = dL/dQ(x)` where
 /// `bound * lowest level <= x <= bound * highest level`, else 0.
 ///
-/// For ternary weights that is `|W| <= bound * gamma`, for absmax activations `|x|` at most `bound`
-/// times the scale of the largest code. With a bound of 1 weights that cannot be represented stop
+/// For ternary weights this range is `|W| <= bound * gamma`, for absmax activations `|x|` at most `bound`
+/// times the scale of the largest code. With a bound of 1, weights that cannot be represented stop
 /// moving away from the levels (saturating estimator).
 ///
 /// Sources: [Quantized Neural Networks](https://arxiv.org/abs/1609.07061) (bound 1).
@@ -22,7 +22,7 @@ pub struct ClippedSte {
 }
 
 impl ClippedSte {
-    /// An estimator that passes gradients within `bound` times the range of the levels.
+    /// Creates an estimator that passes gradients within `bound` times the range of the levels.
     ///
     /// # Panics
     ///

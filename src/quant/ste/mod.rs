@@ -1,4 +1,4 @@
-//! Straight-through estimators: the gradients that stand in for that of a quantiser.
+//! Straight-through estimators: surrogate gradients of quantizers.
 
 mod base;
 mod clipped;

@@ -5,15 +5,15 @@ use crate::{
     ops::GradientRule,
 };
 
-/// Soft estimator of quantisation networks: the slope of a sum of sigmoids, one for each threshold
+/// Soft estimator of quantization networks: the slope of a sum of sigmoids, one for each threshold
 /// `t` between two codes.
 ///
 /// With `v = x / step` in codes and `sigma'(z) = sigma(z) (1 - sigma(z))`:
 ///
 /// `dL/dx = dL/dQ(x) * sum over t of sigma'((v - t) / temperature) / temperature`
 ///
-/// Unlike [`TanhSte`](super::TanhSte) it lets values beyond the last level move back. The cost of
-/// the backward pass grows with the number of thresholds within 20 temperatures.
+/// Unlike [`TanhSte`](super::TanhSte) it has a gradient beyond the last level. The cost of the backward
+/// pass grows with the number of thresholds within 20 temperatures.
 ///
 /// Source: [Quantization Networks](https://arxiv.org/abs/1911.09464), equations 3 and 9.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct SigmoidSte {
 }
 
 impl SigmoidSte {
-    /// An estimator of the given temperature.
+    /// Creates an estimator of the given temperature.
     ///
     /// # Panics
     ///

@@ -5,16 +5,16 @@ use crate::{
     ops::GradientRule,
 };
 
-/// Soft estimator of differentiable soft quantisation (DSQ): the slope of a tanh that climbs from
-/// each level to the next.
+/// Soft estimator of differentiable soft quantization (DSQ): the slope of a tanh between each level and
+/// the next.
 ///
 /// With `v = x / step` in codes, `d` its distance from the nearest threshold between two codes and
 /// `k = 1 / temperature`:
 ///
 /// `dL/dx = dL/dQ(x) * k / (2 tanh(k / 2)) * (1 - tanh(k d)^2)` within the codes, else 0.
 ///
-/// The mean factor between two levels is 1. A high temperature gives the clipped estimator, a low
-/// one lets only values near a threshold move.
+/// The mean factor between two levels is 1. A high temperature gives the clipped estimator; with a low
+/// one only values near a threshold have a gradient.
 ///
 /// Source: [Differentiable Soft Quantization](https://arxiv.org/abs/1908.05033), equations 3 to 5.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct TanhSte {
 }
 
 impl TanhSte {
-    /// An estimator of the given temperature.
+    /// Creates an estimator of the given temperature.
     ///
     /// # Panics
     ///

@@ -14,14 +14,14 @@ use crate::{
     quant::{BitWidth, GranularityError, LearnedStepConfig, Ste, WeightGranularity},
 };
 
-/// Quantiser of weights.
+/// Quantizer of weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, From)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WeightQuantizer {
-    /// Ternary, BitNet b1.58.
+    /// Ternary weights of BitNet b1.58.
     Ternary(TernaryConfig),
-    /// The sign around the mean, BitNet b1.
+    /// Binary weights of BitNet b1, by the sign around the mean.
     Binary(BinaryConfig),
     /// Signed codes of 2 to 8 bits, scaled by the largest magnitude.
     Symmetric(SymmetricConfig),
@@ -30,7 +30,7 @@ pub enum WeightQuantizer {
 }
 
 impl WeightQuantizer {
-    /// Information in a code, in bits: `log2(3)` for ternary codes.
+    /// Returns the information in a code, in bits: `log2(3)` for ternary codes.
     pub fn bits(&self) -> f64 {
         match self {
             Self::Ternary(_) => BitWidth::Ternary.bits(),
@@ -40,7 +40,7 @@ impl WeightQuantizer {
         }
     }
 
-    /// The codes that are multiplied with a scale.
+    /// Returns the range of codes, which are multiplied by a scale.
     pub fn codes(&self) -> CodeRange {
         match self {
             Self::Ternary(_) | Self::Binary(_) => CodeRange::TERNARY,
@@ -49,7 +49,7 @@ impl WeightQuantizer {
         }
     }
 
-    /// Which weights share a scale.
+    /// Returns the granularity of the scales.
     pub fn granularity(&self) -> WeightGranularity {
         match self {
             Self::Ternary(config) => config.granularity,
@@ -69,7 +69,7 @@ impl WeightQuantizer {
         self.granularity().validate()
     }
 
-    /// The same with another granularity; trained step sizes keep that for which they were made.
+    /// Sets the granularity; trained step sizes keep their own.
     pub(crate) fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
         match &mut self {
             Self::Ternary(config) => config.granularity = granularity,
@@ -80,7 +80,7 @@ impl WeightQuantizer {
         self
     }
 
-    /// The groups of a weight; see [`WeightGranularity::groups`].
+    /// Returns the groups of a weight; see [`WeightGranularity::groups`].
     ///
     /// # Errors
     ///
@@ -89,11 +89,11 @@ impl WeightQuantizer {
         self.granularity().groups(shape, output_axis)
     }
 
-    /// The quantised weight and its scales: every value is a small whole number times the scale of
-    /// its group.
+    /// Returns the quantized weight and its scales: every value is a small integer times the scale of its
+    /// group.
     ///
-    /// With trained step sizes, those that the weight would start with;
-    /// [`FakeQuant`](crate::qat::FakeQuant) has the trained ones.
+    /// Trained step sizes have their initial values here; [`FakeQuant`](crate::qat::FakeQuant) holds the
+    /// trained ones.
     pub(crate) fn quantize<const D: usize>(
         &self,
         weight: Tensor<D>,
@@ -110,10 +110,9 @@ impl WeightQuantizer {
         }
     }
 
-    /// The fake-quantised weight and its scales, with the gradient of `ste`.
+    /// Returns the fake-quantized weight and its scales, with the gradient of `ste`.
     ///
-    /// With trained step sizes, for those that the weight starts with:
-    /// [`FakeQuant`](crate::qat::FakeQuant) trains them.
+    /// Trained step sizes have their initial values here; [`FakeQuant`](crate::qat::FakeQuant) trains them.
     ///
     /// # Panics
     ///
@@ -128,7 +127,7 @@ impl WeightQuantizer {
         if let (Self::Ternary(config), Ste::Identity) = (self, ste)
             && config.scale == TernaryScale::Absmean
         {
-            // One operation for what BitNet does in every step.
+            // The default of BitNet is one operation.
             return ternary_fake_quant(weight, groups);
         }
         if groups.num_elements() == 0 {
@@ -144,7 +143,7 @@ impl WeightQuantizer {
         (values, quantized.scales)
     }
 
-    /// Whether the codes are all in {-1, 0, 1}, which [`pack`](Self::pack) stores in 2 bits.
+    /// Returns whether all codes are in {-1, 0, 1}, which [`pack`](Self::pack) stores in 2 bits.
     pub fn is_ternary(&self) -> bool {
         match self {
             Self::Ternary(_) | Self::Binary(_) => true,
@@ -154,7 +153,7 @@ impl WeightQuantizer {
         }
     }
 
-    /// The packed codes of a quantised weight, for the scales that came with it.
+    /// Packs the codes of a quantized weight, for the scales returned with it.
     ///
     /// # Panics
     ///

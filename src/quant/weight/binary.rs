@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Binary weights of BitNet b1: `Q(W) = alpha` where `W > mean W`, else `-alpha`, with
+/// Binary quantization of BitNet b1: `Q(W) = alpha` where `W > mean W`, else `-alpha`, with
 /// `alpha = max(mean|W|, 1e-5)`.
 ///
 /// Stored in 2 bits like ternary weights; the code 0 does not occur.
@@ -21,12 +21,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BinaryConfig {
-    /// Which weights share mean and `alpha`.
+    /// Weights that share mean and `alpha`.
     pub granularity: WeightGranularity,
 }
 
 impl BinaryConfig {
-    /// Binary weights of the given granularity.
+    /// Creates a quantizer with binary weights of the given granularity.
     ///
     /// # Panics
     ///
@@ -46,7 +46,7 @@ impl BinaryConfig {
         let grouped = GroupedValues::new(weight.clone(), groups);
         let mean = grouped.mean();
         let above = grouped.greater(mean.clone()).float();
-        // From {0, 1} to {-1, 1}. A mean that is not finite makes the scale so, too.
+        // From {0, 1} to {-1, 1}. A non-finite mean makes the scale non-finite, too.
         let codes = above.mul_scalar(2.0).sub_scalar(1.0);
         let values = GroupedValues::new(codes, groups).scaled(alpha.clone());
 

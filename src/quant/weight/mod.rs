@@ -1,4 +1,4 @@
-//! Quantisers of weights.
+//! Quantizers of weights.
 
 mod base;
 mod binary;

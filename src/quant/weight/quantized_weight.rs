@@ -5,18 +5,18 @@ use crate::{
     ops::{CodeRange, Groups},
 };
 
-/// A quantised weight, a constant for autodiff.
+/// A quantized weight, a constant for autodiff.
 #[derive(Debug)]
 pub(crate) struct QuantizedWeight<const D: usize> {
     pub values: Tensor<D>,
-    /// What the codes of the weight are multiplied with.
+    /// The scales that the codes of the weight are multiplied by.
     pub scales: Tensor<2>,
     /// The levels for a gradient rule.
     pub levels: Levels,
 }
 
 impl<const D: usize> QuantizedWeight<D> {
-    /// A weight whose levels lie around zero.
+    /// Creates a weight whose levels lie around zero.
     pub fn symmetric(
         values: Tensor<D>,
         steps: Tensor<2>,

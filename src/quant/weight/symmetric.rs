@@ -12,7 +12,7 @@ use crate::{
     quant::WeightGranularity,
 };
 
-/// Symmetric weights of 2 to 8 bits: `Q(W) = clamp(round(W / step), -2^(bits-1), 2^(bits-1) - 1) *
+/// Symmetric quantization to 2 to 8 bits: `Q(W) = clamp(round(W / step), -2^(bits-1), 2^(bits-1) - 1) *
 /// step` with `step = max(max|W|, 1e-5) / (2^(bits-1) - 1)`.
 ///
 /// With 2 bits the codes are -1, 0 and 1.
@@ -22,12 +22,12 @@ pub struct SymmetricConfig {
     /// Bits of a code, 2 to 8.
     #[serde(deserialize_with = "deserialize_bits")]
     pub bits: u8,
-    /// Which weights share a step.
+    /// Weights that share a step.
     pub granularity: WeightGranularity,
 }
 
 impl SymmetricConfig {
-    /// Weights of `bits` bits, with one step per output channel.
+    /// Creates a quantizer with `bits` bits and one step per output channel.
     ///
     /// # Panics
     ///
@@ -41,7 +41,7 @@ impl SymmetricConfig {
         }
     }
 
-    /// The same with another granularity.
+    /// Sets the granularity.
     ///
     /// # Panics
     ///

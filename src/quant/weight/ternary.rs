@@ -11,13 +11,13 @@ use crate::{
     quant::{WeightGranularity, group::GroupedValues},
 };
 
-/// Ternary weights: `Q(W) = clamp(round(W / gamma), -1, 1) * gamma`.
+/// Ternary quantization: `Q(W) = clamp(round(W / gamma), -1, 1) * gamma`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TernaryConfig {
-    /// Which weights share a `gamma`.
+    /// Weights that share a `gamma`.
     pub granularity: WeightGranularity,
-    /// What `gamma` is.
+    /// Definition of `gamma`.
     #[serde(skip_serializing_if = "TernaryScale::is_absmean")]
     pub scale: TernaryScale,
 }
@@ -27,13 +27,13 @@ pub struct TernaryConfig {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TernaryScale {
-    /// `max(mean|W|, 1e-5)`, of BitNet b1.58.
+    /// Mean magnitude, `max(mean|W|, 1e-5)`, of BitNet b1.58.
     ///
     /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
     #[default]
     Absmean,
-    /// `max(median|W|, 1e-5)`, the lower of the two middle magnitudes of an even number: a scale
-    /// that outliers do not move.
+    /// Median magnitude, `max(median|W|, 1e-5)`, the lower of the two middle magnitudes of an even number: a
+    /// scale that outliers do not move.
     ///
     /// Source: [BitNet b1.58 Reloaded](https://arxiv.org/abs/2407.09527).
     Absmedian,
@@ -55,7 +55,7 @@ impl fmt::Display for TernaryScale {
 }
 
 impl TernaryConfig {
-    /// Absmean ternary weights of the given granularity.
+    /// Creates an absmean ternary quantizer of the given granularity.
     ///
     /// # Panics
     ///
@@ -69,7 +69,7 @@ impl TernaryConfig {
         }
     }
 
-    /// The same with another scale.
+    /// Sets the scale `gamma`.
     pub fn with_scale(mut self, scale: TernaryScale) -> Self {
         self.scale = scale;
         self

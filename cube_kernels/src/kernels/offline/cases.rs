@@ -1,4 +1,4 @@
-//! The kernels in the variants that the launchers use.
+//! All kernels in the variants that the launchers use.
 
 mod codes;
 mod hadamard;
@@ -20,13 +20,13 @@ use crate::{
     kernels::{absmax, affine, blockwise, statistic, stochastic_round, ternary},
 };
 
-/// Units of a cube that reduces, on every device that allows as many.
+/// Units of a cube that reduces, on every device that allows this number.
 const REDUCE_UNITS: u32 = 256;
 
-/// Units of a cube that quantises a block.
+/// Units of a cube that quantizes a block.
 const BLOCK_UNITS: u32 = 64;
 
-/// A kernel, and a name that tells it from the others.
+/// A kernel and its unique name.
 pub(super) struct Case {
     pub name: String,
     pub kernel: Box<dyn CubeKernel>,
@@ -40,12 +40,12 @@ impl Case {
         }
     }
 
-    /// Name of the kernel, without its variant.
+    /// Returns the name of the kernel, without its variant.
     pub fn function(&self) -> &str {
         self.name.split(' ').next().unwrap_or_default()
     }
 
-    /// Whether the kernel rounds activations to codes.
+    /// Returns whether the kernel rounds activations to codes.
     pub fn rounds(&self) -> bool {
         [
             "quantize_rows",
@@ -57,28 +57,28 @@ impl Case {
             || self.name.ends_with("StepSize")
     }
 
-    /// Whether the kernel is a Hadamard transform with at least one stage.
+    /// Returns whether the kernel is a Hadamard transform with at least one stage.
     pub fn transforms(&self) -> bool {
         self.function().starts_with("transform_") && !self.name.ends_with(" 0 stages")
     }
 
-    /// Whether the kernel calls functions that for NVIDIA GPUs are in the CUDA toolkit's libdevice.
+    /// Returns whether the kernel calls functions of libdevice, from the CUDA toolkit, on NVIDIA GPUs.
     pub fn needs_libdevice(&self) -> bool {
         self.name.ends_with("Tanh") || self.name.ends_with("Sigmoid")
     }
 
-    /// Whether the kernel only finds the largest magnitude of each group.
+    /// Returns whether the kernel only computes the largest magnitude of each group.
     pub fn only_finds_maxima(&self) -> bool {
         self.name.contains(&format!("{:?}", Statistic::AbsMax))
     }
 }
 
-/// What differs between the targets.
+/// Properties that differ between the targets.
 pub(super) struct Target {
-    /// Whether values can be `bf16`.
+    /// `true` if values can be `bf16`.
     pub bf16: bool,
-    /// The most values that a device's [`vector_size`](crate::kernels::launch::vector_size) puts
-    /// into a vector.
+    /// Maximum number of values in a vector, from a device's
+    /// [`vector_size`](crate::kernels::launch::vector_size).
     pub max_width: usize,
 }
 
@@ -91,13 +91,13 @@ impl Target {
         types
     }
 
-    /// The vector widths for values of `dtype`; devices load up to 16 bytes at once.
+    /// Returns the vector widths for values of `dtype`; devices load up to 16 bytes at once.
     fn widths(&self, dtype: ElemType) -> impl Iterator<Item = usize> {
         let most = self.max_width.min(16 / dtype.size());
         [1, 2, 4, 8].into_iter().filter(move |width| *width <= most)
     }
 
-    /// Every kernel in every variant.
+    /// Returns every kernel in every variant.
     pub fn cases(&self) -> Vec<Case> {
         let mut cases = vec![invert(), quantize_blocks(), dequantize_blocks()];
         for dtype in self.types() {
@@ -327,12 +327,12 @@ fn buffer() -> BufferCompilationArg {
     BufferCompilationArg { inplace: None }
 }
 
-/// A cube as [`elementwise`](crate::kernels::launch::elementwise) shapes it for many units.
+/// Returns a cube shaped by [`elementwise`](crate::kernels::launch::elementwise) for many units.
 fn elementwise() -> KernelSettings {
     settings(CubeDim::new_2d(32, 8))
 }
 
-/// A cube as [`one_cube_each`](crate::kernels::launch::one_cube_each) shapes it.
+/// Returns a cube shaped by [`one_cube_each`](crate::kernels::launch::one_cube_each).
 fn reducing() -> KernelSettings {
     settings(CubeDim::new_1d(REDUCE_UNITS))
 }
@@ -341,7 +341,7 @@ fn settings(cube_dim: CubeDim) -> KernelSettings {
     KernelSettings::new(*cube_dim, ExecutionMode::Unchecked, AddressType::U32)
 }
 
-/// A device that has what every GPU has.
+/// Returns a device with the properties common to all GPUs.
 fn device() -> Arc<DeviceProperties> {
     let hardware = HardwareProperties {
         load_width: 128,

@@ -1,7 +1,7 @@
 //! Apple GPUs: Metal source through CubeCL's C++ compiler.
 //!
-//! Nothing here checks that source: Metal's compiler exists for macOS and Windows only. The tests
-//! ask for a kernel function and for the instructions that matter.
+//! The source is not compiled further: Metal's compiler exists for macOS and Windows only. The tests
+//! search it for a kernel function and for the instructions that matter.
 
 use cubecl::Compiler;
 use cubecl_cpp::{MslCompiler, shared::CompilationOptions};
@@ -16,7 +16,7 @@ const TARGET: Target = Target {
     max_width: 4,
 };
 
-/// The Metal source of a kernel.
+/// Returns the Metal source of a kernel.
 fn metal(case: &Case) -> String {
     MslCompiler::default()
         .compile(case.kernel.define(), &CompilationOptions::default())
@@ -28,7 +28,7 @@ fn metal(case: &Case) -> String {
 fn every_kernel_compiles_to_a_kernel_function() {
     for case in TARGET.cases() {
         let function = format!("[[kernel]] void {}_", case.function());
-        // Where it writes its results.
+        // The address space that it writes its results to.
         let buffer = "device ";
         assert_instructions(&case, &metal(&case), &[&function, buffer], &[]);
     }
@@ -43,7 +43,7 @@ fn codes_are_rounded_by_truncation() {
 
 #[test]
 fn maxima_are_of_integers() {
-    // The maximum of floats drops a NaN.
+    // The float maximum drops a NaN.
     for case in TARGET.cases().iter().filter(|c| c.only_finds_maxima()) {
         let code = metal(case);
         assert_instructions(case, &code, &[" max("], &["fmax("]);

@@ -1,6 +1,6 @@
-//! Every kernel compiled for every target without a device, and the code given to the tool that
-//! knows the target. What a machine without GPUs cannot run is at least valid code there, and the
-//! instructions on which the numerics depend are the right ones.
+//! Compiles every kernel for every target without a device, and checks the code with the target's tool.
+//! On a machine without GPUs this ensures that the code is valid and that the numerics use the right
+//! instructions.
 
 mod cases;
 mod metal;

@@ -17,14 +17,14 @@ const TARGET: Target = Target {
     max_width: 8,
 };
 
-/// The PTX of a kernel for `sm_{arch}`.
+/// Returns the PTX of a kernel for `sm_{arch}`.
 fn ptx(case: &Case, arch: u32) -> String {
     let mut compiler = PlironCompiler {
         target: LlvmTarget::Nvptx,
     };
     let options = PlironOptions {
         sm_arch: Some(SmArch::new(arch, false)),
-        // Of CUDA 12.8, which the oldest drivers in use understand.
+        // Version of CUDA 12.8, which the oldest drivers in use support.
         ptx_version: PtxVersion::for_driver(12080),
         ..Default::default()
     };
@@ -34,12 +34,12 @@ fn ptx(case: &Case, arch: u32) -> String {
     let PlironArtifact::NvptxCode(module) = artifact else {
         unreachable!("the NVPTX target produces PTX");
     };
-    // SAFETY: the text ends with a NUL, as its documentation says.
+    // SAFETY: the text ends with a NUL, as documented.
     let text = unsafe { CStr::from_ptr(module.ptx.as_ptr()) };
     text.to_str().expect("PTX is ASCII").to_string()
 }
 
-/// Compiles every kernel for `sm_{arch}` and assembles it for the `gpu` that ptxas names so.
+/// Compiles every kernel for `sm_{arch}` and assembles it with ptxas for `gpu`.
 fn assemble(arch: u32, gpu: &str) {
     let ptxas = Tool::find("ptxas", "PTXAS");
     let arguments = [&format!("--gpu-name={gpu}"), "-o", "/dev/null", "-"];
@@ -59,7 +59,7 @@ fn every_kernel_assembles_for_sm_80() {
 
 #[test]
 fn every_kernel_assembles_for_sm_90() {
-    // CubeCL allows itself all instructions of Hopper, for which the name has an `a`.
+    // CubeCL uses all instructions of Hopper, for which the name has an `a`.
     assemble(90, "sm_90a");
 }
 
@@ -78,7 +78,7 @@ fn codes_are_rounded_by_truncation() {
 
 #[test]
 fn maxima_are_of_integers() {
-    // The maximum of floats drops a NaN.
+    // The float maximum drops a NaN.
     for case in TARGET.cases().iter().filter(|c| c.only_finds_maxima()) {
         assert_instructions(case, &ptx(case, 80), &["max.u32"], &["max.f32"]);
     }

@@ -9,7 +9,7 @@ use super::{
     tools::Tool,
 };
 
-/// Without `bf16`, whose extension is younger than Debian 12's `spirv-val`.
+/// Target without `bf16`, whose extension is younger than Debian 12's `spirv-val`.
 const CHECKED: Target = Target {
     bf16: false,
     max_width: 4,
@@ -20,10 +20,10 @@ const ALL: Target = Target {
     max_width: 4,
 };
 
-/// The SPIR-V of a kernel for devices that know SPIR-V up to 1.`minor`.
+/// Returns the SPIR-V of a kernel for devices that support SPIR-V up to 1.`minor`.
 ///
-/// For devices with `VK_KHR_workgroup_memory_explicit_layout`: without it, CubeCL 0.11.3 declares
-/// shared memory as a pointer to a pointer, which is not valid whatever the kernel.
+/// The devices have `VK_KHR_workgroup_memory_explicit_layout`: without it, CubeCL 0.11.3 declares shared
+/// memory as a pointer to a pointer, which is invalid for any kernel.
 fn spirv(case: &Case, minor: u8) -> SpirvKernel {
     let options = WgpuCompilationOptions {
         supports_vulkan_compiler: true,
@@ -42,7 +42,7 @@ fn spirv(case: &Case, minor: u8) -> SpirvKernel {
         .unwrap_or_else(|e| panic!("{} does not compile to SPIR-V: {e}", case.name))
 }
 
-/// Compiles and checks every kernel for a version of Vulkan and the SPIR-V 1.`minor` it knows.
+/// Compiles and checks every kernel for a version of Vulkan and its SPIR-V 1.`minor`.
 fn validate(vulkan: &str, minor: u8) {
     let spirv_val = Tool::find("spirv-val", "SPIRV_VAL");
     for case in CHECKED.cases() {
@@ -75,7 +75,7 @@ fn kernels_on_bf16_compile() {
 
 #[test]
 fn codes_are_rounded_by_truncation() {
-    // `Round` leaves it to the device where a tie goes.
+    // With `Round` the rounding of ties depends on the device.
     for case in ALL.cases().iter().filter(|case| case.rounds()) {
         let code = spirv(case, 6).to_string();
         assert_instructions(case, &code, &[" Trunc "], &[" Round "]);
@@ -84,7 +84,7 @@ fn codes_are_rounded_by_truncation() {
 
 #[test]
 fn maxima_are_of_integers() {
-    // The maximum of floats drops a NaN or leaves it to the device.
+    // The float maximum drops a NaN or leaves it to the device.
     for case in ALL.cases().iter().filter(|c| c.only_finds_maxima()) {
         let code = spirv(case, 6).to_string();
         assert_instructions(case, &code, &[" UMax "], &[" FMax ", " NMax ", " SMax "]);

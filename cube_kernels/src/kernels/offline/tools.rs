@@ -1,4 +1,4 @@
-//! The programs that check generated code.
+//! Programs that check generated code.
 
 use std::{
     env,
@@ -14,12 +14,12 @@ pub(super) struct Tool {
 }
 
 impl Tool {
-    /// The program at the path in `variable`, or called `name` on `PATH` or where
-    /// `scripts/setup-dev.sh` links it.
+    /// Returns the program at the path in `variable`, or called `name` on `PATH` or in the folder of
+    /// links of `scripts/setup-dev.sh`.
     ///
     /// # Panics
     ///
-    /// If there is none: code that nothing checked must not look checked.
+    /// If there is none, because unchecked code must not pass.
     pub fn find(name: &'static str, variable: &str) -> Self {
         let path = env::var_os(variable)
             .map(PathBuf::from)
@@ -34,7 +34,7 @@ impl Tool {
         Self { name, path }
     }
 
-    /// Runs the program with `code` as its input; what the program says if it fails.
+    /// Runs the program with `code` as its input, and returns its output if it fails.
     pub fn check(&self, code: &[u8], arguments: &[&str]) -> Result<(), String> {
         let output = self.run(code, arguments).unwrap_or_else(|e| {
             panic!("{} at {} does not run: {e}", self.name, self.path.display())
@@ -53,13 +53,13 @@ impl Tool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        // A program that stops early says why itself; that its input broke off is no news.
+        // A program that stops early reports why; the broken pipe adds nothing.
         let _ = child.stdin.take().expect("is piped").write_all(input);
         child.wait_with_output()
     }
 }
 
-/// Folders in which tools are looked for.
+/// Returns the folders to search for tools.
 fn folders() -> impl Iterator<Item = PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let cache = env::var_os("XDG_CACHE_HOME")

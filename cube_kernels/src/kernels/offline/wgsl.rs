@@ -1,4 +1,4 @@
-//! WebGPU, and wgpu on every system: WGSL, checked by the naga that wgpu runs it through.
+//! WebGPU, and wgpu on every system: WGSL, checked by naga, which wgpu uses.
 
 use cubecl::{Compiler, WgpuCompilationOptions};
 use cubecl_wgpu::WgslCompiler;
@@ -15,7 +15,7 @@ const TARGET: Target = Target {
     max_width: 4,
 };
 
-/// A kernel as naga understands its WGSL.
+/// A kernel parsed from its WGSL by naga.
 struct Shader {
     module: Module,
     info: ModuleInfo,
@@ -29,14 +29,14 @@ impl Shader {
             .to_string();
         let module = naga::front::wgsl::parse_str(&code)
             .unwrap_or_else(|e| panic!("{}: {}", case.name, e.emit_to_string(&code)));
-        // The one optional capability that a kernel on `f16` needs.
+        // The only optional capability that a kernel on `f16` needs.
         let info = Validator::new(ValidationFlags::all(), Capabilities::SHADER_FLOAT16)
             .validate(&module)
             .unwrap_or_else(|e| panic!("{}: {}", case.name, e.emit_to_string(&code)));
         Self { module, info }
     }
 
-    /// The functions that the kernel calls, each with the kind of its first argument.
+    /// Returns the functions that the kernel calls, each with the kind of its first argument.
     fn functions(&self) -> Vec<(MathFunction, Option<ScalarKind>)> {
         let info = self.info.get_entry_point(0);
         let expressions = self.module.entry_points[0].function.expressions.iter();
@@ -71,7 +71,7 @@ fn codes_are_rounded_by_truncation() {
 
 #[test]
 fn maxima_are_of_integers() {
-    // The maximum of floats drops a NaN.
+    // The float maximum drops a NaN.
     for case in TARGET.cases().iter().filter(|c| c.only_finds_maxima()) {
         let mut maxima = Shader::new(case).functions();
         maxima.retain(|(function, _)| *function == MathFunction::Max);

@@ -12,7 +12,7 @@ use crate::ops::flex::{
     slices::{filled, vectorized},
 };
 
-/// What a thread needs to compute the gradients of a head of the keys.
+/// Buffers of a thread for the gradients of a key head.
 struct Buffers {
     weights: Vec<f32>,
     of_weights: Vec<f32>,
@@ -21,7 +21,7 @@ struct Buffers {
     of_value: Vec<f32>,
 }
 
-/// `dS = P (dP - sum P dP)` of each row, in place of `dP`.
+/// Computes `dS = P (dP - sum P dP)` of each row, in place of `dP`.
 struct OfScores<'a> {
     weights: &'a [f32],
     of_weights: &'a mut [f32],
@@ -89,7 +89,7 @@ impl Buffers {
     }
 }
 
-/// Where gradients come from, and where they go.
+/// Inputs and outputs of the gradients.
 struct Gradients<'a> {
     attention: &'a Attention,
     grads: &'a Heads,
@@ -99,11 +99,11 @@ struct Gradients<'a> {
 }
 
 impl Gradients<'_> {
-    /// Writes the gradients of a head of the keys, and of the heads of the queries that look at it.
+    /// Writes the gradients of a key head and of its query heads.
     ///
     /// # Safety
     ///
-    /// No other thread may write them.
+    /// No other thread may write them at the same time.
     unsafe fn write_head(&self, [batch, key_head]: [usize; 2], buffers: &mut Buffers) {
         let attention = self.attention;
         buffers.of_key.fill(0.0);
@@ -114,11 +114,11 @@ impl Gradients<'_> {
                 let queries = attention.block(block);
                 attention.gradients([batch, head], queries.clone(), self.grads, buffers);
                 let rows = &buffers.of_query[..queries.len() * attention.d_head];
-                // SAFETY: the caller's promise.
+                // SAFETY: guaranteed by the caller.
                 unsafe { self.of_query.write([batch, head], queries.start, rows) };
             }
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe {
             self.of_key.write([batch, key_head], 0, &buffers.of_key);
             self.of_value.write([batch, key_head], 0, &buffers.of_value);
@@ -126,7 +126,7 @@ impl Gradients<'_> {
     }
 }
 
-/// The gradients of queries, keys and values.
+/// Returns the gradients of queries, keys and values.
 pub(in crate::ops::flex) fn gradient(
     inputs: [FlexTensor; 3],
     grads: FlexTensor,
@@ -147,14 +147,14 @@ pub(in crate::ops::flex) fn gradient(
         };
         let buffers = || Buffers::new(&attention);
         attention.for_each(batch * key_heads, buffers, |buffers, i| {
-            // SAFETY: each head of the keys is computed once.
+            // SAFETY: each key head is computed once.
             unsafe { gradients.write_head([i / key_heads, i % key_heads], buffers) };
         });
     };
     let len = |shape: [usize; 3]| batch * shape.iter().product::<usize>();
     let (queries, keys) = (len(of_queries), len(of_keys));
     let (mut of_key, mut of_value) = (Vec::new(), Vec::new());
-    // SAFETY: every row of every head is written, of all three.
+    // SAFETY: every row of every head is written, in all three.
     let of_query = unsafe {
         filled(queries, |q| {
             of_key = filled(keys, |k| of_value = filled(keys, |v| fill([q, k, v])))

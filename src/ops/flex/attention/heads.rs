@@ -13,7 +13,7 @@ use crate::ops::flex::{
     values::from_values,
 };
 
-/// A tensor `[batch, heads, positions, d_head]` whose rows of `d_head` values may lie anywhere.
+/// A tensor `[batch, heads, positions, d_head]` whose rows of `d_head` values may lie anywhere in memory.
 pub(super) struct Heads {
     tensor: FlexTensor,
     strides: [usize; 3],
@@ -38,7 +38,7 @@ impl Heads {
         self.tensor.shape().dims()
     }
 
-    /// Some positions of a head.
+    /// Returns a range of positions of a head.
     pub fn rows(&self, [batch, head]: [usize; 2], positions: Range<usize>) -> Matrix<'_> {
         let [by_batch, by_head, by_position] = self.strides;
         let start = self.tensor.layout().start_offset()
@@ -50,14 +50,14 @@ impl Heads {
     }
 }
 
-/// Whether the values of a row are neighbours, and rows come one after the other.
+/// Returns whether the values of a row are contiguous, and the rows follow each other.
 fn has_rows(heads: &FlexTensor) -> bool {
     let strides = heads.layout().strides();
     strides[3] == 1 && strides.iter().all(|&stride| stride >= 0)
 }
 
-/// The same in `f32`, row by row: a cache of keys shows the first of its positions, which a copy of Flex
-/// takes value by value.
+/// Returns the tensor in `f32`, row by row. A key cache is a view of its first positions, which Flex copies
+/// value by value.
 fn widened<E: HalfPrecision + Element + bytemuck::Pod>(heads: &FlexTensor) -> FlexTensor {
     let [batch, n_heads, positions, d_head] = heads.shape().dims();
     let layout = heads.layout();
@@ -85,8 +85,8 @@ fn widened<E: HalfPrecision + Element + bytemuck::Pod>(heads: &FlexTensor) -> Fl
     from_values(values, heads.shape(), DType::F32)
 }
 
-/// An output `[batch, positions, heads, d_head]`: the heads of a position are neighbours, as the next
-/// projection takes them.
+/// An output `[batch, positions, heads, d_head]`: the heads of a position are contiguous, as needed by the
+/// next projection.
 pub(super) struct Output<'a> {
     values: Disjoint<'a>,
     positions: usize,
@@ -108,19 +108,19 @@ impl<'a> Output<'a> {
     ///
     /// # Safety
     ///
-    /// No other thread may write them.
+    /// No other thread may write them at the same time.
     pub unsafe fn write(&self, [batch, head]: [usize; 2], first: usize, rows: &[f32]) {
         for (i, row) in rows.chunks_exact(self.d_head).enumerate() {
             let position = batch * self.positions + first + i;
             let start = (position * self.heads + head) * self.d_head;
-            // SAFETY: rows do not overlap, and the caller's promise.
+            // SAFETY: rows do not overlap, and the caller guarantees the rest.
             let output = unsafe { self.values.at(start..start + self.d_head) };
             output.write_copy_of_slice(row);
         }
     }
 }
 
-/// `[batch, positions, heads, d_head]` as `[batch, heads, positions, d_head]`.
+/// Returns `[batch, positions, heads, d_head]` as `[batch, heads, positions, d_head]`.
 pub(super) fn by_head(values: Vec<f32>, shape: [usize; 4], dtype: DType) -> FlexTensor {
     from_values(values, Shape::new(shape), dtype).transpose(1, 2)
 }

@@ -1,5 +1,5 @@
-//! Causal attention, some queries of a head at a time: their scores stay in the cache, what they must
-//! not look at is not computed, and nothing is kept for the gradients, which compute the weights again.
+//! Causal attention, a block of queries of a head at a time: the scores stay in the CPU cache, masked
+//! scores are not computed, and no weights are saved for backward, which recomputes them.
 
 mod gradient;
 mod heads;
@@ -20,13 +20,13 @@ use super::{
 pub(super) use gradient::gradient;
 use heads::{Heads, Output, by_head};
 
-/// Queries of a head at a time.
+/// Number of queries of a head in a block.
 const QUERIES: usize = 128;
 
-/// Products of values below which one thread is faster than waking the others.
+/// Number of products below which one thread is faster than waking the others.
 const PARALLEL_THRESHOLD: usize = 1 << 18;
 
-/// What attends to what.
+/// Shapes of an attention, and its mapping of query heads to key heads.
 struct Attention {
     query: Heads,
     key: Heads,
@@ -60,17 +60,17 @@ impl Attention {
         (self.d_head as f64).sqrt().recip() as f32
     }
 
-    /// The head of the keys that a head of the queries looks at.
+    /// Returns the key head of a query head.
     fn key_head(&self, head: usize) -> usize {
         head / (self.heads / self.key_heads)
     }
 
-    /// The positions that the last of some queries sees.
+    /// Returns the number of positions that the last of some queries attends to.
     fn seen(&self, queries: &Range<usize>) -> usize {
         self.length - self.positions + queries.end
     }
 
-    /// Blocks of queries of each head.
+    /// Returns the number of blocks of queries of each head.
     fn blocks(&self) -> usize {
         self.positions.div_ceil(QUERIES)
     }
@@ -79,7 +79,7 @@ impl Attention {
         i * QUERIES..self.positions.min((i + 1) * QUERIES)
     }
 
-    /// The softmax of the scores of some queries, `[queries, seen]`: zero at what one must not look at.
+    /// Computes the softmax of the scores of some queries, `[queries, seen]`: zero where masked.
     fn weights<'a>(
         &self,
         [batch, head]: [usize; 2],
@@ -100,8 +100,8 @@ impl Attention {
         weights
     }
 
-    /// Calls `task` with the numbers below `tasks`, in parallel if there is much to compute, and a buffer
-    /// of a thread.
+    /// Calls `task` with the numbers below `tasks` and a buffer per thread, in parallel if the computation is
+    /// large.
     fn for_each<S>(
         &self,
         tasks: usize,
@@ -123,7 +123,7 @@ impl Attention {
     ///
     /// # Safety
     ///
-    /// No other thread may write it.
+    /// No other thread may write it at the same time.
     unsafe fn write_block(
         &self,
         at: [usize; 2],
@@ -137,7 +137,7 @@ impl Attention {
         let value = self.value.rows([at[0], self.key_head(at[1])], 0..seen);
         let context = &mut context[..n * self.d_head];
         product(context, 1.0, weights, value, false);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         unsafe { output.write(at, queries.start, context) };
     }
 }

@@ -9,13 +9,13 @@ use super::{
     rows::Sums,
 };
 
-/// Rows of a tile: their sums are in registers.
+/// Rows of a tile, whose sums are held in registers.
 pub(super) const ROWS: usize = 4;
 
-/// Blocks whose sums fit 16 bits: a block adds four times `2 * 2 * -128`.
+/// Number of blocks whose sums fit 16 bits: a block adds four times `2 * 2 * -128`.
 const NARROW_BLOCKS: usize = 15;
 
-/// The four codes of every byte, one after the other.
+/// Returns the four codes of every byte, one after the other.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn unpack(words: __m256i) -> [__m256i; 4] {
@@ -35,14 +35,14 @@ fn load(words: &[u32; 8]) -> __m256i {
     unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
 }
 
-/// Adds neighbouring sums of 16 bits to those of 32.
+/// Adds neighboring sums of 16 bits to those of 32.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn widen(sum: __m256i, narrow: __m256i) -> __m256i {
     _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)))
 }
 
-/// Sums of `N` rows with the columns of a panel.
+/// Returns the sums of `N` rows with the columns of a panel.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS]; N] {
@@ -87,7 +87,7 @@ fn add_block<const N: usize>(block: &Block, rows: [&[u32]; N], narrow: &mut [[__
     }
 }
 
-/// Sums of rows with the columns of panels.
+/// Computes the sums of rows with the columns of panels.
 #[target_feature(enable = "avx2")]
 pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
     for (p, &panel) in panels.iter().enumerate() {
@@ -103,7 +103,7 @@ pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
     }
 }
 
-/// Gives the sums with a panel to their rows, and how many those are.
+/// Stores the sums with a panel in their rows, and returns the number of rows.
 fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums]) -> usize {
     for (sums, tile) in sums.iter_mut().zip(tile) {
         sums[panel] = tile;
@@ -111,8 +111,8 @@ fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums
     N
 }
 
-/// The sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes lie one after
-/// the other: the row is unpacked once for all of them.
+/// Returns the sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes are
+/// stored one after the other. The row is unpacked once for all of them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
@@ -142,7 +142,7 @@ fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
     })
 }
 
-/// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
+/// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
 #[target_feature(enable = "avx2")]
 pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
     let length = codes.len() / sums.len().max(1);

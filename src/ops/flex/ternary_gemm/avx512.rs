@@ -4,10 +4,10 @@ use std::arch::x86_64::*;
 
 use super::{Rows, dot::FeatureSums, panels::Panel, rows::Sums};
 
-/// Rows of a tile: their sums with two panels are in registers.
+/// Rows of a tile, whose sums with two panels are held in registers.
 pub(super) const ROWS: usize = 12;
 
-/// The four codes of every byte, one after the other.
+/// Returns the four codes of every byte, one after the other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn unpack(words: __m512i) -> [__m512i; 4] {
@@ -20,7 +20,7 @@ fn unpack(words: __m512i) -> [__m512i; 4] {
     ]
 }
 
-/// Sums of `N` rows with the columns of `P` panels.
+/// Returns the sums of `N` rows with the columns of `P` panels.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn rows_tile<const N: usize, const P: usize>(
@@ -40,7 +40,7 @@ fn rows_tile<const N: usize, const P: usize>(
         for i in 0..4 {
             let weights = words.map(|words| _mm512_and_si512(words, mask));
             for (acc, row) in acc.iter_mut().zip(&rows) {
-                // SAFETY: a panel has as many blocks as a row has groups of four words, which
+                // SAFETY: a panel has one block for each group of four words of a row, which
                 // `Instructions::tile` asserts.
                 let codes = unsafe { *row.get_unchecked(4 * at + i) };
                 let codes = _mm512_set1_epi32(codes as i32);
@@ -59,7 +59,7 @@ fn rows_tile<const N: usize, const P: usize>(
     }
 }
 
-/// Sums of at most [`ROWS`] rows with the columns of panels.
+/// Computes the sums of at most [`ROWS`] rows with the columns of panels.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
     match panels {
@@ -101,12 +101,12 @@ fn tile_panels<const P: usize>(panels: &[Panel<'_>; P], rows: Rows<'_>, sums: &m
     }
 }
 
-/// Sums of `N` packed rows with `M` tokens, whose [arranged](super::dot::arrange) codes lie one after the
-/// other: a row is unpacked once for all of them.
+/// Returns the sums of `N` packed rows with `M` tokens, whose [arranged](super::dot::arrange) codes are
+/// stored one after the other. A row is unpacked once for all of them.
 ///
 /// # Safety
 ///
-/// All rows must be as long, and the codes at least for as many words.
+/// All rows must have the same length, and the codes must cover at least their words.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn dot_tile<const N: usize, const M: usize>(
@@ -121,7 +121,7 @@ unsafe fn dot_tile<const N: usize, const M: usize>(
             words => (1u16 << words) - 1,
         };
         for (r, row) in rows.iter().enumerate() {
-            // SAFETY: the mask leaves out what lies behind the row.
+            // SAFETY: the mask leaves out the words after the row.
             let words =
                 unsafe { _mm512_maskz_loadu_epi32(mask, row.as_ptr().add(16 * chunk).cast()) };
             let weights = unpack(words);
@@ -139,7 +139,7 @@ unsafe fn dot_tile<const N: usize, const M: usize>(
     acc
 }
 
-/// The sums of the lanes of each of sixteen vectors, in their order.
+/// Returns the sum of the lanes of each of sixteen vectors, in order.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn lane_sums(vectors: &[__m512i; 16]) -> [i32; 16] {
@@ -151,7 +151,7 @@ fn lane_sums(vectors: &[__m512i; 16]) -> [i32; 16] {
         let (a, b) = (pairs[2 * i], pairs[2 * i + 1]);
         _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
     });
-    // A quarter has the partial sums of four vectors now; the quarters are added up.
+    // Each quarter has the partial sums of four vectors; the quarters are added up.
     let eights: [__m512i; 2] =
         std::array::from_fn(|i| add_quarters(fours[2 * i], fours[2 * i + 1]));
     let sums = add_quarters(eights[0], eights[1]);
@@ -161,7 +161,7 @@ fn lane_sums(vectors: &[__m512i; 16]) -> [i32; 16] {
     output
 }
 
-/// The sums of neighbouring quarters of `a`, then those of `b`.
+/// Returns the sums of neighboring quarters of `a`, then those of `b`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn add_quarters(a: __m512i, b: __m512i) -> __m512i {
@@ -171,11 +171,11 @@ fn add_quarters(a: __m512i, b: __m512i) -> __m512i {
     )
 }
 
-/// Sums of all rows with `M` tokens, `N` rows at a time; `N * M` is sixteen.
+/// Computes the sums of all rows with `M` tokens, `N` rows at a time; `N * M` is sixteen.
 ///
 /// # Safety
 ///
-/// As of [`dot_tile`].
+/// See [`dot_tile`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn dot_tokens<const N: usize, const M: usize>(
@@ -185,7 +185,7 @@ unsafe fn dot_tokens<const N: usize, const M: usize>(
 ) {
     let (tiles, rest) = rows.as_chunks::<N>();
     for (tile, rows) in tiles.iter().enumerate() {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let acc = unsafe { dot_tile::<N, M>(rows, codes) };
         let acc = acc.as_flattened().try_into().expect("sixteen");
         for (sums, tile_sums) in sums.iter_mut().zip(lane_sums(acc).chunks(N)) {
@@ -193,7 +193,7 @@ unsafe fn dot_tokens<const N: usize, const M: usize>(
         }
     }
     for (i, row) in (tiles.len() * N..).zip(rest) {
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let acc = unsafe { dot_tile::<1, M>(&[row], codes) };
         for (sums, [acc]) in sums.iter_mut().zip(acc) {
             sums[i] = _mm512_reduce_add_epi32(acc);
@@ -201,18 +201,18 @@ unsafe fn dot_tokens<const N: usize, const M: usize>(
     }
 }
 
-/// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
+/// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
 ///
 /// # Safety
 ///
-/// All rows must be as long, and the codes of each token at least for as many words.
+/// All rows must have the same length, and the codes of each token must cover at least their words.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
     let length = codes.len() / sums.len().max(1);
     let mut done = 0;
     while done < sums.len() {
         let (codes, sums) = (&codes[done * length..], &mut sums[done..]);
-        // SAFETY: the caller's promise.
+        // SAFETY: guaranteed by the caller.
         done += unsafe {
             match sums.len() {
                 8.. => {

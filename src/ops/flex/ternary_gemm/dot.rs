@@ -8,20 +8,20 @@ use crate::ops::flex::{
     slices::{filled, vectorized},
 };
 
-/// Tokens up to which rows are read as they are stored; for more, the rows are first turned into
+/// Number of tokens up to which rows are read as stored. For more tokens, the rows are first converted to
 /// panels.
 const MAX_TOKENS: usize = 64;
 
-/// Output features computed at a time.
+/// Number of output features computed at a time.
 pub(super) const FEATURES: usize = 64;
 
-/// Tokens that a row is multiplied with at a time.
+/// Number of tokens that a row is multiplied with at a time.
 pub(super) const TOKENS: usize = 8;
 
 /// Sums of some packed rows with a token.
 pub(super) type FeatureSums = [i32; FEATURES];
 
-/// The product of rows of codes with packed rows `[d_output, words]`: `[tokens, d_output]`.
+/// Computes the product of rows of codes with packed rows `[d_output, words]`: `[tokens, d_output]`.
 pub(in crate::ops::flex) fn packed_product(
     words: &[u32],
     d_output: usize,
@@ -34,7 +34,7 @@ pub(in crate::ops::flex) fn packed_product(
     dot_product(Instructions::detect(), words, d_output, rows, output)
 }
 
-/// The same, row by row.
+/// Computes the product row by row.
 pub(super) fn dot_product(
     instructions: Instructions,
     words: &[u32],
@@ -56,7 +56,7 @@ pub(super) fn dot_product(
     unsafe { filled(rows.len() * d_output, fill) }
 }
 
-/// A product in the making.
+/// The data of a product.
 struct Product<'a> {
     instructions: Instructions,
     words: &'a [u32],
@@ -83,7 +83,7 @@ impl Product<'_> {
             .for_each(|part| self.features(part * FEATURES, result));
     }
 
-    /// The outputs of the features from `first` on.
+    /// Computes the outputs of the features from `first` on.
     fn features(&self, first: usize, result: &Disjoint<'_>) {
         let count = FEATURES.min(self.d_output - first);
         let mut rows = [&self.words[..0]; FEATURES];
@@ -99,7 +99,7 @@ impl Product<'_> {
             self.instructions.dot(rows, codes, &mut sums[..tokens]);
             for (token, sums) in (start..).zip(&sums[..tokens]) {
                 let at = token * self.d_output + first;
-                // SAFETY: each part of the features is given to one thread, and each token has its own.
+                // SAFETY: each part of the features belongs to one thread, and each token its own outputs.
                 let result = unsafe { result.at(at..at + count) };
                 let total = self.totals[token];
                 self.output
@@ -109,8 +109,8 @@ impl Product<'_> {
     }
 }
 
-/// The codes of each token in the order in which packed words give theirs: of each 256, byte `j` of
-/// the vector `i` of 64 is code `4 j + i`. Zeros behind the last.
+/// Returns the codes of each token in the order of the unpacked words: of each 256 codes, byte `j` of
+/// vector `i` of 64 is code `4 j + i`. Padded with zeros.
 pub(super) fn arrange(rows: Rows<'_>) -> Vec<i8> {
     vectorized(Arrange(rows))
 }

@@ -11,7 +11,7 @@ use super::neon;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 
-/// The instructions that a product is made of.
+/// Instruction set of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Instructions {
     /// AVX-512 with VNNI.
@@ -20,19 +20,19 @@ pub(super) enum Instructions {
     /// AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx2(Detected),
-    /// NEON with dot products; in tests on other processors with scalar instructions.
+    /// NEON with dot products; in tests on other processors emulated with scalar instructions.
     #[cfg(any(target_arch = "aarch64", test))]
     Neon(Detected),
-    /// What every processor has.
+    /// Portable code for every processor.
     Portable,
 }
 
-/// Shows that the processor has the instructions; only this file makes it.
+/// Proof that the processor has the instructions; only this file creates it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Detected(());
 
 impl Instructions {
-    /// All that this processor has, the fastest first.
+    /// Returns all instruction sets of this processor, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let own = [
@@ -56,12 +56,12 @@ impl Instructions {
             .chain(emulated)
     }
 
-    /// The fastest of this processor.
+    /// Returns the fastest instruction set of this processor.
     pub fn detect() -> Self {
         Self::available().next().unwrap_or(Self::Portable)
     }
 
-    /// Rows that are multiplied at a time.
+    /// Returns the number of rows that are multiplied at a time.
     pub fn rows(self) -> usize {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -74,13 +74,13 @@ impl Instructions {
         }
     }
 
-    /// The sums of as many rows as there are `sums` with the columns of one panel or two, of `code + 1`.
+    /// Computes the sums of `sums.len()` rows with the columns of one or two panels, of `code + 1`.
     pub fn tile(self, panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
         assert!(panels.iter().all(|panel| rows.depth() == panel.depth()) && panels.len() <= PANELS);
         assert!(rows.len() == sums.len());
         match self {
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Detected` is made where the processor has the instructions.
+            // SAFETY: `Detected` is created only if the processor has the instructions.
             Self::Avx512(_) => unsafe { avx512::tile(panels, rows, sums) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
@@ -94,8 +94,8 @@ impl Instructions {
         }
     }
 
-    /// The sums of packed rows with tokens of [arranged](super::dot::arrange) codes, of `code + 1`, for
-    /// each token.
+    /// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes, of `code + 1`,
+    /// for each token.
     pub fn dot(self, rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
         let length = codes.len() / sums.len().max(1);
         let words = rows.first().map_or(0, |row| row.len());

@@ -1,12 +1,12 @@
 //! Products of int8 activations with ternary weights, in integers.
 //!
-//! A weight is held in 2 bits a value and unpacked in registers as `t + 1` in {0, 1, 2}, for
+//! A weight is stored with 2 bits per value and unpacked in registers as `t + 1` in {0, 1, 2}, for
 //! instructions that multiply unsigned with signed bytes:
-//! `sum_k x_k t_k = sum_k x_k (t_k + 1) - sum_k x_k`. Sums are exact, so that results do not depend on
-//! the number of threads or the instructions.
+//! `sum_k x_k t_k = sum_k x_k (t_k + 1) - sum_k x_k`. Sums are exact, so that results do not depend on the
+//! number of threads or the instructions.
 //!
-//! Two kernels: [`Panels`] has sixteen output features side by side, for many tokens; [`dot`]
-//! reads the rows of a packed weight as they are stored, for few.
+//! There are two kernels: [`Panels`] stores sixteen output features side by side, for many tokens. [`dot`]
+//! reads the rows of a packed weight as stored, for few tokens.
 
 mod dot;
 mod instructions;
@@ -39,28 +39,28 @@ use instructions::Instructions;
 /// Output features of a panel.
 const COLUMNS: usize = 16;
 
-/// Panels that are multiplied at a time.
+/// Number of panels that are multiplied at a time.
 const PANELS: usize = 2;
 
-/// Input features whose codes are in one word of each column.
+/// Number of input features whose codes are in one word of each column.
 const DEPTH: usize = 16;
 
-/// Integer products done by one thread before another is worth waking.
+/// Number of integer products above which a second thread is used.
 const PARALLEL_PRODUCTS: usize = 1 << 21;
 
-/// What integer sums are multiplied with, and the bias.
+/// Factors of the integer sums, and the bias.
 #[derive(Clone, Copy)]
 pub(super) struct Output<'a> {
     /// Step size of each token, the inverse of its scale.
     pub steps: &'a [f32],
     /// One scale for all output features, or one for each.
     pub weight_scales: &'a [f32],
-    /// Bias of each output feature, or none.
+    /// Bias of each output feature, or empty.
     pub bias: &'a [f32],
 }
 
 impl Output<'_> {
-    /// Writes `sum * (weight_scale * step) + bias` for neighbouring output features of a token.
+    /// Writes `sum * (weight_scale * step) + bias` for neighboring output features of a token.
     #[inline(always)]
     fn write(
         &self,

@@ -8,16 +8,16 @@ use std::arch::{aarch64::*, asm};
 use super::neon_scalar::*;
 use super::{COLUMNS, Rows, dot::FeatureSums, panels::Panel, rows::Sums};
 
-/// Rows of a tile: their sums are in registers.
+/// Rows of a tile, whose sums are held in registers.
 pub(super) const ROWS: usize = 4;
 
-/// Adds the products of four neighbouring bytes to each sum.
+/// Adds the products of four neighboring bytes to each sum.
 #[cfg(target_arch = "aarch64")]
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn add_products(mut sums: int32x4_t, weights: uint8x16_t, codes: int8x16_t) -> int32x4_t {
-    // The intrinsic, `vdotq_s32`, is not stable. Weights of 0 to 2 are the same with a sign.
-    // SAFETY: the instruction reads and writes nothing but its registers.
+    // The intrinsic, `vdotq_s32`, is not stable. Weights of 0 to 2 are the same as signed bytes.
+    // SAFETY: the instruction reads and writes only its registers.
     unsafe {
         asm!(
             "sdot {sums:v}.4s, {weights:v}.16b, {codes:v}.16b",
@@ -30,7 +30,7 @@ fn add_products(mut sums: int32x4_t, weights: uint8x16_t, codes: int8x16_t) -> i
     sums
 }
 
-/// The four codes of every byte, one after the other.
+/// Returns the four codes of every byte, one after the other.
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn unpack(words: &[u32; 4]) -> [uint8x16_t; 4] {
@@ -45,7 +45,7 @@ fn unpack(words: &[u32; 4]) -> [uint8x16_t; 4] {
     ]
 }
 
-/// Sums of `N` rows with the columns of a panel.
+/// Returns the sums of `N` rows with the columns of a panel.
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS]; N] {
@@ -72,7 +72,7 @@ fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS
     sums
 }
 
-/// Sums of rows with the columns of panels.
+/// Computes the sums of rows with the columns of panels.
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
     for (p, &panel) in panels.iter().enumerate() {
@@ -88,7 +88,7 @@ pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
     }
 }
 
-/// Gives the sums with a panel to their rows, and how many those are.
+/// Stores the sums with a panel in their rows, and returns the number of rows.
 fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums]) -> usize {
     for (sums, tile) in sums.iter_mut().zip(tile) {
         sums[panel] = tile;
@@ -96,8 +96,8 @@ fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums
     N
 }
 
-/// The sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes lie one after
-/// the other: the row is unpacked once for all of them.
+/// Returns the sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes are
+/// stored one after the other. The row is unpacked once for all of them.
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
@@ -127,7 +127,7 @@ fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
     sums
 }
 
-/// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
+/// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
 pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
     let length = codes.len() / sums.len().max(1);

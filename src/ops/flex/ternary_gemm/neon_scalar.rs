@@ -1,4 +1,4 @@
-//! The instructions of [`neon`](super::neon) as scalar code, by their definitions in the
+//! Instructions of [`neon`](super::neon) as scalar code, by their definitions in the
 //! [Arm intrinsics reference](https://developer.arm.com/architectures/instruction-sets/intrinsics), so that
 //! tests on other processors run its loops.
 
@@ -9,7 +9,7 @@ pub type int8x16_t = [i8; 16];
 pub type uint32x4_t = [u32; 4];
 pub type int32x4_t = [i32; 4];
 
-/// `sdot`: adds the products of four neighbouring signed bytes to each sum.
+/// Adds the products of four neighboring signed bytes to each sum (`sdot`).
 pub fn add_products(sums: int32x4_t, weights: uint8x16_t, codes: int8x16_t) -> int32x4_t {
     std::array::from_fn(|i| {
         let products = (4 * i..4 * i + 4).map(|j| weights[j] as i8 as i32 * codes[j] as i32);
@@ -37,7 +37,7 @@ pub fn vshrq_n_u8<const N: i32>(a: uint8x16_t) -> uint8x16_t {
     a.map(|byte| byte >> N)
 }
 
-/// The bytes of a register; the first of a word is its lowest.
+/// Returns the bytes of a register; the first of a word is its lowest.
 pub fn vreinterpretq_u8_u32(a: uint32x4_t) -> uint8x16_t {
     std::array::from_fn(|i| a[i / 4].to_le_bytes()[i % 4])
 }
@@ -54,7 +54,7 @@ pub fn vaddvq_s32(a: int32x4_t) -> i32 {
 ///
 /// Four words must be at the pointer.
 pub unsafe fn vld1q_u32(values: *const u32) -> uint32x4_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { values.cast::<uint32x4_t>().read() }
 }
 
@@ -62,7 +62,7 @@ pub unsafe fn vld1q_u32(values: *const u32) -> uint32x4_t {
 ///
 /// Sixteen bytes must be at the pointer.
 pub unsafe fn vld1q_s8(values: *const i8) -> int8x16_t {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { values.cast::<int8x16_t>().read() }
 }
 
@@ -70,6 +70,6 @@ pub unsafe fn vld1q_s8(values: *const i8) -> int8x16_t {
 ///
 /// There must be room for four integers at the pointer.
 pub unsafe fn vst1q_s32(values: *mut i32, a: int32x4_t) {
-    // SAFETY: the caller's promise.
+    // SAFETY: guaranteed by the caller.
     unsafe { values.cast::<int32x4_t>().write(a) }
 }

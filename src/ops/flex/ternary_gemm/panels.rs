@@ -9,11 +9,11 @@ use crate::ops::flex::{
     slices::{PARALLEL_THRESHOLD, vectorized},
 };
 
-/// Sixteen codes of each of sixteen output features. The code of input feature `4 i + b` is in the
-/// bits from `8 b + 2 i` of a word, so that a shift by `2 i` leaves four neighbours in its bytes.
+/// Sixteen codes of each of sixteen output features. The code of input feature `4 i + b` is at bits
+/// `8 b + 2 i` of a word, so that a shift by `2 i` leaves four neighboring codes in its bytes.
 pub(super) type Block = [u32; COLUMNS];
 
-/// Blocks of a panel that lie side by side; the next ones are behind those of the other panels.
+/// Number of contiguous blocks of a panel; the next ones follow those of the other panels.
 const NEIGHBOURS: usize = 4;
 
 /// A ternary weight, packed for products with many tokens: 2 bits a value.
@@ -28,13 +28,13 @@ pub(in crate::ops::flex) struct Panels {
 #[derive(Clone, Copy)]
 pub(super) struct Panel<'a> {
     blocks: &'a [Block],
-    /// Blocks from one group of neighbours to the next.
+    /// Distance in blocks from one group of contiguous blocks to the next.
     stride: usize,
     depth: usize,
 }
 
 impl<'a> Panel<'a> {
-    /// The blocks in the order of the input features.
+    /// Returns the blocks in the order of the input features.
     pub fn blocks(self) -> impl Iterator<Item = &'a Block> {
         (0..self.depth).map(move |at| self.block(at))
     }
@@ -63,8 +63,7 @@ impl Panels {
         (panels, stride)
     }
 
-    /// The codes of a latent weight `[d_input, d_output]`, with one scale or one for each output
-    /// feature.
+    /// Packs a latent weight `[d_input, d_output]`, with one scale or one for each output feature.
     pub fn from_latent(weight: &[f32], d_output: usize, scales: &[f32]) -> Self {
         let d_input = weight.len() / d_output.max(1);
         let inverse: Vec<f32> = scales.iter().map(|scale| 1.0 / scale).collect();
@@ -89,8 +88,8 @@ impl Panels {
         panels
     }
 
-    /// The codes of packed rows `[d_output, words]`, as
-    /// [`ternary_pack`](bitnet_burn_kernels::packing) stores them.
+    /// Converts packed rows `[d_output, words]`, in the layout of
+    /// [`ternary_pack`](bitnet_burn_kernels::packing).
     pub fn from_packed(words: &[u32], d_output: usize) -> Self {
         let depth = words.len() / d_output.max(1);
         let (mut panels, stride) = Self::zeros(depth * DEPTH, d_output);
@@ -124,7 +123,7 @@ impl Panels {
         }
     }
 
-    /// The product with rows of codes: `[tokens, d_output]`.
+    /// Computes the product with rows of codes: `[tokens, d_output]`.
     pub fn product(&self, rows: Rows<'_>, output: Output<'_>) -> Vec<f32> {
         self.product_with(Instructions::detect(), rows, output)
     }
@@ -171,7 +170,7 @@ impl Panels {
     }
 }
 
-/// A product in the making.
+/// The data of a product.
 #[derive(Clone, Copy)]
 struct Tile<'a> {
     panels: &'a Panels,
@@ -182,7 +181,7 @@ struct Tile<'a> {
 }
 
 impl Tile<'_> {
-    /// Fills the outputs of neighbouring tokens, `block` at a time so that their codes stay in the
+    /// Fills the outputs of neighboring tokens, `block` at a time so that their codes stay in the CPU
     /// cache.
     fn fill(&self, first: usize, result: &mut [MaybeUninit<f32>], block: usize) {
         let d_output = self.panels.d_output;
@@ -204,7 +203,7 @@ impl Tile<'_> {
         }
     }
 
-    /// The same for few tokens: threads take output features.
+    /// Fills the outputs of few tokens, with the output features divided among the threads.
     fn fill_by_columns(&self, result: &mut [MaybeUninit<f32>], threads: usize) {
         let (tokens, d_output) = (self.rows.len(), self.panels.d_output);
         let width = d_output
@@ -253,15 +252,15 @@ impl Tile<'_> {
     }
 }
 
-/// The largest number of rows of a tile of any instructions.
+/// Maximum number of rows of a tile for any instructions.
 pub(super) const MAX_ROWS: usize = 12;
 
-/// Packs up to four times sixteen rows of a weight into a group of blocks of each panel.
+/// Packer of up to four times sixteen rows of a weight into a group of blocks of each panel.
 struct PackRows<'a> {
     rows: &'a [f32],
     inverse: &'a [f32],
     blocks: &'a mut [Block],
-    /// Room for a word of each column.
+    /// Scratch memory of one word per column.
     words: &'a mut [u32],
 }
 
@@ -274,7 +273,7 @@ impl pulp::NullaryFnOnce for PackRows<'_> {
         let d_output = words.len();
         for (i, rows) in self.rows.chunks(DEPTH * d_output).enumerate() {
             words.fill(0);
-            // Whole rows at a time: the compiler makes the most of long loops.
+            // Whole rows at a time, as the compiler optimizes long loops best.
             for (k, row) in rows.chunks(d_output).enumerate() {
                 add_codes(words, row, self.inverse, 8 * (k % 4) + 2 * (k / 4));
             }
@@ -286,7 +285,7 @@ impl pulp::NullaryFnOnce for PackRows<'_> {
     }
 }
 
-/// Puts the code of every value of a row into its word.
+/// Inserts the code of every value of a row into its word.
 #[inline(always)]
 fn add_codes(words: &mut [u32], row: &[f32], inverse: &[f32], shift: usize) {
     let code = |scaled: f32| (ternary_code(scaled) + 1) as u32;
@@ -304,7 +303,7 @@ fn add_codes(words: &mut [u32], row: &[f32], inverse: &[f32], shift: usize) {
     }
 }
 
-/// A word with code `4 i + b` in the place of code `4 b + i`.
+/// Returns a word with code `4 i + b` in the place of code `4 b + i`.
 #[inline(always)]
 fn transpose_codes(mut word: u32) -> u32 {
     // Swaps the corners of each 2 x 2 square, then the squares.

@@ -1,4 +1,4 @@
-//! The loops without instructions of their own, and the twin that the others are tested against.
+//! Loops without special instructions: the reference that the others are tested against.
 
 use super::{
     COLUMNS, Rows,
@@ -7,7 +7,7 @@ use super::{
     rows::Sums,
 };
 
-/// Sums of rows with the columns of panels.
+/// Computes the sums of rows with the columns of panels.
 pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
     for (row, sums) in sums.iter_mut().enumerate() {
         for (panel, sums) in panels.iter().zip(sums) {
@@ -30,7 +30,7 @@ fn add_block(block: &Block, codes: &[u32], sums: &mut [i32; COLUMNS]) {
     }
 }
 
-/// Sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
+/// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
 pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
     let length = codes.len() / sums.len().max(1);
     for (sums, codes) in sums.iter_mut().zip(codes.chunks(length.max(1))) {

@@ -8,7 +8,7 @@ use crate::ops::flex::{
     slices::{MAGIC, PARALLEL_THRESHOLD, clamp, filled, rows_chunk, vectorized},
 };
 
-/// The codes `clamp(round(x * s), -max_code - 1, max_code)` of each row as bytes of words, and the
+/// Returns the codes `clamp(round(x * s), -max_code - 1, max_code)` of each row as bytes of words, and the
 /// scales `s = max_code / max|x|`.
 pub(in crate::ops::flex) fn quantize(
     values: &[f32],
@@ -71,7 +71,7 @@ fn quantize_row(row: &[f32], scale: f32, max_code: f32, codes: &mut [u8]) {
     fix_byte_order(codes);
 }
 
-/// Words are numbers, their first byte the lowest.
+/// Returns bytes as a word, the first byte in its lowest bits.
 #[inline(always)]
 fn fix_byte_order(codes: &mut [u8]) {
     if cfg!(target_endian = "big") {
@@ -83,7 +83,7 @@ fn fix_byte_order(codes: &mut [u8]) {
     }
 }
 
-/// `code / s` of every code.
+/// Computes `code / s` of every code.
 pub(in crate::ops::flex) fn dequantize(
     words: &[u32],
     scales: &[f32],

@@ -1,8 +1,8 @@
 use super::{COLUMNS, DEPTH, PANELS};
 use crate::ops::flex::slices::vectorized;
 
-/// Codes of activations: four bytes to a word, the first in the lowest bits, and zeros up to a
-/// multiple of sixteen in each row.
+/// Codes of activations: four bytes to a word, the first in the lowest bits, each row padded with zeros to a
+/// multiple of sixteen.
 #[derive(Clone, Copy)]
 pub(in crate::ops::flex) struct Rows<'a> {
     words: &'a [u32],
@@ -11,25 +11,25 @@ pub(in crate::ops::flex) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Rows of codes of so many input features.
+    /// Creates rows of codes of `d_input` input features.
     pub fn new(words: &'a [u32], d_input: usize) -> Self {
         let stride = bitnet_burn_kernels::packing::code_words_per_row(d_input);
         assert_eq!(words.len() % stride.max(1), 0, "rows of {stride} words");
         Self { words, stride }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.words.len().checked_div(self.stride).unwrap_or(0)
     }
 
-    /// The words of a row.
+    /// Returns the words of a row.
     #[inline(always)]
     pub fn row(&self, row: usize) -> &'a [u32] {
         &self.words[row * self.stride..][..self.stride]
     }
 
-    /// Some of the rows.
+    /// Returns a range of the rows.
     #[inline(always)]
     pub fn slice(&self, start: usize, len: usize) -> Self {
         Self {
@@ -38,13 +38,13 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Number of blocks of sixteen codes in a row.
+    /// Returns the number of blocks of sixteen codes in a row.
     #[inline(always)]
     pub fn depth(&self) -> usize {
         self.stride / (DEPTH / 4)
     }
 
-    /// The sum of the codes of each row.
+    /// Returns the sum of the codes of each row.
     pub fn totals(self) -> Vec<i32> {
         vectorized(Totals(self))
     }

@@ -16,7 +16,7 @@ use crate::ops::flex::{
     quantizer::{Absmax, Ternary, ternary_code},
 };
 
-/// Every edge of tiles, panels, blocks and groups of blocks, and beyond.
+/// Numbers of tokens at every edge of tiles, panels, blocks and groups of blocks, and beyond.
 const TOKENS: [usize; 9] = [1, 2, 3, 4, 5, 15, 16, 17, 70];
 const INPUTS: [usize; 11] = [1, 3, 15, 16, 17, 64, 65, 240, 256, 300, 1030];
 const OUTPUTS: [usize; 6] = [1, 15, 16, 17, 40, 130];
@@ -42,7 +42,7 @@ impl Problem {
         }
     }
 
-    /// Groups of the weight `[d_input, d_output]`, one for all or one for each output feature.
+    /// Returns the groups of the weight `[d_input, d_output]`, one for all or one for each output feature.
     fn groups(&self, per_channel: bool) -> Groups {
         let (size, inner) = match per_channel {
             true => (self.d_input, self.d_output),
@@ -55,7 +55,7 @@ impl Problem {
         }
     }
 
-    /// The weight as packed rows of output features.
+    /// Returns the weight as packed rows of output features.
     fn packed(&self, scales: &[f32]) -> Vec<u32> {
         let (d_input, d_output) = (self.d_input, self.d_output);
         let transposed: Vec<f32> = (0..d_input * d_output)
@@ -73,7 +73,7 @@ impl Problem {
         ternary_pack(&transposed, scales, groups, d_input)
     }
 
-    /// The sums and outputs, one after the other.
+    /// Computes the sums and outputs one by one.
     fn expected(&self, words: &[u32], output: Output<'_>) -> Vec<f32> {
         let (d_input, d_output) = (self.d_input, self.d_output);
         let codes = |token: usize, k: usize| {
@@ -148,7 +148,7 @@ fn every_path_gives_the_sums_of_the_scalar_loop() {
 
 #[test]
 fn sums_of_the_largest_codes_do_not_overflow() {
-    // The lowest code, -128, times -1, as often as 16 bits would not hold.
+    // The lowest code, -128, times -1, so often that 16 bits overflow.
     let (tokens, d_input, d_output) = (5, 4096, 20);
     let words = vec![0x8080_8080; tokens * code_words_per_row(d_input)];
     let rows = Rows::new(&words, d_input);

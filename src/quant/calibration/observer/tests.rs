@@ -32,7 +32,7 @@ fn configs() -> Vec<ObserverConfig> {
     ]
 }
 
-/// Whether the order of samples matters.
+/// Returns whether the order of samples matters.
 fn is_ordered(config: &ObserverConfig) -> bool {
     matches!(config, ObserverConfig::EmaMinMax(_))
 }
@@ -76,7 +76,7 @@ fn moving_averages_are_the_weighted_sums_of_all_bounds() {
         values
             .chunks(30)
             .for_each(|s| observer.observe_values(s, 1));
-        // The recurrence written out: the first bound weighs m^(n-1), the i-th
+        // The recurrence written out: the first bound has the weight m^(n-1), the i-th
         // (1-m) m^(n-i).
         let n = 10;
         let weight = |i: usize| match i {
@@ -95,7 +95,7 @@ fn moving_averages_are_the_weighted_sums_of_all_bounds() {
             (range.min()[0], sum(f64::min)),
             (range.max()[0], sum(f64::max)),
         ] {
-            // The rounding to f32 and to its subnormals; that of f64 is far smaller.
+            // Rounding to f32 and to its subnormals; that of f64 is far smaller.
             let bound = exact.abs() / 2f64.powi(24) * 1.001 + 2f64.powi(-150) * 1.001;
             let error = (found as f64 - exact).abs();
             assert!(error <= bound, "{name}: {found}, expected {exact}");
@@ -193,7 +193,7 @@ fn values_that_are_not_finite_are_counted_and_refuse_a_range() {
             error.to_string(),
             "4 of 8 observed values are NaN or infinite"
         );
-        // The state can be saved nevertheless.
+        // The state can still be saved.
         let json = serde_json::to_string(&observer).unwrap();
         assert_eq!(serde_json::from_str::<Observer>(&json).unwrap(), observer);
     }
@@ -220,7 +220,7 @@ fn a_stream_of_one_value_has_the_range_of_that_value() {
             let mut observer = config.init();
             (0..5).for_each(|_| observer.observe_values(&[value; 4], 2));
             let range = observer.range().unwrap();
-            // Scaling down a bound below eps costs the quantiser nothing, so ties are whole.
+            // Reducing a bound below eps does not change the quantizer, so there are ties.
             assert!(
                 range.min().iter().all(|&min| min == value),
                 "{config:?}: {range:?}"

@@ -1,4 +1,4 @@
-//! Codes in words: of 2 bits, of bytes, and products of both.
+//! Codes in words, of 2 bits and of bytes, and their products.
 
 use cubecl::prelude::*;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The Hadamard transform: one pass, a last pass of each length, and several.
+//! Hadamard transform: one pass, a last pass of each length, and several passes.
 
 use cubecl::prelude::*;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ pub(super) fn cases(target: &Target) -> Vec<Case> {
                 .map(|width| tiles(width, 7, [dtype; 2])),
         );
         let widest = |dtype| target.widths(dtype).max().unwrap_or(1);
-        // Of a tile: a copy, the shortest pass, and all passes.
+        // Stages of a tile: a copy, the shortest pass, and all passes.
         cases.extend([0, 1, 12].map(|stages| tiles(widest(dtype), stages, [dtype; 2])));
-        // The start of a block beyond the shared memory, and its end.
+        // First and last launch of a block beyond the shared memory.
         cases.push(tiles(widest(f32_type), 12, [dtype, f32_type]));
         cases.extend([1, 2, 3, 4].map(|stages| strided(stages, dtype)));
     }
