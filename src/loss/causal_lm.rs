@@ -91,6 +91,7 @@ impl CausalLmLossConfig {
     }
 
     /// Sets [`ignore_index`](Self::ignore_index).
+    #[must_use]
     pub fn with_ignore_index(mut self, ignore_index: Option<i64>) -> Self {
         self.ignore_index = ignore_index;
         self
@@ -102,6 +103,7 @@ impl CausalLmLossConfig {
     ///
     /// If it is not in [0, 1].
     #[track_caller]
+    #[must_use]
     pub fn with_label_smoothing(mut self, label_smoothing: f64) -> Self {
         Bounds::FRACTION.assert("label_smoothing", label_smoothing);
         self.label_smoothing = label_smoothing;
@@ -114,6 +116,7 @@ impl CausalLmLossConfig {
     ///
     /// If it is not zero or above and finite.
     #[track_caller]
+    #[must_use]
     pub fn with_z_loss(mut self, z_loss: f64) -> Self {
         Bounds::NOT_NEGATIVE.assert("z_loss", z_loss);
         self.z_loss = z_loss;
@@ -121,6 +124,7 @@ impl CausalLmLossConfig {
     }
 
     /// Sets [`reduction`](Self::reduction).
+    #[must_use]
     pub fn with_reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self

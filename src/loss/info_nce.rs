@@ -81,6 +81,7 @@ impl InfoNceLossConfig {
     ///
     /// If it is not positive and finite.
     #[track_caller]
+    #[must_use]
     pub fn with_temperature(mut self, temperature: f64) -> Self {
         Bounds::POSITIVE.assert("temperature", temperature);
         self.temperature = temperature;
@@ -88,12 +89,14 @@ impl InfoNceLossConfig {
     }
 
     /// Sets [`normalize`](Self::normalize).
+    #[must_use]
     pub fn with_normalize(mut self, normalize: bool) -> Self {
         self.normalize = normalize;
         self
     }
 
     /// Sets [`symmetric`](Self::symmetric).
+    #[must_use]
     pub fn with_symmetric(mut self, symmetric: bool) -> Self {
         self.symmetric = symmetric;
         self

@@ -67,6 +67,7 @@ impl KurtosisLossConfig {
     ///
     /// If it is not positive and finite.
     #[track_caller]
+    #[must_use]
     pub fn with_target(mut self, target: f64) -> Self {
         Bounds::POSITIVE.assert("target kurtosis", target);
         self.target = target;

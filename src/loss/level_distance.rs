@@ -57,6 +57,7 @@ impl LevelDistanceLossConfig {
     }
 
     /// Sets [`distance`](Self::distance).
+    #[must_use]
     pub fn with_distance(mut self, distance: Distance) -> Self {
         self.distance = distance;
         self

@@ -54,6 +54,7 @@ impl ScaleDecayLossConfig {
     ///
     /// If it is not zero or above and finite.
     #[track_caller]
+    #[must_use]
     pub fn with_coefficient(mut self, coefficient: f64) -> Self {
         Bounds::NOT_NEGATIVE.assert("coefficient", coefficient);
         self.coefficient = coefficient;

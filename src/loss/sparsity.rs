@@ -118,6 +118,7 @@ impl SparsityTargetLossConfig {
     ///
     /// If it is not positive and finite.
     #[track_caller]
+    #[must_use]
     pub fn with_temperature(mut self, temperature: f64) -> Self {
         Bounds::POSITIVE.assert("temperature", temperature);
         self.temperature = temperature;

@@ -116,6 +116,7 @@ impl WeightRegularizerConfig {
     ///
     /// If it is not zero or above and finite.
     #[track_caller]
+    #[must_use]
     pub fn with_coefficient(mut self, coefficient: f64) -> Self {
         Bounds::NOT_NEGATIVE.assert("coefficient", coefficient);
         self.coefficient = coefficient;
@@ -123,12 +124,14 @@ impl WeightRegularizerConfig {
     }
 
     /// Sets [`group`](Self::group).
+    #[must_use]
     pub fn with_group(mut self, group: ParamGroup) -> Self {
         self.group = group;
         self
     }
 
     /// Sets [`quantizer`](Self::quantizer).
+    #[must_use]
     pub fn with_quantizer(mut self, quantizer: impl Into<WeightQuantizer>) -> Self {
         self.quantizer = quantizer.into();
         self

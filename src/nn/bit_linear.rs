@@ -437,6 +437,7 @@ impl PackedBitLinear {
     }
 
     /// Sets the bias.
+    #[must_use]
     pub fn with_bias(mut self, bias: Option<Param<Tensor<1>>>) -> Self {
         self.bias = bias;
         self

@@ -304,6 +304,7 @@ impl<P: Projection> BitNetLm<P> {
     /// quantizer, and change the logits.
     ///
     /// Source: [BitNet Distillation](https://arxiv.org/abs/2510.13998), stage 1.
+    #[must_use]
     pub fn insert_sub_norms(mut self, epsilon: f64) -> Self {
         let layers = self.model.layers.into_iter();
         self.model.layers = layers.map(|l| l.insert_sub_norms(epsilon)).collect();

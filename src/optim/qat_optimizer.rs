@@ -180,12 +180,14 @@ impl<O: Optimizer> QatOptimizer<O> {
     /// Declares that all parameters are latent weights of the
     /// [quantizer](QatOptimizerConfig::quantizer) of the configuration: for the optimizer of a
     /// group such as [`latent_weights`](crate::qat::latent_weights) of a module.
+    #[must_use]
     pub fn for_latent_weights(mut self) -> Self {
         self.latent = true;
         self
     }
 
     /// Sets the decoupled weight decay; `weight_decay` holds its value.
+    #[must_use]
     pub fn with_weight_decay(mut self, weight_decay: &DecoupledWeightDecay) -> Self {
         self.weight_decay = Some(weight_decay.clone());
         self
@@ -193,6 +195,7 @@ impl<O: Optimizer> QatOptimizer<O> {
 
     /// Sets the `monitor` that counts flips, oscillations and frozen weights. Without effect unless
     /// the configuration has `freezing`.
+    #[must_use]
     pub fn with_monitor(mut self, monitor: &OscillationMonitor) -> Self {
         self.monitor = Some(monitor.clone());
         self

@@ -135,12 +135,14 @@ impl Prepare {
 
     /// Quantizes each selected weight with the plan's precision for its layer, the module that holds it, or
     /// by the scheme if its layer is not in the plan.
+    #[must_use]
     pub fn with_plan(mut self, plan: MixedPrecisionPlan) -> Self {
         self.plan = Some(plan);
         self
     }
 
     /// Selects exactly the parameters of `group` instead of the default selection.
+    #[must_use]
     pub fn with_group(mut self, group: ParamGroup) -> Self {
         self.group = Some(group);
         self
@@ -171,6 +173,7 @@ impl Prepare {
     /// let prepared = prepare.with_output_head(["policy", "value"]).apply(model).unwrap();
     /// assert_eq!(prepared.report.num_quantized(), 1);
     /// ```
+    #[must_use]
     pub fn with_output_head<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.output_head = Some(names.into_iter().map(Into::into).collect());
         self
@@ -178,6 +181,7 @@ impl Prepare {
 
     /// Quantizes the last layers, too, for a model that is the body of another, or whose outputs are to be in
     /// low precision.
+    #[must_use]
     pub fn without_output_head(self) -> Self {
         self.with_output_head::<String>([])
     }

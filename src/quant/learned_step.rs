@@ -47,6 +47,7 @@ impl LearnedStepConfig {
     ///
     /// If a group has no input features.
     #[track_caller]
+    #[must_use]
     pub fn with_granularity(mut self, granularity: WeightGranularity) -> Self {
         assert_valid(granularity.validate());
         self.granularity = granularity;

@@ -84,6 +84,7 @@ impl QatScheme {
     ///
     /// If a value of it is out of its range.
     #[track_caller]
+    #[must_use]
     pub fn with_weight(mut self, weight: impl Into<WeightQuantizer>) -> Self {
         self.weight = weight.into();
         assert_valid(self.weight.validate());
@@ -96,6 +97,7 @@ impl QatScheme {
     ///
     /// If a value of it is out of its range.
     #[track_caller]
+    #[must_use]
     pub fn with_activation(mut self, activation: Option<ActivationQuantizer>) -> Self {
         if let Some(activation) = &activation {
             assert_valid(activation.validate());
@@ -110,6 +112,7 @@ impl QatScheme {
     ///
     /// If a value of it is out of its range.
     #[track_caller]
+    #[must_use]
     pub fn with_ste(mut self, ste: impl Into<Ste>) -> Self {
         self.ste = ste.into();
         assert_valid(self.ste.validate());
@@ -117,6 +120,7 @@ impl QatScheme {
     }
 
     /// Sets the rotation of activations, or none.
+    #[must_use]
     pub fn with_rotation(mut self, rotation: Option<HadamardConfig>) -> Self {
         self.rotation = rotation;
         self
@@ -128,6 +132,7 @@ impl QatScheme {
     ///
     /// If a value of it is out of its range.
     #[track_caller]
+    #[must_use]
     pub fn with_noise(mut self, noise: Option<NoiseConfig>) -> Self {
         if let Some(noise) = &noise {
             assert_valid(noise.validate());

@@ -165,6 +165,7 @@ impl<S: Module + ModuleDisplay, T: Module + ModuleDisplay> Distiller<S, T> {
     ///
     /// If the norm is not positive.
     #[track_caller]
+    #[must_use]
     pub fn with_max_grad_norm(mut self, max_grad_norm: f64) -> Self {
         Bounds::POSITIVE.assert("max_grad_norm", max_grad_norm);
         self.max_grad_norm = Some(max_grad_norm);

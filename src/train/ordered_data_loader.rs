@@ -129,6 +129,7 @@ where
     ///
     /// If it is 0.
     #[track_caller]
+    #[must_use]
     pub fn with_num_workers(mut self, num_workers: usize) -> Self {
         Bounds::COUNT.assert("num_workers", num_workers);
         self.num_workers = num_workers;
@@ -136,6 +137,7 @@ where
     }
 
     /// Sets the seed from which a new order is drawn in each epoch.
+    #[must_use]
     pub fn with_shuffle(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

@@ -104,6 +104,7 @@ impl QuantizationErrorMetric {
     }
 
     /// Restricts the metric to one quantizer, by its path.
+    #[must_use]
     pub fn of(mut self, path: &str) -> Self {
         self.name = Arc::new(format!("{} {path}", self.name));
         self.path = Some(path.to_string());

@@ -17,6 +17,7 @@ impl LoadOptions {
 
     /// Whether tensors of type 36 are read as [`I2_S`](GgmlType::I2_S), which they are in files of
     /// bitnet.cpp alone. Default: no, such tensors are an error.
+    #[must_use]
     pub fn with_i2_s(mut self, i2_s: bool) -> Self {
         self.i2_s = i2_s;
         self
@@ -24,6 +25,7 @@ impl LoadOptions {
 
     /// Longest sequence, to save the table of positions of a model that could read longer ones.
     /// Default, and with `None`: what the file says.
+    #[must_use]
     pub fn with_max_positions(mut self, max_positions: Option<usize>) -> Self {
         self.max_positions = max_positions;
         self
@@ -34,6 +36,7 @@ impl LoadOptions {
     /// llama.cpp computes.
     ///
     /// For `bitnet-b1.58` and `bitnet-25` programs differ, so that the file or the option has to tell.
+    #[must_use]
     pub fn with_activation(mut self, activation: Option<GatedActivation>) -> Self {
         self.activation = activation;
         self
@@ -79,6 +82,7 @@ impl SaveOptions {
 
     /// Type of the embedding table and the head. Default, and with `None`: that of the projections, if
     /// it is of floats, or F16.
+    #[must_use]
     pub fn with_embeddings(mut self, embeddings: Option<GgmlType>) -> Self {
         self.embeddings = embeddings;
         self
@@ -86,12 +90,14 @@ impl SaveOptions {
 
     /// Metadata of the tokenizer, as [`tokenizer::to_metadata`](super::tokenizer::to_metadata) makes
     /// them. llama.cpp opens no file without one. Default: none.
+    #[must_use]
     pub fn with_tokenizer(mut self, tokenizer: Option<GgufMetadata>) -> Self {
         self.tokenizer = tokenizer;
         self
     }
 
     /// Name of the model. Default: none.
+    #[must_use]
     pub fn with_name(mut self, name: Option<String>) -> Self {
         self.name = name;
         self
@@ -101,6 +107,7 @@ impl SaveOptions {
     /// `relu2`: llama.cpp does not read that key for `bitnet` and `llama` and computes SiLU
     /// (`src/models/bitnet.cpp`), so that what it says is wrong. [`load`](super::load) reads such files,
     /// and bitnet.cpp those of I2_S, as [`new`](Self::new) says.
+    #[must_use]
     pub fn with_squared_relu(mut self, squared_relu: bool) -> Self {
         self.squared_relu = squared_relu;
         self

@@ -20,6 +20,7 @@ impl LoadOptions {
 
     /// Type of the parameters. Default, and with `None`: that of the file, where the device has it,
     /// and else `f32`.
+    #[must_use]
     pub fn with_dtype(mut self, dtype: Option<FloatDType>) -> Self {
         self.dtype = dtype;
         self
@@ -27,6 +28,7 @@ impl LoadOptions {
 
     /// What the scales of packed weights do; it wins over what the file says. Default, and with `None`:
     /// what the file says, without which packed weights are refused.
+    #[must_use]
     pub fn with_scale_convention(mut self, convention: Option<ScaleConvention>) -> Self {
         self.scale_convention = convention;
         self
@@ -34,6 +36,7 @@ impl LoadOptions {
 
     /// Longest sequence, to save the table of positions of a model that could read longer ones.
     /// Default, and with `None`: what the file says.
+    #[must_use]
     pub fn with_max_positions(mut self, max_positions: Option<usize>) -> Self {
         self.max_positions = max_positions;
         self
@@ -72,24 +75,28 @@ impl SaveOptions {
     }
 
     /// Names of architecture and tensors. Default, and with `None`: those that transformers knows.
+    #[must_use]
     pub fn with_family(mut self, family: Option<Family>) -> Self {
         self.family = family;
         self
     }
 
     /// Bytes of tensors in a file, unless a single one has more.
+    #[must_use]
     pub fn with_max_shard_bytes(mut self, bytes: usize) -> Self {
         self.max_shard_bytes = bytes;
         self
     }
 
     /// Folder whose tokenizer files are copied. Default: none.
+    #[must_use]
     pub fn with_tokenizer(mut self, folder: Option<PathBuf>) -> Self {
         self.tokenizer = folder;
         self
     }
 
     /// Whether a model in the folder is replaced. Default: no.
+    #[must_use]
     pub fn with_overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self

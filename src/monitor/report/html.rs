@@ -59,18 +59,21 @@ impl<'a> HtmlReport<'a> {
     }
 
     /// Adds a line chart of other values over the steps, such as losses.
+    #[must_use]
     pub fn with_series(mut self, name: impl Into<String>, lines: Vec<Series>) -> Self {
         self.series.push((name.into(), lines));
         self
     }
 
     /// Adds the increase of the loss caused by the quantization of each layer.
+    #[must_use]
     pub fn with_sensitivity(mut self, layers: Vec<(String, f64)>) -> Self {
         self.sensitivity = layers;
         self
     }
 
     /// Adds a line of text, such as an event of the training.
+    #[must_use]
     pub fn with_note(mut self, note: impl Into<String>) -> Self {
         self.notes.push(note.into());
         self

@@ -29,6 +29,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    #[must_use]
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,

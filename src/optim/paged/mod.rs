@@ -100,6 +100,7 @@ impl PagedOptimizerConfig {
     }
 
     /// Sets the budget in bytes.
+    #[must_use]
     pub fn with_budget(self, budget: u64) -> Self {
         Self { budget, ..self }
     }

@@ -44,6 +44,7 @@ impl SamplingPolicy {
     }
 
     /// Sets the maximum number of samples.
+    #[must_use]
     pub fn with_max_samples(mut self, max_samples: u64) -> Self {
         self.max_samples = Some(max_samples);
         self

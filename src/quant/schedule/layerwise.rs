@@ -57,12 +57,14 @@ impl LayerwiseConfig {
     }
 
     /// Sets the order of the layers.
+    #[must_use]
     pub fn with_order(mut self, order: LayerOrder) -> Self {
         self.order = order;
         self
     }
 
     /// Sets the overlap of the layers.
+    #[must_use]
     pub fn with_overlap(mut self, overlap: f64) -> Self {
         self.overlap = overlap;
         self

@@ -70,6 +70,7 @@ impl TernaryConfig {
     }
 
     /// Sets the scale `gamma`.
+    #[must_use]
     pub fn with_scale(mut self, scale: TernaryScale) -> Self {
         self.scale = scale;
         self

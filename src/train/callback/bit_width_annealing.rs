@@ -25,6 +25,7 @@ impl BitWidthAnnealing {
     }
 
     /// Sets a name other than `bit_width_annealing`, so that several can be used side by side.
+    #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

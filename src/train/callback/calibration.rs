@@ -72,18 +72,21 @@ impl Calibration {
     }
 
     /// Sets a name other than `calibration`, so that several can be used side by side.
+    #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Sets the policy that selects the observed passes.
+    #[must_use]
     pub fn with_policy(mut self, policy: SamplingPolicy) -> Self {
         self.policy = policy;
         self
     }
 
     /// Sets the file to which the ranges are written.
+    #[must_use]
     pub fn with_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.file = Some(path.into());
         self

@@ -43,6 +43,7 @@ impl EarlyStopping {
     }
 
     /// Sets a name other than `early_stopping`, so that several can be used side by side.
+    #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self

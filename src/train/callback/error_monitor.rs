@@ -63,6 +63,7 @@ impl ErrorMonitor {
     }
 
     /// Sets a name other than `error_monitor`, so that several can be used side by side.
+    #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -74,6 +75,7 @@ impl ErrorMonitor {
     ///
     /// If the number is 0.
     #[track_caller]
+    #[must_use]
     pub fn every(mut self, steps: usize) -> Self {
         Bounds::COUNT.assert("every", steps);
         self.every = steps;
@@ -81,6 +83,7 @@ impl ErrorMonitor {
     }
 
     /// Sets the path and title of an HTML page, written after each validation and at the end.
+    #[must_use]
     pub fn with_html(mut self, path: impl Into<PathBuf>, title: impl Into<String>) -> Self {
         self.html = Some(path.into());
         self.title = title.into();
@@ -89,12 +92,14 @@ impl ErrorMonitor {
 
     /// Sets the path of a file of JSON lines, one per report, written after each validation and at
     /// the end. A resumed training appends to it; a new training renames an existing file.
+    #[must_use]
     pub fn with_json(mut self, path: impl Into<PathBuf>) -> Self {
         self.json = Some(path.into());
         self
     }
 
     /// Sets the history to which reports are added, such as that of a metric.
+    #[must_use]
     pub fn with_history(mut self, history: &SharedErrorHistory) -> Self {
         self.history = history.clone();
         self

@@ -51,6 +51,7 @@ impl JsonLogger {
     }
 
     /// Sets a name other than `json_logger`, so that several can be used side by side.
+    #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -62,6 +63,7 @@ impl JsonLogger {
     ///
     /// If `every` is 0.
     #[track_caller]
+    #[must_use]
     pub fn every(mut self, every: usize) -> Self {
         Bounds::COUNT.assert("every", every);
         self.every = every;
@@ -69,6 +71,7 @@ impl JsonLogger {
     }
 
     /// Adds a numeric validation metric.
+    #[must_use]
     pub fn with_metric(mut self, name: impl Into<String>) -> Self {
         self.metrics.push(name.into());
         self

@@ -104,6 +104,7 @@ impl Mitigation {
     }
 
     /// Sets a name other than `mitigation`, so that several can be used side by side.
+    #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -112,12 +113,14 @@ impl Mitigation {
     /// Sets the learning rate factor that the scheduler uses; see
     /// [`ScaledLrScheduler`](crate::optim::ScaledLrScheduler). Without it, a lower learning rate
     /// has no effect.
+    #[must_use]
     pub fn with_learning_rate_scale(mut self, scale: &LearningRateScale) -> Self {
         self.mitigations.scale = scale.clone();
         self
     }
 
     /// Logs the remedies without applying them.
+    #[must_use]
     pub fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self

@@ -70,6 +70,7 @@ impl SkippedSteps {
     }
 
     /// Adds another step, before which `step` steps were taken.
+    #[must_use]
     pub fn and(self, step: usize) -> Self {
         Self {
             count: self.count + 1,

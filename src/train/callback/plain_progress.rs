@@ -37,6 +37,7 @@ impl PlainProgress {
     }
 
     /// Sets the total number of steps, for the remaining time.
+    #[must_use]
     pub fn with_total_steps(mut self, steps: usize) -> Self {
         self.total_steps = Some(steps);
         self
@@ -48,6 +49,7 @@ impl PlainProgress {
     ///
     /// If `every` is 0.
     #[track_caller]
+    #[must_use]
     pub fn every(mut self, every: usize) -> Self {
         Bounds::COUNT.assert("every", every);
         self.every = every;

@@ -134,6 +134,7 @@ impl CheckpointPolicy {
     ///
     /// If the number is 0.
     #[track_caller]
+    #[must_use]
     pub fn every_steps(mut self, steps: usize) -> Self {
         Bounds::COUNT.assert("every_steps", steps);
         self.every_steps = Some(steps);
@@ -146,6 +147,7 @@ impl CheckpointPolicy {
     ///
     /// If the number is 0.
     #[track_caller]
+    #[must_use]
     pub fn keep_last(mut self, count: usize) -> Self {
         Bounds::COUNT.assert("keep_last", count);
         self.keep_last = count;
@@ -153,18 +155,21 @@ impl CheckpointPolicy {
     }
 
     /// Sets the metric by which the best checkpoint is kept in addition.
+    #[must_use]
     pub fn keep_best(mut self, metric: BestMetric) -> Self {
         self.keep_best = Some(metric);
         self
     }
 
     /// Sets the checkpoint to resume from.
+    #[must_use]
     pub fn resume(mut self, resume: Resume) -> Self {
         self.resume = resume;
         self
     }
 
     /// Sets the identifier of the run.
+    #[must_use]
     pub fn fingerprint(mut self, fingerprint: impl Into<String>) -> Self {
         self.fingerprint = fingerprint.into();
         self
@@ -174,6 +179,7 @@ impl CheckpointPolicy {
     ///
     /// The optimizer state of a parameter that now has another type than f32 is reset, which is
     /// logged.
+    #[must_use]
     pub fn cast_on_load(mut self, cast: bool) -> Self {
         self.cast_on_load = cast;
         self

@@ -38,12 +38,14 @@ impl ParameterGroupConfig {
     }
 
     /// Sets the factor of the learning rate.
+    #[must_use]
     pub fn with_learning_rate(mut self, factor: f64) -> Self {
         self.learning_rate = factor;
         self
     }
 
     /// Sets the weight decay.
+    #[must_use]
     pub fn with_weight_decay(mut self, weight_decay: f64) -> Self {
         self.weight_decay = Some(weight_decay);
         self

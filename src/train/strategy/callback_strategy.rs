@@ -123,12 +123,14 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     ///
     /// If another callback has the same name.
     #[track_caller]
+    #[must_use]
     pub fn with_callback(self, callback: impl Callback<M> + 'static) -> Self {
         self.0.callbacks().push(Box::new(callback));
         self
     }
 
     /// Sets the checkpoint policy.
+    #[must_use]
     pub fn with_checkpoints(mut self, policy: CheckpointPolicy) -> Self {
         self.0.checkpoints = Some(policy);
         self
@@ -136,6 +138,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
 
     /// Sets a training data loader that can [seek](crate::train::SeekableDataLoader): a resumed
     /// training starts at its batch without reading those before.
+    #[must_use]
     pub fn with_seekable<L>(mut self, train: &Arc<L>) -> Self
     where
         L: SeekableDataLoader<<M as TrainStep>::Input> + ?Sized + 'static,
@@ -152,6 +155,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     }
 
     /// Sets the seed of random operations; 0 by default.
+    #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.0.seed = seed;
         self
@@ -164,6 +168,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     ///
     /// If it is 0.
     #[track_caller]
+    #[must_use]
     pub fn with_max_steps(mut self, max_steps: usize) -> Self {
         Bounds::COUNT.assert("max_steps", max_steps);
         self.0.max_steps = Some(max_steps);
@@ -176,6 +181,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// that the data loader counts.
     ///
     /// A batch of weight 0 is ignored; a weight that is negative or not finite counts as 0.
+    #[must_use]
     pub fn with_batch_weight(
         mut self,
         weight: impl Fn(&TrainOutputOf<M>) -> f64 + Send + Sync + 'static,
@@ -186,6 +192,7 @@ impl<M: LearnerModel> CallbackStrategy<M> {
 
     /// Sets the [weight](Self::with_batch_weight) of a batch to its number of counted tokens:
     /// accumulated batches of any size and masks then give the step of one large batch.
+    #[must_use]
     pub fn with_token_weights(self) -> Self
     where
         TrainOutputOf<M>: Adaptor<TokenLoss>,

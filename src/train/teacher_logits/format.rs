@@ -73,6 +73,7 @@ impl TeacherLogitsFormat {
     }
 
     /// Sets the type of the logits.
+    #[must_use]
     pub fn with_logits_type(mut self, logits_type: LogitsType) -> Self {
         self.logits_type = logits_type;
         self
@@ -84,6 +85,7 @@ impl TeacherLogitsFormat {
     ///
     /// If `k` is 0 or not below the vocabulary, or the temperature is not positive and finite.
     #[track_caller]
+    #[must_use]
     pub fn with_top_k(mut self, k: usize, temperature: f64) -> Self {
         assert!(
             0 < k && k < self.vocab,
