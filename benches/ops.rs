@@ -3,7 +3,7 @@
 
 use bitnet_burn::{
     functions::{
-        Levels, absmax_fake_quant, affine_fake_quant, hadamard_transform, ternary_fake_quant,
+        AffineParams, absmax_fake_quant, affine_fake_quant, hadamard_transform, ternary_fake_quant,
         ternary_pack, ternary_unpack,
     },
     ops::{CodeRange, GradientRule, Groups, QatOps},
@@ -168,7 +168,7 @@ mod affine_fake_quant_1024x4096 {
     fn operation(bencher: Bencher, granularity: Granularity) {
         let weight = random(WEIGHT);
         let codes = CodeRange::signed(4);
-        let levels = Levels::symmetric(steps(granularity), granularity.groups(), codes);
+        let levels = AffineParams::symmetric(steps(granularity), granularity.groups(), codes);
         time(bencher, || {
             affine_fake_quant(weight.clone(), levels.clone())
         });

@@ -4,7 +4,7 @@ use std::thread;
 
 use bitnet_burn::{
     functions::{
-        Levels, absmax_fake_quant, absmax_quantize, affine_fake_quant, blockwise_quantize,
+        AffineParams, absmax_fake_quant, absmax_quantize, affine_fake_quant, blockwise_quantize,
         group_statistic, hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
     },
     ops::{CodeRange, DynamicMap, Groups, Statistic},
@@ -87,7 +87,7 @@ pub fn run(quick: bool) -> Table {
     );
     for (scales, groups) in by_scales {
         let (_, gamma) = ternary_fake_quant(weight.clone(), groups);
-        let levels = Levels::symmetric(gamma, groups, CodeRange::signed(4));
+        let levels = AffineParams::symmetric(gamma, groups, CodeRange::signed(4));
         let f = timed(|| affine_fake_quant(weight.clone(), levels.clone()));
         row("affine_fake_quant", scales, WEIGHT, f);
     }

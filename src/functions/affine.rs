@@ -7,11 +7,11 @@ use crate::ops::{CodeRange, GradientRule, Groups, QatOps};
 ///
 /// # Shapes
 ///
-/// - steps, zero_points: `[outer, inner]` of `groups`, f32
+/// - scales, zero_points: `[outer, inner]` of `groups`, f32
 #[derive(Debug, Clone)]
-pub struct Levels {
+pub struct AffineParams {
     /// Distance between neighboring levels.
-    pub steps: Tensor<2>,
+    pub scales: Tensor<2>,
     /// Code of the value 0.
     pub zero_points: Tensor<2>,
     /// Groups of values that share a step.
@@ -20,12 +20,12 @@ pub struct Levels {
     pub codes: CodeRange,
 }
 
-impl Levels {
+impl AffineParams {
     /// Creates levels around zero, `code * step`.
-    pub fn symmetric(steps: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
-        let zero_points = steps.zeros_like();
+    pub fn symmetric(scales: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
+        let zero_points = scales.zeros_like();
         Self {
-            steps,
+            scales,
             zero_points,
             groups,
             codes,
@@ -35,7 +35,7 @@ impl Levels {
     fn assert_cover<const D: usize>(&self, operation: &str, x: &Tensor<D>) {
         assert_float(operation, x);
         self.groups.assert_cover(&x.dims());
-        assert_per_group("steps", &self.steps, self.groups);
+        assert_per_group("scales", &self.scales, self.groups);
         assert_per_group("zero points", &self.zero_points, self.groups);
     }
 }
@@ -60,22 +60,22 @@ impl Levels {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::{Levels, affine_fake_quant}, ops::{CodeRange, Groups}};
+/// use bitnet_burn::{functions::{AffineParams, affine_fake_quant}, ops::{CodeRange, Groups}};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();
 /// let x = Tensor::<1>::from_floats([0.6, -0.2, 9.0], &device);
-/// let steps = Tensor::full([1, 1], 0.5, &device);
-/// let levels = Levels::symmetric(steps, Groups::per_tensor(3), CodeRange::signed(4));
+/// let scales = Tensor::full([1, 1], 0.5, &device);
+/// let levels = AffineParams::symmetric(scales, Groups::per_tensor(3), CodeRange::signed(4));
 /// let quantized = affine_fake_quant(x, levels);
 /// assert_eq!(quantized.into_data().to_vec::<f32>().unwrap(), [0.5, 0.0, 3.5]);
 /// ```
 #[track_caller]
-pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor<D> {
+pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: AffineParams) -> Tensor<D> {
     levels.assert_cover("affine_fake_quant", &x);
     Tensor::from_dispatch(Dispatch::affine_fake_quant(
         x.into_dispatch(),
-        levels.steps.into_dispatch(),
+        levels.scales.into_dispatch(),
         levels.zero_points.into_dispatch(),
         levels.groups,
         levels.codes,
@@ -98,13 +98,13 @@ pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::{Levels, straight_through}, ops::{CodeRange, GradientRule, Groups}};
+/// use bitnet_burn::{functions::{AffineParams, straight_through}, ops::{CodeRange, GradientRule, Groups}};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default().autodiff();
 /// let x = Tensor::<1>::from_floats([0.4, 3.0], &device).require_grad();
 /// let sign = x.clone().detach().sign();
-/// let levels = Levels::symmetric(Tensor::ones([1, 1], &device), Groups::per_tensor(2), CodeRange::TERNARY);
+/// let levels = AffineParams::symmetric(Tensor::ones([1, 1], &device), Groups::per_tensor(2), CodeRange::TERNARY);
 /// let clipped = Some(GradientRule::Clipped { bound: 1.0 });
 /// let grads = straight_through(x.clone(), sign, levels, clipped).sum().backward();
 /// assert_eq!(x.grad(&grads).unwrap().into_data().to_vec::<f32>().unwrap(), [1.0, 0.0]);
@@ -113,7 +113,7 @@ pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: Levels) -> Tensor
 pub fn straight_through<const D: usize>(
     x: Tensor<D>,
     quantized: Tensor<D>,
-    levels: Levels,
+    levels: AffineParams,
     rule: Option<GradientRule>,
 ) -> Tensor<D> {
     levels.assert_cover("straight_through", &x);
@@ -125,7 +125,7 @@ pub fn straight_through<const D: usize>(
     Tensor::from_dispatch(Dispatch::straight_through(
         x.into_dispatch(),
         quantized.into_dispatch(),
-        levels.steps.into_dispatch(),
+        levels.scales.into_dispatch(),
         levels.zero_points.into_dispatch(),
         levels.groups,
         levels.codes,
@@ -133,7 +133,7 @@ pub fn straight_through<const D: usize>(
     ))
 }
 
-/// Applies fake quantization with trained steps and offsets, LSQ and LSQ+:
+/// Applies fake quantization with trained scales and offsets, LSQ and LSQ+:
 /// `Q(x) = (clamp(round(v), min, max) - z) * step` with `z = -offset / step` and `v = x / step + z`.
 ///
 /// Gradients, with `g = dL/dQ`:
@@ -151,15 +151,15 @@ pub fn straight_through<const D: usize>(
 /// # Shapes
 ///
 /// - x, output: `[..]`, f32, f16 or bf16
-/// - steps, offsets: `[outer, inner]` of `groups`, f32
+/// - scales, offsets: `[outer, inner]` of `groups`, f32
 ///
 /// # Panics
 ///
-/// If `groups` does not cover `x`, or steps or offsets have another shape or type.
+/// If `groups` does not cover `x`, or scales or offsets have another shape or type.
 #[track_caller]
 pub fn learned_step_fake_quant<const D: usize>(
     x: Tensor<D>,
-    steps: Tensor<2>,
+    scales: Tensor<2>,
     offsets: Tensor<2>,
     groups: Groups,
     codes: CodeRange,
@@ -167,11 +167,11 @@ pub fn learned_step_fake_quant<const D: usize>(
 ) -> Tensor<D> {
     assert_float("learned_step_fake_quant", &x);
     groups.assert_cover(&x.dims());
-    assert_per_group("steps", &steps, groups);
+    assert_per_group("scales", &scales, groups);
     assert_per_group("offsets", &offsets, groups);
     Tensor::from_dispatch(Dispatch::learned_step_fake_quant(
         x.into_dispatch(),
-        steps.into_dispatch(),
+        scales.into_dispatch(),
         offsets.into_dispatch(),
         groups,
         codes,

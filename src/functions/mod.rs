@@ -22,7 +22,7 @@ mod stochastic_round;
 mod ternary;
 
 pub use absmax::absmax_fake_quant;
-pub use affine::{Levels, affine_fake_quant, learned_step_fake_quant, straight_through};
+pub use affine::{AffineParams, affine_fake_quant, learned_step_fake_quant, straight_through};
 pub use bit_linear::bit_linear;
 pub use blockwise::{BlockwiseMoment, adamw_8bit, blockwise_dequantize, blockwise_quantize};
 pub use causal_attention::causal_attention;

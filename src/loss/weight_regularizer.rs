@@ -257,7 +257,12 @@ impl WeightRegularizerConfig {
     }
 
     #[track_caller]
-    fn levels<const D: usize>(&self, weight: Tensor<D>, output_axis: usize, path: &str) -> Levels {
+    fn levels<const D: usize>(
+        &self,
+        weight: Tensor<D>,
+        output_axis: usize,
+        path: &str,
+    ) -> AffineParams {
         let shape = weight.dims();
         let groups = match self.quantizer.groups(&shape, output_axis) {
             Ok(groups) => groups,
@@ -272,7 +277,7 @@ impl WeightRegularizerConfig {
         let codes = self.quantizer.codes();
         let lowest = scales.clone().mul_scalar(codes.min);
         let highest = scales.mul_scalar(codes.max);
-        Levels {
+        AffineParams {
             weight: weight.reshape([outer, size, inner]),
             quantized: quantized.reshape([outer, size, inner]),
             lowest,
@@ -282,7 +287,7 @@ impl WeightRegularizerConfig {
 }
 
 /// Weight, quantized value and range, each grouped as `[outer, size, inner]`.
-struct Levels {
+struct AffineParams {
     weight: Tensor<3>,
     quantized: Tensor<3>,
     lowest: Tensor<3>,

@@ -23,7 +23,7 @@ pub struct ActivationFakeQuant {
     #[module(skip)]
     rotation: Option<HadamardConfig>,
     /// Trained step size `[1, 1]`, if the quantizer has it.
-    pub step: Option<Param<Tensor<2>>>,
+    pub scale: Option<Param<Tensor<2>>>,
     /// Trained offset `[1, 1]`, if the quantizer has it.
     pub offset: Option<Param<Tensor<2>>>,
     control: QuantControl,
@@ -42,10 +42,10 @@ impl ActivationFakeQuant {
             "a rotation is for activations that are quantized, and the scheme leaves them in float"
         );
         let quantizer = scheme.activation.clone()?;
-        let (mut step, mut offset) = (None, None);
+        let (mut scale, mut offset) = (None, None);
         if let ActivationQuantizer::LearnedStep(config) = &quantizer {
-            let [steps, offsets] = config.initial_parameters(device);
-            step = Some(Param::from_tensor(steps));
+            let [initial, offsets] = config.initial_parameters(device);
+            scale = Some(Param::from_tensor(initial));
             offset = config.offset.then(|| Param::from_tensor(offsets));
         }
         let static_config = match &quantizer {
@@ -61,7 +61,7 @@ impl ActivationFakeQuant {
             quantizer,
             ste: scheme.ste,
             rotation: scheme.rotation,
-            step,
+            scale,
             offset,
             control: QuantControl::of_activation(static_config, settings, device),
         })
@@ -136,7 +136,7 @@ impl ActivationFakeQuant {
     /// themselves.
     fn limits(&self) -> Option<[Tensor<1>; 2]> {
         let control = self.control.values();
-        let (step, zero_point, codes) = match (&self.quantizer, &self.step) {
+        let (step, zero_point, codes) = match (&self.quantizer, &self.scale) {
             _ if control.width().is_some() => return None,
             (ActivationQuantizer::Static(config), _) => {
                 let StaticRange { step, zero_point } = control.range()?;
@@ -164,7 +164,7 @@ impl ActivationFakeQuant {
             let granularity = ActivationGranularity::PerToken;
             return AbsmaxConfig { bits, granularity }.fake_quant(x, self.ste);
         }
-        match (&self.quantizer, &self.step) {
+        match (&self.quantizer, &self.scale) {
             (ActivationQuantizer::Static(config), _) => {
                 config.fake_quant(x, control.range(), self.ste)
             }

@@ -107,8 +107,8 @@ impl Packing {
             path: path.clone(),
             source,
         })?;
-        let steps = parameter.quantized_by.as_ref();
-        let steps = steps.and_then(|by| self.values.steps(&by.path));
+        let scale = parameter.quantized_by.as_ref();
+        let scale = scale.and_then(|by| self.values.scale(&by.path));
         let Some(latent) = self.values.remove(&path) else {
             let shape = parameter.shape;
             return Err(ConvertError::Rank { path, shape });
@@ -118,7 +118,7 @@ impl Packing {
         }
         let row_axis = row_axis(&parameter);
         let dtype = latent.dtype();
-        let weight = latent.pack(&quantizer, groups, row_axis, steps);
+        let weight = latent.pack(&quantizer, groups, row_axis, scale);
         // The places of a shared parameter may differ, as Burn's optimizers update only the first one.
         let first = self.first.entry(parameter.id).or_insert(path.clone());
         let is_shared = *first != path && weight.equals(&self.weights[first]);

@@ -28,8 +28,8 @@ pub struct FakeQuant {
     #[module(skip)]
     noise: Option<NoiseConfig>,
     output_axis: usize,
-    /// Trained step sizes `[outer, inner]`, if the quantizer has them.
-    pub steps: Option<Param<Tensor<2>>>,
+    /// Trained scales `[outer, inner]`, if the quantizer has them.
+    pub scale: Option<Param<Tensor<2>>>,
     control: QuantControl,
 }
 
@@ -57,13 +57,13 @@ impl FakeQuant {
             ste: scheme.ste,
             noise: scheme.noise,
             output_axis,
-            steps: None,
+            scale: None,
             control,
         };
         let groups = fake_quant.groups(&weight.dims());
         if let WeightQuantizer::LearnedStep(config) = &scheme.weight {
-            let steps = config.initial_steps(weight.detach(), groups);
-            fake_quant.steps = Some(Param::from_tensor(steps));
+            let scale = config.initial_scales(weight.detach(), groups);
+            fake_quant.scale = Some(Param::from_tensor(scale));
         }
         fake_quant
     }
@@ -168,23 +168,23 @@ impl FakeQuant {
 
     /// Returns the quantized value as a constant, with its scales and levels.
     fn constant<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> QuantizedWeight<D> {
-        match (&self.active_quantizer(), &self.steps) {
-            (WeightQuantizer::LearnedStep(config), Some(steps)) => {
-                // Without autodiff, as for packing, the weight must not track gradients through its steps.
-                let steps = match latent.is_autodiff() {
-                    true => steps.val(),
-                    false => steps.val().without_autodiff(),
+        match (&self.active_quantizer(), &self.scale) {
+            (WeightQuantizer::LearnedStep(config), Some(scale)) => {
+                // Without autodiff, as for packing, the weight must not track gradients through its scale.
+                let scale = match latent.is_autodiff() {
+                    true => scale.val(),
+                    false => scale.val().without_autodiff(),
                 };
-                config.quantize(latent, steps, groups)
+                config.quantize(latent, scale, groups)
             }
             (quantizer, _) => quantizer.quantize(latent, groups),
         }
     }
 
     fn quantize<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> Tensor<D> {
-        match (&self.active_quantizer(), &self.steps) {
-            (WeightQuantizer::LearnedStep(config), Some(steps)) => {
-                config.fake_quant(latent, steps.val(), groups)
+        match (&self.active_quantizer(), &self.scale) {
+            (WeightQuantizer::LearnedStep(config), Some(scale)) => {
+                config.fake_quant(latent, scale.val(), groups)
             }
             (quantizer, _) => quantizer.fake_quant(latent, groups, self.ste).0,
         }

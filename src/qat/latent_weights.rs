@@ -28,9 +28,9 @@ use super::parameters::{Inventory, Parameter};
 /// let layer = config.init(&Device::default());
 /// let weights = latent_weights(&layer);
 /// assert!(weights.matches(&layer.weight.id, Some("weight")));
-/// assert!(!weights.matches(&layer.weight.id, Some("weight_quant.steps")));
-/// let steps = quantizer_parameters(&layer);
-/// assert!(steps.matches(&layer.weight.id, Some("weight_quant.steps")));
+/// assert!(!weights.matches(&layer.weight.id, Some("weight_quant.scale")));
+/// let scales = quantizer_parameters(&layer);
+/// assert!(scales.matches(&layer.weight.id, Some("weight_quant.scale")));
 /// ```
 pub fn latent_weights<M: Module>(model: &M) -> ParamGroup {
     let parameters = Inventory::of(model).parameters.into_iter();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::{BitWidth, WeightGranularity, weight::QuantizedWeight};
 use crate::{
     base::bounds::assert_valid,
-    functions::{Levels, affine_fake_quant, group_statistic, learned_step_fake_quant},
+    functions::{AffineParams, affine_fake_quant, group_statistic, learned_step_fake_quant},
     ops::{Groups, Statistic},
 };
 use bitnet_burn_kernels::reference::EPSILON;
@@ -55,7 +55,7 @@ impl LearnedStepConfig {
     }
 
     /// Returns the initial step sizes of a weight, `[outer, inner]`.
-    pub fn initial_steps<const D: usize>(&self, weight: Tensor<D>, groups: Groups) -> Tensor<2> {
+    pub fn initial_scales<const D: usize>(&self, weight: Tensor<D>, groups: Groups) -> Tensor<2> {
         let absmean = group_statistic(weight, groups, Statistic::AbsMean);
         at_least_epsilon(absmean.mul_scalar(2.0 / self.width.codes().max.sqrt()))
     }
@@ -64,35 +64,35 @@ impl LearnedStepConfig {
     pub(crate) fn quantize<const D: usize>(
         &self,
         weight: Tensor<D>,
-        steps: Tensor<2>,
+        scales: Tensor<2>,
         groups: Groups,
     ) -> QuantizedWeight<D> {
         let codes = self.width.codes();
-        let steps = at_least_epsilon(steps.detach());
-        let levels = Levels::symmetric(steps.clone(), groups, codes);
+        let scales = at_least_epsilon(scales.detach());
+        let levels = AffineParams::symmetric(scales.clone(), groups, codes);
         let values = affine_fake_quant(weight, levels);
-        QuantizedWeight::symmetric(values, steps, groups, codes)
+        QuantizedWeight::symmetric(values, scales, groups, codes)
     }
 
     /// Returns the fake-quantized weight, with gradients for the weight and the step sizes.
     pub(crate) fn fake_quant<const D: usize>(
         &self,
         weight: Tensor<D>,
-        steps: Tensor<2>,
+        scales: Tensor<2>,
         groups: Groups,
     ) -> Tensor<D> {
         let codes = self.width.codes();
-        let steps = at_least_epsilon(steps);
-        let offsets = steps.clone().detach().zeros_like();
+        let scales = at_least_epsilon(scales);
+        let offsets = scales.clone().detach().zeros_like();
         let grad_scale = 1.0 / (groups.size.max(1) as f32 * codes.max).sqrt();
-        learned_step_fake_quant(weight, steps, offsets, groups, codes, grad_scale)
+        learned_step_fake_quant(weight, scales, offsets, groups, codes, grad_scale)
     }
 }
 
-/// Clamps steps to 1e-5 or more. A smaller step keeps its gradient, so that it can grow again.
-pub(crate) fn at_least_epsilon(steps: Tensor<2>) -> Tensor<2> {
-    let missing = steps.clone().detach().neg().add_scalar(EPSILON);
-    steps.add(missing.clamp_min(0.0))
+/// Clamps scales to 1e-5 or more. A smaller step keeps its gradient, so that it can grow again.
+pub(crate) fn at_least_epsilon(scales: Tensor<2>) -> Tensor<2> {
+    let missing = scales.clone().detach().neg().add_scalar(EPSILON);
+    scales.add(missing.clamp_min(0.0))
 }
 
 impl Default for LearnedStepConfig {

@@ -72,7 +72,7 @@ impl NoiseConfig {
                 let noise = uniform(shape, mix(seed ^ key), &device).sub_scalar(0.5);
                 let groups = constant.levels.groups;
                 let noise = GroupedValues::new(noise, groups)
-                    .scaled(constant.levels.steps.mul_scalar(factor));
+                    .scaled(constant.levels.scales.mul_scalar(factor));
                 latent + reshape(noise, shape).cast(dtype)
             }
             Self::Quant { fraction, seed } => {

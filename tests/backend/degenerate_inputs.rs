@@ -115,7 +115,7 @@ fn pass<const D: usize>(layer: &BitLinear, x: Tensor<D>) -> (Tensor<D>, Vec<Opti
         layer.weight.val().grad(&grads).map(floats),
         bias.grad(&grads).map(floats),
     ];
-    if let Some(steps) = &layer.weight_quant.steps {
+    if let Some(steps) = &layer.weight_quant.scale {
         all.push(steps.val().grad(&grads).map(floats));
     }
     (y, all)

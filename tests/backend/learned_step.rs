@@ -119,7 +119,7 @@ fn a_prepared_model_trains_its_steps_and_packs_to_what_it_trained() {
         let mut model = prepare.apply(linear).unwrap().model;
         let steps = |model: &burn::nn::Linear| {
             let fake_quant = model.weight.reparameterization::<FakeQuant>().unwrap();
-            floats(fake_quant.steps.as_ref().unwrap().val())
+            floats(fake_quant.scale.as_ref().unwrap().val())
         };
         let before = steps(&model);
         let mut optimizer = AdamWConfig::new().init();
@@ -183,13 +183,13 @@ fn a_step_that_would_be_negative_is_the_smallest_and_keeps_its_gradient() {
     let weight = linear.weight.val();
     let mut fake_quant = FakeQuant::new(&scheme, weight.clone(), 1);
     let negative = Tensor::<2>::full([1, 1], -0.5, &device).require_grad();
-    fake_quant.steps = Some(burn::module::Param::from_tensor(negative));
+    fake_quant.scale = Some(burn::module::Param::from_tensor(negative));
     let quantized = fake_quant.forward(weight);
     let largest = floats(quantized.clone().abs().max())[0];
     // -0.5 + (0.5 + 1e-5) is 1e-5 but for the rounding of the sum in the bracket.
     assert!((largest as f64 - 1e-5).abs() <= ROUNDING, "{largest}");
     let grads = quantized.sum().backward();
-    assert!(fake_quant.steps.unwrap().val().grad(&grads).is_some());
+    assert!(fake_quant.scale.unwrap().val().grad(&grads).is_some());
 }
 
 #[test]

@@ -203,10 +203,10 @@ fn groups_tell_latent_weights_and_parameters_of_quantizers() {
     assert_eq!(
         of(&own),
         [
-            "bit.weight_quant.steps",
-            "bit.input_quant.step",
+            "bit.weight_quant.scale",
+            "bit.input_quant.scale",
             "bit.input_quant.offset",
-            "prepared.weight.fake_quant.steps",
+            "prepared.weight.fake_quant.scale",
         ]
     );
 }
@@ -243,8 +243,8 @@ fn prepare_leaves_what_layers_quantize_themselves() {
     };
     assert_eq!(decision("bit.weight"), Decision::QuantizedByLayer);
     for own in [
-        "weight_quant.steps",
-        "input_quant.step",
+        "weight_quant.scale",
+        "input_quant.scale",
         "input_quant.offset",
     ] {
         assert_eq!(decision(&format!("bit.{own}")), Decision::OfQuantizer);
@@ -258,7 +258,7 @@ fn prepare_leaves_what_layers_quantize_themselves() {
     };
     let path = "bit.weight".to_string();
     assert_eq!(of("bit.weight"), PrepareError::QuantizedByLayer { path });
-    let path = "bit.weight_quant.steps".to_string();
+    let path = "bit.weight_quant.scale".to_string();
     assert_eq!(of(&path), PrepareError::OfQuantizer { path });
 }
 

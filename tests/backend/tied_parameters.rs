@@ -162,7 +162,7 @@ fn a_weight_that_is_quantized_in_two_places_has_one_quantizer() {
     let quant = |weight: &Param<Tensor<2>>| weight.reparameterization::<FakeQuant>().cloned();
     let [first, second] =
         [&model.first, &model.second].map(|layer| quant(&layer.weight).expect("quantized"));
-    let id = |quant: &FakeQuant| quant.steps.as_ref().unwrap().id;
+    let id = |quant: &FakeQuant| quant.scale.as_ref().unwrap().id;
     assert_eq!(id(&first), id(&second));
 
     let controls = QuantControls::of(&model);

@@ -91,8 +91,8 @@ fn trained_steps_of_two_bits_beat_the_largest_magnitude_and_steps_that_stay() {
         // From a quarter of the weights, for which the steps of the beginning are too small.
         let start = linear(weight.clone().mul_scalar(0.25));
         let mut layer = BitLinear::from_linear(start, &scheme);
-        let steps = layer.weight_quant.steps.take();
-        layer.weight_quant.steps = steps.map(|steps| steps.set_require_grad(trains_steps));
+        let steps = layer.weight_quant.scale.take();
+        layer.weight_quant.scale = steps.map(|steps| steps.set_require_grad(trains_steps));
         regression.trained(vec![layer], |_| {})
     };
     let absmax = run(&largest_magnitude, false);

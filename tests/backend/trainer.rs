@@ -131,7 +131,7 @@ fn a_resumed_training_has_the_losses_of_one_without_a_break() {
 }
 
 /// Group of the scales that quantizers train.
-const SCALES: &str = r"quant\.steps$";
+const SCALES: &str = r"quant\.scale$";
 
 fn with_groups(groups: Vec<ParameterGroupConfig>) -> TrainingConfig {
     let mut config = config();
@@ -153,7 +153,7 @@ fn a_group_has_its_own_learning_rate_and_weight_decay() {
         changes.fold(0f32, f32::max)
     };
     // AdamW moves a parameter by at most about the learning rate in a step.
-    let scales = largest(|path| path.ends_with("quant.steps"));
+    let scales = largest(|path| path.ends_with("quant.scale"));
     let norms = largest(|path| path.ends_with("gamma"));
     assert!(scales <= 2.0 * STEPS as f32 * 1e-8, "{scales}");
     assert!(norms > 1e-3, "{norms}");

@@ -56,18 +56,18 @@ impl Value {
         data.iter::<f32>().all(f32::is_finite)
     }
 
-    /// Quantizes and packs the weight, with trained step sizes, if there are any.
+    /// Quantizes and packs the weight, with trained scales, if there are any.
     pub fn pack(
         self,
         quantizer: &WeightQuantizer,
         groups: Groups,
         row_axis: usize,
-        steps: Option<Tensor<2>>,
+        scale: Option<Tensor<2>>,
     ) -> PackedWeight {
         with_tensor!(self, tensor => {
-            let quantized = match (quantizer, steps) {
-                (WeightQuantizer::LearnedStep(config), Some(steps)) => {
-                    config.quantize(tensor, steps, groups)
+            let quantized = match (quantizer, scale) {
+                (WeightQuantizer::LearnedStep(config), Some(scale)) => {
+                    config.quantize(tensor, scale, groups)
                 }
                 _ => quantizer.quantize(tensor, groups),
             };
@@ -86,10 +86,10 @@ impl Values {
         self.0.remove(path)
     }
 
-    /// Returns the trained step sizes of the quantizer at a path.
-    pub fn steps(&self, quantizer: &str) -> Option<Tensor<2>> {
-        match self.0.get(&format!("{quantizer}.steps")) {
-            Some(Value::Rank2(steps)) => Some(steps.clone()),
+    /// Returns the trained scales of the quantizer at a path.
+    pub fn scale(&self, quantizer: &str) -> Option<Tensor<2>> {
+        match self.0.get(&format!("{quantizer}.scale")) {
+            Some(Value::Rank2(scale)) => Some(scale.clone()),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::bits::deserialize_bits,
-    functions::{Levels, absmax_fake_quant},
+    functions::{AffineParams, absmax_fake_quant},
     ops::CodeRange,
     quant::{ActivationGranularity, Ste},
 };
@@ -34,7 +34,7 @@ impl AbsmaxConfig {
         ste.apply(
             x,
             quantized,
-            Levels::symmetric(scales.recip(), groups, codes),
+            AffineParams::symmetric(scales.recip(), groups, codes),
         )
     }
 }

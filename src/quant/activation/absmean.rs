@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::bits::deserialize_bits,
-    functions::{Levels, group_statistic},
+    functions::{AffineParams, group_statistic},
     ops::{CodeRange, Statistic},
     quant::{ActivationGranularity, Ste},
 };
@@ -34,7 +34,7 @@ impl AbsmeanConfig {
         let codes = CodeRange::signed(self.bits);
         let beta = group_statistic(x.clone().detach(), groups, Statistic::AbsMean);
         let steps = beta.div_scalar(codes.max.sqrt());
-        ste.fake_quant(x, Levels::symmetric(steps, groups, codes))
+        ste.fake_quant(x, AffineParams::symmetric(steps, groups, codes))
     }
 }
 

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::bits::deserialize_bits,
-    functions::Levels,
+    functions::AffineParams,
     ops::CodeRange,
     quant::{ActivationGranularity, Ste, group::GroupedValues},
 };
@@ -29,17 +29,17 @@ pub struct AsymmetricConfig {
 
 impl AsymmetricConfig {
     /// Returns the levels for the values of a tensor.
-    fn levels<const D: usize>(&self, x: Tensor<D>) -> Levels {
+    fn levels<const D: usize>(&self, x: Tensor<D>) -> AffineParams {
         let groups = self.granularity.groups(&x.dims());
         let codes = CodeRange::unsigned(self.bits);
         let (min, max) = GroupedValues::new(x, groups).range_with_zero();
         let range = max - min.clone();
         // The comparison leaves a NaN unchanged.
         let small = range.clone().lower_scalar(EPSILON);
-        let steps = range.mask_fill(small, EPSILON).div_scalar(codes.max);
-        let zero_points = min.div(steps.clone()).neg().round();
-        Levels {
-            steps,
+        let scales = range.mask_fill(small, EPSILON).div_scalar(codes.max);
+        let zero_points = min.div(scales.clone()).neg().round();
+        AffineParams {
+            scales,
             zero_points,
             groups,
             codes,

@@ -64,7 +64,7 @@ impl LearnedActivationConfig {
     pub(crate) fn fake_quant<const D: usize>(
         &self,
         x: Tensor<D>,
-        steps: Tensor<2>,
+        scales: Tensor<2>,
         offsets: Tensor<2>,
     ) -> Tensor<D> {
         let codes = self.codes();
@@ -75,7 +75,7 @@ impl LearnedActivationConfig {
         let groups = Groups::per_tensor(values);
         learned_step_fake_quant(
             x,
-            at_least_epsilon(steps),
+            at_least_epsilon(scales),
             offsets,
             groups,
             codes,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::AbsmaxConfig;
 use crate::{
     base::bits::deserialize_bits,
-    functions::Levels,
+    functions::AffineParams,
     ops::{CodeRange, Groups},
     quant::{ActivationGranularity, Ste, calibration::Mapping},
 };
@@ -49,8 +49,8 @@ impl StaticConfig {
             return absmax.fake_quant(x, ste);
         };
         let device = x.device();
-        let levels = Levels {
-            steps: Tensor::full([1, 1], step, &device),
+        let levels = AffineParams {
+            scales: Tensor::full([1, 1], step, &device),
             zero_points: Tensor::full([1, 1], zero_point, &device),
             groups: Groups::per_tensor(x.dims().iter().product()),
             codes: self.codes(),

@@ -7,7 +7,7 @@ use crate::{
         bits::deserialize_bits,
         bounds::{Bounds, OutOfBounds, assert_valid},
     },
-    functions::Levels,
+    functions::AffineParams,
     ops::CodeRange,
     quant::{ActivationGranularity, Ste},
 };
@@ -49,7 +49,7 @@ impl TopKConfig {
         // The largest magnitude of a token is kept, so that its scale is that of all its values.
         let (quantized, scales) = crate::functions::absmax_fake_quant(constant, groups, self.bits);
         let codes = CodeRange::signed(self.bits);
-        let levels = Levels::symmetric(scales.recip(), groups, codes);
+        let levels = AffineParams::symmetric(scales.recip(), groups, codes);
         ste.apply(x, quantized * kept, levels)
     }
 

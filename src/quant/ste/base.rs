@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{ClippedSte, SigmoidSte, TanhSte};
 use crate::{
     base::bounds::{Bounds, OutOfBounds},
-    functions::{Levels, affine_fake_quant, straight_through},
+    functions::{AffineParams, affine_fake_quant, straight_through},
     ops::GradientRule,
 };
 
@@ -63,7 +63,7 @@ impl Ste {
         &self,
         x: Tensor<D>,
         quantized: Tensor<D>,
-        levels: Levels,
+        levels: AffineParams,
     ) -> Tensor<D> {
         straight_through(x, quantized, levels, self.rule())
     }
@@ -72,7 +72,7 @@ impl Ste {
     pub(in crate::quant) fn fake_quant<const D: usize>(
         &self,
         x: Tensor<D>,
-        levels: Levels,
+        levels: AffineParams,
     ) -> Tensor<D> {
         if *self == Self::Identity {
             return affine_fake_quant(x, levels);

@@ -104,8 +104,8 @@ impl WeightQuantizer {
             Self::Binary(config) => config.quantize(weight, groups),
             Self::Symmetric(config) => config.quantize(weight, groups),
             Self::LearnedStep(config) => {
-                let steps = config.initial_steps(weight.clone(), groups);
-                config.quantize(weight, steps, groups)
+                let scales = config.initial_scales(weight.clone(), groups);
+                config.quantize(weight, scales, groups)
             }
         }
     }
@@ -135,8 +135,8 @@ impl WeightQuantizer {
             return (weight, scales);
         }
         if let Self::LearnedStep(config) = self {
-            let steps = config.initial_steps(weight.clone().detach(), groups);
-            return (config.fake_quant(weight, steps.clone(), groups), steps);
+            let scales = config.initial_scales(weight.clone().detach(), groups);
+            return (config.fake_quant(weight, scales.clone(), groups), scales);
         }
         let quantized = self.quantize(weight.clone().detach(), groups);
         let values = ste.apply(weight, quantized.values, quantized.levels);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::QuantizedWeight;
 use crate::{
     base::bounds::assert_valid,
-    functions::{Levels, group_statistic},
+    functions::{AffineParams, group_statistic},
     ops::{CodeRange, Groups, Statistic},
     quant::{
         WeightGranularity,
@@ -51,13 +51,13 @@ impl BinaryConfig {
         let values = GroupedValues::new(codes, groups).scaled(alpha.clone());
 
         // The levels as codes 0 and 1, with the threshold between them at the mean.
-        let steps = alpha.clone().mul_scalar(2.0);
-        let zero_points = mean.div(steps.clone()).neg().add_scalar(0.5);
+        let distances = alpha.clone().mul_scalar(2.0);
+        let zero_points = mean.div(distances.clone()).neg().add_scalar(0.5);
         QuantizedWeight {
             values: reshape(values, weight.dims()).cast(weight.dtype()),
             scales: alpha,
-            levels: Levels {
-                steps,
+            levels: AffineParams {
+                scales: distances,
                 zero_points,
                 groups,
                 codes: CodeRange { min: 0.0, max: 1.0 },

@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use crate::{
-    functions::Levels,
+    functions::AffineParams,
     ops::{CodeRange, Groups},
 };
 
@@ -12,21 +12,21 @@ pub(crate) struct QuantizedWeight<const D: usize> {
     /// The scales that the codes of the weight are multiplied by.
     pub scales: Tensor<2>,
     /// The levels for a gradient rule.
-    pub levels: Levels,
+    pub levels: AffineParams,
 }
 
 impl<const D: usize> QuantizedWeight<D> {
     /// Creates a weight whose levels lie around zero.
     pub fn symmetric(
         values: Tensor<D>,
-        steps: Tensor<2>,
+        scales: Tensor<2>,
         groups: Groups,
         codes: CodeRange,
     ) -> Self {
         Self {
             values,
-            scales: steps.clone(),
-            levels: Levels::symmetric(steps, groups, codes),
+            scales: scales.clone(),
+            levels: AffineParams::symmetric(scales, groups, codes),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         bits::{check_bits, deserialize_bits},
         bounds::assert_valid,
     },
-    functions::{Levels, affine_fake_quant, group_statistic},
+    functions::{AffineParams, affine_fake_quant, group_statistic},
     ops::{CodeRange, Groups, Statistic},
     quant::WeightGranularity,
 };
@@ -61,10 +61,10 @@ impl SymmetricConfig {
     ) -> QuantizedWeight<D> {
         let codes = CodeRange::signed(self.bits);
         let absmax = group_statistic(weight.clone(), groups, Statistic::AbsMax);
-        let steps = absmax.div_scalar(codes.max);
-        let levels = Levels::symmetric(steps.clone(), groups, codes);
+        let scales = absmax.div_scalar(codes.max);
+        let levels = AffineParams::symmetric(scales.clone(), groups, codes);
         let values = affine_fake_quant(weight, levels);
-        QuantizedWeight::symmetric(values, steps, groups, codes)
+        QuantizedWeight::symmetric(values, scales, groups, codes)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::QuantizedWeight;
 use crate::{
     base::bounds::assert_valid,
-    functions::{Levels, affine_fake_quant, ternary_fake_quant},
+    functions::{AffineParams, affine_fake_quant, ternary_fake_quant},
     ops::{CodeRange, Groups},
     quant::{WeightGranularity, group::GroupedValues},
 };
@@ -86,7 +86,7 @@ impl TernaryConfig {
             TernaryScale::Absmean => ternary_fake_quant(weight, groups),
             TernaryScale::Absmedian => {
                 let gamma = GroupedValues::new(weight.clone(), groups).absmedian();
-                let levels = Levels::symmetric(gamma.clone(), groups, codes);
+                let levels = AffineParams::symmetric(gamma.clone(), groups, codes);
                 (affine_fake_quant(weight, levels), gamma)
             }
         };

@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ParameterGroupConfig {
-    /// Regular expression that is searched in the paths of the parameters, such as `quant\.steps$`
+    /// Regular expression that is searched in the paths of the parameters, such as `quant\.scale$`
     /// for scales that quantizers train, or `norm|bias`. Each group must match at least one
     /// parameter, and no parameter may be in two groups.
     pub pattern: String,
