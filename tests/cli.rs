@@ -136,7 +136,7 @@ fn a_run_is_events_files_and_a_model() {
         "{evaluation}"
     );
 
-    train(&out, &[]).failed(1, &["is of an earlier run", "--resume", "--overwrite"]);
+    train(&out, &[]).failed(1, &["belongs to an earlier run", "--resume", "--overwrite"]);
     let report = run(&["report", text(&out), "--json"]).succeeded().json();
     assert_eq!(report["reports"], 3);
     let inspected = run(&["inspect", text(&out), "--json"]).succeeded().json();
@@ -268,7 +268,7 @@ fn a_run_that_is_interrupted_goes_on() {
         text(&folder.path().join("other")),
         "--resume",
     ])
-    .failed(1, &["expected a whole checkpoint"]);
+    .failed(1, &["expected a complete checkpoint"]);
     let mut command = program();
     command
         .args(["train", "--resume", "--json", "--out"])
@@ -507,7 +507,7 @@ fn settings_of_the_model_that_are_not_built_are_refused() {
     let ran = generate().succeeded();
     assert!(
         ran.stderr
-            .contains("not known: generation_config.json: temprature = 0.5\n"),
+            .contains("ignored unknown keys: generation_config.json: temprature = 0.5\n"),
         "{}",
         ran.stderr
     );
