@@ -6,10 +6,10 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::values::*;
 
-/// The largest code of each number of bits that is tested.
+/// Largest code of each tested number of bits.
 const BITS: [(u8, f32); 3] = [(8, 127.0), (4, 7.0), (2, 1.0)];
 
-/// Values and scales equal those of the reference, for all groupings, float types and bits.
+/// Checks that values and scales equal the reference for all granularities, float types and bit widths.
 fn check<const D: usize>(shape: [usize; D]) {
     let device = Device::default();
     let values = normal(shape.iter().product(), 1);
@@ -40,8 +40,8 @@ fn values_and_scales_equal_the_reference() {
 
 #[test]
 fn a_row_longer_than_the_kernels_take_at_once_equals_the_reference() {
-    // Beyond 65 536 values a row is not quantised by one cube; beyond that many vectors its
-    // maximum is taken in chunks, for which CubeCL's CPU runtime would need long.
+    // Rows of more than 65 536 values are not quantized by one cube; for more vectors than that, the
+    // maximum is taken in chunks, which would take long on CubeCL's CPU runtime.
     let n = if on_flex() { 140_003 } else { 70_001 };
     check([n]);
 }

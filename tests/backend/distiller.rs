@@ -1,4 +1,4 @@
-//! Distillation by Burn's `Learner`: who learns, who does not, and what is saved.
+//! Distillation with Burn's `Learner`: the trained parameters, the frozen ones, and the saved model.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ fn batch(seed: u64, device: &Device) -> Batch {
     }
 }
 
-/// One quantised layer.
+/// One quantized layer.
 #[derive(Module, Debug)]
 struct Small {
     layer: BitLinear,
@@ -223,7 +223,7 @@ fn gradients_are_clipped_over_student_and_projection_together() {
     assert!((moved.sqrt() - 1e-2).abs() < 1e-5, "{}", moved.sqrt());
 }
 
-/// Batches of inference, made again on the device of the training.
+/// Batches of inference, recreated on the device of the training.
 #[derive(Clone)]
 struct Loader {
     seeds: Vec<u64>,

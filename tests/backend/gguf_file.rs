@@ -1,4 +1,4 @@
-//! GGUF files: what is written is read, and those of the Python package are.
+//! GGUF files: written files are read back, and files of the Python package are read.
 
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ pub fn shape(sizes: &[usize]) -> GgufShape {
     GgufShape::from_row_major(sizes).unwrap()
 }
 
-/// Keys of all types.
+/// Metadata with keys of all types.
 fn metadata() -> GgufMetadata {
     let values: [(&str, GgufValue); 25] = [
         ("u8", 200u8.into()),
@@ -56,7 +56,7 @@ fn values(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i as f32 - 100.0) / 64.0).collect()
 }
 
-/// A file with a tensor of every type that has a codec.
+/// Creates a file with a tensor of every type that has a codec.
 pub fn writer() -> GgufWriter<'static> {
     let mut writer = GgufWriter::new(metadata()).unwrap();
     for ggml_type in [GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0] {

@@ -1,11 +1,11 @@
-//! Configurations of the losses in JSON: what is written is read, and what is wrong is refused.
+//! Configurations of the losses in JSON: round trip, and rejection of invalid values.
 
 use bitnet_burn::loss::*;
 use burn::{module::ParamGroup, nn::loss::Reduction};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-/// The configuration is written as `expected` and read back as itself.
+/// Asserts that the configuration is written as `expected` and read back unchanged.
 #[track_caller]
 fn check<C: Serialize + DeserializeOwned>(config: C, expected: serde_json::Value) {
     let written = serde_json::to_value(&config).unwrap();
