@@ -1,5 +1,5 @@
-//! The program `bitnet-burn` from outside: exit codes, help, errors, and a small model on its way through
-//! the commands.
+//! End-to-end tests of the program `bitnet-burn`: exit codes, help, errors, and a small model in all
+//! commands.
 
 #[path = "cli/program.rs"]
 mod program;
@@ -61,7 +61,7 @@ fn wrong_usage_is_2_and_says_what_is_meant() {
     ] {
         let mut command = program();
         command.args(["train", "--out"]).arg(out.path());
-        // The last of several wins nowhere: the tiny sizes without the heads.
+        // Flags cannot be repeated: the tiny sizes without the heads.
         command.args(["--d-model", "32", "--context", "16"]);
         Ran::from(command.args(arguments).output().unwrap()).failed(2, &[part]);
     }
@@ -126,7 +126,7 @@ fn a_run_is_events_files_and_a_model() {
     ] {
         assert!(out.join(file).is_file(), "{file}");
     }
-    // The validation of the run is that of the command, whose windows are others.
+    // The validation loss of the run is close to that of `eval`, whose windows differ.
     let loss = event(&lines, "done")["validation_loss"].as_f64().unwrap();
     let evaluation = run(&["eval", text(&out), "--windows", "64", "--json"])
         .succeeded()
@@ -179,7 +179,7 @@ fn settings_come_from_a_file_and_flags_win() {
     ] {
         assert!(written.contains(line), "no {line} in {written}");
     }
-    // Full precision is fine-tuned into a BitNet model.
+    // A full-precision model is fine-tuned into a BitNet model.
     let tuned = folder.path().join("tuned");
     let mut command = program();
     command
@@ -201,7 +201,7 @@ fn settings_come_from_a_file_and_flags_win() {
         .succeeded()
         .json_lines();
     assert_eq!(event(&lines, "done")["step"], 2);
-    // The settings are those of the model that was trained, and no other.
+    // The saved settings are those of the trained model.
     let config = fs::read_to_string(tuned.join("config.toml")).unwrap();
     let config: toml::Table = config.parse().unwrap();
     let model = &config["model"];
@@ -259,7 +259,7 @@ fn a_run_that_is_interrupted_goes_on() {
     assert!(interrupted["resume"].as_str().unwrap().contains("--resume"));
     assert!(!out.join("model").exists());
 
-    // Its own settings, but for what is changed.
+    // Only unchanged settings can be resumed.
     run(&["train", "--out", text(&out), "--resume", "--steps", "3000"])
         .failed(2, &["training.steps was 2000 and is 3000"]);
     run(&[
@@ -284,7 +284,7 @@ fn a_run_that_is_interrupted_goes_on() {
     child.kill().unwrap();
     child.wait().unwrap();
 
-    // Something of the user's in the place of the log: it stays, and the error does not mislead.
+    // A user's folder in place of the log: it stays, and the error names it.
     let log = out.join("log.jsonl");
     fs::remove_file(&log).unwrap();
     fs::create_dir(&log).unwrap();
@@ -412,7 +412,7 @@ fn text_has_several_forms() {
     assert!(event(&lines, "done")["validation_loss"].as_f64().unwrap() > 0.0);
 }
 
-/// Fine-tunes for a step on records.
+/// Fine-tunes for one step on records.
 fn learn(model: &Path, records: &str, files: &[&Path], more: &[&str]) -> Ran {
     let out = tempfile::tempdir().unwrap();
     let mut command = program();

@@ -324,7 +324,7 @@ fn a_run_of_the_learner_brings_the_student_to_the_teacher_and_saves_it_alone() {
 
     let record = ModuleRecord::load(folder.join("checkpoint/model-2.bpk")).unwrap();
     let bias = usize::from(after.student.layer.bias.is_some());
-    let names = "weight, controls of its quantiser and that of its input, projection, bias";
+    let names = "weight, controls of its quantizer and that of its input, projection, bias";
     assert_eq!(record.len(), 4 + bias, "{names}");
     let loaded = before.load_record(record);
     assert_equal(

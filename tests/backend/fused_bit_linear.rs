@@ -276,7 +276,7 @@ fn a_layer_is_fused_only_while_it_is_quantised_in_full() {
     assert_equal(
         &floats(layer.forward(x.clone())),
         &floats(float),
-        "the layer without quantisation",
+        "the layer without quantization",
     );
     controls.set_lambda(1.0);
     assert_equal(&floats(layer.forward(x)), &floats(fused), "the layer again");

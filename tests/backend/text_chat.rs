@@ -1,4 +1,4 @@
-//! Conversations in records: what reaches the template, what counts, what is refused.
+//! Conversations in records: inputs of the template, tokens that count, and errors.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn documents(template: &str, records: &str) -> Result<Vec<Document>, TextError> 
         .collect()
 }
 
-/// The text of the only record, and the part of it that counts.
+/// Returns the text of the only record, and the part of it that counts.
 fn only(template: &str, record: &str) -> (String, String) {
     let document = &documents(template, record).unwrap()[0];
     let counted = document.tokens.iter().zip(&document.mask);

@@ -1,4 +1,4 @@
-//! Folders that transformers wrote, and ours as transformers reads them.
+//! Folders written by transformers, and folders of this crate loaded by transformers.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -18,12 +18,12 @@ use burn::{
 
 use super::python;
 
-/// In full precision, logits of about 1 differ by the order of sums of up to 64 terms, over two layers:
-/// at most about 300 roundings of 6e-8 each, if all of them went the same way.
+/// Tolerance in full precision: logits of about 1 differ by the order of sums of up to 64 terms, over two
+/// layers: at most about 300 roundings of 6e-8 each, if all of them have the same sign.
 const EXACT: f32 = 2e-5;
-/// Where activations have 8 bits, such a difference moves a value that is next to a tie to the next
-/// code, a step of 1/127 of its largest neighbour, and the logits with it. Most prompts have none. In
-/// transformers alone, 1e-7 of noise in the weights moves a logit by up to 0.037.
+/// Tolerance with 8-bit activations: such a difference moves a value next to a tie to the next code, a
+/// step of 1/127 of its largest neighbor, and the logits with it. Most prompts have none. In transformers
+/// alone, 1e-7 of noise in the weights moves a logit by up to 0.037.
 const FLIPPED: f32 = 0.04;
 
 fn tokens(prompts: &[Vec<i32>]) -> Tensor<2, Int> {
@@ -32,7 +32,7 @@ fn tokens(prompts: &[Vec<i32>]) -> Tensor<2, Int> {
     Tensor::from_data(data, &Device::default())
 }
 
-/// Logits one prompt after the other, as the scripts compute them.
+/// Logits of all prompts, concatenated, as the scripts compute them.
 fn logits(model: &PretrainedLm, prompts: &[Vec<i32>]) -> Vec<f32> {
     let one = |prompt: &Vec<i32>| {
         let logits = model.lm.forward(tokens(std::slice::from_ref(prompt)));
@@ -199,8 +199,8 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
     }
 }
 
-/// Models of other families, and the end of the names of projections that stay in full precision where
-/// others are quantised.
+/// Models of other families, and the suffixes of projections that stay in full precision where others are
+/// quantized.
 fn variants() -> Vec<(
     &'static str,
     BitNetLmConfig,
@@ -287,8 +287,8 @@ fn model(sub_norm: bool, activation: GatedActivation, quantised: bool) -> Pretra
     model
 }
 
-/// The checkpoint of transformers whose activations keep away from ties, through our reader and
-/// writer: here quantisation can flip nothing.
+/// Writes and reads the checkpoint of transformers whose activations are not near ties: here quantization
+/// cannot flip a code.
 #[test]
 #[ignore = "needs Python with transformers"]
 fn a_checkpoint_without_ties_is_the_same_in_transformers_after_we_wrote_it() {
