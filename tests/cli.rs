@@ -37,7 +37,7 @@ fn every_command_has_help_with_examples() {
 }
 
 #[test]
-fn wrong_usage_is_2_and_says_what_is_meant() {
+fn wrong_usage_exits_with_2_and_a_hint() {
     run(&[]).failed(2, &["Usage"]);
     run(&["tarin"]).failed(2, &["train"]);
     run(&["eval", "model", "--windos", "3"]).failed(2, &["--windows"]);
@@ -69,7 +69,7 @@ fn wrong_usage_is_2_and_says_what_is_meant() {
 }
 
 #[test]
-fn what_is_not_there_is_1_and_named() {
+fn missing_files_exit_with_1_and_are_named() {
     run(&["eval", "no-such-model"]).failed(1, &["no-such-model: expected", "check the path"]);
     run(&["inspect", "no-such-file.gguf"]).failed(1, &["no-such-file.gguf"]);
     run(&["report", "no-such-run"]).failed(1, &["no-such-run"]);
@@ -300,7 +300,7 @@ fn a_run_that_is_interrupted_goes_on() {
 }
 
 #[test]
-fn a_model_goes_through_all_forms() {
+fn convert_round_trips_all_formats() {
     let (folder, model) = trained();
     let path = |name: &str| folder.path().join(name);
     let convert = |from: &Path, to: &Path, more: &[&str]| {
@@ -438,7 +438,7 @@ fn learn(model: &Path, records: &str, files: &[&Path], more: &[&str]) -> Ran {
 }
 
 #[test]
-fn data_without_anything_to_learn_is_one_sentence() {
+fn data_without_tokens_that_count_is_an_error() {
     let (folder, model) = trained();
     let path = |name: &str| folder.path().join(name);
     let masked = "{\"prompt\": \"a long question\", \"completion\": \"\"}\n";
@@ -497,7 +497,7 @@ fn data_without_anything_to_learn_is_one_sentence() {
 }
 
 #[test]
-fn settings_of_the_model_that_are_not_built_are_refused() {
+fn unsupported_generation_settings_are_refused() {
     let (_folder, model) = trained();
     let generate = || run(&["generate", text(&model), "-p", "To be", "-n", "2"]);
     let settings = model.join("generation_config.json");

@@ -68,7 +68,7 @@ fn a_view_is_quantized_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn no_values_have_the_largest_scale() {
+fn an_empty_tensor_has_the_largest_scale() {
     let device = Device::default();
     let largest = 127.0 / reference::EPSILON;
     let (quantized, scales) =
@@ -122,7 +122,7 @@ fn ties_round_to_even() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_group_and_in_no_other() {
+fn non_finite_values_affect_only_their_group() {
     let device = Device::default();
     let shape = [6, 8];
     for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

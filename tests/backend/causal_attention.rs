@@ -130,7 +130,7 @@ fn an_input_without_a_gradient_gets_none_and_is_not_missed() {
 }
 
 #[test]
-fn what_comes_after_a_position_changes_no_bit_of_it() {
+fn later_positions_do_not_change_earlier_outputs() {
     let device = Device::default().autodiff();
     let (shape, first) = (SMALL[0], 3);
     let dims = shape.dims();
@@ -196,7 +196,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn what_is_not_a_number_shows_where_it_is_looked_at() {
+fn nan_affects_only_positions_that_attend_to_it() {
     let shape = SMALL[0];
     let group = shape.heads / shape.key_heads;
     // Batch 1, head of the keys 1, position 2.
@@ -227,7 +227,7 @@ fn what_is_not_a_number_shows_where_it_is_looked_at() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for (query, key) in [
         ([0, 2, 3, 4], [0, 1, 3, 4]),
@@ -249,7 +249,7 @@ fn attend(shapes: [[usize; 4]; 3]) {
 
 #[test]
 #[should_panic(expected = "5 heads cannot share 2 heads of the keys")]
-fn heads_that_no_group_is_made_of_are_refused() {
+fn query_heads_that_key_heads_do_not_divide_are_refused() {
     attend([[1, 5, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]]);
 }
 

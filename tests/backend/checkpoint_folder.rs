@@ -204,7 +204,7 @@ fn a_training_passes_over_a_broken_checkpoint_and_says_so() {
 }
 
 #[test]
-fn what_a_killed_program_left_is_put_in_order() {
+fn partial_writes_of_a_killed_program_are_repaired() {
     let (folder, checkpoints) = trained();
     // Killed while it wrote, and while it replaced step 7.
     let half = checkpoints.path().join(".aside-step-00000009");

@@ -277,7 +277,7 @@ fn decoding_gives_the_logits_of_the_whole() {
 }
 
 #[test]
-fn quantised_models_keep_biases_and_norms() {
+fn quantized_models_keep_biases_and_norms() {
     for config in variants() {
         let what = config.to_string();
         let lm = full(&config);

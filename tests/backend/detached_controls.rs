@@ -65,7 +65,7 @@ fn a_detached_copy_keeps_its_settings_and_changes_alone() {
 }
 
 #[test]
-fn what_is_made_of_a_detached_copy_is_controlled_with_it() {
+fn models_derived_from_a_detached_copy_share_its_controls() {
     let device = Device::default().autodiff();
     let student = layer(
         QatScheme::b1_58().with_weight(LearnedStepConfig::default()),

@@ -160,7 +160,7 @@ fn student_and_projection_get_gradients_and_the_teacher_does_not_track() {
 }
 
 #[test]
-fn a_step_minimises_the_loss_of_both_on_the_batch() {
+fn a_step_minimizes_the_loss_of_both_on_the_batch() {
     let device = Device::default().autodiff();
     let distiller = distiller(&device);
     let batch = batch(81, &device);

@@ -123,7 +123,7 @@ fn several_can_be_used_side_by_side() {
 }
 
 #[test]
-fn what_burn_s_own_early_stopping_ended_is_over_too() {
+fn a_training_ended_by_early_stopping_of_burn_stays_over() {
     let folder = Folder::new("early-burn");
     let train = |epochs| {
         let run = Run {

@@ -79,7 +79,7 @@ fn parameters_keep_their_identifiers_and_whether_they_are_trained() {
 
 #[test]
 #[should_panic(expected = "made from a plain weight")]
-fn a_weight_that_is_fake_quantised_already_is_refused() {
+fn a_weight_that_is_already_fake_quantized_is_refused() {
     use bitnet_burn::qat::Prepare;
     let linear = linear(LinearLayout::Row, &Device::default());
     let prepared = Prepare::new(QatScheme::b1_58().with_activation(None)).apply(linear);

@@ -230,7 +230,7 @@ fn leading_dimensions_are_kept_and_may_be_empty() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_token_or_in_all() {
+fn a_non_finite_value_affects_its_token_or_all() {
     let device = Device::default();
     for bad in [f32::NAN, f32::INFINITY] {
         let mut values = normal(2 * 20, 1);
@@ -252,7 +252,7 @@ fn what_is_not_finite_shows_in_its_token_or_in_all() {
 }
 
 #[test]
-fn a_layer_is_fused_only_while_it_is_quantised_in_full() {
+fn a_layer_is_fused_only_while_fully_quantized() {
     let device = Device::default();
     let mut layer = BitLinearConfig::new(33, 20).init(&device);
     layer.weight = Param::from_tensor(tensor(&normal(660, 1), [33, 20], DType::F32, &device));

@@ -224,7 +224,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_place_and_in_no_other() {
+fn non_finite_values_affect_only_their_element() {
     let device = Device::default();
     for activation in ACTIVATIONS {
         let mut case = Case::new(activation, 33, DType::F32);
@@ -248,7 +248,7 @@ fn what_is_not_finite_shows_in_its_place_and_in_no_other() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for (shape, activation) in [[0, 4], [3, 0]].into_iter().zip(ACTIVATIONS) {
         let gate = Tensor::<2>::zeros(shape, &device);

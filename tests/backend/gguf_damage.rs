@@ -79,7 +79,7 @@ impl Raw {
 }
 
 #[test]
-fn every_cut_is_noticed() {
+fn truncated_files_are_errors() {
     let bytes = fs::read(data_path("e_tiny.gguf")).unwrap();
     // The last tensor ends where the file does.
     for length in 0..bytes.len() {
@@ -303,7 +303,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_is_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let mut file = b"GGUF\x03\0\0\0".to_vec();
         file.extend(&bytes);
         for bytes in [bytes, file] {

@@ -163,7 +163,7 @@ fn a_file_of_the_package_is_written_again() {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn written_files_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     fs::write(&path, "an older file").unwrap();
@@ -250,7 +250,7 @@ fn an_older_file_stays_if_writing_fails() {
 }
 
 #[test]
-fn what_cannot_be_added() {
+fn adding_rejects_invalid_tensors() {
     let mut writer = writer();
     let mut add = |name: &str, ggml_type, sizes: &[usize], bytes: usize| {
         let result = writer.add_bytes(name, ggml_type, shape(sizes), vec![0; bytes]);

@@ -67,7 +67,7 @@ fn again(path: &Path, model: &PretrainedLm, options: &SaveOptions) -> Pretrained
 }
 
 #[test]
-fn quantised_models_come_back_bit_for_bit() {
+fn quantized_models_round_trip_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     for sub_norm in [true, false] {
@@ -124,7 +124,7 @@ fn full_precision_comes_back_with_every_choice() {
 }
 
 #[test]
-fn what_llama_cpp_would_compute_wrongly_is_refused() {
+fn saving_rejects_models_that_llama_cpp_computes_differently() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     let refused = |model: &PretrainedLm, ggml_type| {

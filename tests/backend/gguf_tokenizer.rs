@@ -246,7 +246,7 @@ fn an_embedded_tokenizer_comes_back_whole() {
 }
 
 #[test]
-fn vocabularies_that_do_not_fit() {
+fn inconsistent_vocabularies_are_refused() {
     let text = "the token \"<tool>\" has the id 7, the model has 7 tokens";
     assert_eq!(error(&bytes(), 7), text);
     assert!(error(&bytes(), usize::MAX).contains("2^24"));
@@ -269,7 +269,7 @@ fn vocabularies_that_do_not_fit() {
 }
 
 #[test]
-fn what_llama_cpp_does_not_have() {
+fn tokenizers_that_llama_cpp_does_not_support_are_refused() {
     let bytes_with = |path: &str, value: Value| {
         let mut json = bytes();
         *json.pointer_mut(path).unwrap() = value;
@@ -309,7 +309,7 @@ fn what_llama_cpp_does_not_have() {
 }
 
 #[test]
-fn merges_that_scores_cannot_tell() {
+fn merges_that_scores_cannot_express_are_refused() {
     let mut json = characters();
     // llama.cpp would merge ▁ and ab into ▁ab.
     json["model"]["merges"] = json!(["a b", "▁a b", "▁ a"]);
@@ -338,7 +338,7 @@ fn spaces_of_the_pre_tokenizer() {
 }
 
 #[test]
-fn metadata_that_contradict_themselves() {
+fn contradictory_metadata_are_refused() {
     let error = |key: &str, value: bitnet_burn::interop::gguf::GgufValue| {
         let mut metadata = to_metadata(&bytes(), None, &options(9)).unwrap();
         metadata

@@ -166,7 +166,7 @@ fn a_view_is_transformed_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_block_and_in_no_other() {
+fn non_finite_values_affect_only_their_block() {
     let device = Device::default();
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut values = normal(48, 7);
@@ -185,7 +185,7 @@ fn what_is_not_finite_shows_in_its_block_and_in_no_other() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for shape in [[0, 4], [3, 0]] {
         let transformed = hadamard_transform(Tensor::<2>::zeros(shape, &device), 4);

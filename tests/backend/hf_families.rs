@@ -270,7 +270,7 @@ fn a_list_without_the_head_is_refused() {
 }
 
 #[test]
-fn floats_that_are_what_is_left_of_a_quantisation_are_refused() {
+fn floats_with_a_config_of_offline_quantization_are_refused() {
     let config = base();
     let (folder, _) = again(
         &model(&config, CausalLm::Qat(qat(&config))),
@@ -428,7 +428,7 @@ fn names_of_other_programs_are_refused_in_a_line() {
 }
 
 #[test]
-fn what_holds_for_many_tensors_is_said_in_a_line() {
+fn an_error_of_many_tensors_is_one_line() {
     let config = base();
     let (folder, _) = again(
         &model(&config, CausalLm::Full(full(&config))),

@@ -398,7 +398,7 @@ fn a_shard_that_lacks_its_tensors_and_one_outside_of_the_folder_are_refused() {
 }
 
 #[test]
-fn what_other_programs_cannot_compute_is_not_written() {
+fn saving_rejects_models_that_other_programs_cannot_compute() {
     let device = Device::default();
     let folder = tempfile::tempdir().unwrap();
     let refused = |model: &PretrainedLm, options: SaveOptions| {

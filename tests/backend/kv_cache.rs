@@ -147,7 +147,7 @@ fn a_model_that_trains_decodes_as_its_copy_for_inference() {
 }
 
 #[test]
-fn what_was_decoded_can_be_forgotten() {
+fn a_truncated_cache_decodes_the_same_again() {
     let device = Device::default();
     let lm = lm::<Linear>(&device);
     let tokens = tokens(2, 8, &device);

@@ -106,7 +106,7 @@ fn it_is_the_weighted_sum_over_the_weights_of_the_group() {
 }
 
 #[test]
-fn nothing_selected_is_none() {
+fn a_group_without_weights_has_no_loss() {
     let model = model(&Device::default());
     for group in [
         ParamGroup::from_path("decoder.weight"),

@@ -159,7 +159,7 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
 
 /// Asserts that a configuration in JSON is rejected with the same message as in code.
 #[test]
-fn what_is_read_is_refused_in_the_same_words() {
+fn deserializing_and_code_have_the_same_error_messages() {
     let error = |json: &str| {
         serde_json::from_str::<QatScheme>(json)
             .unwrap_err()

@@ -108,7 +108,7 @@ fn said(folder: &Folder) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn what_is_said_once_is_said_once_also_after_a_resume() {
+fn events_logged_once_are_not_repeated_after_a_resume() {
     let run_in = |folder: &Folder, stop: Option<usize>, resume: Resume| {
         let run = Run {
             scheme: QatScheme::b1_58().with_activation(Some(StaticConfig::default().into())),
@@ -144,7 +144,7 @@ fn what_is_said_once_is_said_once_also_after_a_resume() {
 }
 
 #[test]
-fn a_rollback_does_not_say_it_again() {
+fn events_logged_once_are_not_repeated_after_a_rollback() {
     let folder = Folder::new("said-rollback");
     let run = Run::new(&folder.0);
     let learner = run.learner();

@@ -115,7 +115,7 @@ fn a_copy_has_rounded_parameters(device: &Device) {
 }
 
 #[test]
-fn a_prepared_copy_is_quantised_in_the_small_type() {
+fn a_prepared_copy_is_quantized_in_the_small_type() {
     let device = Device::default().autodiff();
     for precision in small_types() {
         let dtype = DType::from(precision.dtype);
@@ -174,7 +174,7 @@ fn train(precision: MixedPrecision) -> (f32, f32) {
 }
 
 #[test]
-fn training_with_copies_reduces_the_loss_of_a_quantised_model() {
+fn training_with_copies_reduces_the_loss_of_a_quantized_model() {
     for precision in small_types() {
         let (first, last) = train(precision);
         println!("{precision:?}: loss {first} to {last}");

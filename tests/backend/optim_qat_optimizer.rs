@@ -274,7 +274,7 @@ fn groups_of_one_module_optimizer_share_weight_decay_and_monitor() {
 }
 
 #[test]
-fn the_quantiser_of_a_prepared_weight_is_known_from_its_parameter() {
+fn the_latent_quantizer_is_derived_from_a_prepared_parameter() {
     let granularity = WeightGranularity::PerGroup { group_size: 2 };
     let weight = TernaryConfig::new(granularity);
     let layer = LinearConfig::new(4, 3).init(&Device::default());

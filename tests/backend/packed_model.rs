@@ -207,7 +207,7 @@ fn a_shared_parameter_is_packed_once() {
 }
 
 #[test]
-fn what_is_not_quantized_in_full_is_an_error_with_lambda() {
+fn a_model_with_lambda_below_one_is_not_converted() {
     let device = Device::default();
     let scheme = scheme(WeightGranularity::PerTensor);
     let model = prepared(Mlp::new(&device), &scheme);
@@ -321,7 +321,7 @@ fn damaged_and_foreign_files_are_errors() {
 }
 
 #[test]
-fn a_code_that_is_none_is_an_error() {
+fn an_invalid_code_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bpk");
     let mut packed = packed_mlp();
@@ -337,7 +337,7 @@ fn a_code_that_is_none_is_an_error() {
 }
 
 #[test]
-fn places_of_a_shared_parameter_that_have_parted_are_packed_apart() {
+fn diverged_places_of_a_shared_parameter_are_packed_separately() {
     let device = Device::default();
     let scheme = scheme(WeightGranularity::PerTensor);
     let mut model = prepared(Twice::new(&device), &scheme);

@@ -363,7 +363,7 @@ fn activations_have_the_values_of_their_reference_and_the_gradients_of_their_est
 }
 
 #[test]
-fn what_has_ternary_codes_unpacks_to_the_values_that_it_was_trained_with() {
+fn ternary_codes_unpack_to_the_trained_values() {
     let device = Device::default();
     for granularity in granularities() {
         for row in weight_rows(granularity)

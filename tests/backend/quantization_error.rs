@@ -285,7 +285,7 @@ fn a_prepared_model_is_measured_in_full_at_any_lambda() {
 }
 
 #[test]
-fn zeros_and_what_is_not_finite_have_no_numbers_that_pretend() {
+fn zero_and_non_finite_weights_have_no_signal_to_noise_ratio() {
     let device = Device::default();
     let scheme = QatScheme::b1_58().with_activation(None);
     for (value, finite) in [(0.0, true), (f32::NAN, false), (f32::INFINITY, false)] {

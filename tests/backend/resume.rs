@@ -44,7 +44,7 @@ fn power_cut(step: usize) -> impl Callback<Net> {
 }
 
 #[test]
-fn what_was_abandoned_does_not_count() {
+fn abandoned_checkpoints_are_ignored() {
     let folder = Folder::new("abandoned");
     let checkpoints = CheckpointFolder::new(folder.0.join("checkpoints"));
     let first = run(&folder).launch(strategy().with_checkpoints(policy(&folder)));

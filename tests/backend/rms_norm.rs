@@ -249,7 +249,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_row_and_in_no_other() {
+fn non_finite_values_affect_only_their_row() {
     let device = Device::default();
     let mut case = Case::new(5, 33, DType::F32);
     let norm = |case: &Case| {
@@ -267,7 +267,7 @@ fn what_is_not_finite_shows_in_its_row_and_in_no_other() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for shape in [[0, 4], [3, 0]] {
         let gamma = Tensor::ones([shape[1]], &device);

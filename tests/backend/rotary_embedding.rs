@@ -114,7 +114,7 @@ fn a_view_is_turned_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn turning_back_undoes_it() {
+fn the_inverse_rotation_restores_the_input() {
     let device = Device::default();
     let case = Case::new([2, 3, 5, 64]);
     let back = floats(case.turned_back(case.turned(case.x(DType::F32, &device))));
@@ -179,7 +179,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for shape in [[0, 2, 3, 4], [1, 0, 3, 4], [1, 2, 0, 4], [1, 2, 3, 0]] {
         let case = Case::new(shape);

@@ -89,7 +89,7 @@ fn a_view_is_quantized_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn no_values_have_the_smallest_scale() {
+fn an_empty_tensor_has_the_smallest_scale() {
     let device = Device::default();
     let check = |quantized: Vec<f32>, scales: Vec<f32>, groups: Groups| {
         assert!(quantized.is_empty());
@@ -154,7 +154,7 @@ fn ties_round_to_even() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_group_and_in_no_other() {
+fn non_finite_values_affect_only_their_group() {
     let device = Device::default();
     let shape = [6, 8];
     for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

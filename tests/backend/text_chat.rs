@@ -92,7 +92,7 @@ fn tools_may_be_a_text_of_json() {
 }
 
 #[test]
-fn what_no_template_gets_is_refused_by_name() {
+fn fields_that_no_template_reads_are_refused_by_name() {
     let user = r#""messages": [{"role": "user", "content": "x"}]"#;
     let record = |field: &str| format!("\n{{{user}, {field}}}");
     refused(
@@ -118,7 +118,7 @@ fn what_no_template_gets_is_refused_by_name() {
 }
 
 #[test]
-fn messages_that_are_none_are_refused_by_what_they_are() {
+fn invalid_messages_are_refused_with_the_found_value() {
     let messages = |messages: &str| format!("{{\"messages\": {messages}}}");
     refused(
         PLAIN,
