@@ -51,7 +51,7 @@ impl Evaluation {
 /// let batch = TokenBatch::new(&[Sequence::unmasked(vec![1, 2, 3, 4])], &device);
 /// let evaluation = evaluate(&lm, [Ok::<_, TextError>(batch)])?;
 /// assert_eq!(evaluation.tokens, 3);
-/// assert!((evaluation.perplexity() - 16.0).abs() < 2.0); // a model that knows nothing
+/// assert!((evaluation.perplexity() - 16.0).abs() < 2.0); // an untrained model
 /// # Ok(())
 /// # }
 /// ```
