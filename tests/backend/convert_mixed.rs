@@ -82,8 +82,8 @@ fn layers_that_quantize_compute_the_same_from_packed_weights() {
         assert_eq!(packed.quantizer("first.weight"), Some(&scheme.weight));
         assert_eq!(packed.unpacked_in_use().count(), 0);
         let deployed = packed.load_into(Layers::new(&scheme, &device)).unwrap();
-        // An unpacked matrix lies the other way round in memory: sums of at most 16 products in three layers, of
-        // values of about 1, are rounded in another order.
+        // An unpacked matrix is transposed in memory: sums of at most 16 products in three layers, of values of
+        // about 1, are rounded in another order.
         let found = floats(deployed.forward(input(&device)));
         let expected = floats(trained.forward(input(&device)));
         assert_within(&found, &expected, |_| 48.0 * ROUNDING, "output");
