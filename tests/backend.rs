@@ -1,4 +1,4 @@
-//! Tests on tensors, written once for every backend: `BURN_DEVICE` says which one they run on.
+//! Tests on tensors, written once for every backend: `BURN_DEVICE` selects the one to run on.
 //!
 //! One binary, because linking Burn takes longer than running the tests.
 

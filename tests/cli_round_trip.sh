@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole way by the program alone: train, evaluate, convert, inspect, generate, and back.
-# BITNET_BURN names the program; without it, it is built.
+# Round trip with the program only: train, evaluate, convert, inspect, generate, and back.
+# BITNET_BURN is the command of the program; it is built if unset.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -44,7 +44,7 @@ program convert "$model" "$work/i2s.gguf" --type I2_S --allow-i2-s
 if program convert "$model" "$work/i2s.gguf" --type I2_S 2> "$work/error"; then
     fail "I2_S was written without being allowed"
 fi
-grep -q -- '--allow-i2-s' "$work/error" || fail "the error does not say what to do"
+grep -q -- '--allow-i2-s' "$work/error" || fail "the error does not name the flag"
 program convert "$work/f16.gguf" "$work/back_f16"
 program convert "$work/tq2.gguf" "$work/back_tq2"
 program convert "$work/back_tq2" "$work/again.gguf" --type TQ2_0
@@ -80,15 +80,15 @@ generate() {
 expected=$(generate run/model)
 echo "  $expected" | head -n 1
 for form in packed divide; do
-    [ "$(generate $form)" = "$expected" ] || fail "$form says something else than the master weights"
+    [ "$(generate $form)" = "$expected" ] || fail "$form generates another text than the master weights"
 done
 for form in f16.gguf tq2.gguf back_tq2; do
-    [ -n "$(generate $form)" ] || fail "$form says nothing"
+    [ -n "$(generate $form)" ] || fail "$form generates no text"
 done
 
 echo "sensitivity and report"
 program sensitivity "$model" --windows 8 --html "$work/sensitivity.html" --json |
     value 'len(d["sensitivity"]["layers"])' | grep -qx 14 || fail "not every layer was measured"
 program report "$work/run" --out "$work/report.html"
-grep -q '<svg' "$work/report.html" || fail "nothing is drawn"
+grep -q '<svg' "$work/report.html" || fail "the report has no chart"
 echo "all is well"

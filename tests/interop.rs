@@ -1,5 +1,5 @@
-//! Files read and written by the programs at the other end: transformers, llama.cpp, the `gguf` and
-//! `safetensors` packages of Python.
+//! Files exchanged with other programs: transformers, llama.cpp, and the `gguf` and `safetensors` packages
+//! of Python.
 //!
 //! `BITNET_BURN_PYTHON` is a Python with `tests/interop/requirements.txt`:
 //! `BITNET_BURN_PYTHON=venv/bin/python cargo test --release --features text --test interop -- --ignored`.

@@ -1,5 +1,5 @@
-//! What a training step takes against what [`MemoryPlan`](bitnet_burn::train::MemoryPlan) says, and what
-//! packed models take, by an allocator that counts. A program of its own, since it counts all threads.
+//! Memory of a training step compared with [`MemoryPlan`](bitnet_burn::train::MemoryPlan), and memory of
+//! packed models, measured by a counting allocator. A separate program, since it counts all threads.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -26,7 +26,7 @@ use burn::{
     tensor::{Device, Distribution, FloatDType, Int, Tensor},
 };
 
-/// Bytes in use, and the most since it was set.
+/// Bytes in use, and their peak since the last reset.
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
@@ -51,7 +51,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// One test at a time counts.
+/// Lock for one counting test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static COUNTS: Mutex<()> = Mutex::new(());
     COUNTS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -61,17 +61,17 @@ fn in_use() -> usize {
     IN_USE.load(Relaxed)
 }
 
-/// Bytes of a step.
+/// Memory of a step in bytes.
 #[derive(Debug)]
 struct Measured {
-    /// Model and states of the optimizer.
+    /// Bytes of the model and the optimizer states.
     kept: usize,
     activations: usize,
     gradients: usize,
     peak: usize,
 }
 
-/// Within a share of what was measured, and what little there is beside tensors.
+/// Asserts a value within a share of the measurement, plus a small constant for non-tensors.
 fn assert_close(what: &str, planned: usize, measured: usize, share: f64) {
     let difference = planned.abs_diff(measured) as f64;
     assert!(
@@ -146,7 +146,7 @@ impl Case {
         let plan = MemoryPlanConfig::new(self.batch, self.positions)
             .with_optimizer(self.optimizer)
             .plan(&self.model::<P>(&device));
-        // The buffers of threads stay from the first time on.
+        // The buffers of threads are kept from the first use on.
         self.measure::<P>(&device);
         let measured = self.measure::<P>(&device);
         println!("{plan:?}\n{measured:?}");
@@ -209,7 +209,7 @@ fn a_step_takes_what_is_planned() {
     }
 }
 
-/// The file of a packed layer.
+/// Returns the file of a packed layer.
 fn packed<M: Module>(layer: M) -> PackedModel {
     let scheme = QatScheme::b1_58();
     let prepare = Prepare::new(scheme.clone()).with_group(ParamGroup::from_path("weight"));
@@ -220,7 +220,7 @@ fn packed<M: Module>(layer: M) -> PackedModel {
     PackedModel::load(&path, &Device::default()).unwrap()
 }
 
-/// Bytes of a layer that is kept, and the most that a pass needs beside it.
+/// Returns the bytes of a loaded layer, and the peak of additional bytes in a forward pass.
 fn measured<M, Y>(layer: impl FnOnce() -> M, pass: impl FnOnce(&M) -> Y) -> [usize; 2] {
     let before = in_use();
     let layer = layer();
@@ -246,7 +246,7 @@ fn a_packed_layer_never_has_its_weight_as_a_whole() {
         kept < 1 << 18,
         "the codes are shared with the packed model: {kept}"
     );
-    // A part of 2^20 values, and what the product needs.
+    // A part of 2^20 values, and the memory of the product.
     assert!(pass < 10 << 20, "{pass}");
 
     let new = || EmbeddingConfig::new(4096, 2048).init(&device);

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Programs of a user, in a crate of their own that sees nothing but the packaged one: they train, are killed, go on,
-# pack, and run from packed weights in another process with the same bits; mistakes give the messages that the
-# documentation promises.
+# User programs in a separate crate that depends only on the packaged one: they train, are killed, resume, pack, and
+# run from packed weights in another process with identical bits. Mistakes give the messages in the documentation.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work="$(mktemp -d)"
@@ -54,8 +53,8 @@ killed() {
     wait "$program" 2>/dev/null || true
 }
 
-# equal NAME RESUMED STRAIGHT USED: killed and resumed, a training is what it would be uninterrupted, and so is its
-# packed form in another process.
+# equal NAME RESUMED STRAIGHT USED: a killed and resumed training equals the uninterrupted one, and so does its packed
+# form in another process.
 equal() {
     echo "$1: $2" | cut -c1-100
     [ -n "$2" ] && [ "$2" = "$3" ] && [ "$2" = "$4" ] && return

@@ -1,4 +1,4 @@
-//! A callback of one's own: quantization that goes on as fast as the loss allows.
+//! A custom callback: quantization strength that increases as the loss allows.
 //! `cargo run --release --example custom_callback -- [STEPS]`
 
 use std::process::ExitCode;
@@ -25,8 +25,8 @@ use lexopt::{Parser, prelude::*};
 use serde_json::json;
 
 const HELP: &str = "\
-Trains a BitNet b1.58 character language model twice: quantized in full from the first step, and with
-a callback that quantizes a little more after each step whose loss allows it.
+Trains a BitNet b1.58 character language model twice: fully quantized from the first step, and with a
+callback that increases the quantization after each step whose loss allows it.
 
 Usage: custom_callback [STEPS]
 
@@ -34,7 +34,7 @@ Arguments:
   STEPS    optimizer steps of each training [default: 300]
 ";
 
-/// Quantizes a little more after each step whose loss is not above its mean of late.
+/// Increases lambda after each step whose loss is not above its moving average.
 struct AsFastAsTheLossAllows {
     controls: QuantControls,
     lambda: f64,
@@ -66,7 +66,7 @@ where
         Ok(())
     }
 
-    // So that a training that is resumed goes on where it was.
+    // Saved in checkpoints, so that a resumed training continues with the same state.
     fn state(&self) -> Option<serde_json::Value> {
         Some(json!([self.lambda, self.mean]))
     }
@@ -81,7 +81,7 @@ fn main() -> ExitCode {
     run_example("custom_callback", HELP, parse, run)
 }
 
-/// The number of steps; `None` for help.
+/// Parses the number of steps; `None` for help.
 fn parse(mut parser: Parser) -> Result<Option<usize>, Error> {
     let mut steps = None;
     while let Some(argument) = parser.next()? {
@@ -98,7 +98,7 @@ fn parse(mut parser: Parser) -> Result<Option<usize>, Error> {
 
 fn run(steps: usize) -> Result<(), Error> {
     let text = Text::load(None)?;
-    println!("quantized in full from the first step");
+    println!("fully quantized from the first step");
     let plain = train(&text, steps, false)?;
     println!("as fast as the loss allows");
     let adaptive = train(&text, steps, true)?;
@@ -110,7 +110,7 @@ fn run(steps: usize) -> Result<(), Error> {
     Ok(())
 }
 
-/// Trains and returns the validation loss.
+/// Trains a model and returns its validation loss.
 fn train(text: &Text, steps: usize, adaptive: bool) -> Result<f64, Error> {
     let device = Device::default();
     device.seed(0);
@@ -120,7 +120,7 @@ fn train(text: &Text, steps: usize, adaptive: bool) -> Result<f64, Error> {
     let mut trainer = Trainer::new(LanguageModel::new(lm), config)?.with_token_losses();
     if adaptive {
         controls.set_lambda(0.0);
-        // One line adds it.
+        // A callback is added in one line.
         trainer = trainer.with_callback(AsFastAsTheLossAllows {
             controls,
             lambda: 0.0,

@@ -1,4 +1,4 @@
-//! What the student studies: windows of text, and the teacher's logits for them.
+//! Training data of the student: windows of text, and the teacher's logits for them.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ use burn::{
     train::InferenceStep,
 };
 
-/// A batch, with the teacher's logits for it where they are needed.
+/// A batch, with the teacher's logits if they are needed.
 #[derive(Debug, Clone)]
 pub struct Lesson {
     batch: TokenBatch,
     logits: Option<TeacherLogits>,
 }
 
-/// The language model as a student of lessons.
+/// Language model as a student that trains on lessons.
 #[derive(Module, Debug)]
 pub struct Pupil {
     pub model: LanguageModel<BitLinear>,
@@ -50,7 +50,7 @@ impl Student for Pupil {
     }
 }
 
-/// The answers that come with the lesson, or none.
+/// Teacher that returns the logits stored in the lesson, if any.
 #[derive(Module, Debug)]
 pub struct Answers;
 
@@ -63,8 +63,8 @@ impl Teacher<Lesson> for Answers {
     }
 }
 
-/// Lessons in memory, on the device of a training. An example of the teacher's logits is a window; its
-/// number is that of the window.
+/// Lessons in memory, on the device of a training. Windows have the same numbers here and in the
+/// teacher's logits.
 #[derive(Clone)]
 pub struct Lessons {
     pub batches: Arc<[TokenBatch]>,
@@ -73,7 +73,7 @@ pub struct Lessons {
 }
 
 impl Lessons {
-    /// Lessons without logits.
+    /// Creates lessons without logits.
     pub fn new(windows: &impl DataLoader<TokenBatch>, device: Device) -> Result<Self, Error> {
         let batches = windows.to_device(&device);
         let batches = batches.iter().collect::<Result<_, _>>()?;
@@ -84,7 +84,7 @@ impl Lessons {
         })
     }
 
-    /// The lessons in their order, the same in every epoch.
+    /// Returns a loader of the lessons in their order, the same in every epoch.
     pub fn loader(&self) -> Arc<dyn DataLoader<Lesson>> {
         DataLoaderBuilder::new(OneByOne).build(self.clone())
     }
@@ -108,7 +108,7 @@ impl Dataset<Lesson> for Lessons {
     }
 }
 
-/// A lesson is a batch already.
+/// Batcher of lessons, each of which is a batch already.
 struct OneByOne;
 
 impl Batcher<Lesson, Lesson> for OneByOne {

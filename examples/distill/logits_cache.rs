@@ -1,4 +1,4 @@
-//! The teacher's logits for all windows, on disk.
+//! Cache of the teacher's logits for all windows, on disk.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use burn::nn::Linear;
 
 use crate::{lessons::Lessons, options::Options};
 
-/// What the file must hold: windows and teacher are told by the options and the teacher's file.
+/// Returns the expected format of the file; the fingerprint identifies teacher and windows.
 pub fn format(
     options: &Options,
     vocab_size: usize,
@@ -41,7 +41,7 @@ pub fn format(
     })
 }
 
-/// The logits of an earlier run, if they are of the same teacher and windows, or new ones.
+/// Opens the logits of an earlier run if they match teacher and windows; writes new ones otherwise.
 pub fn open_or_write(
     path: &Path,
     format: &TeacherLogitsFormat,
@@ -53,14 +53,14 @@ pub fn open_or_write(
     match TeacherLogitsReader::open(path, format) {
         Ok(reader) if reader.len() >= needed => {
             println!(
-                "the teacher's logits of an earlier run are in {}",
+                "using the teacher's logits of an earlier run in {}",
                 path.display()
             );
             return Ok(reader);
         }
-        Ok(_) => println!("writing the teacher's logits anew: there are too few"),
+        Ok(_) => println!("writing the teacher's logits again: there are too few"),
         Err(_) if !path.exists() => {}
-        Err(error) => println!("writing the teacher's logits anew: {error}"),
+        Err(error) => println!("writing the teacher's logits again: {error}"),
     }
     let mut writer = TeacherLogitsWriter::create(path, format.clone())?;
     for batch in lessons.batches.iter() {

@@ -42,7 +42,7 @@ fn run(options: Options) -> Result<(), Error> {
     let teacher_loss = text.valid_loss(&teacher)?;
     println!("teacher: validation loss {teacher_loss:.4}");
 
-    // Other windows than those that the teacher trained on.
+    // Other windows than those of the teacher's training.
     let steps = options.steps.min(STEPS_PER_EPOCH);
     let windows = text.train_windows(!options.seed, steps, steps)?;
     let mut lessons = Lessons::new(&*windows, Device::default().autodiff())?;
@@ -82,7 +82,7 @@ fn run(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// The teacher for inference, and its file.
+/// Loads or trains the teacher; returns it for inference, with its file.
 fn teacher(options: &Options, text: &Text) -> Result<(BitNetLm<Linear>, PathBuf), Error> {
     let device = Device::default();
     device.seed(options.seed);
@@ -100,7 +100,7 @@ fn teacher(options: &Options, text: &Text) -> Result<(BitNetLm<Linear>, PathBuf)
     Ok((model.lm, path))
 }
 
-/// A student of a quarter of the teacher's parameters, trained, for inference.
+/// Trains a student with a quarter of the teacher's parameters; returns it for inference.
 fn student(
     name: &str,
     options: &Options,
@@ -124,7 +124,7 @@ fn student(
     Ok(distiller.student.model.lm)
 }
 
-/// Trains a model, teacher and students the same way; returns it for inference.
+/// Trains a model, teacher or student; returns it for inference.
 fn train<M: LearnerModel>(
     name: &str,
     model: M,

@@ -15,14 +15,14 @@ Options:
   --learning-rate X    peak learning rate [default: 2e-3]
   --temperature X      temperature of the distillation [default: 1]
   --alpha X            weight of the teacher; the text has 1 - alpha [default: 0.9]
-  --top-k N            logits kept of each token, 0 for all [default: 16]
+  --top-k N            logits kept per token, 0 for all [default: 16]
   --teacher FILE       a teacher of an earlier run, instead of training one
   --text FILE          text to train on [default: an excerpt of Shakespeare]
   --seed N             seed of initialization and data order [default: 0]
   --out DIR            folder of models, logits and logs [default: distill_out]
   --help               this text
 
-The device is Burn's default one, or what BURN_DEVICE names.
+The device is Burn's default, or the one set by BURN_DEVICE.
 ";
 
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Options {
     pub out: PathBuf,
 }
 
-/// The options of the command line; `None` for help.
+/// Parses the command line; `None` for help.
 pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         steps: 500,

@@ -21,11 +21,11 @@ const PIXELS: usize = SIDE * SIDE;
 const PIXEL_MEAN: f32 = 0.2860;
 const PIXEL_DEVIATION: f32 = 0.3530;
 
-/// First word of an IDX file of bytes with three dimensions, and with one.
+/// First word of an IDX file of bytes with three dimensions and with one.
 const IMAGES_MAGIC: u32 = 0x0803;
 const LABELS_MAGIC: u32 = 0x0801;
 
-/// Names that the files have in every distribution of the data set.
+/// File names in every distribution of the data set.
 const TRAIN: [&str; 2] = ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"];
 const TEST: [&str; 2] = ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"];
 
@@ -38,7 +38,7 @@ const TEST_EXCERPT: [&[u8]; 2] = [
     include_bytes!("../data/fashion_mnist/t10k-labels-idx1-ubyte.gz"),
 ];
 
-/// Pixels from 0 to 255, and the class.
+/// An image with pixels from 0 to 255, and its class.
 #[derive(Debug, Clone)]
 pub struct Image {
     pixels: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct FashionMnist {
 }
 
 impl FashionMnist {
-    /// The files in `folder`, or the excerpt.
+    /// Loads the files in `folder`, or the excerpt.
     pub fn load(folder: Option<&Path>) -> Result<Self, Error> {
         let images = |names: [&str; 2], excerpt: [&[u8]; 2]| match folder {
             Some(folder) => read_files(names.map(|name| folder.join(name))),
@@ -122,7 +122,7 @@ fn read_labels(file: impl Read, images: usize) -> Result<Vec<u8>, String> {
     }
 }
 
-/// Normalized images `[batch, 1, 28, 28]` and their classes `[batch]`.
+/// A batch of normalized images `[batch, 1, 28, 28]` and their classes `[batch]`.
 #[derive(Debug, Clone)]
 pub struct ImageBatch {
     pub images: Tensor<4>,

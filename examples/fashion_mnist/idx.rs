@@ -1,11 +1,11 @@
-//! Gzipped files in the IDX format: a word that names the kind, the dimensions, then the bytes.
+//! Gzipped files in the IDX format: a magic number, the dimensions, then the bytes.
 
 use std::io::{self, Read};
 
 use flate2::read::GzDecoder;
 
-/// The dimensions and the bytes of a file of `D` dimensions that starts with `magic`, or what is wrong
-/// with the file, to be said after its name.
+/// Reads the dimensions and the bytes of a file of `D` dimensions that starts with `magic`. The error
+/// message follows the name of the file.
 pub fn read<const D: usize>(reader: impl Read, magic: u32) -> Result<([u32; D], Vec<u8>), String> {
     let mut decoder = GzDecoder::new(reader);
     let found = read_word(&mut decoder)?;
@@ -20,8 +20,8 @@ pub fn read<const D: usize>(reader: impl Read, magic: u32) -> Result<([u32; D], 
     }
     let product = |n: u64, &dim: &u32| n.saturating_mul(dim.into());
     let expected = dims.iter().fold(1, product);
-    // One byte more than announced is enough to see that a file is too long. The vector grows
-    // with what is there: a header alone must not make the program reserve memory.
+    // One extra byte is enough to detect a file that is too long. The vector grows with the content: a
+    // header alone must not make the program reserve memory.
     let mut values = Vec::new();
     decoder
         .take(expected.saturating_add(1))

@@ -55,7 +55,7 @@ fn run(options: Options) -> Result<(), Error> {
     print_accuracy("full precision", &float)?;
     print_accuracy(options.weights.name(), &quantized)?;
     if scheme.weight.is_ternary() {
-        // What is shipped: 2 bits per weight, and the values of training.
+        // The deployed form: 2 bits per weight, with the outputs of training.
         let packed = convert(&quantized)?;
         let name = format!("{}, packed", options.weights.name());
         let deployed = packed.load_into(Cnn::new(&options.device))?;

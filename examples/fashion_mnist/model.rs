@@ -1,4 +1,4 @@
-//! An ordinary Burn model: nothing in this file knows of quantization.
+//! A stock Burn model, without any code for quantization.
 
 use burn::{
     module::Module,
@@ -13,7 +13,7 @@ use burn::{
 
 use crate::data::{CLASSES, ImageBatch, SIDE};
 
-/// Two strided convolutions and two linear layers.
+/// Convolutional network of two strided convolutions and two linear layers.
 #[derive(Module, Debug)]
 pub struct Cnn {
     conv1: Conv2d,
@@ -42,7 +42,7 @@ impl Cnn {
         }
     }
 
-    /// Scores of the classes.
+    /// Computes the logits of the classes.
     ///
     /// # Shapes
     ///

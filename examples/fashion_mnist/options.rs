@@ -30,7 +30,7 @@ Options:
   --help                        this text
 ";
 
-/// How weights are quantized.
+/// Quantization of the weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weights {
     Ternary,
@@ -52,7 +52,7 @@ impl Weights {
 pub struct Options {
     pub data: Option<PathBuf>,
     pub weights: Weights,
-    /// `None` for the default of the weights.
+    /// Granularity of the scales; `None` for the default of the quantizer.
     pub granularity: Option<WeightGranularity>,
     pub epochs: usize,
     pub learning_rate: f64,
@@ -61,7 +61,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The quantizer of the weights.
+    /// Returns the quantizer of the weights.
     pub fn quantizer(&self) -> WeightQuantizer {
         let default = match self.weights {
             Weights::Ternary => WeightGranularity::PerChannel,
@@ -78,7 +78,7 @@ impl Options {
     }
 }
 
-/// The options of the command line; `None` for help.
+/// Parses the command line; `None` for help.
 pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         data: None,
@@ -114,7 +114,7 @@ pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     Ok(Some(options))
 }
 
-/// Keeps the number of steps well inside a `usize` on 32-bit machines too.
+/// Maximum number of epochs, so that the number of steps fits a `usize` on 32-bit machines.
 const MAX_EPOCHS: usize = 10_000;
 
 fn weights(name: &str) -> Result<Weights, Error> {

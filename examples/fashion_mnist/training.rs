@@ -1,4 +1,4 @@
-//! The training of both models: a prepared one trains like any other.
+//! Training of both models: a prepared model trains like any other.
 
 use std::{sync::Arc, time::Instant};
 
@@ -29,13 +29,13 @@ use crate::{
 
 const BATCH: usize = 64;
 
-/// Images predicted at a time.
+/// Batch size of inference.
 const PREDICTION_BATCH: usize = 500;
 
 /// Trains with AdamW and a cosine from the peak learning rate to zero; prints a line per epoch. Returns
 /// the model for inference.
 pub fn train(model: Cnn, data: &FashionMnist, options: &Options) -> Result<Cnn, Error> {
-    // The same seed gives both runs the same batches.
+    // Both runs get the same batches from the same seed.
     let train = DataLoaderBuilder::new(ImageBatcher)
         .batch_size(BATCH)
         .shuffle(options.seed)
@@ -73,7 +73,7 @@ fn config(images: usize, options: &Options) -> TrainingConfig {
     config
 }
 
-/// A line for each epoch, since the beginning of it.
+/// Callback that prints a line per epoch, with the time since its start.
 struct EpochLine(Instant);
 
 impl<M: LearnerModel> Callback<M> for EpochLine {
@@ -100,9 +100,9 @@ impl<M: LearnerModel> Callback<M> for EpochLine {
     }
 }
 
-/// Percentage of the images whose class has the highest score.
+/// Returns the percentage of images whose class has the highest logit.
 pub fn accuracy(model: &Cnn, images: &Images, device: &Device) -> Result<f64, Error> {
-    // The fake-quantized weights stay the same for all batches: compute them once.
+    // The fake-quantized weights are the same for all batches: compute them once.
     let model = model.valid().materialize();
     let mut right = 0;
     for batch in test_batches(images).to_device(device).iter() {
@@ -114,7 +114,7 @@ pub fn accuracy(model: &Cnn, images: &Images, device: &Device) -> Result<f64, Er
     Ok(100.0 * right as f64 / images.len() as f64)
 }
 
-/// The images in their order.
+/// Returns the images in their order.
 fn test_batches(images: &Images) -> Arc<dyn DataLoader<ImageBatch>> {
     DataLoaderBuilder::new(ImageBatcher)
         .batch_size(PREDICTION_BATCH)

@@ -31,7 +31,7 @@ fn run(options: Options) -> Result<(), Error> {
     options.device.seed(options.seed);
     let full_precision = full_precision(&options, &text)?;
 
-    println!("\nabrupt: quantized in full from the first step");
+    println!("\nabrupt: fully quantized from the first step");
     let converted = bitnet(&full_precision);
     let converted_loss = text.valid_loss(&converted.valid())?;
     let abrupt = fine_tune(converted, 0, &options, &text)?;
@@ -46,7 +46,7 @@ fn run(options: Options) -> Result<(), Error> {
         true => &progressive,
         false => &abrupt,
     };
-    // What is shipped: 2 bits per weight, and the outputs of training.
+    // The deployed form: 2 bits per weight, with the outputs of training.
     let packed = better.pack();
     let report = Report {
         full_precision: text.valid_loss(&full_precision)?,
@@ -63,7 +63,7 @@ fn run(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// The model of the checkpoint, or one that is trained here, for inference.
+/// Loads the model of the checkpoint, or trains one; returns it for inference.
 fn full_precision(options: &Options, text: &Text) -> Result<BitNetLm<Linear>, Error> {
     let device = options.device.clone().autodiff();
     let lm = text.lm_config().init(&device);
@@ -77,21 +77,20 @@ fn full_precision(options: &Options, text: &Text) -> Result<BitNetLm<Linear>, Er
     train(text, lm, config)
 }
 
-/// The model in training, with the same weights and quantized projections.
+/// Converts to a model in training, with the same weights and quantized projections.
 fn bitnet(full_precision: &BitNetLm<Linear>) -> BitNetLm<BitLinear> {
     let lm = full_precision.clone().train();
     lm.into_bitnet(&QatScheme::b1_58())
 }
 
-/// Trains while the share of the quantized values grows to 1 over `warm_up` steps; returns the
-/// model for inference.
+/// Trains while lambda grows to 1 over `warm_up` steps; returns the model for inference.
 fn fine_tune(
     lm: BitNetLm<BitLinear>,
     warm_up: usize,
     options: &Options,
     text: &Text,
 ) -> Result<BitNetLm<BitLinear>, Error> {
-    // Other windows than those of the full-precision training, the same for both ways.
+    // Other windows than those of the full-precision training, the same for both methods.
     let seed = options.seed.wrapping_add(1);
     let mut config = training_config(options.steps, options.learning_rate, 0, seed);
     let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, warm_up)?;

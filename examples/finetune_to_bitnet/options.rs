@@ -13,14 +13,14 @@ with static activations.
 Usage: finetune_to_bitnet [OPTIONS]
 
 Options:
-  --checkpoint FILE        full-precision model, as `train_lm --precision fp` writes it to
+  --checkpoint FILE        full-precision model of `train_lm --precision fp`, in
                            train_lm_out/checkpoints/step-N/model.bpk [default: train one]
   --fp-steps N             steps of full-precision training without a checkpoint [default: 500]
   --fp-learning-rate X     its peak learning rate [default: 2e-3]
   --steps N                steps of each fine-tuning [default: 300]
   --learning-rate X        its peak learning rate [default: 1e-3]
   --warm-up X              share of the steps over which lambda grows to 1 [default: 0.1]
-  --calibration-batches N  batches that static scales are observed over [default: 16]
+  --calibration-batches N  batches over which static scales are observed [default: 16]
   --seed N                 seed of initialization and data order [default: 0]
   --device NAME            flex, ndarray, cpu, wgpu, cuda, rocm, vulkan, metal or webgpu [default: flex]
   --text FILE              text to train on [default: an excerpt of Shakespeare]
@@ -42,13 +42,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Steps over which lambda grows.
+    /// Number of steps over which lambda grows.
     pub fn warm_up(&self) -> usize {
         (self.warm_up_share * self.steps as f64).round() as usize
     }
 }
 
-/// The options of the command line; `None` for help.
+/// Parses the command line; `None` for help.
 pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         checkpoint: None,

@@ -1,21 +1,21 @@
-//! What the ways to a BitNet achieved.
+//! Results of the methods of fine-tuning.
 
 use serde_json::{Map, json};
 
 /// Validation losses, in nats per character.
 pub struct Report {
     pub full_precision: f64,
-    /// Right after the conversion, without a step of training.
+    /// After the conversion, before any training step.
     pub converted: f64,
     pub abrupt: f64,
     pub progressive: f64,
-    /// With static activations, by observer; the one that counts comes first.
+    /// With static activations, by observer; the first is the one to report.
     pub static_losses: Vec<(&'static str, f64)>,
     pub packed: f64,
 }
 
 impl Report {
-    /// The loss of the better model, with which the static and the packed one are compared.
+    /// Returns the loss of the better model, with which the static and the packed ones are compared.
     fn better(&self) -> f64 {
         self.progressive.min(self.abrupt)
     }
@@ -35,7 +35,7 @@ impl Report {
         line("better, packed", self.packed);
     }
 
-    /// One line of JSON.
+    /// Formats the results as one line of JSON.
     pub fn print_json(&self) {
         let losses = self.static_losses.iter();
         let by_observer: Map<_, _> = losses

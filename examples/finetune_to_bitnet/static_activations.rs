@@ -1,4 +1,4 @@
-//! Fixed scales for activations: observed over training text, then frozen.
+//! Static activation scales: observed over training text, then frozen.
 
 use bitnet_burn::{
     nn::{BitLinear, BitNetLm},
@@ -13,7 +13,7 @@ use burn::{data::dataloader::DataLoader, module::Module};
 
 use crate::options::Options;
 
-/// The validation loss with the ranges of each observer, one scale per tensor of activations.
+/// Returns the validation loss for each observer, with one scale per activation tensor.
 pub fn losses(
     dynamic: &BitNetLm<BitLinear>,
     options: &Options,
@@ -40,7 +40,7 @@ pub fn losses(
     Ok(losses)
 }
 
-/// The way to the ranges that counts, then others to compare with.
+/// Observers to compare; the first is the one to report.
 fn observers() -> [(&'static str, ObserverConfig); 3] {
     [
         ("mse", MseConfig::default().into()),

@@ -1,5 +1,5 @@
-//! Progressive quantization by a configuration in TOML, watched by the error monitor, with a report
-//! in HTML: `cargo run --release --example progressive -- [CONFIG.toml] [--steps N] [--resume]`
+//! Progressive quantization from a TOML configuration, with the error monitor and an HTML report:
+//! `cargo run --release --example progressive -- [CONFIG.toml] [--steps N] [--resume]`
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -15,14 +15,14 @@ use burn::tensor::Device;
 use lexopt::{Parser, prelude::*};
 use serde_json::json;
 
-/// The configuration without an argument.
+/// Default configuration.
 const CONFIG: &str = include_str!("progressive.toml");
 
-/// Where the report goes.
+/// Output folder of the report.
 const OUT: &str = "progressive_out";
 
 const HELP: &str = "\
-Trains a language model that is quantized little by little, and reports what quantization does to it.
+Trains a language model with progressive quantization, and reports the quantization errors.
 
 Usage: progressive [CONFIG] [OPTIONS]
 
@@ -30,8 +30,8 @@ Arguments:
   CONFIG      file in TOML or JSON [default: examples/progressive/progressive.toml]
 
 Options:
-  --steps N   optimizer steps in place of the configuration's
-  --resume    go on from the last checkpoint
+  --steps N   optimizer steps, instead of those of the configuration
+  --resume    resume from the last checkpoint
   --help      this text
 
 The report is written to progressive_out/report.html.
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     run_example("progressive", HELP, parse, run)
 }
 
-/// The configuration that the command line asks for; `None` for help.
+/// Parses the command line and loads the configuration; `None` for help.
 fn parse(mut parser: Parser) -> Result<Option<TrainingConfig>, Error> {
     let (mut file, mut steps, mut resume) = (None, None, false);
     while let Some(argument) = parser.next()? {

@@ -1,4 +1,4 @@
-//! Which layers of a BitNet suffer from quantization, and what a few more bits for them buy:
+//! Sensitivity of the layers of a BitNet to quantization, and the gain of a few more bits for them:
 //! `cargo run --release --example sensitivity -- --help`.
 
 use std::{path::PathBuf, process::ExitCode};
@@ -14,22 +14,22 @@ use burn::{module::Module, nn::Linear, tensor::Device};
 use lexopt::{Parser, prelude::*};
 use serde_json::json;
 
-/// Batches that the loss of a measurement is the mean of.
+/// Number of batches over which a loss is averaged.
 const BATCHES: usize = 8;
 
 /// Peak learning rate.
 const PEAK: f64 = 2e-3;
 
 const HELP: &str = "\
-Trains a full-precision language model, measures what ternary weights in each of its layers cost,
-gives the layers that need it more bits within a budget, and fine-tunes both ways.
+Trains a full-precision language model, measures how much ternary weights in each layer
+increase the loss, assigns more bits to sensitive layers within a budget, and fine-tunes both ways.
 
 Usage: sensitivity [OPTIONS]
 
 Options:
-  --steps N    steps of training; a third as many of fine-tuning [default: 300]
-  --bits X     budget of the plan, bits per weight in the mean [default: 3]
-  --html FILE  file for a drawing of the sensitivities [default: none]
+  --steps N    training steps; fine-tuning takes a third of them [default: 300]
+  --bits X     budget of the plan, average bits per weight [default: 3]
+  --html FILE  file for a chart of the sensitivities [default: none]
   --help       this text
 ";
 
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     run_example("sensitivity", HELP, parse, run)
 }
 
-/// The options of the command line; `None` for help.
+/// Parses the command line; `None` for help.
 fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         steps: 300,
@@ -116,12 +116,12 @@ fn run(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
-/// The model in training, with the same weights and quantized projections.
+/// Converts to a model in training, with the same weights and quantized projections.
 fn bitnet(float: &BitNetLm<Linear>) -> BitNetLm<BitLinear> {
     float.clone().train().into_bitnet(&QatScheme::b1_58())
 }
 
-/// What ternary weights in each of the layers cost.
+/// Measures how much ternary weights in each layer increase the loss.
 fn sensitivity(float: &BitNetLm<Linear>, text: &Text) -> Result<SensitivityReport, Error> {
     let lm = bitnet(float).valid();
     let controls = QuantControls::of(&lm);
@@ -135,7 +135,7 @@ struct Losses {
     fine_tuned: f64,
 }
 
-/// Fine-tunes with the bits of a plan, for a third of the steps of training.
+/// Fine-tunes with the bits of a plan, for a third of the training steps.
 fn fine_tune(
     float: &BitNetLm<Linear>,
     plan: &MixedPrecisionPlan,

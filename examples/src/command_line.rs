@@ -2,9 +2,9 @@ use std::process::ExitCode;
 
 use crate::Error;
 
-/// Parses the command line of an example and runs it; `None` of `parse` asks for help.
+/// Parses the command line of an example and runs it; `parse` returns `None` to print the help.
 ///
-/// An error is one sentence on stderr, and exit code 2.
+/// An error is printed as one sentence on stderr; the exit code is then 2.
 pub fn run_example<O>(
     name: &str,
     help: &str,
@@ -31,7 +31,7 @@ pub fn run_example<O>(
     }
 }
 
-/// Checks an option that counts something.
+/// Checks an option that is a count.
 ///
 /// # Errors
 ///

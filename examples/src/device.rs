@@ -6,15 +6,15 @@ const DEVICES: [&str; 9] = [
     "flex", "ndarray", "cpu", "wgpu", "cuda", "rocm", "vulkan", "metal", "webgpu",
 ];
 
-/// The device of a name.
+/// Returns the device with a name.
 ///
 /// # Errors
 ///
-/// If the name is none of a device, or its feature is off.
+/// If the name is unknown, or its feature is disabled.
 pub fn device(name: &str) -> Result<Device, Error> {
     if !DEVICES.contains(&name) {
         let known = DEVICES.join(", ");
-        return Err(format!("unknown device `{name}`: there are {known}").into());
+        return Err(format!("unknown device `{name}`, expected one of {known}").into());
     }
     compiled_device(name).ok_or_else(|| {
         format!("device {name} is not compiled in: add `--features {name}` to the cargo command")
@@ -22,7 +22,7 @@ pub fn device(name: &str) -> Result<Device, Error> {
     })
 }
 
-/// The device of a backend whose feature is on.
+/// Returns the device of a backend whose feature is enabled.
 fn compiled_device(name: &str) -> Option<Device> {
     match name {
         #[cfg(feature = "flex")]

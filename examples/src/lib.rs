@@ -1,4 +1,4 @@
-//! What the examples share: command lines, devices by name, a text, and how a small language model trains on it.
+//! Code shared by the examples: command lines, devices by name, a text, and training of a small model.
 
 mod command_line;
 mod device;
@@ -12,10 +12,10 @@ pub use sample::print_sample;
 pub use text::{BATCH, CONTEXT, STEPS_PER_EPOCH, Text};
 pub use training::{train, training_config, warm_up_steps};
 
-/// Any error, as one sentence.
+/// Any error, printed as one sentence.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Training on a CPU allocates and frees activations of a megabyte at every operation. The system
+/// Training on a CPU allocates and frees activations of a megabyte in every operation. The system
 /// allocator maps them anew each time, which costs a fifth of the CPU time in page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

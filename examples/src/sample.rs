@@ -5,18 +5,18 @@ use bitnet_burn::{
 
 use crate::{CONTEXT, Error, Text};
 
-/// Below 1 the likelier characters become likelier still.
+/// Sampling temperature; values below 1 favor likely characters.
 const TEMPERATURE: f32 = 0.8;
-/// Characters that are generated at a time, after as many before them.
+/// Number of characters generated at a time, after as many characters of context.
 const PIECE: usize = CONTEXT / 2;
-/// Pieces of a sample.
+/// Number of pieces of a sample.
 const PIECES: u64 = 10;
 
-/// Prints how a model goes on from the first characters of the part to validate.
+/// Prints a continuation of the first characters of the validation text.
 ///
 /// # Errors
 ///
-/// If the device does not give the logits.
+/// If the logits cannot be read back from the device.
 pub fn print_sample<P: Projection>(lm: &BitNetLm<P>, text: &Text, seed: u64) -> Result<(), Error> {
     let prompt = text.prompt()?;
     let mut tokens = prompt.clone();

@@ -15,34 +15,34 @@ use burn::{data::dataloader::DataLoader, module::Module, tensor::Device};
 
 use crate::Error;
 
-/// Characters that a position can look back on.
+/// Context length in characters.
 pub const CONTEXT: usize = 64;
-/// Windows in a step.
+/// Number of windows in a step.
 pub const BATCH: usize = 32;
-/// Steps between two validations.
+/// Number of steps between validations.
 pub const STEPS_PER_EPOCH: usize = 250;
-/// Windows of a validation.
+/// Number of windows of a validation.
 const VALID_WINDOWS: usize = 1024;
-/// Share of the text that is kept for validation: the last tenth.
+/// Inverse share of the text that is kept for validation: the last tenth.
 const VALID_SHARE: usize = 10;
 
 /// An excerpt of Shakespeare's plays, in the public domain.
 const SHAKESPEARE: &str = include_str!("../../src/bin/bitnet-burn/shakespeare.txt");
 
-/// A text as tokens: nine tenths to train on, and the last tenth to validate.
+/// A tokenized text: nine tenths for training, the last tenth for validation.
 pub struct Text {
-    /// A token for each character.
+    /// Tokenizer with one token per character.
     pub tokenizer: Tokenizer,
     tokens: Arc<dyn TokenStore>,
     vocab_size: usize,
 }
 
 impl Text {
-    /// The text of a file, or an excerpt of Shakespeare. Prints its size.
+    /// Loads the text of a file, or an excerpt of Shakespeare. Prints its size.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, or is too short to cut windows.
+    /// If the file cannot be read, or is too short for windows.
     pub fn load(path: Option<&Path>) -> Result<Self, Error> {
         let text = match path {
             Some(path) => read_text(path)?,
@@ -53,12 +53,12 @@ impl Text {
         let (found, needed) = (tokens.len(), VALID_SHARE * (CONTEXT + 1));
         if found < needed {
             return Err(format!(
-                "the text has {found} characters, at least {needed} are needed to cut windows for \
+                "the text has {found} characters, at least {needed} are needed for windows of \
                  training and validation"
             )
             .into());
         }
-        // The end of a text, the last token, is in no window.
+        // The last token, the end of text, is in no window.
         let vocab_size = tokens.iter().max().map_or(0, |&token| token as usize + 1);
         let text = Self {
             tokenizer,
@@ -67,24 +67,24 @@ impl Text {
         };
         let (train, valid) = (text.train_len(), found - text.train_len());
         println!(
-            "{train} characters to train on, {valid} to validate, a vocabulary of {vocab_size}"
+            "{train} training characters, {valid} validation characters, a vocabulary of {vocab_size}"
         );
         Ok(text)
     }
 
-    /// Tokens to train on.
+    /// Number of training tokens.
     pub fn train_len(&self) -> usize {
         self.tokens.len() - self.tokens.len() / VALID_SHARE
     }
 
-    /// A model of two layers for the text.
+    /// Returns the configuration of a model of two layers for the text.
     pub fn lm_config(&self) -> BitNetLmConfig {
         BitNetLmConfig::new(self.vocab_size, 128, 2, 4, 384)
             .with_max_positions(CONTEXT)
             .with_tied_embeddings(false)
     }
 
-    /// Random windows of the part to train on.
+    /// Returns random windows of the training text.
     ///
     /// # Errors
     ///
@@ -103,7 +103,7 @@ impl Text {
             .map(Arc::new)
     }
 
-    /// Evenly spaced windows of the part to validate.
+    /// Returns evenly spaced windows of the validation text.
     ///
     /// # Errors
     ///
@@ -115,11 +115,11 @@ impl Text {
             .map(Arc::new)
     }
 
-    /// Loss of a model on the first `batches` batches of validation, in nats per token.
+    /// Returns the loss of a model on the first `batches` validation batches, in nats per token.
     ///
     /// # Errors
     ///
-    /// If the device does not give it.
+    /// If the loss cannot be read back from the device.
     pub fn loss_of_batches<P: Projection>(
         &self,
         lm: &BitNetLm<P>,
@@ -132,16 +132,16 @@ impl Text {
         Ok(evaluation.loss)
     }
 
-    /// Loss of a model on all windows of validation, in nats per token.
+    /// Returns the loss of a model on all validation windows, in nats per token.
     ///
     /// # Errors
     ///
-    /// If the device does not give it.
+    /// If the loss cannot be read back from the device.
     pub fn valid_loss<P: Projection>(&self, lm: &BitNetLm<P>) -> Result<f64, Error> {
         self.loss_of_batches(lm, usize::MAX)
     }
 
-    /// The beginning of the part to validate, to go on from.
+    /// Returns the beginning of the validation text, as a prompt.
     pub(crate) fn prompt(&self) -> Result<Vec<u32>, TextError> {
         let (start, mut prompt) = (self.train_len(), Vec::new());
         self.tokens.read(start..start + CONTEXT, &mut prompt)?;

@@ -8,8 +8,8 @@ use bitnet_burn::{
 
 use crate::{Error, STEPS_PER_EPOCH, Text};
 
-/// A training with AdamW, gradients of a norm of at most 1, a linear warm-up of the learning rate and a
-/// cosine to a tenth of its peak, which the last step has.
+/// Returns a configuration with AdamW, gradient norm clipping at 1, a linear warm-up of the learning rate
+/// and a cosine schedule to a tenth of its peak at the last step.
 pub fn training_config(steps: usize, peak: f64, warm_up_steps: usize, seed: u64) -> TrainingConfig {
     TrainingConfig {
         training: RunConfig {
@@ -27,7 +27,7 @@ pub fn training_config(steps: usize, peak: f64, warm_up_steps: usize, seed: u64)
     }
 }
 
-/// Steps of the warm-up of a model that knows nothing yet: 100, or half of a short training.
+/// Returns the number of warm-up steps of training from scratch: 100, or half of a short training.
 pub fn warm_up_steps(steps: usize) -> usize {
     100.min(steps.div_ceil(2)).min(steps.saturating_sub(1))
 }
@@ -36,7 +36,7 @@ pub fn warm_up_steps(steps: usize) -> usize {
 ///
 /// # Errors
 ///
-/// If the configuration is wrong, or the training fails.
+/// If the configuration is invalid, or the training fails.
 pub fn train<P: Projection>(
     text: &Text,
     lm: BitNetLm<P>,

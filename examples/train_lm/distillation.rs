@@ -17,7 +17,7 @@ const ALPHA: f64 = 0.9;
 /// Temperature of the logits. As in the example `distill`.
 const TEMPERATURE: f64 = 1.0;
 
-/// The student with the teacher of a file, as `train_lm --precision fp` writes it into a checkpoint.
+/// Creates the student with the teacher of a file, a checkpoint of `train_lm --precision fp`.
 pub fn distiller(
     student: LanguageModel<BitLinear>,
     teacher: &Path,

@@ -24,8 +24,8 @@ fn main() -> ExitCode {
     run_example("train_lm", HELP, options::parse, run_in_pool)
 }
 
-/// Loops of Flex start sooner from within the pool of threads that runs them. A pool of one thread has
-/// none to spare for metrics, which other threads compute.
+/// Runs in the thread pool of Flex, whose loops start faster from inside it. A pool of one thread is not
+/// used, since metrics are computed by other threads.
 fn run_in_pool(options: Options) -> Result<(), Error> {
     match rayon::current_num_threads() {
         1 => run(&options),
@@ -64,7 +64,7 @@ fn run(options: &Options) -> Result<(), Error> {
     }
 }
 
-/// Reports on what is shipped: 2 bits per weight, and the outputs of training.
+/// Reports on the deployed form: 2 bits per weight, with the outputs of training.
 fn finish_qat(
     lm: &BitNetLm<BitLinear>,
     run: &Run,
@@ -82,7 +82,7 @@ fn finish_qat(
     Ok(())
 }
 
-/// A model to train.
+/// Initializes a model for training.
 fn init<P: TrainableProjection>(options: &Options, text: &Text) -> BitNetLm<P> {
     let lm = text
         .lm_config()

@@ -15,16 +15,16 @@ Options:
   --precision fp|qat   full precision, or quantization-aware [default: qat]
   --steps N            optimizer steps [default: 1500]
   --learning-rate X    peak learning rate [default: 2e-3]
-  --memory full|small  f32 throughout, or moments of 8 bits, and latent weights and their gradients of
-                       bf16 [default: full]
+  --memory full|small  f32 throughout, or 8-bit optimizer states, and latent weights and their
+                       gradients in bf16 [default: full]
   --progressive N      steps over which the share of quantization grows to 1 [default: 0]
-  --teacher FILE       distil a full-precision model of `train_lm --precision fp`, which is in
+  --teacher FILE       distill from a full-precision model of `train_lm --precision fp`, in
                        train_lm_out/checkpoints/step-N/model.bpk
   --seed N             seed of initialization and data order [default: 0]
   --device NAME        flex, ndarray, cpu, wgpu, cuda, rocm, vulkan, metal or webgpu [default: flex]
   --text FILE          text to train on [default: an excerpt of Shakespeare]
   --out DIR            folder of checkpoints and logs [default: train_lm_out]
-  --resume             go on from the last checkpoint in the folder
+  --resume             resume from the last checkpoint in the folder
   --help               this text
 ";
 
@@ -44,12 +44,12 @@ impl Precision {
     }
 }
 
-/// What weights, gradients and the optimizer's moments take.
+/// Memory of weights, gradients and optimizer states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// 16 bytes a parameter.
+    /// 16 bytes per parameter.
     Full,
-    /// 6 bytes a latent weight.
+    /// 6 bytes per latent weight.
     Small,
 }
 
@@ -77,7 +77,7 @@ pub struct Options {
     pub resume: bool,
 }
 
-/// The options of the command line; `None` for help.
+/// Parses the command line; `None` for help.
 pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
     let mut options = Options {
         precision: Precision::Qat,

@@ -1,4 +1,4 @@
-//! What a run achieved.
+//! Results of a run.
 
 use bitnet_burn_examples::{BATCH, CONTEXT};
 use serde_json::json;
@@ -19,7 +19,7 @@ pub fn print(options: &Options, valid_loss: f64, run: &Run) {
     println!("{line}");
 }
 
-/// Largest resident memory of the process so far, where the system tells (Linux).
+/// Returns the peak resident memory of the process, where the system provides it (Linux).
 fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

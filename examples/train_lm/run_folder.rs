@@ -1,4 +1,4 @@
-//! The folder of a run: what the run is, and an earlier one that is in the way.
+//! Folder of a run, and the handling of an earlier run in it.
 
 use std::{
     fs, io,
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::options::Options;
 
-/// Steps from one checkpoint to the next.
+/// Number of steps between checkpoints.
 const STEPS_PER_CHECKPOINT: usize = 100;
 
-/// The options that must stay the same for a run to go on, on one line.
+/// Returns the options that a resumed run must keep, on one line.
 fn fingerprint(options: &Options, train_characters: usize) -> String {
     json!({
         "precision": options.precision.name(),
@@ -29,7 +29,7 @@ fn fingerprint(options: &Options, train_characters: usize) -> String {
     .to_string()
 }
 
-/// Prepares the folder, and says how checkpoints are written into it.
+/// Prepares the folder and returns the checkpoint policy.
 pub fn open(options: &Options, train_characters: usize) -> Result<CheckpointPolicy, Error> {
     let folder = options.out.join("checkpoints");
     let policy = CheckpointPolicy::new(&folder)
@@ -38,9 +38,7 @@ pub fn open(options: &Options, train_characters: usize) -> Result<CheckpointPoli
     if options.resume {
         if CheckpointFolder::new(&folder).newest()?.manifest.is_none() {
             let folder = folder.display();
-            return Err(
-                format!("there is no run to resume: {folder} has no whole checkpoint").into(),
-            );
+            return Err(format!("no run to resume: {folder} has no complete checkpoint").into());
         }
         return Ok(policy.resume(Resume::Latest));
     }
@@ -49,12 +47,12 @@ pub fn open(options: &Options, train_characters: usize) -> Result<CheckpointPoli
     Ok(policy)
 }
 
-/// The lines of JSON that a run writes.
+/// Returns the path of the JSON lines of a run.
 pub fn log_file(options: &Options) -> PathBuf {
     options.out.join("log.jsonl")
 }
 
-/// What a run writes into its folder. The checkpoints go first: without them nothing can resume.
+/// Files of a run. Checkpoints are moved first: without them nothing can be resumed.
 const RUN_FILES: [&str; 5] = [
     "checkpoints",
     "log.jsonl",

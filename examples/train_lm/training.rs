@@ -1,4 +1,4 @@
-//! The training of a model with `Trainer`.
+//! Training of a model with `Trainer`.
 
 use std::time::Instant;
 
@@ -22,11 +22,11 @@ use crate::{
     run_folder,
 };
 
-/// What a training took.
+/// Duration of a training.
 pub struct Run {
-    /// Optimizer steps, without those before a checkpoint that was resumed.
+    /// Number of optimizer steps, without those before a resumed checkpoint.
     pub steps: usize,
-    /// With the validations.
+    /// Wall-clock time, including validation.
     pub seconds: f64,
 }
 

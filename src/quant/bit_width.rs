@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn widths_serialise_by_name_and_others_are_refused() {
+    fn widths_serialize_by_name_and_others_are_refused() {
         assert_eq!(
             serde_json::to_string(&BitWidth::Bits(4)).unwrap(),
             r#"{"bits":4}"#

@@ -8,54 +8,54 @@ use burn::tensor::TensorReadError;
 
 use crate::base::bounds::OutOfBounds;
 
-/// Error when a text, a tokenizer or a data set cannot be used.
+/// Error of a text, a tokenizer, a chat template or a data set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
-    /// The operating system refused.
+    /// An I/O error.
     #[error("{path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// Its reason.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// A file is no tokenizer, or one that cannot be used.
+    /// An invalid or unsupported tokenizer.
     #[error("{}: {reason}", tokenizer(.path))]
     Tokenizer {
-        /// The file, if it is one.
+        /// The file, if there is one.
         path: Option<PathBuf>,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A text has characters that the tokenizer has no tokens for.
+    /// A text has characters without tokens.
     #[error("the tokenizer has no tokens for {characters:?}")]
     UnknownCharacters {
-        /// Each of them, once.
+        /// The characters, without repetition.
         characters: Vec<char>,
     },
-    /// A token that the tokenizer or the model does not have.
+    /// A token is not in the vocabulary of the tokenizer or the model.
     #[error("there is no token {token} in a vocabulary of {vocab_size}")]
     UnknownToken {
-        /// Its number.
+        /// The token.
         token: u32,
-        /// Number of tokens that there are.
+        /// Number of tokens in the vocabulary.
         vocab_size: usize,
     },
-    /// A text cannot be made tokens, or tokens a text.
+    /// Encoding or decoding failed.
     #[error("the tokenizer fails: {reason}")]
     Encoding {
-        /// What is wrong with them.
+        /// The reason.
         reason: String,
     },
-    /// A chat template cannot be read, or does not take the messages.
+    /// A chat template is invalid or rejects the messages.
     #[error("the chat template: {reason}")]
     Template {
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// It cannot be told which part of a chat the assistant says: what the template makes of the
-    /// messages before is not what a longer chat begins with.
+    /// The assistant's part of a chat cannot be located: the rendered messages before it are not a prefix of
+    /// the longer chat.
     #[error(
         "the chat template writes what comes before message {message} in another way once there is \
          more, so that it cannot be told which part the assistant says"
@@ -64,51 +64,51 @@ pub enum TextError {
         /// Number of the assistant's message, from 0.
         message: usize,
     },
-    /// A line of a data set is not what it should be.
+    /// A line of a data set is malformed.
     #[error("{path}:{line}: expected {expected}, found {found}")]
     Line {
         /// The file.
         path: PathBuf,
         /// Number of the line, from 1.
         line: usize,
-        /// What should be there.
+        /// The expected content.
         expected: String,
-        /// What is there.
+        /// The actual content.
         found: String,
     },
-    /// A value in a file is not what it should be.
+    /// A value in a file is invalid.
     #[error("{path}, {place}: expected {expected}, found {found}")]
     Value {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
+        /// Location in the file.
         place: String,
-        /// What should be there.
+        /// The expected value.
         expected: String,
-        /// What is there.
+        /// The actual value.
         found: String,
     },
-    /// A file does not hold what it should.
+    /// A file has an unexpected content.
     #[error("{path}: expected {expected}, found {found}")]
     File {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: String,
-        /// What it holds.
+        /// The actual content.
         found: String,
     },
-    /// A file of tokens ends too early or too late.
+    /// A token file is truncated or too long.
     #[error("{path} has {found} bytes, expected {expected}")]
     Length {
         /// The file.
         path: PathBuf,
-        /// What length it should have.
+        /// The expected length.
         expected: String,
-        /// Bytes that it has.
+        /// The actual length in bytes.
         found: u64,
     },
-    /// A file of tokens has one that is not in the vocabulary.
+    /// A token file has a token that is not in the vocabulary.
     #[error("{path}: token {token} at byte {offset} is not in a vocabulary of {vocab_size}")]
     TokenInFile {
         /// The file.
@@ -120,53 +120,53 @@ pub enum TextError {
         /// Number of tokens in the vocabulary.
         vocab_size: usize,
     },
-    /// There are too few tokens to cut a window.
+    /// The tokens are too few for a window.
     #[error("the data has {found} tokens, at least {needed} are needed")]
     TooFewTokens {
-        /// Tokens that there are.
+        /// Number of tokens.
         found: usize,
-        /// Tokens that are needed.
+        /// Number of required tokens.
         needed: usize,
     },
-    /// A pass over a data set gave no document.
+    /// A pass over a data set returned no document.
     #[error("there is no document in {paths:?}")]
     NoDocuments {
         /// The files of the data set.
         paths: Vec<PathBuf>,
     },
-    /// A data set has documents, none of which has a token that counts in the loss.
+    /// No document of a data set has a token that counts in the loss.
     #[error("nothing is learned of the {documents} documents in {paths:?}: {reason}")]
     NothingToLearn {
         /// The files of the data set.
         paths: Vec<PathBuf>,
-        /// Documents that there are.
+        /// Number of documents.
         documents: usize,
-        /// Why none of their tokens counts.
+        /// Reason why no token counts.
         reason: String,
     },
-    /// A setting has a value that makes no sense.
+    /// A setting is out of its bounds.
     #[error(transparent)]
     Setting(#[from] OutOfBounds),
-    /// A prompt without tokens, or with more than the model has positions for.
+    /// A prompt has no tokens, or more than the model has positions.
     #[error("prompt {prompt} has {tokens} tokens, expected 1 to {context}")]
     PromptLength {
         /// Number of the prompt, from 0.
         prompt: usize,
-        /// Its tokens.
+        /// Number of its tokens.
         tokens: usize,
-        /// Positions of the model.
+        /// Number of positions of the model.
         context: usize,
     },
-    /// The model gave logits that nothing can be drawn from.
+    /// The logits do not allow sampling.
     #[error("the model gave the logit {value}, which no token can be drawn from")]
     Logits {
-        /// A logit that is NaN or infinity; negative infinity if all are that.
+        /// A logit that is NaN or infinity; negative infinity if all logits are.
         value: f32,
     },
-    /// The device did not give the logits away.
+    /// The logits cannot be read back from the device.
     #[error("the logits cannot be read: {source}")]
     Device {
-        /// Its reason.
+        /// The error of the device.
         source: TensorReadError,
     },
 }

@@ -9,7 +9,7 @@ use crate::{
     nn::{BitNetLm, Projection},
 };
 
-/// How well a model foretells a text.
+/// Loss and perplexity of a model on a text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evaluation {
     /// Mean loss of the tokens that count, in nats.
@@ -19,22 +19,22 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// `exp(loss)`: of how many equally likely tokens the next one is as hard to tell.
+    /// Perplexity, `exp(loss)`: the number of equally likely tokens with the same loss.
     pub fn perplexity(&self) -> f64 {
         self.loss.exp()
     }
 
-    /// The loss in bits for each token.
+    /// Loss in bits per token.
     pub fn bits_per_token(&self) -> f64 {
         self.loss / std::f64::consts::LN_2
     }
 }
 
-/// The loss of a model on batches, each token of which counts as much as every other.
+/// Evaluates a model on batches; every token that counts has the same weight.
 ///
 /// # Errors
 ///
-/// If a batch is one, no token counts, or the loss cannot be read.
+/// If a batch is an error, no token counts, or the loss cannot be read back from the device.
 ///
 /// # Example
 ///
@@ -51,7 +51,7 @@ impl Evaluation {
 /// let batch = TokenBatch::new(&[Sequence::unmasked(vec![1, 2, 3, 4])], &device);
 /// let evaluation = evaluate(&lm, [Ok::<_, TextError>(batch)])?;
 /// assert_eq!(evaluation.tokens, 3);
-/// assert!((evaluation.perplexity() - 16.0).abs() < 2.0); // a model that knows nothing
+/// assert!((evaluation.perplexity() - 16.0).abs() < 2.0); // an untrained model
 /// # Ok(())
 /// # }
 /// ```

@@ -1,15 +1,15 @@
-//! Text as tokens: tokenizers, chat templates, data sets and generation.
+//! Text processing: tokenizers, chat templates, data sets, evaluation and generation.
 //!
-//! - [`Tokenizer`]: files of Hugging Face's tokenizers, and a character tokenizer made from a text
-//! - [`ChatTemplate`]: the Jinja templates of chat models, and which part of a text the assistant says
-//! - [`dataset`]: documents from text, JSON lines and files of tokens; shuffled, packed, as batches
-//!   for Burn's `Learner`
+//! - [`Tokenizer`]: Hugging Face tokenizer files, and a character tokenizer built from a text
+//! - [`ChatTemplate`]: the Jinja templates of chat models, with the spans of the assistant's turns
+//! - [`dataset`]: documents from text, JSON lines and token files; shuffled, packed and batched for
+//!   Burn's `Learner`
 //! - [`evaluate`]: loss and perplexity on a text
-//! - [`Generator`]: text that a [`BitNetLm`](crate::nn::BitNetLm) goes on with
+//! - [`Generator`]: text generation with a [`BitNetLm`](crate::nn::BitNetLm)
 //!
 //! # Example
 //!
-//! A text becomes tokens, tokens become batches, and a model goes on with a text:
+//! Tokenize a text, batch the tokens, and generate text with a model:
 //!
 //! ```
 //! # fn main() -> Result<(), bitnet_burn::text::TextError> {

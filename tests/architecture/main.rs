@@ -1,11 +1,11 @@
-//! The layering of the crate, read off its source: imports go down only.
+//! Layering of the crate, checked on its source: imports only go down.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Floors of the modules of `src/`; those on one floor do not know each other.
+/// Floors of the modules of `src/`; modules of one floor do not import each other.
 const FLOORS: [(&str, u8); 13] = [
     ("base", 1),
     ("ops", 2),
@@ -22,7 +22,7 @@ const FLOORS: [(&str, u8); 13] = [
     ("train", 9),
 ];
 
-/// Crates whose names only `src/ops/` may say: one file there for each backend.
+/// Crates that only `src/ops/` may name, in one file per backend.
 const BACKENDS: [&str; 6] = [
     "cubecl",
     "burn_cubecl",
@@ -47,7 +47,7 @@ struct Line {
 }
 
 impl Line {
-    /// The identifiers of the line; `bitnet-burn` in a string is one word.
+    /// Returns the identifiers of the line; `bitnet-burn` in a string is one word.
     fn words(&self) -> impl Iterator<Item = &str> {
         let apart = |c: char| !c.is_alphanumeric() && c != '_' && c != '-';
         self.code.split(apart).filter(|word| !word.is_empty())
@@ -58,7 +58,7 @@ impl Line {
         format!("{}:{}: {code}", self.path.display(), self.number)
     }
 
-    /// First folder or file below `root`, without its extension.
+    /// Returns the first folder or file below `root`, without its extension.
     fn module(&self, root: &Path) -> String {
         let path = self.path.strip_prefix(root).unwrap();
         let first = path.iter().next().unwrap().to_str().unwrap();
@@ -66,7 +66,7 @@ impl Line {
     }
 }
 
-/// Lines of all Rust files below a folder of the repository.
+/// Returns the lines of all Rust files below a folder of the repository.
 fn lines(folder: &str) -> (PathBuf, Vec<Line>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut folders = vec![root.clone()];
@@ -90,7 +90,7 @@ fn lines(folder: &str) -> (PathBuf, Vec<Line>) {
     (root, lines)
 }
 
-/// The modules that the code from `start` on names: that of `a::b`, or those of `{a::b, c}`.
+/// Returns the modules named by the code from `start` on: that of `a::b`, or those of `{a::b, c}`.
 fn named(code: &str) -> Vec<String> {
     let name = |code: &str| {
         let word = |c: &char| c.is_alphanumeric() || *c == '_';
@@ -117,12 +117,12 @@ fn named(code: &str) -> Vec<String> {
     names
 }
 
-/// Every `crate::module` in the lines, with the line where it starts.
+/// Returns every `crate::module` in the lines, with the line where it starts.
 fn imports(lines: &[Line]) -> Vec<(&Line, String)> {
     let mut imports = Vec::new();
     for (i, line) in lines.iter().enumerate() {
         for (position, path) in line.code.match_indices("crate::") {
-            // A list in braces may go on below.
+            // A list in braces may continue below.
             let below = lines[i + 1..]
                 .iter()
                 .take(20)
@@ -148,7 +148,7 @@ fn imports_go_down() {
     let mut wrong = Vec::new();
     for (line, import) in imports(&lines) {
         let module = line.module(&root);
-        // The root of the library and programs see everything.
+        // The root of the library and programs may import everything.
         if module == "lib" || module == "bin" {
             continue;
         }

@@ -6,10 +6,10 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::values::*;
 
-/// The largest code of each number of bits that is tested.
+/// Largest code of each tested number of bits.
 const BITS: [(u8, f32); 3] = [(8, 127.0), (4, 7.0), (2, 1.0)];
 
-/// Values and scales equal those of the reference, for all groupings, float types and bits.
+/// Checks that values and scales equal the reference for all granularities, float types and bit widths.
 fn check<const D: usize>(shape: [usize; D]) {
     let device = Device::default();
     let values = normal(shape.iter().product(), 1);
@@ -40,8 +40,8 @@ fn values_and_scales_equal_the_reference() {
 
 #[test]
 fn a_row_longer_than_the_kernels_take_at_once_equals_the_reference() {
-    // Beyond 65 536 values a row is not quantised by one cube; beyond that many vectors its
-    // maximum is taken in chunks, for which CubeCL's CPU runtime would need long.
+    // Rows of more than 65 536 values are not quantized by one cube; for more vectors than that, the
+    // maximum is taken in chunks, which would take long on CubeCL's CPU runtime.
     let n = if on_flex() { 140_003 } else { 70_001 };
     check([n]);
 }
@@ -68,7 +68,7 @@ fn a_view_is_quantized_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn no_values_have_the_largest_scale() {
+fn an_empty_tensor_has_the_largest_scale() {
     let device = Device::default();
     let largest = 127.0 / reference::EPSILON;
     let (quantized, scales) =
@@ -122,7 +122,7 @@ fn ties_round_to_even() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_group_and_in_no_other() {
+fn non_finite_values_affect_only_their_group() {
     let device = Device::default();
     let shape = [6, 8];
     for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -1,4 +1,4 @@
-//! Observers that look at tensors on a device see what they see of the values on the host.
+//! Observers on a device, compared with the same observers on host values.
 
 use bitnet_burn::quant::calibration::{
     CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, Observer,
@@ -10,7 +10,7 @@ use super::values::{float_types, normal, rounded, tensor};
 
 const PER_CHANNEL: ObserverGranularity = ObserverGranularity::PerChannel;
 
-/// One of each kind, and of each granularity.
+/// One observer of each kind and granularity.
 fn observers() -> Vec<Observer> {
     let ema = |granularity| EmaMinMaxConfig {
         momentum: 0.75,
@@ -41,7 +41,7 @@ fn observers() -> Vec<Observer> {
     configs.iter().map(ObserverConfig::init).collect()
 }
 
-/// The state after two samples is the same as that of the values on the host, bit for bit.
+/// Checks that the state after two samples equals that of the host values, bit for bit.
 fn check<const D: usize>(shape: [usize; D], device: &Device) {
     let n = shape.iter().product();
     for dtype in float_types(device) {

@@ -1,4 +1,4 @@
-//! The callback that calibrates while a model trains: what it observes, and when it freezes.
+//! The callback that calibrates during training: the samples it observes, and the step when it freezes.
 
 use bitnet_burn::{
     qat::QuantControls,
@@ -25,7 +25,7 @@ fn run(folder: &Folder) -> Run<'_> {
     }
 }
 
-/// Observes the first steps and gives the ranges, the model and what was said.
+/// Observes the first steps and returns the ranges, the model and the logged events.
 fn calibrate(run: &Run<'_>, end: usize) -> (CalibrationTable, Net, QuantControls, Events) {
     let learner = run.learner();
     let controls = QuantControls::of(&learner.model());

@@ -1,4 +1,4 @@
-//! Loss scaling and the NaN guard beside each other: steps that nothing cures end a training.
+//! Loss scaling combined with the NaN guard: persistent bad steps end a training.
 
 use core::error::Error;
 
@@ -42,7 +42,7 @@ impl Callback<Net> for Spoil {
     }
 }
 
-/// Skips some steps without a look at their gradients.
+/// Skips some steps without checking their gradients.
 struct Skip(fn(usize) -> bool);
 
 impl Callback<Net> for Skip {
@@ -62,7 +62,7 @@ impl Callback<Net> for Skip {
     }
 }
 
-/// What a callback returned, with its name.
+/// Result of a callback, with its name.
 fn error_of<E: Error + Clone + 'static>(result: &LearningResult<Net>) -> (String, E) {
     let error = result.error.as_deref().expect("an error");
     let mut source: Option<&(dyn Error + 'static)> = Some(error);
@@ -110,7 +110,7 @@ fn a_nan_that_no_scale_cures_ends_the_training_at_the_smallest_one() {
     assert!(error.to_string().starts_with(text), "{error}");
     assert_eq!(scaler.get(), 8.0);
 
-    // The checkpoint of the first epoch goes on, with its scale.
+    // A run resumed from the checkpoint of the first epoch keeps its scale.
     let resumed = SharedLossScaler::new(&config);
     let resuming = strategy()
         .with_callback(LossScaling::new(&resumed))
@@ -158,9 +158,9 @@ fn a_step_that_is_skipped_does_not_end_the_count_and_a_good_one_does() {
                 false => strategy.with_callback(Skip(skips)).with_callback(guard),
             })
         };
-        // Bad steps alone, each followed by a good one.
+        // Consecutive bad steps, each followed by a good one.
         assert!(launch(|_| false, 1).error.is_none());
-        // With those between them skipped, they are five in a row.
+        // Without the skipped steps between them, they are five in a row.
         let error = found(&launch(|step| matches!(step, 3 | 5), 4));
         assert_eq!((error.since, error.skips), (2, 4));
         assert_eq!(error.gradients, ["second.weight"]);

@@ -1,4 +1,4 @@
-//! The loop with callbacks: the same as Burn's, called at its places, and going on after a break.
+//! The training loop with callbacks: compared with Burn's loop, order of the calls, and resuming.
 
 use std::sync::{Arc, Mutex};
 
@@ -51,7 +51,7 @@ fn without_callbacks_the_loop_is_that_of_burn() {
     );
 }
 
-/// What was called, and at which step.
+/// Calls of a callback, with their steps.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<(&'static str, usize)>>>);
 
@@ -172,7 +172,7 @@ fn callbacks_are_called_at_every_place_in_turn() {
     assert_eq!(*recorder.0.lock().unwrap(), expected);
 }
 
-/// Does something after a number of steps.
+/// Runs an action after a number of steps.
 pub struct At<F>(pub usize, pub F);
 
 impl<M: LearnerModel, F: FnMut(&mut TrainingRun<M>) -> CallbackResult + Send> Callback<M>
@@ -202,7 +202,7 @@ pub fn stop_at<M: LearnerModel>(step: usize) -> impl Callback<M> {
     })
 }
 
-/// A model whose activations are calibrated while it trains, and the callbacks that need state.
+/// A model whose activations are calibrated during training, and callbacks with state.
 fn eventful(run: &Run<'_>, policy: CheckpointPolicy) -> (Learner<Net>, CallbackStrategy<Net>) {
     let learner = run.learner();
     let controls = QuantControls::of(&learner.model());
@@ -382,7 +382,7 @@ fn a_rollback_brings_back_the_weights_of_the_checkpoint_and_goes_on() {
     let (folder, events) = (Folder::new("rollback"), Events::default());
     let seen = Arc::new(Mutex::new(Vec::new()));
     let weights = seen.clone();
-    // At step 6 the checkpoint is asked for, at step 9 it comes back.
+    // A checkpoint is requested at step 6, the rollback at step 9.
     struct Watch(Arc<Mutex<Vec<Vec<f32>>>>);
     impl Callback<Net> for Watch {
         fn name(&self) -> &str {

@@ -1,4 +1,4 @@
-//! The bundled callbacks, each by what it does to a training.
+//! The bundled callbacks, each with its effect on a training.
 
 use std::{collections::HashMap, fs, sync::atomic::Ordering};
 
@@ -34,7 +34,7 @@ fn messages(events: &Events, source: &str) -> Vec<TrainingEvent> {
         .collect()
 }
 
-/// Makes gradients of the second layer something else after some passes.
+/// Replaces gradients of the second layer after some passes.
 struct Spoil {
     steps: Vec<usize>,
     factor: f32,
@@ -417,7 +417,7 @@ fn the_json_log_has_every_step_once_also_over_a_break() {
         .keep_last(9);
     let first = run.launch(logging().with_checkpoints(policy.clone()));
     assert!(first.error.is_none());
-    // A program that was killed within a line.
+    // Line of a program that was killed while writing it.
     let mut text = fs::read_to_string(&path).unwrap();
     text.truncate(text.len() - 20);
     fs::write(&path, text).unwrap();
@@ -460,7 +460,7 @@ fn a_new_training_leaves_an_earlier_log_and_one_that_cannot_begin_touches_nothin
     let first = fs::read_to_string(&path).unwrap();
     assert!(first.lines().count() >= 6);
 
-    // The folder holds checkpoints that were not asked for.
+    // The folder has checkpoints although resuming was not requested.
     assert!(
         run.launch(logging().with_checkpoints(policy))
             .error

@@ -7,7 +7,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{causal_attention_reference::*, transformer_reference::*, values::*};
 
-/// Small ones, with groups of queries and fewer queries than keys.
+/// Small shapes, with groups of queries and fewer queries than keys.
 const SMALL: [Shape; 6] = [
     Shape::new(2, [6, 2], [5, 5], 8),
     Shape::new(1, [6, 2], [3, 7], 16),
@@ -17,14 +17,15 @@ const SMALL: [Shape; 6] = [
     Shape::new(1, [2, 1], [4, 33], 33),
 ];
 
-/// More queries than a block of Flex has, in one thread and in several.
+/// More queries than a block of Flex, in one thread and in several.
 const LARGE: [Shape; 3] = [
     Shape::new(1, [2, 1], [130, 140], 4),
     Shape::new(1, [1, 1], [300, 300], 8),
     Shape::new(2, [4, 2], [100, 100], 8),
 ];
 
-/// CubeCL's CPU runtime has no products of one factor, and GPUs take long to compile one for each shape.
+/// Shapes for devices on which each takes long: CubeCL's CPU runtime cannot multiply with inner size 1, and
+/// GPUs take long to compile a product for each shape.
 fn shapes() -> Vec<Shape> {
     match (on_cubecl_cpu(), on_cpu_library()) {
         (true, _) => SMALL[..2].to_vec(),
@@ -81,7 +82,7 @@ fn a_chain_of_burn_has_these_values_and_gradients_too() {
     }
 }
 
-/// Compares with the formula, where all tensors are views of this kind, or the queries alone.
+/// Compares with the formula, with all tensors, or only the queries, as views of this kind.
 fn check_views(shape: Shape, kind: usize) {
     let case = Case::new(shape, DType::F32);
     let expected = case.expected();
@@ -101,7 +102,7 @@ fn check_views(shape: Shape, kind: usize) {
 
 #[test]
 fn views_attend_as_the_values_that_they_show() {
-    // CubeCL's CPU runtime compiles products for each.
+    // CubeCL's CPU runtime compiles products for each shape.
     for kind in 0..if on_cubecl_cpu() { 1 } else { 6 } {
         check_views(SMALL[0], kind);
         if on_cpu_library() {
@@ -129,7 +130,7 @@ fn an_input_without_a_gradient_gets_none_and_is_not_missed() {
 }
 
 #[test]
-fn what_comes_after_a_position_changes_no_bit_of_it() {
+fn later_positions_do_not_change_earlier_outputs() {
     let device = Device::default().autodiff();
     let (shape, first) = (SMALL[0], 3);
     let dims = shape.dims();
@@ -166,7 +167,7 @@ fn one_query_after_another_gives_the_outputs_of_the_whole() {
     let case = Case::new(SMALL[0], DType::F32);
     let [query, key, value, _] = case.tensors(DType::F32, &device);
     let expected = case.expected();
-    // CubeCL's CPU runtime has no products of one factor.
+    // CubeCL's CPU runtime cannot multiply with inner size 1.
     let first = if on_cubecl_cpu() { 4 } else { 0 };
     for position in first..case.shape.length {
         let seen = |x: &Tensor<4>| x.clone().narrow(2, 0, position + 1);
@@ -195,7 +196,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn what_is_not_a_number_shows_where_it_is_looked_at() {
+fn nan_affects_only_positions_that_attend_to_it() {
     let shape = SMALL[0];
     let group = shape.heads / shape.key_heads;
     // Batch 1, head of the keys 1, position 2.
@@ -226,7 +227,7 @@ fn what_is_not_a_number_shows_where_it_is_looked_at() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for (query, key) in [
         ([0, 2, 3, 4], [0, 1, 3, 4]),
@@ -248,7 +249,7 @@ fn attend(shapes: [[usize; 4]; 3]) {
 
 #[test]
 #[should_panic(expected = "5 heads cannot share 2 heads of the keys")]
-fn heads_that_no_group_is_made_of_are_refused() {
+fn query_heads_that_key_heads_do_not_divide_are_refused() {
     attend([[1, 5, 3, 4], [1, 2, 3, 4], [1, 2, 3, 4]]);
 }
 

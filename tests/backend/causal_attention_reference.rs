@@ -34,7 +34,7 @@ impl Shape {
         }
     }
 
-    /// Of query, key, value and output.
+    /// Shapes of query, key, value and output.
     pub fn dims(self) -> [[usize; 4]; 4] {
         let query = [self.batch, self.heads, self.positions, self.d_head];
         let key = [self.batch, self.key_heads, self.length, self.d_head];
@@ -49,14 +49,14 @@ pub struct Case {
     pub inputs: [Vec<f32>; 4],
 }
 
-/// Sums of products with the weights, and how many roundings they are from exact.
+/// Sums of products with the weights, and their number of roundings.
 pub struct Expected {
     pub sums: [Vec<Sum>; 4],
     pub operations: f64,
 }
 
 impl Expected {
-    /// Fails unless these are the output, or the gradients of query, key or value.
+    /// Asserts that these are the output, or the gradients of query, key or value.
     #[track_caller]
     pub fn check(&self, tensor: usize, actual: &[f32], dtype: DType, what: &str) {
         let what = format!("{what}, tensor {tensor}");
@@ -87,7 +87,7 @@ impl Case {
         row.iter().map(|&value| value as f64)
     }
 
-    /// The product of two rows of inputs.
+    /// Returns the dot product of two rows of inputs.
     fn dot(&self, (a, row_a): (usize, usize), (b, row_b): (usize, usize)) -> Sum {
         let mut sum = Sum::default();
         for (a, b) in self.row(a, row_a).zip(self.row(b, row_b)) {
@@ -96,8 +96,8 @@ impl Case {
         sum
     }
 
-    /// The weights of a query's keys, the first of which is row `keys`; and the roundings of them: each
-    /// is `exp(s - max)` over a sum, which follows what scores are off by.
+    /// Returns the weights of a query's keys, the first of which is row `keys`, and their roundings: each
+    /// weight is `exp(s - max)` over a sum, with the relative error of the scores.
     fn weights(&self, query: usize, keys: usize, seen: usize) -> (Vec<f64>, f64) {
         let scale = (self.shape.d_head as f64).sqrt().recip();
         let scores: Vec<Sum> = (keys..keys + seen)
@@ -118,7 +118,7 @@ impl Case {
         )
     }
 
-    /// The output, and the gradients of query, key and value.
+    /// Computes the output, and the gradients of query, key and value.
     pub fn expected(&self) -> Expected {
         let Shape {
             batch,
@@ -151,7 +151,7 @@ impl Case {
         expected
     }
 
-    /// With weights `P` and `dP = dy v`: the gradient of the scores is `P (dP - sum P dP)`.
+    /// Computes the gradient of the scores, `P (dP - sum P dP)` for weights `P` and `dP = dy v`.
     fn add_query(&self, expected: &mut Expected, query: usize, keys: usize, seen: usize) {
         let d_head = self.shape.d_head;
         let scale = (d_head as f64).sqrt().recip();
@@ -185,7 +185,7 @@ impl Case {
     }
 }
 
-/// The output, and the gradients of those inputs that one is asked for.
+/// Returns the output, and the gradients of the requested inputs.
 pub fn gradients(
     tensors: [Tensor<4>; 4],
     tracked: [bool; 3],
@@ -201,7 +201,7 @@ pub fn gradients(
     [Some(floats(y)), query, key, value]
 }
 
-/// Burn's operations: heads repeated, hidden scores filled.
+/// Attention by Burn's operations: heads repeated, masked scores filled.
 pub fn chain(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<4> {
     let [batch, heads, positions, d_head] = query.dims();
     let [_, key_heads, length, _] = key.dims();

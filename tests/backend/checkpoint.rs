@@ -1,4 +1,4 @@
-//! The checkpoint `i_tiny_bitnet` of transformers in our model.
+//! The checkpoint `i_tiny_bitnet` of transformers, loaded into a model of this crate.
 
 use bitnet_burn::nn::{BitNetLm, BitNetLmConfig, TrainableProjection};
 use burn::{
@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::oracle::data_path;
 
-/// PyTorch names and layouts, with `BitLinear` taken for the linear layer that it is: Burn's
-/// adapter knows its own layers only, and would leave the weights as `[out, in]`.
+/// Adapter for PyTorch names and layouts that treats `BitLinear` like a linear layer: Burn's adapter
+/// recognizes only its own layers, and would leave the weights as `[out, in]`.
 #[derive(Clone)]
 struct FromTransformers;
 
@@ -38,7 +38,7 @@ impl ModuleAdapter for FromTransformers {
     }
 }
 
-/// The architecture that `config.json` describes.
+/// Returns the architecture in `config.json`.
 fn config() -> BitNetLmConfig {
     let json = std::fs::read(data_path("i_tiny_bitnet/config.json")).unwrap();
     let json: Value = serde_json::from_slice(&json).unwrap();
@@ -58,7 +58,7 @@ fn config() -> BitNetLmConfig {
     .with_tied_embeddings(json["tie_word_embeddings"].as_bool().unwrap())
 }
 
-/// The model with the weights of the checkpoint.
+/// Loads the model with the weights of the checkpoint.
 pub fn load<P: TrainableProjection>(device: &Device) -> BitNetLm<P> {
     let mut model = config().init(device);
     let mut store = SafetensorsStore::from_file(data_path("i_tiny_bitnet/model.safetensors"))
@@ -69,14 +69,14 @@ pub fn load<P: TrainableProjection>(device: &Device) -> BitNetLm<P> {
         result.errors.is_empty() && result.unused.is_empty(),
         "{result}"
     );
-    // What schedules set is ours alone.
+    // The settings of schedules exist only in this crate.
     let ours = |(path, _): &(String, String)| path.contains(".control.state.");
     assert!(result.missing.iter().all(ours), "{result}");
     assert_eq!(result.applied.len(), 24);
     model
 }
 
-/// Mean cross-entropy of each position's logits with the token after it.
+/// Returns the mean cross-entropy of each position's logits with the next token.
 pub fn loss(logits: Tensor<3>, tokens: Tensor<2, Int>) -> Tensor<1> {
     let [batch, positions, vocabulary] = logits.dims();
     let n = batch * (positions - 1);

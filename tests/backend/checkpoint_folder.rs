@@ -1,4 +1,4 @@
-//! Checkpoints on disk: what is broken is refused, and the one before it is offered.
+//! Checkpoints on disk: a broken one is rejected, and the one before it is used.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use super::{
     values::*,
 };
 
-/// A folder with checkpoints of the steps 3, 6 and 7 of one epoch.
+/// Creates a folder with checkpoints of the steps 3, 6 and 7 of one epoch.
 fn trained() -> (Folder, CheckpointFolder) {
     let folder = Folder::new("checkpoint-folder");
     let run = Run {
@@ -63,14 +63,14 @@ fn a_flipped_bit_anywhere_is_noticed() {
     assert_eq!(files.len(), 5);
     for path in &files {
         let bytes = fs::read(path).unwrap();
-        // 40 places in each of the five files, the first and the last byte among them.
+        // 40 positions in each of the five files, including the first and the last byte.
         for i in 0..40 {
             let at = i * (bytes.len() - 1) / 39;
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (i % 8);
             fs::write(path, &flipped).unwrap();
             let error = checkpoints.verify(7).err();
-            // In the sum's text the case of a hexadecimal digit says nothing.
+            // In the checksum's text the case of a hexadecimal digit has no meaning.
             let same = String::from_utf8_lossy(&flipped)
                 .eq_ignore_ascii_case(&String::from_utf8_lossy(&bytes));
             let blank = flipped.trim_ascii_end() == bytes.trim_ascii_end();
@@ -199,12 +199,12 @@ fn a_training_passes_over_a_broken_checkpoint_and_says_so() {
         "{messages:?}"
     );
     assert_eq!(messages[1], "going on after step 6");
-    // The broken one was replaced when the training came to step 7.
+    // The broken one was replaced when the training reached step 7.
     checkpoints.verify(21).unwrap();
 }
 
 #[test]
-fn what_a_killed_program_left_is_put_in_order() {
+fn partial_writes_of_a_killed_program_are_repaired() {
     let (folder, checkpoints) = trained();
     // Killed while it wrote, and while it replaced step 7.
     let half = checkpoints.path().join(".aside-step-00000009");

@@ -1,4 +1,4 @@
-//! The metric by which the best checkpoint is kept, and the last step of a training.
+//! The metric of the best checkpoint, and the last step of a training.
 
 use bitnet_burn::train::{
     callback::*,
@@ -25,7 +25,7 @@ fn metric(name: &str) -> BestMetric {
     }
 }
 
-/// Trains, and gives the error.
+/// Trains and returns the error.
 fn error(folder: &Folder, policy: CheckpointPolicy) -> String {
     let result = Run::new(&folder.0).launch(strategy().with_checkpoints(policy));
     result.error.unwrap().to_string()
@@ -69,7 +69,7 @@ fn the_manifest_names_the_metric_and_another_one_is_not_compared_with_it() {
     };
     assert_eq!(best, Some(expected));
 
-    // By the highest loss, what was the best is none any more, and 0.5 is the best that is known.
+    // By the highest loss, the earlier best no longer counts, and 0.5 is the best known value.
     let run = Run {
         epochs: 3,
         losses: vec![0.5],
@@ -124,7 +124,7 @@ fn more_steps_train_the_rest_of_the_epoch() {
     assert_eq!(all, straight.model.weights());
 }
 
-/// Stops while the data of validation pass through the model.
+/// Stops while the validation data pass through the model.
 struct NoMetric;
 
 impl Callback<Net> for NoMetric {

@@ -1,4 +1,4 @@
-//! Models of Burn layers, prepared: trained, stored, converted.
+//! Models of Burn layers, prepared: trained, saved, converted.
 
 use bitnet_burn::{
     functions::ternary_fake_quant,
@@ -17,7 +17,7 @@ use super::{
     values::*,
 };
 
-/// A prepared model after a few steps of training.
+/// Creates a prepared model and trains a few steps.
 fn trained(granularity: WeightGranularity) -> (Mlp, Tensor<2>) {
     let device = Device::default().autodiff();
     let x = tensor(&normal(10 * 8, 1), [10, 8], DType::F32, &device);
@@ -130,7 +130,7 @@ fn converted_weights_are_those_that_were_trained() {
         };
         assert_eq!(packed.num_bytes(), 4 * (2 * 12 + scales));
 
-        // A model with dense ternary weights, which nothing quantises again.
+        // A model with dense ternary weights, which are not quantized again.
         let dense = packed.unpack_into(model.valid());
         assert!(dense.fc1.weight.reparameterization::<FakeQuant>().is_none());
         let expected = floats(model.fc2.weight.val());

@@ -1,4 +1,4 @@
-//! Models that convert as they are: layers that quantize, plans of bits, and widths that a schedule set.
+//! Conversion of mixed models: quantized layers, mixed-precision plans, and widths set by a schedule.
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
@@ -19,7 +19,7 @@ use super::{
     values::*,
 };
 
-/// Layers that quantize beside one that does not.
+/// Quantized layers beside one in full precision.
 #[derive(Module, Debug)]
 struct Layers {
     first: BitLinear,
@@ -50,13 +50,13 @@ fn input(device: &Device) -> Tensor<2> {
     tensor(&normal(5 * 8, 1), [5, 8], DType::F32, device)
 }
 
-/// Checks that the values are equal; the two zeros are.
+/// Asserts that the values are equal; 0 and -0 are.
 fn assert_same<const D: usize>(found: Tensor<D>, expected: Tensor<D>) {
     assert_eq!(found.dims(), expected.dims());
     assert_eq!(floats(found), floats(expected));
 }
 
-/// The packed model from its file.
+/// Loads the packed model from its file.
 fn through_a_file(packed: &PackedModel) -> PackedModel {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bpk");
@@ -82,8 +82,8 @@ fn layers_that_quantize_compute_the_same_from_packed_weights() {
         assert_eq!(packed.quantizer("first.weight"), Some(&scheme.weight));
         assert_eq!(packed.unpacked_in_use().count(), 0);
         let deployed = packed.load_into(Layers::new(&scheme, &device)).unwrap();
-        // An unpacked matrix lies the other way round in memory: sums of at most 16 products in three layers, of
-        // values of about 1, are rounded in another order.
+        // An unpacked matrix is transposed in memory: sums of at most 16 products in three layers, of values of
+        // about 1, are rounded in another order.
         let found = floats(deployed.forward(input(&device)));
         let expected = floats(trained.forward(input(&device)));
         assert_within(&found, &expected, |_| 48.0 * ROUNDING, "output");
@@ -162,7 +162,7 @@ fn a_width_that_a_schedule_set_is_the_one_that_is_packed() {
         deployed.forward(input(&device)),
         trained.forward(input(&device)),
     );
-    // In layers that quantize, too.
+    // In quantized layers, too.
     let trained = Layers::new(&four_bits, &device);
     QuantControls::of(&trained).set_weight_width(Some(BitWidth::Ternary));
     let deployed = convert(&trained)

@@ -1,5 +1,5 @@
-//! What a decoder of the Llama family can have beside BitNet's: against a reference in `f64`, in decoding,
-//! quantised, and in the files of before.
+//! Options of Llama-family decoders that BitNet's does not have: compared with a reference in `f64`, in
+//! decoding, quantized, and loaded from older files.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ fn yarn() -> RopeScaling {
     }
 }
 
-/// Each property alone, and all of them.
+/// Each option alone, and all of them.
 fn variants() -> Vec<BitNetLmConfig> {
     let whole = ProjectionBias::new(true, true, true);
     let all = base()
@@ -100,7 +100,7 @@ impl ModuleVisitor for Parameters {
     }
 }
 
-/// The decoder in `f64`, a token after the other, as plainly as it can be said.
+/// Reference decoder in `f64`, one token after the other, as plain as possible.
 struct Reference {
     config: BitNetLmConfig,
     parameters: BTreeMap<String, Vec<f64>>,
@@ -116,7 +116,7 @@ impl Reference {
         }
     }
 
-    /// `x W + b` with `W` of shape `[d_input, d_output]`.
+    /// Computes `x W + b` with `W` of shape `[d_input, d_output]`.
     fn linear(&self, path: &str, x: &[f64]) -> Vec<f64> {
         let weight = &self.parameters[&format!("{path}.weight")];
         let d_output = weight.len() / x.len();
@@ -129,7 +129,7 @@ impl Reference {
         (0..d_output).map(output).collect()
     }
 
-    /// The norm, or `x` where there is none.
+    /// Applies the norm, or returns `x` where there is none.
     fn norm(&self, path: &str, x: &[f64]) -> Vec<f64> {
         let Some(gamma) = self.parameters.get(&format!("{path}.gamma")) else {
             return x.to_vec();
@@ -139,7 +139,7 @@ impl Reference {
         x.iter().zip(gamma).map(|(x, g)| x / scale * g).collect()
     }
 
-    /// Heads of a position, normalised and turned.
+    /// Returns the heads of a position, normalized and rotated.
     fn turned(&self, norm: &str, x: &[f64], position: usize) -> Vec<Vec<f64>> {
         let (d_head, rotary) = (self.config.head_size(), self.config.rotary());
         let half = rotary.rotary_size() / 2;
@@ -271,13 +271,13 @@ fn assert_decodes<P: Projection>(lm: &BitNetLm<P>, bound: f64, what: &str) {
 #[test]
 fn decoding_gives_the_logits_of_the_whole() {
     for config in variants() {
-        // As in the tests of the cache: logits of size 1 and sums in another order.
+        // As in the tests of the cache: logits of size 1 and another summation order.
         assert_decodes(&full(&config), 2e-5, &config.to_string());
     }
 }
 
 #[test]
-fn quantised_models_keep_biases_and_norms() {
+fn quantized_models_keep_biases_and_norms() {
     for config in variants() {
         let what = config.to_string();
         let lm = full(&config);
@@ -287,10 +287,10 @@ fn quantised_models_keep_biases_and_norms() {
         controls.set_lambda(0.0);
         assert_equal(&floats(qat.forward(tokens())), &expected, &what);
         controls.set_lambda(1.0);
-        let quantised = floats(qat.forward(tokens()));
-        assert_ne!(quantised, expected);
+        let quantized = floats(qat.forward(tokens()));
+        assert_ne!(quantized, expected);
         let packed = qat.pack();
-        assert_equal(&floats(packed.forward(tokens())), &quantised, &what);
+        assert_equal(&floats(packed.forward(tokens())), &quantized, &what);
         for (name, projection) in qat.projections() {
             assert!(projection.is_b1_58(), "{name}");
             let bias = match name.rsplit('.').next().unwrap() {
@@ -323,7 +323,7 @@ fn biases_begin_with_zeros_and_train() {
         let bias = projection.bias.as_ref().unwrap().val();
         assert!(floats(bias.clone()).iter().all(|b| *b == 0.0), "{name}");
         let gradient = floats(bias.grad(&grads).unwrap());
-        // What is added to all keys of a query changes no score.
+        // A constant added to all keys of a query changes no score.
         if !name.ends_with("k_proj") {
             assert!(gradient.iter().any(|g| *g != 0.0), "{name}");
         }

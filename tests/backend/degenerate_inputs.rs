@@ -1,5 +1,5 @@
-//! Layers on inputs without values, and on zeros, constants and extremes: finite outputs and gradients
-//! for every quantizer, and ranges from calibration.
+//! Layers on empty inputs, zeros, constants and extremes: finite outputs and gradients for every
+//! quantizer, and ranges from calibration.
 
 use bitnet_burn::{
     functions::{bit_linear, causal_attention, rms_norm},
@@ -104,7 +104,7 @@ fn inputs(rows: usize, value: f32) -> Tensor<2> {
     Tensor::full([rows, D_INPUT], value, &device)
 }
 
-/// Output and gradients of the input, the weight, the bias and the step sizes of the weight.
+/// Computes the output and the gradients of the input, the weight, the bias and the weight's step sizes.
 fn pass<const D: usize>(layer: &BitLinear, x: Tensor<D>) -> (Tensor<D>, Vec<Option<Vec<f32>>>) {
     let x = x.require_grad();
     let y = layer.forward(x.clone());
@@ -177,7 +177,7 @@ fn operations_between_the_layers_have_gradients_of_zero_for_an_empty_batch() {
 
 #[test]
 fn zeros_constants_and_extremes_have_finite_outputs_and_gradients() {
-    // Thousands of small kernels: where each takes long, one quantizer of weights.
+    // Thousands of small kernels: on slow devices only one quantizer of weights.
     let all = schemes();
     let some = if on_flex() { all.len() } else { all.len() / 5 };
     for scheme in &all[..some] {

@@ -1,4 +1,4 @@
-//! Clones of a model whose quantizers are controlled apart.
+//! Clones of a model with independent quantizer controls.
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
@@ -54,7 +54,7 @@ fn a_detached_copy_keeps_its_settings_and_changes_alone() {
     assert!(!controls.shares_with(&own) && !own.shares_with(&controls));
     assert_eq!(own.to_string(), controls.to_string());
 
-    // Neither follows the other, and the range stays where it was.
+    // Neither follows the other, and the range is unchanged.
     controls.set_lambda(1.0);
     controls.set_weight_width(None);
     assert_equal(&floats(teacher.forward(input(&device))), &before, "copy");
@@ -65,7 +65,7 @@ fn a_detached_copy_keeps_its_settings_and_changes_alone() {
 }
 
 #[test]
-fn what_is_made_of_a_detached_copy_is_controlled_with_it() {
+fn models_derived_from_a_detached_copy_share_its_controls() {
     let device = Device::default().autodiff();
     let student = layer(
         QatScheme::b1_58().with_weight(LearnedStepConfig::default()),
@@ -125,7 +125,7 @@ fn a_teacher_that_was_made_of_its_student_is_detached_from_it() {
     assert_eq!(lambdas(&distiller.student), [0.5, 0.5]);
     assert_eq!(lambdas(distiller.teacher.module()), [0.0, 0.0]);
 
-    // One with controls of its own keeps them: what was found before stays connected.
+    // A copy with its own controls keeps them: controls found before stay connected.
     let other = layer(QatScheme::b1_58(), &device);
     let found = QuantControls::of(&other);
     let distiller = distill(&student, other);

@@ -1,4 +1,4 @@
-//! Distillation by Burn's `Learner`: who learns, who does not, and what is saved.
+//! Distillation with Burn's `Learner`: the trained parameters, the frozen ones, and the saved model.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ fn batch(seed: u64, device: &Device) -> Batch {
     }
 }
 
-/// One quantised layer.
+/// One quantized layer.
 #[derive(Module, Debug)]
 struct Small {
     layer: BitLinear,
@@ -160,7 +160,7 @@ fn student_and_projection_get_gradients_and_the_teacher_does_not_track() {
 }
 
 #[test]
-fn a_step_minimises_the_loss_of_both_on_the_batch() {
+fn a_step_minimizes_the_loss_of_both_on_the_batch() {
     let device = Device::default().autodiff();
     let distiller = distiller(&device);
     let batch = batch(81, &device);
@@ -223,7 +223,7 @@ fn gradients_are_clipped_over_student_and_projection_together() {
     assert!((moved.sqrt() - 1e-2).abs() < 1e-5, "{}", moved.sqrt());
 }
 
-/// Batches of inference, made again on the device of the training.
+/// Batches of inference, recreated on the device of the training.
 #[derive(Clone)]
 struct Loader {
     seeds: Vec<u64>,
@@ -324,7 +324,7 @@ fn a_run_of_the_learner_brings_the_student_to_the_teacher_and_saves_it_alone() {
 
     let record = ModuleRecord::load(folder.join("checkpoint/model-2.bpk")).unwrap();
     let bias = usize::from(after.student.layer.bias.is_some());
-    let names = "weight, controls of its quantiser and that of its input, projection, bias";
+    let names = "weight, controls of its quantizer and that of its input, projection, bias";
     assert_eq!(record.len(), 4 + bias, "{names}");
     let loaded = before.load_record(record);
     assert_equal(

@@ -1,4 +1,4 @@
-//! Early stopping: NaN is never the best, and a training that is over stays over.
+//! Early stopping: NaN is never the best value, and a finished training stays finished.
 
 use std::sync::{
     Arc,
@@ -31,7 +31,7 @@ impl Callback<Net> for Steps {
     }
 }
 
-/// Trains with validation losses of one's own, and counts the epochs that were trained.
+/// Trains with given validation losses, and counts the trained epochs.
 fn train(
     folder: &Folder,
     losses: &[f32],
@@ -71,7 +71,7 @@ fn steps(folder: &Folder) -> Vec<usize> {
 #[test]
 fn nan_is_never_the_best_so_far() {
     let cases = [
-        // Epochs that are trained, and the best of them.
+        // Trained epochs, and the best of them.
         (vec![f32::NAN, 3.0, 2.0, 1.0, 0.5, 0.4], 6, 6),
         (vec![5.0, f32::NAN, 2.0, 1.0, 0.5, 0.6], 6, 5),
         (vec![5.0, f32::NAN, f32::NAN, 1.0, 0.5, 0.4], 3, 1),
@@ -101,10 +101,10 @@ fn a_training_that_is_over_stays_so_until_more_is_asked_for() {
         assert_eq!(again.interrupted.unwrap().reason.as_deref(), Some(reason));
         assert_eq!(again.model.weights(), first.model.weights());
     }
-    // One more epoch is what is missing to a patience of 3, and then no more.
+    // One more epoch completes a patience of 3, and no more follow.
     assert_eq!(train(&folder, &losses, 9, &[3]).1, 1);
     assert_eq!(train(&folder, &losses, 9, &[3]).1, 0);
-    // Two epochs of patience anew.
+    // Another two epochs of patience.
     assert_eq!(train(&folder, &losses, 20, &[2]).1, 2);
     assert_eq!(train(&folder, &losses, 20, &[2]).1, 0);
 }
@@ -117,13 +117,13 @@ fn several_can_be_used_side_by_side() {
     assert_eq!(epochs, 4);
     let reason = result.interrupted.unwrap().reason.unwrap();
     assert!(reason.contains("for 3 epochs"), "{reason}");
-    // The other one has patience for one epoch more, but the second does not.
+    // The other one has patience for one more epoch, but the second does not.
     assert_eq!(train(&folder, &losses, 9, &[4, 3]).1, 0);
     assert_eq!(train(&folder, &losses, 9, &[4, 9]).1, 1);
 }
 
 #[test]
-fn what_burn_s_own_early_stopping_ended_is_over_too() {
+fn a_training_ended_by_early_stopping_of_burn_stays_over() {
     let folder = Folder::new("early-burn");
     let train = |epochs| {
         let run = Run {

@@ -1,4 +1,4 @@
-//! Errors of quantisation over a training: metrics, JSON lines, a page.
+//! Quantization errors during a training: metrics, JSON lines, an HTML page.
 
 use std::{
     fs,
@@ -114,7 +114,7 @@ fn the_page_holds_all_drawings_and_escapes_what_it_shows() {
     for forbidden in ["http://", "https://", "<script", "src=", "NaN", "inf"] {
         assert!(!html.contains(forbidden), "{forbidden}");
     }
-    // Every element that is opened is closed.
+    // Every opened element is closed.
     for element in ["svg", "text", "table", "tr", "td", "h2", "ul", "li"] {
         let opened = html.matches(&format!("<{element} ")).count()
             + html.matches(&format!("<{element}>")).count();
@@ -179,7 +179,7 @@ fn the_metrics_show_the_newest_report_to_the_learner() {
     let seen = seen.lock().unwrap();
     assert_eq!(seen.len(), 2);
     for (epoch, values) in seen.iter().enumerate() {
-        // One report at the first batch of the epoch, which holds for all of its batches.
+        // One report at the first batch of the epoch, valid for all of its batches.
         let report = &reports[epoch];
         let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
         let weights = mean(

@@ -1,4 +1,4 @@
-//! The law of this crate: the packed weight is the weight that was trained, bit for bit (but for
+//! The invariant of this crate: the packed weight equals the trained weight, bit for bit (except for
 //! the sign of zeros, which packed codes do not have).
 
 use bitnet_burn::{
@@ -23,7 +23,7 @@ fn quantizers(group_size: usize) -> [WeightQuantizer; 3] {
     .map(|granularity| TernaryConfig::new(granularity).into())
 }
 
-/// The weight of every granularity and type, fake-quantised and packed.
+/// Compares the fake-quantized and the packed weight for every granularity and type.
 fn check<const D: usize>(shape: [usize; D], output_axis: usize, group_size: usize) {
     let device = Device::default();
     let values = normal(shape.iter().product(), 1);
@@ -65,7 +65,7 @@ fn of_convolution_weights() {
     check([4, 5, 3], 0, 5);
 }
 
-/// The weight of a layer and of its packed form, and what they make of the same input.
+/// Compares the weight of a layer and of its packed form, and their outputs for the same input.
 fn check_layer(layer: &BitLinear, what: &str) {
     let layer = layer.valid();
     let [d_input, d_output] = layer.weight.val().dims();

@@ -1,4 +1,4 @@
-//! Callbacks whose controls are of another model than the one that trains.
+//! Callbacks whose controls belong to another model than the trained one.
 
 use bitnet_burn::{
     qat::{QuantControls, detach_controls},
@@ -12,7 +12,7 @@ use bitnet_burn::{
 
 use super::training::{Folder, Net, Run, strategy};
 
-/// A strategy with each callback that has controls.
+/// Creates a strategy with each callback that has controls.
 fn strategies(controls: &QuantControls) -> Vec<CallbackStrategy<Net>> {
     let all = || controls.clone();
     let widths = BitWidthSchedule::new([(0, BitWidth::Bits(4))]).unwrap();
@@ -41,7 +41,7 @@ fn layerwise() -> LayerwiseSchedule {
 fn errors(run: &Run<'_>, controls: impl Fn(&Net) -> QuantControls) -> Vec<Option<String>> {
     let error = |strategy| {
         let learner = run.learner();
-        // Before the controls are taken, which the strategy has already.
+        // The strategy has its controls already; the model of this learner is another one.
         let result = run.launch_learner(learner, strategy);
         assert!(result.error.is_none() || result.interrupted.is_none());
         let error = result.error?;
@@ -71,9 +71,9 @@ fn controls_of_another_model_are_an_error_before_the_first_step() {
     let run = Run::new(&folder.0);
     let others: [fn(&Net) -> QuantControls; 3] = [
         QuantControls::of,
-        // A copy that is controlled apart, of the very model.
+        // A copy of the same model with independent controls.
         |model| QuantControls::of(&detach_controls(model.clone())),
-        // Of both.
+        // Controls of both models.
         |model| QuantControls::of(&vec![model.clone(), detach_controls(model.clone())]),
     ];
     for other in others {

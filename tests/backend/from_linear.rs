@@ -1,4 +1,4 @@
-//! Full-precision layers and models as BitNet ones with the same weights.
+//! Full-precision layers and models converted to BitNet with the same weights.
 
 use bitnet_burn::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig},
@@ -79,7 +79,7 @@ fn parameters_keep_their_identifiers_and_whether_they_are_trained() {
 
 #[test]
 #[should_panic(expected = "made from a plain weight")]
-fn a_weight_that_is_fake_quantised_already_is_refused() {
+fn a_weight_that_is_already_fake_quantized_is_refused() {
     use bitnet_burn::qat::Prepare;
     let linear = linear(LinearLayout::Row, &Device::default());
     let prepared = Prepare::new(QatScheme::weight_only()).apply(linear);
@@ -115,7 +115,7 @@ fn at_lambda_zero_a_model_has_the_logits_of_full_precision() {
     }
 }
 
-/// The parameters of a full-precision model, put one by one into a BitNet one.
+/// Copies the parameters of a full-precision model one by one into a BitNet model.
 fn filled(mut model: BitNetLm, full: &BitNetLm<Linear>) -> BitNetLm {
     let weight = |linear: &Linear| Param::from_tensor(linear.weight.val());
     model.model.embed_tokens = full.model.embed_tokens.clone();
@@ -135,7 +135,7 @@ fn filled(mut model: BitNetLm, full: &BitNetLm<Linear>) -> BitNetLm {
 fn at_lambda_one_a_model_is_a_bitnet_with_these_weights() {
     let device = Device::default();
     let full: BitNetLm<Linear> = config().init(&device);
-    // With the rotation, which only the projections out of a block have.
+    // With the rotation, which only the output projections of a block have.
     let rotated = QatScheme::b1_58().with_rotation(Some(HadamardConfig::new(8)));
     for scheme in [QatScheme::b1_58(), rotated] {
         let model = full.clone().into_bitnet(&scheme);

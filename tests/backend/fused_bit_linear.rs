@@ -22,7 +22,7 @@ struct Case {
     bits: u8,
 }
 
-/// Shapes with and without a rest in words of 4 and 16 codes, and in panels of 16 outputs.
+/// Shapes with and without a remainder in words of 4 and 16 codes, and in panels of 16 outputs.
 const SHAPES: [[usize; 3]; 6] = [
     [1, 1, 1],
     [3, 5, 17],
@@ -32,7 +32,7 @@ const SHAPES: [[usize; 3]; 6] = [
     [40, 48, 50],
 ];
 
-/// CubeCL's CPU runtime takes a minute for all of them.
+/// Fewer shapes for CubeCL's CPU runtime, which takes a minute for all.
 fn shapes() -> &'static [[usize; 3]] {
     &SHAPES[if on_cubecl_cpu() { 3..5 } else { 0..6 }]
 }
@@ -90,7 +90,7 @@ impl Case {
         packed_linear(x, packed, scales, bias, groups, self.bits)
     }
 
-    /// `(d_input + 5) u sum |Q(x) Q(w)|` and the rounding of the bias, `u` that of the type.
+    /// Error bound: `(d_input + 5) u sum |Q(x) Q(w)|` and the rounding of the bias, `u` that of the type.
     fn bounds(&self) -> Vec<f64> {
         let (x, weight) = self.quantized();
         let [d_input, _] = weight.dims();
@@ -124,7 +124,7 @@ fn values_are_those_of_the_separate_operations() {
     }
 }
 
-/// Gradients of the input, the weight and the bias for an upstream gradient that differs by output.
+/// Computes gradients of the input, weight and bias for an upstream gradient that differs by output.
 fn gradients(case: &Case, y: Tensor<2>) -> [Option<Vec<f32>>; 3] {
     let upstream = tensor(
         &normal(y.shape().num_elements(), 9),
@@ -158,7 +158,7 @@ fn gradients_are_those_of_the_separate_operations() {
             for (fused, separate) in fused.into_iter().zip(separate) {
                 assert_eq!(fused.is_some(), separate.is_some(), "{shape:?}");
                 if let (Some(fused), Some(separate)) = (fused, separate) {
-                    // The same factors, quantised to the same bits, in the same products.
+                    // The same factors, quantized to the same bits, in the same products.
                     assert_equal(&fused, &separate, &format!("{shape:?}"));
                 }
             }
@@ -204,7 +204,7 @@ fn a_packed_weight_gives_the_same_values() {
 
 #[test]
 fn a_large_packed_weight_is_multiplied_in_parts() {
-    // More values than are unpacked at a time, with one scale, one for each channel, and for groups.
+    // More values than are unpacked at a time, with one scale, one per channel, and per group.
     let tokens = if on_cubecl_cpu() { 19..20 } else { 18..21 };
     for tokens in tokens {
         let case = Case::new([tokens, 1040, 1100], DType::F32, &Device::default());
@@ -230,7 +230,7 @@ fn leading_dimensions_are_kept_and_may_be_empty() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_token_or_in_all() {
+fn a_non_finite_value_affects_its_token_or_all() {
     let device = Device::default();
     for bad in [f32::NAN, f32::INFINITY] {
         let mut values = normal(2 * 20, 1);
@@ -252,7 +252,7 @@ fn what_is_not_finite_shows_in_its_token_or_in_all() {
 }
 
 #[test]
-fn a_layer_is_fused_only_while_it_is_quantised_in_full() {
+fn a_layer_is_fused_only_while_fully_quantized() {
     let device = Device::default();
     let mut layer = BitLinearConfig::new(33, 20).init(&device);
     layer.weight = Param::from_tensor(tensor(&normal(660, 1), [33, 20], DType::F32, &device));
@@ -276,7 +276,7 @@ fn a_layer_is_fused_only_while_it_is_quantised_in_full() {
     assert_equal(
         &floats(layer.forward(x.clone())),
         &floats(float),
-        "the layer without quantisation",
+        "the layer without quantization",
     );
     controls.set_lambda(1.0);
     assert_equal(&floats(layer.forward(x)), &floats(fused), "the layer again");

@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets, without libFuzzer: what was found once stays fixed.
+//! Replay of the fuzz corpora without libFuzzer: bugs found once stay fixed.
 
 use std::{
     fs,
@@ -71,8 +71,7 @@ fn every_target_is_in_the_fuzz_package() {
     }
 }
 
-/// Writes the files of the corpora that this crate writes: after a format has changed, or a reader has been
-/// added.
+/// Writes the seed files of the corpora: run it after a format has changed, or a reader has been added.
 #[test]
 #[ignore = "writes into fuzz/corpus"]
 fn write_seeds() {
@@ -218,7 +217,7 @@ fn checkpoint_files(checksum: bool) -> Vec<u8> {
     files_of(folder.path())
 }
 
-/// All files of a folder as one.
+/// Joins all files of a folder into one input.
 fn files_of(folder: &Path) -> Vec<u8> {
     let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(folder)
         .unwrap()

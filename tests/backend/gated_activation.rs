@@ -12,7 +12,7 @@ use super::{transformer_reference::*, values::*};
 
 const ACTIVATIONS: [GatedActivation; 2] = [GatedActivation::SquaredRelu, GatedActivation::Silu];
 
-/// With and without a rest behind SIMD lanes and pieces; the last is for several threads.
+/// Lengths with and without a remainder of SIMD lanes and chunks; the last is for several threads.
 const LENGTHS: [usize; 6] = [1, 5, 64, 1000, 1025, 40_000];
 
 struct Case {
@@ -24,7 +24,7 @@ struct Case {
 
 impl Case {
     fn new(activation: GatedActivation, n: usize, dtype: DType) -> Self {
-        // Gates of size 4, and where the sigmoid is 0 or 1.
+        // Gates of size 4, and gates where the sigmoid is 0 or 1.
         let mut gate: Vec<f32> = normal(n, 1).iter().map(|v| 40.0 * v).collect();
         for (gate, extreme) in gate.iter_mut().skip(1).zip([0.0, -100.0, 100.0, -30.0]) {
             *gate = extreme;
@@ -42,8 +42,8 @@ impl Case {
             .map(|values| tensor(values, [self.gate.len()], dtype, device))
     }
 
-    /// The activation of each gate, and its derivative; the magnitudes are those of the terms, and how far
-    /// the result follows the rounding of a sigmoid.
+    /// Activation of each gate, and its derivative. The magnitudes are those of the terms, with the factor by
+    /// which the result amplifies the rounding of a sigmoid.
     fn activated(&self) -> impl Iterator<Item = [Sum; 2]> {
         self.gate.iter().map(|&gate| {
             let gate = gate as f64;
@@ -54,7 +54,7 @@ impl Case {
                     [relu * relu, 2.0 * relu].map(|value| sum(value, value))
                 }
                 GatedActivation::Silu => {
-                    // A backend may have it as `exp(-ln(1 + exp(-x)))`: it follows the logarithm's rounding.
+                    // A backend may compute `exp(-ln(1 + exp(-x)))`, with the logarithm's rounding error.
                     let follows = 4.0 + gate.abs();
                     let sigmoid = (1.0 + (-gate).exp()).recip();
                     let (silu, rest) = (gate * sigmoid, (1.0 + gate.exp()).recip());
@@ -84,7 +84,7 @@ impl Case {
         self.products(|i, [activated, _]| (activated, self.up[i] as f64))
     }
 
-    /// The gradients of `gate` and `up`.
+    /// Computes the gradients of `gate` and `up`.
     fn gradients(&self) -> [Vec<Sum>; 2] {
         let upstream = |i| self.upstream[i] as f64;
         [
@@ -117,7 +117,7 @@ fn values_are_those_of_the_formula() {
     }
 }
 
-/// The gradients of gate and up, those of which are asked for.
+/// Returns the requested gradients of gate and up.
 fn gradients(
     case: &Case,
     device: &Device,
@@ -224,7 +224,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_place_and_in_no_other() {
+fn non_finite_values_affect_only_their_element() {
     let device = Device::default();
     for activation in ACTIVATIONS {
         let mut case = Case::new(activation, 33, DType::F32);
@@ -248,7 +248,7 @@ fn what_is_not_finite_shows_in_its_place_and_in_no_other() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for (shape, activation) in [[0, 4], [3, 0]].into_iter().zip(ACTIVATIONS) {
         let gate = Tensor::<2>::zeros(shape, &device);

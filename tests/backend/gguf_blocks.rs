@@ -1,7 +1,7 @@
 //! GGUF's blocks against the Python package `gguf` 0.19.0, byte for byte.
 //!
-//! `e_gguf_tq.safetensors` holds for each case the weights, and the bytes and the dequantised
-//! numbers of TQ1_0 and TQ2_0 that `gguf.quants.quantize` and `dequantize` made of them.
+//! `e_gguf_tq.safetensors` holds the weights of each case, and the bytes and dequantized numbers of
+//! TQ1_0 and TQ2_0 computed by `gguf.quants.quantize` and `dequantize`.
 
 use bitnet_burn::interop::gguf::{
     GgmlType, GgufShape, TernaryScales, decode, decode_ternary, encode, encode_ternary,
@@ -10,12 +10,12 @@ use safetensors::SafeTensors;
 
 use super::oracle::data_path;
 
-/// The weights of a case, and what became of them.
+/// Weights of a case, with their encodings.
 struct Case {
     name: String,
     shape: GgufShape,
     weight: Vec<f32>,
-    /// Type, bytes, dequantised numbers.
+    /// Type, bytes, dequantized numbers.
     quantized: Vec<(GgmlType, Vec<u8>, Vec<f32>)>,
 }
 
@@ -106,7 +106,7 @@ fn codes_with_one_scale_are_encoded_as_their_product() {
     }
 }
 
-/// The types of a file of `gguf_blocks.py`, and for each its bytes and numbers.
+/// Returns the types of a file of `gguf_blocks.py`, with their bytes and numbers.
 fn quantized(file: &[u8]) -> Vec<(GgmlType, Vec<u8>, Vec<f32>)> {
     let file = SafeTensors::deserialize(file).unwrap();
     let types = (0..64).filter_map(GgmlType::from_id);
@@ -118,7 +118,7 @@ fn quantized(file: &[u8]) -> Vec<(GgmlType, Vec<u8>, Vec<f32>)> {
     types.collect()
 }
 
-/// All bits but those of NaN, which processors choose.
+/// Compares all bits except those of NaN, which depend on the processor.
 #[test]
 fn quantized_types_decode_to_the_numbers_of_the_package() {
     let file = std::fs::read(data_path("gguf_blocks.safetensors")).unwrap();

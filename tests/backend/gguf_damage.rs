@@ -1,4 +1,4 @@
-//! GGUF files that are damaged or made to do harm are errors.
+//! Damaged and malicious GGUF files: reading them is an error.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use super::{
     oracle::data_path,
 };
 
-/// The parts of a file, written as they are.
+/// Builder of a file from raw parts.
 #[derive(Clone)]
 struct Raw {
     magic: [u8; 4],
@@ -35,7 +35,7 @@ impl Raw {
         }
     }
 
-    /// A key with the bytes of its type and value.
+    /// Adds a key with the bytes of its type and value.
     fn key(mut self, key: &[u8], value_type: u32, value: &[u8]) -> Self {
         self.num_keys += 1;
         self.keys.extend((key.len() as u64).to_le_bytes());
@@ -79,7 +79,7 @@ impl Raw {
 }
 
 #[test]
-fn every_cut_is_noticed() {
+fn truncated_files_are_errors() {
     let bytes = fs::read(data_path("e_tiny.gguf")).unwrap();
     // The last tensor ends where the file does.
     for length in 0..bytes.len() {
@@ -210,7 +210,7 @@ fn tensors_are_checked() {
             "{sizes:?}"
         );
     }
-    // The elements can be counted, their bytes cannot, or are not there.
+    // The number of elements is valid, but their bytes overflow or are missing.
     assert!(matches!(
         error(&[1 << 62], 0, 0),
         GgufError::RowLength { .. }
@@ -249,7 +249,7 @@ fn tensors_are_checked() {
     assert!(matches!(same.error(), GgufError::DuplicateTensor { .. }));
 }
 
-/// Everything that a reader gives away.
+/// Reads everything that a reader offers.
 fn look_at(reader: &GgufReader, length: usize) {
     let mut total = 0;
     for tensor in reader.tensors() {
@@ -281,7 +281,7 @@ proptest! {
         } else {
             writer().to_bytes().unwrap()
         };
-        // Most of what can be damaged is at the start.
+        // Most fields that can be damaged are at the start.
         let head = 1000;
         for (place, byte) in changes {
             bytes[place.index(head)] = byte;
@@ -303,7 +303,7 @@ proptest! {
     }
 
     #[test]
-    fn noise_is_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let mut file = b"GGUF\x03\0\0\0".to_vec();
         file.extend(&bytes);
         for bytes in [bytes, file] {

@@ -1,4 +1,4 @@
-//! GGUF files: what is written is read, and those of the Python package are.
+//! GGUF files: written files are read back, and files of the Python package are read.
 
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ pub fn shape(sizes: &[usize]) -> GgufShape {
     GgufShape::from_row_major(sizes).unwrap()
 }
 
-/// Keys of all types.
+/// Metadata with keys of all types.
 fn metadata() -> GgufMetadata {
     let values: [(&str, GgufValue); 25] = [
         ("u8", 200u8.into()),
@@ -56,7 +56,7 @@ fn values(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i as f32 - 100.0) / 64.0).collect()
 }
 
-/// A file with a tensor of every type that has a codec.
+/// Creates a file with a tensor of every type that has a codec.
 pub fn writer() -> GgufWriter<'static> {
     let mut writer = GgufWriter::new(metadata()).unwrap();
     for ggml_type in [GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0] {
@@ -163,7 +163,7 @@ fn a_file_of_the_package_is_written_again() {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn written_files_are_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     fs::write(&path, "an older file").unwrap();
@@ -250,7 +250,7 @@ fn an_older_file_stays_if_writing_fails() {
 }
 
 #[test]
-fn what_cannot_be_added() {
+fn adding_rejects_invalid_tensors() {
     let mut writer = writer();
     let mut add = |name: &str, ggml_type, sizes: &[usize], bytes: usize| {
         let result = writer.add_bytes(name, ggml_type, shape(sizes), vec![0; bytes]);

@@ -1,4 +1,4 @@
-//! Keys of GGUF files: honored, refused by name, or listed.
+//! Keys of GGUF files: honored, rejected by name, or listed as unknown.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ fn logits(model: &PretrainedLm) -> Vec<f32> {
     floats(model.lm.forward(tokens))
 }
 
-/// The file with other metadata, and the tensors that `tensor` makes of its own.
+/// Rewrites the file with other metadata and with the tensors returned by `tensor`.
 fn rewritten(
     path: &Path,
     change: impl Fn(&mut GgufMetadata),
@@ -47,7 +47,7 @@ fn rewritten(
     let reader = GgufReader::open(path).unwrap();
     let mut metadata = GgufMetadata::new();
     for (key, value) in reader.metadata().iter() {
-        // What this crate writes for itself is as good as gone in a file that was changed.
+        // Drops the keys that this crate writes for itself: they do not hold for a changed file.
         if !key.starts_with("bitnet_burn.") {
             metadata.insert(key, value.clone()).unwrap();
         }
@@ -70,7 +70,7 @@ fn as_it_is(name: &str, shape: GgufShape, values: Vec<f32>) -> (GgmlType, Vec<u8
     (GgmlType::F32, bytes)
 }
 
-/// What becomes of a Llama model with another value of a key.
+/// Loads a Llama model with another value of a key.
 fn with_key(key: &str, value: impl Into<GgufValue>) -> Result<PretrainedLm, GgufError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
@@ -192,7 +192,7 @@ fn positions_are_scaled_as_llama_cpp_does() {
         None => None,
         other => panic!("{other:?}"),
     };
-    // A factor without a type, and the name that it had once.
+    // A factor without a type, and its former name.
     for key in ["llama.rope.scaling.factor", "llama.rope.scale_linear"] {
         assert_eq!(linear(with_key(key, 4.0f32).unwrap()), Some(4.0), "{key}");
     }
@@ -226,7 +226,7 @@ fn factors_of_llama_3_are_recognized_in_files_of_others() {
     let loaded = rewritten(&path, |_| {}, as_it_is, &options).unwrap();
     assert_eq!(loaded.config.rope_scaling, Some(llama3()));
     assert_equal(&logits(&loaded), &logits(&model), "logits");
-    // Others are factors of the frequencies, as they are.
+    // Other factors scale the frequencies.
     let other = |name: &str, shape: GgufShape, mut values: Vec<f32>| {
         if name == "rope_freqs.weight" {
             values[1] *= 1.5;
@@ -296,7 +296,7 @@ fn yarn_is_read_as_llama_cpp_computes_it() {
         let error = error.to_string();
         assert!(error.contains(key) && error.contains(expected), "{error}");
     }
-    // The positions of the first training are those of the file, where no key tells.
+    // The original number of positions is that of the file if no key defines it.
     let change = |metadata: &mut GgufMetadata| {
         let mut fewer = GgufMetadata::new();
         for (key, value) in metadata.iter() {
@@ -386,7 +386,7 @@ fn quantized_weights_load_as_floats() {
         if shape.rows() == 1 {
             return as_it_is(name, shape, values);
         }
-        // Blocks of Q4_0 with d = 1/64 and codes that are not all the same.
+        // Blocks of Q4_0 with d = 1/64 and varying codes.
         let blocks = values.len() / 32;
         let block = (0..18u8).map(|i| match i {
             0 => 0x00,

@@ -1,4 +1,4 @@
-//! Language models as GGUF files, read again.
+//! Language models written as GGUF files and read back.
 
 use std::{path::Path, sync::OnceLock};
 
@@ -38,7 +38,7 @@ fn qat(config: BitNetLmConfig) -> PretrainedLm {
     PretrainedLm::new(config, CausalLm::Qat(lm))
 }
 
-/// The model as it is deployed; on some devices its sums run in another order than in training.
+/// Returns the deployed model; on some devices its sums have another order than in training.
 fn packed(model: &PretrainedLm) -> PretrainedLm {
     let CausalLm::Qat(lm) = &model.lm else {
         panic!("{}", model.lm.form())
@@ -67,25 +67,25 @@ fn again(path: &Path, model: &PretrainedLm, options: &SaveOptions) -> Pretrained
 }
 
 #[test]
-fn quantised_models_come_back_bit_for_bit() {
+fn quantized_models_round_trip_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     for sub_norm in [true, false] {
         let model = qat(config(sub_norm));
         let expected = logits(&packed(&model));
         for ggml_type in FLOATS.into_iter().chain(TERNARY) {
-            // A llama has no place for the scales, which half precision rounds.
+            // A Llama has no tensor for the scales, which half precision rounds.
             let rounds = !sub_norm && !matches!(ggml_type, GgmlType::F32 | GgmlType::I2_S);
             let loaded = again(&path, &model, &exact(ggml_type));
             assert!(matches!(loaded.lm, CausalLm::Packed(_)), "{ggml_type}");
             let name = format!("{ggml_type}, sub-norms {sub_norm}");
             if rounds {
-                // bf16 has 8 bits, and what it rounds turns codes here and there.
+                // bf16 has 8 bits; its rounding changes some codes.
                 assert_within(&logits(&loaded), &expected, |_| 0.1, &name);
             } else {
                 assert_equal(&logits(&loaded), &expected, &name);
             }
-            // What was packed is written as it is.
+            // Packed weights are written unchanged.
             let packed = again(&path, &loaded, &exact(ggml_type));
             assert_equal(&logits(&packed), &logits(&loaded), &name);
         }
@@ -124,7 +124,7 @@ fn full_precision_comes_back_with_every_choice() {
 }
 
 #[test]
-fn what_llama_cpp_would_compute_wrongly_is_refused() {
+fn saving_rejects_models_that_llama_cpp_computes_differently() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     let refused = |model: &PretrainedLm, ggml_type| {
@@ -150,7 +150,7 @@ fn what_llama_cpp_would_compute_wrongly_is_refused() {
     let per_channel = qat(config(true).with_scheme(scheme));
     assert!(refused(&per_channel, GgmlType::F16).contains("is not quantized in full"));
 
-    // Allowed, the file says what it is.
+    // If allowed, the file names its activation.
     let loaded = again(
         &path,
         &relu2,
@@ -160,7 +160,7 @@ fn what_llama_cpp_would_compute_wrongly_is_refused() {
     assert_equal(&logits(&loaded), &logits(&packed(&relu2)), "squared ReLU");
 }
 
-/// The file with some of its tensors and keys left out or changed.
+/// Rewrites the file without, or with changed, tensors and keys.
 fn rewrite(
     path: &Path,
     change: impl Fn(&mut GgufMetadata),

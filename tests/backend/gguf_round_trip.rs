@@ -1,4 +1,4 @@
-//! Models of every family, type and property, out to GGUF and back.
+//! Models of every family, type and option, written to GGUF and read back.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use burn::{
 
 use super::values::*;
 
-/// Kinds of models that differ in their architecture.
+/// Models with different architectures.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Family {
     BitNet,
@@ -86,7 +86,7 @@ impl Family {
             .with_d_rotary((self == Self::BitNetPartRotary).then_some(32))
     }
 
-    /// Whether llama.cpp divides the frequencies of the architecture by factors.
+    /// Returns whether llama.cpp divides the frequencies of the architecture by factors.
     fn has_rope_factors(self) -> bool {
         !self.has_sub_norm() && !matches!(self, Self::Qwen2 | Self::Qwen3)
     }
@@ -95,7 +95,7 @@ impl Family {
 fn scalings() -> [Option<RopeScaling>; 6] {
     [
         None,
-        // No number of single precision.
+        // Not representable in single precision.
         Some(RopeScaling::Linear { factor: 1.7 }),
         Some(RopeScaling::Llama3 {
             factor: 8.0,
@@ -103,7 +103,7 @@ fn scalings() -> [Option<RopeScaling>; 6] {
             high_freq_factor: 4.0,
             original_max_positions: 8192,
         }),
-        // Another one than Llama 3 has.
+        // Different from Llama 3's.
         Some(RopeScaling::Llama3 {
             factor: 2.5,
             low_freq_factor: 1.5,
@@ -144,7 +144,7 @@ fn model(config: BitNetLmConfig, quantized: bool) -> PretrainedLm {
     model
 }
 
-/// The model with other biases than zeros, and other norms than ones.
+/// Returns the model with biases other than zeros and norms other than ones.
 fn with_biases(lm: CausalLm) -> CausalLm {
     struct Shift(f32);
     impl ModuleMapper for Shift {
@@ -164,7 +164,7 @@ fn with_biases(lm: CausalLm) -> CausalLm {
     match lm {
         CausalLm::Full(lm) => CausalLm::Full(lm.map(&mut Shift(0.0))),
         CausalLm::Packed(lm) => {
-            // The scales of packed weights are parameters of two dimensions.
+            // The scales of packed weights are parameters of rank 2.
             CausalLm::Packed(lm.map(&mut Shift(0.0)))
         }
         other => other,
@@ -189,18 +189,18 @@ fn again(
     load(path, &options, &Device::default())
 }
 
-/// Whether a file cannot be written, which [`save`] has to say.
+/// Returns whether [`save`] must reject a model.
 fn is_refused(family: Family, ggml_type: GgmlType, scaling: &Option<RopeScaling>) -> bool {
     let llama3 = matches!(scaling, Some(RopeScaling::Llama3 { .. }));
     (llama3 && !family.has_rope_factors())
         || (family == Family::LlamaSquaredRelu && ggml_type == GgmlType::I2_S)
 }
 
-/// Whether weights come back to the bit.
+/// Returns whether weights are read back bit for bit.
 fn is_exact(family: Family, ggml_type: GgmlType, quantized: bool) -> bool {
     match (quantized, ggml_type) {
         (_, GgmlType::F32) | (true, GgmlType::I2_S) => true,
-        // Codes have their scales beside them.
+        // Codes have separate scales.
         (true, GgmlType::F16 | GgmlType::BF16 | GgmlType::TQ1_0 | GgmlType::TQ2_0) => {
             family.has_sub_norm()
         }
@@ -209,7 +209,7 @@ fn is_exact(family: Family, ggml_type: GgmlType, quantized: bool) -> bool {
 }
 
 fn check(path: &Path, family: Family, ggml_type: GgmlType, quantized: bool) {
-    // The type of the weights and the scaling of positions have nothing to do with each other.
+    // The type of the weights and the scaling of positions are independent.
     let count = if ggml_type == GgmlType::F32 { 6 } else { 1 };
     for scaling in scalings().into_iter().take(count) {
         let name = format!("{family:?}, {ggml_type}, quantized {quantized}, {scaling:?}");
@@ -237,7 +237,7 @@ fn check(path: &Path, family: Family, ggml_type: GgmlType, quantized: bool) {
         if is_exact(family, ggml_type, quantized) {
             assert_equal(&logits(&loaded), &logits(&model), &name);
         }
-        // What was rounded once is not rounded again; scales of blocks are made anew.
+        // Values rounded once are not rounded again; block scales are computed anew.
         if ggml_type != GgmlType::Q8_0 {
             let twice = again(path, &loaded, ggml_type).unwrap();
             assert_equal(&logits(&twice), &logits(&loaded), &name);

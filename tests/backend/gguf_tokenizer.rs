@@ -1,4 +1,4 @@
-//! Tokenizers in GGUF's metadata: what llama.cpp needs is there, and what it cannot do is an error.
+//! Tokenizers in GGUF's metadata: everything llama.cpp needs is written, and unsupported features are errors.
 
 use bitnet_burn::interop::gguf::{
     GgufMetadata,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Tokens of a tokenizer of bytes: 0 to 4 in the vocabulary, 6 and 7 added, none with id 5.
+/// Tokens of a byte-level tokenizer: 0 to 4 in the vocabulary, 6 and 7 added, none with id 5.
 fn bytes() -> Value {
     json!({
         "added_tokens": [
@@ -39,7 +39,7 @@ fn bytes() -> Value {
     })
 }
 
-/// A tokenizer of characters, as transformers makes it of a model of sentencepiece.
+/// A character tokenizer, as transformers converts it from a sentencepiece model.
 fn characters() -> Value {
     let mut vocab = json!({"<unk>": 0, "<s>": 1, "</s>": 2});
     for byte in 0..256 {
@@ -107,7 +107,7 @@ fn tokens_of_bytes() {
     assert_eq!(get::<&[String]>(&metadata, "merges"), ["a b", "Ġ ab"]);
     assert_eq!(get::<u32>(&metadata, "bos_token_id"), 6);
     assert!(get::<bool>(&metadata, "add_bos_token"));
-    // Told, as llama.cpp would decide it by the name of the pre-tokenizer.
+    // Given explicitly, as llama.cpp would decide by the name of the pre-tokenizer.
     assert!(!get::<bool>(&metadata, "add_eos_token"));
     assert!(metadata.get("tokenizer.ggml.scores").is_none());
 }
@@ -118,7 +118,7 @@ fn tokens_of_characters() {
     assert_eq!(get::<&str>(&metadata, "model"), "llama");
     assert_eq!(get::<&str>(&metadata, "pre"), "default");
     let tokens = get::<&[String]>(&metadata, "tokens");
-    // llama.cpp looks for it before spaces are replaced.
+    // llama.cpp matches it before spaces are replaced.
     assert_eq!(tokens[265..], ["  ", "[PAD266]"]);
     let types = get::<&[i32]>(&metadata, "token_type");
     assert_eq!(types[..4], [2, 3, 3, 6]);
@@ -183,7 +183,7 @@ fn special_tokens_of_the_configuration() {
 fn a_tokenizer_of_bytes_comes_back() {
     let metadata = to_metadata(&bytes(), None, &options(9)).unwrap();
     let json = from_metadata(&metadata).unwrap();
-    // Those that are added are in the vocabulary, too; those that fill it up are not.
+    // Added tokens are in the vocabulary, too; padding tokens are not.
     let vocab = json!({
         "a": 0, "b": 1, "Ġ": 2, "ab": 3, "Ġab": 4, "<|end|>": 6, "<tool>": 7,
     });
@@ -209,7 +209,7 @@ fn a_tokenizer_of_characters_comes_back() {
     );
     assert_eq!(to_metadata(&json, None, &options(268)).unwrap(), metadata);
 
-    // Files of llama.cpp's converter have no merges; they follow from the scores.
+    // Files of llama.cpp's converter have no merges; these follow from the scores.
     let mut without = GgufMetadata::new();
     for (key, value) in metadata.iter() {
         if key != "tokenizer.ggml.merges" {
@@ -246,7 +246,7 @@ fn an_embedded_tokenizer_comes_back_whole() {
 }
 
 #[test]
-fn vocabularies_that_do_not_fit() {
+fn inconsistent_vocabularies_are_refused() {
     let text = "the token \"<tool>\" has the id 7, the model has 7 tokens";
     assert_eq!(error(&bytes(), 7), text);
     assert!(error(&bytes(), usize::MAX).contains("2^24"));
@@ -269,7 +269,7 @@ fn vocabularies_that_do_not_fit() {
 }
 
 #[test]
-fn what_llama_cpp_does_not_have() {
+fn tokenizers_that_llama_cpp_does_not_support_are_refused() {
     let bytes_with = |path: &str, value: Value| {
         let mut json = bytes();
         *json.pointer_mut(path).unwrap() = value;
@@ -286,7 +286,7 @@ fn what_llama_cpp_does_not_have() {
     assert!(bytes_with("/model/merges/0", json!(["a"])).contains("two parts"));
     assert!(bytes_with("/model/merges/0", "a b c".into()).contains("two parts"));
     assert!(bytes_with("/model/merges", Value::Null).contains("an array"));
-    // Composition is let through, and so is an empty list of merges.
+    // Composition is accepted, and so is an empty list of merges.
     let mut json = bytes();
     json["normalizer"] = json!({"type": "NFC"});
     json["model"]["merges"] = json!([]);
@@ -309,9 +309,9 @@ fn what_llama_cpp_does_not_have() {
 }
 
 #[test]
-fn merges_that_scores_cannot_tell() {
+fn merges_that_scores_cannot_express_are_refused() {
     let mut json = characters();
-    // llama.cpp would make ▁ab of ▁ and ab.
+    // llama.cpp would merge ▁ and ab into ▁ab.
     json["model"]["merges"] = json!(["a b", "▁a b", "▁ a"]);
     assert!(error(&json, 267).contains("with_inexact_merges"));
     let inexact = options(267).with_inexact_merges(true);
@@ -338,7 +338,7 @@ fn spaces_of_the_pre_tokenizer() {
 }
 
 #[test]
-fn metadata_that_contradict_themselves() {
+fn contradictory_metadata_are_refused() {
     let error = |key: &str, value: bitnet_burn::interop::gguf::GgufValue| {
         let mut metadata = to_metadata(&bytes(), None, &options(9)).unwrap();
         metadata
@@ -357,7 +357,7 @@ fn metadata_that_contradict_themselves() {
     assert!(from_metadata(&GgufMetadata::new()).is_err());
 }
 
-/// All places in a value.
+/// Returns all paths in a value.
 fn pointers(value: &Value, path: &str, found: &mut Vec<String>) {
     found.push(path.to_string());
     match value {

@@ -1,4 +1,4 @@
-//! [`hadamard_transform`] against the scalar reference, and against the matrix that it stands for.
+//! [`hadamard_transform`] against the scalar reference, and against the Hadamard matrix.
 
 use bitnet_burn::functions::hadamard_transform;
 use bitnet_burn_kernels::reference;
@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::values::*;
 
-/// The bits of the reference, for all float types.
+/// Checks that the bits equal the reference for all float types.
 fn check<const D: usize>(shape: [usize; D], block: usize) {
     let device = Device::default();
     let values = normal(shape.iter().product(), 1);
@@ -26,7 +26,7 @@ fn bound(block: usize) -> f64 {
     (block.ilog2() + 3) as f64 * ROUNDING
 }
 
-/// The sum of magnitudes of the block of each value.
+/// Returns the sum of magnitudes of the block of each value.
 fn sums(values: &[f32], block: usize) -> Vec<f64> {
     let sum = |block: &[f32]| block.iter().map(|v| v.abs() as f64).sum::<f64>();
     let sums = values.chunks(block).map(sum);
@@ -166,7 +166,7 @@ fn a_view_is_transformed_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_block_and_in_no_other() {
+fn non_finite_values_affect_only_their_block() {
     let device = Device::default();
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut values = normal(48, 7);
@@ -185,7 +185,7 @@ fn what_is_not_finite_shows_in_its_block_and_in_no_other() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for shape in [[0, 4], [3, 0]] {
         let transformed = hadamard_transform(Tensor::<2>::zeros(shape, &device), 4);
@@ -211,6 +211,6 @@ fn a_block_of_nothing_is_refused() {
     expected = "block 8 does not divide the 12 values of the last dimension of shape [2, 12]"
 )]
 fn blocks_that_leave_a_rest_are_refused() {
-    // 24 values are three blocks, but not of whole rows.
+    // 24 values are three blocks, but not in whole rows.
     hadamard_transform(Tensor::<2>::zeros([2, 12], &Device::default()), 8);
 }

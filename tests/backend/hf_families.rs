@@ -1,4 +1,4 @@
-//! Models of every family through folders, in every form.
+//! Models of every family, saved to folders and loaded, in every form.
 
 use std::{fs, path::Path};
 
@@ -67,7 +67,7 @@ fn scalings() -> Vec<Option<RopeScaling>> {
     ]
 }
 
-/// A model of each family with all that it can have, and each scaling of positions once.
+/// A model of each family with all its options, and each position scaling once.
 fn configs() -> Vec<(Family, BitNetLmConfig)> {
     let whole = ProjectionBias::new(true, true, true);
     let families = [
@@ -210,7 +210,7 @@ fn projections_in_full_precision_stay_so_in_every_form() {
         let json = json_of(folder.path(), "config.json");
         let kept = &json["quantization_config"]["modules_to_not_convert"];
         assert_eq!(*kept, json!(["lm_head", KEPT[0], KEPT[1]]));
-        // Once more, from what was read.
+        // Again, from the loaded model.
         let (_folder, loaded) = again(&loaded, SaveOptions::new(form));
         assert_same(&loaded, expected, "twice");
     }
@@ -270,7 +270,7 @@ fn a_list_without_the_head_is_refused() {
 }
 
 #[test]
-fn floats_that_are_what_is_left_of_a_quantisation_are_refused() {
+fn floats_with_a_config_of_offline_quantization_are_refused() {
     let config = base();
     let (folder, _) = again(
         &model(&config, CausalLm::Qat(qat(&config))),
@@ -299,7 +299,7 @@ fn a_head_in_the_file_wins_over_the_configuration() {
     let loaded = load(folder.path(), &LoadOptions::new(), &Device::default()).unwrap();
     assert_same(&loaded, &own, "another head");
 
-    // The same head is the table.
+    // A head equal to the embedding table.
     let mut lm = full(&config);
     let table = lm.model.embed_tokens.weight.val();
     lm.lm_head.as_mut().unwrap().weight = Param::from_tensor(table.transpose());
@@ -314,7 +314,7 @@ fn a_head_in_the_file_wins_over_the_configuration() {
     assert_same(&loaded, &expected, "the same head");
 }
 
-/// The model with one value of `up_proj` of the last layer changed.
+/// Returns the model with one value of `up_proj` of the last layer changed.
 fn with_value(lm: BitNetLm<Linear>, value: f32) -> BitNetLm<Linear> {
     lm.map_projections(|path, mut linear| {
         if path == "model.layers.1.mlp.up_proj" {
@@ -428,7 +428,7 @@ fn names_of_other_programs_are_refused_in_a_line() {
 }
 
 #[test]
-fn what_holds_for_many_tensors_is_said_in_a_line() {
+fn an_error_of_many_tensors_is_one_line() {
     let config = base();
     let (folder, _) = again(
         &model(&config, CausalLm::Full(full(&config))),
@@ -538,7 +538,7 @@ fn tokens_and_templates_beside_the_model_are_carried_along() {
     assert_eq!(json_of(folder.path(), "generation_config.json"), generation);
     assert_eq!(loaded.eos_token_ids, [4, 5, 7]);
     assert_eq!(loaded.pad_token_id, Some(9));
-    // Into the same folder once more.
+    // Again into the same folder.
     save(folder.path(), &loaded, &options.with_overwrite(true)).unwrap();
     assert_eq!(
         json_of(folder.path(), "config.json")["eos_token_id"],

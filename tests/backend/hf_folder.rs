@@ -1,4 +1,4 @@
-//! Folders of Hugging Face: those that transformers wrote, and our own read again.
+//! Folders of Hugging Face: written by transformers, and written by this crate and read back.
 
 use std::{fs, path::Path};
 
@@ -48,7 +48,7 @@ fn qat(config: BitNetLmConfig, device: &Device) -> PretrainedLm {
     PretrainedLm::new(config, CausalLm::Qat(lm))
 }
 
-/// The model as it is deployed; on some devices its sums run in another order than in training.
+/// Returns the deployed model; on some devices its sums have another order than in training.
 fn packed(model: &PretrainedLm) -> PretrainedLm {
     let CausalLm::Qat(lm) = &model.lm else {
         panic!("{}", model.lm.form())
@@ -60,7 +60,7 @@ fn logits(model: &PretrainedLm, device: &Device) -> Vec<f32> {
     floats(model.lm.forward(tokens(device)))
 }
 
-/// Writes a model into a new folder and reads it.
+/// Writes a model into a new folder and reads it back.
 fn again(model: &PretrainedLm, options: SaveOptions) -> (TempDir, PretrainedLm) {
     let folder = tempfile::tempdir().unwrap();
     save(folder.path(), model, &options).unwrap();
@@ -209,7 +209,7 @@ fn several_files_are_one_model_and_a_smaller_one_leaves_none_behind() {
     );
 }
 
-/// Types of all float parameters but what schedules set.
+/// Types of all float parameters, except those set by schedules.
 #[derive(Default)]
 struct Types(Vec<DType>);
 
@@ -244,7 +244,7 @@ fn the_type_of_the_file_is_kept_or_converted() {
         let mut types = Types::default();
         lm.visit(&mut types);
         assert!(types.0.len() > 20 && types.0.iter().all(|dtype| *dtype == expected));
-        // Both compute; bf16 has 8 bits, which turn codes here and there.
+        // Both compute; bf16 has 8 bits, which changes some codes.
         assert!(
             logits(&loaded, &device)
                 .iter()
@@ -398,7 +398,7 @@ fn a_shard_that_lacks_its_tensors_and_one_outside_of_the_folder_are_refused() {
 }
 
 #[test]
-fn what_other_programs_cannot_compute_is_not_written() {
+fn saving_rejects_models_that_other_programs_cannot_compute() {
     let device = Device::default();
     let folder = tempfile::tempdir().unwrap();
     let refused = |model: &PretrainedLm, options: SaveOptions| {

@@ -1,4 +1,4 @@
-//! Damaged and hostile folders: an error, never a panic.
+//! Damaged and hostile folders: loading is an error, never a panic.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::oracle::data_path;
 
-/// Loads a folder of these files; what it says does not matter, only that it says it.
+/// Loads a folder of these files; it must return an error with any message.
 fn try_load(config: &[u8], tensors: &[u8]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("config.json"), config).unwrap();
@@ -31,7 +31,7 @@ fn try_index(index: &[u8], config: &[u8]) -> Result<(), String> {
     loaded.map(|_| ()).map_err(|error| error.to_string())
 }
 
-/// Header and data of a safetensors file.
+/// Returns header and data of a safetensors file.
 fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
     let length = (header.len() as u64).to_le_bytes();
     [&length, header.as_bytes(), data].concat()
@@ -89,10 +89,10 @@ fn codes_and_scales_that_are_none_are_named() {
     );
 }
 
-/// Changes some bytes, and cuts the end off.
+/// Changes some bytes, and truncates the end.
 fn mutated(file: Vec<u8>, edits: Vec<(usize, u8)>, keep: f64) -> Vec<u8> {
     let mut file = file;
-    // Most of them where they matter, in the header.
+    // Most of them in the header, where they matter.
     let header = file.len().min(8192);
     for (place, byte) in edits {
         let place = if place % 4 == 0 {
@@ -122,7 +122,7 @@ proptest! {
         keep in 0.0..4.0,
     ) {
         let [config, tensors] = files(["i_tiny_bitnet", "i_tiny_bitnet_packed"][usize::from(packed)]);
-        // An index of one file, which is looked for before the folder is known to be damaged.
+        // An index of one file, which is opened before the damage is detected.
         let index = json!({"weight_map": {"model.norm.weight": "model.safetensors"}});
         let index = mutated(index.to_string().into_bytes(), edits.clone(), keep);
         let _ = try_index(&index, &config);

@@ -1,4 +1,4 @@
-//! Decoding with a cache against the forward pass on the whole text, and against transformers.
+//! Decoding with a cache against the forward pass on the whole sequence, and against transformers.
 
 use bitnet_burn::nn::{
     BitNetLm, BitNetLmConfig, KvCache, KvCacheConfig, KvCacheDType, Projection, TrainableProjection,
@@ -19,7 +19,7 @@ fn lm<P: TrainableProjection>(device: &Device) -> BitNetLm<P> {
     config.init(device).map(&mut Drawn::new(1, 0.2))
 }
 
-/// Other tokens in each sequence.
+/// Different tokens in each sequence.
 fn tokens(batch: usize, positions: usize, device: &Device) -> Tensor<2, Int> {
     let tokens: Vec<i32> = (0..(batch * positions) as i32)
         .map(|i| (i * 7 + i * i) % 50)
@@ -27,7 +27,7 @@ fn tokens(batch: usize, positions: usize, device: &Device) -> Tensor<2, Int> {
     Tensor::<1, Int>::from_ints(tokens.as_slice(), device).reshape([batch, positions])
 }
 
-/// The logits after each position, computed in pieces of these lengths.
+/// Returns the logits of each position, computed in pieces of these lengths.
 fn decode<P: Projection>(
     lm: &BitNetLm<P>,
     cache: &mut KvCache,
@@ -93,7 +93,7 @@ fn smaller_caches_are_smaller() {
     };
     let values = 2 * 2 * 3 * 10 * 128;
     assert_eq!(bytes(KvCacheDType::F32), 4 * values);
-    // A byte for each value and a scale for 64.
+    // One byte per value and one scale per 64.
     assert_eq!(bytes(KvCacheDType::Int8), values + values / 64 * 4);
     if device.supports_dtype(DType::F16) {
         assert_eq!(bytes(KvCacheDType::F16), 2 * values);
@@ -109,7 +109,7 @@ fn decoding_a_checkpoint_token_by_token_equals_transformers() {
     let lm = load::<bitnet_burn::nn::BitLinear>(&device).pack();
     let mut cache = KvCacheConfig::new(1, 8).init(&lm);
     let logits = decode(&lm, &mut cache, &tokens, &[1; 8]).concat();
-    // Activations of the case keep away from ties, see `oracle_lm`.
+    // Activations of the case are not near ties, see `oracle_lm`.
     assert_within(&logits, &case.floats("logits"), |_| 1e-4, "logits");
 }
 
@@ -126,7 +126,7 @@ fn packed_weights_decode_like_those_they_were_made_from() {
     if on_cpu_library() {
         assert_equal(&logits, &expected, "logits");
     } else {
-        // Sums in another order may turn a code of an activation.
+        // Another summation order may change a code of an activation.
         assert_within(&logits, &expected, |_| 0.05, "logits");
     }
 }
@@ -141,20 +141,20 @@ fn a_model_that_trains_decodes_as_its_copy_for_inference() {
     let copy = lm.valid();
     let tokens = tokens(2, 8, &Device::default());
     let expected = decode(&copy, &mut config.init(&copy), &tokens, &pieces);
-    // Sums run in another order under autodiff; logits are below 1.
+    // Sums have another order under autodiff; logits are below 1.
     let bound = |_: usize| 32.0 * ROUNDING;
     assert_within(&logits.concat(), &expected.concat(), bound, "logits");
 }
 
 #[test]
-fn what_was_decoded_can_be_forgotten() {
+fn a_truncated_cache_decodes_the_same_again() {
     let device = Device::default();
     let lm = lm::<Linear>(&device);
     let tokens = tokens(2, 8, &device);
     let mut cache = KvCacheConfig::new(2, 8).init(&lm);
     let first = decode(&lm, &mut cache, &tokens, &[4, 1, 1]);
     cache.truncate(4);
-    // A copy does not see what the other is given.
+    // A copy is independent of the other's tokens.
     let mut copy = cache.clone();
     let other = tokens.clone().flip([1]);
     decode(&lm, &mut copy, &other, &[4]);

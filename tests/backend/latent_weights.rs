@@ -1,4 +1,4 @@
-//! Latent weights of bf16: the layer, their gradients and their steps.
+//! Latent weights in bf16: the layer, their gradients and their updates.
 
 use bitnet_burn::{
     functions::{bit_linear, stochastic_round},
@@ -16,7 +16,7 @@ use burn::{
 
 use super::values::*;
 
-/// Whether the device has what the tests are about.
+/// Returns whether the device supports bf16.
 fn has_bf16() -> bool {
     computes_in(&Device::default(), DType::BF16)
 }
@@ -146,7 +146,7 @@ fn steps_too_small_for_bf16_add_up() {
     let train = |optimizer: &QatOptimizer<burn::optim::AdamW>| {
         let (mut param, mut state) = (ones.clone().cast(DType::BF16), None);
         for _ in 0..32 {
-            // Steps of the size of the learning rate, a sixteenth of one of bf16 below 1.
+            // Steps of the size of the learning rate, a sixteenth of the bf16 spacing below 1.
             let grad = ones.clone().cast(DType::BF16);
             (param, state) = optimizer.step(2f64.powi(-12), param, grad, state);
         }

@@ -22,7 +22,7 @@ use super::values::*;
 
 const SHAPE: [usize; 2] = [6, 10];
 
-/// Gradients of `x`, steps and offsets for `L = sum(Q(x) * g)`, by the formulas of LSQ+.
+/// Computes gradients of `x`, steps and offsets for `L = sum(Q(x) * g)`, by the formulas of LSQ+.
 fn expected_gradients(
     [x, g]: [&[f32]; 2],
     [steps, offsets]: [&[f32]; 2],
@@ -34,7 +34,7 @@ fn expected_gradients(
     let (mut dx, mut dstep, mut doffset) = (vec![0.0; x.len()], vec![0.0; count], vec![0.0; count]);
     for i in 0..x.len() {
         let group = groups.scale_index(i);
-        // In f32 as the operation has it: at a bound or a tie a rounding decides.
+        // In f32 as in the operation: at a bound or a tie a rounding decides.
         let v = x[i] / steps[group] + -offsets[group] / steps[group];
         let (v32, v, grad) = (v, v as f64, g[i] as f64);
         let scaled = grad * grad_scale as f64;
@@ -64,7 +64,7 @@ fn gradients_are_those_of_the_papers_for_every_grouping() {
         ] {
             let what = format!("{groups:?} {codes:?}");
             let count = groups.num_groups();
-            // About half of the values lie outside of the codes of few bits.
+            // About half of the values are outside of the codes of few bits.
             let steps: Vec<f32> = (0..count).map(|i| 0.04 + 0.003 * (i % 5) as f32).collect();
             let offsets: Vec<f32> = (0..count).map(|i| 0.01 * (i % 3) as f32).collect();
             let leaf = |values: &[f32]| {
@@ -186,7 +186,7 @@ fn a_step_that_would_be_negative_is_the_smallest_and_keeps_its_gradient() {
     fake_quant.scale = Some(burn::module::Param::from_tensor(negative));
     let quantized = fake_quant.forward(weight);
     let largest = floats(quantized.clone().abs().max())[0];
-    // -0.5 + (0.5 + 1e-5) is 1e-5 but for the rounding of the sum in the bracket.
+    // -0.5 + (0.5 + 1e-5) is 1e-5 except for the rounding of the sum in the bracket.
     assert!((largest as f64 - 1e-5).abs() <= ROUNDING, "{largest}");
     let grads = quantized.sum().backward();
     assert!(fake_quant.scale.unwrap().val().grad(&grads).is_some());

@@ -1,4 +1,4 @@
-//! The learning rates of a configured training: which step has which.
+//! Learning rates of a configured training, by step.
 
 use bitnet_burn::train::config::LearningRateConfig;
 

@@ -1,4 +1,4 @@
-//! Logs whose paths lead to something else than a file of an earlier training.
+//! Log paths that are not files of an earlier training.
 
 use std::{
     fs,

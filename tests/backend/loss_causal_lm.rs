@@ -16,12 +16,12 @@ fn targets(values: &[i64], device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(TensorData::new(values.to_vec(), [2, 3]), device)
 }
 
-/// Logits with a standard deviation of 2.
+/// Returns logits with a standard deviation of 2.
 fn logits() -> Vec<f32> {
     normal(30, 11).into_iter().map(|v| 20.0 * v).collect()
 }
 
-/// `lse` of one position, its probabilities, and the range of its logits.
+/// Log-sum-exp of one position, its probabilities, and the range of its logits.
 fn softmax(x: &[f64]) -> (f64, Vec<f64>, f64) {
     let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let min = x.iter().copied().fold(f64::INFINITY, f64::min);
@@ -59,7 +59,7 @@ fn reference(
     (value, gradient)
 }
 
-/// Errors of the loss of a position and of its gradient, in `f32`.
+/// Error bounds of the loss of a position and of its gradient, in `f32`.
 ///
 /// With logits in a range `R`, a difference to the largest has error `R u`, `exp` of it that and
 /// `3 + 2 R` units in the last place (what WGSL allows) of two `u`; a sum of `V` of them adds
@@ -70,11 +70,11 @@ fn bounds(logits: &[f64], vocab: usize, config: &CausalLmLossConfig, counted: us
     let (mut value, mut gradient) = (0.0f64, 0.0f64);
     for x in logits.chunks(vocab) {
         let (lse, _, range) = softmax(x);
-        // A largest logit is exact, but its sum with the logarithm is rounded to its size.
+        // The largest logit is exact, but its sum with the logarithm is rounded to its size.
         let unit = ROUNDING * (vocab as f64 + 6.0 * range + 32.0);
         let unit_lse = unit + ROUNDING * lse.abs();
         let z = config.z_loss * (2.0 * lse.abs() * unit_lse + 4.0 * ROUNDING * lse * lse);
-        // The terms are added up: one rounding of at most the largest sum for each position.
+        // The terms are summed: one rounding of at most the largest sum per position.
         let sum = counted as f64 * ROUNDING * (range + lse.abs() + config.z_loss * lse * lse);
         value = value.max(unit + z + sum);
         let slope = unit + 2.0 * config.z_loss * (lse.abs() * unit + unit_lse);
@@ -241,7 +241,7 @@ fn a_close_race_of_huge_logits_keeps_its_difference() {
 
 #[test]
 fn a_token_that_is_masked_out_has_no_gradient() {
-    // As a padded vocabulary is.
+    // As in a padded vocabulary.
     let logits = [1.0, f32::NEG_INFINITY, 2.0];
     let (value, gradient) = evaluate(&logits, [1, 1, 3], DType::F32, |x| {
         let targets = Tensor::<2, Int>::from_ints([[2]], &x.device());

@@ -1,11 +1,11 @@
-//! Configurations of the losses in JSON: what is written is read, and what is wrong is refused.
+//! Configurations of the losses in JSON: round trip, and rejection of invalid values.
 
 use bitnet_burn::loss::*;
 use burn::{module::ParamGroup, nn::loss::Reduction};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-/// The configuration is written as `expected` and read back as itself.
+/// Asserts that the configuration is written as `expected` and read back unchanged.
 #[track_caller]
 fn check<C: Serialize + DeserializeOwned>(config: C, expected: serde_json::Value) {
     let written = serde_json::to_value(&config).unwrap();
@@ -73,7 +73,7 @@ fn regularizers_are_written_and_read() {
 }
 
 #[test]
-fn what_is_missing_has_its_default() {
+fn missing_fields_have_their_defaults() {
     let config: CausalLmLossConfig = serde_json::from_str("{}").unwrap();
     assert_eq!(config.ignore_index, Some(-100));
     let config: InfoNceLossConfig = serde_json::from_str(r#"{"symmetric": true}"#).unwrap();
@@ -88,7 +88,7 @@ fn what_is_missing_has_its_default() {
 }
 
 #[test]
-fn what_is_unknown_or_out_of_range_is_refused() {
+fn unknown_fields_and_values_out_of_range_are_refused() {
     fn error<C: DeserializeOwned + core::fmt::Debug>(json: &str) -> String {
         serde_json::from_str::<C>(json).unwrap_err().to_string()
     }

@@ -10,7 +10,7 @@ use burn::{
 
 use super::{oracle::Oracle, values::*};
 
-/// The value of a loss and its gradient with respect to the student.
+/// Value of a loss and its gradient with respect to the student.
 pub fn value_and_gradient<const D: usize>(
     student: Tensor<D>,
     loss: impl Fn(Tensor<D>) -> Tensor<1>,
@@ -39,7 +39,7 @@ pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| v as f64).collect()
 }
 
-/// Logits with a spread of about 2.
+/// Returns logits with a spread of about 2.
 fn logits(n: usize, seed: u64) -> Vec<f32> {
     normal(n, seed).into_iter().map(|v| 20.0 * v).collect()
 }
@@ -56,7 +56,7 @@ pub fn kl(teacher: &[f64], student: &[f64]) -> f64 {
         .sum()
 }
 
-/// The loss over rows of `vocab` logits, times `T^2`.
+/// Returns the loss over rows of `vocab` logits, times `T^2`.
 fn reference(student: &[f64], teacher: &[f64], vocab: usize, t: f64) -> f64 {
     let scaled = |row: &[f64]| row.iter().map(|z| z / t).collect::<Vec<_>>();
     let rows = student.chunks(vocab).zip(teacher.chunks(vocab));
@@ -233,7 +233,7 @@ fn halves_are_compared_in_full_precision() {
     );
 }
 
-/// The divergence over the `k` tokens and "any other", times `T^2`.
+/// Returns the divergence over the `k` tokens and "any other", times `T^2`.
 fn top_k_reference(student: &[f64], teacher: &[f64], vocab: usize, k: usize, t: f64) -> f64 {
     let rows = student.chunks(vocab).zip(teacher.chunks(vocab));
     let row = |(s, z): (&[f64], &[f64])| {
@@ -275,7 +275,7 @@ fn top_k_divergence_is_that_of_the_k_tokens_and_the_rest() {
         let bound = |_: usize| t * t * LOG_PROBABILITY;
         assert_within(&[value], &[expected as f32], bound, &what);
         assert_within(&gradient, &differences(&wide(&s), reference), bound, &what);
-        // A coarser view of two distributions never shows more of their difference.
+        // A coarser partition of two distributions never increases their divergence.
         assert!(value as f64 <= full + bound(0), "{what}");
         assert!(
             k < vocab || (value as f64 - full).abs() <= bound(0),

@@ -15,12 +15,12 @@ use super::{
     values::*,
 };
 
-/// Products and squares of up to 6 values are summed, and at most 12 such sums again: with divisions,
-/// roots and exponentials, 64 roundings on either side are more than all of them. The numbers are
-/// up to 1, or as a test says. Central differences add 1e-9.
+/// Error bound. Products and squares of up to 6 values are summed, and at most 12 such sums again: with
+/// divisions, roots and exponentials, 64 roundings on either side are more than all of them. The numbers
+/// are up to 1, or as a test states. Central differences add 1e-9.
 const BOUND: f64 = 2.0 * 64.0 * ROUNDING + 1e-9;
 
-/// Values with a spread of about 1.
+/// Returns values with a spread of about 1.
 fn states(n: usize, seed: u64) -> Vec<f32> {
     normal(n, seed).into_iter().map(|v| 10.0 * v).collect()
 }
@@ -34,7 +34,7 @@ fn unit(x: &[f64]) -> Vec<f64> {
     x.iter().map(|x| x / norm).collect()
 }
 
-/// Rows of `x` times a matrix `[d_in, d_out]`.
+/// Multiplies rows of `x` with a matrix `[d_in, d_out]`.
 fn projected(x: &[f64], weight: &[f64], d_in: usize, d_out: usize) -> Vec<f64> {
     let product = |row: &[f64], o: usize| (0..d_in).map(|i| row[i] * weight[i * d_out + o]).sum();
     x.chunks(d_in)
@@ -133,13 +133,13 @@ fn widths_that_differ_need_a_projection() {
     HiddenDistillationLossConfig::new(3, 5).init(&Device::default());
 }
 
-/// Row `position` of head `head` of states `[batch, positions, width]`.
+/// Returns row `position` of head `head` of states `[batch, positions, width]`.
 fn head(states: &[f64], width: usize, heads: usize, row: usize, head: usize) -> &[f64] {
     let d_head = width / heads;
     &states[row * width + head * d_head..][..d_head]
 }
 
-/// The divergence of relations for one kind of states, over the positions that count.
+/// Returns the divergence of relations for one kind of states, over the positions that count.
 fn relation_reference(
     [student, teacher]: [&[f64]; 2],
     [d_student, d_teacher]: [usize; 2],
@@ -295,7 +295,7 @@ fn the_total_is_the_weighted_sum_and_parts_that_are_off_read_nothing() {
     let bound = |_: usize| 8.0 * ROUNDING * expected;
     assert_within(&floats(losses.total), &[expected as f32], bound, "total");
 
-    // A weight of 0 switches a part off, whatever its configuration.
+    // A weight of 0 disables a part, whatever its configuration.
     let few = all.with_hidden_weight(0.0).with_attention_weight(0.0);
     let few = few.with_logits_weight(0.0).init(&device);
     let nothing = TeacherStates::default();

@@ -8,7 +8,7 @@ use super::{loss_reference::*, values::*};
 const N: usize = 4;
 const D: usize = 6;
 
-/// Queries and keys with a standard deviation of 1, one after the other.
+/// Returns queries and keys with a standard deviation of 1, concatenated.
 fn vectors() -> Vec<f32> {
     let scaled = normal(2 * N * D, 21).into_iter();
     scaled.map(|v| 10.0 * v).collect()
@@ -18,7 +18,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Value and gradients with respect to queries and keys, one after the other.
+/// Computes value and gradients with respect to queries and keys, concatenated.
 fn reference(vectors: &[f64], n: usize, d: usize, config: &InfoNceLossConfig) -> Reference {
     let rows: Vec<&[f64]> = vectors.chunks(d).collect();
     let norms: Vec<f64> = rows
@@ -89,7 +89,7 @@ fn reference(vectors: &[f64], n: usize, d: usize, config: &InfoNceLossConfig) ->
     (value, gradient)
 }
 
-/// Errors of the loss and of its gradient, in `f32`.
+/// Error bounds of the loss and of its gradient, in `f32`.
 ///
 /// A similarity of vectors of length `l` has error `(d + 8) u l^2 / temperature`; the loss of a
 /// row moves by at most twice that, and softmax over a range `R` adds `(n + 6 R + 32) u`, as
@@ -130,7 +130,7 @@ fn configs() -> Vec<InfoNceLossConfig> {
     configs
 }
 
-/// The loss of a tensor with queries above keys.
+/// Computes the loss of a tensor with queries above keys.
 fn loss(config: &InfoNceLossConfig, vectors: Tensor<2>) -> Tensor<1> {
     let [rows, d] = vectors.dims();
     let n = rows / 2;
@@ -190,7 +190,7 @@ fn a_vector_of_zeros_has_similarity_zero_and_finite_gradients() {
     let (value, gradient) = evaluate(&vectors, [2 * N, D], DType::F32, |x| loss(&config, x));
     assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
 
-    // The others at length 1, it at length 0.
+    // The others have length 1, it has length 0.
     let unit: Vec<f64> = wide(&vectors)
         .chunks(D)
         .flat_map(|x| {

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{loss_reference::*, values::*};
 
-/// Standardised values, and the standard deviation.
+/// Standardized values, and the standard deviation.
 fn standardized(weight: &[f64]) -> (Vec<f64>, f64) {
     let n = weight.len() as f64;
     let mean = weight.iter().sum::<f64>() / n;
@@ -25,13 +25,13 @@ fn reference(weight: &[f64], target: f64) -> Reference {
     ((kurtosis - target).powi(2), z.iter().map(slope).collect())
 }
 
-/// Errors of the loss and of its gradient, in `f32`.
+/// Error bounds of the loss and of its gradient, in `f32`.
 ///
 /// A deviation from the mean is off by at most `4 u max|w|`: that over sigma, and `(n + 8) u` of
-/// the standard deviation, is the error `e` of a standardised value as a part of `max|z|`. Its
+/// the standard deviation, is the error `e` of a standardized value as a part of `max|z|`. Its
 /// fourth power is off by four times as much, and `n + 4` roundings are those of the mean. The
 /// gradient is a product of the distance to the target and of a sum of three terms of at most
-/// `max|z|^3` or `max|z|` kurt, of which each is made of at most ten such factors.
+/// `max|z|^3` or `max|z|` kurt, each of which has at most ten such factors.
 fn bounds(weight: &[f64], target: f64) -> (f64, f64) {
     let n = weight.len() as f64;
     let (z, sigma) = standardized(weight);
@@ -47,7 +47,7 @@ fn bounds(weight: &[f64], target: f64) -> (f64, f64) {
     )
 }
 
-/// Values with a mean that is not zero, of the given standard deviation.
+/// Returns values with a nonzero mean and the given standard deviation.
 fn weights(n: usize, sigma: f32) -> Vec<f32> {
     let shifted = |v: f32| 10.0 * sigma * (v + 0.05);
     normal(n, 41).into_iter().map(shifted).collect()
@@ -106,7 +106,7 @@ fn known_distributions_have_their_kurtosis() {
 
 #[test]
 fn tiny_weights_have_the_kurtosis_of_large_ones() {
-    // Whose fourth power f32 cannot hold.
+    // Their fourth power overflows f32.
     let values = [-3e-11f32, 1e-11, 1e-11, 2e-11, -1e-11];
     let (value, gradient) = evaluate(&values, [5], DType::F32, |x| {
         KurtosisLossConfig::new().init().forward(x)

@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{loss_reference::*, values::*};
 
-/// With a constant quantised value.
+/// The loss with a constant quantized value.
 fn reference(weight: &[f64], quantized: &[f64], distance: Distance) -> Reference {
     let n = weight.len() as f64;
     let differences: Vec<f64> = weight.iter().zip(quantized).map(|(w, q)| w - q).collect();
@@ -25,7 +25,7 @@ fn reference(weight: &[f64], quantized: &[f64], distance: Distance) -> Reference
     (mean, slope.iter().map(|s| s / n).collect())
 }
 
-/// Also: gradients do not reach the quantised value, although it depends on the weight.
+/// Also checks that no gradient reaches the quantized value, although it depends on the weight.
 fn check<const D: usize>(shape: [usize; D]) {
     let n: usize = shape.iter().product();
     for dtype in float_types(&Device::default()) {
@@ -41,8 +41,8 @@ fn check<const D: usize>(shape: [usize; D]) {
                 loss.forward(weight, quantized)
             });
             let expected = reference(&wide(&values), &wide(&quantized), distance);
-            // A difference and its square have three roundings, a sum of positive terms one for
-            // each, the mean one.
+            // A difference and its square have three roundings, a sum of positive terms one for each, the
+            // mean one.
             let bound = (n + 4) as f64 * ROUNDING * expected.0;
             let what = format!("{shape:?} {dtype:?} {distance:?}");
             assert_near(value, expected.0, bound, &what);

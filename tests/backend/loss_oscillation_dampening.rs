@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{loss_reference::*, values::*};
 
-/// The reference of weights with the same levels `-gamma`, 0 and `gamma` for each row.
+/// Reference of weights with the same levels `-gamma`, 0 and `gamma` for each row.
 fn reference(weight: &[f64], gammas: &[f64]) -> Reference {
     let row = weight.len() / gammas.len();
     let (mut value, mut gradient) = (0.0, Vec::new());
@@ -13,7 +13,7 @@ fn reference(weight: &[f64], gammas: &[f64]) -> Reference {
         let gamma = gammas[i / row];
         let code = (w / gamma).round_ties_even().clamp(-1.0, 1.0);
         if w.abs() >= gamma {
-            // At the outer level: nothing is left, and nothing pulls.
+            // At the outer level the loss and its gradient are zero.
             gradient.push(0.0);
         } else {
             value += (code * gamma - w).powi(2);
@@ -23,7 +23,7 @@ fn reference(weight: &[f64], gammas: &[f64]) -> Reference {
     (value, gradient)
 }
 
-/// The loss of a weight, one scale for each row, with gradients that must not get through.
+/// The loss of a weight, with one scale per row, whose gradients must be stopped.
 fn loss(weight: Tensor<2>) -> Tensor<1> {
     let groups = Groups::per_row(&weight.dims());
     let (quantized, scales) = ternary_fake_quant(weight.clone(), groups);
@@ -44,7 +44,7 @@ fn loss(weight: Tensor<2>) -> Tensor<1> {
 #[test]
 fn values_and_gradients_equal_the_reference() {
     let shape = [3, 12];
-    // Their sums are exact, 12 values have a mean that is not: it is read back.
+    // Their sums are exact, but a mean of 12 values is not: it is read back.
     let values = exactly_summable(36, 71);
     let device = Device::default();
     let weight = tensor(&values, shape, DType::F32, &device);

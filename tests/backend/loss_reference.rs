@@ -1,16 +1,16 @@
-//! How the losses are compared with what scalar code in `f64` gives.
+//! Comparison of the losses with scalar code in `f64`.
 //!
-//! A reference returns a value and an analytic gradient; [`assert_consistent`] holds the two
-//! against each other.
+//! A reference returns a value and an analytic gradient; [`assert_consistent`] checks one against the
+//! other.
 
 use burn::tensor::{DType, Device, Tensor};
 
 use super::values::*;
 
-/// What a reference gives: the loss, and its gradient with respect to each value.
+/// Result of a reference: the loss, and its gradient with respect to each value.
 pub type Reference = (f64, Vec<f64>);
 
-/// The loss of a tensor of the given values, and its gradient.
+/// Computes the loss of a tensor of the given values, and its gradient.
 pub fn evaluate<const D: usize>(
     values: &[f32],
     shape: [usize; D],
@@ -26,12 +26,12 @@ pub fn evaluate<const D: usize>(
     (loss.into_scalar::<f32>() as f64, floats(gradient))
 }
 
-/// Values in `f64`.
+/// Converts values to `f64`.
 pub fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&v| v as f64).collect()
 }
 
-/// Fails unless the values are within `bound` of each other.
+/// Asserts that the values are within `bound` of each other.
 #[track_caller]
 pub fn assert_near(actual: f64, expected: f64, bound: f64, what: &str) {
     let error = (actual - expected).abs();
@@ -41,7 +41,7 @@ pub fn assert_near(actual: f64, expected: f64, bound: f64, what: &str) {
     );
 }
 
-/// Fails unless each part of a gradient, computed in `f32` and rounded to `dtype`, is within
+/// Asserts that each part of a gradient, computed in `f32` and rounded to `dtype`, is within
 /// `bound(i)` before that rounding.
 #[track_caller]
 pub fn assert_gradient(
@@ -51,7 +51,7 @@ pub fn assert_gradient(
     bound: impl Fn(usize) -> f64,
     what: &str,
 ) {
-    // Half a unit in the last place; in `f16` a value below the normal ones has an absolute one.
+    // Half a unit in the last place; subnormal values of `f16` have an absolute error.
     let (unit, smallest) = match dtype {
         DType::F16 => (2f64.powi(-11), 2f64.powi(-25)),
         DType::BF16 => (2f64.powi(-8), 0.0),
@@ -64,11 +64,11 @@ pub fn assert_gradient(
     }
 }
 
-/// Fails unless the gradient of a reference is that of its value, by central differences.
+/// Asserts that the gradient of a reference is that of its value, by central differences.
 ///
 /// With `h = 1e-5` their error is `h^2 / 6` times the third derivative, a few hundred at most here,
 /// and a rounding of the value, `2^-53`, divided by `h`: within 1e-8 for values and slopes about
-/// 1; `slack` says how much larger they are.
+/// 1, and `slack` times as much for larger ones.
 #[track_caller]
 pub fn assert_consistent(reference: impl Fn(&[f64]) -> Reference, x: &[f64], slack: f64) {
     let h = 1e-5;

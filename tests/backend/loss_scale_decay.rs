@@ -18,7 +18,7 @@ fn check<const D: usize>(shape: [usize; D]) {
             let squares: f64 = scales.iter().map(|s| s * s).sum();
             let expected = coefficient * squares / n as f64;
             let what = format!("{shape:?} {coefficient} {dtype:?}");
-            // One rounding for each square, addition, and for mean and coefficient.
+            // One rounding for each square and addition, for the mean and for the coefficient.
             assert_near(value, expected, (n + 3) as f64 * ROUNDING * expected, &what);
             let slope = |s: &f64| 2.0 * coefficient * s / n as f64;
             let expected: Vec<f64> = scales.iter().map(slope).collect();

@@ -18,7 +18,7 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// With a constant `gamma`.
+/// The loss with a constant `gamma`.
 fn reference(weight: &[f64], gamma: f64, config: &SparsityTargetLossConfig) -> Reference {
     let n = weight.len() as f64;
     let width = config.temperature * gamma;
@@ -32,7 +32,7 @@ fn reference(weight: &[f64], gamma: f64, config: &SparsityTargetLossConfig) -> R
     (distance * distance, weight.iter().map(slope).collect())
 }
 
-/// Errors of the loss and of its gradient, in `f32`.
+/// Error bounds of the loss and of its gradient, in `f32`.
 ///
 /// `gamma` is off by `(n + 1) u`, so that the argument `a` of the sigmoid is off by at most
 /// `(n + 8) u (|a| + 1 / temperature)`. The sigmoid has slope 1/4 or less, and an exponential in

@@ -1,5 +1,5 @@
-//! [`WeightRegularizer`](bitnet_burn::loss::WeightRegularizer): which parameters it reads, and
-//! what it makes of them.
+//! [`WeightRegularizer`](bitnet_burn::loss::WeightRegularizer): the parameters it reads, and the
+//! resulting loss.
 
 use bitnet_burn::{
     loss::{
@@ -29,7 +29,7 @@ struct Model {
     table: Embedding,
 }
 
-/// A model whose weights have sums that are exact.
+/// Creates a model whose weights have exact sums.
 fn model(device: &Device) -> Model {
     let mut model = Model {
         linear: LinearConfig::new(6, 4).init(device),
@@ -49,7 +49,7 @@ fn weight<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tens
     tensor(&values, shape, DType::F32, device)
 }
 
-/// Sum of `f(value, quantised value, gamma)` over a weight, by the scalar reference.
+/// Sums `f(value, quantized value, gamma)` over a weight, by the scalar reference.
 fn sum(values: &[f32], groups: Groups, f: impl Fn(f64, f64, f64) -> f64) -> f64 {
     let (quantized, scales) = reference::ternary_fake_quant(values, groups);
     (0..values.len())
@@ -64,7 +64,7 @@ fn dampened(w: f64, q: f64, gamma: f64) -> f64 {
     (q - w.clamp(-gamma, gamma)).powi(2)
 }
 
-/// A sum of `n` positive terms with three roundings each, and one for each weight.
+/// Error bound of a sum of `n` positive terms with three roundings each, and one for each weight.
 fn bound(n: usize, value: f64) -> f64 {
     (n + 8) as f64 * ROUNDING * value
 }
@@ -88,7 +88,7 @@ fn it_is_the_weighted_sum_over_the_weights_of_the_group() {
     };
     let [linear, conv, table] = weights.each_ref().map(l1);
     let cases = [
-        // Biases are no weights.
+        // Biases are not weights.
         (ParamGroup::all(), linear + conv + table),
         (ParamGroup::from_path("linear.weight"), linear),
         (
@@ -106,7 +106,7 @@ fn it_is_the_weighted_sum_over_the_weights_of_the_group() {
 }
 
 #[test]
-fn nothing_selected_is_none() {
+fn a_group_without_weights_has_no_loss() {
     let model = model(&Device::default());
     for group in [
         ParamGroup::from_path("decoder.weight"),
@@ -146,7 +146,7 @@ fn levels_are_those_of_the_output_channels_of_each_layer() {
         };
         let value = penalty(&config(Regularizer::OscillationDampening), &model);
         let expected = sum(&values, groups, dampened);
-        // Scales are rounded once by each side, on top.
+        // Scales are rounded once more on either side.
         let slack = 2.0 * bound(values.len(), expected);
         assert_near(value, expected, slack, path);
 
@@ -175,7 +175,7 @@ fn gradients_go_to_the_latent_weights_of_a_prepared_model() {
     let loss = config.init().forward(&prepared).unwrap();
     let gradients = loss.backward();
     let value = loss.into_scalar::<f32>() as f64;
-    // Of the quantised weights it would be 0.
+    // The penalty of the quantized weights would be 0.
     let expected = 0.5 * sum(&values, groups, dampened);
     assert_near(value, expected, 2.0 * bound(24, expected), "loss");
 
@@ -187,7 +187,7 @@ fn gradients_go_to_the_latent_weights_of_a_prepared_model() {
         .map(|(w, q)| inside(*w) * (*w as f64 - *q as f64))
         .collect();
     let gradient = prepared.linear.weight.base().grad(&gradients).unwrap();
-    // Scales are rounded once by each side.
+    // Scales are rounded once on either side.
     let bound = |_| 4.0 * ROUNDING * scales[0] as f64;
     assert_gradient(&floats(gradient), &expected, DType::F32, bound, "latent");
     assert!(prepared.conv.weight.val().grad(&gradients).is_none());
@@ -234,7 +234,7 @@ fn scales_may_be_vectors() {
     assert_eq!(penalty(&config, &layer), 5.0);
 }
 
-/// A reparameterization with a parameter of its own.
+/// A reparameterization with its own parameter.
 #[derive(Module, Debug)]
 struct Scaled {
     scale: Param<Tensor<2>>,
@@ -301,8 +301,8 @@ fn a_parameter_in_two_places_counts_once() {
 
 #[test]
 fn half_precision_weights_beyond_the_levels_have_no_loss() {
-    // The next value above 1 and 1 itself, with a mean of a third between them: the scale is
-    // rounded to 1 in the quantised weight, and must be so where the weight is clipped.
+    // 1 and the next value above 1, with a mean of a third between them: the scale is rounded to 1 in
+    // the quantized weight, and must be so where the weight is clipped.
     let device = Device::default();
     for (dtype, unit) in [(DType::F16, 1.0 / 1024.0), (DType::BF16, 1.0 / 128.0)] {
         if !device.supports_dtype(dtype) {

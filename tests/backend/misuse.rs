@@ -1,4 +1,4 @@
-//! What a caller does wrong: the message has the value, and the panic names the caller's own line.
+//! Misuse by callers: the message has the value, and the panic location is the caller's line.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -25,7 +25,7 @@ thread_local! {
     static PLACE: Mutex<Option<(String, u32)>> = const { Mutex::new(None) };
 }
 
-/// Notes where a thread of these tests panicked.
+/// Records the location of panics of these tests.
 fn watch() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -38,7 +38,7 @@ fn watch() {
     });
 }
 
-/// The message of a panic, which must be said to be in this file, within the call.
+/// Returns the message of a panic, which must be located in this file, within the call.
 #[track_caller]
 fn message<T>(misuse: impl FnOnce() -> T) -> String {
     watch();
@@ -53,7 +53,7 @@ fn message<T>(misuse: impl FnOnce() -> T) -> String {
         Err(payload) => (*payload.downcast::<&str>().unwrap()).to_string(),
     };
     assert!(file.ends_with("misuse.rs"), "{file}:{at}: {text}");
-    // The misuse may take some lines, before or within the call.
+    // The misuse may span some lines, before or within the call.
     assert!(at.abs_diff(line) < 6, "{at} is not {line}: {text}");
     text
 }
@@ -157,9 +157,9 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
     );
 }
 
-/// A configuration in JSON is refused in the words in which it is refused in code.
+/// Asserts that a configuration in JSON is rejected with the same message as in code.
 #[test]
-fn what_is_read_is_refused_in_the_same_words() {
+fn deserializing_and_code_have_the_same_error_messages() {
     let error = |json: &str| {
         serde_json::from_str::<QatScheme>(json)
             .unwrap_err()
@@ -233,7 +233,7 @@ fn losses_are_checked_where_a_number_is_given() {
         || WeightRegularizerConfig::new(Regularizer::L1).with_coefficient(f64::INFINITY),
         "coefficient must be zero or above and finite, got inf",
     );
-    // Those whose builders are Burn's are checked when they are made.
+    // Configurations with Burn's builders are checked in `init`.
     check(
         || {
             LogitsDistillationLossConfig::new()
@@ -386,7 +386,7 @@ fn trainings_are_checked_where_they_are_described() {
     let error = TrainingConfig::from_toml(toml).unwrap_err().to_string();
     assert_eq!(error, format!("checkpoints.{keep}"));
 
-    // What was made in code is checked, too.
+    // Values set in code are checked, too.
     let mut config = TrainingConfig::default();
     config.qat.weight = SymmetricConfig {
         bits: 1,

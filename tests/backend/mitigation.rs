@@ -1,4 +1,4 @@
-//! Rules that act on what the error monitor sees: applied once, logged, taken back.
+//! Mitigation rules triggered by the error monitor: applied once, logged, reverted.
 
 use bitnet_burn::{
     optim::{LearningRateScale, ScaledLrScheduler},
@@ -34,7 +34,7 @@ fn rule(symptom: Symptom, remedy: Remedy) -> MitigationRule {
     }
 }
 
-/// A training with a measurement before each step; its result, what was done, and what was said.
+/// Trains with a measurement before each step; returns the result, the applied rules and the events.
 fn treated(
     folder: &Folder,
     rules: Vec<MitigationRule>,
@@ -72,7 +72,7 @@ fn treated(
     )
 }
 
-/// The weight of a layer, quantised.
+/// Returns the quantized weight of a layer.
 fn quantized(model: &Net, quantizer: impl Into<WeightQuantizer>) -> Vec<f32> {
     let (quantizer, latent) = (quantizer.into(), model.second.weight.val());
     let groups = quantizer.groups(&latent.dims(), 1).unwrap();
@@ -114,7 +114,7 @@ fn a_layer_gets_more_bits_once_and_they_can_be_taken_back() {
         "ternary again",
     );
 
-    // A training that goes on knows what was done: it is in the records, and not said again.
+    // A resumed training reads the applied rules from the record, and does not log them again.
     let (model, done, said) = treated(&folder, rules, false, Resume::Latest);
     assert_eq!((done.applied().len(), said.len()), (2, 0));
     assert_equal(
@@ -194,7 +194,7 @@ fn patience_waits_for_measurements_in_a_row() {
     assert_eq!(steps, [3, 3], "the fourth measurement is that of step 3");
 }
 
-/// Spoils the weights after a step.
+/// Corrupts the weights after a step.
 struct Spoil(usize);
 
 impl Callback<Net> for Spoil {
@@ -248,7 +248,7 @@ fn a_loss_that_explodes_rolls_back_and_slows_down() {
         .with_checkpoints(policy);
     let result = run.launch_learner(learner, strategy);
     assert!(result.error.is_none(), "{:?}", result.error);
-    // The loss of the step after the spoiling is seen after that step, the twelfth.
+    // The loss of the step after the corruption is measured after that step, the twelfth.
     let applied = done.applied();
     assert_eq!(applied.iter().map(|a| a.step).collect::<Vec<_>>(), [11, 11]);
     assert_eq!(scale.get(), 0.5);

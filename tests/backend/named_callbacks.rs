@@ -1,4 +1,4 @@
-//! Several callbacks of one kind, and what is said once.
+//! Several callbacks of one kind, and events that are logged once.
 
 use std::fs;
 
@@ -70,7 +70,7 @@ fn two_monitors_of_the_same_quantizers_both_see_them() {
     assert_eq!(["all", "some", "again"].map(reports), expected);
 }
 
-/// Callbacks that say when they change something, at steps with and without a checkpoint before.
+/// Callbacks that log a change, at steps with and without a checkpoint before.
 fn changing(run: &Run<'_>, policy: CheckpointPolicy) -> (Learner<Net>, CallbackStrategy<Net>) {
     let learner = run.learner();
     let controls = QuantControls::of(&learner.model());
@@ -92,7 +92,7 @@ fn changing(run: &Run<'_>, policy: CheckpointPolicy) -> (Learner<Net>, CallbackS
     (learner, strategy)
 }
 
-/// What the callbacks said, with the steps, but for what is said of checkpoints.
+/// Returns the events of the callbacks with their steps, except for those of checkpoints.
 fn said(folder: &Folder) -> Vec<(u64, String)> {
     let text = fs::read_to_string(folder.0.join("log.jsonl")).unwrap();
     let lines = text.lines().map(|line| {
@@ -108,7 +108,7 @@ fn said(folder: &Folder) -> Vec<(u64, String)> {
 }
 
 #[test]
-fn what_is_said_once_is_said_once_also_after_a_resume() {
+fn events_logged_once_are_not_repeated_after_a_resume() {
     let run_in = |folder: &Folder, stop: Option<usize>, resume: Resume| {
         let run = Run {
             scheme: QatScheme::b1_58().with_activation(Some(StaticConfig::default().into())),
@@ -134,7 +134,7 @@ fn what_is_said_once_is_said_once_also_after_a_resume() {
         .collect();
     assert_eq!(full, [4, 6]);
 
-    // The newest checkpoint is then of the very step at which something is said, or of a later one.
+    // The newest checkpoint is then of the very step of an event, or of a later one.
     for stop in [5, 7, 9, 18] {
         let folder = Folder::new("said");
         run_in(&folder, Some(stop), Resume::Never);
@@ -144,7 +144,7 @@ fn what_is_said_once_is_said_once_also_after_a_resume() {
 }
 
 #[test]
-fn a_rollback_does_not_say_it_again() {
+fn events_logged_once_are_not_repeated_after_a_rollback() {
     let folder = Folder::new("said-rollback");
     let run = Run::new(&folder.0);
     let learner = run.learner();

@@ -1,4 +1,4 @@
-//! Trainings without data, and metrics that are not measured.
+//! Training without data, and metrics without values.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use burn::{
 
 use super::training::{Batch, Folder, Net, Run, loader, strategy};
 
-/// A loader that says that it has some items, and gives none.
+/// A loader that reports some items, and returns none.
 #[derive(Clone)]
 struct Nothing {
     items: usize,

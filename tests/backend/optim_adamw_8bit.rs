@@ -25,14 +25,14 @@ fn config(case: &Case) -> AdamW8bitConfig {
         .with_weight_decay(case.number("weight_decay"))
 }
 
-/// The bytes of codes in words, without those that fill the last word.
+/// Returns the bytes of codes in words, without the padding of the last word.
 fn bytes(words: &[u32], n: usize) -> Vec<u8> {
     let bytes = words.iter().flat_map(|word| word.to_le_bytes());
     bytes.take(n).collect()
 }
 
-/// Where the code of one of the moments differs from that of bitsandbytes by one, which a rounding
-/// near the middle between two values can do.
+/// Positions where the code of a moment differs from bitsandbytes' by one, as a rounding near the middle
+/// between two values may cause.
 fn check_moments<const D: usize>(
     state: &AdamW8bitState<D>,
     case: &Case,
@@ -55,7 +55,7 @@ fn check_moments<const D: usize>(
             }
         }
         let expected = case.floats(&format!("absmax{}.{step}", i + 1));
-        // Sums of two products, from codes that are the same.
+        // Sums of two products, from identical codes.
         let bound = |i: usize| 4.0 * ROUNDING * step as f64 * expected[i] as f64;
         let absmax = floats(moment.absmax.clone());
         assert_within(&absmax, &expected, bound, "absmax");
@@ -105,7 +105,7 @@ fn steps_of_blocks_equal_bitsandbytes() {
     println!("{} of {} codes differ", differ.len(), 4 * 2 * 4250);
     assert!(differ.len() <= 8, "{} codes differ", differ.len());
 
-    // Its CPU kernel knows small values less exactly.
+    // Its CPU kernel represents small values less exactly.
     let kernel = case.floats("kernel.param");
     let far = largest_error(&floats(param), &kernel);
     assert!(far > 1e-3 && far < lr as f32, "{far}");
@@ -119,7 +119,7 @@ fn small_tensors_keep_moments_of_f32_and_equal_bitsandbytes() {
     let optimizer = config(&case).build();
     let mut param: Tensor<2> = case.tensor("param.0", &device);
     let mut state = None;
-    // The largest of each so far.
+    // The running maximum of each.
     let mut grads = vec![0.0f32; 60];
     for step in 1..=4 {
         let grad = case.tensor(&format!("grad.{step}"), &device);
@@ -222,7 +222,7 @@ fn gradients_that_are_not_finite_show() {
         let (param, state) = optimizer.step(1e-2, param, grad.clone(), None);
         let (param, _) = optimizer.step(1e-2, param, grad, state);
         let finite = floats(param).iter().filter(|v| v.is_finite()).count();
-        // All but the block around it.
+        // All except the block around it.
         assert!((4200 - 256..4200).contains(&finite), "{bad}: {finite}");
     }
 }

@@ -1,5 +1,5 @@
-//! What is a latent weight is known from the quantizer that owns it: clipping and freezing touch
-//! nothing else.
+//! Latent weights are identified by the quantizer that owns them: clipping and freezing change nothing
+//! else.
 
 use bitnet_burn::{
     loss::{Regularizer, WeightRegularizerConfig},
@@ -23,7 +23,7 @@ use burn::{
 
 use super::{loss_reference::assert_near, values::*};
 
-/// Quantized layers of both kinds, among parameters of all ranks that are none.
+/// Quantized layers of both kinds, among other parameters of all ranks.
 #[derive(Module, Debug)]
 struct Net {
     table: Embedding,
@@ -68,7 +68,7 @@ fn net() -> Net {
 
 const LATENT: [&str; 2] = ["bit.weight", "prepared.weight"];
 
-/// All float parameters by their paths.
+/// Returns all float parameters by their paths.
 #[derive(Default)]
 struct Floats {
     path: Vec<String>,
@@ -108,7 +108,7 @@ fn clipping_touches_latent_weights_and_nothing_else() {
         .build(SgdConfig::new().build())
         .init(&net);
     let before = Floats::of(&net);
-    // Two latent weights, four step sizes and offsets, and what stays in float.
+    // Two latent weights, four step sizes and offsets, and float parameters.
     assert_eq!(before.values.len(), 13);
     let net = optimizer.step(0.1, net, before.zeros);
     for ((path, after), (_, before)) in Floats::of(&net).values.iter().zip(&before.values) {

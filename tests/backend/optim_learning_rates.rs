@@ -1,4 +1,4 @@
-//! Learning rates of scales apart from those of weights, by Burn's own groups.
+//! Separate learning rates for scales and weights, by Burn's own groups.
 
 use bitnet_burn::optim::{QatOptimizerConfig, TwoStageLrSchedulerConfig};
 use burn::{

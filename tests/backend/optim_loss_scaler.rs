@@ -101,7 +101,7 @@ fn clipping_follows_unscaling() {
     let layer = Layer::new(5);
     let norm = |grads| floats(clip_grad_norm(&layer, grads, 1.0).1.unwrap())[0];
     let expected = norm(layer.grads(0));
-    // Gradients of a loss times 65536, as they come from the backward pass.
+    // Gradients of a loss times 65536, as returned by the backward pass.
     let mut scaled = GradientsParams::new();
     let mut plain = layer.grads(0);
     let weight = plain.remove::<2>(layer.weight.id).unwrap();
@@ -166,7 +166,7 @@ fn the_scale_does_not_fall_below_the_smallest_one() {
     for halvings in 1..=16 {
         assert!(!scaler.is_at_min_scale());
         scaler.update(true);
-        // Down to 1 as `torch.amp.GradScaler`.
+        // Down to 1, as in `torch.amp.GradScaler`.
         let scale = 65536.0 / f32::powi(2.0, halvings);
         assert_eq!(scaler.to_record().scale, scale);
     }

@@ -18,7 +18,7 @@ use burn::{
 
 use super::{prepare::Mlp, values::*};
 
-/// The small types that the device computes in.
+/// Small float types that the device supports.
 fn small_types() -> Vec<MixedPrecision> {
     let device = Device::default();
     [FloatDType::BF16, FloatDType::F16]
@@ -28,7 +28,7 @@ fn small_types() -> Vec<MixedPrecision> {
         .collect()
 }
 
-/// The types of all float parameters.
+/// Returns the types of all float parameters.
 #[derive(Default)]
 struct DTypes(Vec<DType>);
 
@@ -108,14 +108,14 @@ fn a_copy_has_rounded_parameters(device: &Device) {
         assert_eq!(grad.dtype(), DType::F32);
         assert!(floats(grad).iter().all(|g| g.is_finite() && *g != 0.0));
 
-        // What is frozen has no gradient in the copy either.
+        // Frozen parameters have no gradient in the copy either.
         let copy = precision.working_copy(&layer.freeze());
         assert!(!copy.weight.is_require_grad());
     }
 }
 
 #[test]
-fn a_prepared_copy_is_quantised_in_the_small_type() {
+fn a_prepared_copy_is_quantized_in_the_small_type() {
     let device = Device::default().autodiff();
     for precision in small_types() {
         let dtype = DType::from(precision.dtype);
@@ -174,7 +174,7 @@ fn train(precision: MixedPrecision) -> (f32, f32) {
 }
 
 #[test]
-fn training_with_copies_reduces_the_loss_of_a_quantised_model() {
+fn training_with_copies_reduces_the_loss_of_a_quantized_model() {
     for precision in small_types() {
         let (first, last) = train(precision);
         println!("{precision:?}: loss {first} to {last}");
@@ -187,7 +187,7 @@ fn training_with_copies_reduces_the_loss_of_a_quantised_model() {
 
 #[test]
 fn the_master_keeps_updates_that_the_small_type_cannot_hold() {
-    // 1 + 1e-4 is 1 in bf16 and f16: without a master nothing would ever change.
+    // 1 + 1e-4 is 1 in bf16 and f16: without a master copy nothing would ever change.
     for precision in small_types() {
         let device = Device::default().autodiff();
         let mut layer = LinearConfig::new(1, 1).with_bias(false).init(&device);

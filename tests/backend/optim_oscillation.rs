@@ -33,7 +33,7 @@ fn ternary(weights: &[f64]) -> (f64, Vec<f64>) {
     (gamma, weights.iter().map(code).collect())
 }
 
-/// The algorithm in the order of the reference implementation of Nagel et al., weight by weight.
+/// Reference implementation of Nagel et al., weight by weight.
 struct Reference {
     weights: Vec<f64>,
     codes: Vec<f64>,
@@ -138,8 +138,8 @@ fn every_step_is_that_of_the_algorithm_for_one_weight() {
         for (part, actual, expected) in exact {
             assert_equal(&floats(actual.clone()), &single(expected), &what(part));
         }
-        // Two products and a sum a step are rounded, of values not above 1, and the errors shrink
-        // by 1 - momentum each step: their sum is at most 3 / momentum roundings.
+        // Two products and a sum per step are rounded, of values not above 1, and the errors shrink by
+        // 1 - momentum each step: their sum is at most 3 / momentum roundings.
         let close = [
             ("frequencies", &state.frequency, &reference.frequencies),
             ("means", &state.mean_code, &reference.means),
@@ -203,8 +203,8 @@ fn a_frozen_weight_takes_no_update() {
 #[test]
 fn scales_do_not_shrink_when_every_nonzero_weight_is_frozen() {
     let device = Device::default();
-    // Above the threshold is what oscillates once; a weight that went from code 1 to -1 and back
-    // is frozen to round(0.8 - 0.2) = 1.
+    // One oscillation exceeds the threshold; a weight that went from code 1 to -1 and back is frozen to
+    // round(0.8 - 0.2) = 1.
     let optimizer = sgd(
         0.2,
         FreezingThreshold::Constant(0.15),
@@ -227,7 +227,7 @@ fn scales_do_not_shrink_when_every_nonzero_weight_is_frozen() {
             .into_scalar::<f32>()
     };
     let before = gamma(&weight);
-    // Each weight goes to its mirror image and back.
+    // Each weight is mirrored and back.
     let mut frozen = 0;
     for _ in 0..12 {
         let mirror: Vec<f32> = floats(weight.clone()).iter().map(|w| 2.0 * w).collect();
@@ -237,7 +237,7 @@ fn scales_do_not_shrink_when_every_nonzero_weight_is_frozen() {
     for _ in 0..50 {
         (weight, _) = step(weight, &[0.0; 24]);
     }
-    // Set to the centres of their codes once, the frozen weights keep at least their share; set
+    // Set to the centers of their codes once, the frozen weights keep at least their share; set
     // anew at each step, they would multiply the scale by that share each time.
     let after = gamma(&weight);
     assert!(after > 0.5 * before, "{before} became {after}");

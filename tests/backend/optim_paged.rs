@@ -1,4 +1,4 @@
-//! Optimizer states in pages: steps are those of the same optimizer in memory, bit for bit.
+//! Paged optimizer states: updates equal those of the same optimizer in memory, bit for bit.
 
 use bitnet_burn::{
     nn::{BitNetLm, BitNetLmConfig},
@@ -27,7 +27,7 @@ fn train(lm: BitNetLm, optimizer: &mut ModuleOptimizer, steps: usize) -> BitNetL
     })
 }
 
-/// All parameters, one after the other.
+/// Returns all parameters, concatenated.
 fn parameters(lm: &BitNetLm) -> Vec<f32> {
     struct Values(Vec<f32>);
     impl ModuleVisitor for Values {
@@ -44,7 +44,7 @@ fn steps() -> usize {
     if on_cubecl_cpu() { 2 } else { 5 }
 }
 
-/// Trains with `inner` in memory and in pages with several budgets.
+/// Trains with `inner` in memory and paged with several budgets.
 fn check<O: Optimizer + 'static>(inner: O, budgets: &[u64]) {
     let device = Device::default().autodiff();
     let start = lm(&device);
@@ -61,13 +61,13 @@ fn check<O: Optimizer + 'static>(inner: O, budgets: &[u64]) {
             &format!("budget {budget}"),
         );
         assert_used(&paged, budget);
-        // States go with the optimizer.
+        // States move with the optimizer.
         drop(optimizer);
         assert_eq!(paged.bytes_in_memory(), 0);
     }
 }
 
-/// Whether memory and file have what the budget says.
+/// Asserts that memory and file sizes match the budget.
 fn assert_used<O: Optimizer>(paged: &PagedOptimizer<O>, budget: u64) {
     let (memory, file) = (paged.bytes_in_memory(), paged.bytes_in_file());
     assert!(memory <= budget, "{memory} of {budget}");
@@ -123,7 +123,7 @@ fn clones_go_different_ways() {
     let trained = train(lm(&device), &mut optimizer, 2);
     let mut copy = optimizer.clone();
     let expected = parameters(&train(trained.clone(), &mut copy, 2));
-    // The copy has stepped, over pages of its own.
+    // The copy has stepped, with its own pages.
     assert_equal(
         &parameters(&train(trained, &mut optimizer, 2)),
         &expected,

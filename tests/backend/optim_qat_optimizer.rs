@@ -1,4 +1,4 @@
-//! Burn's optimizers inside of ours: the same steps, records and decay, and clipped weights.
+//! Burn's optimizers wrapped in this crate's: the same updates, records and decay, and clipped weights.
 
 use bitnet_burn::{
     optim::{
@@ -122,7 +122,7 @@ fn a_schedule_beside_the_learning_rate_switches_decay_off_and_resumes() {
     assert_same_steps(ours.with_weight_decay(&weight_decay), inner, "no decay");
 }
 
-/// Every part at once, on the weight alone.
+/// Every option at once, on the weight only.
 fn all_parts() -> ModuleOptimizer {
     let freezing = OscillationFreezingConfig::new()
         .with_momentum(0.5)
@@ -161,7 +161,7 @@ fn an_optimizer_goes_on_from_its_record_bit_for_bit() {
         a = original.step(0.2, a, grads_a);
         b = restored.step(0.2, b, grads_b);
         assert_equal(&b.values(), &a.values(), &format!("step {step}"));
-        // What is restored matters.
+        // The restored state matters.
         assert!(step > 5 || fresh.values() != a.values());
     }
     // Not before: Burn reads the tensors of a record when they are first used.
@@ -187,7 +187,7 @@ fn records_of_burn_load_into_ours_and_back() {
     }
 }
 
-/// The layer after a step without a gradient, which only clips.
+/// Returns the layer after a step without a gradient, which only clips.
 fn clipped(clipping: LatentClipping, quantizer: LatentQuantizer) -> Layer {
     let ours = QatOptimizerConfig::new()
         .with_quantizer(quantizer)
@@ -274,7 +274,7 @@ fn groups_of_one_module_optimizer_share_weight_decay_and_monitor() {
 }
 
 #[test]
-fn the_quantiser_of_a_prepared_weight_is_known_from_its_parameter() {
+fn the_latent_quantizer_is_derived_from_a_prepared_parameter() {
     let granularity = WeightGranularity::PerGroup { group_size: 2 };
     let weight = TernaryConfig::new(granularity);
     let layer = LinearConfig::new(4, 3).init(&Device::default());

@@ -1,4 +1,4 @@
-//! Values computed by the peers (PyTorch, transformers, torchao), from `tests/data`.
+//! Values computed by other libraries (PyTorch, transformers, torchao), from `tests/data`.
 //!
 //! `manifest.json` there names the programs, their versions, the cases and their tensors.
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::values::tensor;
 
-/// Path of a file in `tests/data`.
+/// Returns the path of a file in `tests/data`.
 pub fn data_path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/data")
@@ -23,22 +23,22 @@ fn read(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// One safetensors file with its part of the manifest.
+/// A safetensors file with its part of the manifest.
 pub struct Oracle {
     bytes: Vec<u8>,
     manifest: Value,
 }
 
-/// One case of a file.
+/// A case of a file.
 pub struct Case<'a> {
     oracle: &'a Oracle,
     pub name: String,
-    /// What the manifest says about the case.
+    /// The manifest's entry of the case.
     pub about: &'a Value,
 }
 
 impl Oracle {
-    /// The file `tests/data/<name>.safetensors`.
+    /// Loads the file `tests/data/<name>.safetensors`.
     pub fn open(name: &str) -> Self {
         let file = format!("{name}.safetensors");
         let mut manifest: Value = serde_json::from_slice(&read("manifest.json")).unwrap();
@@ -48,13 +48,13 @@ impl Oracle {
         }
     }
 
-    /// All cases, in alphabetical order.
+    /// Returns all cases, in alphabetical order.
     pub fn cases(&self) -> Vec<Case<'_>> {
         let cases = self.manifest.as_object().expect("a table of cases");
         cases.keys().map(|name| self.case(name)).collect()
     }
 
-    /// The case of this name.
+    /// Returns the case with this name.
     pub fn case(&self, name: &str) -> Case<'_> {
         let about = &self.manifest[name];
         assert!(about.is_object(), "no case {name}");
@@ -74,23 +74,23 @@ impl Case<'_> {
         read(view.unwrap_or_else(|error| panic!("{name}: {error}")))
     }
 
-    /// Whether the case has this tensor.
+    /// Returns whether the case has this tensor.
     pub fn has(&self, tensor: &str) -> bool {
         self.about["tensors"].get(tensor).is_some()
     }
 
-    /// A number of the manifest.
+    /// Returns a number of the manifest.
     pub fn number(&self, key: &str) -> f64 {
         let number = self.about[key].as_f64();
         number.unwrap_or_else(|| panic!("{}: no number {key}", self.name))
     }
 
-    /// Shape of a tensor.
+    /// Returns the shape of a tensor.
     pub fn shape(&self, tensor: &str) -> Vec<usize> {
         self.view(tensor, |view| view.shape().to_vec())
     }
 
-    /// Type of a float tensor.
+    /// Returns the type of a float tensor.
     pub fn dtype(&self, tensor: &str) -> DType {
         self.view(tensor, |view| match view.dtype() {
             Dtype::F32 => DType::F32,
@@ -100,7 +100,7 @@ impl Case<'_> {
         })
     }
 
-    /// Values of a float or small integer tensor, all of them exact in `f32`.
+    /// Returns values of a float or small integer tensor, all of them exact in `f32`.
     pub fn floats(&self, tensor: &str) -> Vec<f32> {
         self.view(tensor, |view| {
             let (words, _) = view.data().as_chunks::<4>();
@@ -122,7 +122,7 @@ impl Case<'_> {
         })
     }
 
-    /// Bytes of an integer tensor of 8 bits.
+    /// Returns bytes of an integer tensor of 8 bits.
     pub fn bytes(&self, tensor: &str) -> Vec<u8> {
         self.view(tensor, |view| {
             assert!(matches!(view.dtype(), Dtype::U8 | Dtype::I8));
@@ -130,14 +130,14 @@ impl Case<'_> {
         })
     }
 
-    /// The float tensor on a device, in its own type, as the peer stores it.
+    /// Returns the float tensor on a device, in the type of the file.
     pub fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
         let shape = self.shape(name).try_into();
         let shape = shape.unwrap_or_else(|shape| panic!("{name} has the shape {shape:?}"));
         tensor(&self.floats(name), shape, self.dtype(name), device)
     }
 
-    /// Class numbers, one for each example.
+    /// Returns class ids, one for each example.
     pub fn labels(&self, name: &str, device: &Device) -> Tensor<1, Int> {
         let labels: Vec<i32> = self.view(name, |view| {
             assert_eq!(view.dtype(), Dtype::I64);
@@ -150,7 +150,7 @@ impl Case<'_> {
         Tensor::from_ints(labels.as_slice(), device)
     }
 
-    /// Token numbers.
+    /// Returns token ids.
     pub fn tokens(&self, name: &str, device: &Device) -> Tensor<2, Int> {
         let (ids, shape) = self.view(name, |view| {
             assert_eq!(view.dtype(), Dtype::I64);

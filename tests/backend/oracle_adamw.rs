@@ -1,4 +1,4 @@
-//! Burn's AdamW, bare and inside of ours, with our clipping by the global norm, against PyTorch's.
+//! Burn's AdamW, bare and wrapped, with clipping by the global norm, against PyTorch's.
 
 use bitnet_burn::optim::{DecoupledWeightDecay, QatOptimizerConfig, clip_grad_norm};
 use burn::{

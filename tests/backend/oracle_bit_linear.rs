@@ -11,7 +11,7 @@ use super::{
     values::*,
 };
 
-/// A layer with the weights of a case, transposed from `[out, in]` as whoever reads a file does.
+/// Creates a layer with the weights of a case, transposed from `[out, in]` as in file readers.
 fn layer(case: &Case, device: &Device) -> BitLinear {
     let shape = case.shape("weight");
     let (d_output, d_input) = (shape[0], shape[1]);
@@ -34,7 +34,7 @@ fn layer(case: &Case, device: &Device) -> BitLinear {
     layer
 }
 
-/// The input as tokens `[n, d_input]`: what the layers do to a token knows no other.
+/// Returns the input as tokens `[n, d_input]`: the layers process each token independently.
 fn tokens(case: &Case, name: &str, device: &Device) -> Tensor<2> {
     let columns = *case.shape(name).last().unwrap();
     let values = case.floats(name);
@@ -42,7 +42,7 @@ fn tokens(case: &Case, name: &str, device: &Device) -> Tensor<2> {
     tensor(&values, shape, DType::F32, device)
 }
 
-/// The matrix of magnitudes, in `f64`, row-major, and its number of columns.
+/// Matrix of magnitudes, in `f64`, row-major, and its number of columns.
 struct Magnitudes(Vec<f64>, usize);
 
 impl Magnitudes {
@@ -66,7 +66,7 @@ impl Magnitudes {
         Self((0..rows * columns).map(position).collect(), rows)
     }
 
-    /// What the terms of each dot product add up to; rounding errors are a part of that.
+    /// Sums of the term magnitudes of each dot product; rounding errors are relative to them.
     fn times(&self, other: &Self) -> Self {
         assert_eq!(self.1, other.rows());
         let dot = |i: usize| {
@@ -79,22 +79,22 @@ impl Magnitudes {
     }
 }
 
-/// Roundings by which the dot products of `terms` products may be apart: one per addition and
-/// product on either side, and those of the factors.
+/// Roundings by which the dot products of `terms` products may differ: one per addition and product on
+/// either side, and those of the factors.
 fn roundings(terms: usize, factors: f64) -> f64 {
     2.0 * (terms as f64 + 1.0) + factors
 }
 
-/// The largest magnitude.
+/// Returns the largest magnitude.
 fn largest(values: Vec<f32>) -> f64 {
     values.iter().fold(0f32, |m, v| m.max(v.abs())) as f64
 }
 
-/// Roundings by which the quantised weight and input may be apart, each relative to itself, where
-/// the peer has the scale `gamma`.
+/// Roundings by which the quantized weight and input may differ, each relative to itself, where the peer
+/// has the scale `gamma`.
 fn of_factors(layer: &BitLinear, gamma: f64) -> f64 {
-    // Both sides sum in f32, each in an order of its own: by how much their scales are apart is
-    // measured here; it is at most one rounding per addition on either side.
+    // Both sides sum in f32, in different orders: the difference of their scales is measured here; it is
+    // at most one rounding per addition on either side.
     let weight = layer.weight.val();
     let ours = largest(floats(layer.quantized_weight()));
     let apart = (ours / gamma - 1.0).abs() / ROUNDING;
@@ -173,7 +173,7 @@ fn forward_and_gradients_equal_transformers() {
             assert_within(&floats(db), &case.floats("grad_bias"), limit, &what("db"));
         }
 
-        // The gradient of the quantised input, in front of the norm if there is one.
+        // The gradient of the quantized input, before the norm if there is one.
         let mut terms = g.times(&w);
         let mut additions = w.rows();
         if let Some(norm) = &layer.rms_norm {
@@ -228,8 +228,7 @@ fn inverse_rms(case: &Case) -> Vec<f64> {
         .collect()
 }
 
-/// The bound where each value is a sum of `terms` products and a bias, of the given magnitude
-/// altogether.
+/// Error bound where each value is a sum of `terms` products and a bias, with the given total magnitude.
 fn uniform_bound(layer: &BitLinear, terms: usize, magnitude: f64) -> impl Fn(usize) -> f64 {
     let oracle = Oracle::open("c2_bitlinear_offline");
     let gamma = oracle.case("autobitlinear_offline").floats("weight_scale");
@@ -252,8 +251,8 @@ fn packed_inference_equals_both_conventions_of_transformers() {
     // 16 products of |w| <= 0.041 and |x| <= 3.5, and a bias |b| <= 3.1.
     let bound = uniform_bound(&layer, 16, 16.0 * 0.041 * 3.5 + 3.1);
     let divide = oracle.case("bitlinear_packed");
-    // `AutoBitLinear` offline multiplies by weight_scale = mean|W|, and the bias with it: what it
-    // lacks is the bias less the bias times the scale.
+    // `AutoBitLinear` offline multiplies the output by weight_scale = mean|W|, including the bias: the
+    // difference is the bias less the bias times the scale.
     let multiply = oracle.case("autobitlinear_offline");
     let (bias, scale) = (multiply.floats("bias"), multiply.floats("weight_scale")[0]);
     let without_bias = multiply.floats("y");

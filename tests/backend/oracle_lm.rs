@@ -18,11 +18,11 @@ use super::{
 };
 
 /// Tolerance of the case `robust_1x8`, whose activations keep 1e-3 steps from all ties: there, 1e-6
-/// of noise in the weights moves logits by 4e-6 and gradients by 5e-6 (see `manifest.json`); more
-/// is a code that flipped.
+/// of noise in the weights moves logits by 4e-6 and gradients by 5e-6 (see `manifest.json`). A larger
+/// difference is a code that flipped.
 const ROBUST: f32 = 1e-4;
 
-/// The projections of a layer by the names of transformers.
+/// Projections of a layer, by the names of transformers.
 fn projections<P: Projection>(layer: &DecoderLayer<P>) -> [(&'static str, &P); 7] {
     [
         ("self_attn.q_proj", &layer.self_attn.q_proj),
@@ -35,7 +35,7 @@ fn projections<P: Projection>(layer: &DecoderLayer<P>) -> [(&'static str, &P); 7
     ]
 }
 
-/// Gradients by the names and in the layouts of transformers.
+/// Returns gradients by the names and in the layouts of transformers.
 struct NamedGradients<'a> {
     grads: &'a Gradients,
     path: Vec<String>,
@@ -76,7 +76,7 @@ fn logits_hidden_states_loss_and_gradients_equal_transformers() {
         println!("{name}: {:e}", largest_error(actual, &expected));
     };
 
-    // A second forward pass, which is minutes on CubeCL's CPU runtime beside other work.
+    // A second forward pass, which takes minutes on CubeCL's CPU runtime beside other work.
     if !on_cubecl_cpu() {
         let mut hidden = lm.model.embed_tokens.forward(tokens.clone());
         for (i, layer) in lm.model.layers.iter().enumerate() {
@@ -160,7 +160,7 @@ fn packed_weights_equal_those_that_transformers_exported() {
 
             let scale = file.tensor(&format!("{name}_scale")).unwrap();
             let scale = f32::from_le_bytes(scale.data().try_into().unwrap());
-            // One rounding per addition on either side, whatever the order, and the quotient.
+            // One rounding per addition on either side, in any order, and the quotient.
             let bound = 2.0 * ((rows * columns) as f64 + 1.0) * ROUNDING * scale as f64;
             assert_within(&[gamma], &[scale], |_| bound, &name);
         }

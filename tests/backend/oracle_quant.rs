@@ -1,5 +1,4 @@
-//! The quantisers and the packed codes against transformers' `WeightQuant`, `ActQuant` and
-//! `pack_weights`.
+//! Quantizers and packed codes against transformers' `WeightQuant`, `ActQuant` and `pack_weights`.
 
 use bitnet_burn::{
     functions::{absmax_fake_quant, ternary_fake_quant, ternary_pack, ternary_unpack},
@@ -12,13 +11,13 @@ use super::{
     values::*,
 };
 
-/// Nearest codes `value / scale` of a quantised tensor.
+/// Returns the nearest codes `value / scale` of a quantized tensor.
 fn codes(quantized: &[f32], scale: impl Fn(usize) -> f32) -> Vec<f32> {
     let code = |(i, &q): (usize, &f32)| (q as f64 / scale(i) as f64).round() as f32;
     quantized.iter().enumerate().map(code).collect()
 }
 
-/// Cases in the float types of the device.
+/// Returns cases in the float types of the device.
 fn supported<'a>(oracle: &'a Oracle, tensor: &str, device: &Device) -> Vec<Case<'a>> {
     let mut cases = oracle.cases();
     cases.retain(|case| computes_in(device, case.dtype(tensor)));
@@ -49,7 +48,7 @@ fn ternary_weights_equal_transformers() {
         let (quantized, gamma) = (floats(quantized), floats(scales)[0]);
 
         if what == "sum_overflow_3e38" {
-            // The sum of PyTorch overflows, and transformers returns NaN; ours is the true mean.
+            // The sum of PyTorch overflows, and transformers returns NaN; this crate returns the true mean.
             assert!(case.floats("out").iter().any(|v| !v.is_finite()));
             let mean = values.iter().map(|v| v.abs() as f64).sum::<f64>() / n as f64;
             assert_within(&[gamma], &[mean as f32], |_| 6.0 * ROUNDING * mean, what);
@@ -57,8 +56,8 @@ fn ternary_weights_equal_transformers() {
             continue;
         }
 
-        // PyTorch and CubeCL sum in f32, each in an order of its own: off by at most one rounding
-        // per addition, and by one more for the quotient.
+        // PyTorch and CubeCL sum in f32, in different orders: off by at most one rounding per addition, and
+        // by one more for the quotient.
         let gamma_error = 2.0 * (n as f64 + 1.0) * ROUNDING;
         let expected_gamma = case.floats("absmean")[0].max(1e-5);
         let bound = |_| gamma_error * expected_gamma as f64;
@@ -69,8 +68,8 @@ fn ternary_weights_equal_transformers() {
             &format!("{what}: gamma"),
         );
 
-        // All codes, none left out: the cases with values on a tie have a mean that every order
-        // of summation gets right, and the rounding of ties is the same.
+        // All codes, without exception: the cases with values on a tie have a mean that is exact in every
+        // summation order, and the rounding of ties is the same.
         let ternary = codes(&quantized, |_| gamma);
         assert_equal(&ternary, &case.floats("ternary"), &format!("{what}: codes"));
 
@@ -101,7 +100,7 @@ fn activations_equal_transformers() {
         let bound = |i: usize| 3.0 * ROUNDING * expected_scales[i] as f64;
         assert_within(&scales, &expected_scales, bound, &format!("{what}: scales"));
 
-        // All codes, none left out.
+        // All codes, without exception.
         let q = codes(&quantized, |i| 1.0 / scales[i / row_length]);
         assert_equal(&q, &case.floats("q"), &format!("{what}: codes"));
 
@@ -138,7 +137,7 @@ fn gradients_equal_transformers() {
     }
 }
 
-/// The bytes of `pack_weights`: byte `r` of a column holds the codes of rows `r`, `r + R`,
+/// Returns the bytes of `pack_weights`: byte `r` of a column holds the codes of rows `r`, `r + R`,
 /// `r + 2 R` and `r + 3 R`, lowest bits first, with `R` a quarter of the rows, rounded up.
 pub fn strided_bytes(codes: &[i8], rows: usize) -> Vec<u8> {
     let columns = codes.len() / rows;

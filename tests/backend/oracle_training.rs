@@ -1,4 +1,4 @@
-//! Training of [`BitNetLm`] against that of transformers' `BitNetForCausalLM`.
+//! Training of [`BitNetLm`] compared with transformers' `BitNetForCausalLM`.
 
 use bitnet_burn::nn::{BitLinear, BitNetLm, TrainableProjection};
 use burn::{
@@ -13,7 +13,7 @@ use super::{
     values::*,
 };
 
-/// Losses of training on one batch, before each step, as in the case `adamw_20_steps`.
+/// Returns the losses before each training step on one batch, as in the case `adamw_20_steps`.
 fn training_losses<P: TrainableProjection>(steps: usize) -> Vec<f32> {
     let device = Device::default().autodiff();
     let mut lm: BitNetLm<P> = load(&device);
@@ -34,8 +34,8 @@ fn training_losses<P: TrainableProjection>(steps: usize) -> Vec<f32> {
     losses
 }
 
-/// 20 steps on Flex; fewer on the software stand-in for a GPU, where a step takes seconds; and
-/// none on CubeCL's CPU runtime, where one takes a minute.
+/// Steps: 20 on Flex; fewer on a software GPU, where a step takes seconds; none on CubeCL's CPU runtime,
+/// where a step takes a minute.
 fn steps() -> usize {
     match (on_flex(), on_cubecl_cpu()) {
         (true, _) => 20,
@@ -50,9 +50,9 @@ fn quantized_training_stays_in_the_envelope_of_pytorch() {
     let case = oracle.case("adamw_20_steps");
     let losses = training_losses::<BitLinear>(steps());
     let expected = &case.floats("losses_qat")[..losses.len()];
-    // Training is chaotic under rounding: PyTorch itself strays this far from its own run when
-    // the weights change by 1e-7. Activations on a tie, of which the first batch has some, may
-    // flip there and here: hence three times the worst of 24 runs.
+    // Training is chaotic under rounding: PyTorch differs this much from its own run when the weights
+    // change by 1e-7. Activations on a tie, of which the first batch has some, may flip in either
+    // program: hence three times the worst of 24 runs.
     let envelope = case.floats("envelope_qat_max_abs_dev");
     let worst = assert_within(&losses, expected, |i| 3.0 * envelope[i] as f64, "loss");
     println!("QAT at {worst:.3} of the bound: {losses:?}");
@@ -64,8 +64,8 @@ fn full_precision_training_equals_pytorch() {
     let case = oracle.case("adamw_20_steps");
     let losses = training_losses::<Linear>(steps());
     let expected = &case.floats("losses_fp")[..losses.len()];
-    // PyTorch strays 1e-6 from itself. Burn rounds 1 - beta_2^t in f32, which makes its first
-    // steps up to 3e-5 larger or smaller; a step changes the loss by up to 0.5.
+    // PyTorch differs by 1e-6 from itself. Burn rounds 1 - beta_2^t in f32, which makes its first steps up
+    // to 3e-5 larger or smaller; a step changes the loss by up to 0.5.
     let worst = assert_within(&losses, expected, |i| 1e-5 + 2e-5 * i as f64, "loss");
     println!("full precision at {worst:.3} of the bound: {losses:?}");
 }

@@ -1,4 +1,4 @@
-//! Gradients of the inputs of packed layers, for what is trained in front of them.
+//! Input gradients of packed layers, for modules trained before them.
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
@@ -11,7 +11,7 @@ use burn::{
 
 use super::{prepare::scheme, values::*};
 
-/// The gradient of the inputs of a layer, for outputs with these weights in the loss.
+/// Returns the input gradient of a layer, for outputs with these weights in the loss.
 fn gradient(
     forward: impl Fn(Tensor<3>) -> Tensor<3>,
     x: &Tensor<3>,

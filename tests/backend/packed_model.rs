@@ -1,4 +1,4 @@
-//! Packed models: from a trained one into a file, and out of it into a new model of the same layers.
+//! Packed models: saved from a trained model, and loaded into a new model of the same layers.
 
 use std::{fs, path::Path};
 
@@ -32,13 +32,13 @@ const GRANULARITIES: [WeightGranularity; 3] = [
     WeightGranularity::PerGroup { group_size: 2 },
 ];
 
-/// All weights of rank 2 or more, quantized.
+/// Weights of rank 2 or more, all quantized.
 fn prepared<M: Module>(model: M, scheme: &QatScheme) -> M {
     let prepare = Prepare::new(scheme.clone()).with_group(ParamGroup::from_predicate("weight"));
     prepare.apply(model).unwrap().model
 }
 
-/// The packed model from its file.
+/// Loads the packed model from its file.
 fn through_a_file(packed: &PackedModel) -> PackedModel {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bpk");
@@ -77,7 +77,7 @@ fn a_new_model_computes_what_the_trained_one_does() {
     }
 }
 
-/// Equal bit for bit on Flex; elsewhere weights that lie transposed in memory may be added up in another
+/// Compares bit for bit on Flex; elsewhere weights that are transposed in memory may be summed in another
 /// order.
 fn assert_same<const D: usize>(found: Tensor<D>, expected: Tensor<D>) {
     assert_eq!(found.dims(), expected.dims());
@@ -100,7 +100,7 @@ struct Layers {
 }
 
 impl Layers {
-    /// Of more values than are unpacked at a time, but for the last.
+    /// Layers with more values than are unpacked at a time, except for the last.
     fn new(device: &Device) -> Self {
         Self {
             table: EmbeddingConfig::new(300, 8).init(device),
@@ -207,7 +207,7 @@ fn a_shared_parameter_is_packed_once() {
 }
 
 #[test]
-fn what_is_not_quantized_in_full_is_an_error_with_lambda() {
+fn a_model_with_lambda_below_one_is_not_converted() {
     let device = Device::default();
     let scheme = scheme(WeightGranularity::PerTensor);
     let model = prepared(Mlp::new(&device), &scheme);
@@ -220,7 +220,7 @@ fn what_is_not_quantized_in_full_is_an_error_with_lambda() {
     );
     controls.set_lambda(1.0);
 
-    // One that is left out of quantization is a float like any other.
+    // A parameter excluded from quantization is an ordinary float.
     controls
         .filter(|path| path.starts_with("fc2"))
         .set_excluded(true);
@@ -292,7 +292,7 @@ fn damaged_and_foreign_files_are_errors() {
 
     packed_mlp().save(&path).unwrap();
     let whole = fs::read(&path).unwrap();
-    // What is cut off is noticed, and no flipped bit makes it panic.
+    // Truncation is detected, and no flipped bit causes a panic.
     for length in (0..whole.len()).step_by(97) {
         fs::write(&path, &whole[..length]).unwrap();
         assert!(load(&path).is_err(), "{length} bytes");
@@ -321,7 +321,7 @@ fn damaged_and_foreign_files_are_errors() {
 }
 
 #[test]
-fn a_code_that_is_none_is_an_error() {
+fn an_invalid_code_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bpk");
     let mut packed = packed_mlp();
@@ -337,11 +337,11 @@ fn a_code_that_is_none_is_an_error() {
 }
 
 #[test]
-fn places_of_a_shared_parameter_that_have_parted_are_packed_apart() {
+fn diverged_places_of_a_shared_parameter_are_packed_separately() {
     let device = Device::default();
     let scheme = scheme(WeightGranularity::PerTensor);
     let mut model = prepared(Twice::new(&device), &scheme);
-    // What a step of Burn's optimizers does: the first place moves, under the same id.
+    // A step of Burn's optimizers has this effect: the first place changes, under the same id.
     model.a = model.a.map(&mut Drawn::new(730, 0.2));
     let packed = convert(&model).unwrap();
     assert_eq!(packed.weights.len(), 2);
@@ -410,13 +410,13 @@ fn a_deployed_model_keeps_its_outputs_wherever_it_goes() {
     let loaded = packed.load_into(Mlp::new(&device)).unwrap();
     same(&loaded.try_load_record(record).unwrap(), "record");
 
-    // In a model that trains, it is a constant.
+    // In a model in training, it is a constant.
     let trains = packed
         .load_into(Mlp::new(&device.clone().autodiff()))
         .unwrap();
     let y = trains.forward(Tensor::from_inner(x.clone()));
     assert_equal(&floats(y.inner()), &expected, "autodiff");
-    // And one that was read for such a device computes plainly.
+    // Loaded onto an autodiff device, it computes without gradients.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.bpk");
     packed.save(&path).unwrap();

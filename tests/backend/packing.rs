@@ -9,14 +9,14 @@ use burn::tensor::{DType, Device, Int, Tensor};
 
 use super::values::*;
 
-/// The words that the reference packs for these scales.
+/// Returns the words that the reference packs for these scales.
 fn reference_words(values: &[f32], scales: &[f32], groups: Groups, row_length: usize) -> Vec<u32> {
     let codes = reference::ternary_codes(values, scales, groups);
     let codes: Vec<i8> = codes.iter().map(|&code| code as i8).collect();
     packing::pack_rows(&codes, row_length)
 }
 
-/// Words equal those of the reference, and unpack to the fake-quantised weight.
+/// Checks that words equal those of the reference, and unpack to the fake-quantized weight.
 fn check<const D: usize>(shape: [usize; D]) {
     let device = Device::default();
     let row_length = shape[D - 1];

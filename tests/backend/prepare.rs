@@ -1,4 +1,4 @@
-//! Which parameters of a Burn model [`Prepare`] takes, and what it reports.
+//! Selection of the parameters of a Burn model by [`Prepare`], and its report.
 
 use bitnet_burn::{
     functions::ternary_fake_quant,
@@ -41,7 +41,7 @@ impl Mlp {
     }
 }
 
-/// A convolution in front of the last layer.
+/// A convolution before the last layer.
 #[derive(Module, Debug)]
 pub struct Cnn {
     pub conv: Conv2d,
@@ -62,7 +62,7 @@ impl Cnn {
     }
 }
 
-/// A table in front of two layers.
+/// An embedding table before two layers.
 #[derive(Module, Debug)]
 struct Tagger {
     embedding: Embedding,
@@ -126,7 +126,7 @@ fn by_default_all_weights_but_tables_and_the_head_are_taken() {
     assert!(text.ends_with("2 of 6 parameters quantized"), "{text}");
     assert!(text.contains("float (output head)"), "{text}");
 
-    // The last weight is the head where no name says so.
+    // Without a matching name, the last weight is the head.
     let cnn = prepare.apply(Cnn::new(&device)).unwrap();
     let expected = [
         ("conv.weight", Decision::Quantized),

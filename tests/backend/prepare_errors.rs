@@ -1,4 +1,4 @@
-//! What [`Prepare`] and [`convert`] refuse, and what they say.
+//! Errors of [`Prepare`] and [`convert`], with their messages.
 
 use bitnet_burn::{
     qat::{ConvertError, Prepare, PrepareError, convert},

@@ -1,4 +1,4 @@
-//! The output head that [`Prepare`] finds by the structure of a model, and where it says that it cannot.
+//! The output head that [`Prepare`] finds by the structure of a model, and ambiguous models.
 
 use bitnet_burn::{
     nn::{BitNetLm, BitNetLmConfig},
@@ -53,14 +53,14 @@ fn report<M: Module>(model: M) -> PrepareReport {
     prepare().apply(model).unwrap().report
 }
 
-/// The weights that stay in float as the head.
+/// Returns the weights that stay in float as the head.
 fn head(report: &PrepareReport) -> Vec<&str> {
     let head = report.parameters.iter();
     let head = head.filter(|p| p.decision == Decision::OutputHead);
     head.map(|p| p.path.as_str()).collect()
 }
 
-/// The layers that may be the head, where it cannot be told.
+/// Returns the candidates for the head, if it is ambiguous.
 fn candidates<M: Module>(model: M) -> Vec<String> {
     match prepare().apply(model) {
         Err(PrepareError::AmbiguousHead { candidates }) => candidates,
@@ -68,7 +68,7 @@ fn candidates<M: Module>(model: M) -> Vec<String> {
     }
 }
 
-/// A model with these fields, in this order.
+/// Creates a model with these fields, in this order.
 macro_rules! model {
     ($name:ident { $($field:ident: $type:ty = $value:expr),+ $(,)? }) => {{
         #[derive(Module, Debug)]
@@ -109,7 +109,7 @@ fn the_outputs_of_attention_are_no_head() {
 fn gates_are_no_head_and_names_of_types_deceive_nobody() {
     let device = Device::default();
     let lstm: Lstm = LstmConfig::new(8, 16, true).init(&device);
-    // Burn has an `Rnn`, too, whose layers are all inside of it.
+    // Burn also has an `Rnn`, which contains all of its layers.
     let of_lstm = report(model!(Rnn {
         lstm: Lstm = lstm,
         fc: Linear = linear(16, 3)
@@ -183,10 +183,10 @@ fn the_last_layer_is_the_head() {
     assert_eq!(head(&report(mlp(&[8, 12, 12, 3]))), ["2.weight"]);
     let of_list = model!(Mlp { layers: Vec<Linear> = mlp(&[8, 8, 8]) });
     assert_eq!(head(&report(of_list)), ["layers.1.weight"]);
-    // The last layer of an autoencoder fits the first.
+    // The last layer of an autoencoder matches the first.
     let autoencoder = model!(Autoencoder { encoder: Vec<Linear> = mlp(&[64, 16, 4]), decoder: Vec<Linear> = mlp(&[4, 16, 64]) });
     assert_eq!(head(&report(autoencoder)), ["decoder.1.weight"]);
-    // Branches that are joined are no heads.
+    // Joined branches are not heads.
     let joined = model!(Joined {
         left: Linear = linear(8, 16),
         right: Linear = linear(8, 24),

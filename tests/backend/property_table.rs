@@ -1,5 +1,5 @@
-//! The table that every quantiser and every estimator runs through: forward values to the last bit,
-//! gradients by their formula, fake == packed, and inputs at the edge.
+//! Property table of all quantizers and estimators: forward values bit for bit, gradients by their
+//! formula, fake == packed, and edge cases of inputs.
 
 use bitnet_burn::{
     ops::{CodeRange, Groups},
@@ -16,13 +16,13 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::values::*;
 
-/// A group quantised by scalar code: its values, step and zero point.
+/// A group quantized by scalar code: its values, step and zero point.
 type Quantized = (Vec<f32>, f32, f32);
 
-/// What quantises a group.
+/// Scalar quantization of a group.
 type Reference = Box<dyn Fn(&[f32]) -> Quantized>;
 
-/// A quantiser, and an independent reference for one of its groups.
+/// A quantizer, and an independent reference for one of its groups.
 struct Row<Q> {
     quantizer: Q,
     codes: CodeRange,
@@ -43,7 +43,7 @@ impl<Q> Row<Q> {
         }
     }
 
-    /// Values, steps and zero points of all values, by their groups.
+    /// Returns values, steps and zero points of all values, by their groups.
     fn expected(&self, values: &[f32], groups: Groups) -> [Vec<f32>; 3] {
         let mut expected = [(); 3].map(|()| vec![0.0; values.len()]);
         for group in 0..groups.num_groups() {
@@ -60,7 +60,7 @@ impl<Q> Row<Q> {
     }
 }
 
-/// `(clamp(round(x / step + z)) - z) * step` of each value.
+/// Computes `(clamp(round(x / step + z)) - z) * step` of each value.
 fn affine(values: &[f32], step: f32, z: f32, codes: CodeRange) -> Quantized {
     let quantize = |v: &f32| (round_clamp(v / step + z, codes.min, codes.max) - z) * step;
     (values.iter().map(quantize).collect(), step, z)
@@ -72,7 +72,7 @@ fn copied(values: &[f32]) -> std::iter::Copied<std::slice::Iter<'_, f32>> {
 
 const TERNARY: CodeRange = CodeRange::TERNARY;
 
-/// Multiplied by the reciprocal, as the fused operation for absmean ternary weights does.
+/// Multiplies by the reciprocal, as the fused operation for absmean ternary weights.
 fn ternary(values: &[f32]) -> Quantized {
     let gamma = absmean(copied(values));
     let quantize = |v: &f32| round_clamp(v * (1.0 / gamma), -1.0, 1.0) * gamma;
@@ -133,7 +133,7 @@ fn weight_rows(granularity: WeightGranularity) -> Vec<Row<WeightQuantizer>> {
     rows
 }
 
-/// Multiplied and divided by the inverse step, as BitNet's formula has it.
+/// Multiplies and divides by the inverse step, as in BitNet's formula.
 fn absmax_row(bits: u8, granularity: ActivationGranularity) -> Row<ActivationQuantizer> {
     let codes = CodeRange::signed(bits);
     let config = AbsmaxConfig { bits, granularity };
@@ -190,7 +190,7 @@ fn learned_activation(offset: bool) -> Row<ActivationQuantizer> {
     Row::new(config, codes, move |values| affine(values, step, z, codes))
 }
 
-/// Each with the granularity of its groups.
+/// All quantizers, each with the granularity of its groups.
 fn activation_rows() -> Vec<(ActivationGranularity, Row<ActivationQuantizer>)> {
     use ActivationGranularity::{PerChannel, PerTensor, PerToken};
     let mut rows = Vec::new();
@@ -235,7 +235,7 @@ fn estimators() -> [Ste; 5] {
     ]
 }
 
-/// The factor of an estimator, out of its documented formula.
+/// Returns the gradient factor of an estimator, by its documented formula.
 fn factor(ste: Ste, v: f64, z: f64, codes: CodeRange) -> f64 {
     let (min, max) = (codes.min as f64, codes.max as f64);
     match ste {
@@ -259,7 +259,7 @@ fn factor(ste: Ste, v: f64, z: f64, codes: CodeRange) -> f64 {
     }
 }
 
-/// Steps of a float type, relative to the value.
+/// Relative spacing of a float type.
 fn rounding(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 2f64.powi(-11),
@@ -268,12 +268,12 @@ fn rounding(dtype: DType) -> f64 {
     }
 }
 
-/// Whether LSQ's own gradient takes the place of the estimator's.
+/// Returns whether LSQ's own gradient replaces the estimator's.
 fn has_own_gradient(name: &str) -> bool {
     name.starts_with("LearnedStep")
 }
 
-/// Values and gradients of one row, for one estimator and type.
+/// Checks values and gradients of one row, for one estimator and type.
 fn check<Q: core::fmt::Debug>(
     row: &Row<Q>,
     groups: Groups,
@@ -304,7 +304,7 @@ fn check<Q: core::fmt::Debug>(
             };
             let formula: Vec<f64> = (0..count)
                 .map(|i| {
-                    // In f32, as the rule sees it: at a bound a rounding decides.
+                    // In f32, as in the rule: at a bound a rounding decides.
                     let v = values[i] / steps[i] + zero_points[i];
                     factor(ste, v as f64, zero_points[i] as f64, row.codes)
                 })
@@ -363,7 +363,7 @@ fn activations_have_the_values_of_their_reference_and_the_gradients_of_their_est
 }
 
 #[test]
-fn what_has_ternary_codes_unpacks_to_the_values_that_it_was_trained_with() {
+fn ternary_codes_unpack_to_the_trained_values() {
     let device = Device::default();
     for granularity in granularities() {
         for row in weight_rows(granularity)
@@ -384,7 +384,7 @@ fn what_has_ternary_codes_unpacks_to_the_values_that_it_was_trained_with() {
     }
 }
 
-/// `fake_quant` on values at the edge.
+/// Applies `fake_quant` to edge cases.
 fn check_edges(name: &str, fake_quant: impl Fn(Tensor<2>) -> Tensor<2>) {
     let device = Device::default();
     let of = |values: &[f32]| {
@@ -392,7 +392,7 @@ fn check_edges(name: &str, fake_quant: impl Fn(Tensor<2>) -> Tensor<2>) {
         floats(fake_quant(tensor(values, [rows, 4], DType::F32, &device)))
     };
     let zeros = of(&[0.0; 8]);
-    // Half of the smallest scale is the most that a zero is off, for codes without a zero.
+    // Half of the smallest scale is the maximum error of a zero, for codes without a zero.
     assert!(
         zeros.iter().all(|q| q.abs() <= EPSILON),
         "{name}: {zeros:?}"
@@ -435,7 +435,7 @@ fn a_nan_or_infinity_shows_in_the_values_of_its_group() {
             let shows = floats(quantized).iter().any(|q| !q.is_finite());
             assert!(shows, "{bad} in {:?}", row.quantizer);
         }
-        // A range that was fixed before clamps an infinity like any large value.
+        // A frozen range clamps an infinity like any large value.
         let fixed = |row: &Row<_>| format!("{:?}", row.quantizer).starts_with("LearnedStep");
         for (_, row) in activation_rows()
             .iter()

@@ -1,4 +1,4 @@
-//! What schedules and calibrations set on the quantisers of a model.
+//! Settings of quantizers by schedules and calibration.
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
@@ -67,7 +67,7 @@ fn lambda_blends_from_the_latent_to_the_quantized_value() {
     let blended: Vec<f32> = (latent.iter().zip(&quantized))
         .map(|(w, q)| (0.75 * *w as f64 + 0.25 * *q as f64) as f32)
         .collect();
-    // Two products, exact but for a rounding, and a sum.
+    // Two products, exact except for a rounding, and a sum.
     let bound = |i: usize| 3.0 * ROUNDING * (latent[i].abs() + quantized[i].abs()) as f64;
     assert_within(
         &floats(layer.quantized_weight()),
@@ -138,7 +138,7 @@ fn clones_forks_and_validation_models_follow_and_records_remember() {
             .contains("fc2.weight: lambda 0.375, 4 bits")
     );
 
-    // The loaded model is controlled apart from the one that was saved.
+    // The loaded model has controls independent of the saved one.
     controls.set_lambda(1.0);
     assert!(before.lambdas().any(|(_, lambda)| lambda == 0.0));
 }
@@ -221,7 +221,7 @@ fn noise_depends_on_the_seed_the_layer_and_the_step_and_is_for_training_alone() 
     draw(&model, 7);
     assert_ne!(floats(model.fc2.weight.val()), first, "another layer");
 
-    // Uniform within half a step around the latent weight, of the variance of rounding.
+    // Uniform within half a step around the latent weight, with the variance of rounding.
     let latent = floats(model.fc1.weight.base());
     let gamma = latent.iter().map(|w| w.abs() as f64).sum::<f64>() / 144.0;
     let errors: Vec<f64> = (first.iter().zip(&latent))
@@ -302,7 +302,7 @@ fn calibration_freezes_ranges_that_records_and_files_keep() {
     assert_eq!(table.get("input_quant").unwrap().num_samples, 1);
     inputs.calibrate(&table).unwrap();
 
-    // With step 0.01 everything beyond 1.27 is clamped, whatever the tensor has.
+    // With step 0.01 everything beyond 1.27 is clamped, for any tensor.
     let quantizer = layer.input_quant.as_ref().unwrap();
     let wide = tensor(&[2.0, -2.0, 0.014, 0.0], [1, 4], DType::F32, &device);
     let step = 1.27f32 / 127.0;

@@ -1,4 +1,4 @@
-//! What quantisation does to values, measured in a forward pass, against sums in f64 of this file.
+//! Quantization errors measured in a forward pass, against sums in f64.
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
@@ -20,7 +20,7 @@ use super::values::*;
 const INPUTS: usize = 32;
 const OUTPUTS: usize = 12;
 
-/// Sums in f32 of n values, in some order.
+/// Error bound of sums in f32 of n values, in any order.
 fn near(actual: Option<f64>, expected: f64, n: usize, what: &str) {
     let actual = actual.unwrap_or_else(|| panic!("{what} is no number"));
     let bound = 2.0 * n as f64 * ROUNDING * expected.abs();
@@ -30,7 +30,7 @@ fn near(actual: Option<f64>, expected: f64, n: usize, what: &str) {
     );
 }
 
-/// Compares a measurement with the values and the quantised values.
+/// Compares a measurement with the values and the quantized values.
 fn check(error: &QuantizationError, values: &[f32], quantized: &[f32]) {
     let n = values.len();
     let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
@@ -68,7 +68,7 @@ fn check(error: &QuantizationError, values: &[f32], quantized: &[f32]) {
     );
 }
 
-/// Counts latent weights in bins an eighth of the largest code's value apart.
+/// Counts latent weights in bins of an eighth of the largest code's value.
 fn check_bins(
     error: &QuantizationError,
     values: &[f32],
@@ -139,7 +139,7 @@ fn weights_are_measured_as_they_are_quantized() {
                 let controls = QuantControls::of(&layer);
                 let errors = measure(&controls, || drop(layer.forward(inputs(&device))));
                 let [error] = &errors[..] else {
-                    panic!("one quantiser, got {errors:?}");
+                    panic!("one quantizer, got {errors:?}");
                 };
                 assert!(error.is_weight && error.path == "weight_quant");
                 let values = floats(layer.weight.val());
@@ -197,7 +197,7 @@ fn flips_are_the_codes_that_changed_since_the_last_look() {
     let mut look = |flipped: usize| {
         let values = tensor(&pattern(flipped), [INPUTS, OUTPUTS], DType::F32, &device);
         layer.weight = Param::initialized(layer.weight.id, values);
-        // A clone measures for all.
+        // One clone measures for all.
         let clone = layer.clone();
         let errors = measure(&controls, || drop(clone.forward(inputs(&device))));
         (errors[0].flip_rate, errors[0].code_histogram.clone())
@@ -237,7 +237,7 @@ fn activations_are_measured_and_clipped_ones_counted() {
         let quantized = floats(input.forward(x));
         check(&errors[0], &values, &quantized);
         assert!(!errors[0].is_weight && errors[0].scale.is_none());
-        // What is clipped has an error above half a step; the step is the smallest difference.
+        // Clipped values have an error above half a step; the step is the smallest difference.
         let mut levels = quantized.clone();
         levels.sort_by(f32::total_cmp);
         let steps = levels.windows(2).map(|pair| pair[1] - pair[0]);
@@ -285,7 +285,7 @@ fn a_prepared_model_is_measured_in_full_at_any_lambda() {
 }
 
 #[test]
-fn zeros_and_what_is_not_finite_have_no_numbers_that_pretend() {
+fn zero_and_non_finite_weights_have_no_signal_to_noise_ratio() {
     let device = Device::default();
     let scheme = QatScheme::b1_58().with_activation(None);
     for (value, finite) in [(0.0, true), (f32::NAN, false), (f32::INFINITY, false)] {

@@ -1,4 +1,4 @@
-//! Records of quantized layers: those of another scheme, shape or layout are not loaded.
+//! Records of quantized layers: another scheme, shape or layout is rejected.
 
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
@@ -23,7 +23,7 @@ fn layer(size: [usize; 2], scheme: &QatScheme) -> BitLinear {
         .map(&mut Drawn::new(600, 0.2))
 }
 
-/// Loads the record of a module into another, by way of its bytes.
+/// Loads the record of a module into another, through its bytes.
 fn load<M: Module>(from: &M, to: M) -> Result<M, RecordError> {
     let bytes = from.clone().into_record().into_bytes().unwrap();
     to.try_load_record(ModuleRecord::from_bytes(bytes).unwrap())
@@ -76,7 +76,7 @@ fn a_record_of_another_scheme_is_refused_with_the_schemes_name() {
 fn a_packed_record_of_another_scheme_or_layout_is_refused() {
     let b1_58 = QatScheme::b1_58();
     let shell = || layer([250, 16], &b1_58).pack();
-    // As many words to a row.
+    // The same number of words per row.
     let error = load(&layer([255, 16], &b1_58).pack(), shell()).unwrap_err();
     assert!(
         error.to_string().contains("ternary_16_x_250_groups"),

@@ -1,4 +1,4 @@
-//! Resuming: one timeline of checkpoints, and models and checkpoints that do not fit.
+//! Resuming: one timeline of checkpoints, and mismatched models and checkpoints.
 
 use bitnet_burn::{
     nn::BitLinear,
@@ -38,13 +38,13 @@ fn run(folder: &Folder) -> Run<'_> {
     }
 }
 
-/// Loses its power after a step.
+/// Simulates a crash after a step.
 fn power_cut(step: usize) -> impl Callback<Net> {
     At(step, |_: &mut TrainingRun<Net>| Err("power cut".into()))
 }
 
 #[test]
-fn what_was_abandoned_does_not_count() {
+fn abandoned_checkpoints_are_ignored() {
     let folder = Folder::new("abandoned");
     let checkpoints = CheckpointFolder::new(folder.0.join("checkpoints"));
     let first = run(&folder).launch(strategy().with_checkpoints(policy(&folder)));
@@ -67,7 +67,7 @@ fn what_was_abandoned_does_not_count() {
     });
     assert!(said);
 
-    // A rollback goes to the checkpoint before it, not to one of the abandoned part.
+    // A rollback returns to the checkpoint before it, not to one of the abandoned part.
     let (rollback, events) = (
         At(9, |run: &mut TrainingRun<Net>| {
             run.request_rollback("watch", "astray");
@@ -88,7 +88,7 @@ fn what_was_abandoned_does_not_count() {
         Some(rest.to_string())
     });
     assert_eq!(to.as_deref(), Some("8"));
-    // The new training has passed them all.
+    // The new training has passed all of them.
     assert!(checkpoints.abandoned_steps().unwrap().is_empty());
     assert_eq!(checkpoints.steps().unwrap(), [7, 20, 21]);
 }
@@ -132,7 +132,7 @@ fn burn_s_checkpoints_are_refused_where_steps_count() {
         error.contains("Burn's checkpoint of epoch 2 holds neither the step"),
         "{error}"
     );
-    // Without callbacks it works as Burn's own.
+    // Without callbacks, it resumes as in Burn.
     let resumed = train(3, Some(2), false);
     assert!(resumed.error.is_none(), "{:?}", resumed.error);
     let whole = Folder::new("burn-whole");
@@ -145,7 +145,7 @@ fn burn_s_checkpoints_are_refused_where_steps_count() {
     );
 }
 
-/// A learner whose latent weights have a float type.
+/// Creates a learner whose latent weights have a float type.
 fn learner(run: &Run<'_>, dtype: FloatDType, rounds: bool) -> Learner<Net> {
     let model = cast_latent_weights(run.learner().model(), dtype);
     let adamw = AdamWConfig::new().build();

@@ -64,7 +64,7 @@ impl Case {
         (0..self.x.len() / self.n).flat_map(row).collect()
     }
 
-    /// The gradients of `x` and `gamma`.
+    /// Computes the gradients of `x` and `gamma`.
     fn gradients(&self) -> [Vec<Sum>; 2] {
         let mut of_gamma = vec![Sum::default(); self.n];
         let mut of_x = Vec::with_capacity(self.x.len());
@@ -93,7 +93,7 @@ impl Case {
     }
 }
 
-/// Rows with and without a rest behind SIMD lanes; the last two are for several threads.
+/// Rows with and without a remainder of SIMD lanes; the last two are for several threads.
 const SHAPES: [[usize; 2]; 7] = [
     [1, 1],
     [3, 5],
@@ -113,7 +113,7 @@ fn values_are_those_of_the_formula() {
             let [x, _] = case.tensors(dtype, &device);
             let y = rms_norm(x, case.gamma(dtype, &device), EPSILON);
             assert_eq!((y.dims(), y.dtype()), ([rows, n], dtype));
-            // Rounding to a smaller type is larger than all that happens in f32.
+            // Rounding to a smaller type exceeds all errors in f32.
             let in_f32 = if dtype == DType::F32 {
                 case.of_rms()
             } else {
@@ -125,7 +125,7 @@ fn values_are_those_of_the_formula() {
     }
 }
 
-/// The gradients of `x` and `gamma` by a norm, those of which are asked for.
+/// Returns the requested gradients of `x` and `gamma` by a norm.
 fn gradients(
     case: &Case,
     device: &Device,
@@ -191,7 +191,7 @@ fn it_is_the_norm_of_burn() {
     let [of_x, _] = gradients(&case, &device, [true, false], burns);
     let operations = 3.0 * case.of_rms() + 41.0;
     let expected = &case.gradients()[0];
-    // The reference is what Burn's chain of operations gives, too.
+    // Burn's chain of operations gives the same values as the reference.
     assert_sums(&of_x.unwrap(), expected, DType::F32, operations, "chain");
     let [x, _] = case.tensors(DType::F32, &device);
     let y = floats(burns(x, case.gamma(DType::F32, &device)));
@@ -249,7 +249,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_row_and_in_no_other() {
+fn non_finite_values_affect_only_their_row() {
     let device = Device::default();
     let mut case = Case::new(5, 33, DType::F32);
     let norm = |case: &Case| {
@@ -267,7 +267,7 @@ fn what_is_not_finite_shows_in_its_row_and_in_no_other() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for shape in [[0, 4], [3, 0]] {
         let gamma = Tensor::ones([shape[1]], &device);

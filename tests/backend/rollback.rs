@@ -1,4 +1,4 @@
-//! What callbacks set in a model, after a rollback to a checkpoint that had other settings.
+//! Settings of callbacks in a model, after a rollback to a checkpoint with other settings.
 
 use bitnet_burn::{
     qat::QuantControls,
@@ -22,12 +22,12 @@ use super::{
 
 /// Steps between checkpoints.
 const EVERY: usize = 5;
-/// After it the training goes back to the checkpoint of step 10.
+/// Step after which the training returns to the checkpoint of step 10.
 const ROLLBACK: usize = 12;
-/// The last step of a schedule, between checkpoint and rollback.
+/// Last step of a schedule, between checkpoint and rollback.
 const LAST: usize = 11;
 
-/// Trains with a callback and a rollback, and says what was set in the model at the end.
+/// Trains with a callback and a rollback, and returns the final settings of the model.
 fn train(
     scheme: QatScheme,
     callback: impl Fn(QuantControls) -> Box<dyn Callback<Net>>,
@@ -164,7 +164,7 @@ fn calibrated_ranges_stay_frozen() {
                 end,
             ))
         });
-        // A static range clips what is larger, a range of the tensor itself grows with it.
+        // A static range clips larger values, a dynamic range grows with them.
         let values = normal(INPUTS, 5);
         let x: Tensor<2> = tensor(&values, [1, INPUTS], DType::F32, &Device::default());
         let quantizer = result.model.first.input_quant.as_ref().unwrap();

@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::{transformer_reference::*, values::*};
 
-/// Draws of this shape, and `[positions, d_head / 2]` angles: their cosines and sines.
+/// Random values of this shape, with cosines and sines of `[positions, d_head / 2]` angles.
 struct Case {
     shape: [usize; 4],
     x: Vec<f32>,
@@ -45,7 +45,7 @@ impl Case {
         rotary_embedding(x, cos, sin.neg())
     }
 
-    /// `x * cos + rotate_half(x) * sin` of values of a type.
+    /// Computes `x * cos + rotate_half(x) * sin` of values of a type.
     fn expected(&self, dtype: DType) -> Vec<Sum> {
         let [_, _, positions, d_head] = self.shape;
         let half = d_head / 2;
@@ -68,7 +68,7 @@ impl Case {
 /// Roundings: of the angles to the type of the values, of a product, of a sum.
 const OPERATIONS: f64 = 3.0;
 
-/// Halves with and without a rest behind SIMD lanes; the last is for several threads.
+/// Halves with and without a remainder of SIMD lanes; the last is for several threads.
 const SHAPES: [[usize; 4]; 6] = [
     [1, 1, 1, 2],
     [1, 1, 7, 10],
@@ -114,11 +114,11 @@ fn a_view_is_turned_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn turning_back_undoes_it() {
+fn the_inverse_rotation_restores_the_input() {
     let device = Device::default();
     let case = Case::new([2, 3, 5, 64]);
     let back = floats(case.turned_back(case.turned(case.x(DType::F32, &device))));
-    // Errors are turned: no larger than those of two values, each of the length of a pair.
+    // Errors are rotated: no larger than those of two values, each of the length of a pair.
     let length = |i: usize| {
         let other = (i + 32) % 64 + i / 64 * 64;
         (case.x[i] as f64).hypot(case.x[other] as f64)
@@ -179,7 +179,7 @@ fn threads_change_no_bit() {
 }
 
 #[test]
-fn no_values_stay_no_values() {
+fn an_empty_input_has_an_empty_output() {
     let device = Device::default();
     for shape in [[0, 2, 3, 4], [1, 0, 3, 4], [1, 2, 0, 4], [1, 2, 3, 0]] {
         let case = Case::new(shape);
@@ -189,7 +189,7 @@ fn no_values_stay_no_values() {
     }
 }
 
-/// Turns heads of one size by angles of others.
+/// Rotates heads of one size by angles of others.
 fn turn(shape: [usize; 4], cos: [usize; 2], sin: [usize; 2]) {
     let device = Device::default();
     let [cos, sin] = [cos, sin].map(|shape| Tensor::zeros(shape, &device));

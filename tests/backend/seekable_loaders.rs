@@ -1,4 +1,4 @@
-//! Loaders that go to any batch, and that are divided among processes.
+//! Loaders that seek to any batch, and that are divided among processes.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ fn tokens(batch: TokenBatch) -> Vec<i64> {
     batch.inputs.to_data().iter::<i64>().collect()
 }
 
-/// The batches of the next epoch.
+/// Returns the batches of the next epoch.
 fn epoch<O>(loader: &dyn SeekableDataLoader<O>, values: fn(O) -> Vec<i64>) -> Vec<Vec<i64>> {
     let mut batches = loader.iter();
     let all: Vec<_> = (&mut batches).map(|batch| values(batch.unwrap())).collect();
@@ -62,14 +62,14 @@ fn epoch<O>(loader: &dyn SeekableDataLoader<O>, values: fn(O) -> Vec<i64>) -> Ve
     all
 }
 
-/// Checks that a loader begins anywhere as if it had come there.
+/// Checks that a loader that seeks continues like one that read all batches before.
 fn check_seek<O>(new: fn() -> Arc<dyn SeekableDataLoader<O>>, values: fn(O) -> Vec<i64>) {
     let loader = new();
     let epochs: Vec<_> = (0..3).map(|_| epoch(&*loader, values)).collect();
     assert!(epochs.iter().all(|epoch| epoch.len() == BATCHES));
     assert_ne!(epochs[0], epochs[1]);
     for (number, batch) in [(1, 3), (0, 0), (2, 6), (1, BATCHES)] {
-        // A copy for a device is at the same place.
+        // A copy for a device has the same position.
         let copy = loader.to_device(&Device::default());
         loader.seek(number, batch);
         let rest: Vec<_> = copy.iter().map(|batch| values(batch.unwrap())).collect();
@@ -84,7 +84,7 @@ fn check_seek<O>(new: fn() -> Arc<dyn SeekableDataLoader<O>>, values: fn(O) -> V
     }
 }
 
-/// Checks that the parts of processes take turns in the batches of the whole.
+/// Checks that the shards of processes alternate in the batches of the whole.
 fn check_shards<O>(new: fn() -> Arc<dyn SeekableDataLoader<O>>, values: fn(O) -> Vec<i64>) {
     let loader = new();
     let parts: Vec<_> = (0..3).map(|rank| loader.shard(rank, 3)).collect();

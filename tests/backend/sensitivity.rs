@@ -1,5 +1,5 @@
 //! Sensitivities against losses of models that were built with other schemes, and plans against all
-//! plans that there are.
+//! possible plans.
 
 use std::convert::Infallible;
 
@@ -30,7 +30,7 @@ struct Stack {
     layers: Vec<BitLinear>,
 }
 
-/// The same in a model of Burn's.
+/// The same layers as a Burn model.
 #[derive(Module, Debug)]
 struct Dense {
     layers: Vec<Linear>,
@@ -52,14 +52,14 @@ fn inputs(device: &Device) -> Tensor<2> {
     .mul_scalar(10.0)
 }
 
-/// Mean square of the outputs of some layers, minus that of others.
+/// Returns the mean square of the outputs of a stack of layers.
 fn loss(layers: impl Iterator<Item = impl Fn(Tensor<2>) -> Tensor<2>>, device: &Device) -> f64 {
     let output = layers.fold(inputs(device), |x, layer| relu(layer(x)));
     output.square().mean().into_scalar::<f32>().into()
 }
 
 impl Stack {
-    /// A model whose layers have schemes of their own; `None` in float.
+    /// Creates a model with a scheme per layer; `None` for float.
     fn init(schemes: [Option<QatScheme>; 3], device: &Device) -> (Self, [bool; 3]) {
         let floats = schemes.each_ref().map(Option::is_none);
         let layers = schemes.into_iter().enumerate().map(|(i, scheme)| {
@@ -86,7 +86,7 @@ impl Stack {
     }
 }
 
-/// The loss of a model built for the purpose: some layers quantised, others plain products.
+/// Returns the loss of a model with some layers quantized, the others in float.
 fn independent(schemes: [Option<QatScheme>; 3]) -> f64 {
     let device = Device::default();
     let (stack, floats) = Stack::init(schemes, &device);
@@ -105,7 +105,7 @@ fn four_bits() -> QatScheme {
 }
 
 fn near(actual: f64, expected: f64, scale: f64, what: &str) {
-    // Losses are the same operations in f32; a product in another order at most.
+    // Losses are the same operations in f32; at most a product in another order.
     let bound = 64.0 * ROUNDING * scale;
     assert!(
         (actual - expected).abs() <= bound,
@@ -132,7 +132,7 @@ fn deltas_are_those_of_models_that_were_built_that_way() {
     let float = independent([None, None, None]);
     let quantized = independent([ternary(), ternary(), ternary()]);
     near(report.float, float, float, "float");
-    near(report.quantized, quantized, float, "quantised");
+    near(report.quantized, quantized, float, "quantized");
     assert_eq!(report.layers.len(), 3);
     assert!(
         report
@@ -236,7 +236,7 @@ fn an_error_of_the_loss_leaves_the_controls_as_they_were() {
     assert_eq!(nothing.unwrap_err(), SensitivityError::NothingQuantized);
 }
 
-/// A report with made-up numbers.
+/// Returns a report with made-up numbers.
 fn report(seed: u64, layers: usize) -> SensitivityReport {
     let values: Vec<f64> = normal(4 * layers, seed)
         .iter()
@@ -247,7 +247,7 @@ fn report(seed: u64, layers: usize) -> SensitivityReport {
         weights: 16 * (1 + i * 3 % 5),
         alone: v[0],
         spared: 0.0,
-        // More bits are not always better, as it is when measured.
+        // More bits are not always better, as in measurements.
         at_bits: [(4, v[0] * 4.0 * v[1]), (8, v[0] * v[2])].into(),
     });
     SensitivityReport {
@@ -257,7 +257,7 @@ fn report(seed: u64, layers: usize) -> SensitivityReport {
     }
 }
 
-/// All plans of some layers.
+/// Returns all plans of some layers.
 fn all_plans(report: &SensitivityReport) -> Vec<MixedPrecisionPlan> {
     let choices = [
         Precision::Configured,
@@ -297,7 +297,7 @@ fn a_plan_is_within_its_budget_and_one_step_from_the_best() {
                 .filter(|plan| plan.num_bits(&report) <= budget)
                 .map(|plan| plan.loss_increase(&report))
                 .fold(f64::INFINITY, f64::min);
-            // A step gains no more than a layer loses when it is quantised.
+            // A step gains no more than a layer loses when it is quantized.
             let step = report
                 .layers
                 .iter()

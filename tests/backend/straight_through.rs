@@ -1,4 +1,4 @@
-//! The gradients of the fake quantisers: the identity, to the last bit.
+//! Gradients of the fake quantizers: the identity, bit for bit.
 
 use bitnet_burn::{
     functions::{absmax_fake_quant, ternary_fake_quant},
@@ -14,7 +14,7 @@ fn training_devices() -> [Device; 2] {
     [device.clone(), device.gradient_checkpointing()]
 }
 
-/// The gradient of `sum(quantize(2 w) * upstream)` is `2 * upstream`, and the scales are constants.
+/// Checks that the gradient of `sum(quantize(2 w) * upstream)` is `2 * upstream`, with constant scales.
 fn check(quantize: impl Fn(Tensor<2>, Groups) -> (Tensor<2>, Tensor<2>)) {
     let shape = [6, 10];
     let (values, upstream) = (normal(60, 1), normal(60, 2));
@@ -45,7 +45,7 @@ fn of_absmax_activations_is_the_identity() {
 
 #[test]
 fn passes_values_that_are_clamped() {
-    // No clipping mask: 5 is far above gamma = 2, its gradient is that of its neighbours.
+    // No clipping mask: 5 is far above gamma = 2, its gradient is that of its neighbors.
     let device = Device::default().autodiff();
     let weight = tensor(&[5.0, 1.0, -1.0, 1.0], [4], DType::F32, &device).require_grad();
     let (quantized, _) = ternary_fake_quant(weight.clone(), Groups::per_tensor(4));

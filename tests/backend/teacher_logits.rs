@@ -1,4 +1,4 @@
-//! Files of teacher logits: what is written is read, and nothing else is.
+//! Files of teacher logits: round trip, and rejection of all other files.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ const POSITIONS: usize = 2;
 const VOCAB: usize = 5;
 const EXAMPLES: usize = 3;
 
-/// A folder for one test, removed at its end.
+/// Folder of one test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -84,7 +84,7 @@ fn full(logits: TeacherLogits) -> Vec<f32> {
     }
 }
 
-/// CRC-32 of IEEE 802.3, bit by bit.
+/// Computes the CRC-32 of IEEE 802.3, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = !0u32;
     for byte in bytes {
@@ -96,13 +96,13 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// Puts the right checksum behind the header, whose length is `length`.
+/// Writes the right checksum after the header, whose length is `length`.
 fn seal_header(bytes: &mut [u8], length: usize) {
     let checksum = crc32(&bytes[..length - 4]);
     bytes[length - 4..length].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// Puts the right checksum behind the last example, which begins at `start`.
+/// Writes the right checksum after the last example, which begins at `start`.
 fn seal_last_example(bytes: &mut [u8], start: usize) {
     let end = bytes.len() - 4;
     let number = (EXAMPLES as u64 - 1).to_le_bytes();
@@ -209,7 +209,7 @@ fn a_file_of_another_length_is_refused_when_opened() {
             error,
             TeacherLogitsError::Length { found, .. } if found == length as u64
         );
-        // Without magic bytes and version, it cannot be told from something else.
+        // Without magic bytes and version, it cannot be distinguished from other files.
         let other = length < 12 && matches!(error, TeacherLogitsError::OtherKind { .. });
         assert!(short || other, "length {length}: {error}");
     }
@@ -228,8 +228,8 @@ fn random_bytes_are_errors_and_never_a_panic() {
         let good = fs::read(folder.file()).unwrap();
         let header = 46 + 9 + 4;
         for _ in 0..500 {
-            // A stretch of noise, behind as much of a right file as chance has it; half of the
-            // headers with the right checksum.
+            // Random bytes after a random prefix of a valid file; half of the headers with the right
+            // checksum.
             let mut bytes = good.clone();
             let start = rng.random_range(0..bytes.len());
             let end = rng.random_range(start + 1..=bytes.len());
@@ -295,13 +295,13 @@ fn an_example_with_impossible_values_is_refused_whatever_its_checksum() {
     );
     let logit = refused(4, &f32::INFINITY.to_le_bytes());
     assert!(logit.contains("found inf"), "{logit}");
-    // Behind 2 positions of 2 logits.
+    // After 2 positions of 2 logits.
     let rest = refused(16, &f32::NEG_INFINITY.to_le_bytes());
     assert!(
         rest.contains("expected a finite mass of the rest, found -inf"),
         "{rest}"
     );
-    // Behind the masses.
+    // After the masses.
     let token = refused(24, &[5, 0]);
     assert!(
         token.contains("expected a token below 5, found 5"),

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::values::*;
 
-/// Values and scales equal those of the reference, for all groupings and float types.
+/// Checks that values and scales equal those of the reference, for all granularities and float types.
 fn check<const D: usize>(shape: [usize; D]) {
     let device = Device::default();
     let values = exactly_summable(shape.iter().product(), 1);
@@ -34,15 +34,15 @@ fn values_and_scales_equal_the_reference() {
 
 #[test]
 fn a_row_longer_than_the_kernels_take_at_once_equals_the_reference() {
-    // A whole chunk of the chunked reduction and a rest; 140 000 values on CubeCL's CPU runtime
-    // take as long as all other tests of this file, and 70 000 on it are not chunked.
+    // A whole chunk of the chunked reduction and a remainder. On CubeCL's CPU runtime 140 000 values take as
+    // long as all other tests of this file, and 70 000 are not chunked.
     let n = if on_flex() { 140_003 } else { 70_001 };
     check([n]);
 }
 
 #[test]
 fn a_weight_whose_sum_rounds_has_codes_of_its_own_scale() {
-    // The scale may differ from the reference in its last bits; what was made of it may not.
+    // The scale may differ from the reference in its last bits; the values computed from it may not.
     let device = Device::default();
     let shape = [96, 40];
     let values = normal(96 * 40, 2);
@@ -51,8 +51,8 @@ fn a_weight_whose_sum_rounds_has_codes_of_its_own_scale() {
         let (quantized, scales) = ternary_fake_quant(weight, groups);
         let scales = floats(scales);
 
-        // A sum of `size` terms of one sign is off by at most one rounding per addition in
-        // whatever order, the quotient by one more, and the reference by one.
+        // A sum of `size` terms of one sign is off by at most one rounding per addition in any order, the
+        // quotient by one more, and the reference by one.
         let bound = (groups.size + 1) as f64 * ROUNDING;
         let expected = reference::absmean_scales(&values, groups);
         assert_within(&scales, &expected, |i| bound * expected[i] as f64, "scales");
@@ -89,7 +89,7 @@ fn a_view_is_quantized_as_the_values_that_it_shows() {
 }
 
 #[test]
-fn no_values_have_the_smallest_scale() {
+fn an_empty_tensor_has_the_smallest_scale() {
     let device = Device::default();
     let check = |quantized: Vec<f32>, scales: Vec<f32>, groups: Groups| {
         assert!(quantized.is_empty());
@@ -154,7 +154,7 @@ fn ties_round_to_even() {
 }
 
 #[test]
-fn what_is_not_finite_shows_in_its_group_and_in_no_other() {
+fn non_finite_values_affect_only_their_group() {
     let device = Device::default();
     let shape = [6, 8];
     for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

@@ -1,4 +1,4 @@
-//! Conversations in records: what reaches the template, what counts, what is refused.
+//! Conversations in records: inputs of the template, tokens that count, and errors.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn documents(template: &str, records: &str) -> Result<Vec<Document>, TextError> 
         .collect()
 }
 
-/// The text of the only record, and the part of it that counts.
+/// Returns the text of the only record, and the part of it that counts.
 fn only(template: &str, record: &str) -> (String, String) {
     let document = &documents(template, record).unwrap()[0];
     let counted = document.tokens.iter().zip(&document.mask);
@@ -92,7 +92,7 @@ fn tools_may_be_a_text_of_json() {
 }
 
 #[test]
-fn what_no_template_gets_is_refused_by_name() {
+fn fields_that_no_template_reads_are_refused_by_name() {
     let user = r#""messages": [{"role": "user", "content": "x"}]"#;
     let record = |field: &str| format!("\n{{{user}, {field}}}");
     refused(
@@ -118,7 +118,7 @@ fn what_no_template_gets_is_refused_by_name() {
 }
 
 #[test]
-fn messages_that_are_none_are_refused_by_what_they_are() {
+fn invalid_messages_are_refused_with_the_found_value() {
     let messages = |messages: &str| format!("{{\"messages\": {messages}}}");
     refused(
         PLAIN,

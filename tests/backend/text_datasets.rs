@@ -1,5 +1,5 @@
-//! Data sets of text: documents with their masks, malformed lines with their numbers, batches that
-//! are the same after a break.
+//! Data sets of text: documents with their masks, malformed lines with their numbers, and batches that
+//! are the same after resuming.
 
 use std::{fs, path::PathBuf, sync::Arc};
 
@@ -46,7 +46,7 @@ fn texts(source: &impl DocumentSource) -> Vec<String> {
     collect(source).iter().map(text).collect()
 }
 
-/// The part of a document that counts.
+/// Returns the part of a document that counts.
 fn counted(document: &Document) -> String {
     let tokens = document.tokens.iter().zip(&document.mask);
     let counted: Vec<u32> = tokens
@@ -151,7 +151,7 @@ fn the_assistant_alone_counts() {
     let document = &collect(&lines(JsonRecord::messages(chat_template(CHAT))))[0];
     assert_eq!(counted(document), "yes;no;");
 
-    // Shows the last turn alone.
+    // Renders only the last turn.
     let forgetful = "{{ messages[-1].content }}{% if add_generation_prompt %}>{% endif %}";
     let record = |trained| JsonRecord::Messages {
         field: "messages".to_string(),
@@ -203,7 +203,7 @@ fn rows(batch: &TokenBatch) -> (Vec<i64>, Vec<i64>) {
     (ints(batch.inputs.clone()), ints(batch.targets.clone()))
 }
 
-/// The batches of an epoch, the first `skip` of them passed over.
+/// Returns the batches of an epoch without the first `skip`.
 fn epoch(loader: &impl DataLoader<TokenBatch>, skip: usize) -> Vec<(Vec<i64>, Vec<i64>)> {
     let batches = loader.iter().map(|batch| rows(&batch.unwrap()));
     batches.skip(skip).collect()
@@ -223,7 +223,7 @@ fn windows_of_a_step_are_those_of_seed_and_step() {
         assert_eq!(batch.1, next);
     }
 
-    // A training that goes on after step 6 asks for the epoch before and passes over two batches.
+    // A training resumed after step 6 reads the epoch before and skips two batches.
     let resumed = config.init(tokens.clone(), &device).unwrap();
     drop(resumed.iter());
     assert_eq!(epoch(&resumed, 2), batches[6..8]);
@@ -268,7 +268,7 @@ fn documents_go_on_where_an_epoch_ended() {
     assert_eq!(epoch(&resumed, 1), epochs[3][1..]);
     assert_eq!(epoch(&resumed, 0), epochs[4]);
 
-    // 120 tokens in a pass, those of the first 20 sequences: each once, in mixed order.
+    // 120 tokens in a pass, those of the first 20 sequences: each once, in shuffled order.
     let mut read: Vec<i64> = epochs.iter().flatten().flat_map(|b| b.0.clone()).collect();
     read.truncate(120);
     let with_end = |d: &Document| d.tokens.iter().map(|&t| t.into()).chain([99]).collect();
@@ -321,7 +321,7 @@ fn even_windows_cover_a_text() {
     );
 }
 
-/// Lines that are almost what they should be.
+/// Returns lines that are almost valid.
 fn almost_a_record() -> impl Strategy<Value = Vec<u8>> {
     let lines = [
         "{\"messages\": [{\"role\": \"assistant\", \"content\": \"hi\"}], \"text\": \"a\"}",

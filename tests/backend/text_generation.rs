@@ -1,4 +1,4 @@
-//! Generated texts: with a cache those of the whole forward pass, side by side those alone.
+//! Generated texts: with a cache equal to the full forward pass, in a batch equal to single prompts.
 
 use bitnet_burn::{
     nn::{BitNetLm, BitNetLmConfig, KvCacheDType, Projection, TrainableProjection},
@@ -12,7 +12,7 @@ use burn::{
 
 use super::values::*;
 
-/// Positions of the model.
+/// Number of positions of the model.
 const CONTEXT: usize = 24;
 
 fn tokenizer() -> Tokenizer {
@@ -29,7 +29,7 @@ fn lm<P: TrainableProjection>(vocab_size: usize) -> BitNetLm<P> {
     config.init(&Device::default()).map(&mut Drawn::new(3, 0.3))
 }
 
-/// Ends at the length alone: no token is an end.
+/// Settings that end at the length only: no token ends the text.
 fn greedy() -> GenerationConfig {
     GenerationConfig::new()
         .with_max_new_tokens(10)
@@ -125,7 +125,7 @@ fn pieces_make_up_the_text() {
     }
 }
 
-/// The tokenizer with a token that is special, so that it is no part of a text.
+/// Returns the tokenizer with a special token, which is not part of a text.
 fn with_special(token: u32) -> (Tokenizer, String) {
     let folder = tempfile::tempdir().unwrap();
     let tokenizer = tokenizer();
@@ -166,7 +166,7 @@ fn a_special_token_is_a_stop_sequence_and_may_be_part_of_one() {
         stopped.text,
         tokenizer.decode_text(&whole.tokens[..first]).unwrap()
     );
-    // Not asked for, it is left out and nothing ends.
+    // Without a stop sequence, it is omitted and nothing ends.
     let all = generate("#");
     assert_eq!(all.finish, FinishReason::Length);
     assert_eq!(all.text, tokenizer.decode_text(&whole.tokens).unwrap());
@@ -179,7 +179,7 @@ fn a_stop_sequence_ends_the_text_before_it() {
     let config = greedy().with_temperature(3.0);
     let whole = generate(&lm, &config, &["some words"]).remove(0);
     let characters: Vec<char> = whole.text.chars().collect();
-    // Over two tokens; where it is found first may be earlier.
+    // Over two tokens; its first occurrence may be earlier.
     let stop: String = characters[4..6].iter().collect();
     let end = whole.text.find(&stop).unwrap();
     let config = config.with_stop(vec!["#".to_string(), stop]);

@@ -1,4 +1,4 @@
-//! Files of records and of text as people have them, and data of which nothing is learned.
+//! Files of records and of text as found in practice, and data without tokens that count.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -68,7 +68,7 @@ fn a_record_of_a_list_has_a_line() {
         "{:?}",
         skipped.messages()
     );
-    // What is cut is never skipped.
+    // Truncated content is never skipped.
     let file = File::new("[{\"text\": \"a\"},\n{\"te");
     let records = file.records(JsonRecord::text());
     let records = records.with_malformed(MalformedLines::Skip(SkippedLines::new()));
@@ -151,7 +151,7 @@ fn data_of_which_nothing_is_learned_is_refused() {
         "{error}"
     );
 
-    // The same where documents are read again and again.
+    // The same for repeated passes over the documents.
     let packing = PackingConfig::new(4);
     let batches = DocumentBatchesConfig::new(packing, 2, 8);
     let batches = batches.init(records, &Device::default()).unwrap();

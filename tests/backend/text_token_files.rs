@@ -1,4 +1,4 @@
-//! Files of tokens: what is written is read, and nothing else is.
+//! Token files: round trip, and rejection of all other files.
 
 use std::{fs, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! Tokenizers: texts come back, files are read as they were written.
+//! Tokenizers: round trip of texts, and loading of the files of a model.
 
 use std::fs;
 
@@ -75,7 +75,7 @@ fn tokens_around_a_text_are_added_when_they_are_asked_for() {
         "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "special_tokens": {END_OF_TEXT: {"id": END_OF_TEXT, "ids": [3], "tokens": [END_OF_TEXT]}},
     });
-    // What a tokenizer would cut off or fill up is for the data set to say.
+    // Truncation and padding are up to the data set.
     json["truncation"] = json!({
         "direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0,
     });
@@ -88,7 +88,7 @@ fn tokens_around_a_text_are_added_when_they_are_asked_for() {
     );
 }
 
-/// A folder with a tokenizer of the characters `abc` and a post-processor.
+/// Creates a folder with a tokenizer of the characters `abc` and a post-processor.
 fn folder_with(post_processor: Value, config: Value) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     Tokenizer::characters("abc").unwrap().save(&folder).unwrap();
@@ -121,7 +121,7 @@ fn tokens_around_a_text_are_those_of_the_post_processor() {
         around.map(<[u32]>::to_vec)
     };
     let named = json!({"bos_token": "a", "eos_token": END_OF_TEXT});
-    // A name alone puts no token anywhere, and neither does the configuration beside tokenizer.json.
+    // A name alone adds no token, and neither does the configuration beside tokenizer.json.
     assert_eq!(around(Value::Null, named.clone()), [[0; 0], [0; 0]]);
     let asked = json!({"bos_token": "a", "add_bos_token": true});
     assert_eq!(around(Value::Null, asked), [[0; 0], [0; 0]]);
@@ -185,7 +185,7 @@ fn keys_of_the_configuration_are_honored_known_or_listed() {
     refused(json!({"pad_token": 3}), "`pad_token`: expected a token");
     let text = format!("a{END_OF_TEXT}");
     assert_eq!(read(json!({})).unwrap().encode(&text).unwrap(), [0, 3]);
-    // As text there are characters in it that have no tokens.
+    // As text it has characters without tokens.
     let split = read(json!({"split_special_tokens": true})).unwrap();
     assert!(split.encode(&text).is_err());
 }
@@ -222,7 +222,7 @@ fn files_that_are_no_tokenizer_are_named() {
     }
 }
 
-/// The values of a JSON value that hold no others.
+/// Returns the leaf values of a JSON value.
 fn leaves(value: &mut Value) -> Vec<&mut Value> {
     let is_leaf = match value {
         Value::Array(list) => list.is_empty(),
@@ -276,7 +276,7 @@ proptest! {
             streamed += &stream.finish().unwrap();
             prop_assert_eq!(streamed, text.clone());
         }
-        // Whole, or refused: nothing is dropped.
+        // Complete, or rejected: nothing is dropped.
         let other = Tokenizer::characters(&of).unwrap();
         match other.encode(&text) {
             Ok(tokens) => prop_assert_eq!(other.decode(&tokens).unwrap(), text),

@@ -1,4 +1,4 @@
-//! One parameter in several places of a model: it is one parameter to all that reads or changes it.
+//! A parameter used in several places of a model is handled as one parameter everywhere.
 
 use bitnet_burn::{
     optim::{LossScalerConfig, clip_grad_norm},
@@ -29,7 +29,7 @@ impl Pair {
         Self { b: a.clone(), a }
     }
 
-    /// Of `sum(a) + sum(b)`: 2 for each value.
+    /// Gradient of `sum(a) + sum(b)`: 2 for each value.
     fn grads(&self, scale: f32) -> GradientsParams {
         let loss = (self.a.val() + self.b.val()).sum().mul_scalar(scale);
         GradientsParams::from_grads(loss.backward(), self)
@@ -82,7 +82,7 @@ fn its_memory_is_planned_once() {
     assert!(tied.weights < two.weights);
 }
 
-/// The table of the embedding is the weight of the projection.
+/// The embedding table is the weight of the projection.
 #[derive(Module, Debug)]
 struct TiedTable {
     embed: Embedding,

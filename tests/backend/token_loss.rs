@@ -1,4 +1,4 @@
-//! Means over tokens: of a validation, of accumulated batches, and of the loss that a step reports.
+//! Averages over tokens: of a validation, of accumulated batches, and of the reported loss of a step.
 
 use std::sync::{Arc, Mutex};
 
@@ -33,7 +33,7 @@ const VOCAB: usize = 11;
 const WIDTH: usize = 8;
 const RATE: f64 = 0.01;
 
-/// The next token by the last one.
+/// Predicts the next token from the last one.
 #[derive(Module, Debug)]
 struct Bigrams {
     embedding: Embedding,
@@ -89,7 +89,7 @@ impl InferenceStep for Bigrams {
     }
 }
 
-/// Sequences of 7 tokens, so many of which count.
+/// Returns sequences of 7 tokens, `counted` of which count.
 fn sequences(counted: &[usize]) -> Vec<Sequence> {
     let sequence = |(i, &counted): (usize, &usize)| {
         let tokens = (0..7).map(|j| ((3 * i + j * j) % VOCAB) as u32).collect();
@@ -105,7 +105,7 @@ fn loader(counted: &[usize], batch_size: usize) -> Arc<dyn DataLoader<TokenBatch
         .build(InMemDataset::new(sequences(counted)))
 }
 
-/// What was seen of a training.
+/// Values observed during a training.
 #[derive(Clone, Default)]
 struct Seen {
     steps: Arc<Mutex<Vec<f64>>>,
@@ -192,7 +192,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f64 {
     differences.fold(0.0, f64::max)
 }
 
-/// Masks of any shape; the second step has a batch of which nothing counts.
+/// Masks of any shape; no token counts in a batch of the second step.
 const COUNTED: [usize; 4] = [5, 1, 0, 3];
 
 #[test]
@@ -213,17 +213,17 @@ fn accumulated_batches_make_the_step_of_one_batch_for_every_optimizer() {
         let by_tokens = strategy().with_token_weights();
         let (parts, of_parts) = Run::new(&COUNTED, 1, 2).launch(optimizer(), by_tokens);
         // Gradients differ by the rounding of their sums; AdamW divides them by their own size, so that
-        // those of nearly 0 move by a larger part of the rate.
+        // entries near 0 differ by a larger part of the learning rate.
         let bound = 1e-3 * RATE;
         let difference = largest_difference(&whole, &parts);
         assert!(difference <= bound, "{name}: {difference}");
-        // What the loop says of a step is the mean over all of its tokens, too.
+        // The loss that the loop reports for a step is also the mean over all of its tokens.
         let losses = [of_whole.steps, of_parts.steps].map(|losses| losses.lock().unwrap().clone());
         assert_eq!(losses[0].len(), 2);
         for (whole, parts) in losses[0].iter().zip(&losses[1]) {
             assert!((whole - parts).abs() <= 1e-5, "{name}: {losses:?}");
         }
-        // The masks matter: batches that count alike make another step.
+        // The masks matter: equally weighted batches make another step.
         let (alike, _) = Run::new(&COUNTED, 1, 2).launch(optimizer(), strategy());
         let difference = largest_difference(&whole, &alike);
         assert!(difference > 10.0 * bound, "{name}: {difference}");
@@ -267,7 +267,7 @@ fn a_validation_is_the_mean_of_all_tokens_for_every_batch_size() {
     for batch_size in [1, 2, 3, 5] {
         let mut run = Run::new(&[6], 1, 1);
         run.valid = loader(&counted, batch_size);
-        // Leaves the model as it is.
+        // Leaves the model unchanged.
         run.rate = 1e-30;
         let (_, seen) = run.launch(SgdConfig::new().init(), strategy());
         let loss = seen.validation.lock().unwrap()[0];

@@ -1,4 +1,4 @@
-//! Small trainings whose outcome tells a part that works from one that does nothing.
+//! Small trainings whose results show whether a feature has an effect.
 
 use bitnet_burn::{
     nn::BitLinear,
@@ -23,7 +23,7 @@ const ROWS: usize = 64;
 const STEPS: usize = 60;
 const LEARNING_RATE: f64 = 0.003;
 
-/// Normally distributed values with the given standard deviation.
+/// Returns normally distributed values with the given standard deviation.
 fn matrix(rows: usize, deviation: f32, seed: u64, device: &Device) -> Tensor<2> {
     let values = normal(rows * WIDTH, seed);
     tensor(&values, [rows, WIDTH], DType::F32, device).mul_scalar(10.0 * deviation)
@@ -37,14 +37,14 @@ fn linear(weight: Tensor<2>) -> Linear {
     linear
 }
 
-/// Layers with ReLU between them, and the outputs that they shall have.
+/// Layers with ReLU between them, and their target outputs.
 struct Regression {
     x: Tensor<2>,
     target: Tensor<2>,
 }
 
 impl Regression {
-    /// Mean squared error, relative to that of predicting zero.
+    /// Returns the mean squared error, relative to that of predicting zero.
     fn loss(&self, layers: &[BitLinear]) -> Tensor<1> {
         let mut x = self.x.clone();
         for (i, layer) in layers.iter().enumerate() {
@@ -54,7 +54,7 @@ impl Regression {
         error / self.target.clone().square().mean()
     }
 
-    /// The loss after training, `before` each step of which something may be set.
+    /// Returns the loss after training; `before` is called before each step.
     fn trained(&self, mut layers: Vec<BitLinear>, before: impl Fn(usize)) -> f64 {
         let mut optimizer = AdamWConfig::new().with_weight_decay(0.0).init();
         for step in 0..STEPS {
@@ -88,7 +88,7 @@ fn trained_steps_of_two_bits_beat_the_largest_magnitude_and_steps_that_stay() {
         let scheme = QatScheme::b1_58()
             .with_weight(quantizer.clone())
             .with_activation(None);
-        // From a quarter of the weights, for which the steps of the beginning are too small.
+        // From a quarter of the weights, for which the initial steps are too small.
         let start = linear(weight.clone().mul_scalar(0.25));
         let mut layer = BitLinear::from_linear(start, &scheme);
         let steps = layer.weight_quant.scale.take();
@@ -98,20 +98,20 @@ fn trained_steps_of_two_bits_beat_the_largest_magnitude_and_steps_that_stay() {
     let absmax = run(&largest_magnitude, false);
     let (fixed, learned) = (run(&learned_step, false), run(&learned_step, true));
     let losses = format!("absmax {absmax}, fixed steps {fixed}, trained steps {learned}");
-    // The losses differ by more than twice and half as much again.
+    // The losses differ by more than a factor of 2 and of 1.5.
     assert!(learned < 0.5 * absmax, "{losses}");
     assert!(learned < 0.8 * fixed, "{losses}");
 }
 
-/// The setting was chosen as one in which a warm-up helps: it shows that the schedule acts, not that
-/// progressive fine-tuning is better. With a learning rate of 0.01 abrupt fine-tuning mostly wins.
+/// The setting was chosen as one in which a warm-up helps: it shows that the schedule has an effect, not
+/// that progressive fine-tuning is better. With a learning rate of 0.01 abrupt fine-tuning mostly wins.
 #[test]
 fn a_schedule_acts_on_fine_tuning_where_a_warm_up_helps() {
     if on_cubecl_cpu() {
         return;
     }
     let device = Device::default().autodiff();
-    // The outcome of one run is noisy: the mean of some.
+    // The result of one run is noisy: the mean of several.
     let seeds = if on_flex() { 4 } else { 2 };
     let mut losses = [0.0; 2];
     for seed in 0..seeds {

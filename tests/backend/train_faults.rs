@@ -1,4 +1,4 @@
-//! Trainings that are killed, and disks that are full: in processes of their own.
+//! Trainings that are killed, and full disks: in separate processes.
 
 use std::{
     fs,
@@ -25,10 +25,10 @@ use super::{
 
 const FOLDER: &str = "BITNET_BURN_TEST_FOLDER";
 const EPOCHS: usize = 150;
-/// What a step takes at least, so that a fast machine is not done before it was killed often enough.
+/// Minimum duration of a step, so that a fast machine does not finish before it was killed often enough.
 const STEP: Duration = Duration::from_millis(5);
 
-/// Trains in the folder of the environment, going on where an earlier process was killed.
+/// Trains in the folder of the environment, resuming after an earlier process was killed.
 #[test]
 #[ignore = "the other tests run it in processes of its own"]
 fn child() {
@@ -36,7 +36,7 @@ fn child() {
     let folder = Path::new(&folder);
     let run = Run {
         epochs: EPOCHS,
-        // Alone in its process, it may draw on the device.
+        // Alone in its process, it may use the random numbers of the device.
         dropout: 0.25,
         ..Run::new(folder)
     };
@@ -121,7 +121,7 @@ fn killed_twenty_times_a_training_ends_with_the_weights_of_one_that_was_not() {
     let (mut kills, mut last) = (0, 0);
     while kills < 20 {
         let mut child = command(&killed).spawn().unwrap();
-        // Later ones live longer, so that a slow machine comes to checkpoints, too.
+        // Later ones live longer, so that a slow machine reaches checkpoints, too.
         sleep(Duration::from_millis(
             rng.random_range(50..250 + 30 * kills),
         ));
@@ -163,7 +163,7 @@ fn a_full_disk_is_an_error_and_loses_no_checkpoint() {
     child.wait().unwrap();
     let step = newest(&folder);
 
-    // Files may have no more than one block of 512 bytes; a larger one is refused as by a full disk.
+    // Files may have at most one block of 512 bytes; a larger one fails as on a full disk.
     let child = command(&folder);
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$@\"", "sh"]);

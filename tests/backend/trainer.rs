@@ -69,11 +69,11 @@ fn the_report_is_of_the_whole_training() {
     assert_eq!((report.steps, report.steps_here), (STEPS, STEPS));
     assert!(report.is_complete && report.over.is_none(), "{report:?}");
     assert!(trained.best.is_none() && trained.history.reports.is_empty());
-    // The loss of the report is that of the model that is returned.
+    // The loss of the report is that of the returned model.
     let (_, valid) = loaders();
     let batches = valid.iter().map(|batch| Ok::<_, TextError>(batch.unwrap()));
     let expected = evaluate(&trained.model.lm, batches).unwrap().loss;
-    // The metric adds up in f64, too; its means over batches are of f32.
+    // The metric also sums in f64; its means over batches are of f32.
     let found = report.valid_loss.unwrap();
     assert!((found - expected).abs() < 1e-6, "{found} {expected}");
 }
@@ -124,13 +124,13 @@ fn a_resumed_training_has_the_losses_of_one_without_a_break() {
     let (best, of_whole) = (resumed.best.unwrap(), whole.best.unwrap());
     assert_eq!((best.step, &best.metric), (of_whole.step, &of_whole.metric));
     assert!(best.path.join("model.bpk").is_file());
-    // A training that is complete stays so.
+    // A complete training stays complete.
     let again = train(trainer(config("parts", Resume::Latest)));
     assert_eq!(again.report.steps_here, 0);
     assert!(again.report.is_complete);
 }
 
-/// Group of the scales that quantizers train.
+/// Parameter group of the scales that quantizers train.
 const SCALES: &str = r"quant\.scale$";
 
 fn with_groups(groups: Vec<ParameterGroupConfig>) -> TrainingConfig {
@@ -159,7 +159,7 @@ fn a_group_has_its_own_learning_rate_and_weight_decay() {
     assert!(norms > 1e-3, "{norms}");
 }
 
-/// Collects the values of the parameters whose path is one of those that are asked for.
+/// Collects the values of the parameters with the requested paths.
 struct Values {
     path: Vec<String>,
     path_is: fn(&str) -> bool,

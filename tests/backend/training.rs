@@ -1,5 +1,5 @@
-//! A small training for the tests of the loop: two quantised layers with dropout between them, and
-//! data that are shuffled.
+//! A small training for the tests of the loop: two quantized layers with dropout between them, and
+//! shuffled data.
 
 use std::{
     path::{Path, PathBuf},
@@ -37,7 +37,7 @@ pub const INPUTS: usize = 8;
 pub const HIDDEN: usize = 16;
 pub const CLASSES: usize = 3;
 pub const BATCH: usize = 6;
-/// Batches in an epoch; the last one is not full.
+/// Number of batches in an epoch; the last one is not full.
 pub const BATCHES: usize = 7;
 const ITEMS: usize = BATCH * BATCHES - 2;
 
@@ -50,7 +50,7 @@ pub struct Net {
     losses: Option<Losses>,
 }
 
-/// The validation losses of the epochs, in place of those of the model.
+/// Validation losses of the epochs, which replace those of the model.
 #[derive(Debug, Clone)]
 struct Losses {
     values: Vec<f32>,
@@ -58,7 +58,7 @@ struct Losses {
 }
 
 impl Losses {
-    /// That of the next batch.
+    /// Index of the next batch.
     fn next(&self) -> f32 {
         let epoch = self.batches.fetch_add(1, Ordering::SeqCst) / BATCHES;
         self.values[epoch.min(self.values.len() - 1)]
@@ -92,7 +92,7 @@ impl Batcher<Item, Batch> for Windows {
 }
 
 impl Net {
-    /// The same weights each time, whatever other tests draw on the device meanwhile.
+    /// The same weights each time, independent of other tests that use the device.
     pub fn init(dropout: f64, scheme: &QatScheme, device: &Device) -> Self {
         let layer = |d_input: usize, d_output: usize| {
             let values: Vec<f32> = normal(d_input * d_output, d_input as u64);
@@ -110,7 +110,7 @@ impl Net {
         }
     }
 
-    /// Both weights.
+    /// Returns both weights.
     pub fn weights(&self) -> Vec<f32> {
         let weight = |layer: &BitLinear| floats(layer.weight.base().without_autodiff());
         [weight(&self.first), weight(&self.second)].concat()
@@ -145,12 +145,12 @@ impl TrainStep for Net {
     }
 }
 
-/// A loader with another order in each epoch, the same in each run.
+/// Returns a loader with another order in each epoch, the same in each run.
 pub fn loader(seed: u64, shuffles: bool) -> Arc<dyn DataLoader<Batch>> {
     scaled_loader(seed, shuffles, 1.0)
 }
 
-/// The same with its inputs times a factor.
+/// Returns the loader with its inputs times a factor.
 pub fn scaled_loader(seed: u64, shuffles: bool, factor: f32) -> Arc<dyn DataLoader<Batch>> {
     let inputs = normal(ITEMS * INPUTS, seed);
     let items = inputs.chunks(INPUTS).map(|inputs| Item {
@@ -185,26 +185,26 @@ impl Drop for Folder {
     }
 }
 
-/// What trains the same in each run.
+/// Settings of a training that is the same in each run.
 pub struct Run<'a> {
     pub folder: &'a Path,
     pub epochs: usize,
     pub grad_accumulation: Option<usize>,
-    /// Draws on the device, which all tests of a process share: 0 unless a test is alone.
+    /// Dropout draws random numbers that all tests of a process share: 0 unless a test runs alone.
     pub dropout: f64,
     pub scheme: QatScheme,
-    /// A new one for each training, unless there is one.
+    /// Interrupter; `None` for a new one for each training.
     pub interrupter: Option<Interrupter>,
     pub valid: Arc<dyn DataLoader<Batch>>,
-    /// Validation losses of its epochs, in place of those of the model.
+    /// Validation losses of its epochs, which replace those of the model.
     pub losses: Vec<f32>,
     pub early_stopping: Option<MetricEarlyStoppingStrategy>,
-    /// Burn's own checkpoints, and the epoch of that to go on from.
+    /// Burn's own checkpoints, and the epoch to resume from.
     pub burn_checkpoint: Option<Option<usize>>,
 }
 
 impl<'a> Run<'a> {
-    /// Three epochs.
+    /// Returns the settings of three epochs.
     pub fn new(folder: &'a Path) -> Self {
         Self {
             folder,
@@ -266,7 +266,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// A strategy on the device of the tests.
+/// Returns a strategy on the device of the tests.
 pub fn strategy() -> CallbackStrategy<Net> {
     CallbackStrategy::new(Device::default())
 }

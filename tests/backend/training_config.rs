@@ -1,4 +1,4 @@
-//! A training as text: every value comes back, every mistake is named.
+//! Training configurations as text: round trip of every value, and named errors.
 
 use std::fs;
 
@@ -23,7 +23,7 @@ use burn::tensor::Device;
 
 use super::training::{BATCHES, Folder, Run};
 
-/// A configuration in which nothing has its default.
+/// A configuration without any default value.
 pub fn unusual() -> TrainingConfig {
     let weight = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 64 });
     TrainingConfig {

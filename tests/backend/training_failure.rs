@@ -1,4 +1,4 @@
-//! Errors of callbacks and checkpoints, as what they were.
+//! Errors of callbacks and checkpoints keep their types.
 
 use bitnet_burn::train::{
     TrainingFailure,
@@ -12,7 +12,7 @@ use super::{
     training::{Folder, Net, Run, strategy},
 };
 
-/// An error of one's own.
+/// A custom error.
 #[derive(Debug, PartialEq)]
 struct OutOfTea;
 
@@ -57,7 +57,7 @@ fn an_error_of_a_checkpoint_is_what_the_checkpoint_returned() {
     assert_eq!(error.reason(), found.to_string());
     assert!(!error.to_string().contains("Unknown error"), "{error}");
 
-    // A file in the place of the folder.
+    // A file instead of the folder.
     let file = folder.0.join("file");
     std::fs::write(&file, "").unwrap();
     let error = launch(CheckpointPolicy::new(&file)).unwrap();

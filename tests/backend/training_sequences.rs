@@ -1,4 +1,4 @@
-//! Random sequences of stops, kills, resumes and rollbacks: what comes out is the straight training,
+//! Random sequences of stops, kills, resumes and rollbacks: the result equals the uninterrupted training,
 //! bit for bit, and everything else is an error.
 
 use std::{
@@ -43,15 +43,15 @@ const EVERY: usize = 3;
 const KEPT: usize = 4;
 const EPOCHS: usize = 3;
 
-/// Rollbacks that led to a state: after which step, and to the checkpoint of which.
+/// Rollbacks that led to a state: the step before each, and the step of its checkpoint.
 type History = Vec<(usize, usize)>;
 
-/// What ends a part of a training.
+/// Event that ends a part of a training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
     Finished,
     StopAtStep(usize),
-    /// After so many batches of the part.
+    /// Ends after this number of batches of the part.
     StopAtBatch(usize),
     StopInValidation,
     KillAtStep(usize),
@@ -61,7 +61,7 @@ enum End {
 #[derive(Debug, Clone)]
 struct Part {
     epochs: usize,
-    /// Which of the checkpoints it goes on from; the newest without.
+    /// Checkpoint to resume from; the newest for `None`.
     from: Option<usize>,
     rollback: Option<usize>,
     end: End,
@@ -86,7 +86,7 @@ fn part() -> impl Strategy<Value = Part> {
     })
 }
 
-/// Does what a part says, and counts its batches.
+/// Executes the events of a part, and counts its batches.
 struct Script {
     rollbacks: Vec<usize>,
     checkpoints: Vec<usize>,
@@ -133,7 +133,7 @@ impl Callback<Net> for Script {
     }
 }
 
-/// The data of validation, in the midst of which the training is stopped.
+/// Validation data, during which the training is stopped.
 struct Stopping {
     loader: Arc<dyn DataLoader<Batch>>,
     interrupter: Interrupter,
@@ -188,18 +188,18 @@ impl DataLoaderIterator<Batch> for StoppingIterator<'_> {
     }
 }
 
-/// What a training leaves.
+/// Final state of a training.
 #[derive(Debug, Clone)]
 struct Outcome {
     weights: Vec<f32>,
     controls: String,
-    /// What its callbacks remember.
+    /// State of its callbacks.
     states: BTreeMap<String, serde_json::Value>,
-    /// The steps and validations of its log.
+    /// Steps and validations of its log.
     log: Vec<serde_json::Value>,
 }
 
-/// Trains with all that has a state or depends on the step. Returns the model, or the error.
+/// Trains with all features that have state or depend on the step. Returns the model, or the error.
 fn train(
     folder: &Folder,
     part: &Part,
@@ -302,7 +302,7 @@ fn outcome(folder: &Folder, model: &Net, checkpoints: &CheckpointFolder) -> Outc
     }
 }
 
-/// The training without a break, with the same rollbacks.
+/// Runs the uninterrupted training, with the same rollbacks.
 fn straight(history: &History) -> Outcome {
     static KNOWN: Mutex<Option<HashMap<History, Outcome>>> = Mutex::new(None);
     let known = |outcomes: &Mutex<Option<HashMap<History, Outcome>>>| {
@@ -339,15 +339,15 @@ fn straight(history: &History) -> Outcome {
     outcome
 }
 
-/// A checkpoint as it should be.
+/// Expected state of a checkpoint.
 struct Saved {
-    /// The rollbacks before it.
+    /// Rollbacks before it.
     history: History,
-    /// Whether the validation after it is still to come.
+    /// `true` if the validation after it is still to come.
     validates: bool,
 }
 
-/// What the checkpoints of a training should be, by their steps.
+/// Expected checkpoints of a training, by their steps.
 #[derive(Default)]
 struct Expected {
     checkpoints: BTreeMap<usize, Saved>,
@@ -362,8 +362,8 @@ impl Expected {
         }
     }
 
-    /// Goes through a part as the loop should. Returns the rollbacks before its end; `None` if it
-    /// ends with an error.
+    /// Simulates the loop for a part. Returns the rollbacks before its end; `None` if it ends with an
+    /// error.
     fn go(&mut self, part: &Part, from: Option<usize>) -> Option<History> {
         let (mut step, mut history) = (0, History::new());
         if let Some(from) = from {

@@ -1,5 +1,5 @@
-//! What the tests of the operations of a transformer share: sums in `f64` and how far from them values may
-//! be, other layouts of heads in memory, numbers of threads.
+//! Helpers of the tests of transformer operations: sums in `f64` with error bounds, other memory layouts
+//! of heads, numbers of threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -7,8 +7,8 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::values::*;
 
-/// The error of some roundings to a type, each relative to `magnitude` or, as good as zero, to what the
-/// type cannot tell from it.
+/// Error of some roundings to a type, each relative to `magnitude` or, near zero, to the smallest number of
+/// the type.
 pub fn roundings(dtype: DType, operations: f64, magnitude: f64) -> f64 {
     let (unit, smallest) = match dtype {
         DType::F32 => (ROUNDING, f32::MIN_POSITIVE.into()),
@@ -18,7 +18,7 @@ pub fn roundings(dtype: DType, operations: f64, magnitude: f64) -> f64 {
     operations * (unit * magnitude + smallest)
 }
 
-/// What the formula says, in `f64`, and the sum of the magnitudes of what was added.
+/// Expected value in `f64`, and the sum of the magnitudes of its terms.
 #[derive(Clone, Copy, Default)]
 pub struct Sum {
     pub value: f64,
@@ -32,7 +32,7 @@ impl Sum {
     }
 }
 
-/// Fails unless all values are sums but for this many roundings.
+/// Asserts that all values equal the sums within this number of roundings.
 #[track_caller]
 pub fn assert_sums(actual: &[f32], sums: &[Sum], dtype: DType, operations: f64, what: &str) {
     let expected: Vec<f32> = sums.iter().map(|sum| sum.value as f32).collect();
@@ -41,7 +41,7 @@ pub fn assert_sums(actual: &[f32], sums: &[Sum], dtype: DType, operations: f64, 
     assert_within(actual, &expected, bound, what);
 }
 
-/// What `f` gives in one thread, which it must give to the last bit in several, too.
+/// Runs `f` in one thread, and asserts the same bits in several threads.
 #[track_caller]
 pub fn assert_same_in_all_threads(f: impl Fn() -> Vec<Vec<f32>> + Sync) {
     if !on_flex() {
@@ -61,7 +61,7 @@ pub fn assert_same_in_all_threads(f: impl Fn() -> Vec<Vec<f32>> + Sync) {
     }
 }
 
-/// Fails unless the operation, given a device to make tensors of `f64` on, panics and names them.
+/// Asserts that the operation, called with a device for tensors of `f64`, panics and names them.
 #[track_caller]
 pub fn assert_refuses_f64(operation: &str, f: impl FnOnce((&Device, DType))) {
     let device = Device::default();
@@ -73,13 +73,13 @@ pub fn assert_refuses_f64(operation: &str, f: impl FnOnce((&Device, DType))) {
     assert_eq!(*panic.downcast::<String>().unwrap(), expected);
 }
 
-/// The same values, where the heads of a position are neighbours in memory.
+/// Returns the same values, with the heads of a position adjacent in memory.
 pub fn by_position(x: Tensor<4>) -> Tensor<4> {
     let options = (&x.device(), x.dtype());
     Tensor::<4>::from_data(x.swap_dims(1, 2).into_data(), options).swap_dims(1, 2)
 }
 
-/// The same values as a part of a larger tensor, or in another order in memory.
+/// Returns the same values as a slice of a larger tensor, or in another memory order.
 pub fn views(x: Tensor<4>) -> Vec<(&'static str, Tensor<4>)> {
     let [batch, heads, positions, d_head] = x.dims();
     let options = (&x.device(), x.dtype());

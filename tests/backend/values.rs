@@ -1,4 +1,4 @@
-//! Values for the tests, the tables that they run through, and comparisons that name the place.
+//! Test values and tables, and comparisons that report the position.
 
 use bitnet_burn::ops::Groups;
 use burn::{
@@ -12,12 +12,12 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 /// Half a unit in the last place, relative to the value: the error of one rounding in `f32`.
 pub const ROUNDING: f64 = 1.0 / (1u64 << 24) as f64;
 
-/// Normally distributed values with the standard deviation of a trained weight, 0.1.
+/// Returns normally distributed values with the standard deviation of a trained weight, 0.1.
 pub fn normal(n: usize, seed: u64) -> Vec<f32> {
     let mut rng = StdRng::seed_from_u64(seed);
     (0..n)
         .map(|_| {
-            // Box and Muller.
+            // Box-Muller transform.
             let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
             let angle = core::f64::consts::TAU * rng.random::<f64>();
             (0.1 * radius * angle.cos()) as f32
@@ -25,8 +25,8 @@ pub fn normal(n: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
-/// Gives every parameter normally distributed values that depend on the order of the parameters
-/// alone. Burn's own draws depend on what other tests draw at the same time.
+/// Sets every parameter to normally distributed values that depend only on the order of the parameters.
+/// Burn's own random numbers depend on other tests that run at the same time.
 pub struct Drawn {
     seed: u64,
     deviation: f32,
@@ -51,15 +51,15 @@ impl ModuleMapper for Drawn {
     }
 }
 
-/// Values of [`normal`], rounded to multiples of `2^-11`: as long as fewer than about 200 000 of them are
-/// summed, their sum is exact in `f32` in whatever order a backend adds, so that scales can be
-/// compared with zero tolerance. Exact in `f16`, too.
+/// Returns values of [`normal`], rounded to multiples of `2^-11`: the sum of fewer than about 200 000 of
+/// them is exact in `f32` in any summation order, so that scales can be compared with zero tolerance.
+/// Exact in `f16`, too.
 pub fn exactly_summable(n: usize, seed: u64) -> Vec<f32> {
     let round = |v: f32| (v * 2048.0).round() / 2048.0;
     normal(n, seed).into_iter().map(round).collect()
 }
 
-/// A tensor of type `dtype` out of `f32` values, which are rounded on this side.
+/// Creates a tensor of type `dtype` from `f32` values, which are rounded on the host.
 pub fn tensor<const D: usize>(
     values: &[f32],
     shape: [usize; D],
@@ -70,7 +70,7 @@ pub fn tensor<const D: usize>(
     Tensor::from_data(data, (device, dtype))
 }
 
-/// `f32` values rounded to `dtype`.
+/// Returns `f32` values rounded to `dtype`.
 pub fn rounded(values: &[f32], dtype: DType) -> Vec<f32> {
     let round = |v: f32| match dtype {
         DType::F32 => v,
@@ -81,17 +81,17 @@ pub fn rounded(values: &[f32], dtype: DType) -> Vec<f32> {
     values.iter().map(|&v| round(v)).collect()
 }
 
-/// The values of a float tensor, row-major.
+/// Returns the values of a float tensor, row-major.
 pub fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-/// The values of an integer tensor, row-major.
+/// Returns the values of an integer tensor, row-major.
 pub fn ints<const D: usize, E: Element>(tensor: Tensor<D, Int>) -> Vec<E> {
     tensor.into_data().iter::<E>().collect()
 }
 
-/// The float types that the device computes in.
+/// Returns the float types that the device supports.
 pub fn float_types(device: &Device) -> Vec<DType> {
     [DType::F32, DType::F16, DType::BF16]
         .into_iter()
@@ -99,9 +99,9 @@ pub fn float_types(device: &Device) -> Vec<DType> {
         .collect()
 }
 
-/// Whether the device computes in a float type.
+/// Returns whether the device supports a float type.
 ///
-/// CubeCL's CPU runtime says that it takes bf16. Without AVX512-BF16, LLVM rounds to it by a call of
+/// CubeCL's CPU runtime claims to support bf16. Without AVX512-BF16, LLVM rounds to it by calling
 /// `__truncsfbf2`, which libgcc has from version 13 on; with an older one, every kernel that
 /// writes bf16 fails to link.
 pub fn computes_in(device: &Device, dtype: DType) -> bool {
@@ -119,7 +119,7 @@ fn rounds_to_bf16() -> bool {
     true
 }
 
-/// A state of an optimizer after it was taken apart for a record and put together again.
+/// Converts an optimizer state into a record and back.
 pub fn reloaded<S: RecordState>(state: &S) -> S {
     let mut sink = StateSink::default();
     state.state_flatten("p", &mut sink);
@@ -130,28 +130,28 @@ pub fn reloaded<S: RecordState>(state: &S) -> S {
     S::state_unflatten("p", &mut source, &Device::default()).expect("what was written is a state")
 }
 
-/// Whether tests run on Flex, the fastest backend here.
+/// Returns whether tests run on Flex, the fastest backend here.
 pub fn on_flex() -> bool {
     format!("{:?}", Device::default()).contains("Flex")
 }
 
-/// Whether tests run on a backend of ordinary Rust code, with the float functions of the system.
+/// Returns whether tests run on a backend of plain Rust code, with the float functions of the system.
 pub fn on_cpu_library() -> bool {
     on_flex() || format!("{:?}", Device::default()).contains("NdArray")
 }
 
-/// Whether tests run on CubeCL's CPU runtime, which takes half a second to compile a matrix product
+/// Returns whether tests run on CubeCL's CPU runtime, which takes half a second to compile a matrix product
 /// for a shape, and an eighth to run the smallest.
 pub fn on_cubecl_cpu() -> bool {
     format!("{:?}", Device::default()).contains("Cube(Cpu")
 }
 
-/// Steps of training after which a weight is taken for a trained one: each moves every weight.
+/// Steps of training after which a weight counts as trained: each step changes every weight.
 pub fn training_steps() -> usize {
     if on_cubecl_cpu() { 1 } else { 30 }
 }
 
-/// Every way in which the operations divide a tensor of this shape into groups.
+/// Returns all granularities with which the operations group a tensor of this shape.
 pub fn groupings(shape: &[usize]) -> Vec<Groups> {
     let mut groupings = vec![
         Groups::per_tensor(shape.iter().product()),
@@ -171,7 +171,7 @@ pub fn groupings(shape: &[usize]) -> Vec<Groups> {
 }
 
 /// Calls a function generic over the rank with each shape of the table: ranks 1 to 4; rows with
-/// and without a rest in vectors of 4, packed bytes of 4 and packed words of 16.
+/// and without a remainder in vectors of 4, packed bytes of 4 and packed words of 16.
 macro_rules! for_each_shape {
     ($check:ident) => {
         $check([1]);
@@ -188,7 +188,7 @@ macro_rules! for_each_shape {
 }
 pub(super) use for_each_shape;
 
-/// Fails at the first pair of values that is not equal (the two zeros are).
+/// Asserts that all pairs of values are equal (the two zeros are).
 #[track_caller]
 pub fn assert_equal<T: PartialEq + core::fmt::Debug>(actual: &[T], expected: &[T], what: &str) {
     assert_eq!(actual.len(), expected.len(), "{what}: number of values");
@@ -206,7 +206,7 @@ pub fn assert_equal<T: PartialEq + core::fmt::Debug>(actual: &[T], expected: &[T
     }
 }
 
-/// Fails unless every value is within `bound(i)`; returns the largest error as a part of its bound.
+/// Asserts that every value is within `bound(i)`; returns the largest error as a part of its bound.
 #[track_caller]
 pub fn assert_within(
     actual: &[f32],
@@ -229,7 +229,7 @@ pub fn assert_within(
     worst
 }
 
-/// The largest absolute difference.
+/// Returns the largest absolute difference.
 pub fn largest_error(actual: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(actual.len(), expected.len());
     let error = |(a, e): (&f32, &f32)| (a - e).abs();

@@ -1,4 +1,4 @@
-//! The program, run as a user runs it.
+//! Runs of the program in a process.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-/// Sizes that train in a second without optimisation.
+/// Sizes that train in a second in a debug build.
 pub const TINY: [&str; 14] = [
     "--d-model",
     "32",
@@ -29,7 +29,7 @@ pub fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_bitnet-burn"))
 }
 
-/// What the program says, and its exit code.
+/// Output of the program, and its exit code.
 pub struct Ran {
     pub code: Option<i32>,
     pub stdout: String,
@@ -52,7 +52,7 @@ impl Ran {
         self
     }
 
-    /// The one sentence of an error.
+    /// Asserts that the program failed with this exit code and an error that contains these parts.
     pub fn failed(self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
         for part in parts {
@@ -86,7 +86,7 @@ pub fn train(out: &Path, more: &[&str]) -> Ran {
     command.args(more).output().unwrap().into()
 }
 
-/// A model that was trained for a few steps, and its folder.
+/// Trains a model for a few steps; returns it with its folder.
 pub fn trained() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
@@ -99,7 +99,7 @@ pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// The last event of a kind.
+/// Returns the last event of a kind.
 pub fn event<'a>(lines: &'a [Value], kind: &str) -> &'a Value {
     let found = lines.iter().rev().find(|line| line["kind"] == kind);
     found.unwrap_or_else(|| panic!("no {kind} in {lines:?}"))

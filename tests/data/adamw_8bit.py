@@ -3,7 +3,7 @@
     pip install bitsandbytes==0.50.2 torch==2.15.0 safetensors numpy
     python adamw_8bit.py
 
-The states are quantised by the reference path of bitsandbytes, to the nearest value of the map, as
+The states are quantized by the reference path of bitsandbytes, to the nearest value of the map, as
 its CUDA kernel does. Its CPU kernel rounds to 16 bits first; `kernel.*` are its results.
 """
 
@@ -24,7 +24,7 @@ kernel = ops._quant_blockwise_fp32_direct
 
 
 def nearest(x, code, absmax_out, codes_out, blocksize):
-    """The loop that the CPU backend has for types without a kernel."""
+    """The loop of the CPU backend for types without a kernel."""
     flat = x.reshape(-1)
     for block, start in enumerate(range(0, flat.numel(), blocksize)):
         values = flat[start : start + blocksize]

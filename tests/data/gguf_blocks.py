@@ -1,4 +1,4 @@
-"""Writes gguf_blocks.safetensors: blocks of GGUF's quantised types, and the numbers that they are.
+"""Writes gguf_blocks.safetensors: blocks of GGUF's quantized types, and their dequantized numbers.
 
     pip install gguf==0.19.0 safetensors numpy
     python gguf_blocks.py [FILE [SEED]]
@@ -19,7 +19,7 @@ from gguf.quants import dequantize
 from safetensors.numpy import save_file
 
 FOLDER = Path(__file__).parent
-# Where the numbers of half precision stand in a block.
+# Positions of the half-precision numbers in a block.
 SCALES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],

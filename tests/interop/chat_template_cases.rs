@@ -1,12 +1,12 @@
-//! Templates that use what chat templates use, and conversations for them.
+//! Templates that cover the features chat templates use, with conversations.
 
-/// A template, a conversation for it, and whether transformers and this crate refuse it.
+/// A template, a conversation for it, and whether transformers and this crate reject it.
 #[derive(Clone, Copy)]
 pub struct Case {
     pub template: &'static str,
     /// Further templates: names and sources.
     pub named: &'static [(&'static str, &'static str)],
-    /// JSON with `messages` and what else there is.
+    /// JSON with `messages` and optional further fields.
     pub conversation: &'static str,
     pub special_tokens: &'static [(&'static str, &'static str)],
     pub add_generation_prompt: bool,
@@ -56,7 +56,7 @@ const CHAT_ML: &str = "{%- if messages[0]['role'] == 'system' %}
 {%- endif %}
 ";
 
-/// In the way of Llama 3.1: a date, tools in the first turn of the user, calls as JSON.
+/// As in Llama 3.1: a date, tools in the first turn of the user, calls as JSON.
 const LLAMA_STYLE: &str = r##"{{- bos_token }}
 {%- if custom_tools is defined %}
     {%- set tools = custom_tools %}
@@ -131,7 +131,7 @@ const LLAMA_STYLE: &str = r##"{{- bos_token }}
 {%- endif %}
 "##;
 
-/// In the way of Qwen 3: tools in XML, the last question, thoughts of the last turns alone.
+/// As in Qwen 3: tools in XML, the last question, reasoning of the last turns only.
 const QWEN_STYLE: &str = r##"{%- if tools %}
     {{- '<|im_start|>system\n' }}
     {%- if messages[0].role == 'system' %}
@@ -200,7 +200,7 @@ const QWEN_STYLE: &str = r##"{%- if tools %}
     {%- if enable_thinking is defined and enable_thinking is false %}{{- '<think>\n\n</think>\n\n' }}{%- endif %}
 {%- endif %}"##;
 
-/// In the way of gpt-oss: macros that write a schema as types, recursively.
+/// As in gpt-oss: macros that write a schema as types, recursively.
 const MACRO_STYLE: &str = r##"{%- macro render_type(spec, required=[], indent=0) -%}
     {%- if spec.type == "array" -%}
         {%- if spec['items'] -%}
@@ -257,7 +257,7 @@ const fn refused(template: &'static str) -> Case {
     }
 }
 
-/// Templates in the way of those that models have.
+/// Templates similar to those of published models.
 fn whole_templates() -> Vec<Case> {
     vec![
         case(CHAT_ML, TALK),
@@ -368,7 +368,7 @@ const ON_TALK: &[&str] = &[
     "{{ 10 | string | length }}{{ 'abc'[1:] ~ 'abc'[0] }}{{ ('a', 'b')[1] }}{{ {'a': {'b': 1}}.a.b }}{{ {'a': 1}['a'] }}",
 ];
 
-/// What people write less often.
+/// Less common expressions.
 const FURTHER: &[&str] = &[
     "{% set ns = namespace() %}{% set ns.l = [] %}{% for m in messages %}{% set ns.l = ns.l + [m.role] %}{% endfor %}{{ ns.l }}",
     "{{ messages | join(', ', attribute='role') }}{{ messages | map(attribute='role') | unique | sort | join }}",
@@ -399,7 +399,7 @@ const FURTHER: &[&str] = &[
     "{% set parts = [{'type': 'text', 'text': 'a'}, {'type': 'image'}] %}{{ parts | selectattr('type', 'equalto', 'text') | map(attribute='text') | join('') }}{{ parts | map(attribute='text', default='?') | join }}{{ parts | rejectattr('text', 'defined') | list }}",
 ];
 
-/// The same on the conversation with tools.
+/// Expressions on the conversation with tools.
 const ON_TOOLS: &[&str] = &[
     "{{ tools | tojson }}",
     "{{ tools | tojson(indent=4) }}",

@@ -36,7 +36,7 @@ def tokenizer(case):
 
 
 def spans(loaded, messages, arguments):
-    """Where generation blocks write, as `return_assistant_tokens_mask` finds it, in characters."""
+    """Returns the character ranges of generation blocks, as `return_assistant_tokens_mask` finds them."""
     template = loaded.get_chat_template(None, arguments["tools"])
     if "endgeneration" not in template:
         return None

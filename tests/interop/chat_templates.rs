@@ -1,4 +1,4 @@
-//! Chat templates against those of transformers.
+//! Chat templates rendered by this crate and by transformers.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use super::{
     python,
 };
 
-/// A text, and the characters that generation blocks write if there are any.
+/// Rendered text, and the characters of generation blocks, if any.
 type Rendered = (String, Option<Vec<[usize; 2]>>);
 
 fn load(case: &Case) -> Result<ChatTemplate, TextError> {
@@ -25,7 +25,7 @@ fn load(case: &Case) -> Result<ChatTemplate, TextError> {
     Ok(template.with_now(SystemTime::UNIX_EPOCH + Duration::from_secs(1_709_197_507)))
 }
 
-/// What this crate makes of a case.
+/// Renders a case with this crate.
 fn ours(case: &Case) -> Result<Rendered, String> {
     let conversation: Conversation = serde_json::from_str(case.conversation).unwrap();
     let template = load(case).map_err(|error| error.to_string())?;
@@ -46,7 +46,7 @@ fn in_characters(chat: &RenderedChat) -> Vec<[usize; 2]> {
         .collect()
 }
 
-/// What transformers makes of a case.
+/// Renders a case with transformers.
 fn theirs(result: &Value) -> Result<Rendered, String> {
     match result["text"].as_str() {
         Some(text) => {
@@ -57,7 +57,7 @@ fn theirs(result: &Value) -> Result<Rendered, String> {
     }
 }
 
-/// The case as the script reads it.
+/// Returns the case as the script reads it.
 fn described(case: &Case) -> Value {
     let mut named: Vec<Value> = vec![json!({"name": "default", "template": case.template})];
     let further = case.named.iter();
@@ -85,7 +85,7 @@ fn chat_templates_are_written_as_transformers_writes_them() {
     let mut wrong = String::new();
     for (case, result) in cases.iter().zip(&results) {
         let (ours, theirs) = (ours(case), theirs(result));
-        // Both may refuse, each with its reason.
+        // Both may reject it, each with its reason.
         let same = match (&ours, &theirs) {
             (Err(_), Err(_)) => case.refused,
             (ours, theirs) => ours == theirs && !case.refused,

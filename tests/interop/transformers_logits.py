@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-os.environ["TORCHDYNAMO_DISABLE"] = "1"  # compiling the quantisers takes a minute and changes nothing
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # compiling the quantizers takes a minute and changes nothing
 
 import torch
 from safetensors.torch import save_file
@@ -26,7 +26,7 @@ def logits(folder: Path) -> torch.Tensor:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     model.eval()
     with torch.no_grad():
-        # One at a time: nothing of a prompt can depend on another.
+        # One at a time: prompts are independent of each other.
         rows = [model(input_ids=row[None]).logits[0] for row in tokens]
     return torch.stack(rows).contiguous()
 

@@ -56,7 +56,7 @@ def write(model, folder: Path, **options):
 
 
 def compute(folder: Path, tokens, cls):
-    """Logits of the folder as it was written: quantised layers are put in when it is loaded."""
+    """Logits of the folder as written: quantized layers are inserted when it is loaded."""
     model = cls.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         rows = [model(input_ids=row[None]).logits[0] for row in tokens]
@@ -95,14 +95,14 @@ def online(folder: Path, kept=()):
 
 
 def another_head(folder: Path):
-    """Says that the head is the embedding table, which it is not."""
+    """Declares the head as tied to the embedding table, which it is not."""
     config = json.loads((folder / "config.json").read_text())
     config["tie_word_embeddings"] = True
     (folder / "config.json").write_text(json.dumps(config))
 
 
 def older_rope(folder: Path, **rope):
-    """Writes positions as older files have them."""
+    """Writes positions in the format of older files."""
     config = json.loads((folder / "config.json").read_text())
     del config["rope_parameters"]
     config.update(rope_theta=5000.0, rope_scaling=rope)
@@ -110,7 +110,7 @@ def older_rope(folder: Path, **rope):
 
 
 def with_biases(model):
-    """Random biases, which transformers begins with zeros, and norms, which it begins with ones."""
+    """Sets random biases and norms, which transformers initializes with zeros and ones."""
     generator = torch.Generator().manual_seed(2)
     for name, parameter in model.named_parameters():
         if name.endswith(".bias"):

@@ -29,37 +29,37 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  bitnet-burn convert run/model packed                         2 bits a weight, for transformers
+  bitnet-burn convert run/model packed                         2 bits per weight, for transformers
   bitnet-burn convert run/model packed --scale divide          for loaders of HF1BitLLM and Falcon-E
   bitnet-burn convert run/model model.gguf                     F16, for llama.cpp
-  bitnet-burn convert run/model model.gguf --type TQ2_0        2 bits a weight
+  bitnet-burn convert run/model model.gguf --type TQ2_0        2 bits per weight
   bitnet-burn convert run/model model.gguf --type I2_S --allow-i2-s     for bitnet.cpp
   bitnet-burn convert model.gguf packed                        and back
   bitnet-burn convert run/model half --to float --dtype bf16 --max-shard-size 2GB";
 
-/// Write a model in another form: float or packed folders of Hugging Face, GGUF.
+/// Convert a model to another format: float or packed folders of Hugging Face, GGUF.
 ///
-/// Codes and scales of quantised weights stay those that were trained.
+/// Codes and scales of quantized weights are preserved.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The folder of a model, or a GGUF file
+    /// Folder of a model, or a GGUF file
     input: PathBuf,
-    /// A folder, or a file that ends in .gguf
+    /// Output folder, or a file that ends in .gguf
     output: PathBuf,
-    /// The form [default: gguf for files that end so, else packed if the model is quantised, else float]
+    /// Output format [default: gguf for files that end so, else packed if the model is quantized, else float]
     #[arg(long, value_name = "FORM")]
     to: Option<Form>,
-    /// Type of the floats of a folder [default: f32]
+    /// Data type of the floats of a folder [default: f32]
     #[arg(long, value_name = "TYPE", help_heading = "Folders")]
     dtype: Option<FloatType>,
-    /// What the scales of packed weights do [default: multiply]
+    /// Use of the scales of packed weights [default: multiply]
     #[arg(long, value_name = "KIND", help_heading = "Folders")]
     scale: Option<Scale>,
-    /// Names of architecture and tensors [default: those that transformers knows]
+    /// Architecture and tensor names [default: those of transformers]
     #[arg(long, value_name = "NAME", help_heading = "Folders")]
     family: Option<FamilyName>,
-    /// Bytes of a safetensors file at most, such as 500MB
+    /// Maximum size of a safetensors file, such as 500MB
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size, help_heading = "Folders")]
     max_shard_size: usize,
     /// Type of the projections: F32, F16, BF16, Q8_0, TQ1_0, TQ2_0 or I2_S [default: F16]
@@ -70,28 +70,28 @@ pub struct Arguments {
         help_heading = "GGUF"
     )]
     weights: Option<GgufType>,
-    /// Type of embedding and head [default: that of the projections if it is of floats, else F16]
+    /// Type of embedding and head [default: that of the projections if it is a float type, else F16]
     #[arg(long, value_name = "TYPE", ignore_case = true, help_heading = "GGUF")]
     embeddings: Option<GgufType>,
     /// Name of the model in the file
     #[arg(long, help_heading = "GGUF")]
     name: Option<String>,
-    /// llama.cpp's name of the pre-tokenizer [default: recognised]
+    /// llama.cpp's name of the pre-tokenizer [default: detected]
     #[arg(long, value_name = "NAME", help_heading = "GGUF")]
     pre: Option<String>,
-    /// Write a model with squared ReLU, with which llama.cpp computes SiLU
+    /// Write a model with squared ReLU, for which llama.cpp computes SiLU
     #[arg(long, help_heading = "GGUF")]
     allow_squared_relu: bool,
-    /// Write a tokenizer whose merges llama.cpp makes in another way
+    /// Write a tokenizer whose merges llama.cpp applies differently
     #[arg(long, help_heading = "GGUF")]
     allow_inexact_merges: bool,
-    /// Put tokenizer.json into the file as it is, too
+    /// Also embed the unchanged tokenizer.json into the file
     #[arg(long, help_heading = "GGUF")]
     embed_tokenizer: bool,
-    /// Write no tokenizer
+    /// Do not write a tokenizer
     #[arg(long)]
     no_tokenizer: bool,
-    /// Replace what is there
+    /// Replace an existing output
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -103,13 +103,13 @@ enum Form {
     /// Folder with floats: full precision, or latent weights
     #[value(alias = "hf")]
     Float,
-    /// Folder with 2 bits a weight
+    /// Folder with 2 bits per weight
     Packed,
     /// File for llama.cpp
     Gguf,
 }
 
-/// Floats in files.
+/// Data type of floats in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FloatType {
     F32,
@@ -184,7 +184,7 @@ impl From<GgufType> for GgmlType {
     }
 }
 
-/// Bytes, as transformers writes them: `5GB`, `500MB`, `200KB`, or a number.
+/// Parses a size as transformers writes it: `5GB`, `500MB`, `200KB`, or a number of bytes.
 fn size(text: &str) -> Result<usize, String> {
     let upper = text.to_ascii_uppercase();
     let units = [
@@ -208,8 +208,8 @@ fn size(text: &str) -> Result<usize, String> {
 impl Arguments {
     fn form(&self, model: &PretrainedLm) -> Result<Form, Failure> {
         let is_gguf = self.output.extension().is_some_and(|name| name == "gguf");
-        let quantised = !matches!(model.lm, bitnet_burn::interop::CausalLm::Full(_));
-        let form = self.to.unwrap_or(match (is_gguf, quantised) {
+        let quantized = !matches!(model.lm, bitnet_burn::interop::CausalLm::Full(_));
+        let form = self.to.unwrap_or(match (is_gguf, quantized) {
             (true, _) => Form::Gguf,
             (false, true) => Form::Packed,
             (false, false) => Form::Float,
@@ -259,14 +259,14 @@ impl Arguments {
         for given in [Some(weights), self.embeddings] {
             if given == Some(GgufType::I2_S) && !self.read.gguf.allow_i2_s {
                 return Err(Failure::usage(
-                    "I2_S has the number 36 in files of bitnet.cpp alone, where llama.cpp had another \
-                     type: add --allow-i2-s, or take TQ2_0 for llama.cpp",
+                    "I2_S has the type number 36 in files of bitnet.cpp only; llama.cpp used it for another \
+                     type: add --allow-i2-s, or use TQ2_0 for llama.cpp",
                 ));
             }
         }
         if self.output.exists() && !self.overwrite {
             return Err(Failure::failed(format!(
-                "{} is there already: --overwrite replaces it",
+                "{} already exists: replace it with --overwrite",
                 self.output.display()
             )));
         }
@@ -309,7 +309,7 @@ impl Arguments {
     }
 }
 
-/// Adds the ends that the files beside the tokenizer name to those of the model.
+/// Adds the end-of-text tokens in the files beside the tokenizer to those of the model.
 fn add_ends(model: &mut PretrainedLm, folder: &Path) -> Result<(), Failure> {
     for id in Tokenizer::from_file(folder)?.eos_tokens() {
         if !model.eos_token_ids.contains(id) {
@@ -319,7 +319,7 @@ fn add_ends(model: &mut PretrainedLm, folder: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The chat templates that have files of their own, which win over `tokenizer_config.json`: one, or a
+/// Returns the chat templates in files of their own, which override `tokenizer_config.json`: one, or a
 /// list with those of `additional_chat_templates`.
 fn templates_of_files(folder: &Path) -> Result<Option<Value>, Failure> {
     let path = folder.join("chat_template.jinja");
@@ -358,7 +358,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     if tokenizer.is_none() && form == Form::Gguf && !arguments.no_tokenizer {
         return Err(Failure::failed(format!(
             "{}: expected a tokenizer beside the model, found none, and llama.cpp opens no file without \
-             one: add --no-tokenizer to write it all the same",
+             one: add --no-tokenizer to write it anyway",
             file.path().display()
         )));
     }
@@ -395,7 +395,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         },
         || {
             format!(
-                "{} ({}) is written as {name} to {} ({})",
+                "converted {} ({}) to {name}: {} ({})",
                 file.path().display(),
                 output::bytes(before),
                 arguments.output.display(),

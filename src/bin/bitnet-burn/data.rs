@@ -1,4 +1,4 @@
-//! Text from files as tokens and batches.
+//! Tokens and batches from text files.
 
 use std::{
     path::{Path, PathBuf},
@@ -32,42 +32,42 @@ use crate::error::Failure;
 /// An excerpt of Shakespeare's plays, in the public domain.
 pub const SHAKESPEARE: &str = include_str!("shakespeare.txt");
 
-/// Share of a text that is kept for validation: the last tenth.
+/// Inverse share of a text that is kept for validation: the last tenth.
 const VALID_SHARE: usize = 10;
 
-/// Kind of the records of .jsonl, .ndjson and .json files.
+/// Schema of the records in .jsonl, .ndjson and .json files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Records {
-    /// {"text": ...}, all of which is learned
+    /// {"text": ...}, all of which counts in the loss
     #[default]
     Text,
-    /// {"prompt": ..., "completion": ...}, of which the completion is learned
+    /// {"prompt": ..., "completion": ...}, of which the completion counts in the loss
     PromptCompletion,
-    /// {"messages": [{"role": ..., "content": ...}, ...]}, of which the assistant's turns are learned;
-    /// tools, documents and chat_template_kwargs beside them reach the chat template
+    /// {"messages": [{"role": ..., "content": ...}, ...]}, of which the assistant's turns count in the loss;
+    /// tools, documents and chat_template_kwargs beside them are passed to the chat template
     Messages,
 }
 
-/// Where batches come from.
+/// Data of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataSettings {
-    /// Files: plain text; records (.jsonl, .ndjson, .json); or tokens (.bin); none for the excerpt of
+    /// Files: plain text; records (.jsonl, .ndjson, .json); or tokens (.bin). Empty for the excerpt of
     /// Shakespeare.
     pub text: Vec<PathBuf>,
-    /// Files of the same kinds; none for the last tenth of the text.
+    /// Files of the same kinds. Empty for the last tenth of the text.
     pub validation: Vec<PathBuf>,
-    /// A tokenizer.json or a folder with one; absent for the characters of the text.
+    /// A tokenizer.json or a folder with one; absent for a character tokenizer of the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<PathBuf>,
-    /// Kind of the records.
+    /// Schema of the records.
     pub records: Records,
-    /// Tokens that the model reads of a window.
+    /// Number of input tokens of a window.
     pub context: usize,
-    /// Windows in a batch.
+    /// Number of windows in a batch.
     pub batch: usize,
-    /// Windows of a validation, at most.
+    /// Maximum number of windows of a validation.
     pub validation_windows: usize,
 }
 
@@ -85,16 +85,16 @@ impl Default for DataSettings {
     }
 }
 
-/// Batches of a training.
+/// Data loaders of a training.
 #[derive(Clone)]
 pub struct Loaders {
     pub train: Arc<dyn SeekableDataLoader<TokenBatch>>,
     pub valid: Arc<dyn DataLoader<TokenBatch>>,
-    /// Tokens to train on and to validate.
+    /// Number of training and validation tokens.
     pub tokens: [usize; 2],
 }
 
-/// How a training goes through its data.
+/// Length and seed of a training.
 pub struct Course {
     pub steps: usize,
     pub steps_per_epoch: usize,
@@ -102,7 +102,7 @@ pub struct Course {
 }
 
 impl DataSettings {
-    /// The tokenizer that is asked for, or one of the characters of the text.
+    /// Loads the requested tokenizer, or builds one of the characters of the text.
     pub fn tokenizer(&self) -> Result<Tokenizer, Failure> {
         Failure::unless_present(
             self.text
@@ -120,7 +120,7 @@ impl DataSettings {
         for path in self.text.iter().chain(&self.validation) {
             if FileKind::of(path) != FileKind::Text {
                 return Err(Failure::usage(format!(
-                    "{}: expected --tokenizer FILE, as characters are taken from plain text alone",
+                    "{}: expected --tokenizer FILE, as the character tokenizer needs plain text",
                     path.display()
                 )));
             }
@@ -153,7 +153,7 @@ impl DataSettings {
         }
     }
 
-    /// Windows from random places of one long text.
+    /// Returns windows at random positions of one long text.
     fn windows(&self, tokenizer: &Arc<Tokenizer>, course: &Course) -> Result<Loaders, Failure> {
         let text = tokens(&self.text, tokenizer)?;
         let (train, valid) = match self.validation.as_slice() {
@@ -161,7 +161,7 @@ impl DataSettings {
             files => (whole(text), whole(tokens(files, tokenizer)?)),
         };
         let counts = [train.len(), valid.len()];
-        // The loop puts the batches where the model is.
+        // The training loop moves the batches to the device of the model.
         let device = Device::default();
         let train = RandomWindowsConfig::new(self.context, self.batch, course.steps)
             .with_steps_per_epoch(Some(course.steps_per_epoch))
@@ -176,7 +176,7 @@ impl DataSettings {
         })
     }
 
-    /// Conversations and the like, of which a part is learned.
+    /// Returns batches of records, only part of which counts in the loss.
     fn documents(
         &self,
         record: JsonRecord,
@@ -201,7 +201,7 @@ impl DataSettings {
         })
     }
 
-    /// Refuses files that hold no records.
+    /// Rejects files that are not records.
     fn check_kinds(&self) -> Result<(), Failure> {
         for (flag, files) in [("--text", &self.text), ("--validation", &self.validation)] {
             if let Some(path) = files
@@ -209,7 +209,7 @@ impl DataSettings {
                 .find(|path| FileKind::of(path) != FileKind::Records)
             {
                 return Err(Failure::usage(format!(
-                    "{flag} {}: --records other than text are records of .jsonl, .ndjson or .json files",
+                    "{flag} {}: --records other than text need .jsonl, .ndjson or .json files",
                     path.display()
                 )));
             }
@@ -222,7 +222,7 @@ impl DataSettings {
         Ok(())
     }
 
-    /// Documents to train on and to validate: those of files of their own, or the last tenth.
+    /// Returns training and validation documents: from separate files, or the last tenth.
     fn parts(
         &self,
         record: &JsonRecord,
@@ -239,15 +239,15 @@ impl DataSettings {
         };
         if !train.iter().any(Document::counts) {
             return Err(Failure::failed(format!(
-                "--text {:?}: expected at least 2 records of which something is learned, one of them for \
-                 validation: give more, or files of --validation",
+                "--text {:?}: expected at least 2 records with tokens that count in the loss, one of them \
+                 for validation: add more, or pass --validation",
                 self.text
             )));
         }
         Ok([train, valid])
     }
 
-    /// Windows of a validation, some token of which counts.
+    /// Returns the windows of a validation, at least one token of which counts.
     fn validation_sequences(
         &self,
         documents: Vec<Document>,
@@ -272,7 +272,7 @@ impl DataSettings {
         }
     }
 
-    /// Tokens around a document: those of the tokenizer around a text, and an end of text.
+    /// Returns the packing with the tokens around a document: those of the tokenizer, and an end of text.
     fn packing(&self, tokenizer: &Tokenizer) -> Result<PackingConfig, Failure> {
         let packing = PackingConfig::new(self.context);
         if self.records == Records::Messages {
@@ -286,7 +286,7 @@ impl DataSettings {
             (&[bos], &[eos]) => (Some(bos), Some(eos)),
             (before, behind) => {
                 return Err(Failure::failed(format!(
-                    "expected a tokenizer that puts at most one token before and one behind a text, found \
+                    "expected a tokenizer that adds at most one token before and one after a text, found \
                      {before:?} and {behind:?}"
                 )));
             }
@@ -295,7 +295,7 @@ impl DataSettings {
     }
 }
 
-/// The tokens of files, or of the excerpt of Shakespeare, one behind the other.
+/// Returns the concatenated tokens of files, or of the excerpt of Shakespeare.
 pub fn tokens(
     files: &[PathBuf],
     tokenizer: &Arc<Tokenizer>,
@@ -312,7 +312,7 @@ pub fn tokens(
         all if all == files.len() => return token_files(files, tokenizer),
         _ => {
             return Err(Failure::usage(
-                "--text: expected files of text, or files of tokens (.bin), found both",
+                "--text: expected text files or token files (.bin), found both",
             ));
         }
     }
@@ -326,7 +326,7 @@ pub fn tokens(
         };
         for document in documents {
             let document = document?;
-            // Between documents, not behind the last: a single text is as it is.
+            // Only between documents: a single text gets no end-of-text token.
             if ended {
                 tokens.extend(tokenizer.eos());
             }
@@ -353,8 +353,8 @@ fn token_files(files: &[PathBuf], tokenizer: &Tokenizer) -> Result<Arc<dyn Token
     for file in &files {
         if file.vocab_size() > tokenizer.vocab_size() {
             return Err(Failure::failed(format!(
-                "--text: the tokens are of a vocabulary of {}, and the tokenizer has {}: give the tokenizer \
-                 that they were made with",
+                "--text: the tokens have a vocabulary of {}, but the tokenizer has {}: pass the tokenizer \
+                 that encoded them",
                 file.vocab_size(),
                 tokenizer.vocab_size()
             )));
@@ -368,14 +368,14 @@ fn whole(tokens: Arc<dyn TokenStore>) -> TokenPart {
     TokenPart::new(tokens, 0..len)
 }
 
-/// All but the last tenth for training, and that for validation.
+/// Splits off the last tenth for validation.
 fn split(tokens: Arc<dyn TokenStore>, context: usize) -> Result<(TokenPart, TokenPart), Failure> {
     let len = tokens.len();
     let needed = VALID_SHARE * (context + 1);
     if len < needed {
         return Err(Failure::failed(format!(
             "--text: expected at least {needed} tokens for windows of {context} in training and validation, \
-             found {len}: give a longer text, or a smaller --context"
+             found {len}: pass a longer text, or a smaller --context"
         )));
     }
     let end = len - len / VALID_SHARE;

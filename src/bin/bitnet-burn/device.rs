@@ -4,18 +4,18 @@ use burn::tensor::Device;
 
 use crate::error::Failure;
 
-/// The CPU, by default.
+/// Default device, on the CPU.
 const FLEX: &str = "flex";
 
 const DEVICES: [&str; 9] = [
     FLEX, "ndarray", "cpu", "wgpu", "vulkan", "metal", "webgpu", "cuda", "rocm",
 ];
 
-/// Where a model runs.
+/// Device of a model.
 #[derive(clap::Args, Debug, Clone)]
 pub struct DeviceArguments {
-    /// Where to compute: flex (CPU), ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda or rocm, if it is
-    /// compiled in [default: flex]
+    /// Device: flex (CPU), ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda or rocm, if it is compiled in
+    /// [default: flex]
     #[arg(long, value_name = "NAME")]
     pub device: Option<String>,
 }
@@ -30,7 +30,7 @@ impl DeviceArguments {
     }
 }
 
-/// The device of a name.
+/// Returns the device with a name.
 pub fn device(name: &str) -> Result<Device, Failure> {
     if !DEVICES.contains(&name) {
         let known = DEVICES.join(", ");
@@ -45,7 +45,7 @@ pub fn device(name: &str) -> Result<Device, Failure> {
     })
 }
 
-/// The device of a backend whose feature is on.
+/// Returns the device of a backend whose feature is enabled.
 fn compiled_device(name: &str) -> Option<Device> {
     match name {
         #[cfg(feature = "flex")]
@@ -71,9 +71,9 @@ fn compiled_device(name: &str) -> Option<Device> {
     }
 }
 
-/// Runs what computes much on Flex inside the pool of threads: Burn's parallel loops then begin
-/// where they are, instead of handing each operation over (15 % of a training's time on 2 cores). A
-/// pool of one thread has none to spare for metrics, which other threads compute.
+/// Runs heavy computation on Flex inside the thread pool: Burn's parallel loops then start in place,
+/// without handing each operation over (15 % of a training's time on 2 cores). A pool of one thread is
+/// not used, since metrics are computed by other threads.
 pub fn on_pool<R: Send>(device: &str, run: impl FnOnce() -> R + Send) -> R {
     match device {
         FLEX if rayon::current_num_threads() > 1 => rayon::scope(|_| run()),

@@ -14,13 +14,13 @@ use bitnet_burn::{
 };
 use burn::data::dataset::DatasetError;
 
-/// One sentence for stderr, and which exit code goes with it.
+/// Error message of one sentence, with its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The arguments do not go together.
+    /// Invalid or conflicting arguments.
     #[error("{0} (--help lists the options)")]
     Usage(String),
-    /// A file, the data or the device.
+    /// Error of a file, the data or the device.
     #[error("{0}")]
     Failed(String),
 }
@@ -34,7 +34,7 @@ impl Failure {
         Self::Failed(message.into())
     }
 
-    /// For `map_err` of what the operating system refuses.
+    /// Converts I/O errors of a path, for `map_err`.
     pub fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         |error| {
             let path = path.display();
@@ -47,7 +47,7 @@ impl Failure {
         }
     }
 
-    /// Refuses paths that lead nowhere, before anything is computed.
+    /// Rejects missing paths before anything is computed.
     pub fn unless_present<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<(), Self> {
         for path in paths {
             fs::metadata(path).map_err(Self::io(path))?;
@@ -55,7 +55,7 @@ impl Failure {
         Ok(())
     }
 
-    /// The same with what it is about before it.
+    /// Prefixes the message with its subject.
     pub fn about(self, subject: impl fmt::Display) -> Self {
         match self {
             Self::Usage(message) => Self::Usage(format!("{subject}: {message}")),
@@ -71,7 +71,7 @@ impl Failure {
     }
 }
 
-/// What a library user would set, and what the program has for it.
+/// Names of library settings in error messages, and the flags that replace them.
 const FLAGS: [(&str, &str); 5] = [
     (
         "LoadOptions::with_activation",
@@ -80,7 +80,7 @@ const FLAGS: [(&str, &str); 5] = [
     ("SaveOptions::with_squared_relu", "--allow-squared-relu"),
     ("LoadOptions::with_max_positions", "--max-positions"),
     ("LoadOptions::with_scale_convention", "--input-scale"),
-    ("allow to overwrite it", "replace it by --overwrite"),
+    ("allow to overwrite it", "replace it with --overwrite"),
 ];
 
 fn with_flags(message: String) -> String {
@@ -90,7 +90,7 @@ fn with_flags(message: String) -> String {
     })
 }
 
-/// Errors of the library, which are sentences already.
+/// Converts errors of the library, whose messages are sentences.
 macro_rules! from_library {
     ($($error:ty),* $(,)?) => {
         $(impl From<$error> for Failure {

@@ -26,14 +26,14 @@ Examples:
   bitnet-burn eval model.gguf --text test.txt
   bitnet-burn eval run/model --text test.jsonl --windows 100 --json";
 
-/// Loss and perplexity of a model on a text.
+/// Compute loss and perplexity of a model on a text.
 ///
-/// The text is cut into windows that overlap as little as they can. Latent weights are packed first,
+/// The text is cut into windows with as little overlap as possible. Latent weights are packed first,
 /// which gives the same logits.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The folder of a model, or a GGUF file
+    /// Folder of a model, or a GGUF file
     model: PathBuf,
     #[command(flatten)]
     text: TextArguments,
@@ -43,10 +43,10 @@ pub struct Arguments {
     device: DeviceArguments,
 }
 
-/// Which text a model is looked at with.
+/// Text on which a model is evaluated.
 #[derive(clap::Args, Debug, Clone)]
 pub struct TextArguments {
-    /// Files: plain text, records (.jsonl, .ndjson, .json), or tokens (.bin) [default: the excerpt of Shakespeare]
+    /// Files: plain text, records (.jsonl, .ndjson, .json), or tokens (.bin) [default: Shakespeare excerpt]
     #[arg(long, num_args = 1.., value_name = "FILE")]
     pub text: Vec<PathBuf>,
     /// A tokenizer.json or a folder with one [default: that of the model]
@@ -55,16 +55,16 @@ pub struct TextArguments {
     /// Tokens in a window [default: the positions of the model, at most 2048]
     #[arg(long, value_name = "N")]
     pub context: Option<usize>,
-    /// Windows that are computed at once [default: 1 to 16, of about 2048 tokens together]
+    /// Windows in a batch [default: 1 to 16, of about 2048 tokens together]
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
-    /// Windows at most, evenly spaced [default: those that cover the text]
+    /// Maximum number of windows, evenly spaced [default: enough to cover the text]
     #[arg(long, value_name = "N")]
     pub windows: Option<usize>,
 }
 
 impl TextArguments {
-    /// Windows of the text, for a model with so many positions.
+    /// Returns the windows of the text, for a model with `positions` positions.
     pub fn windows(
         &self,
         tokenizer: bitnet_burn::text::Tokenizer,
@@ -78,17 +78,17 @@ impl TextArguments {
             )));
         }
         let tokens = data::tokens(&self.text, &Arc::new(tokenizer))?;
-        // A window needs a token more, the last one's target; short texts get short windows.
+        // A window needs one more token, the target of the last; short texts get short windows.
         let context = context.min(tokens.len().saturating_sub(1)).max(1);
         let cover = tokens.len().saturating_sub(1).div_ceil(context).max(1);
         let windows = self.windows.unwrap_or(cover);
-        // Logits of large vocabularies are half a megabyte a token.
+        // Logits of large vocabularies take half a megabyte per token.
         let batch = self.batch.unwrap_or((2048 / context).clamp(1, 16));
         Ok(EvenWindowsConfig::new(context, batch, windows).init(tokens, device)?)
     }
 }
 
-/// The loss over all windows.
+/// Evaluates a model on all windows.
 pub fn loss<P: Projection>(lm: &BitNetLm<P>, windows: &EvenWindows) -> Result<Evaluation, Failure> {
     evaluate(lm, windows.iter().map(|batch| batch.map_err(Failure::from)))
 }
@@ -138,7 +138,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         },
         || {
             format!(
-                "loss {:.6}, perplexity {:.4}, {:.4} bits a token, over {} tokens",
+                "loss {:.6}, perplexity {:.4}, {:.4} bits per token, over {} tokens",
                 evaluation.loss,
                 evaluation.perplexity(),
                 evaluation.bits_per_token(),

@@ -15,28 +15,28 @@ use crate::{
     training::{Job, SpecialTokens},
 };
 
-/// Peak of the learning rate of a model that must not forget what it knows.
+/// Peak learning rate, low enough to keep what the model has learned.
 const LEARNING_RATE: f64 = 1e-3;
 
 const EXAMPLES: &str = "\
 Examples:
   bitnet-burn finetune llama --text book.txt --out run --insert-sub-norm --progressive 200
-      a model in full precision becomes a BitNet model, little by little
+      converts a full-precision model to BitNet gradually
   bitnet-burn finetune run/model --text chats.jsonl --records messages --out tuned
-      one that is quantised already learns more
+      trains a quantized model further
   bitnet-burn finetune llama --text book.txt --out run --insert-sub-norm --progressive 200 --resume";
 
-/// Fine-tune a model of Hugging Face into a BitNet model, all of its weights.
+/// Fine-tune all weights of a Hugging Face model into a BitNet model.
 ///
 /// MODEL is a folder of the Llama or BitNet family, in full precision or with latent (master) weights, or
-/// a GGUF file in full precision or of one of llama.cpp's quantized types, whose weights become floats.
+/// a GGUF file in full precision or one of llama.cpp's quantized types, which is dequantized.
 /// Writes DIR/model with the files of MODEL's tokenizer.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The folder of a model, or a GGUF file
+    /// Folder of a model, or a GGUF file
     model: PathBuf,
-    /// Put norms before the last projections of the blocks, as BitNet models have them, if there are none
+    /// Insert norms before the last projections of the blocks, as in BitNet models, if there are none
     #[arg(long, help_heading = "Model")]
     insert_sub_norm: bool,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let (tokenizer, template) = model_file::tokenizer(&file, &read, other.as_deref())?;
     model_file::note_unknown(tokenizer.unknown_keys(), output);
     let files = file.tokenizer_folder(&read)?;
-    // With the positions of the file, for what is written in the end.
+    // Loaded with the positions of the file, which the saved model keeps.
     let model = file.load(&read, &device.clone().autodiff(), output)?;
     let positions = model.config.max_positions;
     if settings.data.context > positions {
@@ -103,7 +103,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         |config, _| {
             let lm = model.into_qat(&scheme).ok_or_else(|| {
                 Failure::failed(format!(
-                    "{}: expected weights that train, found packed ones: fine-tune the model that they \
+                    "{}: expected trainable weights, found packed ones: fine-tune the model that they \
                      were packed from",
                     arguments.model.display()
                 ))

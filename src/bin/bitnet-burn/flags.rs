@@ -1,4 +1,4 @@
-//! Flags of `train` and `finetune` alike, which win over a file of settings.
+//! Flags of `train` and `finetune`, which override a settings file.
 
 use std::path::PathBuf;
 
@@ -19,22 +19,22 @@ use crate::{
 /// Flags of every training.
 #[derive(clap::Args, Debug, Clone)]
 pub struct TrainingFlags {
-    /// Files to train on: plain text, records (.jsonl, .ndjson, .json), or tokens (.bin)
+    /// Training files: plain text, records (.jsonl, .ndjson, .json), or tokens (.bin)
     #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Data")]
     pub text: Vec<PathBuf>,
-    /// Files to validate on [default: the last tenth of the text]
+    /// Validation files [default: the last tenth of the text]
     #[arg(long, num_args = 1.., value_name = "FILE", help_heading = "Data")]
     pub validation: Vec<PathBuf>,
     /// A tokenizer.json, or a folder with one [default: that of the model, or the characters of the text]
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub tokenizer: Option<PathBuf>,
-    /// Kind of the records of .jsonl, .ndjson and .json files [default: text]
+    /// Schema of the records in .jsonl, .ndjson and .json files [default: text]
     #[arg(long, value_name = "KIND", help_heading = "Data")]
     pub records: Option<Records>,
-    /// Tokens that the model sees at once [default: 64]
+    /// Context length in tokens [default: 64]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub context: Option<usize>,
-    /// Windows of that many tokens in a step [default: 16]
+    /// Batch size: windows of --context tokens per step [default: 16]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub batch: Option<usize>,
     /// Optimizer steps [default: 300]
@@ -43,13 +43,13 @@ pub struct TrainingFlags {
     /// Peak learning rate [default: 2e-3, to fine-tune 1e-3]
     #[arg(long, value_name = "X", help_heading = "Training")]
     pub learning_rate: Option<f64>,
-    /// Steps over which the learning rate grows [default: a tenth, at most 100]
+    /// Warm-up steps of the learning rate [default: a tenth, at most 100]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub warm_up: Option<usize>,
-    /// Steps over which the share of quantisation grows from 0 to 1 [default: 0, quantised at once]
+    /// Steps over which lambda, the share of quantization, grows from 0 to 1 [default: 0, quantized at once]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub progressive: Option<usize>,
-    /// What parameters and optimizer take [default: full]
+    /// Memory of parameters and optimizer states [default: full]
     #[arg(long, value_name = "KIND", help_heading = "Training")]
     pub memory: Option<Memory>,
     /// Seed of initialization and data order [default: 0]
@@ -57,38 +57,38 @@ pub struct TrainingFlags {
     pub seed: Option<u64>,
     #[command(flatten)]
     pub device: DeviceArguments,
-    /// Steps from one validation to the next [default: 100]
+    /// Steps between validations [default: 100]
     #[arg(long, value_name = "N", help_heading = "Monitoring")]
     pub validate_every: Option<usize>,
-    /// Steps from one checkpoint to the next [default: 100]
+    /// Steps between checkpoints [default: 100]
     #[arg(long, value_name = "N", help_heading = "Monitoring")]
     pub checkpoint_every: Option<usize>,
-    /// Steps from one line of progress, and one with --json, to the next [default: 25]
+    /// Steps between lines of progress, also of --json [default: 25]
     #[arg(long, value_name = "N", help_heading = "Monitoring")]
     pub log_every: Option<usize>,
-    /// Steps from one measurement of quantisation errors to the next, for errors.jsonl and report.html
+    /// Steps between measurements of quantization errors, for errors.jsonl and report.html
     /// [default: 50; 0 for none]
     #[arg(long, value_name = "N", help_heading = "Monitoring")]
     pub monitor_every: Option<usize>,
-    /// A file of settings in TOML, such as config.toml of an earlier run; flags win over it
+    /// A settings file in TOML, such as config.toml of an earlier run; flags override it
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub config: Option<PathBuf>,
-    /// Folder of the run: checkpoints, logs, and at the end `model`
+    /// Folder of the run: checkpoints, logs, and the trained `model`
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub out: PathBuf,
-    /// Go on from the last checkpoint in the folder, with its settings
+    /// Resume from the last checkpoint in the folder, with its settings
     #[arg(long, help_heading = "Run")]
     pub resume: bool,
     /// Replace an earlier run in the folder
     #[arg(long, conflicts_with = "resume", help_heading = "Run")]
     pub overwrite: bool,
-    /// Type of the weights that are written
+    /// Data type of the saved weights
     #[arg(long, value_name = "TYPE", default_value = "f32", help_heading = "Run")]
     pub dtype: FloatType,
 }
 
 impl TrainingFlags {
-    /// The settings of the file, or of the run that goes on, with those of the flags in place.
+    /// Returns the settings of the file, or of the resumed run, overridden by the flags.
     pub fn settings(&self, learning_rate: f64) -> Result<Settings, Failure> {
         let of_run = run_folder::config(&self.out);
         let file = match (&self.config, self.resume) {
@@ -159,7 +159,7 @@ impl TrainingFlags {
             }
             _ if self.learning_rate.is_some() || self.warm_up.is_some() => {
                 return Err(Failure::usage(
-                    "--learning-rate and --warm-up are for a cosine, and the file has another schedule: \
+                    "--learning-rate and --warm-up apply to a cosine schedule, and the file has another one: \
                      change it there",
                 ));
             }
@@ -196,7 +196,7 @@ fn set<T>(place: &mut T, value: Option<T>) {
     }
 }
 
-/// Paths that mean the same wherever a run is resumed.
+/// Returns absolute paths, which are valid wherever a run is resumed.
 fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let paths = paths
         .iter()

@@ -27,53 +27,53 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   bitnet-burn generate run/model -p 'To be' --temperature 0.8
-  bitnet-burn generate model.gguf -p 'Once' --temperature 0       the likeliest tokens
+  bitnet-burn generate model.gguf -p 'Once' --temperature 0       greedy decoding
   bitnet-burn generate chat-model -p 'What is 2 + 2?' --chat --system 'Be short.'
   cat prompt.txt | bitnet-burn generate run/model -p - --max-new-tokens 100 --json";
 
-/// Let a model go on with a text.
+/// Generate text with a model.
 ///
-/// The text appears on stdout as it comes; with --json as one document at the end. Latent weights are
-/// packed first, which gives the same logits.
+/// The text is streamed to stdout; with --json it is one document at the end. Latent weights are packed
+/// first, which gives the same logits.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The folder of a model, or a GGUF file
+    /// Folder of a model, or a GGUF file
     model: PathBuf,
-    /// The text to go on with; - for stdin
+    /// Prompt to continue; - for stdin
     #[arg(long, short)]
     prompt: String,
-    /// The prompt is what a user says: write it as the model's chat template has it
+    /// Render the prompt as a user message with the model's chat template
     #[arg(long)]
     chat: bool,
-    /// What the model is told to be, before the prompt
+    /// System message before the prompt
     #[arg(long, requires = "chat")]
     system: Option<String>,
-    /// Tokens to generate, at most
+    /// Maximum number of new tokens
     #[arg(long, short = 'n', value_name = "N", default_value_t = 256)]
     max_new_tokens: usize,
-    /// 0 for the likeliest token; below 1 for likelier ones
+    /// Sampling temperature: 0 is greedy, values below 1 favor likely tokens
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     temperature: f32,
-    /// Only the K likeliest tokens
+    /// Sample from the K likeliest tokens only
     #[arg(long, value_name = "K")]
     top_k: Option<usize>,
-    /// Only the likeliest tokens whose probabilities add up to P
+    /// Sample from the likeliest tokens whose probabilities sum to P
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     top_p: f32,
-    /// Only tokens at least P times as likely as the likeliest
+    /// Sample from tokens with at least P times the probability of the likeliest
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     min_p: f32,
-    /// Above 1 against repetition
+    /// Penalty of repeated tokens; 1 is off
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     repetition_penalty: f32,
-    /// A text that ends the generated one; may be given more than once
+    /// Stop sequence; may be repeated
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// Seed of the draws
+    /// Seed of the sampler
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How keys and values of earlier tokens are kept
+    /// Data type of the key-value cache
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     cache: Cache,
     /// A tokenizer.json or a folder with one [default: that of the model]
@@ -198,7 +198,7 @@ fn finish(reason: FinishReason) -> &'static str {
     }
 }
 
-/// Goes on with the prompt, and shows the text as it comes.
+/// Generates a continuation of the prompt and streams it to stdout.
 fn generate<P: Projection>(
     lm: &BitNetLm<P>,
     tokenizer: &Tokenizer,
@@ -210,11 +210,11 @@ fn generate<P: Projection>(
     let mut stdout = std::io::stdout();
     let mut texts = generator.stream(&[prompt], &mut |piece| {
         if !output.json {
-            // A reader that has gone away does not end what is counted at the end.
+            // A closed stdout does not stop the generation, whose length is reported at the end.
             let written = stdout.write_all(piece.text.as_bytes());
             let _ = written.and_then(|()| stdout.flush());
         }
     })?;
     let text = texts.pop();
-    text.ok_or_else(|| Failure::failed("nothing was generated"))
+    text.ok_or_else(|| Failure::failed("no text was generated"))
 }

@@ -21,19 +21,19 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   bitnet-burn inspect run/model                 config.json, tensors, scales and codes
-  bitnet-burn inspect model.gguf --no-values    names, types and shapes alone, at once
-  bitnet-burn inspect run                       the checkpoints of a run, each file checked
+  bitnet-burn inspect model.gguf --no-values    names, types and shapes only, fast
+  bitnet-burn inspect run                       the checkpoints of a run, with each file verified
   bitnet-burn inspect train.bin --json";
 
-/// What is in a file or a folder.
+/// Print the content of a file or a folder.
 ///
 /// Reads safetensors files, folders of Hugging Face, GGUF files, folders of a run and its checkpoints,
-/// files of tokens (.bin) and tokenizer.json. Of weights it shows the histogram of the codes -1, 0 and 1
-/// and their scale, and of floats the mean magnitude.
+/// token files (.bin) and tokenizer.json. Prints the histogram of the codes -1, 0 and 1 and the scale of
+/// ternary weights, and the mean magnitude of floats.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// A file or a folder
+    /// File or folder
     path: PathBuf,
     /// Do not read the values of tensors
     #[arg(long)]
@@ -43,7 +43,7 @@ pub struct Arguments {
     allow_i2_s: bool,
 }
 
-/// What was found, for people and for programs.
+/// Result as text and as JSON.
 struct Found {
     kind: &'static str,
     json: Value,
@@ -100,7 +100,7 @@ fn find(arguments: &Arguments) -> Result<Found, Failure> {
     }
 }
 
-/// Bytes of a file, or of all files below a folder.
+/// Returns the bytes of a file, or of all files below a folder.
 pub fn size(path: &Path) -> u64 {
     let Ok(metadata) = fs::metadata(path) else {
         return 0;

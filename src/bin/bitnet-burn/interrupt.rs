@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! Handling of Ctrl-C.
 
 use std::sync::{
     Arc,
@@ -7,10 +7,10 @@ use std::sync::{
 
 use crate::error::Failure;
 
-/// The exit code of a program that SIGINT ended, as shells have it.
+/// Exit code of a program terminated by SIGINT, as in shells.
 const KILLED: i32 = 130;
 
-/// A flag that the first Ctrl-C sets; the second one ends the program at once.
+/// Returns a flag that the first Ctrl-C sets; the second one ends the program immediately.
 pub fn flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     let handled = flag.clone();
@@ -18,7 +18,7 @@ pub fn flag() -> Result<Arc<AtomicBool>, Failure> {
         if handled.swap(true, Ordering::SeqCst) {
             std::process::exit(KILLED);
         }
-        eprintln!("\nfinishing the step and saving it; Ctrl-C once more ends the program at once");
+        eprintln!("\nfinishing and saving the step; Ctrl-C again ends the program immediately");
     });
     set.map_err(|error| Failure::failed(format!("Ctrl-C cannot be handled: {error}")))?;
     Ok(flag)

@@ -1,4 +1,4 @@
-//! The program `bitnet-burn`: arguments in, library calls out.
+//! The program `bitnet-burn`: a command line for the library.
 
 mod convert;
 mod data;
@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 
 use output::Output;
 
-/// Training on a CPU allocates and frees activations of a megabyte at every operation. The system
+/// Training on a CPU allocates and frees activations of a megabyte in every operation. The system
 /// allocator maps them anew each time, which costs a fifth of the CPU time in page faults.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,10 +37,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[command(subcommand)]
     command: Command,
-    /// Write JSON to stdout: one document, or one line for each event of a training.
+    /// Write JSON to stdout: one document, or one line per event of a training.
     #[arg(long, global = true)]
     json: bool,
-    /// Say nothing on stderr but errors.
+    /// Write only errors to stderr.
     #[arg(long, short, global = true)]
     quiet: bool,
 }
@@ -60,11 +60,11 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   bitnet-burn train --out run                     train on an excerpt of Shakespeare
-  bitnet-burn eval run/model                      its loss and perplexity
-  bitnet-burn generate run/model -p 'To be'       let it write
-  bitnet-burn convert run/model packed            2 bits a weight, for transformers
+  bitnet-burn eval run/model                      compute loss and perplexity
+  bitnet-burn generate run/model -p 'To be'       generate text
+  bitnet-burn convert run/model packed            2 bits per weight, for transformers
   bitnet-burn convert run/model model.gguf --type TQ2_0
-  bitnet-burn inspect model.gguf                  what is in a file
+  bitnet-burn inspect model.gguf                  print the content of a file
 
 Exit codes: 0 done (or a training that was interrupted and saved), 1 failed, 2 wrong usage.";
 

@@ -1,4 +1,4 @@
-//! Models in files of other programs, with their tokenizers.
+//! Model files of other programs, with their tokenizers.
 
 use std::{
     fs,
@@ -21,31 +21,31 @@ use tempfile::TempDir;
 
 use crate::{error::Failure, output::Output, settings::Activation};
 
-/// How a model is read.
+/// Options for loading a model.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct ReadArguments {
-    /// Longest sequence that the model is set up for [default: what its file says]
+    /// Longest sequence of the model [default: that of the file]
     #[arg(long, value_name = "N")]
     pub max_positions: Option<usize>,
-    /// What the scales of packed weights do, where the folder does not say
+    /// Use of the scales of packed weights, if the folder does not define it
     #[arg(long, value_name = "KIND")]
     pub input_scale: Option<Scale>,
     #[command(flatten)]
     pub gguf: GgufArguments,
 }
 
-/// Choices that a GGUF file may leave open.
+/// Settings that a GGUF file may not define.
 #[derive(clap::Args, Debug, Clone, Copy, Default)]
 pub struct GgufArguments {
-    /// Read tensors of GGUF type 36 as I2_S of bitnet.cpp; llama.cpp had another type of this number
+    /// Read tensors of GGUF type 36 as I2_S of bitnet.cpp; llama.cpp used this number for another type
     #[arg(long)]
     pub allow_i2_s: bool,
-    /// Activation of the feed-forward blocks of a GGUF file [default: what the file says]
+    /// Activation of the feed-forward blocks of a GGUF file [default: that of the file]
     #[arg(long, value_name = "NAME")]
     pub activation: Option<Activation>,
 }
 
-/// The two meanings of `weight_scale`.
+/// The two conventions of `weight_scale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Scale {
     /// weight = code * scale (autobitlinear: microsoft/bitnet-b1.58-2B-4T)
@@ -63,7 +63,7 @@ impl From<Scale> for ScaleConvention {
     }
 }
 
-/// Where a model is.
+/// Location of a model.
 #[derive(Debug, Clone)]
 pub enum ModelFile {
     Folder(PathBuf),
@@ -71,13 +71,12 @@ pub enum ModelFile {
 }
 
 impl ModelFile {
-    /// Looks at a path: a folder of Hugging Face, one of a training with such a folder in it, or a GGUF
-    /// file.
+    /// Recognizes a path: a folder of Hugging Face, a run folder with such a folder in it, or a GGUF file.
     pub fn find(path: &Path) -> Result<Self, Failure> {
         let metadata = fs::metadata(path).map_err(Failure::io(path))?;
         if !metadata.is_dir() {
             return match path.extension().is_some_and(|name| name == "safetensors") {
-                // With its config.json beside it.
+                // Its config.json is beside it.
                 true => Ok(Self::Folder(path.parent().unwrap_or(Path::new("")).into())),
                 false => Ok(Self::Gguf(path.to_path_buf())),
             };
@@ -125,7 +124,7 @@ impl ModelFile {
         Ok(model)
     }
 
-    /// The files of the model's tokenizer as a folder; `None` if it has none.
+    /// Returns a folder with the files of the model's tokenizer; `None` if it has none.
     pub fn tokenizer_folder(
         &self,
         options: &ReadArguments,
@@ -171,7 +170,7 @@ impl ReadArguments {
 /// A folder with `tokenizer.json`.
 pub enum TokenizerFolder {
     Given(PathBuf),
-    /// Goes with the value.
+    /// Removed when the value is dropped.
     Made(TempDir),
 }
 
@@ -179,7 +178,7 @@ impl TokenizerFolder {
     fn write(files: [(&str, Value); 3]) -> Result<Self, Failure> {
         let folder = tempfile::tempdir();
         let folder = folder.map_err(|error| {
-            Failure::failed(format!("there is no place for temporary files: {error}"))
+            Failure::failed(format!("cannot create a temporary folder: {error}"))
         })?;
         for (name, value) in files {
             let path = folder.path().join(name);
@@ -196,7 +195,7 @@ impl TokenizerFolder {
     }
 }
 
-/// The tokenizer of a model, or another one, and the chat template beside it.
+/// Loads the tokenizer of a model, or another one, and the chat template beside it.
 pub fn tokenizer(
     file: &ModelFile,
     options: &ReadArguments,
@@ -211,13 +210,13 @@ pub fn tokenizer(
     };
     let folder = folder.ok_or_else(|| {
         Failure::failed(format!(
-            "{}: expected a tokenizer beside the model, found none: give one with --tokenizer",
+            "{}: expected a tokenizer beside the model, found none: pass one with --tokenizer",
             file.path().display()
         ))
     })?;
     let mut tokenizer = Tokenizer::from_file(folder.path())?;
     if let (Some(_), ModelFile::Folder(folder)) = (other, file) {
-        // The ends of a text are the model's, whatever tokenizer reads it.
+        // End-of-text tokens are the model's, also with another tokenizer.
         tokenizer = tokenizer.with_model_folder(folder)?;
     }
     let template = match folder.path().is_dir() {
@@ -227,7 +226,7 @@ pub fn tokenizer(
     Ok((tokenizer, template))
 }
 
-/// A line about keys of a model's files that nobody knows.
+/// Prints a line about unknown keys of a model's files.
 pub fn note_unknown<'a>(keys: impl IntoIterator<Item = &'a UnknownKey>, output: Output) {
     const SHOWN: usize = 5;
     let keys: Vec<String> = keys.into_iter().map(UnknownKey::to_string).collect();
@@ -237,25 +236,25 @@ pub fn note_unknown<'a>(keys: impl IntoIterator<Item = &'a UnknownKey>, output: 
     };
     if !keys.is_empty() {
         output.note(format!(
-            "passed over keys that are not known: {}{more}",
+            "ignored unknown keys: {}{more}",
             keys[..keys.len().min(SHOWN)].join("; ")
         ));
     }
 }
 
-/// Refuses a tokenizer that has tokens the model does not know.
+/// Rejects a tokenizer with tokens that are not in the model's vocabulary.
 pub fn check_vocabulary(model: &PretrainedLm, tokenizer: &Tokenizer) -> Result<(), Failure> {
     let (rows, tokens) = (model.config.vocab_size, tokenizer.vocab_size());
     match tokens <= rows {
         true => Ok(()),
         false => Err(Failure::failed(format!(
-            "the tokenizer has {tokens} tokens, and the model knows {rows}: give the tokenizer that it was \
+            "the tokenizer has {tokens} tokens, but the model has {rows}: pass the tokenizer that it was \
              trained with (--tokenizer)"
         ))),
     }
 }
 
-/// What runs quickest: latent weights packed, which gives the same logits.
+/// Returns the fastest form: packed latent weights, which give the same logits.
 pub fn for_inference(lm: CausalLm) -> CausalLm {
     match lm {
         CausalLm::Qat(lm) => CausalLm::Packed(BitNetLm::pack(&lm)),

@@ -1,4 +1,4 @@
-//! Results on stdout, and everything else on stderr.
+//! Results on stdout, messages on stderr.
 
 use std::io::{IsTerminal, Write};
 
@@ -6,17 +6,17 @@ use serde_json::Value;
 
 use crate::error::Failure;
 
-/// How results and progress are shown.
+/// Format of results and progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    /// Results as JSON.
+    /// `true` if results are JSON.
     pub json: bool,
-    /// Nothing but errors on stderr.
+    /// `true` if only errors are written to stderr.
     pub quiet: bool,
 }
 
 impl Output {
-    /// The result of a command, as a document of JSON or as a text.
+    /// Prints the result of a command, as a JSON document or as text.
     pub fn result(
         self,
         json: impl FnOnce() -> Value,
@@ -28,7 +28,7 @@ impl Output {
         }
     }
 
-    /// A line on stdout. A reader that has gone away, such as `head`, is no failure.
+    /// Prints a line to stdout. A closed pipe, such as that of `head`, is not an error.
     pub fn line(self, line: &str) -> Result<(), Failure> {
         let mut stdout = std::io::stdout().lock();
         let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
@@ -40,20 +40,20 @@ impl Output {
         }
     }
 
-    /// A line on stderr.
+    /// Prints a line to stderr.
     pub fn note(self, line: impl AsRef<str>) {
         if !self.quiet {
             eprintln!("{}", line.as_ref());
         }
     }
 
-    /// Whether progress is a bar.
+    /// Returns whether progress is shown as a bar.
     pub fn has_bars(self) -> bool {
         !self.quiet && std::io::stderr().is_terminal()
     }
 }
 
-/// Bytes as people read them.
+/// Formats a number of bytes with a unit.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if count < 1024 {

@@ -1,4 +1,4 @@
-//! What a training says while it goes on: a bar on terminals, else lines, and lines of JSON.
+//! Progress of a training: a bar on terminals, else lines, and lines of JSON.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::output::Output;
 
-/// The callback.
+/// Callback that prints the progress.
 #[derive(Clone)]
 pub struct Progress {
     output: Output,
@@ -23,7 +23,7 @@ pub struct Progress {
     every: usize,
     tokens_per_step: usize,
     bar: ProgressBar,
-    /// Since when steps are counted for the next line, and how many there are.
+    /// Start of the interval of the next line, and its number of steps.
     since: Instant,
     steps: usize,
 }
@@ -59,7 +59,7 @@ impl Progress {
         }
     }
 
-    /// A line above the bar, or on stderr.
+    /// Prints a line above the bar, or to stderr.
     fn say(&self, line: &str) {
         match self.output.has_bars() {
             true => self.bar.println(line),
@@ -67,7 +67,7 @@ impl Progress {
         }
     }
 
-    /// True for a step that gets a line.
+    /// Returns `true` for a step that gets a line.
     fn is_due(&self, step: usize) -> bool {
         step.is_multiple_of(self.every) || step == self.total
     }

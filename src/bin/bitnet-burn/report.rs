@@ -15,24 +15,24 @@ Examples:
   bitnet-burn report run                        run/errors.jsonl and run/log.jsonl become run/report.html
   bitnet-burn report errors.jsonl --out page.html --title 'Layer by layer'";
 
-/// Draw what quantisation did to each layer over a training, as one page of HTML.
+/// Render the quantization errors of each layer over a training as an HTML page.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The folder of a run, or its file of errors
+    /// Folder of a run, or its errors.jsonl
     run: PathBuf,
-    /// The log of the run, for its losses and events [default: log.jsonl beside the errors]
+    /// Log of the run, for its losses and events [default: log.jsonl beside the errors]
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// The page [default: report.html beside the errors]
+    /// Output file [default: report.html beside the errors]
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Title of the page
-    #[arg(long, default_value = "Quantisation-aware training")]
+    #[arg(long, default_value = "Quantization-aware training")]
     title: String,
 }
 
-/// What the log of a run says.
+/// Losses and events in the log of a run.
 #[derive(Default)]
 struct Log {
     training: Vec<(f64, f64)>,
@@ -109,12 +109,12 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         .into_iter()
         .fold(page, |page, event| page.with_note(event));
     page.save(&out)?;
-    let (reports, quantisers) = (history.reports.len(), history.paths().len());
+    let (reports, quantizers) = (history.reports.len(), history.paths().len());
     output.result(
-        || json!({"page": out, "reports": reports, "quantisers": quantisers}),
+        || json!({"page": out, "reports": reports, "quantizers": quantizers}),
         || {
             format!(
-                "{reports} reports on {quantisers} quantisers are drawn in {}",
+                "rendered {reports} reports on {quantizers} quantizers in {}",
                 out.display()
             )
         },

@@ -1,4 +1,4 @@
-//! The folder of a run.
+//! Folder of a run.
 
 use std::{
     fs, io,
@@ -9,7 +9,7 @@ use bitnet_burn::train::checkpoint::CheckpointFolder;
 
 use crate::error::Failure;
 
-/// What a run writes into its folder. The checkpoints go first: without them nothing can resume.
+/// Files of a run. Checkpoints are removed first: without them nothing can be resumed.
 const FILES: [&str; 8] = [
     "checkpoints",
     "model",
@@ -21,17 +21,17 @@ const FILES: [&str; 8] = [
     "report.html",
 ];
 
-/// The settings of a run.
+/// Path of the settings of a run.
 pub fn config(out: &Path) -> PathBuf {
     out.join("config.toml")
 }
 
-/// The model that a run ends with.
+/// Path of the trained model.
 pub fn model(out: &Path) -> PathBuf {
     out.join("model")
 }
 
-/// The step that a resumed run goes on after.
+/// Returns the step after which a resumed run continues.
 pub fn last_step(out: &Path) -> Result<usize, Failure> {
     let path = out.join("checkpoints");
     let folder = CheckpointFolder::new(&path);
@@ -39,21 +39,21 @@ pub fn last_step(out: &Path) -> Result<usize, Failure> {
     let newest = steps.find_map(|step| folder.manifest(step).ok());
     let manifest = newest.ok_or_else(|| {
         Failure::failed(format!(
-            "{}: expected a whole checkpoint to resume from, found none: start anew without --resume",
+            "{}: expected a complete checkpoint to resume from, found none: start without --resume",
             path.display()
         ))
     })?;
     Ok(manifest.position.step)
 }
 
-/// Makes the folder ready for a new run.
+/// Prepares the folder for a new run.
 pub fn begin(out: &Path, overwrite: bool) -> Result<(), Failure> {
     let present = FILES.iter().map(|name| out.join(name));
     let present: Vec<PathBuf> = present.filter(|path| path.exists()).collect();
     if let (Some(path), false) = (present.first(), overwrite) {
         return Err(Failure::failed(format!(
-            "{} is of an earlier run: go on with it by --resume, replace it by --overwrite, or choose \
-             another folder with --out",
+            "{} belongs to an earlier run: continue it with --resume, replace it with --overwrite, or \
+             choose another folder with --out",
             path.display()
         )));
     }
@@ -63,8 +63,8 @@ pub fn begin(out: &Path, overwrite: bool) -> Result<(), Failure> {
     fs::create_dir_all(out).map_err(Failure::io(out))
 }
 
-/// Removes a file or a folder. Links, pipes and devices are the user's and stay; a folder that a link
-/// leads to is emptied.
+/// Removes a file or a folder. Links, pipes and devices belong to the user and stay; a folder that a link
+/// points to is emptied.
 fn clear(path: &Path) -> io::Result<()> {
     let file_type = fs::symlink_metadata(path)?.file_type();
     if file_type.is_symlink() && path.is_dir() {

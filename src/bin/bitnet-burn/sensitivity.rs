@@ -20,26 +20,26 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   bitnet-burn sensitivity llama --text test.txt --windows 32
-      which layers suffer most from ternary weights
+      rank the layers by their sensitivity to ternary weights
   bitnet-burn sensitivity run/model --plan-bits 3 --html sensitivity.html
-      and which would get more bits within a mean of 3 a weight";
+      and assign bit widths with an average of 3 bits per weight";
 
-/// What the quantisation of each layer adds to the loss.
+/// Measure how much the quantization of each layer increases the loss.
 ///
 /// MODEL is in full precision or has latent weights; the text is read 2 + layers * (2 + widths) times.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The folder of a model, or a GGUF file of floats
+    /// Folder of a model, or a GGUF file of floats
     model: PathBuf,
-    /// Widths of weights, in bits, that are measured beside ternary ones
+    /// Bit widths of weights that are measured besides ternary ones
     #[arg(long, num_args = 0.., value_name = "N", default_values_t = [4, 8],
           value_parser = clap::value_parser!(u8).range(2..=8))]
     bits: Vec<u8>,
-    /// Choose widths within so many bits a weight in the mean
+    /// Choose bit widths with at most this average of bits per weight
     #[arg(long, value_name = "X")]
     plan_bits: Option<f64>,
-    /// A page with a drawing
+    /// Write a page with a chart
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let windows = text.windows(tokenizer, model.config.max_positions, &device)?;
     let lm = model.into_qat(&QatScheme::b1_58()).ok_or_else(|| {
         Failure::failed(format!(
-            "{}: expected weights that are not packed: those are quantised for good",
+            "{}: expected unpacked weights, found packed ones, which stay quantized",
             arguments.model.display()
         ))
     })?;

@@ -1,4 +1,4 @@
-//! All that a training is, from a file.
+//! All settings of a training, from a file.
 
 use std::{
     fs,
@@ -18,35 +18,35 @@ use toml::{Table, Value};
 
 use crate::{data::DataSettings, error::Failure};
 
-/// Steps of a training that nobody gave a number for.
+/// Default number of steps.
 const STEPS: usize = 300;
 
-/// Full precision, or quantised weights and activations.
+/// Full precision, or quantized weights and activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Quantisation-aware: BitNet b1.58
+    /// Quantization-aware training: BitNet b1.58
     Qat,
-    /// Full precision, to compare with or to fine-tune later
+    /// Full precision, for comparison or later fine-tuning
     Fp,
 }
 
-/// What weights, gradients and the optimizer's moments take.
+/// Memory of weights, gradients and optimizer states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Memory {
-    /// f32 throughout: 16 bytes a parameter
+    /// f32 throughout: 16 bytes per parameter
     Full,
-    /// Moments of 8 bits, latent weights and their gradients of bf16: 6 bytes a weight
+    /// 8-bit optimizer states, latent weights and gradients in bf16: 6 bytes per weight
     Small,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
-    /// SwiGLU, which llama.cpp computes
+    /// SwiGLU, supported by llama.cpp
     Silu,
-    /// Squared ReLU of BitNet b1.58 2B4T, which llama.cpp does not compute
+    /// Squared ReLU of BitNet b1.58 2B4T, not supported by llama.cpp
     Relu2,
 }
 
@@ -77,7 +77,7 @@ impl TryFrom<GatedActivation> for Activation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelSettings {
-    /// The model that is fine-tuned, whose sizes stand below; absent for one from scratch.
+    /// Model that is fine-tuned, with the sizes below; absent for training from scratch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<PathBuf>,
     pub d_model: usize,
@@ -108,7 +108,7 @@ impl Default for ModelSettings {
 }
 
 impl ModelSettings {
-    /// The sizes of a model of a file.
+    /// Returns the sizes of a model of a file.
     pub fn of_source(source: &Path, config: &BitNetLmConfig) -> Result<Self, Failure> {
         Ok(Self {
             source: Some(std::path::absolute(source).map_err(Failure::io(source))?),
@@ -166,16 +166,16 @@ impl ModelSettings {
     }
 }
 
-/// `[run]`: what is neither the model's, the data's nor the training's.
+/// `[run]`: settings beside those of the model, the data and the training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RunSettings {
     pub precision: Precision,
     pub memory: Memory,
     pub device: String,
-    /// Whether a model without norms before its last projections gets them when it is fine-tuned.
+    /// `true` if fine-tuning inserts missing norms before the last projections of a block.
     pub insert_sub_norm: bool,
-    /// Steps from one validation to the next; absent for those of `training.epochs`.
+    /// Steps between validations; absent for those of `training.epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate_every: Option<usize>,
 }
@@ -202,7 +202,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Those of a file, or defaults; the peak of the learning rate is for a file without one.
+    /// Loads a file, or defaults; `learning_rate` is the peak if the file has none.
     pub fn load(path: Option<&Path>, learning_rate: f64) -> Result<Self, Failure> {
         let Some(path) = path else {
             return Self::from_table(Table::new(), learning_rate);
@@ -259,7 +259,7 @@ impl Settings {
         })
     }
 
-    /// As a file.
+    /// Serializes the settings as TOML.
     pub fn to_toml(&self) -> Result<String, Failure> {
         let wrong = |error: toml::ser::Error| Failure::failed(error.to_string());
         let mut table = Table::try_from(&self.training).map_err(wrong)?;
@@ -273,7 +273,7 @@ impl Settings {
         toml::to_string_pretty(&table).map_err(wrong)
     }
 
-    /// Steps from one validation to the next.
+    /// Number of steps between validations.
     pub fn steps_per_epoch(&self) -> usize {
         let run = &self.training.training;
         let every = self.run.validate_every;
@@ -282,7 +282,7 @@ impl Settings {
             .clamp(1, run.steps)
     }
 
-    /// Puts what a training writes into its folder, where nothing else is asked for.
+    /// Sets the output paths inside the folder of the run and the default checkpoint policy.
     pub fn place(&mut self, out: &Path) {
         let training = &mut self.training;
         training.training.epochs =
@@ -309,7 +309,7 @@ pub fn default_warm_up(steps: usize) -> usize {
     (steps / 10).min(100)
 }
 
-/// Takes a section out of a table.
+/// Removes and deserializes a section of a table.
 fn section<T: DeserializeOwned + Default>(table: &mut Table, name: &str) -> Result<T, Failure> {
     let Some(value) = table.remove(name) else {
         return Ok(T::default());

@@ -14,32 +14,32 @@ use crate::{
     training::Job,
 };
 
-/// Peak of the learning rate of a model that knows nothing yet.
+/// Peak learning rate of training from scratch.
 const LEARNING_RATE: f64 = 2e-3;
 
 const EXAMPLES: &str = "\
 Examples:
   bitnet-burn train --out run
-      an excerpt of Shakespeare, character by character: a minute or two on a laptop
+      trains on an excerpt of Shakespeare, by character: one or two minutes on a laptop
   bitnet-burn train --out run --text book.txt --steps 2000 --layers 4 --context 128
   bitnet-burn train --out run --text a.jsonl b.jsonl --tokenizer tokenizer.json --memory small
   bitnet-burn train --out run --resume
-      goes on from the last checkpoint, after Ctrl-C or a crash
+      resumes from the last checkpoint, after Ctrl-C or a crash
   bitnet-burn train --out other --config run/config.toml --seed 1
   bitnet-burn train --out run --json > events.jsonl
 
-A file of --config has the tables [model], [data], [run], and [training], [qat], [optimizer],
+The file of --config has the tables [model], [data], [run], and [training], [qat], [optimizer],
 [learning_rate], [schedule], [monitoring] and [checkpoints] of the library's TrainingConfig. Every run
-writes its own as config.toml.";
+writes its settings to config.toml.";
 
 /// Train a BitNet language model from scratch.
 ///
 /// Writes DIR/model, a folder of Hugging Face's transformers with the trained latent weights, which the
-/// other commands take; beside it checkpoints, log.jsonl, errors.jsonl and report.html.
+/// other commands read; beside it checkpoints, log.jsonl, errors.jsonl and report.html.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Size of the model; a multiple of 256 for GGUF's TQ types [default: 256]
+    /// Model size; a multiple of 256 for GGUF's TQ types [default: 256]
     #[arg(long, value_name = "N", help_heading = "Model")]
     d_model: Option<usize>,
     /// Decoder layers [default: 2]
@@ -48,26 +48,25 @@ pub struct Arguments {
     /// Query heads [default: 4]
     #[arg(long, value_name = "N", help_heading = "Model")]
     heads: Option<usize>,
-    /// Key and value heads [default: as many as query heads]
+    /// Key and value heads [default: same as query heads]
     #[arg(long, value_name = "N", help_heading = "Model")]
     kv_heads: Option<usize>,
-    /// Size between the projections of the feed-forward block; a multiple of 256 for GGUF's TQ types
-    /// [default: 512]
+    /// Hidden size of the feed-forward block; a multiple of 256 for GGUF's TQ types [default: 512]
     #[arg(long, value_name = "N", help_heading = "Model")]
     d_ff: Option<usize>,
     /// Activation of the feed-forward block [default: silu]
     #[arg(long, value_name = "KIND", help_heading = "Model")]
     activation: Option<Activation>,
-    /// The output head is the embedding table [default]
+    /// Use the embedding table as the output head [default]
     #[arg(long, conflicts_with = "untied", help_heading = "Model")]
     tied: bool,
-    /// The output head has weights of its own
+    /// Use separate weights for the output head
     #[arg(long, help_heading = "Model")]
     untied: bool,
-    /// No norms before the last projections of the blocks: a Llama
+    /// Omit the norms before the last projections of the blocks, as in Llama
     #[arg(long, help_heading = "Model")]
     no_sub_norm: bool,
-    /// Full precision or quantised [default: qat]
+    /// Full precision or quantized [default: qat]
     #[arg(long, value_name = "KIND", help_heading = "Training")]
     precision: Option<Precision>,
     #[command(flatten)]
@@ -98,7 +97,7 @@ impl Arguments {
 
 pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let settings = arguments.settings()?;
-    // Sizes that do not go together are found before a long text is read.
+    // Conflicting sizes are rejected before a long text is read.
     settings.model.config(1, settings.data.context)?;
     let device = device(&settings.run.device)?;
     let tokenizer = settings.data.tokenizer()?;

@@ -1,4 +1,4 @@
-//! One training, from scratch or from a model of a file.
+//! A training, from scratch or from a model file.
 
 use std::{
     io::Write,
@@ -38,19 +38,19 @@ use crate::{
     settings::{Memory, Precision, Settings},
 };
 
-/// A training that is about to begin, or to go on.
+/// A training to start or resume.
 pub struct Job<'a> {
     pub settings: Settings,
     pub flags: &'a TrainingFlags,
     pub output: Output,
-    /// The command that makes it go on.
+    /// Command that resumes the training.
     pub resume: String,
     pub tokenizer: Arc<Tokenizer>,
     pub template: Option<ChatTemplate>,
-    /// Where the tokenizer's files are; `None` for a tokenizer that was made here.
+    /// Folder of the tokenizer's files; `None` for a tokenizer built from the text.
     pub tokenizer_folder: Option<&'a Path>,
     pub config: BitNetLmConfig,
-    /// Special tokens that the file of the model names, beside those of the tokenizer.
+    /// Special tokens of the model file, beside those of the tokenizer.
     pub special: SpecialTokens,
     pub device: Device,
 }
@@ -64,7 +64,7 @@ pub struct SpecialTokens {
 }
 
 impl Job<'_> {
-    /// Trains and writes the model.
+    /// Trains and saves the model.
     pub fn run<P: Projection>(
         mut self,
         init: impl FnOnce(&BitNetLmConfig, &Device) -> Result<BitNetLm<P>, Failure> + Send,
@@ -84,7 +84,7 @@ impl Job<'_> {
             run.steps, data.batch, data.context
         ));
         self.output.note(format!(
-            "{train} tokens to train on, {valid} to validate; a vocabulary of {}",
+            "{train} training tokens, {valid} validation tokens; a vocabulary of {}",
             self.config.vocab_size
         ));
         let flag = interrupt::flag()?;
@@ -118,12 +118,12 @@ impl Job<'_> {
         self.settings.training.training.grad_accumulation * data.batch * data.context
     }
 
-    /// Refuses what would fail only at the end.
+    /// Rejects settings that would fail only at the end.
     fn check(&mut self) -> Result<(), Failure> {
         let steps = self.settings.training.training.steps;
         let training = &mut self.settings.training;
         if self.settings.run.precision == Precision::Fp {
-            // There are no quantisers to schedule or to measure.
+            // There are no quantizers to schedule or to measure.
             training.schedule = Default::default();
             training.monitoring.errors = None;
             training.qat.noise = None;
@@ -138,22 +138,22 @@ impl Job<'_> {
             && schedule.end() >= steps
         {
             return Err(Failure::usage(format!(
-                "--progressive is less than the {steps} steps of the training, the last of which quantise in \
-                 full, got {}",
+                "--progressive is less than the {steps} steps of the training, which ends fully \
+                 quantized, got {}",
                 schedule.end()
             )));
         }
         Ok(())
     }
 
-    /// Prepares the folder, or finds the run in it.
+    /// Prepares the folder, or checks the run in it.
     fn open_folder(&mut self) -> Result<(), Failure> {
         let out = &self.flags.out;
         let path = run_folder::config(out);
         if self.flags.resume {
             let step = run_folder::last_step(out)?;
             check_same(&Settings::load(Some(&path), 0.0)?, &self.settings)?;
-            self.output.note(format!("going on after step {step}"));
+            self.output.note(format!("resuming after step {step}"));
         } else {
             run_folder::begin(out, self.flags.overwrite)?;
             let toml = self.settings.to_toml()?;
@@ -189,7 +189,7 @@ impl Job<'_> {
     ) -> Result<(BitNetLm<P>, TrainingReport), Failure> {
         self.say_sizes(&lm);
         let mut training = self.settings.training.clone();
-        // The bar is ours.
+        // This program draws its own bar.
         training.monitoring.progress_every = None;
         if self.settings.run.memory == Memory::Small {
             training.optimizer.kind = OptimizerKind::AdamW8bit;
@@ -242,7 +242,7 @@ impl Job<'_> {
                     .to_string(),
             ),
             false => self.output.line(&format!(
-                "interrupted after step {step} of {steps}, which is saved; go on with: {resume}"
+                "interrupted and saved after step {step} of {steps}; resume with: {resume}"
             )),
         }
     }
@@ -271,7 +271,7 @@ impl Job<'_> {
         };
         let options = SaveOptions::new(WeightForm::Float(FloatType::into(self.flags.dtype)))
             .with_tokenizer(Some(tokenizer.to_path_buf()))
-            // What is there is of this run: others were refused at the beginning.
+            // Existing files belong to this run: others were rejected at the beginning.
             .with_overwrite(true);
         hf::save(&folder, &model, &options)?;
         self.say_done(&folder, report)
@@ -297,14 +297,14 @@ impl Job<'_> {
             format!("validation loss {loss:.4}, perplexity {:.3}, ", loss.exp())
         });
         self.output.line(&format!(
-            "{} steps, {loss}{seconds:.1} s of training, {rate:.0} tokens/s\nthe model is {}",
+            "{} steps, {loss}{seconds:.1} s of training, {rate:.0} tokens/s\nsaved the model to {}",
             report.steps,
             folder.display()
         ))
     }
 }
 
-/// The settings that must stay the same for a run to go on, by their names.
+/// Returns the settings that a resumed run must keep, with their names.
 fn identity(settings: &Settings) -> Result<Vec<(String, String)>, Failure> {
     let mut same = settings.clone();
     same.training.monitoring = MonitoringConfig::default();
@@ -340,7 +340,7 @@ fn fingerprint(settings: &Settings) -> Result<String, Failure> {
     Ok(fields.collect::<Vec<_>>().join(", "))
 }
 
-/// Refuses to go on with other settings than those that a run began with.
+/// Rejects resuming with other settings than those of the run.
 fn check_same(began: &Settings, now: &Settings) -> Result<(), Failure> {
     let (began, now) = (identity(began)?, identity(now)?);
     let value = |fields: &[(String, String)], name: &str| {
@@ -357,8 +357,8 @@ fn check_same(began: &Settings, now: &Settings) -> Result<(), Failure> {
     match changed.is_empty() {
         true => Ok(()),
         false => Err(Failure::usage(format!(
-            "--resume: expected the settings that the run began with, found that {}: leave them as they \
-             were, or start anew in another folder",
+            "--resume: expected the settings that the run began with, found that {}: keep them, or start a \
+             new run in another folder",
             changed.join(", ")
         ))),
     }

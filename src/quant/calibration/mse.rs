@@ -100,7 +100,7 @@ impl MseConfig {
 
 fn squared_error(centres: &[(f64, u64)], params: &StaticParams) -> f64 {
     let error =
-        |&(centre, count): &(f64, u64)| count as f64 * (centre - params.quantised(centre)).powi(2);
+        |&(centre, count): &(f64, u64)| count as f64 * (centre - params.quantized(centre)).powi(2);
     centres.iter().map(error).sum()
 }
 
@@ -118,7 +118,7 @@ mod tests {
     /// Returns the root mean squared error of the values, by the definition.
     fn rms(values: &[f32], min: f64, max: f64, config: &MseConfig) -> f64 {
         let eps = f32::EPSILON as f64;
-        let quantised = |x: f64| match config.mapping {
+        let quantized = |x: f64| match config.mapping {
             Mapping::Symmetric => {
                 let half = 2f64.powi(config.bits as i32 - 1);
                 let step = (min.abs().max(max.abs()) / (half - 1.0)).max(eps);
@@ -132,7 +132,7 @@ mod tests {
                 (code.clamp(0.0, largest) - zero) * step
             }
         };
-        let error = |&v: &f32| (v as f64 - quantised(v as f64)).powi(2);
+        let error = |&v: &f32| (v as f64 - quantized(v as f64)).powi(2);
         (values.iter().map(error).sum::<f64>() / values.len() as f64).sqrt()
     }
 

@@ -84,7 +84,7 @@ impl Range {
 
 impl StaticParams {
     /// Returns `Q(x)` of a value of the first channel.
-    pub(super) fn quantised(&self, x: f64) -> f64 {
+    pub(super) fn quantized(&self, x: f64) -> f64 {
         let (min_code, max_code) = self.mapping.codes(self.bits);
         let (step, zero_point) = (self.step[0] as f64, self.zero_point[0] as f64);
         let code = (x / step).round_ties_even() + zero_point;
@@ -165,11 +165,11 @@ mod tests {
                 assert!(step.is_finite() && step >= f32::EPSILON);
                 assert_eq!(zero_point, zero_point.round());
                 assert!((0.0..=max_code).contains(&zero_point));
-                assert_eq!(params.quantised(0.0), 0.0);
+                assert_eq!(params.quantized(0.0), 0.0);
                 // The step may be rounded down by half a unit, the zero point is off by half a
                 // step, and rounding to a code by another half.
                 for bound in [min.min(0.0), 0.0, max.max(0.0)] {
-                    let error = (params.quantised(bound as f64) - bound as f64).abs();
+                    let error = (params.quantized(bound as f64) - bound as f64).abs();
                     assert!(error <= 1.001 * step as f64, "{bound} of [{min}, {max}]");
                 }
             }
@@ -214,7 +214,7 @@ mod tests {
             (-7.6, -8.0),
             (-99.0, -8.0),
         ] {
-            assert_eq!(params.quantised(x), expected, "{x}");
+            assert_eq!(params.quantized(x), expected, "{x}");
         }
     }
 

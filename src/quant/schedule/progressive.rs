@@ -273,7 +273,7 @@ mod tests {
         fn sigmoid(k: f64, t: f64) -> f64 {
             1.0 / (1.0 + (-k * (t - 0.5)).exp())
         }
-        fn normalised(k: f64, t: f64) -> f64 {
+        fn normalized(k: f64, t: f64) -> f64 {
             (sigmoid(k, t) - sigmoid(k, 0.0)) / (sigmoid(k, 1.0) - sigmoid(k, 0.0))
         }
         let cases: [(ProgressiveShape, Closed); 7] = [
@@ -288,10 +288,10 @@ mod tests {
                 1.0 - (1.0 - t).sqrt()
             }),
             (ProgressiveShape::Sigmoid { k: 15.0 }, |t| {
-                normalised(15.0, t)
+                normalized(15.0, t)
             }),
             (ProgressiveShape::Sigmoid { k: 100.0 }, |t| {
-                normalised(100.0, t)
+                normalized(100.0, t)
             }),
             (ProgressiveShape::Stairs { count: 4 }, |t| {
                 (4.0 * t).floor() / 4.0

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn estimators_serialise_by_name_and_refuse_what_is_not_positive() {
+    fn estimators_serialize_by_name_and_refuse_what_is_not_positive() {
         for (ste, json) in [
             (Ste::Identity, r#""identity""#),
             (ClippedSte::new(1.5).into(), r#"{"clipped":{"bound":1.5}}"#),

@@ -3,10 +3,10 @@ use serde::Serialize;
 
 use super::ChatMessage;
 
-/// Turns of a conversation, and what a template sees beside them.
+/// Turns of a conversation and the further inputs of its template.
 ///
-/// It is read from an object with `messages`, and if there are any `tools`, `documents` and
-/// `chat_template_kwargs`, which has the variables; the fields of everything in it keep their order.
+/// It is deserialized from an object with `messages` and optional `tools`, `documents` and
+/// `chat_template_kwargs`, which has the variables; all fields keep their order.
 ///
 /// # Example
 ///
@@ -35,7 +35,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation without anything beside its turns.
+    /// Creates a conversation of turns only.
     pub fn new(messages: impl IntoIterator<Item = ChatMessage>) -> Self {
         Self {
             messages: messages.into_iter().collect(),
@@ -44,26 +44,29 @@ impl Conversation {
     }
 
     /// Sets the functions that the model may call, as JSON schemas.
+    #[must_use]
     pub fn with_tools(mut self, tools: impl Serialize) -> Self {
         self.tools = Some(Value::from(Serde(tools)));
         self
     }
 
-    /// Sets texts that the model may look up, as objects with `title` and `text`.
+    /// Sets texts for retrieval, as objects with `title` and `text`.
+    #[must_use]
     pub fn with_documents(mut self, documents: impl Serialize) -> Self {
         self.documents = Some(Value::from(Serde(documents)));
         self
     }
 
-    /// Sets a further variable of templates, such as `enable_thinking`: an argument of transformers'
-    /// `apply_chat_template`. One with the name of a special token takes its place.
+    /// Sets a further template variable, such as `enable_thinking`: an argument of transformers'
+    /// `apply_chat_template`. A variable with the name of a special token replaces it.
+    #[must_use]
     pub fn with_variable(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         self.variables
             .push((name.into(), Value::from(Serde(value))));
         self
     }
 
-    /// The same with the first turns alone.
+    /// Returns the conversation with the first turns only.
     pub(super) fn first(&self, turns: usize) -> Self {
         Self {
             messages: self.messages[..turns].to_vec(),

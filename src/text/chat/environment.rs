@@ -1,4 +1,4 @@
-//! Jinja as transformers sets it up.
+//! Jinja environment as in transformers.
 
 use std::time::SystemTime;
 
@@ -13,11 +13,11 @@ use minijinja_contrib::globals::{cycler, joiner};
 use super::{generation_marks, python};
 use crate::text::TextError;
 
-/// Instructions of the engine that a text may take: far more than a conversation of thousands of turns
-/// does, and few enough that loops in loops end within seconds.
+/// Limit of engine instructions per rendered text: far more than a conversation of thousands of turns
+/// needs, and small enough that nested loops end within seconds.
 const FUEL: u64 = 5_000_000;
 
-/// An environment without templates.
+/// Creates an environment without templates.
 pub(super) fn environment() -> Result<Environment<'static>, TextError> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
@@ -42,7 +42,7 @@ pub(super) fn environment() -> Result<Environment<'static>, TextError> {
     Ok(environment)
 }
 
-/// Sets the time of `strftime_now`; `None` for that of the clock.
+/// Sets the time of `strftime_now`; `None` for the clock.
 pub(super) fn set_now(environment: &mut Environment<'static>, now: Option<SystemTime>) {
     environment.add_function("strftime_now", move |format: String| {
         let now = now.unwrap_or_else(SystemTime::now);
@@ -70,7 +70,7 @@ fn default(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error
         arguments.into_iter().partition(Value::is_kwargs);
     let (kwargs,): (Kwargs,) = from_args(&kwargs)?;
     let mut given = given.into_iter();
-    // `none` is a value like any other here.
+    // `none` is an ordinary value here.
     let mut next = |name: &str| match (given.next(), kwargs.has(name)) {
         (Some(value), _) => Ok(Some(value)),
         (None, true) => kwargs.get::<Value>(name).map(Some),
@@ -88,7 +88,7 @@ fn default(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<Value, Error
     }
 }
 
-/// `attr`, which does not give the items of a dictionary in Python.
+/// `attr`, which does not return the items of a dictionary in Python.
 fn attribute(value: &Value, name: &Value) -> Result<Value, Error> {
     match value.kind() {
         ValueKind::Map => Err(Error::new(
@@ -99,7 +99,7 @@ fn attribute(value: &Value, name: &Value) -> Result<Value, Error> {
     }
 }
 
-/// What has a length and items: texts and dictionaries, too, in Python.
+/// Returns `true` for values with a length and items: in Python also texts and dictionaries.
 fn is_sequence(value: &Value) -> bool {
     matches!(
         value.kind(),
@@ -107,7 +107,7 @@ fn is_sequence(value: &Value) -> bool {
     )
 }
 
-/// The function by which templates refuse messages.
+/// Function with which templates reject messages.
 fn raise_exception(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }

@@ -1,4 +1,4 @@
-//! `{% generation %}`, the block that transformers adds to Jinja: what the assistant says.
+//! `{% generation %}`, the block that transformers adds to Jinja to mark the assistant's text.
 
 use core::ops::Range;
 
@@ -6,16 +6,16 @@ use minijinja::{Error, State, Value, value::Kwargs};
 
 use super::RenderedChat;
 
-/// The function whose call block stands for the block, with its scope.
+/// Function whose call block replaces the block, with its scope.
 pub(super) const FUNCTION: &str = "__generation__";
-/// The variable that asks for marks around what such blocks write.
+/// Variable that enables marks around the text of such blocks.
 pub(super) const MARKED: &str = "__generation_marked__";
 
-/// Around what a block writes: characters that Unicode keeps for the inside of programs.
+/// Marks around the text of a block: Unicode noncharacters, reserved for internal use.
 const BEGIN: char = '\u{FDD0}';
 const END: char = '\u{FDD1}';
 
-/// A template with call blocks in the place of the blocks that Jinja does not know, and whether it has
+/// Replaces the blocks that Jinja does not have by call blocks. Returns the template and whether it had
 /// any.
 pub(super) fn as_call_blocks(source: &str) -> (String, bool) {
     let mut parts = source.split("{%");
@@ -45,7 +45,7 @@ pub(super) fn as_call_blocks(source: &str) -> (String, bool) {
     (result, found)
 }
 
-/// What the block writes, with marks around it where they are asked for.
+/// Returns the text of the block, with marks around it if they are enabled.
 pub(super) fn generation(state: &mut State, kwargs: Kwargs) -> Result<Value, Error> {
     let body: Value = kwargs.get("caller")?;
     let written = body.call(state, &[])?;
@@ -55,7 +55,7 @@ pub(super) fn generation(state: &mut State, kwargs: Kwargs) -> Result<Value, Err
     }
 }
 
-/// Takes the marks out of a text; `None` if they do not go together, as where a message has some.
+/// Removes the marks from a text; `None` if they do not match, as where a message contains some.
 pub(super) fn without_marks(marked: &str) -> Option<RenderedChat> {
     let mut text = String::new();
     let mut assistant: Vec<Range<usize>> = Vec::new();

@@ -4,11 +4,11 @@ use minijinja::{
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// Names under which a message may hold what its author thought, the first of which templates read.
+/// Names of the field with the reasoning of a message; templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
-/// A turn of a conversation: a role, what is said, and any further fields, such as `name`,
-/// `tool_calls` or `reasoning_content`. Templates see all of them, in their order.
+/// A turn of a conversation: a role, its content, and any further fields, such as `name`,
+/// `tool_calls` or `reasoning_content`. Templates get all of them, in their order.
 ///
 /// # Example
 ///
@@ -26,15 +26,15 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatMessage {
     role: String,
-    /// All fields, the role among them.
+    /// All fields, including the role.
     fields: Vec<(String, Value)>,
 }
 
 impl ChatMessage {
-    /// The role of the model.
+    /// Role of the model.
     pub const ASSISTANT: &str = "assistant";
 
-    /// A turn of any role.
+    /// Creates a turn of any role.
     pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
         let role = role.into();
         let fields = vec![
@@ -44,23 +44,24 @@ impl ChatMessage {
         Self { role, fields }
     }
 
-    /// What the model is to be.
+    /// Creates a system message with the instructions of the model.
     pub fn system(content: impl Into<String>) -> Self {
         Self::new("system", content)
     }
 
-    /// A turn of the user.
+    /// Creates a turn of the user.
     pub fn user(content: impl Into<String>) -> Self {
         Self::new("user", content)
     }
 
-    /// A turn of the model.
+    /// Creates a turn of the model.
     pub fn assistant(content: impl Into<String>) -> Self {
         Self::new(Self::ASSISTANT, content)
     }
 
-    /// Adds a field, or sets it. Fields of a struct are seen in their order, those of a
-    /// `serde_json::Value` in that of the alphabet.
+    /// Adds or replaces a field. Fields of a struct keep their order; those of a `serde_json::Value` are
+    /// sorted alphabetically.
+    #[must_use]
     pub fn with_field(mut self, name: impl Into<String>, value: impl Serialize) -> Self {
         let (name, value) = (name.into(), Value::from(Serde(value)));
         if name == "role" {
@@ -73,29 +74,29 @@ impl ChatMessage {
         self
     }
 
-    /// Who says it: `system`, `user`, `assistant` or `tool` in most templates.
+    /// Returns the role: `system`, `user`, `assistant` or `tool` in most templates.
     pub fn role(&self) -> &str {
         &self.role
     }
 
-    /// What is said, if it is a text: a message of tool calls may have none, another a list of parts.
+    /// Returns the content if it is a text: a message of tool calls may have none, another a list of parts.
     pub fn content(&self) -> Option<&str> {
         self.field("content").and_then(Value::as_str)
     }
 
-    /// A field.
+    /// Returns a field.
     pub(in crate::text) fn field(&self, name: &str) -> Option<&Value> {
         let found = self.fields.iter().find(|(field, _)| field == name);
         found.map(|(_, value)| value)
     }
 
-    /// Whether there is a field besides role and content.
+    /// Returns whether there is a field besides role and content.
     pub(super) fn has_more_than_content(&self) -> bool {
         let mut given = self.fields.iter().filter(|(_, value)| !value.is_none());
         given.any(|(name, _)| name != "role" && name != "content")
     }
 
-    /// A message with the fields of an object; the reason if it is none with a role.
+    /// Creates a message with the fields of an object; an error if it has no role.
     pub(super) fn from_value(message: &Value) -> Result<Self, String> {
         let map = message.as_object();
         let map = map.filter(|_| message.kind() == ValueKind::Map);
@@ -119,8 +120,8 @@ impl ChatMessage {
         Ok(Self { role, fields })
     }
 
-    /// What a template sees, as transformers prepares it: fields that are null are left out, and the
-    /// reasoning is there under the names that templates read.
+    /// Returns the message as transformers passes it to templates: without null fields, and with the
+    /// reasoning under the names that templates read.
     pub(super) fn for_template(&self) -> Value {
         let given = self.fields.iter().filter(|(_, value)| !value.is_none());
         let mut fields: Vec<(String, Value)> = given.cloned().collect();

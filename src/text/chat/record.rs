@@ -8,27 +8,27 @@ use crate::text::TextError;
 
 const TOOLS: &str = "tools";
 const DOCUMENTS: &str = "documents";
-/// Further variables of the template, as in data sets of TRL.
+/// Field with further template variables, as in data sets of TRL.
 const VARIABLES: &str = "chat_template_kwargs";
-/// Names that a variable cannot have.
+/// Reserved names that a variable cannot have.
 const RESERVED: [&str; 4] = ["messages", TOOLS, DOCUMENTS, "add_generation_prompt"];
-/// Fields that belong to the conversation, but that no template of transformers gets.
+/// Fields of conversations that transformers passes to no template.
 const UNREACHABLE: [&str; 3] = ["system", "system_prompt", "functions"];
 
-/// Error when a record is no conversation for a template.
+/// Error of a record that is not a conversation for a template.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::text) enum RecordProblem {
-    /// What a field should be, and is.
+    /// The expected and the actual content of a field.
     #[error("expected {expected}, found {found}")]
     Field { expected: String, found: String },
-    /// What the template says.
+    /// The error of the template.
     #[error(transparent)]
     Template(#[from] TextError),
 }
 
-/// The conversation of a record: the turns in a field, `tools`, `documents` and
-/// `chat_template_kwargs`. Other fields are left out, unless the template reads a variable of this name
-/// or they are known to belong to a conversation.
+/// Reads the conversation of a record: the turns in a field, `tools`, `documents` and
+/// `chat_template_kwargs`. Other fields are ignored; those that the template reads as a variable, or that
+/// are known to belong to a conversation, are errors.
 pub(in crate::text) fn conversation_of_record(
     record: &Value,
     field: &str,
@@ -57,7 +57,7 @@ impl<'de> Deserialize<'de> for Conversation {
     }
 }
 
-/// What belongs to a conversation in a record.
+/// Parts of a conversation in a record.
 fn conversation(record: &Value, field: &str) -> Result<Conversation, RecordProblem> {
     let mut conversation = Conversation::new(messages(record, field)?);
     conversation.tools = list(record, TOOLS)?;
@@ -99,8 +99,8 @@ fn messages(record: &Value, field: &str) -> Result<Vec<ChatMessage>, RecordProbl
     messages.map(message).collect()
 }
 
-/// What is said is a text, a list of parts, or nothing where there is something else, such as calls of
-/// tools.
+/// Checks that a content is a text or a list of parts; it may be absent if there is another field, such
+/// as tool calls.
 fn check_content(message: &ChatMessage, field: &str) -> Result<(), RecordProblem> {
     let content = message.field("content").cloned().unwrap_or_default();
     match content.kind() {
@@ -114,7 +114,7 @@ fn check_content(message: &ChatMessage, field: &str) -> Result<(), RecordProblem
     }
 }
 
-/// A list of objects in a field, which data sets of one table for all hold as a text of JSON, too.
+/// Reads a list of objects in a field; data sets with one schema for all store it as a JSON text.
 fn list(record: &Value, field: &str) -> Result<Option<Value>, RecordProblem> {
     let Some(value) = given(record, field) else {
         return Ok(None);
@@ -144,7 +144,7 @@ fn attribute(record: &Value, field: &str) -> Option<Value> {
     value.filter(|value| !value.is_undefined())
 }
 
-/// A field that is not null.
+/// Returns a field that is not null.
 fn given(record: &Value, field: &str) -> Option<Value> {
     attribute(record, field).filter(|value| !value.is_none())
 }

@@ -1,11 +1,11 @@
 use std::ops::Range;
 
-/// A conversation as a text.
+/// Rendered text of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedChat {
-    /// The text.
+    /// Rendered text.
     pub text: String,
-    /// The bytes of the text that the assistant says: of a template with `{% generation %}` blocks what
-    /// these write, of another for each turn what it writes behind the prompt, its end among it.
+    /// Byte ranges of the assistant's text. For a template with `{% generation %}` blocks these are the
+    /// blocks; otherwise each turn after its generation prompt, including its end.
     pub assistant: Vec<Range<usize>>,
 }

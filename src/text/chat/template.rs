@@ -9,23 +9,23 @@ use super::{
 };
 use crate::text::TextError;
 
-/// Name of the template that is meant if there are several.
+/// Name of the default template if there are several.
 pub(super) const DEFAULT: &str = "default";
-/// Name of the template that is taken if there are tools.
+/// Name of the template for conversations with tools.
 const TOOL_USE: &str = "tool_use";
 
-/// Writes a conversation as the text that a chat model is trained on: the Jinja template of
+/// Renders a conversation as the text that a chat model is trained on: the Jinja template of
 /// transformers' `apply_chat_template`, with its settings.
 ///
-/// A template sees `messages`, `tools`, `documents`, `add_generation_prompt`, the special tokens that
-/// the tokenizer names (`bos_token`, `eos_token`, `unk_token`, `sep_token`, `pad_token`, `cls_token`,
+/// The inputs of a template are `messages`, `tools`, `documents`, `add_generation_prompt`, the special
+/// tokens of the tokenizer (`bos_token`, `eos_token`, `unk_token`, `sep_token`, `pad_token`, `cls_token`,
 /// `mask_token`) and the [variables](Conversation::with_variable) of the conversation. It may call
-/// `raise_exception`, and `strftime_now`, which gives the time of the clock in UTC unless it is
+/// `raise_exception`, and `strftime_now`, which returns the current time in UTC unless it is
 /// [set](Self::with_now). `tojson` is Python's `json.dumps`; values print as in Python.
 ///
-/// Filters of Jinja that chat templates do not use, such as `wordcount`, and `%` between a text and values
-/// are errors. An attribute with the name of a method that is not called, such as `schema.items`, is the item
-/// of that name.
+/// Jinja filters that chat templates do not use, such as `wordcount`, and `%` between a text and values
+/// are errors. An attribute with the name of a method that is not called, such as `schema.items`, is the
+/// item of that name.
 ///
 /// # Example
 ///
@@ -49,7 +49,7 @@ const TOOL_USE: &str = "tool_use";
 pub struct ChatTemplate {
     environment: Environment<'static>,
     sources: Vec<Source>,
-    /// The one that is taken, whatever a conversation has.
+    /// Name of the template used for every conversation.
     chosen: Option<String>,
     special_tokens: Vec<(Cow<'static, str>, String)>,
 }
@@ -65,16 +65,16 @@ struct Source {
 }
 
 impl ChatTemplate {
-    /// A template with its Jinja source, without special tokens.
+    /// Creates a template from its Jinja source, without special tokens.
     ///
     /// # Errors
     ///
-    /// If the source is no Jinja.
+    /// If the source is not valid Jinja.
     pub fn new(source: &str) -> Result<Self, TextError> {
         Self::empty()?.with_named(DEFAULT, source)
     }
 
-    /// No template yet.
+    /// Creates a set without templates.
     pub(super) fn empty() -> Result<Self, TextError> {
         Ok(Self {
             environment: environment()?,
@@ -84,16 +84,16 @@ impl ChatTemplate {
         })
     }
 
-    /// Adds a template with a name. As in transformers the one called `tool_use` is taken for
-    /// conversations with tools, and `default` for others.
+    /// Adds a named template. As in transformers, `tool_use` is used for conversations with tools and
+    /// `default` for others.
     ///
     /// # Errors
     ///
-    /// If the source is no Jinja.
+    /// If the source is not valid Jinja.
     pub fn with_named(mut self, name: &str, source: &str) -> Result<Self, TextError> {
-        // As Jinja reads ends of lines.
+        // Line ends as Jinja reads them.
         let unix = source.replace("\r\n", "\n").replace('\r', "\n");
-        // The engine would divide by their number.
+        // The engine would divide by zero.
         if unix
             .split_whitespace()
             .collect::<String>()
@@ -116,13 +116,14 @@ impl ChatTemplate {
         Ok(self)
     }
 
-    /// Takes the template of a name for every conversation.
+    /// Selects a named template for every conversation.
     pub(super) fn choosing(mut self, name: &str) -> Self {
         self.chosen = Some(name.to_string());
         self
     }
 
     /// Sets the texts of the tokens that begin and end a text.
+    #[must_use]
     pub fn with_special_tokens(
         self,
         bos_token: impl Into<String>,
@@ -132,7 +133,8 @@ impl ChatTemplate {
             .with_special_token("eos_token", eos_token)
     }
 
-    /// Sets the text of a special token, such as `unk_token`. One that is not set is undefined.
+    /// Sets the text of a special token, such as `unk_token`. A token that is not set is undefined.
+    #[must_use]
     pub fn with_special_token(
         mut self,
         name: impl Into<Cow<'static, str>>,
@@ -144,25 +146,25 @@ impl ChatTemplate {
         self
     }
 
-    /// Sets the time of `strftime_now`, for texts that do not depend on the day.
+    /// Sets the time of `strftime_now`, for texts that do not depend on the date.
+    #[must_use]
     pub fn with_now(mut self, now: SystemTime) -> Self {
         set_now(&mut self.environment, Some(now));
         self
     }
 
-    /// The templates, as names and Jinja sources.
+    /// Returns the names and Jinja sources of the templates.
     pub fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
         self.sources
             .iter()
             .map(|source| (source.name.as_str(), source.text.as_str()))
     }
 
-    /// The text of a conversation; with a generation prompt up to where the assistant's next turn
-    /// begins.
+    /// Renders messages. A generation prompt ends the text where the assistant's next turn begins.
     ///
     /// # Errors
     ///
-    /// If the template does not take the messages.
+    /// If the template rejects the messages.
     pub fn render(
         &self,
         messages: &[ChatMessage],
@@ -171,11 +173,11 @@ impl ChatTemplate {
         self.render_conversation(&messages.into(), add_generation_prompt)
     }
 
-    /// The text of a conversation with tools, documents or variables.
+    /// Renders a conversation with tools, documents or variables.
     ///
     /// # Errors
     ///
-    /// If the template does not take the conversation, or there are several templates and none for it.
+    /// If the template rejects the conversation, or there are several templates and none for it.
     pub fn render_conversation(
         &self,
         conversation: &Conversation,
@@ -189,7 +191,7 @@ impl ChatTemplate {
         )
     }
 
-    /// The text of a conversation, and which part of it the assistant says.
+    /// Renders messages and returns the byte ranges of the assistant's text.
     ///
     /// # Errors
     ///
@@ -198,14 +200,14 @@ impl ChatTemplate {
         self.render_conversation_with_spans(&messages.into())
     }
 
-    /// The text of a conversation with tools, documents or variables, and which part of it the assistant
-    /// says: what the template marks with `{% generation %}`, or of each of the assistant's turns what
-    /// the text up to there has more than the text before with a generation prompt.
+    /// Renders a conversation with tools, documents or variables, and returns the byte ranges of the
+    /// assistant's text: the `{% generation %}` blocks, or for each assistant turn the difference between
+    /// the text up to this turn and the text before it with a generation prompt.
     ///
     /// # Errors
     ///
-    /// If the template does not take the conversation; if it has no such blocks, and writes earlier turns
-    /// in another way once there are more: some leave out what the assistant thought
+    /// If the template rejects the conversation; if it has no such blocks and renders earlier turns
+    /// differently in a longer conversation, as templates that drop the reasoning of earlier turns do
     /// ([`TextError::NoPrefix`]).
     pub fn render_conversation_with_spans(
         &self,
@@ -223,7 +225,7 @@ impl ChatTemplate {
         })
     }
 
-    /// The text with one part for each of the assistant's turns.
+    /// Returns the text with one range per assistant turn.
     pub(in crate::text) fn turn_spans(
         &self,
         conversation: &Conversation,
@@ -244,12 +246,12 @@ impl ChatTemplate {
         Ok(RenderedChat { text, assistant })
     }
 
-    /// Whether the template for a conversation reads a variable of this name.
+    /// Returns whether the template for a conversation reads a variable of this name.
     pub(super) fn reads(&self, conversation: &Conversation, name: &str) -> Result<bool, TextError> {
         Ok(self.source_for(conversation)?.variables.contains(name))
     }
 
-    /// The template that transformers would take.
+    /// Returns the template that transformers would select.
     fn source_for(&self, conversation: &Conversation) -> Result<&Source, TextError> {
         let named = |name: &str| self.sources.iter().find(|source| source.name == name);
         let found = match &self.chosen {
@@ -292,7 +294,7 @@ impl ChatTemplate {
         ] {
             variables.push((name.to_string(), value));
         }
-        // A later value of the same name takes the place of an earlier one.
+        // A later value of the same name replaces an earlier one.
         let context = Value::from_pairs(variables);
         template.render(context).map_err(TextError::template)
     }
@@ -302,7 +304,7 @@ impl ChatTemplate {
 mod tests {
     use super::*;
 
-    /// As many chat models have it.
+    /// A common template of chat models.
     const CHAT_ML: &str = "{%- if messages[0]['role'] == 'system' %}\n    \
         {{- '<|im_start|>system\\n' + messages[0]['content'].strip() + '<|im_end|>\\n' }}\n\
         {%- endif %}\n\
@@ -336,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_template_with_filters_and_assignments_is_read() {
-        // In the way of BitNet b1.58 2B4T.
+        // As in BitNet b1.58 2B4T.
         let source = "{% for message in messages %}{% set content = message['role'] | capitalize \
                       + ': ' + message['content'] | trim + '<|eot_id|>' %}\
                       {% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}\

@@ -17,16 +17,16 @@ const TEMPLATE_FOLDER: &str = "additional_chat_templates";
 type Sources = Vec<(String, String)>;
 
 impl ChatTemplate {
-    /// The templates of a model's folder, with the special tokens of its tokenizer; `None` if there is
-    /// none.
+    /// Loads the templates of a model's folder, with the special tokens of its tokenizer; `None` if there
+    /// are none.
     ///
-    /// As transformers reads them: `chat_template.jinja` is the default one,
-    /// `additional_chat_templates/NAME.jinja` are further ones. Without any of these files they are in
-    /// `chat_template` of `tokenizer_config.json`, as one text or a list of named ones.
+    /// As in transformers, `chat_template.jinja` is the default template and
+    /// `additional_chat_templates/NAME.jinja` are further ones. Without these files, the templates are read
+    /// from `chat_template` of `tokenizer_config.json`, as one text or a list of named ones.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or is not what it should be.
+    /// If a file cannot be read or is malformed.
     pub fn from_folder(
         folder: impl AsRef<Path>,
         tokenizer: &Tokenizer,
@@ -45,13 +45,12 @@ impl ChatTemplate {
         Ok(Some(template))
     }
 
-    /// The template with a name, of a folder with several, for every conversation; a folder with one has
-    /// it under every name.
+    /// Loads the templates of a folder and selects the named one for every conversation. A folder with one
+    /// template returns it for every name.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or is not what it should be, or there is no template of that name
-    /// but others.
+    /// If a file cannot be read or is malformed, or there are only templates with other names.
     pub fn named_from_folder(
         folder: impl AsRef<Path>,
         name: &str,
@@ -78,7 +77,7 @@ impl ChatTemplate {
     }
 }
 
-/// All templates of a folder.
+/// Returns all templates of a folder.
 fn sources(folder: &Path) -> Result<Sources, TextError> {
     let mut sources: Sources = Vec::new();
     if let Some(source) = text(&folder.join(TEMPLATE_FILE))? {
@@ -96,7 +95,7 @@ fn sources(folder: &Path) -> Result<Sources, TextError> {
     }
 }
 
-/// The text of a file; `None` if there is none.
+/// Returns the text of a file; `None` if there is none.
 fn text(path: &Path) -> Result<Option<String>, TextError> {
     match fs::read_to_string(path) {
         Ok(source) => Ok(Some(source)),
@@ -105,7 +104,7 @@ fn text(path: &Path) -> Result<Option<String>, TextError> {
     }
 }
 
-/// The files `*.jinja` of a folder that may not be there, by name.
+/// Returns the files `*.jinja` of a folder, sorted by name; the folder may be absent.
 fn further_files(folder: &Path) -> Result<Vec<PathBuf>, TextError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -125,7 +124,7 @@ fn further_files(folder: &Path) -> Result<Vec<PathBuf>, TextError> {
     Ok(paths)
 }
 
-/// The templates in `tokenizer_config.json`.
+/// Returns the templates in `tokenizer_config.json`.
 fn configured(path: &Path) -> Result<Sources, TextError> {
     let config = json_file(path)?.unwrap_or_default();
     let wrong = |found: &Value| {

@@ -11,19 +11,19 @@ use burn::{
 use super::Sequence;
 use crate::text::TextError;
 
-/// Sequences and, for each of their tokens, the next one.
+/// Token sequences and the next token at each of their positions.
 #[derive(Debug, Clone)]
 pub struct TokenBatch {
     /// Shape `[sequences, context]`.
     pub inputs: Tensor<2, Int>,
-    /// Shape `[sequences, context]`; [`IGNORE_INDEX`](super::IGNORE_INDEX) where the next token does not count.
+    /// Shape `[sequences, context]`; [`IGNORE_INDEX`](super::IGNORE_INDEX) where the target does not count.
     pub targets: Tensor<2, Int>,
-    /// Number of targets that count.
+    /// Number of targets that count in the loss.
     pub tokens: usize,
 }
 
 impl TokenBatch {
-    /// A batch of sequences.
+    /// Creates a batch of sequences.
     ///
     /// # Panics
     ///
@@ -52,18 +52,18 @@ impl TokenBatch {
     }
 }
 
-/// The batches of an epoch, made one after the other.
+/// Iterator over the batches of an epoch.
 pub(super) struct Batches<F> {
-    /// Numbers of the batches to come.
+    /// Numbers of the remaining batches.
     batches: Range<usize>,
     batch_size: usize,
-    /// Number of sequences in the epoch; the last batch may be smaller than the others.
+    /// Number of sequences in the epoch; the last batch may be smaller.
     sequences: usize,
     batch: F,
 }
 
 impl<F: FnMut(usize) -> Result<TokenBatch, TextError>> Batches<F> {
-    /// Batches of an epoch of so many sequences, from the batch with the number `first` on.
+    /// Creates the batches of an epoch of `sequences` sequences, starting at batch number `first`.
     pub fn new(first: usize, batch_size: usize, sequences: usize, batch: F) -> Self {
         let end = sequences.div_ceil(batch_size);
         Self {

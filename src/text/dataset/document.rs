@@ -2,20 +2,20 @@ use std::path::PathBuf;
 
 use crate::text::TextError;
 
-/// A text as tokens.
+/// A tokenized text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// Its tokens.
+    /// Tokens of the text.
     pub tokens: Vec<u32>,
-    /// Whether each token counts in the loss when it is predicted: those of prompts do not.
+    /// `true` for tokens that count in the loss when predicted; `false` for tokens of a prompt.
     pub mask: Vec<bool>,
-    /// Whether the text ends here, so that an end of text follows. Large files come in several
-    /// pieces.
+    /// `true` if the text ends here, so that an end-of-text token follows. Large files are split into
+    /// several pieces.
     pub ends: bool,
 }
 
 impl Document {
-    /// A whole text, all of whose tokens count.
+    /// Creates a complete text, all of whose tokens count.
     pub fn new(tokens: Vec<u32>) -> Self {
         Self {
             mask: vec![true; tokens.len()],
@@ -24,12 +24,12 @@ impl Document {
         }
     }
 
-    /// Whether anything of it is learned.
+    /// Returns whether any token counts in the loss.
     pub fn counts(&self) -> bool {
         self.mask.contains(&true)
     }
 
-    /// A whole text whose prompt does not count.
+    /// Creates a complete text whose prompt does not count.
     pub fn with_prompt(prompt: &[u32], completion: &[u32]) -> Self {
         let mut mask = vec![false; prompt.len()];
         mask.resize(prompt.len() + completion.len(), true);
@@ -44,20 +44,20 @@ impl Document {
 /// A stream of documents.
 pub type Documents = Box<dyn Iterator<Item = Result<Document, TextError>> + Send>;
 
-/// Documents that can be read more than once, such as those of [files of text](super::TextFiles).
+/// Documents that can be read repeatedly, such as those of [text files](super::TextFiles).
 pub trait DocumentSource: Send + Sync {
-    /// All documents, from the first on.
+    /// Returns all documents, from the first on.
     ///
-    /// What cannot be read is an error in the stream. After one of a malformed line the stream goes
-    /// on with the next.
+    /// A read error is an item of the stream. After the error of a malformed line, the stream continues
+    /// with the next line.
     fn documents(&self) -> Documents;
 
-    /// The files that they come from, for messages.
+    /// Returns the files of the documents, for error messages.
     fn paths(&self) -> Vec<PathBuf> {
         Vec::new()
     }
 
-    /// Why nothing may be learned of any of them, for messages.
+    /// Returns the reason why no document has a token that counts, for error messages.
     fn why_masked(&self) -> &str {
         "all of their tokens are masked"
     }

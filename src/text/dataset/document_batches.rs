@@ -23,30 +23,30 @@ use crate::{
 /// Configuration of [`DocumentBatches`].
 #[derive(Config, Debug)]
 pub struct DocumentBatchesConfig {
-    /// How documents become sequences.
+    /// Packing of documents into sequences.
     pub packing: PackingConfig,
-    /// Sequences in a batch.
+    /// Number of sequences in a batch.
     pub batch_size: usize,
-    /// Sequences in an epoch.
+    /// Number of sequences in an epoch.
     pub sequences_per_epoch: usize,
-    /// Documents that are mixed with each other; 1 keeps their order.
+    /// Size of the shuffle buffer in documents; 1 keeps their order.
     #[config(default = 1)]
     pub shuffle_buffer: usize,
-    /// Seed of the mixing.
+    /// Seed of the shuffle.
     #[config(default = 0)]
     pub seed: u64,
 }
 
-/// Batches of a stream of documents, for Burn's `Learner`.
+/// Data loader over a stream of documents, for Burn's `Learner`.
 ///
-/// The documents are read again and again, mixed in another way each time, and packed into an endless
-/// row of sequences; an epoch is the next `sequences_per_epoch` of them, whether the documents end
-/// before or after. So the batch of a step depends on the seed and the number of the step alone.
+/// The documents are read repeatedly, shuffled differently in each pass, and packed into an endless
+/// stream of sequences. An epoch is the next `sequences_per_epoch` sequences, independent of the
+/// number of documents. The batch of a step depends on the seed and the step number only.
 ///
-/// Each [`iter`](DataLoader::iter) is the next epoch. A training that resumes
-/// [seeks](SeekableDataLoader::seek) its place, up to which the documents are read and packed again:
-/// that takes as long as tokenizing them does. [`RandomWindows`](super::RandomWindows) over a
-/// [`TokenFile`](super::TokenFile) need not.
+/// Each [`iter`](DataLoader::iter) returns the next epoch. A resumed training
+/// [seeks](SeekableDataLoader::seek) to its step: all documents before it are read and packed again,
+/// which takes as long as tokenizing them. [`RandomWindows`](super::RandomWindows) over a
+/// [`TokenFile`](super::TokenFile) seeks without reading.
 ///
 /// # Example
 ///
@@ -71,15 +71,15 @@ pub struct DocumentBatches {
     config: DocumentBatchesConfig,
     source: Arc<dyn DocumentSource>,
     device: Device,
-    /// The sequences of an epoch that are taken.
+    /// Range of sequences of an epoch that this loader returns.
     part: Range<usize>,
     cursor: EpochCursor,
     shard: Shard,
-    /// Where the reading is; one for all epochs, each of which goes on where the last one ended.
+    /// Reader shared by all epochs; each epoch continues where the last one ended.
     reading: Arc<Mutex<Reading>>,
 }
 
-/// A row of sequences that is read up to a place.
+/// Stream of sequences and the current position in it.
 #[derive(Default)]
 struct Reading {
     sequences: Option<Packed<Passes>>,
@@ -88,11 +88,11 @@ struct Reading {
 }
 
 impl DocumentBatchesConfig {
-    /// Batches of the documents of a source.
+    /// Creates the batches of the documents of a source.
     ///
     /// # Errors
     ///
-    /// If there is nothing in a sequence, a batch or an epoch.
+    /// If the context, the batch size or the epoch size is zero.
     pub fn init(
         &self,
         source: impl DocumentSource + 'static,
@@ -114,9 +114,9 @@ impl DocumentBatchesConfig {
 }
 
 impl DocumentBatches {
-    /// The sequences with these numbers, counted from the beginning of the training.
+    /// Returns the sequences with these numbers, counted from the beginning of the training.
     fn batch(&self, numbers: Range<usize>) -> Result<TokenBatch, TextError> {
-        // What a thread that panicked left is a place in the row like any other.
+        // The state left by a thread that panicked is a valid position.
         let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
         let sequences = numbers.map(|number| self.sequence(&mut reading, number));
         let sequences: Vec<Sequence> = sequences.collect::<Result<_, _>>()?;
@@ -168,7 +168,7 @@ impl DataLoader<TokenBatch> for DocumentBatches {
 
     fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TokenBatch>> {
         let end = (self.part.start + end).min(self.part.end);
-        // Each part reads by itself: they are on several threads.
+        // Each shard has its own reader: shards run on different threads.
         Arc::new(Self {
             part: (self.part.start + start).min(end)..end,
             cursor: self.cursor.detached(),

@@ -16,15 +16,15 @@ use crate::{base::bounds::Bounds, text::TextError};
 /// Configuration of [`EvenWindows`].
 #[derive(Config, Debug)]
 pub struct EvenWindowsConfig {
-    /// Tokens that the model reads of a window.
+    /// Number of input tokens of a window.
     pub context: usize,
-    /// Windows in a batch.
+    /// Number of windows in a batch.
     pub batch_size: usize,
-    /// Windows, if there are so many; evenly spaced, the last one at the end.
+    /// Maximum number of windows. They are evenly spaced; the last one is at the end.
     pub windows: usize,
 }
 
-/// Batches of evenly spaced windows of a row of tokens, the same in every epoch: for validation.
+/// Batches of evenly spaced windows of a token sequence, identical in every epoch: for validation.
 ///
 /// # Example
 ///
@@ -48,16 +48,16 @@ pub struct EvenWindows {
     tokens: Arc<dyn TokenStore>,
     config: EvenWindowsConfig,
     device: Device,
-    /// Where each window begins.
+    /// Start of each window.
     starts: Vec<usize>,
 }
 
 impl EvenWindowsConfig {
-    /// Windows of a row of tokens.
+    /// Creates the windows of a token sequence.
     ///
     /// # Errors
     ///
-    /// If there is no window, nothing in a window or a batch, or there are too few tokens for a
+    /// If the number of windows, the context or the batch size is zero, or the tokens are too few for a
     /// window.
     pub fn init(
         &self,

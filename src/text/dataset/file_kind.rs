@@ -1,6 +1,6 @@
 use std::path::Path;
 
-/// What the files of a data set hold, by their names.
+/// Content of the files of a data set, by file name.
 ///
 /// # Example
 ///
@@ -22,7 +22,7 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// What a file holds; capitals in the extension do not matter.
+    /// Returns the kind of a file; the case of the extension is ignored.
     pub fn of(path: impl AsRef<Path>) -> Self {
         let extension = path.as_ref().extension().unwrap_or_default();
         match extension.to_string_lossy().to_lowercase().as_str() {

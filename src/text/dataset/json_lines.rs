@@ -12,10 +12,10 @@ use super::{
 };
 use crate::text::{TextError, Tokenizer};
 
-/// Documents of files with a JSON object in each line, or with one list of objects.
+/// Documents of files with one JSON object per line, or with one list of objects.
 ///
-/// Empty lines are passed over, and a byte-order mark; a file without any record is an error. The names
-/// of the files do not matter here; [`FileKind`](super::FileKind) tells which are of this kind.
+/// Empty lines and a byte-order mark are skipped; a file without any record is an error. File names
+/// are not checked; [`FileKind`](super::FileKind) recognizes this kind by name.
 ///
 /// # Example
 ///
@@ -52,7 +52,7 @@ pub struct JsonLines {
 }
 
 impl JsonLines {
-    /// The lines of the files, one after the other.
+    /// Creates the lines of the files, in order.
     pub fn new<P: Into<PathBuf>>(
         paths: impl IntoIterator<Item = P>,
         record: JsonRecord,
@@ -66,14 +66,15 @@ impl JsonLines {
         }
     }
 
-    /// Sets what happens at a line that is no such object, or whose text the tokenizer or the chat
-    /// template does not take.
+    /// Sets the handling of lines that are not such an object, or whose text the tokenizer or the chat
+    /// template rejects.
+    #[must_use]
     pub fn with_malformed(mut self, malformed: MalformedLines) -> Self {
         self.malformed = malformed;
         self
     }
 
-    /// The documents of one file.
+    /// Returns the documents of one file.
     fn file(&self, path: &Path) -> Documents {
         let mut records = match Records::open(path) {
             Ok(records) => records.peekable(),
@@ -103,7 +104,7 @@ impl JsonLines {
     }
 }
 
-/// A file without any record.
+/// Error of a file without any record.
 fn no_record(path: &Path) -> TextError {
     match path.metadata().map_or(0, |metadata| metadata.len()) {
         0 => text_reader::empty(path, "records", false),

@@ -8,53 +8,53 @@ use crate::text::{
     chat::{RecordProblem, conversation_of_record},
 };
 
-/// What the JSON object of a line holds.
+/// Schema of the JSON object of a line.
 #[derive(Debug, Clone)]
 pub enum JsonRecord {
     /// A text, all of which counts in the loss.
     Text {
-        /// Name of its field.
+        /// Name of the field.
         field: String,
     },
-    /// A prompt, which does not count, and what follows it. Each becomes tokens by itself, as a
-    /// prompt does when a model is asked.
+    /// A prompt, which does not count, and its completion. Each is tokenized separately, as a prompt is
+    /// at inference.
     PromptCompletion {
         /// Name of the prompt's field.
         prompt: String,
         /// Name of the completion's field.
         completion: String,
     },
-    /// A conversation: a list of objects with `role`, `content` and whatever else the template reads. The
-    /// template ends each turn.
+    /// A conversation: a list of objects with `role`, `content` and any other field that the template reads.
+    /// The template ends each turn.
     ///
     /// The fields `tools`, `documents` (lists of objects, or texts of JSON with these) and
-    /// `chat_template_kwargs` (an object) of the record reach the template as well. A record with another
-    /// field that the template reads is malformed; the rest is left out. An assistant's message with
-    /// `weight` 0 does not count.
+    /// `chat_template_kwargs` (an object) of the record are passed to the template as well. A record with
+    /// another field that the template reads is malformed; all other fields are ignored. A message of the
+    /// assistant with `weight` 0 does not count.
     Messages {
         /// Name of the list's field.
         field: String,
-        /// Writes the conversation as a text.
+        /// Template that renders the conversation.
         template: Arc<ChatTemplate>,
-        /// Which turns count.
+        /// Turns that count in the loss.
         trained: TrainedTurns,
     },
 }
 
-/// Which turns of a conversation count in the loss.
+/// Turns of a conversation that count in the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TrainedTurns {
-    /// Those of the assistant; a template that does not let them be told apart is an error.
+    /// Turns of the assistant; an error if the template does not allow them to be located.
     #[default]
     Assistant,
-    /// Those of the assistant, or all where they cannot be told apart.
+    /// Turns of the assistant, or all turns if they cannot be located.
     AssistantOrAll,
-    /// All.
+    /// All turns.
     All,
 }
 
-/// Error when a record cannot be used: what is expected and what was found, or the error of the
-/// tokenizer or the template.
+/// Error of an invalid record: the expected and the actual content, or the error of the tokenizer or
+/// the template.
 pub(super) enum RecordError {
     Field { expected: String, found: String },
     Text(TextError),
@@ -76,14 +76,14 @@ impl From<TextError> for RecordError {
 }
 
 impl JsonRecord {
-    /// A text in the field `text`.
+    /// Record with a text in the field `text`.
     pub fn text() -> Self {
         Self::Text {
             field: "text".to_string(),
         }
     }
 
-    /// A `prompt` and its `completion`.
+    /// Record with a `prompt` and its `completion`.
     pub fn prompt_completion() -> Self {
         Self::PromptCompletion {
             prompt: "prompt".to_string(),
@@ -91,7 +91,7 @@ impl JsonRecord {
         }
     }
 
-    /// A conversation in the field `messages`, of which the assistant's turns count.
+    /// Record with a conversation in the field `messages`; the assistant's turns count.
     pub fn messages(template: Arc<ChatTemplate>) -> Self {
         Self::Messages {
             field: "messages".to_string(),
@@ -100,7 +100,7 @@ impl JsonRecord {
         }
     }
 
-    /// Why nothing may be learned of any of the records.
+    /// Returns the reason why no record has a token that counts.
     pub(super) fn why_masked(&self) -> &str {
         match self {
             Self::Text { .. } => "every text is empty",
@@ -109,7 +109,7 @@ impl JsonRecord {
         }
     }
 
-    /// The document of a JSON object.
+    /// Converts a JSON object into a document.
     pub(super) fn document(
         &self,
         json: &str,
@@ -132,7 +132,7 @@ impl JsonRecord {
                 template,
                 trained,
             } => {
-                // Templates see fields in their order, which the objects above do not keep.
+                // Templates see fields in file order, which the objects above do not keep.
                 let record: minijinja::Value = serde_json::from_str(json).map_err(not_json)?;
                 if record.kind() != minijinja::value::ValueKind::Map {
                     return Err(not_json("another value"));
@@ -190,7 +190,7 @@ fn chat(
     })
 }
 
-/// The text of a conversation, and which parts of it count.
+/// Text of a conversation and the parts of it that count.
 fn rendered(
     conversation: &Conversation,
     template: &ChatTemplate,
@@ -223,7 +223,7 @@ fn rendered(
     }
 }
 
-/// Whether each of the assistant's turns counts: not with a `weight` of 0.
+/// Returns for each assistant turn whether it counts: `false` for a `weight` of 0.
 fn weights(conversation: &Conversation) -> Result<Vec<bool>, RecordError> {
     let turns = conversation.messages.iter();
     let turns = turns.filter(|message| message.role() == ChatMessage::ASSISTANT);

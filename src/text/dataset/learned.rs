@@ -5,8 +5,8 @@ use crate::text::TextError;
 ///
 /// # Errors
 ///
-/// The first error of the source; if it has no document ([`TextError::NoDocuments`]), or none of which
-/// anything is learned ([`TextError::NothingToLearn`]).
+/// The first error of the source; [`TextError::NoDocuments`] if there is no document;
+/// [`TextError::NothingToLearn`] if no token counts in the loss.
 ///
 /// # Example
 ///
@@ -29,7 +29,7 @@ pub fn read_documents(source: &dyn DocumentSource) -> Result<Vec<Document>, Text
     }
 }
 
-/// The error of a source whose documents are all masked.
+/// Error of a source whose documents are all masked.
 pub(super) fn nothing_to_learn(source: &dyn DocumentSource, documents: usize) -> TextError {
     TextError::NothingToLearn {
         paths: source.paths(),

@@ -6,16 +6,16 @@ use std::{
 use super::text_reader::{self, TextReader};
 use crate::text::TextError;
 
-/// Lines of a file, with their numbers.
+/// Lines of a file with their numbers.
 pub(super) struct Lines {
     path: PathBuf,
     reader: Option<TextReader>,
     number: usize,
 }
 
-/// A line without its end.
+/// A line without its line ending.
 pub(super) struct Line {
-    /// From 1.
+    /// Line number, from 1.
     pub number: usize,
     pub text: String,
 }
@@ -25,7 +25,7 @@ impl Lines {
         Ok(Self::new(path, text_reader::open(path)?, 0))
     }
 
-    /// The lines of a file that is open, behind so many that have been passed over.
+    /// Creates the lines of an open file, of which `passed` lines have been read already.
     pub fn new(path: &Path, reader: TextReader, passed: usize) -> Self {
         Self {
             path: path.to_path_buf(),
@@ -40,7 +40,7 @@ impl Lines {
         };
         let mut bytes = Vec::new();
         let read = reader.read_until(b'\n', &mut bytes);
-        // An error of the disk would come again and again.
+        // A disk error would repeat forever.
         if !matches!(read, Ok(1..)) {
             self.reader = None;
         }
@@ -73,7 +73,7 @@ impl Iterator for Lines {
     }
 }
 
-/// An error of a tokenizer or a template, at a line of a file.
+/// Error of a tokenizer or a template at a line of a file.
 pub(super) fn at_line(path: &Path, line: usize, error: TextError) -> TextError {
     let (expected, found) = match error {
         TextError::UnknownCharacters { characters } => (

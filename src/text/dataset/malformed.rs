@@ -5,22 +5,22 @@ use std::{
 
 use crate::text::TextError;
 
-/// Messages that are kept; the lines behind are counted alone.
+/// Maximum number of stored messages; further lines are only counted.
 const MAX_MESSAGES: usize = 100;
 
-/// What happens at a line that is not what it should be.
+/// Handling of malformed lines.
 #[derive(Debug, Clone, Default)]
 pub enum MalformedLines {
-    /// The error comes out of the stream, and ends a training.
+    /// The error is returned by the stream and ends the training.
     #[default]
     Fail,
-    /// The line is left out and reported. A file that cannot be read at all is still an error.
+    /// The line is skipped and reported. An unreadable file is still an error.
     Skip(SkippedLines),
 }
 
-/// The lines that were left out. Clones count together, so that one can be kept to ask.
+/// Skipped lines. Clones share one count, so that one can be kept for inspection.
 ///
-/// A line is counted each time that it is read: once in each pass.
+/// A line is counted each time it is read: once per pass.
 #[derive(Clone, Default)]
 pub struct SkippedLines {
     lines: Arc<Mutex<Lines>>,
@@ -36,12 +36,12 @@ struct Lines {
 }
 
 impl SkippedLines {
-    /// No line yet.
+    /// Creates an empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// No line yet; `report` is called with each, for a log.
+    /// Creates an empty list that calls `report` with each skipped line, for logging.
     pub fn reporting(report: impl Fn(&TextError) + Send + Sync + 'static) -> Self {
         Self {
             report: Some(Arc::new(report)),
@@ -49,12 +49,12 @@ impl SkippedLines {
         }
     }
 
-    /// Number of lines left out.
+    /// Number of skipped lines.
     pub fn count(&self) -> usize {
         self.with(|lines| lines.count)
     }
 
-    /// Why the first 100 were left out, with file and line.
+    /// Reasons of the first 100 skipped lines, with file and line number.
     pub fn messages(&self) -> Vec<String> {
         self.with(|lines| lines.messages.clone())
     }
@@ -72,7 +72,7 @@ impl SkippedLines {
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Lines) -> T) -> T {
-        // A thread that panicked while it had the lines left nothing half done.
+        // A thread that panicked while it held the lock left the list consistent.
         f(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -86,7 +86,7 @@ impl fmt::Debug for SkippedLines {
 }
 
 impl MalformedLines {
-    /// Takes the errors of lines out of a stream, if they are to be skipped.
+    /// Removes the errors of lines from a stream if they are to be skipped.
     pub(super) fn filter<T>(&self, item: Result<T, TextError>) -> Option<Result<T, TextError>> {
         match (self, item) {
             (Self::Skip(skipped), Err(error @ TextError::Line { .. })) => {

@@ -2,21 +2,21 @@
 //!
 //! # From files to batches
 //!
-//! 1. [`TextFiles`] and [`JsonLines`] stream [`Document`]s: tokens, and which of them count in the
-//!    loss. A malformed line ends the training, or is skipped and [reported](SkippedLines).
-//!    [`read_documents`] reads them into memory and refuses data of which nothing is learned.
-//! 2. [`Shuffle`] mixes them in a buffer, [`Packing`] makes [`Sequence`]s of a fixed length of them.
-//! 3. [`DocumentBatches`] does all of this for Burn's `Learner`; [`SequenceBatcher`] makes batches of
+//! 1. [`TextFiles`] and [`JsonLines`] stream [`Document`]s: tokens and a mask of those that count in
+//!    the loss. A malformed line ends the training, or is skipped and [reported](SkippedLines).
+//!    [`read_documents`] loads them into memory and rejects data without any token that counts.
+//! 2. [`Shuffle`] shuffles them in a buffer, [`Packing`] turns them into [`Sequence`]s of fixed length.
+//! 3. [`DocumentBatches`] combines these steps for Burn's `Learner`; [`SequenceBatcher`] batches
 //!    sequences in memory with Burn's own data loader.
 //!
-//! Plain text that fits is quicker as one long row of tokens, in memory or in a [`TokenFile`] that
-//! is read page by page: [`RandomWindows`] draws training batches from it, [`EvenWindows`] covers a
-//! validation text.
+//! Plain text that fits into memory loads faster as one long token sequence, in memory or in a
+//! memory-mapped [`TokenFile`]: [`RandomWindows`] draws training batches from it, [`EvenWindows`]
+//! covers a validation text.
 //!
 //! # Resuming
 //!
-//! The batches are the same in every run with the same seed. [`RandomWindows`] computes the batch of
-//! a step from the seed and the step alone; [`DocumentBatches`] reads the documents before it again.
+//! Runs with the same seed produce the same batches. [`RandomWindows`] computes the batch of a step
+//! from the seed and the step number; [`DocumentBatches`] reads the documents before it again.
 
 mod batch;
 mod document;

@@ -6,53 +6,53 @@ use serde::{Deserialize, Serialize};
 use super::{Document, Sequence};
 use crate::{base::bounds::Bounds, text::TextError};
 
-/// How documents become sequences of a fixed length.
+/// Method of turning documents into sequences of fixed length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Packing {
-    /// One behind the other: a sequence may hold the end of one and the beginning of the next, which
-    /// then sees what came before. No position is lost.
+    /// Concatenates documents. A sequence may hold the end of one document and the beginning of the
+    /// next, which then attends to the earlier one. No position is wasted.
     #[default]
     Across,
-    /// Each begins a sequence, a long one several; what is left of a sequence is filled up with
-    /// tokens whose targets do not count.
+    /// Starts each document at a new sequence; a long document takes several. The rest of a sequence is
+    /// padded with tokens whose targets do not count.
     Separate,
 }
 
 /// Configuration of [`Packed`] sequences.
 #[derive(Config, Debug)]
 pub struct PackingConfig {
-    /// Tokens that the model reads of a sequence.
+    /// Number of input tokens of a sequence.
     pub context: usize,
-    /// Token behind each document; it counts if the last token of the document does.
+    /// Token appended to each document; it counts if the last token of the document does.
     pub eos: Option<u32>,
-    /// Token before each document; it does not count.
+    /// Token prepended to each document; it does not count.
     pub bos: Option<u32>,
-    /// How documents become sequences.
+    /// Method of turning documents into sequences.
     #[config(default = "Packing::Across")]
     pub packing: Packing,
 }
 
-/// Sequences of `context` + 1 tokens of a stream of documents.
+/// Iterator of sequences of `context` + 1 tokens over a stream of documents.
 ///
-/// The last token of a sequence is the first of the next one of the same row: each token is a target
-/// once. At the end of the stream the last sequence is filled up.
+/// The last token of a sequence is the first of the next one, unless [`Packing::Separate`] starts a
+/// document there: each token is a target once. The last sequence of the stream is padded.
 #[derive(Debug)]
 pub struct Packed<I> {
     documents: Fuse<I>,
     config: PackingConfig,
-    /// Tokens that are not in a sequence yet, and whether they count.
+    /// Pending tokens, and whether they count.
     row: VecDeque<(u32, bool)>,
-    /// The first of them is the last of the sequence before.
+    /// `true` if the first pending token is the last of the previous sequence.
     overlaps: bool,
-    /// What is in the row is to become a sequence.
+    /// `true` if the pending tokens must become a sequence.
     complete: bool,
-    /// The next document begins a text.
+    /// `true` if the next document begins a text.
     begins: bool,
 }
 
 impl<I: Iterator<Item = Result<Document, TextError>>> Packed<I> {
-    /// Sequences of the documents.
+    /// Creates the sequences of the documents.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl<I: Iterator<Item = Result<Document, TextError>>> Packed<I> {
         }
     }
 
-    /// The first sequence of the row, which has enough tokens for it.
+    /// Returns the first sequence of the pending tokens, which must be enough for it.
     fn whole(&mut self) -> Sequence {
         let context = self.config.context;
         let (tokens, mask) = self.row.iter().take(context + 1).copied().unzip();
@@ -92,7 +92,7 @@ impl<I: Iterator<Item = Result<Document, TextError>>> Packed<I> {
         Sequence::new(tokens, mask)
     }
 
-    /// What is left of the row, filled up; `None` if its tokens have all been targets.
+    /// Returns the rest of the pending tokens, padded; `None` if all of them have been targets.
     fn rest(&mut self) -> Option<Sequence> {
         let used = usize::from(self.overlaps);
         self.overlaps = false;

@@ -3,16 +3,16 @@ use std::sync::Arc;
 use super::{Document, DocumentSource, Documents, Shuffle, learned::nothing_to_learn};
 use crate::{base::random::mix, text::TextError};
 
-/// The documents of a source again and again, in another order each time.
+/// Endless passes over the documents of a source, each in another order.
 pub(super) struct Passes {
     source: Arc<dyn DocumentSource>,
     buffer: usize,
     seed: u64,
     next_pass: u64,
     documents: Option<Shuffle<Documents, Document>>,
-    /// Documents of this pass that have tokens.
+    /// Number of documents of this pass that have tokens.
     any: usize,
-    /// Whether one of them counts in the loss.
+    /// `true` if any token of the pass counts in the loss.
     counts: bool,
 }
 
@@ -44,7 +44,7 @@ impl Iterator for Passes {
             }
             let first = self.documents.is_none();
             if !first && !self.counts {
-                // Another pass would find nothing either.
+                // Another pass would also find nothing.
                 self.documents = None;
                 return Some(Err(match self.any {
                     0 => TextError::NoDocuments {

@@ -23,24 +23,24 @@ use crate::{
 /// Configuration of [`RandomWindows`].
 #[derive(Config, Debug)]
 pub struct RandomWindowsConfig {
-    /// Tokens that the model reads of a window.
+    /// Number of input tokens of a window.
     pub context: usize,
-    /// Windows in a batch.
+    /// Number of windows in a batch.
     pub batch_size: usize,
-    /// Batches of the whole training.
+    /// Number of batches of the whole training.
     pub steps: usize,
-    /// Batches in an epoch; `None` for all.
+    /// Number of batches in an epoch; `None` for all.
     pub steps_per_epoch: Option<usize>,
-    /// Seed of the places.
+    /// Seed of the window positions.
     #[config(default = 0)]
     pub seed: u64,
 }
 
-/// Batches of windows from random places of a row of tokens, for Burn's `Learner`.
+/// Batches of windows at random positions of a token sequence, for Burn's `Learner`.
 ///
-/// Each window depends on the seed and its number in the training alone, so that a resumed training
-/// sees the same data as one without a break, and gets there without reading. Each
-/// [`iter`](DataLoader::iter) is the next epoch; the last one ends with the steps.
+/// Each window depends only on the seed and its number in the training. A resumed training therefore
+/// gets the same data as an uninterrupted one, and seeks without reading. Each
+/// [`iter`](DataLoader::iter) returns the next epoch; the last one ends with the steps.
 ///
 /// # Example
 ///
@@ -64,18 +64,18 @@ pub struct RandomWindows {
     tokens: Arc<dyn TokenStore>,
     config: RandomWindowsConfig,
     device: Device,
-    /// The windows of an epoch that are taken.
+    /// Range of windows of an epoch that this loader returns.
     part: Range<usize>,
     cursor: EpochCursor,
     shard: Shard,
 }
 
 impl RandomWindowsConfig {
-    /// Windows of a row of tokens.
+    /// Creates the windows of a token sequence.
     ///
     /// # Errors
     ///
-    /// If there is nothing in a window, a batch or an epoch, or there are too few tokens for a window.
+    /// If the context, the batch size or the epoch size is zero, or the tokens are too few for a window.
     pub fn init(
         &self,
         tokens: impl TokenStore + 'static,
@@ -99,7 +99,7 @@ impl RandomWindowsConfig {
 }
 
 impl RandomWindows {
-    /// The batch of a step, from 0.
+    /// Returns the batch of a step, from 0.
     ///
     /// # Errors
     ///
@@ -109,13 +109,13 @@ impl RandomWindows {
         self.windows(first..first + self.config.batch_size)
     }
 
-    /// The windows with these numbers, counted from the beginning of the training.
+    /// Returns the windows with these numbers, counted from the beginning of the training.
     fn windows(&self, numbers: Range<usize>) -> Result<TokenBatch, TextError> {
         let places = self.tokens.len() - self.config.context;
         let place = |number: usize| {
             let drawn = mix(mix(self.config.seed) ^ number as u64);
-            // The upper half of the product is even over the places, for as long as they are few
-            // beside 2^64.
+            // The upper half of the product is uniform over the positions as long as their number is small
+            // compared to 2^64.
             ((u128::from(drawn) * places as u128) >> 64) as usize
         };
         let starts = numbers.map(place);
@@ -127,7 +127,7 @@ impl RandomWindows {
         steps * self.config.batch_size
     }
 
-    /// The windows of an epoch.
+    /// Returns the numbers of the windows of an epoch.
     fn epoch(&self, epoch: usize) -> Range<usize> {
         let first = epoch * self.windows_per_epoch();
         let all = self.config.steps * self.config.batch_size;

@@ -1,4 +1,4 @@
-//! The records of a file: one in each line, or a list.
+//! Records of a file: one per line, or a list.
 
 use std::{
     io::{self, BufRead},
@@ -11,14 +11,14 @@ use super::{
 };
 use crate::text::TextError;
 
-/// Texts of JSON, each with the number of its first line.
+/// JSON texts, each with the number of its first line.
 pub(super) enum Records {
     Lines(Lines),
     List(List),
 }
 
 impl Records {
-    /// Looks whether the file begins with `[`.
+    /// Checks whether the file begins with `[`.
     pub fn open(path: &Path) -> Result<Self, TextError> {
         let mut reader = text_reader::open(path)?;
         let lines = pass_over_space(&mut reader).map_err(TextError::io(path))?;
@@ -55,7 +55,7 @@ impl Iterator for Records {
     }
 }
 
-/// Passes over white space; the number of ends of lines in it.
+/// Skips white space and returns the number of line ends in it.
 fn pass_over_space(reader: &mut TextReader) -> io::Result<usize> {
     let mut lines = 0;
     loop {
@@ -77,16 +77,16 @@ fn pass_over_space(reader: &mut TextReader) -> io::Result<usize> {
     }
 }
 
-/// The items of a list, one after the other: the file may be larger than memory.
+/// Items of a list, read one at a time: the file may be larger than memory.
 pub(super) struct List {
     path: PathBuf,
     reader: Option<TextReader>,
-    /// Where the reading is, from 1.
+    /// Current line, from 1.
     line: usize,
     items: usize,
 }
 
-/// What ends an item.
+/// Delimiter that ends an item.
 #[derive(PartialEq)]
 enum End {
     Comma,
@@ -94,7 +94,7 @@ enum End {
     File,
 }
 
-/// Where in an item of a list a byte is.
+/// Lexical state at a byte of an item.
 #[derive(Default)]
 struct Place {
     depth: usize,
@@ -103,7 +103,7 @@ struct Place {
 }
 
 impl Place {
-    /// Whether the next byte ends the item.
+    /// Returns whether the next byte ends the item.
     fn end(&mut self, byte: u8) -> Option<End> {
         let escaped = std::mem::take(&mut self.escaped);
         match byte {
@@ -158,7 +158,7 @@ impl List {
         Ok(Some(Line { number, text }))
     }
 
-    /// The bytes up to the comma or bracket that ends an item.
+    /// Reads the bytes up to the comma or bracket that ends an item.
     fn item(&mut self, reader: &mut TextReader) -> io::Result<(Vec<u8>, End)> {
         let (mut item, mut place) = (Vec::new(), Place::default());
         loop {
@@ -180,7 +180,7 @@ impl List {
         }
     }
 
-    /// An error of the whole list, behind which nothing can be read.
+    /// Error of the whole list; nothing after it can be read.
     fn wrong(&self, expected: &str, found: &str) -> TextError {
         TextError::file(
             &self.path,
@@ -249,7 +249,7 @@ mod tests {
             "{error}"
         );
         assert_eq!(more.len(), 1);
-        // A comma too many leaves an item that is no JSON.
+        // An extra comma leaves an empty item, which is not JSON.
         assert_eq!(good("[1,]"), numbered(&[(1, "1"), (1, "")]));
     }
 }

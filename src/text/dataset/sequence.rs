@@ -1,22 +1,22 @@
-/// The target of positions that do not count: what
-/// [`CausalLmLossConfig`](crate::loss::CausalLmLossConfig) ignores.
+/// Target of positions that do not count, ignored by
+/// [`CausalLmLossConfig`](crate::loss::CausalLmLossConfig).
 pub const IGNORE_INDEX: i32 = -100;
 
-/// Tokens of which a model reads all but the last and predicts all but the first.
+/// Tokens of a training example: the inputs are all but the last, the targets all but the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
     /// `context` + 1 tokens.
     tokens: Vec<u32>,
-    /// Whether each counts when it is predicted.
+    /// `true` for tokens that count when predicted.
     mask: Vec<bool>,
 }
 
 impl Sequence {
-    /// A sequence of `context` + 1 tokens, and whether each counts when it is predicted.
+    /// Creates a sequence of `context` + 1 tokens and a mask of those that count when predicted.
     ///
     /// # Panics
     ///
-    /// If there are fewer than 2 tokens, or not as many of both.
+    /// If there are fewer than 2 tokens, or their number differs from that of the mask.
     #[track_caller]
     pub fn new(tokens: Vec<u32>, mask: Vec<bool>) -> Self {
         assert!(
@@ -28,7 +28,7 @@ impl Sequence {
         Self { tokens, mask }
     }
 
-    /// A sequence all of whose tokens count.
+    /// Creates a sequence whose tokens all count.
     ///
     /// # Panics
     ///
@@ -39,23 +39,23 @@ impl Sequence {
         Self::new(tokens, mask)
     }
 
-    /// Number of tokens that the model reads.
+    /// Number of input tokens.
     pub fn context(&self) -> usize {
         self.tokens.len() - 1
     }
 
-    /// Number of its targets that count.
+    /// Number of targets that count.
     pub fn counted(&self) -> usize {
         self.mask.iter().skip(1).filter(|counts| **counts).count()
     }
 
-    /// What the model reads.
+    /// Input tokens.
     pub fn inputs(&self) -> Vec<i32> {
         let inputs = &self.tokens[..self.context()];
         inputs.iter().map(|&token| token as i32).collect()
     }
 
-    /// What it predicts at each position: the next token, or [`IGNORE_INDEX`].
+    /// Target of each position: the next token, or [`IGNORE_INDEX`].
     pub fn targets(&self) -> Vec<i32> {
         let next = self.tokens.iter().zip(&self.mask).skip(1);
         next.map(|(&token, &counts)| if counts { token as i32 } else { IGNORE_INDEX })

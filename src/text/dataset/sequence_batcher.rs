@@ -2,7 +2,7 @@ use burn::{data::dataloader::batcher::Batcher, tensor::Device};
 
 use super::{Sequence, TokenBatch};
 
-/// Makes batches of sequences in memory, for Burn's
+/// Batcher of sequences in memory, for Burn's
 /// [`DataLoaderBuilder`](burn::data::dataloader::DataLoaderBuilder).
 ///
 /// # Example

@@ -1,10 +1,10 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-/// Mixes a stream in a buffer of `size` items: each item comes from a random place of the buffer,
-/// which the next item of the stream then takes.
+/// Shuffles a stream in a buffer of `size` items: each output is drawn from a random slot of the
+/// buffer, which the next item of the stream then fills.
 ///
-/// The order depends on the seed and the stream alone. An item comes at most `size` places early;
-/// how late it comes is not bounded. Errors come at once.
+/// The order depends only on the seed and the stream. An item moves forward by at most `size`
+/// positions; its delay is not bounded. Errors are returned immediately.
 ///
 /// # Example
 ///
@@ -26,7 +26,7 @@ pub struct Shuffle<I, T> {
 }
 
 impl<T, E, I: Iterator<Item = Result<T, E>>> Shuffle<I, T> {
-    /// Mixes a stream; in a buffer of 0 or 1 items it keeps its order.
+    /// Shuffles a stream; a buffer of 0 or 1 items keeps its order.
     pub fn new(items: I, size: usize, seed: u64) -> Self {
         Self {
             items: items.fuse(),

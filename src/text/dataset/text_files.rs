@@ -11,21 +11,21 @@ use super::{
 };
 use crate::text::{TextError, Tokenizer};
 
-/// What a document of a text file is.
+/// Unit of a text file that becomes a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DocumentSplit {
-    /// The whole file, character by character. Files above 1 MiB come in pieces that end with a
-    /// line, so that tokens over the ends of these lines are cut.
+    /// The whole file, unchanged. Files above 1 MiB are read in pieces that end at a line, so that no
+    /// token crosses the end of a piece.
     #[default]
     File,
-    /// Each line that is not empty, without its end.
+    /// Each non-empty line, without its line ending.
     Line,
-    /// Lines up to an empty one, without the end of the last.
+    /// Lines up to an empty one, without the line ending of the last.
     Paragraph,
 }
 
-/// Documents of plain text files, in UTF-8; a byte-order mark is no text, and a file with nothing but
-/// white space is an error. Nothing but the document that is read is in memory.
+/// Documents of plain text files in UTF-8. A byte-order mark is skipped; a file with only white space
+/// is an error. Only the current document is in memory.
 ///
 /// # Example
 ///
@@ -57,7 +57,7 @@ pub struct TextFiles {
 }
 
 impl TextFiles {
-    /// The files, each of which is a document, one after the other.
+    /// Reads files in order; each file is a document.
     pub fn new<P: Into<PathBuf>>(
         paths: impl IntoIterator<Item = P>,
         tokenizer: Arc<Tokenizer>,
@@ -70,19 +70,21 @@ impl TextFiles {
         }
     }
 
-    /// Sets what a document is.
+    /// Sets the unit that becomes a document.
+    #[must_use]
     pub fn with_split(mut self, split: DocumentSplit) -> Self {
         self.split = split;
         self
     }
 
-    /// Sets what happens at text that is no UTF-8 or has characters without tokens.
+    /// Sets the handling of text that is not UTF-8 or has characters without tokens.
+    #[must_use]
     pub fn with_malformed(mut self, malformed: MalformedLines) -> Self {
         self.malformed = malformed;
         self
     }
 
-    /// The documents of one file.
+    /// Returns the documents of one file.
     fn file(&self, path: &Path) -> Documents {
         let texts = match self.texts(path) {
             Ok(texts) => NotBlank::new(path, texts),
@@ -128,7 +130,7 @@ impl DocumentSource for TextFiles {
 type Text = Result<(usize, String, bool), TextError>;
 type Texts = Box<dyn Iterator<Item = Text> + Send>;
 
-/// The texts of a file, and an error at its end if there was nothing in them.
+/// Texts of a file, followed by an error if there was none.
 struct NotBlank {
     path: PathBuf,
     texts: Option<Texts>,
@@ -177,7 +179,7 @@ fn whole_lines(lines: Lines) -> impl Iterator<Item = Text> {
 struct Paragraphs(Lines);
 
 impl Paragraphs {
-    /// Leaves out the rest of a paragraph: without its malformed line it is another text.
+    /// Skips the rest of a paragraph with a malformed line.
     fn pass_over(&mut self) {
         let is_end = |line: &Result<_, _>| matches!(line, Ok(Line { text, .. }) if text.is_empty());
         self.0.find(is_end);

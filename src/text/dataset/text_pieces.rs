@@ -6,27 +6,27 @@ use std::{
 use super::text_reader::{self, TextReader};
 use crate::text::TextError;
 
-/// Bytes of a piece, unless a test asks for fewer.
+/// Bytes of a piece; tests use fewer.
 pub(super) const PIECE_BYTES: usize = 1 << 20;
 
-/// A file in pieces that end with a line where there is one, so that a file larger than memory is
-/// one document.
+/// Iterator over a file in pieces that end at a line end where there is one, so that a file larger than
+/// memory can be one document.
 pub(super) struct TextPieces {
     path: PathBuf,
     file: Option<TextReader>,
     piece_bytes: usize,
-    /// Read, but not given away.
+    /// Bytes read but not returned.
     rest: Vec<u8>,
-    /// Lines given away.
+    /// Number of lines returned.
     lines: usize,
 }
 
 /// A part of a file.
 pub(super) struct TextPiece {
-    /// Number of its first line, from 1.
+    /// Number of the first line, from 1.
     pub line: usize,
     pub text: String,
-    /// Whether the file ends here.
+    /// `true` if the file ends here.
     pub last: bool,
 }
 
@@ -69,14 +69,14 @@ impl TextPieces {
         }
     }
 
-    /// Reads up to the length of a piece, and one more byte that says whether the file goes on.
+    /// Reads up to the length of a piece, and one more byte that shows whether the file continues.
     fn fill(&mut self) -> Result<(), TextError> {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
         let wanted = (self.piece_bytes + 1 - self.rest.len()) as u64;
         let read = file.by_ref().take(wanted).read_to_end(&mut self.rest);
-        // An error of the disk would come again and again.
+        // A disk error would repeat forever.
         if !matches!(read, Ok(read) if read as u64 == wanted) {
             self.file = None;
         }
@@ -88,7 +88,7 @@ fn ends_of_lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-/// Where to cut a piece: behind its last line, or in a file of one line behind its last whole
+/// Returns the end of a piece: after its last line, or in a file of one line after its last complete
 /// character.
 fn piece_end(bytes: &[u8]) -> usize {
     if let Some(end) = bytes.iter().rposition(|&byte| byte == b'\n') {

@@ -1,4 +1,4 @@
-//! Files as UTF-8.
+//! Reading of files as UTF-8.
 
 use std::{
     fs::File,
@@ -8,20 +8,20 @@ use std::{
 
 use crate::text::TextError;
 
-/// A file behind its byte-order mark.
+/// A file positioned after its byte-order mark.
 pub(super) type TextReader = BufReader<Chain<Cursor<Vec<u8>>, File>>;
 
 const UTF_8_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
 
-/// Opens a file of text: a byte-order mark of UTF-8 is passed over.
+/// Opens a text file and skips a byte-order mark of UTF-8.
 ///
 /// # Errors
 ///
-/// If the file cannot be opened, or begins as text in UTF-16 or UTF-32 does.
+/// If the file cannot be opened, or begins as text in UTF-16 or UTF-32.
 pub(super) fn open(path: &Path) -> Result<TextReader, TextError> {
     let mut file = File::open(path).map_err(TextError::io(path))?;
     let mut start = Vec::new();
-    // A pipe may give fewer bytes at once than there are.
+    // A pipe may return fewer bytes at once than requested.
     let read = (&mut file).take(4).read_to_end(&mut start);
     read.map_err(TextError::io(path))?;
     if let Some(found) = other_encoding(&start) {
@@ -33,11 +33,11 @@ pub(super) fn open(path: &Path) -> Result<TextReader, TextError> {
     Ok(BufReader::new(Cursor::new(start).chain(file)))
 }
 
-/// The text of a whole file, without its byte-order mark.
+/// Returns the text of a whole file, without its byte-order mark.
 ///
 /// # Errors
 ///
-/// If the file cannot be read, is no UTF-8, or has nothing but white space.
+/// If the file cannot be read, is not UTF-8, or has only white space.
 pub fn read_text(path: impl AsRef<Path>) -> Result<String, TextError> {
     let path = path.as_ref();
     let mut text = String::new();
@@ -51,7 +51,7 @@ pub fn read_text(path: impl AsRef<Path>) -> Result<String, TextError> {
     }
 }
 
-/// A file with nothing in it, or with white space alone.
+/// Error of a file that is empty or has only white space.
 pub(super) fn empty(path: &Path, expected: &str, blank: bool) -> TextError {
     let found = match blank {
         true => "a blank file",
@@ -60,7 +60,7 @@ pub(super) fn empty(path: &Path, expected: &str, blank: bool) -> TextError {
     TextError::file(path, expected, found)
 }
 
-/// The encoding that the first bytes of a file show, if it is not UTF-8.
+/// Returns the encoding that the first bytes of a file show, if it is not UTF-8.
 fn other_encoding(start: &[u8]) -> Option<&'static str> {
     match *start {
         [0xFF, 0xFE, 0, 0] | [0, 0, 0xFE, 0xFF] => Some("text in UTF-32"),

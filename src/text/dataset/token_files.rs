@@ -3,8 +3,7 @@ use std::ops::Range;
 use super::{TokenFile, TokenStore};
 use crate::text::TextError;
 
-/// Files of tokens, one behind the other; a window may hold the end of one and the beginning of the
-/// next.
+/// Concatenated token files; a window may hold the end of one and the beginning of the next.
 #[derive(Debug, Clone)]
 pub struct TokenFiles(pub Vec<TokenFile>);
 

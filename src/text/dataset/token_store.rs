@@ -2,13 +2,13 @@ use std::{ops::Range, sync::Arc};
 
 use crate::text::TextError;
 
-/// A long row of tokens, any part of which can be read.
+/// Long token sequence with random access.
 #[expect(clippy::len_without_is_empty, reason = "nobody asks for it")]
 pub trait TokenStore: Send + Sync {
     /// Number of tokens.
     fn len(&self) -> usize;
 
-    /// Appends the tokens of a range, which is inside the row.
+    /// Appends the tokens of a range to `tokens`; the range must be inside the sequence.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl<S: TokenStore + ?Sized> TokenStore for Arc<S> {
     }
 }
 
-/// A part of a row of tokens: the end of a text can be kept for validation.
+/// Part of a token sequence, for example the end of a text that is kept for validation.
 ///
 /// # Example
 ///
@@ -58,11 +58,11 @@ pub struct TokenPart {
 }
 
 impl TokenPart {
-    /// The tokens of a range.
+    /// Selects the tokens of a range.
     ///
     /// # Panics
     ///
-    /// If the range is not inside the row.
+    /// If the range is not inside the sequence.
     #[track_caller]
     pub fn new(tokens: Arc<dyn TokenStore>, range: Range<usize>) -> Self {
         assert!(

@@ -1,11 +1,11 @@
-//! Windows of a row of tokens: `context` tokens to read, and the one after each to predict.
+//! Windows of a token sequence: `context` input tokens, and the next token of each as its target.
 
 use burn::tensor::Device;
 
 use super::{Sequence, TokenBatch, TokenStore};
 use crate::text::TextError;
 
-/// A batch of the windows that begin at these places.
+/// Returns a batch of the windows that start at the given positions.
 pub(super) fn windows(
     tokens: &dyn TokenStore,
     starts: impl Iterator<Item = usize>,
@@ -21,7 +21,7 @@ pub(super) fn windows(
     Ok(TokenBatch::new(&sequences, device))
 }
 
-/// Refuses a row of tokens that is shorter than a window and the target of its last token.
+/// Rejects a token sequence that is shorter than a window and the target of its last token.
 pub(super) fn enough_tokens(tokens: &impl TokenStore, context: usize) -> Result<(), TextError> {
     let (found, needed) = (tokens.len(), context.saturating_add(1));
     match found >= needed {

@@ -5,54 +5,54 @@ use crate::{
     nn::KvCacheDType,
 };
 
-/// How a text is gone on with.
+/// Settings of text generation.
 ///
-/// The logits of a token pass the filters in the order of transformers' logits processors:
-/// repetition penalty, temperature, top-k, top-p, min-p.
+/// The logits are processed in the order of transformers' logits processors: repetition penalty,
+/// temperature, top-k, top-p, min-p.
 #[derive(Config, Debug)]
 pub struct GenerationConfig {
-    /// Tokens after the prompt, at most.
+    /// Maximum number of new tokens.
     #[config(default = 256)]
     pub max_new_tokens: usize,
-    /// Divides the logits: below 1 the likelier tokens become likelier still. At 0 the likeliest
-    /// token is taken, and the filters below do not matter.
+    /// Divisor of the logits; values below 1 favor likely tokens. 0 selects greedy decoding and disables the
+    /// filters below.
     #[config(default = 1.0)]
     pub temperature: f32,
-    /// Only the `k` tokens with the largest logits, and those as large as the last of them.
+    /// Keeps only the tokens with the `k` largest logits, including ties with the last of them.
     pub top_k: Option<usize>,
-    /// Only the smallest set of the likeliest tokens whose probabilities add up to `p`, 0 to 1.
+    /// Keeps only the smallest set of the likeliest tokens whose probabilities sum to `p`, 0 to 1.
     #[config(default = 1.0)]
     pub top_p: f32,
-    /// Only tokens at least `p` times as likely as the likeliest, 0 to 1.
+    /// Keeps only tokens with at least `p` times the probability of the likeliest, 0 to 1.
     #[config(default = 0.0)]
     pub min_p: f32,
-    /// Logits of tokens that are in the prompt or the text so far are divided by it if they are
-    /// positive, and else multiplied; above 1 against repetition.
+    /// Penalty of tokens that are in the prompt or the generated text: positive logits are divided by it,
+    /// others multiplied. Values above 1 reduce repetition.
     #[config(default = 1.0)]
     pub repetition_penalty: f32,
-    /// Texts that end the generated text, and are not part of it; special tokens may be among them.
+    /// Texts that end the generated text and are excluded from it; they may contain special tokens.
     #[config(default = "Vec::new()")]
     pub stop: Vec<String>,
-    /// Tokens that end the generated text; none for those of the tokenizer.
+    /// Tokens that end the generated text; empty for those of the tokenizer.
     #[config(default = "Vec::new()")]
     pub eos: Vec<u32>,
-    /// If a prompt gets the tokens that the tokenizer puts around a text. Chat templates write them
+    /// If the special tokens of the tokenizer should be added around a prompt. Chat templates write them
     /// themselves.
     #[config(default = false)]
     pub add_special_tokens: bool,
-    /// Seed of the draws. The same prompts with the same seed get the same texts.
+    /// Seed of the sampler. The same prompts with the same seed give the same texts.
     #[config(default = 0)]
     pub seed: u64,
-    /// Prompts that are decoded side by side, at most: of as many tokens each.
+    /// Maximum number of prompts decoded in one batch; only prompts of equal length are batched.
     #[config(default = 16)]
     pub batch_size: usize,
-    /// How keys and values are kept.
+    /// Data type of the key-value cache.
     #[config(default = "KvCacheDType::F32")]
     pub cache_dtype: KvCacheDType,
 }
 
 impl GenerationConfig {
-    /// Checks the values.
+    /// Validates the values.
     pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
         Bounds::NOT_NEGATIVE.check("temperature", self.temperature)?;
         Bounds::COUNT.check("top_k", self.top_k.unwrap_or(1))?;

@@ -1,9 +1,9 @@
-//! What changes the logits of a token before it is drawn, as transformers' logits processors do.
-//! A token that is out has negative infinity.
+//! Filters of the logits of a token before it is drawn, as transformers' logits processors.
+//! Excluded tokens get negative infinity.
 
 use std::{cmp::Ordering, collections::BTreeSet};
 
-/// Makes the tokens of the text so far less likely: `x / penalty` for `x > 0`, else `x * penalty`.
+/// Penalizes the tokens of the text so far: `x / penalty` for `x > 0`, else `x * penalty`.
 ///
 /// Source: [CTRL](https://arxiv.org/abs/1909.05858).
 pub(super) fn repetition_penalty(logits: &mut [f32], penalty: f32, previous: &[u32]) {
@@ -18,7 +18,7 @@ pub(super) fn repetition_penalty(logits: &mut [f32], penalty: f32, previous: &[u
     }
 }
 
-/// Keeps logits that are as large as the `k`-th largest.
+/// Keeps logits that are at least the `k`-th largest.
 pub(super) fn top_k(logits: &mut [f32], k: usize) {
     if k >= logits.len() {
         return;
@@ -32,7 +32,7 @@ pub(super) fn top_k(logits: &mut [f32], k: usize) {
     }
 }
 
-/// Keeps a token if the likelier ones together have less than `p`, and the likeliest.
+/// Keeps the likeliest token, and each token whose likelier ones sum to less than `p`.
 ///
 /// Source: [nucleus sampling](https://arxiv.org/abs/1904.09751).
 pub(super) fn top_p(logits: &mut [f32], p: f32) {
@@ -65,7 +65,7 @@ pub(super) fn min_p(logits: &mut [f32], p: f32) {
     }
 }
 
-/// Probabilities of tokens, of which one at least is not out.
+/// Probabilities of tokens, at least one of which is not excluded.
 pub(super) fn softmax(logits: &[f32]) -> Vec<f64> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exp = |&logit: &f32| f64::from(logit - largest).exp();
@@ -81,7 +81,7 @@ mod tests {
 
     const OUT: f32 = f32::NEG_INFINITY;
 
-    /// Logits of tokens with these probabilities.
+    /// Returns logits of tokens with these probabilities.
     fn logits(probabilities: &[f32]) -> Vec<f32> {
         probabilities.iter().map(|p| p.ln()).collect()
     }
@@ -105,7 +105,7 @@ mod tests {
         let mut x = [1.0, 2.0];
         top_k(&mut x, 5);
         assert_eq!(x, [1.0, 2.0]);
-        // As in transformers, all that are as large as the last.
+        // As in transformers, ties with the last are kept.
         let mut x = [3.0, 1.0, 3.0, 3.0];
         top_k(&mut x, 2);
         assert_eq!(x, [3.0, OUT, 3.0, 3.0]);

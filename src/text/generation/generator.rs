@@ -8,11 +8,11 @@ use crate::{
     text::{TextError, Tokenizer},
 };
 
-/// Goes on with texts: prompts in, one text for each out.
+/// Generates continuations of prompts.
 ///
-/// Keys and values of the positions before are [kept](KvCache). Prompts of as many tokens are decoded
-/// side by side. The packed model is the quickest; one that trains keeps gradients of every token,
-/// so that its [`valid`](burn::module::Module) twin or [`pack`](BitNetLm::pack) is the one to give.
+/// Keys and values of earlier positions are [cached](KvCache). Prompts with the same number of tokens
+/// are decoded as one batch. The packed model is the fastest. A model in training records gradients of
+/// every token: pass its [`valid`](burn::module::Module) form or [`pack`](BitNetLm::pack) it.
 ///
 /// # Example
 ///
@@ -48,11 +48,11 @@ pub struct Generator<'a, P: Projection> {
 }
 
 impl<'a, P: Projection> Generator<'a, P> {
-    /// A generator with a model and its tokenizer.
+    /// Creates a generator for a model and its tokenizer.
     ///
     /// # Errors
     ///
-    /// If a value of the configuration makes no sense.
+    /// If a value of the configuration is invalid.
     pub fn new(
         model: &'a BitNetLm<P>,
         tokenizer: &'a Tokenizer,
@@ -66,17 +66,17 @@ impl<'a, P: Projection> Generator<'a, P> {
         })
     }
 
-    /// Goes on with each of the prompts.
+    /// Generates a continuation of each prompt.
     ///
     /// # Errors
     ///
-    /// If a prompt has no tokens, more than the model has positions for, or such that the model does
-    /// not have, or the logits cannot be read or drawn from.
+    /// If a prompt has no tokens, more than the model has positions, or tokens that are not in the model's
+    /// vocabulary; if the logits cannot be read or sampled from.
     pub fn generate(&self, prompts: &[&str]) -> Result<Vec<GeneratedText>, TextError> {
         self.stream(prompts, &mut |_| {})
     }
 
-    /// Goes on with each of the prompts, and calls `on_piece` with each token as it comes.
+    /// Generates a continuation of each prompt and calls `on_piece` with each new token.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl<'a, P: Projection> Generator<'a, P> {
         self.stream_tokens(&prompts, on_piece)
     }
 
-    /// Goes on with each of the prompts, which are tokens already.
+    /// Generates continuations of tokenized prompts.
     ///
     /// # Errors
     ///
@@ -136,7 +136,7 @@ impl<'a, P: Projection> Generator<'a, P> {
                 context,
             });
         }
-        // A device need not check what it gathers.
+        // Devices do not check indices of a gather.
         let [vocab_size, _] = self.model.model.embed_tokens.weight.shape().dims();
         match tokens.iter().find(|&&token| token as usize >= vocab_size) {
             Some(&token) => Err(TextError::UnknownToken { token, vocab_size }),
@@ -144,7 +144,7 @@ impl<'a, P: Projection> Generator<'a, P> {
         }
     }
 
-    /// Generates the texts of prompts of as many tokens.
+    /// Generates the continuations of prompts with the same number of tokens.
     fn decode(
         &self,
         prompts: &[&[u32]],
@@ -164,7 +164,7 @@ impl<'a, P: Projection> Generator<'a, P> {
         while !progress.iter().all(Progress::is_finished) {
             let logits = self.logits(tokens, progress.len(), &mut cache)?;
             let vocab_size = logits.len() / progress.len();
-            // Rows that fill up an embedding are no tokens.
+            // Padding rows of an embedding are not tokens.
             let drawable = vocab_size.min(self.tokenizer.vocab_size());
             let has_room = cache.len() < cache.max_positions();
             for (progress, logits) in progress.iter_mut().zip(logits.chunks(vocab_size)) {
@@ -178,7 +178,7 @@ impl<'a, P: Projection> Generator<'a, P> {
         Ok(())
     }
 
-    /// A cache for the prompts and what comes after, but for its last token, which is not read.
+    /// Creates a cache for the prompts and new tokens, except for the last, which is not read.
     fn cache(&self, prompts: &[&[u32]]) -> KvCache {
         let len = prompts[0].len();
         let wanted = len.saturating_add(self.config.max_new_tokens.saturating_sub(1));
@@ -188,7 +188,7 @@ impl<'a, P: Projection> Generator<'a, P> {
             .init(self.model)
     }
 
-    /// Logits of the token that comes next in each of the sequences, one row behind the other.
+    /// Returns the logits of the next token of each sequence, concatenated.
     fn logits(
         &self,
         tokens: Vec<u32>,

@@ -1,4 +1,4 @@
-//! The keys of a model's `generation_config.json`.
+//! Keys of a model's `generation_config.json`.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ const TABLE: KeyTable = KeyTable(&[
     ("temperature", Harmless),
     ("top_k", Harmless),
     ("top_p", Harmless),
-    // What is drawn, or when it ends.
+    // Choice of tokens and stop conditions.
     ("bad_words_ids", OffAt(EMPTY)),
     ("begin_suppress_tokens", OffAt(EMPTY)),
     ("constraints", OffAt(EMPTY)),
@@ -60,14 +60,14 @@ const TABLE: KeyTable = KeyTable(&[
     ("top_h", OffAt(EMPTY_OR_1)),
     ("typical_p", OffAt(EMPTY_OR_1)),
     ("watermarking_config", OffAt(EMPTY)),
-    // Of beams and of sequences to sequences.
+    // Beam search and encoder-decoder models.
     ("decoder_start_token_id", Harmless),
     ("early_stopping", Harmless),
     ("length_penalty", Harmless),
     ("low_memory", Harmless),
     ("num_return_sequences", Harmless),
     ("renormalize_logits", Harmless),
-    // How it is computed, and what is given back with it.
+    // Computation and additional outputs.
     ("assistant_confidence_threshold", Harmless),
     ("assistant_early_exit", Harmless),
     ("assistant_ensemble_weight", Harmless),
@@ -93,22 +93,22 @@ const TABLE: KeyTable = KeyTable(&[
     ("target_lookbehind", Harmless),
     ("use_cache", Harmless),
     ("use_mtp", Harmless),
-    // Of batches, and about the file.
+    // Batches and metadata of the file.
     ("_commit_hash", Harmless),
     ("_from_model_config", Harmless),
     ("pad_token_id", Harmless),
     ("transformers_version", Harmless),
 ]);
 
-/// Reads what `generation_config.json` of a model's folder asks for besides the ends of a text, which the
-/// [`Tokenizer`](crate::text::Tokenizer) takes. Returns the keys that this crate does not know.
+/// Reads `generation_config.json` of a model's folder, except for the end-of-text tokens, which the
+/// [`Tokenizer`](crate::text::Tokenizer) reads. Returns the unknown keys.
 ///
-/// Temperature, filters and length are left to [`GenerationConfig`](super::GenerationConfig).
+/// Temperature, filters and length are set by [`GenerationConfig`](super::GenerationConfig).
 ///
 /// # Errors
 ///
-/// If the file is no JSON object, or asks for something that changes the generated text and is not built,
-/// such as tokens that must not be drawn.
+/// If the file is not a JSON object, or asks for an unsupported setting that changes the generated text,
+/// such as suppressed tokens.
 pub fn check_generation_settings(folder: impl AsRef<Path>) -> Result<Vec<UnknownKey>, TextError> {
     let path = folder.as_ref().join(FILE);
     let settings = json_file(&path)?.unwrap_or_default();

@@ -1,46 +1,45 @@
 use super::{GenerationConfig, Sampler, stop_sequences::StopSequences};
 use crate::text::{TextError, TextStream, Tokenizer};
 
-/// Why a generated text ends.
+/// Reason why a generated text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model ended it, with a token that is not part of it.
+    /// The model emitted an end-of-text token, which is not part of the text.
     Eos,
-    /// A stop sequence followed.
+    /// A stop sequence was generated.
     Stop,
-    /// It has as many tokens as were asked for.
+    /// The maximum number of new tokens was reached.
     Length,
-    /// The model has no more positions.
+    /// The positions of the model are used up.
     Context,
 }
 
-/// How a prompt was gone on with.
+/// Result of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GeneratedText {
-    /// The tokens after the prompt, without the one that ends the text, but with those of a stop
-    /// sequence.
+    /// New tokens after the prompt, without the end-of-text token, but with those of a stop sequence.
     pub tokens: Vec<u32>,
-    /// Their text, without special tokens and the stop sequence.
+    /// Text of the new tokens, without special tokens and the stop sequence.
     pub text: String,
-    /// Why it ends.
+    /// Reason why the text ended.
     pub finish: FinishReason,
 }
 
-/// What came to a generated text.
+/// New token and text of a streamed generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Piece<'a> {
     /// Number of the prompt, from 0.
     pub prompt: usize,
-    /// The new token; `None` for text that was held back until the end.
+    /// New token; `None` for text that was held back until the end.
     pub token: Option<u32>,
-    /// The new text; empty while a character is not whole, or may belong to a stop sequence.
+    /// New text; empty while a character is incomplete or may belong to a stop sequence.
     pub text: &'a str,
 }
 
-/// The text of one prompt while it is generated.
+/// State of one prompt during generation.
 pub(super) struct Progress<'a> {
     prompt: usize,
-    /// The tokens of the prompt, and those after it.
+    /// Tokens of the prompt and the new tokens.
     all: Vec<u32>,
     prompt_len: usize,
     text: String,
@@ -75,12 +74,12 @@ impl<'a> Progress<'a> {
         self.finish.is_some()
     }
 
-    /// The token that the model reads next; of a finished text any.
+    /// Returns the token that the model reads next; any token if the text is finished.
     pub fn last(&self) -> u32 {
         self.all.last().copied().unwrap_or(0)
     }
 
-    /// Draws the next token of a text that is not finished.
+    /// Draws the next token of an unfinished text.
     pub fn advance(
         &mut self,
         logits: &[f32],
@@ -107,7 +106,7 @@ impl<'a> Progress<'a> {
         Ok(())
     }
 
-    /// Ends a text that has no room or is long enough.
+    /// Ends a text that has no positions left or reached its length.
     pub fn limit(&mut self, max_new_tokens: usize, has_room: bool) {
         if self.is_finished() {
             return;
@@ -119,7 +118,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// The number of the prompt and its text, with what was held back.
+    /// Returns the number of the prompt and its text, including held-back text.
     pub fn into_text(
         mut self,
         on_piece: &mut dyn FnMut(Piece),

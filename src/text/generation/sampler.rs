@@ -3,7 +3,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use super::{GenerationConfig, filters};
 use crate::{base::random::mix, text::TextError};
 
-/// Draws the tokens of a text, one after the other.
+/// Samples the tokens of a text.
 ///
 /// # Example
 ///
@@ -24,11 +24,11 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for the text with a number; others with the same seed draw other numbers.
+    /// Creates a sampler for the text with number `text`; texts with the same seed draw different numbers.
     ///
     /// # Errors
     ///
-    /// If a value of the configuration makes no sense.
+    /// If a value of the configuration is invalid.
     pub fn new(config: &GenerationConfig, text: u64) -> Result<Self, TextError> {
         config.validate()?;
         Ok(Self {
@@ -37,7 +37,7 @@ impl Sampler {
         })
     }
 
-    /// The token after those so far, given its logits, one for each token of the vocabulary.
+    /// Returns the next token, given the tokens so far and one logit per token of the vocabulary.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Sampler {
         Ok(draw(&probabilities, self.rng.random()))
     }
 
-    /// The probabilities that the next token is drawn with.
+    /// Returns the probabilities from which the next token is drawn.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Sampler {
             let one = |token| f64::from(u8::from(token == top));
             return Ok((0..logits.len()).map(one).collect());
         }
-        // Near 0 the quotients overflow, but those of differences do so to tokens that are out.
+        // Near 0 the quotients overflow; the quotients of differences only do so for excluded tokens.
         let largest = logits[top];
         for logit in &mut logits {
             *logit = (*logit - largest) / config.temperature;
@@ -98,7 +98,7 @@ fn check(logits: &[f32]) -> Result<(), TextError> {
     }
 }
 
-/// The first token with the largest value.
+/// Returns the first token with the largest value.
 fn largest<T: PartialOrd>(values: &[T]) -> usize {
     let mut largest = 0;
     for (token, value) in values.iter().enumerate() {
@@ -109,7 +109,7 @@ fn largest<T: PartialOrd>(values: &[T]) -> usize {
     largest
 }
 
-/// The first token at which the sum of probabilities is above `threshold`, which is below 1.
+/// Returns the first token at which the cumulative probability exceeds `threshold`, which is below 1.
 fn draw(probabilities: &[f64], threshold: f64) -> u32 {
     let mut sum = 0.0;
     let mut last = 0;

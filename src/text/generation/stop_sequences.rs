@@ -1,15 +1,15 @@
 use core::ops::Range;
 
-/// Finds the texts that end a generated text, also where their parts come one after the other.
+/// Detects the texts that end a generated text, also if they span several tokens.
 ///
-/// Special tokens are no part of a generated text, but may be one of a stop sequence, or be one: their
-/// texts are looked through as well, and then left out.
+/// Special tokens are not part of a generated text, but may be part of a stop sequence: their texts are
+/// searched as well, and then removed.
 #[derive(Debug, Clone)]
 pub(super) struct StopSequences<'a> {
     stop: &'a [String],
-    /// Text that may be the beginning of one.
+    /// Text that may be the beginning of a stop sequence.
     held: String,
-    /// The bytes of it that are special tokens.
+    /// Byte ranges of special tokens in it.
     special: Vec<Range<usize>>,
 }
 
@@ -22,8 +22,8 @@ impl<'a> StopSequences<'a> {
         }
     }
 
-    /// Takes a text, and behind it that of a special token. The text that is certain now, and whether a
-    /// stop sequence follows it.
+    /// Appends a text, followed by that of a special token. Returns the text that is final now, and whether
+    /// a stop sequence follows it.
     pub fn push(&mut self, text: &str, special: Option<&str>) -> (String, bool) {
         self.held.push_str(text);
         if let Some(special) = special {
@@ -43,12 +43,12 @@ impl<'a> StopSequences<'a> {
         }
     }
 
-    /// The text that was held back; no more comes.
+    /// Returns the held-back text at the end of the generation.
     pub fn finish(mut self) -> String {
         self.release(self.held.len())
     }
 
-    /// Gives away the first bytes, without what is special in them.
+    /// Removes the first bytes and returns them without special tokens.
     fn release(&mut self, end: usize) -> String {
         let rest = self.held.split_off(end);
         let given = std::mem::replace(&mut self.held, rest);
@@ -66,7 +66,7 @@ impl<'a> StopSequences<'a> {
         text
     }
 
-    /// Bytes in front of the first place where a stop sequence may have begun.
+    /// Number of bytes before the first position where a stop sequence may have begun.
     fn certain(&self) -> usize {
         let begins = |&(start, _): &(usize, char)| {
             let rest = &self.held[start..];
@@ -141,7 +141,7 @@ mod tests {
         );
         assert_eq!(push(&mut sequences, "b"), (String::new(), true));
 
-        // Half a sequence at the end, some of it special.
+        // Half a sequence at the end, partly special.
         let mut sequences = StopSequences::new(&stop);
         assert_eq!(
             sequences.push("ca", Some("<|x|>")),

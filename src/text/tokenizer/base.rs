@@ -19,10 +19,10 @@ use crate::{
 
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// A tokenizer of Hugging Face's `tokenizers`, with the special tokens of its model.
+/// Tokenizer of Hugging Face's `tokenizers`, with the special tokens of its model.
 ///
-/// Special tokens in a text, such as `<|endoftext|>`, become those tokens, as in transformers; none
-/// is added to a text but by [`encode_with_special_tokens`](Self::encode_with_special_tokens).
+/// Special tokens in a text, such as `<|endoftext|>`, are encoded as such, as in transformers. None is
+/// added to a text except by [`encode_with_special_tokens`](Self::encode_with_special_tokens).
 ///
 /// # Example
 ///
@@ -44,7 +44,7 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     pub(super) inner: tokenizers::Tokenizer,
-    /// `tokenizer_config.json`.
+    /// Contents of `tokenizer_config.json`.
     config: Map<String, Value>,
     pub(super) missing: Option<MissingBytes>,
     vocab_size: usize,
@@ -55,18 +55,18 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`, or that of a folder.
+    /// Loads a `tokenizer.json`, or that of a folder.
     ///
-    /// The beginning and end of a text come from `tokenizer_config.json` beside it, further ends
-    /// from `generation_config.json` and `config.json`. A tokenizer without these files has none. What is
-    /// put around a text is for `tokenizer.json` to say, as in transformers, which reads no
-    /// `add_bos_token` beside it. As there, `special_tokens_map.json` is read for configurations of old
-    /// versions, which do not list the added tokens.
+    /// The tokens that begin and end a text are read from `tokenizer_config.json` beside it, further
+    /// end-of-text tokens from `generation_config.json` and `config.json`. A tokenizer without these files
+    /// has none. The special tokens around a text are defined by `tokenizer.json`, as in transformers, which
+    /// ignores `add_bos_token` beside it. As there, `special_tokens_map.json` is read for configurations of
+    /// old versions, which do not list the added tokens.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or is not what it should be, a special token is not in the vocabulary, or
-    /// the configuration asks for another tokenization than `tokenizer.json` has.
+    /// If a file cannot be read or is malformed, a special token is not in the vocabulary, or the
+    /// configuration asks for another tokenization than `tokenizer.json`.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, TextError> {
         let path = path.as_ref();
         let path = match path.is_dir() {
@@ -86,7 +86,7 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// A tokenizer with the JSON of its files.
+    /// Creates a tokenizer from the JSON of its files.
     pub(in crate::text) fn from_json(
         json: &Value,
         config: Map<String, Value>,
@@ -100,7 +100,7 @@ impl Tokenizer {
         check_post_processor(&json["post_processor"]).map_err(wrong)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json.to_string())
             .map_err(|error| wrong(error.to_string()))?;
-        // A text is tokens as it is; what is cut or filled up is for the data set to say.
+        // Truncation and padding are up to the data set.
         inner.with_padding(None);
         (inner.with_truncation(None)).map_err(|error| wrong(error.to_string()))?;
         let largest = inner.get_vocab(true).into_values().max();
@@ -132,7 +132,7 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The number of a special token of `tokenizer_config.json`.
+    /// Returns the id of a special token of `tokenizer_config.json`.
     fn configured(&self, name: &str, path: &Path) -> Result<Option<u32>, TextError> {
         let Some(token) = special_token(&self.config, name, path)? else {
             return Ok(None);
@@ -149,18 +149,18 @@ impl Tokenizer {
         id.map(Some)
     }
 
-    /// Takes the tokens that end a text in `generation_config.json` and `config.json` of a model's folder
-    /// as well, for a tokenizer that is elsewhere.
+    /// Adds the end-of-text tokens in `generation_config.json` and `config.json` of a model's folder, for a
+    /// tokenizer that is elsewhere.
     ///
     /// # Errors
     ///
-    /// If a file cannot be read or is not what it should be, or a token is not in the vocabulary.
+    /// If a file cannot be read or is malformed, or a token is not in the vocabulary.
     pub fn with_model_folder(mut self, folder: impl AsRef<Path>) -> Result<Self, TextError> {
         self.add_token_ids(folder.as_ref())?;
         Ok(self)
     }
 
-    /// Takes the tokens of the model's own configuration, behind those of the tokenizer's.
+    /// Adds the tokens of the model's configuration after those of the tokenizer's.
     fn add_token_ids(&mut self, folder: &Path) -> Result<(), TextError> {
         for id in token_ids(folder, "eos_token_id")? {
             self.check(id)?;
@@ -173,8 +173,7 @@ impl Tokenizer {
         self.bos.map_or(Ok(()), |bos| self.check(bos))
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder, which is made if it is
-    /// not there.
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder and creates it if necessary.
     ///
     /// # Errors
     ///
@@ -193,74 +192,74 @@ impl Tokenizer {
     }
 
     /// Sets `model_max_length` of `tokenizer_config.json`: the positions of the model.
+    #[must_use]
     pub fn with_model_max_length(mut self, positions: usize) -> Self {
         let name = "model_max_length".to_string();
         self.config.insert(name, positions.into());
         self
     }
 
-    /// The contents of `tokenizer_config.json`.
+    /// Returns the contents of `tokenizer_config.json`.
     pub fn config(&self) -> &Map<String, Value> {
         &self.config
     }
 
-    /// The contents of `tokenizer.json`.
+    /// Returns the contents of `tokenizer.json`.
     ///
     /// # Errors
     ///
-    /// If the tokenizer cannot be written as JSON.
+    /// If the tokenizer cannot be serialized as JSON.
     pub fn json(&self) -> Result<Value, TextError> {
         serde_json::to_value(&*self.inner).map_err(TextError::encoding)
     }
 
-    /// The largest token and 1: what the embedding of a model has at least.
+    /// Returns the largest token id plus 1: the minimum number of rows of a model's embedding.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    /// The token that ends a text; the first of [`eos_tokens`](Self::eos_tokens).
+    /// Returns the token that ends a text; the first of [`eos_tokens`](Self::eos_tokens).
     pub fn eos(&self) -> Option<u32> {
         self.eos.first().copied()
     }
 
-    /// All tokens that end a generated text: chat models have one for a turn, too.
+    /// Returns all tokens that end a generated text; chat models also have one that ends a turn.
     pub fn eos_tokens(&self) -> &[u32] {
         &self.eos
     }
 
-    /// The token that begins a text.
+    /// Returns the token that begins a text.
     pub fn bos(&self) -> Option<u32> {
         self.bos
     }
 
-    /// The keys of `tokenizer_config.json` that this crate does not know; they had no effect.
+    /// Returns the unknown keys of `tokenizer_config.json`; they had no effect.
     pub fn unknown_keys(&self) -> &[UnknownKey] {
         &self.unknown_keys
     }
 
-    /// The number of a token.
+    /// Returns the id of a token.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// The token with a number, as it is in the vocabulary: byte-level tokenizers write a space as
-    /// `Ġ`.
+    /// Returns the token with an id as in the vocabulary: byte-level tokenizers write a space as `Ġ`.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// The tokens that the tokenizer puts before a text, such as one that begins it; often none, even if
-    /// [`bos`](Self::bos) has a name.
+    /// Returns the tokens that the tokenizer adds before a text, such as one that begins it; often none,
+    /// even if [`bos`](Self::bos) has a value.
     pub fn prefix_tokens(&self) -> &[u32] {
         &self.special.prefix
     }
 
-    /// The tokens that the tokenizer puts behind a text.
+    /// Returns the tokens that the tokenizer adds after a text.
     pub fn suffix_tokens(&self) -> &[u32] {
         &self.special.suffix
     }
 
-    /// The special tokens that `tokenizer_config.json` names, such as `unk_token`, with their texts:
+    /// Returns names and texts of the special tokens in `tokenizer_config.json`, such as `unk_token`:
     /// variables of chat templates.
     pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, &str)> {
         self.special
@@ -269,12 +268,12 @@ impl Tokenizer {
             .map(|(name, token)| (*name, token.as_str()))
     }
 
-    /// The text of a special token that is left out of a text of tokens.
+    /// Returns the text of a special token, which is omitted from decoded text.
     pub(in crate::text) fn special_text(&self, token: u32) -> Option<&str> {
         self.special.texts.get(&token).map(String::as_str)
     }
 
-    /// Refuses a number that no token has.
+    /// Rejects an id that is not in the vocabulary.
     pub(super) fn check(&self, token: u32) -> Result<(), TextError> {
         if (token as usize) < self.vocab_size {
             return Ok(());

@@ -1,6 +1,6 @@
-//! The characters that byte-level tokenizers write bytes as: GPT-2's table.
+//! Characters with which byte-level tokenizers write bytes: GPT-2's table.
 
-/// The character of each byte: itself where it can be seen, else one from 256 on, in their order.
+/// Returns the character of each byte: the byte itself if printable, else the next one from 256 on.
 ///
 /// Source: [`bytes_to_unicode`](https://github.com/openai/gpt-2/blob/master/src/encoder.py).
 pub(super) fn byte_symbols() -> [char; 256] {

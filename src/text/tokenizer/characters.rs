@@ -5,16 +5,16 @@ use serde_json::{Map, Value, json};
 use super::{Tokenizer, byte_symbols::byte_symbols};
 use crate::text::TextError;
 
-/// The token that the [character tokenizer](Tokenizer::characters) ends a text with.
+/// End-of-text token of the [character tokenizer](Tokenizer::characters).
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 impl Tokenizer {
-    /// A tokenizer with a token for each character of a text, and [`END_OF_TEXT`].
+    /// Creates a tokenizer with a token for each character of a text, and [`END_OF_TEXT`].
     ///
-    /// It is a byte-level BPE in the format of GPT-2, so that every program that reads such a
-    /// tokenizer reads it. The numbers are those of the sorted bytes, then those of the characters
-    /// of several bytes with their beginnings, and last the end of text; a text of ASCII characters
-    /// has one token for each, in their order.
+    /// It is a byte-level BPE in the format of GPT-2, which every program that reads such tokenizers can
+    /// load. The ids are those of the sorted bytes, then of the characters of several bytes with their
+    /// prefixes, and last the end of text. A text of ASCII characters has one token per character, in their
+    /// order.
     ///
     /// # Errors
     ///
@@ -38,7 +38,7 @@ impl Tokenizer {
     }
 }
 
-/// The `tokenizer.json` for the characters of a text.
+/// Builds the `tokenizer.json` for the characters of a text.
 fn tokenizer_json(text: &str) -> Value {
     let (tokens, merges) = tokens_and_merges(text);
     let end = tokens.len();
@@ -69,11 +69,11 @@ fn tokenizer_json(text: &str) -> Value {
     })
 }
 
-/// Tokens in the order of their numbers, and the merges that make characters of bytes: the first
+/// Returns tokens in the order of their ids, and the merges that build characters from bytes: the first
 /// two, these with the third, these with the fourth.
 ///
-/// A merge begins with the first byte of a character, which is in no other place of one: no two
-/// merges are in each other's way.
+/// A merge begins with the first byte of a character, which occurs at no other position of one, so merges
+/// do not conflict.
 fn tokens_and_merges(text: &str) -> (Vec<String>, Vec<[String; 2]>) {
     let symbols = byte_symbols();
     let written = |bytes: &[u8]| -> String {
@@ -87,7 +87,7 @@ fn tokens_and_merges(text: &str) -> (Vec<String>, Vec<[String; 2]>) {
         let bytes = character.encode_utf8(&mut buffer).as_bytes();
         beginnings.extend((2..=bytes.len()).map(|len| bytes[..len].to_vec()));
     }
-    // Short ones first: what is merged was made before.
+    // Short ones first: a merge uses the results of earlier ones.
     let mut beginnings = Vec::from_iter(beginnings);
     beginnings.sort_by_key(Vec::len);
     let merges = beginnings.iter().map(|bytes| {

@@ -1,4 +1,4 @@
-//! The keys of `tokenizer_config.json`.
+//! Keys of `tokenizer_config.json`.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 
 const SPLITS_SPECIAL_TOKENS: &str = "split_special_tokens";
 
-/// What transformers reads where there is a `tokenizer.json`, and what else is in such files.
+/// Keys that transformers reads beside a `tokenizer.json`, and further keys of such files.
 const TABLE: KeyTable = KeyTable(&[
     ("added_tokens_decoder", Honored),
     ("additional_special_tokens", Honored),
@@ -26,10 +26,10 @@ const TABLE: KeyTable = KeyTable(&[
     (SPLITS_SPECIAL_TOKENS, Honored),
     ("tokenizer_class", Honored),
     ("add_prefix_space", Honored),
-    // tokenizer.json says what is put around a text.
+    // tokenizer.json defines the special tokens around a text.
     ("add_bos_token", Harmless),
     ("add_eos_token", Harmless),
-    // Of conversions from other formats, which tokenizer.json is the result of.
+    // Conversion from other formats; tokenizer.json is its result.
     ("add_dummy_prefix_space", Harmless),
     ("bpe_dropout", OffAt(&[Off::Empty, Off::Number(0.0)])),
     ("do_lower_case", Harmless),
@@ -45,15 +45,15 @@ const TABLE: KeyTable = KeyTable(&[
     ("tokenizer_file", Harmless),
     ("use_fast", Harmless),
     ("vocab_file", Harmless),
-    // Of decoding: transformers leaves it out for BPE, too.
+    // Decoding; transformers skips it for BPE, too.
     ("clean_up_tokenization_spaces", Harmless),
     (
         "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
         OffAt(&[Off::Empty, Off::False]),
     ),
-    // Another split of words than that of tokenizer.json.
+    // Another pre-tokenizer than that of tokenizer.json.
     ("fix_mistral_regex", OffAt(&[Off::Empty, Off::False])),
-    // Of batches, which are not made here.
+    // Batches, which are not built here.
     ("max_length", Harmless),
     ("max_len", Harmless),
     ("model_input_names", Harmless),
@@ -67,7 +67,7 @@ const TABLE: KeyTable = KeyTable(&[
     ("truncation", Harmless),
     ("truncation_side", Harmless),
     ("truncation_strategy", Harmless),
-    // About the files and the programs that wrote them.
+    // Metadata of the files and of the programs that wrote them.
     ("_commit_hash", Harmless),
     ("_name_or_path", Harmless),
     ("auto_map", Harmless),
@@ -89,7 +89,7 @@ const TABLE: KeyTable = KeyTable(&[
     ("use_default_system_prompt", Harmless),
 ]);
 
-/// Classes of transformers whose `add_prefix_space` takes the place of that of `tokenizer.json`.
+/// Classes of transformers whose `add_prefix_space` overrides that of `tokenizer.json`.
 const PREFIX_SPACE_CLASSES: [&str; 6] = [
     "GPT2Tokenizer",
     "RobertaTokenizer",
@@ -99,11 +99,11 @@ const PREFIX_SPACE_CLASSES: [&str; 6] = [
     "BlenderbotTokenizer",
 ];
 
-/// Goes through a configuration, and returns the keys that nobody knows.
+/// Checks a configuration and returns its unknown keys.
 ///
 /// # Errors
 ///
-/// A key that asks for another tokenization than that of `tokenizer.json`.
+/// If a key asks for another tokenization than that of `tokenizer.json`.
 pub(super) fn check(
     config: &Map<String, Value>,
     json: &Value,
@@ -113,7 +113,7 @@ pub(super) fn check(
     check_added_tokens(config, tokenizer, path)?;
     check_prefix_space(config, json, path)?;
     let keys = config.iter().map(|(key, value)| (key.as_str(), value));
-    // Names of special tokens, of the model's own among them.
+    // Names of special tokens, including those of the model.
     let keys = keys.filter(|(key, _)| key.starts_with("add_") || !key.ends_with("_token"));
     let checked = TABLE.check(CONFIG_FILE, keys);
     checked.map_err(|refused| {
@@ -126,12 +126,12 @@ pub(super) fn check(
     })
 }
 
-/// Whether special tokens in a text are read as text.
+/// Returns whether special tokens in a text are encoded as plain text.
 pub(super) fn splits_special_tokens(config: &Map<String, Value>) -> bool {
     config.get(SPLITS_SPECIAL_TOKENS) == Some(&Value::Bool(true))
 }
 
-/// Fails on added tokens that `tokenizer.json` does not have: transformers would add them, and find them
+/// Rejects added tokens that `tokenizer.json` does not have: transformers would add them and match them
 /// in a text.
 fn check_added_tokens(
     config: &Map<String, Value>,

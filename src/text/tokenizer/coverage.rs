@@ -2,19 +2,18 @@ use tokenizers::{ModelWrapper, PreTokenizerWrapper};
 
 use super::byte_symbols::byte_symbols;
 
-/// The bytes that a byte-level BPE has no token for. Hugging Face's tokenizers drop them without
-/// a word.
+/// Bytes without a token in a byte-level BPE. Hugging Face's tokenizers drop them silently.
 #[derive(Debug, Clone)]
 pub(super) struct MissingBytes([bool; 256]);
 
 impl MissingBytes {
-    /// `None` if no byte is missing, or the tokenizer is of another kind.
+    /// Returns `None` if no byte is missing, or the tokenizer is of another kind.
     pub fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         let ModelWrapper::BPE(bpe) = tokenizer.get_model() else {
             return None;
         };
         let byte_level = tokenizer.get_pre_tokenizer().is_some_and(is_byte_level);
-        // A normalizer may make other characters of those of a text.
+        // A normalizer may replace characters of a text.
         let other = bpe.get_unk_token().is_some()
             || bpe.byte_fallback
             || tokenizer.get_normalizer().is_some();
@@ -31,7 +30,7 @@ impl MissingBytes {
         missing.contains(&true).then_some(Self(missing))
     }
 
-    /// The characters of a text that have such a byte, each once, sorted.
+    /// Returns the characters of a text that have such a byte, sorted and without repetition.
     pub fn characters(&self, text: &str) -> Vec<char> {
         if !text.bytes().any(|byte| self.0[usize::from(byte)]) {
             return Vec::new();

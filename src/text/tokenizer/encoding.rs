@@ -3,17 +3,17 @@ use std::ops::Range;
 use super::Tokenizer;
 use crate::text::TextError;
 
-/// A token and where it comes from.
+/// A token and its position in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OffsetToken {
-    /// Number of the token.
+    /// Id of the token.
     pub token: u32,
-    /// Bytes of the text that it stands for.
+    /// Byte range of the text that it encodes.
     pub bytes: Range<usize>,
 }
 
 impl Tokenizer {
-    /// The tokens of a text.
+    /// Encodes a text.
     ///
     /// # Errors
     ///
@@ -22,7 +22,7 @@ impl Tokenizer {
         self.encode_as(text, false)
     }
 
-    /// The tokens of a text with those that the tokenizer puts around it, such as one that begins a
+    /// Encodes a text and adds the special tokens of the tokenizer around it, such as one that begins a
     /// text.
     ///
     /// # Errors
@@ -38,7 +38,7 @@ impl Tokenizer {
         Ok(encoding.map_err(TextError::encoding)?.get_ids().to_vec())
     }
 
-    /// The tokens of several texts, computed on all cores.
+    /// Encodes several texts on all cores.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Tokenizer {
         Ok(encodings.iter().map(|e| e.get_ids().to_vec()).collect())
     }
 
-    /// The tokens of a text, with the bytes that each stands for.
+    /// Encodes a text and returns the byte range of each token.
     ///
     /// # Errors
     ///
@@ -71,20 +71,20 @@ impl Tokenizer {
         Ok(tokens.map(token).collect())
     }
 
-    /// The text of tokens, special ones among them. Bytes that are no character become `�`.
+    /// Decodes tokens, including special ones. Invalid UTF-8 becomes `�`.
     ///
     /// # Errors
     ///
-    /// If the tokenizer does not have a token.
+    /// If a token is not in the vocabulary.
     pub fn decode(&self, tokens: &[u32]) -> Result<String, TextError> {
         self.decode_as(tokens, false)
     }
 
-    /// The text of tokens without the special ones.
+    /// Decodes tokens without the special ones.
     ///
     /// # Errors
     ///
-    /// If the tokenizer does not have a token.
+    /// If a token is not in the vocabulary.
     pub fn decode_text(&self, tokens: &[u32]) -> Result<String, TextError> {
         self.decode_as(tokens, true)
     }
@@ -96,11 +96,11 @@ impl Tokenizer {
         (self.inner.decode(tokens, skip_special)).map_err(TextError::encoding)
     }
 
-    /// The texts of several sequences of tokens, special ones among them.
+    /// Decodes several sequences of tokens, including special ones.
     ///
     /// # Errors
     ///
-    /// If the tokenizer does not have a token.
+    /// If a token is not in the vocabulary.
     pub fn decode_batch(&self, sequences: &[&[u32]]) -> Result<Vec<String>, TextError> {
         sequences.iter().map(|tokens| self.decode(tokens)).collect()
     }
@@ -112,7 +112,7 @@ impl Tokenizer {
         if missing.characters(text).is_empty() {
             return Ok(());
         }
-        // Added tokens are found before a text is taken apart into bytes.
+        // Added tokens are matched before a text is split into bytes.
         let mut rest = text.to_string();
         let splits = self.inner.get_encode_special_tokens();
         for token in self.inner.get_added_tokens_decoder().values() {
@@ -139,7 +139,7 @@ mod tests {
             error.to_string(),
             "the tokenizer has no tokens for ['x', '€']"
         );
-        // The characters of a special token need none.
+        // The characters of a special token need no tokens.
         assert_eq!(tokenizer.encode("a<|endoftext|>b").unwrap(), [0, 3, 1]);
     }
 

@@ -1,4 +1,4 @@
-//! What the files beside a `tokenizer.json` say about it.
+//! Settings of a tokenizer in the files beside `tokenizer.json`.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::text::TextError;
 
-/// A JSON object from a file; `None` if there is no such file.
+/// Reads a JSON object from a file; `None` if there is no such file.
 pub(crate) fn json_file(path: &Path) -> Result<Option<Map<String, Value>>, TextError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -21,7 +21,7 @@ pub(crate) fn json_file(path: &Path) -> Result<Option<Map<String, Value>>, TextE
     Err(TextError::value(path, "file", "a JSON object", found))
 }
 
-/// The text of a special token in `tokenizer_config.json`, which is a string or an object with
+/// Returns the text of a special token in `tokenizer_config.json`, which is a string or an object with
 /// one.
 pub(super) fn special_token(
     config: &Map<String, Value>,
@@ -44,8 +44,8 @@ pub(super) fn special_token(
     }
 }
 
-/// The tokens of `eos_token_id` or `bos_token_id` in `config.json` and `generation_config.json`,
-/// which are one number or a list.
+/// Returns the tokens of `eos_token_id` or `bos_token_id` in `config.json` and
+/// `generation_config.json`, which are one number or a list.
 pub(super) fn token_ids(folder: &Path, name: &str) -> Result<Vec<u32>, TextError> {
     let mut ids = Vec::new();
     for file in ["generation_config.json", "config.json"] {
@@ -67,7 +67,7 @@ pub(super) fn token_ids(folder: &Path, name: &str) -> Result<Vec<u32>, TextError
     Ok(ids)
 }
 
-/// Fails on merges of a BPE whose product is no token: Hugging Face's reader panics on some.
+/// Rejects merges of a BPE whose product is not a token: Hugging Face's reader panics on some.
 pub(super) fn check_merges(tokenizer: &Value) -> Result<(), String> {
     let model = &tokenizer["model"];
     let (Some(vocab), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array())
@@ -84,7 +84,7 @@ pub(super) fn check_merges(tokenizer: &Value) -> Result<(), String> {
             },
             _ => None,
         };
-        // What is no pair at all is refused by the reader.
+        // The reader rejects merges that are not a pair.
         let Some((first, second)) = pair else {
             continue;
         };
@@ -98,8 +98,8 @@ pub(super) fn check_merges(tokenizer: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Fails on a post-processor whose template has tokens that it does not describe, or a second text:
-/// Hugging Face's reader panics when it is applied.
+/// Rejects a post-processor whose template has undescribed tokens or a second text: Hugging Face's reader
+/// panics when it is applied.
 pub(super) fn check_post_processor(processor: &Value) -> Result<(), String> {
     for part in processor["processors"].as_array().into_iter().flatten() {
         check_post_processor(part)?;
@@ -153,7 +153,7 @@ mod tests {
         );
         assert!(template(json!([{"Sequence": {"id": "B", "type_id": 0}}]), json!({})).is_err());
         assert!(check_post_processor(&Value::Null).is_ok());
-        // The library knows a template by its fields, whatever its type is called.
+        // The library recognizes a template by its fields, regardless of its type.
         let untyped = json!({"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "special_tokens": {}});
         assert!(check_post_processor(&untyped).is_err());
     }

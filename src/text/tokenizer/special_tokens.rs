@@ -8,7 +8,7 @@ use tokenizers::{Encoding, Token};
 use super::model_folder::{json_file, special_token};
 use crate::text::TextError;
 
-/// The names that transformers gives to special tokens.
+/// Names of special tokens in transformers.
 const NAMES: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -18,21 +18,21 @@ const NAMES: [&str; 7] = [
     "cls_token",
     "mask_token",
 ];
-/// Where versions of transformers up to 4.33 kept them.
+/// File of special tokens of versions of transformers up to 4.33.
 const LEGACY_FILE: &str = "special_tokens_map.json";
 
-/// What is special in a tokenizer.
+/// Special tokens of a tokenizer.
 #[derive(Debug, Clone, Default)]
 pub(super) struct SpecialTokens {
-    /// Those with a name, in the order of transformers.
+    /// Named special tokens, in the order of transformers.
     pub named: Vec<(&'static str, String)>,
-    /// The texts of all that are left out of a text of tokens.
+    /// Texts of all tokens that are omitted from decoded text.
     pub texts: HashMap<u32, String>,
     pub prefix: Vec<u32>,
     pub suffix: Vec<u32>,
 }
 
-/// Error when the special tokens cannot be read.
+/// Error of special tokens that cannot be read.
 pub(super) enum Wrong {
     Config(TextError),
     Tokenizer(String),
@@ -61,8 +61,8 @@ impl SpecialTokens {
     }
 }
 
-/// The tokens that a tokenizer puts before and behind a text: what it makes of a token that no
-/// vocabulary has.
+/// Returns the tokens that a tokenizer adds before and after a text, found by post-processing a token
+/// that no vocabulary has.
 fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), String> {
     const TEXT: u32 = u32::MAX;
     let text = Encoding::from_tokens(vec![Token::new(TEXT, "x".to_string(), (0, 1))], 0);
@@ -77,8 +77,8 @@ fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), Str
     }
 }
 
-/// Takes the special tokens of `special_tokens_map.json` into a configuration that does not list the
-/// added tokens, as transformers does.
+/// Adds the special tokens of `special_tokens_map.json` to a configuration that does not list the added
+/// tokens, as transformers does.
 pub(super) fn add_legacy_map(
     config: &mut Map<String, Value>,
     folder: &Path,

@@ -1,14 +1,14 @@
 use super::Tokenizer;
 use crate::text::TextError;
 
-/// Tokens that may wait for the rest of a character. None has more than 4 bytes, so that what is
-/// not whole after so many tokens never will be.
+/// Maximum number of tokens that wait for the rest of a character. A character has at most 4 bytes, so
+/// one that is incomplete after 4 tokens is invalid.
 const MAX_WAITING: usize = 8;
 
-/// Makes a text of tokens that come one after the other, in whole characters: a character whose
-/// bytes are several tokens comes with the last of them.
+/// Decodes a stream of tokens into complete characters: a character of several tokens is returned with
+/// the last of them.
 ///
-/// Special tokens, such as the end of the text, are left out.
+/// Special tokens, such as the end of the text, are omitted.
 ///
 /// # Example
 ///
@@ -30,15 +30,15 @@ const MAX_WAITING: usize = 8;
 #[derive(Debug, Clone)]
 pub struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
-    /// Those whose text was given away last, then those that wait.
+    /// Tokens whose text was returned last, followed by waiting tokens.
     tokens: Vec<u32>,
-    /// How many of the tokens have been given away. They stay, because some tokenizers write the
-    /// first token of a text in another way than the same token after others.
+    /// Number of tokens whose text was returned. They are kept because some tokenizers decode the first
+    /// token of a text differently from the same token after others.
     given: usize,
 }
 
 impl<'a> TextStream<'a> {
-    /// A stream at the beginning of a text.
+    /// Creates a stream at the beginning of a text.
     pub fn new(tokenizer: &'a Tokenizer) -> Self {
         Self {
             tokenizer,
@@ -47,11 +47,11 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// The text that another token makes whole; may be empty.
+    /// Adds a token and returns the text that it completes; may be empty.
     ///
     /// # Errors
     ///
-    /// If the tokenizer does not have the token.
+    /// If the token is not in the vocabulary.
     pub fn push(&mut self, token: u32) -> Result<String, TextError> {
         self.tokens.push(token);
         let text = self.new_text()?;
@@ -65,7 +65,7 @@ impl<'a> TextStream<'a> {
         Ok(text)
     }
 
-    /// The text of the tokens that wait: a character without its end, as `�`.
+    /// Returns the text of the waiting tokens: an incomplete character as `�`.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl<'a> TextStream<'a> {
     fn new_text(&self) -> Result<String, TextError> {
         let given = self.tokenizer.decode_text(&self.tokens[..self.given])?;
         let mut all = self.tokenizer.decode_text(&self.tokens)?;
-        // A tokenizer that writes the given ones in another way now has nothing new to give.
+        // The new token changed how the tokenizer decodes the returned ones: no new text yet.
         if !all.is_char_boundary(given.len().min(all.len())) {
             return Ok(String::new());
         }
@@ -91,7 +91,7 @@ impl<'a> TextStream<'a> {
 mod tests {
     use super::*;
 
-    /// A tokenizer whose characters of several bytes are one token for each byte.
+    /// A tokenizer whose multi-byte characters are one token per byte.
     fn bytes() -> Tokenizer {
         let whole = Tokenizer::characters("é€a�").unwrap();
         let mut json = whole.json().unwrap();

@@ -8,7 +8,7 @@ use super::folder::folder;
 const TEMPLATE: &str = "chat_template.jinja";
 const CONVERSATION: &str = "conversation.json";
 
-/// A chat template, compiled and rendered with a conversation of its own or a usual one.
+/// Compiles a chat template and renders it with its own conversation or a default one.
 pub fn chat_template(data: &[u8]) {
     match data.starts_with(b"--- ") {
         true => {

@@ -14,8 +14,8 @@ const NAMES: [&str; 5] = [
     "scheduler.bpk",
 ];
 
-/// The folder of a checkpoint. A manifest without a checksum gets the right one, so that what is behind it is
-/// looked at, too.
+/// Reads the folder of a checkpoint. A manifest without a checksum gets the right one, so that the content
+/// behind it is read, too.
 pub fn checkpoint(data: &[u8]) {
     let whole = tempfile::tempdir().expect("a temporary folder");
     let files = folder(data, &NAMES);

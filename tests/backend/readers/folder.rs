@@ -2,11 +2,10 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 
-/// Begins the line with the name of a file; what follows up to the next such line are its bytes.
+/// Start of a line with the name of a file; the bytes up to the next such line are its content.
 const MARK: &[u8] = b"--- ";
 
-/// A folder of those files among the bytes whose names are known; a name that occurs again is that of the
-/// first.
+/// Creates a folder with the known files in the bytes; the first file of a repeated name is used.
 pub fn folder(data: &[u8], names: &[&str]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, bytes) in parts(data) {
@@ -18,14 +17,14 @@ pub fn folder(data: &[u8], names: &[&str]) -> TempDir {
     folder
 }
 
-/// A folder with one file.
+/// Creates a folder with one file.
 pub fn one_file(name: &str, data: &[u8]) -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     fs::write(folder.path().join(name), data).expect("a file in it");
     folder
 }
 
-/// The bytes that [`folder`] makes these files of.
+/// Returns the bytes from which [`folder`] creates these files.
 pub fn folder_bytes<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut data = Vec::new();
     for (name, bytes) in files {
@@ -55,7 +54,7 @@ fn parts(data: &[u8]) -> Vec<(&str, &[u8])> {
     starts.iter().zip(ends).filter_map(part).collect()
 }
 
-/// Whether a file of the folder is there.
+/// Returns whether a file of the folder exists.
 pub fn has(folder: &TempDir, name: &str) -> bool {
     Path::exists(&folder.path().join(name))
 }

@@ -3,7 +3,7 @@ use burn::tensor::Device;
 
 use super::tokenizer::{CONFIG_FILE, TOKENIZER_FILE, use_tokenizer};
 
-/// A GGUF file: its values, its tensors, its tokenizer, and the language model that it may be.
+/// Reads a GGUF file: its values, tensors, tokenizer, and language model, if it is one.
 pub fn gguf(data: &[u8]) {
     for i2_s in [false, true] {
         let options = LoadOptions::new().with_i2_s(i2_s);

@@ -12,13 +12,13 @@ const NAMES: [&str; 6] = [
     "model-00002-of-00002.safetensors",
 ];
 
-/// A folder of transformers: configuration, safetensors, their index.
+/// Reads a folder of transformers: configuration, safetensors, their index.
 pub fn hf_folder(data: &[u8]) {
     let folder = folder(data, &NAMES);
     let _ = load(folder.path(), &LoadOptions::new(), &Device::default());
 }
 
-/// A `config.json`, `quantization_config` in it.
+/// Reads a `config.json`, including `quantization_config`.
 pub fn hf_config(data: &[u8]) {
     let folder = one_file("config.json", data);
     let _ = HfConfig::read(&folder.path().join("config.json"));

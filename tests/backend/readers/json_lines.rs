@@ -12,7 +12,7 @@ use super::folder::one_file;
 const CHAT: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}\
                     {% if add_generation_prompt %}<assistant>{% endif %}";
 
-/// A tokenizer of printable ASCII.
+/// Tokenizer of printable ASCII.
 pub static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
     let printable: String = (' '..='~').chain(['\n']).collect();
     Arc::new(Tokenizer::characters(&printable).expect("characters"))
@@ -21,7 +21,7 @@ pub static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
 static TEMPLATE: LazyLock<Arc<ChatTemplate>> =
     LazyLock::new(|| Arc::new(ChatTemplate::new(CHAT).expect("a template")));
 
-/// JSON lines, as every kind of record.
+/// Reads JSON lines, as every kind of record.
 pub fn json_lines(data: &[u8]) {
     let folder = one_file("lines.jsonl", data);
     let path = folder.path().join("lines.jsonl");
@@ -49,7 +49,7 @@ pub fn json_lines(data: &[u8]) {
     }
 }
 
-/// What holds of every document.
+/// Checks the invariants of a document.
 pub fn check(document: &Document) {
     assert_eq!(document.tokens.len(), document.mask.len());
 }

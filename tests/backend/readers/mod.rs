@@ -1,8 +1,8 @@
-//! Each reader of outside bytes as one function of them, for the fuzz targets and for the replay of their
-//! corpora. Bytes that are no valid file are an error of the reader; a panic, an allocation out of proportion
-//! or a hang is a bug of it.
+//! Readers of external bytes, each as one function of the bytes, for the fuzz targets and for the replay of
+//! their corpora. Invalid bytes must be an error of the reader; a panic, an allocation out of proportion or
+//! a hang is a bug.
 //!
-//! The package in `fuzz/` has this module as its library, which is why nothing here uses the other tests.
+//! The package in `fuzz/` has this module as its library, so nothing here uses the other tests.
 
 mod chat_template;
 mod checkpoint;
@@ -30,10 +30,10 @@ pub use token_file::token_file;
 pub use tokenizer::tokenizer;
 pub use training_config::training_config;
 
-/// The function of a target.
+/// Function of a target.
 pub type Target = fn(&[u8]);
 
-/// Every target with the name of its corpus.
+/// All targets with the names of their corpora.
 pub const TARGETS: [(&str, Target); 12] = [
     ("chat_template", chat_template),
     ("checkpoint", checkpoint),

@@ -6,12 +6,12 @@ use burn::{
 
 use super::folder::one_file;
 
-/// The layer of the files that are read.
+/// Layer of the files that are read.
 pub fn layer(device: &Device) -> Linear {
     LinearConfig::new(20, 3).init(device)
 }
 
-/// The file of a packed model, which is used in a layer if it fits.
+/// Reads the file of a packed model, and runs a layer with it if it fits.
 pub fn packed_model(data: &[u8]) {
     let folder = one_file("model.bpk", data);
     let device = Device::default();

@@ -3,7 +3,7 @@ use burn::tensor::Device;
 
 use super::folder::one_file;
 
-/// Of the files that are read: all logits, and the largest.
+/// Formats of the files that are read: all logits, and the top k.
 pub fn format(top_k: bool) -> TeacherLogitsFormat {
     let format = TeacherLogitsFormat::new(5, 2, "a teacher");
     match top_k {
@@ -12,7 +12,7 @@ pub fn format(top_k: bool) -> TeacherLogitsFormat {
     }
 }
 
-/// A file of teacher logits.
+/// Reads a file of teacher logits.
 pub fn teacher_logits(data: &[u8]) {
     let folder = one_file("logits.bin", data);
     for top_k in [false, true] {

@@ -7,7 +7,7 @@ use super::{
     json_lines::{TOKENIZER, check},
 };
 
-/// A text, split in every way.
+/// Reads a text, split in every way.
 pub fn text_files(data: &[u8]) {
     let folder = one_file("text.txt", data);
     let path = folder.path().join("text.txt");

@@ -4,7 +4,7 @@ use super::folder::{folder, has};
 
 const TOKENS: &str = "tokens.bin";
 
-/// A file of tokens with its description, and the same without it.
+/// Reads a token file with its description, and without it.
 pub fn token_file(data: &[u8]) {
     let folder = folder(data, &[TOKENS, "tokens.bin.json"]);
     if !has(&folder, TOKENS) {

@@ -15,7 +15,7 @@ const NAMES: [&str; 5] = [
 ];
 const TEXT: &str = "How much wood would a woodchuck chuck?\n\n  naïve — 你好 😀 <s> [INST] 42";
 
-/// The tokenizer files of a model, or a `tokenizer.json` alone.
+/// Reads the tokenizer files of a model, or a `tokenizer.json` alone.
 pub fn tokenizer(data: &[u8]) {
     match data.starts_with(b"{") {
         true => try_folder(&one_file(TOKENIZER_FILE, data)),
@@ -23,7 +23,7 @@ pub fn tokenizer(data: &[u8]) {
     }
 }
 
-/// Reads the files of a tokenizer and works with it.
+/// Reads the files of a tokenizer and runs it.
 pub fn use_tokenizer(data: &[u8]) {
     try_folder(&folder(data, &NAMES));
 }

@@ -1,6 +1,6 @@
 use bitnet_burn::train::config::TrainingConfig;
 
-/// The configuration of a training, as TOML and as JSON. One that is accepted comes back when it was written.
+/// Reads a training configuration, as TOML and as JSON. An accepted one must survive a round trip.
 pub fn training_config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

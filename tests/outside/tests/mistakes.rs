@@ -1,4 +1,4 @@
-//! Mistakes of a first day, and the messages that docs/troubleshooting.md promises for them.
+//! Common first mistakes, and their messages as documented in docs/troubleshooting.md.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{path::PathBuf, sync::Arc, sync::Mutex};
 
@@ -88,7 +88,7 @@ fn promised(text: &str, message: &str) {
     assert!(docs.contains(message), "the documentation lacks: {message}");
 }
 
-/// The message of a panic, and whether it names a line of this file.
+/// Returns the message of a panic, and whether its location is in this file.
 fn panic_of<T>(mistake: impl FnOnce() -> T) -> (String, bool) {
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -1,4 +1,4 @@
-//! Folders of runs, and their checkpoints.
+//! Run folders and their checkpoints.
 
 use std::{fmt::Write, path::Path};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Found;
 use crate::{error::Failure, output};
 
-/// The checkpoint in a folder of its own.
+/// Inspects the folder of one checkpoint.
 pub fn one(path: &Path) -> Result<Found, Failure> {
     let whole = path.canonicalize().map_err(Failure::io(path))?;
     let name = whole.file_name().unwrap_or_default().to_string_lossy();
@@ -17,7 +17,7 @@ pub fn one(path: &Path) -> Result<Found, Failure> {
         .and_then(|step| step.parse().ok());
     let (Some(step), Some(parent)) = (step, whole.parent()) else {
         return Err(Failure::failed(format!(
-            "{}: expected a folder called step-N, as checkpoints are",
+            "{}: expected a checkpoint folder named step-N",
             path.display()
         )));
     };
@@ -29,7 +29,7 @@ pub fn one(path: &Path) -> Result<Found, Failure> {
     })
 }
 
-/// All checkpoints of a folder, whole or not.
+/// Inspects all checkpoints of a folder, complete or not.
 pub fn folder(path: &Path) -> Result<Found, Failure> {
     let folder = CheckpointFolder::new(path);
     let steps = folder.steps()?;
@@ -60,14 +60,14 @@ pub fn folder(path: &Path) -> Result<Found, Failure> {
     })
 }
 
-/// A folder that `train` or `finetune` writes.
+/// Inspects a folder that `train` or `finetune` wrote.
 pub fn run(path: &Path) -> Result<Found, Failure> {
     let mut found = folder(&path.join("checkpoints"))?;
     found.kind = "run";
     let model = path.join("model").join("config.json").is_file();
     found.text += match model {
-        true => "complete: `inspect` its folder `model` for the weights\n",
-        false => "not complete: --resume goes on\n",
+        true => "complete: `inspect` the folder `model` for the weights\n",
+        false => "not complete: continue with --resume\n",
     };
     if let Value::Object(json) = &mut found.json {
         json.insert("complete".to_string(), model.into());
@@ -79,7 +79,7 @@ fn text(manifest: &CheckpointManifest) -> String {
     let position = manifest.position;
     let bytes: u64 = manifest.files.iter().map(|file| file.bytes).sum();
     let mut text = format!(
-        "step {}, epoch {}, {} parameter tensors, {}, whole",
+        "step {}, epoch {}, {} parameter tensors, {}, verified",
         position.step,
         position.epoch,
         manifest.tensors.len(),
@@ -89,7 +89,7 @@ fn text(manifest: &CheckpointManifest) -> String {
         let _ = write!(text, ", {} {:.5}", found.metric.name, found.value);
     }
     if let Some(over) = &manifest.over {
-        let _ = write!(text, ", the training is over: {}", over.reason);
+        let _ = write!(text, ", training ended: {}", over.reason);
     }
     text + "\n"
 }

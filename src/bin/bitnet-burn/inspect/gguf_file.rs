@@ -11,7 +11,7 @@ use super::{
 };
 use crate::error::Failure;
 
-/// Elements of an array that are shown; vocabularies have a hundred thousand.
+/// Maximum number of printed array elements; vocabularies have a hundred thousand.
 const SHOWN: usize = 8;
 
 pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
@@ -79,7 +79,7 @@ fn values(reader: &GgufReader, tensor: &GgufTensor<'_>) -> Result<Values, GgufEr
     })
 }
 
-/// A value, of long arrays the first elements and how many there are.
+/// Converts a value to JSON; long arrays become their length and first elements.
 fn shown(value: &GgufValue) -> Value {
     let json = value.to_json(SHOWN);
     match value {

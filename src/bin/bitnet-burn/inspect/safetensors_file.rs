@@ -17,7 +17,7 @@ use super::{
 };
 use crate::error::Failure;
 
-/// Name of the scale of a packed weight.
+/// Suffix of the name of a packed weight's scale.
 const SCALE_SUFFIX: &str = "_scale";
 
 pub fn file(path: &Path, values: bool) -> Result<Found, Failure> {
@@ -57,7 +57,7 @@ pub fn folder(path: &Path, values: bool) -> Result<Found, Failure> {
             match &config.quantization {
                 None => String::new(),
                 Some(q) => format!(
-                    ", quantised {}",
+                    ", quantized {}",
                     q.quantization_mode.as_deref().unwrap_or("bitnet")
                 ),
             }
@@ -108,8 +108,8 @@ fn tensors(
             "expected a safetensors file, found an empty one".to_string(),
         ));
     }
-    // SAFETY: the map is read only, and what is read is checked. As with every reader that maps files,
-    // another program that shortens the file meanwhile ends this one.
+    // SAFETY: the map is read-only, and its content is checked. As with every reader that maps files,
+    // another program that truncates the file meanwhile ends this one.
     let map = unsafe { Mmap::map(&file) }.map_err(Failure::io(path))?;
     let wrong_file = |error: safetensors::SafeTensorError| {
         wrong(format!("expected a safetensors file, found {error}"))
@@ -147,7 +147,7 @@ fn values(
 ) -> Values {
     let is_matrix = view.shape().len() == 2;
     match (view.dtype(), scale) {
-        // Four codes of 2 bits in a byte, each one more than the weight.
+        // Four codes of 2 bits per byte, each one more than the weight.
         (Dtype::U8, Some(scale)) => {
             let codes = view
                 .data()

@@ -1,10 +1,10 @@
-//! Tensors of any file, as lines and as JSON.
+//! Tensors of any file format, as text and as JSON.
 
 use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-/// A tensor and what was found in it.
+/// Description of a tensor.
 pub struct Tensor {
     pub name: String,
     pub dtype: String,
@@ -13,26 +13,26 @@ pub struct Tensor {
     pub values: Values,
 }
 
-/// What the numbers of a tensor are like.
+/// Statistics of the values of a tensor.
 pub enum Values {
-    /// Nobody looked, or the type is not read here.
+    /// Not read, or of an unsupported type.
     Unknown,
     Floats {
         absmean: f64,
         min: f32,
         max: f32,
     },
-    /// Numbers of -1, 0 and 1 with codes of their own.
+    /// Ternary codes -1, 0 and 1.
     Codes {
-        /// How often each code is there.
+        /// Number of occurrences of each code.
         counts: [u64; 3],
-        /// What they are multiplied by, where it is known.
+        /// Scale of the codes, if known.
         scale: Option<f32>,
     },
 }
 
 impl Values {
-    /// Floats, or codes times a scale if a matrix has no other numbers.
+    /// Computes statistics of floats; a matrix with only the values `-scale`, 0 and `scale` becomes codes.
     pub fn of_floats(values: &[f32], is_matrix: bool) -> Self {
         let scale = values
             .iter()

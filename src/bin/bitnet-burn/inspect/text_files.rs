@@ -1,4 +1,4 @@
-//! Tokenizers, and files of tokens.
+//! Tokenizers and token files.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Found;
 use crate::error::Failure;
 
-/// Tokens that are shown of a file.
+/// Maximum number of printed tokens.
 const SHOWN: usize = 16;
 
 pub fn tokenizer(path: &Path) -> Result<Found, Failure> {
@@ -38,9 +38,9 @@ pub fn tokenizer(path: &Path) -> Result<Found, Failure> {
             "bos": bos, "eos": eos, "chat_template": template,
         }),
         text: format!(
-            "{kind}, {vocab_size} tokens, {added} of them added; begins with {}, ends with {}; {}\n",
-            bos.as_deref().unwrap_or("nothing"),
-            eos.as_deref().unwrap_or("nothing"),
+            "{kind}, {vocab_size} tokens, {added} of them added; beginning of text {}, end of text {}; {}\n",
+            bos.as_deref().unwrap_or("none"),
+            eos.as_deref().unwrap_or("none"),
             if template {
                 "a chat template"
             } else {
@@ -56,7 +56,7 @@ pub fn tokens(path: &Path) -> Result<Found, Failure> {
     let described = Path::new(&description).exists();
     let file = match described {
         true => TokenFile::open(path)?,
-        // As nanoGPT writes them.
+        // The format of nanoGPT.
         false => TokenFile::open_raw(path, TokenDType::U16, 1 << 16)?,
     };
     file.check()?;
@@ -69,8 +69,8 @@ pub fn tokens(path: &Path) -> Result<Found, Failure> {
             "tokens": count, "vocab_size": vocab_size, "described": described, "first": first,
         }),
         text: match described {
-            true => format!("{count} tokens of a vocabulary of {vocab_size}, all in it"),
-            false => format!("{count} numbers of 2 bytes, without a description beside them"),
+            true => format!("{count} tokens, all in the vocabulary of {vocab_size}"),
+            false => format!("{count} tokens of 2 bytes, without a description file"),
         } + &format!("; first {first:?}\n"),
     })
 }

@@ -197,7 +197,7 @@ fn outputs_do_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn codes_are_those_of_the_fake_quantiser() {
+fn codes_are_those_of_the_fake_quantizer() {
     for d_input in INPUTS {
         let problem = Problem::new(9, d_input, 1);
         let (words, scales) = quantize(&problem.x, d_input, 127.0);

@@ -20,8 +20,8 @@ type Arguments = (
     Kwargs,
 );
 
-/// The filter `tojson` as transformers defines it: `json.dumps` with its keyword arguments, without
-/// the escapes of HTML that Jinja's own filter has, and characters beyond ASCII as they are.
+/// The filter `tojson` of transformers: `json.dumps` with its keyword arguments, without the HTML escapes
+/// of Jinja's own filter, and with non-ASCII characters unchanged.
 pub fn tojson(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<String, Error> {
     let arguments = arguments.into_values();
     let (ensure_ascii, indent, separators, sort_keys, kwargs): Arguments = from_args(&arguments)?;
@@ -39,7 +39,7 @@ pub fn tojson(value: &Value, arguments: Rest<ValueOrKwargs>) -> Result<String, E
 
 struct Dumps {
     ensure_ascii: bool,
-    /// What a level is indented by; `None` for everything in a line.
+    /// Indentation of a level; `None` for a single line.
     indent: Option<String>,
     item_separator: String,
     key_separator: String,
@@ -179,7 +179,7 @@ fn number(value: &Value) -> String {
     }
 }
 
-/// A key as a string, which those of JSON are.
+/// Converts a key into a string, as JSON requires.
 fn key(value: &Value) -> Result<String, Error> {
     match value.kind() {
         ValueKind::String => Ok(value.as_str().unwrap_or_default().to_string()),
@@ -190,7 +190,7 @@ fn key(value: &Value) -> Result<String, Error> {
     }
 }
 
-/// What `indent` stands for: a text, or a number of spaces.
+/// Returns the indentation of `indent`: a text, or a number of spaces.
 fn level(indent: &Value) -> Result<String, Error> {
     if let Some(text) = indent.as_str() {
         return Ok(text.to_string());

@@ -8,7 +8,7 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::strings;
 
-/// Calls a method that the values of Jinja do not have by themselves.
+/// Calls a Python method that Jinja values do not have.
 pub fn call_method(
     state: &mut State,
     value: &Value,
@@ -101,7 +101,7 @@ fn partition(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Err
     )))
 }
 
-/// The widest text that is filled up.
+/// Maximum width of a padded text.
 const MAX_WIDTH: i64 = 100_000;
 
 fn filled(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Error> {
@@ -122,7 +122,7 @@ fn filled(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Error>
     Ok(strings::justify(text, width, fill, method != "ljust", method != "rjust").into())
 }
 
-/// `find` and its like in a part of the text, by characters.
+/// `find` and related methods on a part of the text, in characters.
 fn search(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Error> {
     let (wanted, start, end): (&str, Option<i64>, Option<i64>) = from_args(arguments)?;
     let len = text.chars().count() as i64;
@@ -147,7 +147,7 @@ fn search(text: &str, method: &str, arguments: &[Value]) -> Result<Value, Error>
     }
 }
 
-/// Lists instead of views: they have a length, and are read more than once.
+/// Returns lists instead of views: they have a length and can be iterated repeatedly.
 fn map(value: &Value, method: &str, arguments: &[Value]) -> Result<Option<Value>, Error> {
     let Some(object) = value.as_object() else {
         return Ok(None);

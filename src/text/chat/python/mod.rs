@@ -1,5 +1,5 @@
-//! The parts of Python that chat templates are written for: how values print, `json.dumps`, methods
-//! of strings and dictionaries, and `strftime`.
+//! Python features that chat templates use: printing of values, `json.dumps`, methods of strings and
+//! dictionaries, and `strftime`.
 
 mod json_dumps;
 mod methods;

@@ -4,14 +4,14 @@ use core::fmt::Write;
 
 use minijinja::{Error, ErrorKind, Value, value::ValueKind};
 
-/// Values inside of each other that are written at most: Python gives up a little later.
+/// Maximum nesting depth of written values; slightly below Python's limit.
 const MAX_DEPTH: usize = 500;
 
-/// `str(value)`, with which a template writes a value; nothing for an undefined one.
+/// `str(value)`, with which a template writes a value; empty for an undefined one.
 ///
 /// # Errors
 ///
-/// If more than 500 values are inside of each other.
+/// If values are nested more than 500 levels deep.
 pub fn to_str(value: &Value) -> Result<String, Error> {
     let mut text = String::new();
     match value.as_str() {
@@ -22,12 +22,12 @@ pub fn to_str(value: &Value) -> Result<String, Error> {
     Ok(text)
 }
 
-/// Whether a value prints in the same way everywhere, so that nothing has to be converted.
+/// Returns whether a value prints the same in Jinja and Python, so that no conversion is needed.
 pub fn is_text(value: &Value) -> bool {
     value.kind() == ValueKind::String || value.is_undefined()
 }
 
-/// Fails on a value that is so deep inside of others that a stack might not have room for it.
+/// Rejects values whose nesting could overflow the stack.
 pub fn check_depth(depth: usize) -> Result<(), Error> {
     match depth {
         ..=MAX_DEPTH => Ok(()),
@@ -94,8 +94,8 @@ fn push_map(out: &mut String, value: &Value, depth: usize) -> Result<(), Error> 
     Ok(())
 }
 
-/// `repr` of a float: the shortest digits that are read back as the same number, with an exponent
-/// below 1e-4 and from 1e16 on.
+/// `repr` of a float: the shortest digits that parse to the same number, with an exponent below 1e-4 and
+/// from 1e16 on.
 pub fn float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_string();
@@ -120,7 +120,7 @@ pub fn float(number: f64) -> String {
     }
 }
 
-/// `repr` of a string: in single quotes, unless it has these alone.
+/// `repr` of a string: in single quotes, unless it contains single quotes and no double quotes.
 fn push_string(out: &mut String, text: &str) {
     let quote = match text.contains('\'') && !text.contains('"') {
         true => '"',
@@ -149,8 +149,8 @@ fn push_escape(out: &mut String, code: u32) {
     };
 }
 
-/// `str.isprintable`, but for unassigned characters: no control characters, spaces other than ` `,
-/// marks of format or private use.
+/// `str.isprintable`, except for unassigned characters: no control characters, spaces other than ` `,
+/// format or private-use characters.
 fn is_printable(c: char) -> bool {
     let hidden = matches!(c as u32,
         0xAD | 0x600..=0x605 | 0x61C | 0x6DD | 0x70F | 0x180E | 0x200B..=0x200F | 0x202A..=0x202E

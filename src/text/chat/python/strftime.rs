@@ -26,7 +26,7 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A point in time by calendar and clock, in UTC.
+/// Calendar date and time in UTC.
 struct DateTime {
     year: i64,
     /// From 1.
@@ -43,11 +43,11 @@ struct DateTime {
     microsecond: u32,
 }
 
-/// A time in UTC as Python's `strftime` writes it in the C locale.
+/// Formats a time in UTC like Python's `strftime` in the C locale.
 ///
 /// # Errors
 ///
-/// The directive, if it is none of Python's.
+/// The directive, if Python does not have it.
 pub fn strftime(format: &str, time: SystemTime) -> Result<String, String> {
     DateTime::new(time).format(format)
 }
@@ -151,9 +151,9 @@ impl DateTime {
     }
 }
 
-/// Year, month and day of a number of days after 1970-01-01, in the Gregorian calendar.
+/// Converts days after 1970-01-01 into year, month and day of the Gregorian calendar.
 fn civil(days: i64) -> (i64, i64, i64) {
-    // Years that begin in March have their leap day last: 400 of them have 146097 days.
+    // Years that begin in March have their leap day last; 400 of them have 146097 days.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
     let year_of_era =
@@ -169,7 +169,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
-/// Days from 1970-01-01 to the first of a year.
+/// Returns the days from 1970-01-01 to the first day of a year.
 fn days_before(year: i64) -> i64 {
     let years = year - 1;
     365 * years + years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400) - 719_162

@@ -1,8 +1,8 @@
-//! What methods of Python's strings compute.
+//! Methods of Python's strings.
 
 use minijinja::Value;
 
-/// White space as `str.strip` and `str.split` see it.
+/// Returns whether `str.strip` and `str.split` treat a character as white space.
 pub fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
@@ -21,7 +21,7 @@ pub fn split(text: &str, separator: Option<&str>, limit: Option<usize>, right: b
     parts.into_iter().map(Value::from).collect()
 }
 
-/// Words and, behind the last cut, the rest; from the right the last word first.
+/// Returns the words and, after `limit` words, the rest; from the right, the last word comes first.
 fn words(text: &str, limit: usize, right: bool) -> Vec<&str> {
     let trimmed = |text| match right {
         true => str::trim_end_matches(text, is_space),
@@ -43,14 +43,14 @@ fn words(text: &str, limit: usize, right: bool) -> Vec<&str> {
     if !rest.is_empty() {
         words.push(rest);
     }
-    // Without a limit the order is that of the text, as with a separator.
+    // Without a limit the words are in text order, as with a separator.
     if right && limit == usize::MAX {
         words.reverse();
     }
     words
 }
 
-/// `splitlines`, at all ends of lines that Python knows.
+/// `splitlines`, at all line ends of Python.
 pub fn split_lines(text: &str, keep_ends: bool) -> Vec<Value> {
     let is_end = |c: char| {
         matches!(
@@ -74,7 +74,7 @@ pub fn split_lines(text: &str, keep_ends: bool) -> Vec<Value> {
     lines
 }
 
-/// `strip`, `lstrip` and `rstrip`: white space, or the characters that are given.
+/// `strip`, `lstrip` and `rstrip`: white space, or the given characters.
 pub fn strip<'a>(text: &'a str, characters: Option<&str>, left: bool, right: bool) -> &'a str {
     let taken = |c: char| match characters {
         Some(characters) => characters.contains(c),
@@ -92,7 +92,7 @@ pub fn strip<'a>(text: &'a str, characters: Option<&str>, left: bool, right: boo
     }
 }
 
-/// `title`: a capital at the beginning of each row of letters.
+/// `title`: capitalizes the first letter of each word.
 pub fn title(text: &str) -> String {
     let mut result = String::new();
     let mut inside = false;
@@ -106,7 +106,7 @@ pub fn title(text: &str) -> String {
     result
 }
 
-/// `capitalize`: a capital first, small letters behind.
+/// `capitalize`: the first character in upper case, the others in lower case.
 pub fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     let first = chars.next().into_iter().flat_map(char::to_uppercase);
@@ -125,11 +125,11 @@ pub fn swap_case(text: &str) -> String {
     result
 }
 
-/// `ljust`, `rjust` and `center`: filled up to so many characters.
+/// `ljust`, `rjust` and `center`: pads to a width in characters.
 pub fn justify(text: &str, width: usize, fill: char, left: bool, right: bool) -> String {
     let missing = width.saturating_sub(text.chars().count());
     let before = match (left, right) {
-        // As CPython rounds.
+        // Rounds as CPython does.
         (true, true) => missing / 2 + (missing & width & 1),
         (true, false) => missing,
         _ => 0,

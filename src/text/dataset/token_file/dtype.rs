@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-/// How tokens are written in a file: as little-endian numbers of this type.
+/// Type of the little-endian numbers of a token file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenDType {
@@ -11,7 +11,7 @@ pub enum TokenDType {
 }
 
 impl TokenDType {
-    /// The smallest type for a vocabulary.
+    /// Returns the smallest type for a vocabulary.
     pub fn for_vocab(vocab_size: usize) -> Self {
         match vocab_size <= 1 << 16 {
             true => Self::U16,
@@ -19,7 +19,7 @@ impl TokenDType {
         }
     }
 
-    /// Bytes of a token.
+    /// Size of a token in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::U16 => 2,

@@ -10,14 +10,14 @@ use memmap2::Mmap;
 use super::{TokenDType, sidecar::Sidecar};
 use crate::text::{TextError, dataset::TokenStore};
 
-/// A file of tokens, as [`TokenFileWriter`](super::TokenFileWriter) and nanoGPT write it. Only the
-/// pages that are read are in memory; clones share them.
+/// Memory-mapped file of tokens in the format of [`TokenFileWriter`](super::TokenFileWriter) and
+/// nanoGPT. Only pages that are read are in memory; clones share them.
 ///
-/// Tokens are looked at when they are read. [`check`](Self::check) looks at all.
+/// Tokens are checked when they are read. [`check`](Self::check) checks all of them.
 #[derive(Debug, Clone)]
 pub struct TokenFile {
     path: PathBuf,
-    /// `None` for an empty file, which cannot be mapped everywhere.
+    /// `None` for an empty file, which not every system can map.
     bytes: Option<Arc<Mmap>>,
     dtype: TokenDType,
     vocab_size: usize,
@@ -29,7 +29,7 @@ impl TokenFile {
     ///
     /// # Errors
     ///
-    /// If the files cannot be read, the description is none, or the file is not as long as it says.
+    /// If a file cannot be read, the description is invalid, or the file has another length than described.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, TextError> {
         let path = path.as_ref();
         let sidecar = Sidecar::read(path)?;
@@ -48,7 +48,7 @@ impl TokenFile {
         Ok(file)
     }
 
-    /// Opens a file without a description, such as one of nanoGPT, which has tokens of 2 bytes.
+    /// Opens a file without a description, such as one of nanoGPT, with tokens of 2 bytes.
     ///
     /// # Errors
     ///
@@ -70,8 +70,8 @@ impl TokenFile {
         }
         let bytes = match length {
             0 => None,
-            // SAFETY: the bytes are only ever read as numbers, every value of which is one, and
-            // checked after that. As with every mapped file, nobody may change it meanwhile.
+            // SAFETY: the bytes are read as numbers only, for which every value is valid, and checked after
+            // that. As with every mapped file, no one may change it while it is open.
             _ => Some(Arc::new(
                 unsafe { Mmap::map(&file) }.map_err(TextError::io(&path))?,
             )),
@@ -91,11 +91,11 @@ impl TokenFile {
         self.vocab_size
     }
 
-    /// Looks at every token.
+    /// Checks every token.
     ///
     /// # Errors
     ///
-    /// If one of them is not in the vocabulary; the first is named.
+    /// If a token is not in the vocabulary; the first is named.
     pub fn check(&self) -> Result<(), TextError> {
         const AT_ONCE: usize = 1 << 16;
         let mut tokens = Vec::with_capacity(AT_ONCE);
@@ -127,7 +127,7 @@ impl TokenStore for TokenFile {
                 tokens.extend(words.map(|&word| u32::from_le_bytes(word)));
             }
         }
-        // A device need not check what it gathers.
+        // Devices do not check indices of a gather.
         let unknown = |&token: &u32| token as usize >= self.vocab_size;
         match tokens[first..].iter().position(unknown) {
             None => Ok(()),

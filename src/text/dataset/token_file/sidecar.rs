@@ -11,7 +11,7 @@ use crate::text::TextError;
 const FORMAT: &str = "bitnet-burn tokens";
 const VERSION: u64 = 1;
 
-/// What a file of tokens holds, in a JSON file beside it.
+/// Description of a token file, in a JSON file beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sidecar {
@@ -34,7 +34,7 @@ impl Sidecar {
         }
     }
 
-    /// Where the description of a file of tokens is: `x.bin.json` for `x.bin`.
+    /// Returns the path of the description of a token file: `x.bin.json` for `x.bin`.
     pub fn path(tokens: &Path) -> PathBuf {
         let mut name = tokens.as_os_str().to_os_string();
         name.push(".json");

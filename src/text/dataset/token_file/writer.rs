@@ -12,11 +12,11 @@ use crate::{
     text::TextError,
 };
 
-/// Writes a file of tokens, and what it holds into a JSON file beside it: `x.bin` and `x.bin.json`.
+/// Writes a token file and its description, a JSON file beside it: `x.bin` and `x.bin.json`.
 ///
-/// The tokens are little-endian numbers without anything before or between them, as in the files of
-/// nanoGPT: of 2 bytes, or 4 for vocabularies above 65536. The file gets its name when it is
-/// [finished](Self::finish); until then it is a temporary one beside it.
+/// The tokens are little-endian numbers without header or separator, as in the files of nanoGPT: 2
+/// bytes each, or 4 for vocabularies above 65536. The file is written under a temporary name and
+/// renamed when it is [finished](Self::finish).
 ///
 /// # Example
 ///
@@ -49,11 +49,11 @@ pub struct TokenFileWriter {
 }
 
 impl TokenFileWriter {
-    /// Starts a file that will be called `path`, of tokens of a vocabulary.
+    /// Starts the file `path` of tokens of a vocabulary.
     ///
     /// # Errors
     ///
-    /// If the file cannot be made, or there is no token in the vocabulary.
+    /// If the file cannot be created, or the vocabulary is empty.
     pub fn create(path: impl AsRef<Path>, vocab_size: usize) -> Result<Self, TextError> {
         let path = path.as_ref().to_path_buf();
         let holds = (1..=1 << 32).contains(&vocab_size);
@@ -71,7 +71,7 @@ impl TokenFileWriter {
     ///
     /// # Errors
     ///
-    /// If one of them is not in the vocabulary, or the file cannot be written.
+    /// If a token is not in the vocabulary, or the file cannot be written.
     pub fn push(&mut self, tokens: &[u32]) -> Result<(), TextError> {
         let vocab_size = self.vocab_size;
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocab_size) {
@@ -86,7 +86,7 @@ impl TokenFileWriter {
         Ok(())
     }
 
-    /// Gives the file and its description their names.
+    /// Renames the file and its description to their final names.
     ///
     /// # Errors
     ///

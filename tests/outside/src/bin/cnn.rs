@@ -1,4 +1,5 @@
-//! A convolutional network: `cnn train FOLDER` trains it, goes on after a kill, and packs it; `cnn use FOLDER` runs it.
+//! A convolutional network: `cnn train FOLDER` trains it, resumes after a kill, and packs it;
+//! `cnn use FOLDER` runs it.
 use std::{error::Error, path::Path};
 
 use bitnet_burn::{qat::{PackedModel, Prepare, QuantControls, convert}, quant::{QatScheme, schedule::*}, train::{CallbackStrategy, SilentRenderer, callback::ProgressiveQuantization, checkpoint::*}};
@@ -47,7 +48,7 @@ impl TrainStep for Cnn {
     }
 }
 
-/// Images that are bright above or below.
+/// Images with a bright upper or lower half.
 #[derive(Clone)]
 struct Images;
 

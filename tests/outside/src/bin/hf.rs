@@ -1,5 +1,5 @@
-//! A model of Hugging Face: `hf train MODEL FOLDER` fine-tunes it with growing lambda, goes on after a kill, and packs it
-//! into FOLDER/packed for transformers; `hf use FOLDER/packed FOLDER` runs that.
+//! A Hugging Face model: `hf train MODEL FOLDER` fine-tunes it with growing lambda, resumes after a kill,
+//! and packs it into FOLDER/packed for transformers; `hf use FOLDER/packed FOLDER` runs the packed model.
 use std::{error::Error, fs, path::Path};
 
 use bitnet_burn::{interop::*, loss::CausalLmLossConfig, quant::schedule::*, quant::*};

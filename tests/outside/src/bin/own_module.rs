@@ -1,5 +1,5 @@
-//! A module around `BitLinear`, generic over trained and packed layers: `own_module train FOLDER` trains it in a loop
-//! of one's own, goes on after a kill, and packs it; `own_module use FOLDER` runs it from packed weights.
+//! A module around `BitLinear`, generic over trained and packed layers: `own_module train FOLDER` trains
+//! it in a custom loop, resumes after a kill, and packs it; `own_module use FOLDER` runs the packed weights.
 use std::{error::Error, fs, path::Path};
 
 use bitnet_burn::nn::{BitLinear, BitLinearConfig, PackedBitLinear, Projection};
