@@ -1,12 +1,17 @@
-//! Layering of the crate, checked on its source: imports only go down.
+//! The layering of the crate, read off its source: imports go down only, and never in a circle.
+
+mod imports;
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-/// Floors of the modules of `src/`; modules of one floor do not import each other.
-const FLOORS: [(&str, u8); 13] = [
+use imports::{Sources, circles};
+
+/// Floors of the modules of `src/`; those on one floor do not know each other.
+const FLOORS: [(&str, u8); 14] = [
     ("base", 1),
     ("ops", 2),
     ("functions", 3),
@@ -20,9 +25,10 @@ const FLOORS: [(&str, u8); 13] = [
     ("interop", 8),
     ("text", 8),
     ("train", 9),
+    ("prelude", 10),
 ];
 
-/// Crates that only `src/ops/` may name, in one file per backend.
+/// Crates whose names only `src/ops/` may say: one file there for each backend.
 const BACKENDS: [&str; 6] = [
     "cubecl",
     "burn_cubecl",
@@ -47,7 +53,7 @@ struct Line {
 }
 
 impl Line {
-    /// Returns the identifiers of the line; `bitnet-burn` in a string is one word.
+    /// The identifiers of the line; `bitnet-burn` in a string is one word.
     fn words(&self) -> impl Iterator<Item = &str> {
         let apart = |c: char| !c.is_alphanumeric() && c != '_' && c != '-';
         self.code.split(apart).filter(|word| !word.is_empty())
@@ -58,7 +64,7 @@ impl Line {
         format!("{}:{}: {code}", self.path.display(), self.number)
     }
 
-    /// Returns the first folder or file below `root`, without its extension.
+    /// First folder or file below `root`, without its extension.
     fn module(&self, root: &Path) -> String {
         let path = self.path.strip_prefix(root).unwrap();
         let first = path.iter().next().unwrap().to_str().unwrap();
@@ -66,7 +72,7 @@ impl Line {
     }
 }
 
-/// Returns the lines of all Rust files below a folder of the repository.
+/// Lines of all Rust files below a folder of the repository.
 fn lines(folder: &str) -> (PathBuf, Vec<Line>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut folders = vec![root.clone()];
@@ -90,7 +96,7 @@ fn lines(folder: &str) -> (PathBuf, Vec<Line>) {
     (root, lines)
 }
 
-/// Returns the modules named by the code from `start` on: that of `a::b`, or those of `{a::b, c}`.
+/// The modules that the code from `start` on names: that of `a::b`, or those of `{a::b, c}`.
 fn named(code: &str) -> Vec<String> {
     let name = |code: &str| {
         let word = |c: &char| c.is_alphanumeric() || *c == '_';
@@ -117,12 +123,12 @@ fn named(code: &str) -> Vec<String> {
     names
 }
 
-/// Returns every `crate::module` in the lines, with the line where it starts.
+/// Every `crate::module` in the lines, with the line where it starts.
 fn imports(lines: &[Line]) -> Vec<(&Line, String)> {
     let mut imports = Vec::new();
     for (i, line) in lines.iter().enumerate() {
         for (position, path) in line.code.match_indices("crate::") {
-            // A list in braces may continue below.
+            // A list in braces may go on below.
             let below = lines[i + 1..]
                 .iter()
                 .take(20)
@@ -148,7 +154,7 @@ fn imports_go_down() {
     let mut wrong = Vec::new();
     for (line, import) in imports(&lines) {
         let module = line.module(&root);
-        // The root of the library and programs may import everything.
+        // The root of the library and programs see everything.
         if module == "lib" || module == "bin" {
             continue;
         }
@@ -162,6 +168,64 @@ fn imports_go_down() {
         "imports that go up or sideways:\n{}",
         wrong.join("\n")
     );
+}
+
+/// The files below `src`, without those of the program.
+fn sources() -> Sources {
+    let (root, lines) = lines("src");
+    let mut files = BTreeMap::<String, String>::new();
+    for line in &lines {
+        let file = line.path.strip_prefix(&root).unwrap();
+        let text = files.entry(file.to_str().unwrap().to_string()).or_default();
+        text.push_str(&line.code);
+        text.push('\n');
+    }
+    files.retain(|file, _| !file.starts_with("bin/"));
+    Sources::new(files)
+}
+
+#[test]
+fn imports_make_no_circle() {
+    let imports = sources().imports();
+    let known = imports.values().flatten().count();
+    assert!(known > 500, "{known} imports were read");
+    let circles = circles(&imports);
+    let arrows = (circles.iter())
+        .flat_map(|(from, to)| to.iter().map(move |to| (from.join("::"), to.join("::"))))
+        .map(|(from, to)| format!("{from} -> {to}"));
+    let arrows: Vec<String> = arrows.collect();
+    assert!(
+        arrows.is_empty(),
+        "files that import each other:\n{}",
+        arrows.join("\n")
+    );
+}
+
+#[test]
+fn circles_are_found() {
+    let files = [
+        ("a/mod.rs", "mod b;\nmod c;\npub use b::B;\n"),
+        (
+            "a/b.rs",
+            "use super::{\n    c::{C, D},\n};\npub struct B;\n",
+        ),
+        ("a/c.rs", "fn f(b: crate::a::B) {}\n"),
+        (
+            "e.rs",
+            "use crate::a::B;\n#[cfg(test)]\nmod tests {\n    use crate::f::F;\n}\n",
+        ),
+        ("f.rs", "use crate::e::E;\n"),
+    ];
+    let imports = |files: &[(&str, &str)]| {
+        let files = files.iter();
+        Sources::new(files.map(|(file, text)| (file.to_string(), text.to_string()))).imports()
+    };
+    let found: Vec<String> = circles(&imports(&files))
+        .keys()
+        .map(|path| path.join("::"))
+        .collect();
+    assert_eq!(found, ["a::b", "a::c"]);
+    assert!(circles(&imports(&files[..2])).is_empty());
 }
 
 #[test]
