@@ -49,7 +49,11 @@ impl Text {
             None => SHAKESPEARE.to_string(),
         };
         let tokenizer = Tokenizer::characters(&text)?;
-        let tokens = tokenizer.encode(&text)?;
+        // Line by line, which is the same for characters: the offsets of a whole text take much memory.
+        let mut tokens = Vec::new();
+        for line in text.split_inclusive('\n') {
+            tokens.extend(tokenizer.encode(line)?);
+        }
         let (found, needed) = (tokens.len(), VALID_SHARE * (CONTEXT + 1));
         if found < needed {
             return Err(format!(

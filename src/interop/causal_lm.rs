@@ -80,12 +80,13 @@ impl PretrainedLm {
         }
     }
 
-    /// The model to fine-tune: latent weights as they are, and those of full precision as
-    /// [`BitNetLm::into_bitnet`] takes them; `None` for packed weights, which have nothing that trains.
+    /// Returns the model to fine-tune with the quantizers of a scheme: one with latent weights as
+    /// [`BitNetLm::with_scheme`] makes it, one in full precision as [`BitNetLm::into_bitnet`] does; `None` for
+    /// packed weights, which do not train.
     pub fn into_qat(self, scheme: &QatScheme) -> Option<BitNetLm> {
         match self.lm {
             CausalLm::Full(lm) => Some(lm.into_bitnet(scheme)),
-            CausalLm::Qat(lm) => Some(lm),
+            CausalLm::Qat(lm) => Some(lm.with_scheme(scheme)),
             CausalLm::Packed(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use super::{Projection, SavedTensors, TrainableProjection, projection::zero_bias
 use crate::{
     functions::bit_linear,
     ops::Groups,
-    qat::{ActivationFakeQuant, FakeQuant, PackedParameter, PackedWeight},
+    qat::{ActivationFakeQuant, FakeQuant, PackedParameter, PackedWeight, QuantControls},
     quant::QatScheme,
 };
 
@@ -145,6 +145,21 @@ impl BitLinear {
         let weight = weight.save_mapper(|weight| weight);
         let weight = weight.load_mapper(|weight| weight);
         Self::from_parameters(weight, bias, None, scheme)
+    }
+
+    /// Replaces the quantizers with those of a scheme, and keeps the latent weight. A layer that is
+    /// [excluded](crate::qat::QuantControls::set_excluded) from quantization stays so.
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit the layer.
+    #[track_caller]
+    #[must_use]
+    pub fn with_scheme(self, scheme: &QatScheme) -> Self {
+        let is_excluded = self.weight_quant.is_excluded();
+        let layer = Self::from_parameters(self.weight, self.bias, self.rms_norm, scheme);
+        QuantControls::of(&layer).set_excluded(is_excluded);
+        layer
     }
 
     #[track_caller]

@@ -366,11 +366,45 @@ impl BitNetLm<Linear> {
     /// ```
     #[track_caller]
     pub fn into_bitnet(self, scheme: &QatScheme) -> BitNetLm {
-        let unrotated = scheme.clone().with_rotation(None);
-        self.map_projections(|name, linear| {
-            let out_of_a_block = name.ends_with("o_proj") || name.ends_with("down_proj");
-            let scheme = if out_of_a_block { scheme } else { &unrotated };
-            BitLinear::from_linear(linear, scheme)
-        })
+        let schemes = ProjectionSchemes::new(scheme);
+        self.map_projections(|name, linear| BitLinear::from_linear(linear, schemes.of(name)))
+    }
+}
+
+impl BitNetLm<BitLinear> {
+    /// Replaces the quantizers with those of a scheme, and keeps the latent weights. Projections that are
+    /// [excluded](crate::qat::QuantControls::set_excluded) from quantization stay so.
+    ///
+    /// # Panics
+    ///
+    /// If the weight granularity of the scheme does not fit a projection.
+    #[track_caller]
+    #[must_use]
+    pub fn with_scheme(self, scheme: &QatScheme) -> Self {
+        let schemes = ProjectionSchemes::new(scheme);
+        self.map_projections(|name, layer| layer.with_scheme(schemes.of(name)))
+    }
+}
+
+/// The scheme of a model for each of its projections: only the output projections of the blocks rotate their
+/// inputs.
+struct ProjectionSchemes {
+    output: QatScheme,
+    others: QatScheme,
+}
+
+impl ProjectionSchemes {
+    fn new(scheme: &QatScheme) -> Self {
+        Self {
+            output: scheme.clone(),
+            others: scheme.clone().with_rotation(None),
+        }
+    }
+
+    fn of(&self, name: &str) -> &QatScheme {
+        match name.ends_with("o_proj") || name.ends_with("down_proj") {
+            true => &self.output,
+            false => &self.others,
+        }
     }
 }

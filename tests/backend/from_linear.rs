@@ -3,7 +3,7 @@
 use bitnet_burn::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig},
     qat::{PackedWeight, QuantControls},
-    quant::{HadamardConfig, QatScheme},
+    quant::{HadamardConfig, QatScheme, SymmetricConfig},
 };
 use burn::{
     module::{Module, Param},
@@ -171,4 +171,38 @@ fn a_model_trains_and_packs_what_it_trained() {
         &floats(down_proj.quantized_weight()),
         "packed weight",
     );
+}
+
+#[test]
+fn a_model_that_is_quantized_already_takes_another_scheme() {
+    let device = Device::default();
+    let config = BitNetLmConfig::new(16, 32, 1, 2, 64).with_max_positions(8);
+    let lm: BitNetLm = config.init(&device);
+    let scheme = QatScheme::b1_58()
+        .with_weight(SymmetricConfig::new(4))
+        .with_rotation(Some(HadamardConfig::new(32)));
+    let expected: BitNetLm = config.clone().with_scheme(scheme.clone()).init(&device);
+    let quantizers = |lm: &BitNetLm| -> Vec<String> {
+        let controls = QuantControls::of(lm);
+        let texts = controls
+            .quantizers()
+            .map(|(path, settings)| format!("{path}: {settings:?}"));
+        texts.collect()
+    };
+    assert_ne!(quantizers(&lm), quantizers(&expected));
+    let other = lm.clone().with_scheme(&scheme);
+    assert_eq!(quantizers(&other), quantizers(&expected));
+    // The latent weights and their identifiers stay.
+    let weight = |lm: &BitNetLm| lm.model.layers[0].self_attn.q_proj.weight.clone();
+    assert_eq!(weight(&other).id, weight(&lm).id);
+    assert_equal(
+        &floats(weight(&other).val()),
+        &floats(weight(&lm).val()),
+        "latent weight",
+    );
+    // A projection that is left out of quantization stays so.
+    QuantControls::of(&lm.model.layers[0].mlp).set_excluded(true);
+    let other = lm.with_scheme(&scheme);
+    assert!(other.model.layers[0].mlp.gate_proj.is_full_precision());
+    assert!(!other.model.layers[0].self_attn.q_proj.is_full_precision());
 }
