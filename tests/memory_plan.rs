@@ -211,8 +211,8 @@ fn a_step_takes_what_is_planned() {
 
 /// Returns the file of a packed layer.
 fn packed<M: Module>(layer: M) -> PackedModel {
-    let scheme = QatScheme::b1_58();
-    let prepare = Prepare::new(scheme.clone()).with_group(ParamGroup::from_path("weight"));
+    let prepare =
+        Prepare::new(QatScheme::weight_only()).with_group(ParamGroup::from_path("weight"));
     let layer = prepare.apply(layer).unwrap().model;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("packed.bpk");

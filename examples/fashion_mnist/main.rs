@@ -39,9 +39,7 @@ fn run(options: Options) -> Result<(), Error> {
     let float = train(initial.clone(), &data, &options)?;
 
     println!("\nquantization-aware, from the same initial weights");
-    let scheme = QatScheme::b1_58()
-        .with_weight(options.quantizer())
-        .with_activation(None);
+    let scheme = QatScheme::weight_only().with_weight(options.quantizer());
     let prepared = Prepare::new(scheme.clone()).apply(initial)?;
     println!("{}", prepared.report);
     let quantized = train(prepared.model, &data, &options)?;

@@ -67,7 +67,7 @@ impl Sources {
             .filter(|(public, named)| *public && named.last() == Some(item))
             .find_map(|(_, named)| self.absolute(module, &named));
         match handed_on {
-            Some(path) if path[..] != [module, &[item.clone()]].concat() => self.owner(&path),
+            Some(path) if path[..] != [module, &rest[..1]].concat() => self.owner(&path),
             _ => Some(module.to_vec()),
         }
     }

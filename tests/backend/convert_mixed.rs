@@ -94,7 +94,7 @@ fn layers_that_quantize_compute_the_same_from_packed_weights() {
         for (deployed, trained) in layers {
             assert_same(deployed.quantized_weight(), trained.quantized_weight());
             let width = trained.weight.dims()[0];
-            let x = input(&device).slice([0..1]).repeat_dim(1, width / 8);
+            let x = input(&device).narrow(0, 0, 1).repeat_dim(1, width / 8);
             let packed = trained.pack().forward(x.clone());
             assert_same(deployed.forward(x.clone()), packed.clone());
             assert_same(deployed.pack().forward(x), packed);
@@ -122,7 +122,6 @@ fn weights_that_a_plan_gives_more_bits_keep_their_quantized_values() {
     let device = Device::default();
     let plan = MixedPrecisionPlan {
         layers: [("fc1".to_string(), Precision::Bits(4))].into(),
-        ..MixedPrecisionPlan::default()
     };
     let prepare = Prepare::new(scheme(WeightGranularity::PerTensor)).without_output_head();
     let trained = prepare
@@ -150,7 +149,7 @@ fn weights_that_a_plan_gives_more_bits_keep_their_quantized_values() {
 fn a_width_that_a_schedule_set_is_the_one_that_is_packed() {
     let device = Device::default();
     let four_bits = QatScheme::b1_58().with_weight(SymmetricConfig::new(4));
-    let prepare = Prepare::new(four_bits.clone()).without_output_head();
+    let prepare = Prepare::new(four_bits.clone().with_activation(None)).without_output_head();
     let trained = prepare.apply(Mlp::new(&device)).unwrap().model;
     QuantControls::of(&trained).set_weight_width(Some(BitWidth::Ternary));
     let packed = convert(&trained).unwrap();

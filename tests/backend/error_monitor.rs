@@ -102,7 +102,7 @@ fn the_page_holds_all_drawings_and_escapes_what_it_shows() {
         "Signal to quantization noise of weights",
         "SQNR by layer, weights",
         "SQNR by layer, activations",
-        "Share of codes that changed",
+        "Fraction of codes changed",
         "latent weights",
         "second.input_quant",
         ">training</text>",

@@ -59,7 +59,7 @@ fn net() -> Net {
         head: LinearConfig::new(4, 3).init(&device),
     };
     let group = ParamGroup::from_path("prepared.weight");
-    let prepare = Prepare::new(scheme()).with_group(group);
+    let prepare = Prepare::new(scheme().with_activation(None)).with_group(group);
     prepare
         .apply(net.map(&mut Drawn::new(70, 1.0)))
         .unwrap()
@@ -236,7 +236,8 @@ fn prepare_leaves_what_layers_quantize_themselves() {
         prepared: LinearConfig::new(6, 4).init(&device),
         head: LinearConfig::new(4, 3).init(&device),
     };
-    let prepared = Prepare::new(scheme()).apply(model()).unwrap();
+    let weights = scheme().with_activation(None);
+    let prepared = Prepare::new(weights.clone()).apply(model()).unwrap();
     let decision = |path: &str| {
         let mut parameters = prepared.report.parameters.iter();
         parameters.find(|p| p.path == path).unwrap().decision
@@ -253,7 +254,7 @@ fn prepare_leaves_what_layers_quantize_themselves() {
     assert_eq!(prepared.report.num_quantized(), 1);
 
     let of = |path: &str| {
-        let prepare = Prepare::new(scheme()).with_group(ParamGroup::from_path(path));
+        let prepare = Prepare::new(weights.clone()).with_group(ParamGroup::from_path(path));
         prepare.apply(model()).unwrap_err()
     };
     let path = "bit.weight".to_string();

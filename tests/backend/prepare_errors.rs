@@ -2,7 +2,7 @@
 
 use bitnet_burn::{
     qat::{ConvertError, Prepare, PrepareError, convert},
-    quant::{GranularityError, QatScheme, SymmetricConfig, WeightGranularity},
+    quant::{GranularityError, HadamardConfig, QatScheme, SymmetricConfig, WeightGranularity},
 };
 use burn::{
     module::{Lora, Module, Param, ParamGroup},
@@ -92,7 +92,7 @@ fn a_model_that_was_not_prepared_is_not_converted() {
 
 #[test]
 fn a_model_without_ternary_codes_is_not_converted() {
-    let scheme = QatScheme::b1_58().with_weight(SymmetricConfig::new(4));
+    let scheme = QatScheme::weight_only().with_weight(SymmetricConfig::new(4));
     let prepared = Prepare::new(scheme).apply(Mlp::new(&Device::default()));
     let error = convert(&prepared.unwrap().model).unwrap_err();
     assert_eq!(error, ConvertError::NotTernary);
@@ -112,4 +112,17 @@ fn a_weight_that_is_not_finite_is_not_converted() {
             "parameter fc2.weight holds a NaN or infinity"
         );
     }
+}
+
+#[test]
+fn a_scheme_that_quantizes_activations_is_refused() {
+    let error = Prepare::new(QatScheme::b1_58()).apply(Mlp::new(&Device::default()));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "activations stay in float in a prepared model, and the scheme is ternary absmean per tensor, \
+         int8 absmax per token: take `QatScheme::weight_only`, or `BitLinear` layers"
+    );
+    let rotated = QatScheme::weight_only().with_rotation(Some(HadamardConfig::largest()));
+    let error = Prepare::new(rotated).apply(Mlp::new(&Device::default()));
+    assert!(matches!(error, Err(PrepareError::Activations { .. })));
 }

@@ -202,7 +202,7 @@ fn noise_depends_on_the_seed_the_layer_and_the_step_and_is_for_training_alone() 
     let device = Device::default().autodiff();
     let noise = |seed| NoiseConfig::Uniform { factor: 1.0, seed };
     let prepared = |seed| {
-        let scheme = QatScheme::b1_58().with_noise(Some(noise(seed)));
+        let scheme = QatScheme::weight_only().with_noise(Some(noise(seed)));
         let mut mlp = Mlp::new(&device);
         let weight = tensor(&normal(144, 9), [12, 12], DType::F32, &device);
         mlp.fc1.weight = burn::module::Param::from_tensor(weight.clone());

@@ -106,8 +106,12 @@ fn a_prepared_model_of_another_scheme_is_refused() {
         let prepared = Prepare::new(scheme).apply(Mlp::new(&device)).unwrap();
         prepared.model
     };
-    let symmetric = QatScheme::b1_58().with_weight(SymmetricConfig::new(3));
-    let error = load(&prepared(QatScheme::b1_58()), prepared(symmetric.clone())).unwrap_err();
+    let symmetric = QatScheme::weight_only().with_weight(SymmetricConfig::new(3));
+    let error = load(
+        &prepared(QatScheme::weight_only()),
+        prepared(symmetric.clone()),
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("fc1.weight"), "{error}");
     assert!(error.to_string().contains("symmetric_3_bits"), "{error}");
     assert!(load(&prepared(symmetric.clone()), prepared(symmetric)).is_ok());

@@ -155,7 +155,7 @@ fn recurrent() -> Recurrent {
 
 #[test]
 fn a_weight_that_is_quantized_in_two_places_has_one_quantizer() {
-    let scheme = QatScheme::b1_58().with_weight(LearnedStepConfig::new(BitWidth::Bits(4)));
+    let scheme = QatScheme::weight_only().with_weight(LearnedStepConfig::new(BitWidth::Bits(4)));
     let prepared = Prepare::new(scheme).apply(recurrent()).unwrap();
     assert_eq!(prepared.report.num_quantized(), 1);
     let model = prepared.model;
@@ -177,7 +177,7 @@ fn a_weight_that_is_quantized_in_two_places_has_one_quantizer() {
 
 #[test]
 fn a_shared_weight_is_packed_once_and_unpacked_in_each_place() {
-    let scheme = QatScheme::b1_58();
+    let scheme = QatScheme::weight_only();
     let prepared = Prepare::new(scheme.clone()).apply(recurrent()).unwrap();
     let packed = convert(&prepared.model).unwrap();
     let paths: Vec<&str> = packed.weights.keys().map(String::as_str).collect();
@@ -213,7 +213,7 @@ fn places_whose_quantizers_would_differ_are_refused() {
     // Rows are the channels of a table, columns those of a layer.
     let group = ParamGroup::from_paths(vec!["embed.weight", "proj.weight"]);
     let prepare = |granularity| {
-        let scheme = QatScheme::b1_58().with_weight(TernaryConfig::new(granularity));
+        let scheme = QatScheme::weight_only().with_weight(TernaryConfig::new(granularity));
         Prepare::new(scheme).with_group(group.clone())
     };
     let error = prepare(WeightGranularity::PerChannel)

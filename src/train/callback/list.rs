@@ -68,10 +68,13 @@ impl<M: LearnerModel> CallbackList<M> {
 
     /// Returns the states for a checkpoint.
     pub fn states(&self) -> CallbackStates {
-        let state = |callback: &Box<dyn Callback<M>>| {
-            Some((callback.name().to_string(), callback.state()?))
-        };
-        self.0.iter().filter_map(state).collect()
+        let mut states = CallbackStates::new();
+        for callback in &self.0 {
+            if let Some(state) = callback.state() {
+                states.insert(callback.name().to_string(), state);
+            }
+        }
+        states
     }
 
     /// Restores the state of each callback that has one in the checkpoint.

@@ -62,6 +62,9 @@ pub(in crate::train) struct Checkpoint {
     pub records: Records,
 }
 
+/// Steps of checkpoints that cannot be used, with the reasons.
+pub(in crate::train) type Refused = Vec<(usize, CheckpointError)>;
+
 impl CheckpointFolder {
     /// Creates a handle of the folder at a path, which need not exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
@@ -189,7 +192,7 @@ impl CheckpointFolder {
     /// Reads the last complete checkpoint, if any, and lists the later ones that are not.
     pub(in crate::train) fn load_newest(
         &self,
-    ) -> Result<(Option<Checkpoint>, Vec<(usize, CheckpointError)>), CheckpointError> {
+    ) -> Result<(Option<Checkpoint>, Refused), CheckpointError> {
         let mut refused = Vec::new();
         for step in self.steps()?.into_iter().rev() {
             match self.load(step) {

@@ -36,7 +36,7 @@ pub use policy::{BestMetric, CheckpointPolicy, Resume};
 pub use tensor_entry::{TensorDifference, TensorEntry};
 pub use training_settings::TrainingSettings;
 
-pub(super) use folder::Checkpoint;
+pub(super) use folder::{Checkpoint, Refused};
 pub(super) use manifest::Description;
 pub(super) use optimizer_states::{OptimizerStates, loaded_dtype};
 pub(super) use records::{RecordTap, Records};

@@ -7,8 +7,8 @@ use burn::train::{
 use super::loop_settings::LoopSettings;
 use crate::train::checkpoint::{
     Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
-    Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
-    loaded_dtype,
+    Refused, Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition,
+    TrainingSettings, loaded_dtype,
 };
 
 /// Start of a training, with messages about it.
@@ -130,9 +130,6 @@ fn of_this_version(mut refused: Refused) -> Result<Refused, CheckpointError> {
         None => Ok(refused),
     }
 }
-
-/// Steps of checkpoints that cannot be used, with the reasons.
-type Refused = Vec<(usize, CheckpointError)>;
 
 /// Refuses to mix a new training with the checkpoints of another.
 fn unused(folder: &CheckpointFolder) -> Result<(), CheckpointError> {

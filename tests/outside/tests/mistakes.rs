@@ -2,7 +2,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{path::PathBuf, sync::Arc, sync::Mutex};
 
-use bitnet_burn::{nn::BitLinearConfig, qat::{Prepare, QuantControls, convert}, quant::{QatScheme, SymmetricConfig, WeightGranularity}, train::{CallbackStrategy, SilentRenderer, TrainingFailure, callback::*, checkpoint::*}};
+use bitnet_burn::{
+    nn::BitLinearConfig,
+    qat::{Prepare, QuantControls, convert},
+    quant::{QatScheme, SymmetricConfig, WeightGranularity},
+    train::{CallbackStrategy, SilentRenderer, TrainingFailure, callback::*, checkpoint::*},
+};
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
 use burn::data::dataset::InMemDataset;
 use burn::nn::{Linear, LinearConfig, loss::MseLoss, loss::Reduction};
@@ -124,7 +129,7 @@ fn inputs_of_another_width() {
 
 #[test]
 fn a_layer_of_three_bits_is_packed() {
-    let scheme = QatScheme::b1_58().with_weight(SymmetricConfig::new(3));
+    let scheme = QatScheme::weight_only().with_weight(SymmetricConfig::new(3));
     let layer = BitLinearConfig::new(8, 4).with_scheme(scheme).init(&Device::default());
     let (text, here) = panic_of(|| layer.pack());
     promised(&text, "only codes -1, 0 and 1 are packed");
@@ -155,7 +160,7 @@ fn two_heads_without_a_name() {
 
 #[test]
 fn a_conversion_before_all_is_quantized() {
-    let scheme = QatScheme::b1_58();
+    let scheme = QatScheme::weight_only();
     let model = Mlp::prepared(&scheme);
     QuantControls::of(&model).set_lambda(0.5);
     let error = convert(&model).unwrap_err();
@@ -164,7 +169,7 @@ fn a_conversion_before_all_is_quantized() {
 
 #[test]
 fn a_packed_model_of_another_model() {
-    let scheme = QatScheme::b1_58();
+    let scheme = QatScheme::weight_only();
     let packed = convert(&Mlp::prepared(&scheme), &scheme).unwrap();
     let error = packed.load_into(LinearConfig::new(8, 16).init(&Device::default())).unwrap_err();
     promised(&error.to_string(), "the packed model is of another model");
@@ -172,8 +177,9 @@ fn a_packed_model_of_another_model() {
 
 #[test]
 fn a_record_of_another_scheme() {
-    let record = Mlp::prepared(&QatScheme::b1_58()).into_record();
-    let other = QatScheme::b1_58().with_weight(SymmetricConfig::new(3).with_granularity(WeightGranularity::PerTensor));
+    let record = Mlp::prepared(&QatScheme::weight_only()).into_record();
+    let other =
+        QatScheme::weight_only().with_weight(SymmetricConfig::new(3).with_granularity(WeightGranularity::PerTensor));
     let error = Mlp::prepared(&other).try_load_record(record).unwrap_err().to_string();
     promised(&error, "Missing tensors");
     promised(&error, "control.state.symmetric_3_bits_per_tensor");
@@ -181,10 +187,10 @@ fn a_record_of_another_scheme() {
 
 #[test]
 fn controls_of_another_model() {
-    let controls = QuantControls::of(&Mlp::prepared(&QatScheme::b1_58()));
+    let controls = QuantControls::of(&Mlp::prepared(&QatScheme::weight_only()));
     let schedule = ProgressiveQuantization::new(controls, Default::default());
     let strategy = CallbackStrategy::default().with_callback(schedule);
-    let error = train(Mlp::prepared(&QatScheme::b1_58()), 8, strategy).unwrap();
+    let error = train(Mlp::prepared(&QatScheme::weight_only()), 8, strategy).unwrap();
     assert_eq!(error.callback_error().unwrap().callback, "progressive_quantization");
     promised(&error.reason(), "expected controls of the model that trains, found those of another model");
 }
@@ -196,8 +202,8 @@ fn a_training_that_is_resumed_under_another_scheme() {
         let strategy = CallbackStrategy::default().with_checkpoints(policy.clone().resume(Resume::Latest));
         train(Mlp::prepared(&scheme), 8, strategy)
     };
-    assert!(resume(QatScheme::b1_58()).is_none());
-    let error = resume(QatScheme::b1_58().with_weight(SymmetricConfig::new(3))).unwrap();
+    assert!(resume(QatScheme::weight_only()).is_none());
+    let error = resume(QatScheme::weight_only().with_weight(SymmetricConfig::new(3))).unwrap();
     assert!(matches!(error.checkpoint_error(), Some(CheckpointError::OtherQuantizer { .. })));
     promised(&error.reason(), "is of a training with another scheme: expected symmetric 3 bits");
 }
@@ -206,12 +212,13 @@ fn a_training_that_is_resumed_under_another_scheme() {
 fn the_best_by_a_metric_that_there_is_not() {
     let best = BestMetric { name: "Accuracy".into(), higher_is_better: true };
     let policy = CheckpointPolicy::new(tempfolder("best")).keep_best(best);
-    let error = train(Mlp::prepared(&QatScheme::b1_58()), 8, CallbackStrategy::default().with_checkpoints(policy));
+    let error =
+        train(Mlp::prepared(&QatScheme::weight_only()), 8, CallbackStrategy::default().with_checkpoints(policy));
     promised(&error.unwrap().reason(), "the validation has no numeric metric \"Accuracy\"");
 }
 
 #[test]
 fn a_training_without_data() {
-    let error = train(Mlp::prepared(&QatScheme::b1_58()), 0, CallbackStrategy::default()).unwrap();
+    let error = train(Mlp::prepared(&QatScheme::weight_only()), 0, CallbackStrategy::default()).unwrap();
     promised(&error.reason(), "expected data to train on, found no batch");
 }
