@@ -38,7 +38,7 @@ Arguments:
 struct AsFastAsTheLossAllows {
     controls: QuantControls,
     lambda: f64,
-    mean: f64,
+    mean: Option<f64>,
 }
 
 impl<M: LearnerModel> Callback<M> for AsFastAsTheLossAllows
@@ -55,24 +55,25 @@ where
         output: &TrainOutputOf<M>,
     ) -> CallbackResult {
         let loss = run.step_loss(output)?;
-        if self.lambda < 1.0 && loss <= self.mean {
+        let mean = self.mean.unwrap_or(loss);
+        if self.lambda < 1.0 && loss <= mean {
             self.lambda = (self.lambda + 0.02).min(1.0);
             self.controls.set_lambda(self.lambda);
             if self.lambda == 1.0 {
                 run.notify("as_fast_as_the_loss_allows", "quantized in full");
             }
         }
-        self.mean = 0.9 * self.mean + 0.1 * loss;
+        self.mean = Some(0.9 * mean + 0.1 * loss);
         Ok(())
     }
 
     // Saved in checkpoints, so that a resumed training continues with the same state.
     fn state(&self) -> Option<serde_json::Value> {
-        Some(json!([self.lambda, self.mean]))
+        Some(json!((self.lambda, self.mean)))
     }
 
     fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
-        [self.lambda, self.mean] = serde_json::from_value(state)?;
+        (self.lambda, self.mean) = serde_json::from_value(state)?;
         Ok(())
     }
 }
@@ -124,7 +125,7 @@ fn train(text: &Text, steps: usize, adaptive: bool) -> Result<f64, Error> {
         trainer = trainer.with_callback(AsFastAsTheLossAllows {
             controls,
             lambda: 0.0,
-            mean: f64::MAX,
+            mean: None,
         });
     }
     let train = text.train_windows(0, steps, STEPS_PER_EPOCH)?;

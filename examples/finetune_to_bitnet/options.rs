@@ -97,9 +97,9 @@ impl Options {
             return Err(message.into());
         }
         let share = self.warm_up_share;
-        match (0.0..=1.0).contains(&share) {
+        match share >= 0.0 && self.warm_up() < self.steps {
             true => Ok(()),
-            false => Err(format!("--warm-up must be 0 to 1, got {share}").into()),
+            false => Err(format!("--warm-up must be 0 or more and below 1, got {share}").into()),
         }
     }
 }

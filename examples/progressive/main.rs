@@ -59,6 +59,7 @@ fn parse(mut parser: Parser) -> Result<Option<TrainingConfig>, Error> {
     };
     if let Some(steps) = steps {
         config.training.steps = steps;
+        config.training.epochs = steps.div_ceil(STEPS_PER_EPOCH);
         config.validate()?;
     }
     if let (true, Some(policy)) = (resume, &mut config.checkpoints) {

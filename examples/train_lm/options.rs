@@ -111,6 +111,10 @@ pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
         }
     }
     check_count("--steps", options.steps)?;
+    if options.progressive >= options.steps {
+        let steps = options.steps;
+        return Err(format!("--progressive must be less than the {steps} steps").into());
+    }
     if options.teacher.is_some() && options.precision == Precision::Full {
         return Err("--teacher is for --precision qat".into());
     }

@@ -11,7 +11,7 @@ use burn::data::dataloader::DataLoader;
 /// batches that were trained on again, and drops them.
 pub trait SeekableDataLoader<O>: DataLoader<O> {
     /// Seeks to a batch of an epoch, both counted from 0: the next [`iter`](DataLoader::iter) returns the
-    /// rest of that epoch from that batch.
+    /// rest of that epoch from that batch. Loaders of [`to_device`](DataLoader::to_device) share the position.
     fn seek(&self, epoch: usize, batch: usize);
 
     /// Returns the shard of process `rank` of `world_size`: the batches `rank`, `rank + world_size`, … of

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::Param,
+    module::{Param, Reparameterization},
     nn::Linear,
     tensor::{DType, Tensor, TensorData, TensorReadError},
 };
 
 use super::{CausalLm, architecture::Parameter, floats::Order};
 use crate::{
-    base::path_visitor::{ModulePath, PathMapper, PathVisitor, map_paths, visit_paths},
+    base::path_visitor::{ModulePath, PathMapper, PathVisitor, join, map_paths, visit_paths},
     nn::{BitNetLm, PackedBitLinear},
-    qat::PackedWeight,
+    qat::{FakeQuant, PackedWeight},
 };
 
 /// Values of a tensor, as they are or with its first two dimensions swapped.
@@ -45,19 +45,33 @@ impl FloatParameter {
     }
 }
 
-/// The float parameters of a table that a model has, by their paths; packed weights are none. The
-/// weight of a packed projection that is not quantized is under the path that it has in other models.
-pub(super) fn floats(lm: &CausalLm, table: &[Parameter]) -> BTreeMap<String, FloatParameter> {
+/// Returns the float parameters of a table that a model has, by their paths, without packed weights and
+/// others whose values a reparameterization has. The weight of a packed projection that is not quantized is
+/// under the path that it has in other models.
+///
+/// # Errors
+///
+/// If the model has a parameter that is not in the table of its configuration, which a file would lose.
+pub(super) fn floats(
+    lm: &CausalLm,
+    table: &[Parameter],
+) -> Result<BTreeMap<String, FloatParameter>, String> {
     let mut floats = Floats {
         table: by_path(table),
         found: BTreeMap::new(),
+        unknown: None,
     };
     match lm {
         CausalLm::Full(lm) => visit_paths(lm, &mut floats),
         CausalLm::Qat(lm) => visit_paths(lm, &mut floats),
         CausalLm::Packed(lm) => visit_paths(lm, &mut floats),
     }
-    floats.found
+    match floats.unknown {
+        None => Ok(floats.found),
+        Some(path) => Err(format!(
+            "the model has {path}, which its configuration does not have"
+        )),
+    }
 }
 
 fn by_path(table: &[Parameter]) -> BTreeMap<&str, &Parameter> {
@@ -67,16 +81,35 @@ fn by_path(table: &[Parameter]) -> BTreeMap<&str, &Parameter> {
 struct Floats<'a> {
     table: BTreeMap<&'a str, &'a Parameter>,
     found: BTreeMap<String, FloatParameter>,
+    /// The first parameter of a layer that is not in the table.
+    unknown: Option<String>,
 }
 
+/// Names of the parameters of layers, beside which quantizers have others.
+const OF_LAYERS: [&str; 4] = ["weight", "bias", "gamma", "float_weight"];
+
 impl PathVisitor for Floats<'_> {
+    fn enter(&mut self, path: &ModulePath) {
+        // Called after the parameter, whose own values are placeholders then, or miss an adapter.
+        let name = path.reparameterization();
+        if name.is_some_and(|name| name != FakeQuant::NAME) {
+            let fields = path.fields();
+            self.found.remove(&join(&fields[..fields.len() - 1]));
+        }
+    }
+
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let name = path.fields().last().map_or("", |field| &field.name);
+        let is_of_layer = OF_LAYERS.contains(&name) && !path.is_reparameterizing();
         let path = path.join();
         let path = match path.strip_suffix(".float_weight") {
             Some(projection) => format!("{projection}.weight"),
             None => path,
         };
         let Some(parameter) = self.table.get(path.as_str()) else {
+            if is_of_layer {
+                self.unknown.get_or_insert(path);
+            }
             return;
         };
         let tensor = param.base().without_autodiff();

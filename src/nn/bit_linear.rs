@@ -138,7 +138,9 @@ impl BitLinear {
     pub fn from_linear(linear: Linear, scheme: &QatScheme) -> Self {
         let Linear { weight, bias } = linear;
         assert!(
-            weight.adapter().is_none() && weight.reparameterization::<FakeQuant>().is_none(),
+            weight.adapter().is_none()
+                && weight.reparameterization::<FakeQuant>().is_none()
+                && weight.reparameterization::<PackedParameter>().is_none(),
             "a BitLinear is made from a plain weight, got one with a reparameterization"
         );
         // The column layout transposes weights on saving and loading records.
@@ -152,13 +154,18 @@ impl BitLinear {
     ///
     /// # Panics
     ///
-    /// If the weight granularity of the scheme does not fit the layer.
+    /// If the weight granularity of the scheme does not fit the layer, or its weight is packed.
     #[track_caller]
     #[must_use]
     pub fn with_scheme(self, scheme: &QatScheme) -> Self {
-        let is_excluded = self.weight_quant.is_excluded();
+        assert!(self.packed().is_none(), "a packed weight does not train");
+        let weight_is_excluded = self.weight_quant.is_excluded();
+        let input_is_excluded = self.input_quant.as_ref().map(|quant| quant.is_excluded());
         let layer = Self::from_parameters(self.weight, self.bias, self.rms_norm, scheme);
-        QuantControls::of(&layer).set_excluded(is_excluded);
+        let controls = QuantControls::of(&layer);
+        let of = |name: &str| controls.filter(|path| path == name);
+        of("weight_quant").set_excluded(weight_is_excluded);
+        of("input_quant").set_excluded(input_is_excluded.unwrap_or(false));
         layer
     }
 
@@ -315,7 +322,9 @@ fn packed_product<const D: usize>(
         (Some(quant), Some(bits)) => weight.linear(quant.observe(x), bias, bits),
         _ => {
             let x = quantized(x, input_quant);
-            product(x, weight.unpack().transpose(), bias)
+            // In the type of the input, as a latent weight is cast to it.
+            let weight = weight.unpack_as(x.dtype().into());
+            product(x, weight.transpose(), bias)
         }
     }
 }

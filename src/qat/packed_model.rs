@@ -108,7 +108,8 @@ impl PackedModel {
     }
 
     /// Returns the paths of the quantized weights whose layers always compute with a temporary unpacked copy:
-    /// those of other layers than `BitLinear`, `Linear`, `Embedding`, `Conv1d` and `Conv2d`.
+    /// those of other layers than `BitLinear`, `Linear`, `Embedding`, `Conv1d` and `Conv2d`. A `BitLinear` with
+    /// another scheme than that of BitNet b1.58 does so, too.
     pub fn unpacked_in_use(&self) -> impl Iterator<Item = &str> {
         let places = self.places.iter();
         let others = places.filter(|(_, place)| !PACKED_LAYERS.contains(&place.layer.as_str()));
@@ -120,9 +121,19 @@ impl PackedModel {
     ///
     /// # Panics
     ///
-    /// If a parameter has another shape than the packed weight.
+    /// If a parameter has another shape than the packed weight, or a layer quantizes its weight itself, such as
+    /// `BitLinear`, which would quantize the values once more.
     #[track_caller]
     pub fn unpack_into<M: Module>(&self, model: M) -> M {
+        let by_layer = self
+            .places
+            .iter()
+            .find(|(_, place)| place.layer == "BitLinear");
+        if let Some((path, _)) = by_layer {
+            panic!(
+                "{path} is quantized by its layer: take `load_into`, which gives it packed codes"
+            );
+        }
         map_paths(model.materialize(), &mut Unpack(self))
     }
 

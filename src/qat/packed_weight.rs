@@ -227,14 +227,13 @@ impl PackedWeight {
 
     /// Returns the weight as a matrix `[d_output, d_input]` of `code * gamma`.
     pub fn unpack(&self) -> Tensor<2> {
-        let shape = self.dims();
-        ternary_unpack(
-            self.codes.val(),
-            self.scales.val(),
-            self.groups,
-            shape,
-            self.dtype,
-        )
+        self.unpack_as(self.dtype)
+    }
+
+    /// Returns the matrix of [`unpack`](Self::unpack) in a float type.
+    pub fn unpack_as(&self, dtype: FloatDType) -> Tensor<2> {
+        let (codes, scales, shape) = (self.codes.val(), self.scales.val(), self.dims());
+        ternary_unpack(codes, scales, self.groups, shape, dtype)
     }
 
     /// Returns the ranges of rows of about a million values each.

@@ -144,7 +144,7 @@ where
     }
 
     /// Returns the loader as a trait object for Burn.
-    pub fn build(self) -> Arc<dyn DataLoader<O>> {
+    pub fn build(self) -> Arc<Self> {
         Arc::new(self)
     }
 

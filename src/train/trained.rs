@@ -24,11 +24,11 @@ pub struct TrainingReport {
     pub steps_here: usize,
     /// Duration of these steps in seconds, without validation.
     pub seconds: f64,
-    /// Loss of the last step.
+    /// Loss of the last step, if all steps were taken.
     pub train_loss: Option<f64>,
     /// Metric `Loss` of the last validation.
     pub valid_loss: Option<f64>,
-    /// `true` if the training took all its steps and validated after the last.
+    /// `true` if the training came to its end, by its steps or its epochs, with the validation there.
     pub is_complete: bool,
     /// Reason for the final end of the training before its last epoch, such as early stopping.
     pub over: Option<TrainingOver>,

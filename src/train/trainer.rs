@@ -28,13 +28,14 @@ use super::{
 ///
 /// # Example
 ///
-/// ```no_run
+#[cfg_attr(feature = "text", doc = "```no_run")]
+#[cfg_attr(not(feature = "text"), doc = "```ignore")]
 /// use bitnet_burn::{
 ///     nn::{BitLinear, BitNetLmConfig},
 ///     text::{Tokenizer, dataset::{EvenWindowsConfig, RandomWindowsConfig, read_text}},
 ///     train::{LanguageModel, Trainer, config::TrainingConfig},
 /// };
-/// use burn::tensor::Device;
+/// use burn::{module::Module, tensor::Device};
 /// use std::sync::Arc;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -207,9 +208,13 @@ where
         <M as InferenceStep>::Output: Adaptor<LossInput>,
     {
         let TrainingData { loader, seek } = train.into();
-        let unkept = tempfile::tempdir().map_err(TrainerError::Metrics)?;
-        let folder = self.metrics_folder.take();
-        let folder = folder.unwrap_or_else(|| unkept.path().to_path_buf());
+        let (folder, _unkept) = match self.metrics_folder.take() {
+            Some(folder) => (folder, None),
+            None => {
+                let unkept = tempfile::tempdir().map_err(TrainerError::Metrics)?;
+                (unkept.path().to_path_buf(), Some(unkept))
+            }
+        };
         let training = SupervisedTraining::new(folder, loader, valid)
             .with_application_logger(None)
             .renderer(Box::new(SilentRenderer))

@@ -4,13 +4,14 @@ use std::{fs, path::Path};
 
 use bitnet_burn::{
     interop::{
-        CausalLm, PretrainedLm,
+        CausalLm, PretrainedLm, gguf,
         hf::{
             Family, HfError, LoadOptions, SaveOptions, ScaleConvention, TensorProblem, WeightForm,
             load, save,
         },
     },
     nn::{BitLinear, BitNetLm, BitNetLmConfig, GatedActivation, RopeScaling},
+    qat::convert,
     quant::{QatScheme, TernaryConfig, WeightGranularity},
 };
 use burn::{
@@ -207,6 +208,77 @@ fn several_files_are_one_model_and_a_smaller_one_leaves_none_behind() {
         &logits(&model, &device),
         "overwritten",
     );
+}
+
+#[test]
+fn packed_models_in_several_files_are_equal_bit_for_bit() {
+    let device = Device::default();
+    // Enough projections that the reciprocal of one scale or another is not exact.
+    let mut config = config(true, true);
+    config.n_layers = 4;
+    let model = qat(config, &device);
+    let CausalLm::Qat(lm) = &model.lm else {
+        unreachable!("latent weights");
+    };
+    let deployed = lm.pack();
+    let scales = deployed
+        .projections()
+        .map(|(_, p)| p.weight.scale().unwrap());
+    let inexact = scales.filter(|gamma| 1.0 / (1.0 / gamma) != *gamma).count();
+    assert!(
+        inexact > 1,
+        "{inexact} scales whose reciprocal is not exact"
+    );
+    let (folder, loaded) = again(&model, SaveOptions::new(DIVIDE).with_max_shard_bytes(4_000));
+    assert!(folder.path().join("model.safetensors.index.json").exists());
+    let deployed = logits(&packed(&model), &device);
+    assert_equal(&logits(&loaded, &device), &deployed, "logits");
+}
+
+#[test]
+fn parameters_that_the_configuration_does_not_have_are_not_lost() {
+    let device = Device::default();
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = qat(config(true, true), &device);
+    model.config.sub_norm = false;
+    let error = save(folder.path().join("hf"), &model, &SaveOptions::new(F32)).unwrap_err();
+    let message = "the model has model.layers.0.self_attn.attn_sub_norm.gamma, which its \
+                   configuration does not have";
+    assert!(error.to_string().contains(message), "{error}");
+    let options = gguf::SaveOptions::new(gguf::GgmlType::I2_S);
+    let error = gguf::save(folder.path().join("model.gguf"), &model, &options).unwrap_err();
+    assert!(error.to_string().contains(message), "{error}");
+}
+
+#[test]
+fn weights_that_only_packed_codes_have_are_not_written_as_zeros() {
+    let device = Device::default();
+    let model = qat(config(true, true), &device);
+    let CausalLm::Qat(lm) = &model.lm else {
+        unreachable!("latent weights");
+    };
+    let deployed = convert(lm)
+        .unwrap()
+        .load_into(model.config.init(&device))
+        .unwrap();
+    let deployed = PretrainedLm::new(model.config.clone(), CausalLm::Qat(deployed));
+    let folder = tempfile::tempdir().unwrap();
+    let error = save(
+        folder.path().join("float"),
+        &deployed,
+        &SaveOptions::new(F32),
+    )
+    .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("the model has no model.layers.0"),
+        "{error}"
+    );
+    // As codes they are there.
+    let (_, loaded) = again(&deployed, SaveOptions::new(MULTIPLY));
+    let deployed = logits(&packed(&model), &device);
+    assert_equal(&logits(&loaded, &device), &deployed, "logits");
 }
 
 /// Types of all float parameters, except those set by schedules.

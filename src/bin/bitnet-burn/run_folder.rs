@@ -34,10 +34,8 @@ pub fn model(out: &Path) -> PathBuf {
 /// Returns the step after which a resumed run continues.
 pub fn last_step(out: &Path) -> Result<usize, Failure> {
     let path = out.join("checkpoints");
-    let folder = CheckpointFolder::new(&path);
-    let mut steps = folder.steps()?.into_iter().rev();
-    let newest = steps.find_map(|step| folder.manifest(step).ok());
-    let manifest = newest.ok_or_else(|| {
+    let newest = CheckpointFolder::new(&path).newest()?;
+    let manifest = newest.manifest.ok_or_else(|| {
         Failure::failed(format!(
             "{}: expected a complete checkpoint to resume from, found none: start without --resume",
             path.display()

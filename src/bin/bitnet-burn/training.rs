@@ -213,9 +213,12 @@ impl Job<'_> {
     fn say_sizes<P: Projection>(&self, lm: &BitNetLm<P>) {
         let data = &self.settings.data;
         let plan = MemoryPlanConfig::new(data.batch, data.context).with_optimizer(
-            match self.settings.run.memory {
-                Memory::Full => OptimizerStates::AdamW,
-                Memory::Small => OptimizerStates::AdamW8bit,
+            match (
+                self.settings.run.memory,
+                self.settings.training.optimizer.kind,
+            ) {
+                (Memory::Full, OptimizerKind::AdamW) => OptimizerStates::AdamW,
+                _ => OptimizerStates::AdamW8bit,
             },
         );
         let plan = plan.plan(lm);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bitnet_burn_kernels::packing::pack_rows;
 use burn::{
     nn::Linear,
-    tensor::{Bytes, Device, FloatDType, TensorData},
+    tensor::{Device, FloatDType, TensorData},
 };
 
 use super::{
@@ -97,7 +97,13 @@ impl ModelTensors<'_> {
             Order::Kept => TensorData::new(values, shape),
             order => {
                 let types = [FloatDType::F32; 2];
-                floats::read(&Bytes::from_elems(values), types, order, &shape, &|_| {})
+                floats::read(
+                    &floats::write(&values, FloatDType::F32),
+                    types,
+                    order,
+                    &shape,
+                    &|_| {},
+                )
             }
         })
     }

@@ -26,7 +26,8 @@ pub(super) fn add_tensors(
     options: &SaveOptions,
 ) -> Result<(), GgufError> {
     let table = architecture::parameters(&model.config);
-    let mut floats = parameters::floats(&model.lm, &table);
+    let floats = parameters::floats(&model.lm, &table);
+    let mut floats = floats.map_err(GgufError::model)?;
     let mut packed = parameters::packed_weights(&model.lm);
     for parameter in table {
         let missing = || {

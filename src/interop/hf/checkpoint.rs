@@ -1,7 +1,7 @@
 //! The tensors of a folder: one safetensors file, or several with an index.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     ops::Range,
     path::{Path, PathBuf},
@@ -45,7 +45,7 @@ pub(super) struct Checkpoint {
     files: Vec<MappedFile>,
     entries: BTreeMap<String, Entry>,
     /// The `__metadata__` of all files.
-    metadata: BTreeMap<String, String>,
+    metadata: Vec<HashMap<String, String>>,
 }
 
 impl Checkpoint {
@@ -54,7 +54,7 @@ impl Checkpoint {
         let mut checkpoint = Self {
             files: Vec::new(),
             entries: BTreeMap::new(),
-            metadata: BTreeMap::new(),
+            metadata: Vec::new(),
         };
         let single = folder.join(SINGLE_FILE);
         let index = folder.join(INDEX_FILE);
@@ -106,8 +106,7 @@ impl Checkpoint {
                 return Err(HfError::file(path, reason));
             }
         }
-        self.metadata
-            .extend(metadata.metadata().clone().into_iter().flatten());
+        self.metadata.extend(metadata.metadata().clone());
         self.files.push(MappedFile {
             map,
             data_start: 8 + length,
@@ -153,9 +152,10 @@ impl Checkpoint {
         let _ = (entry, bytes);
     }
 
-    /// A value of the `__metadata__` of the files.
-    pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
+    /// Returns the values of a key in the `__metadata__` of each file.
+    pub fn metadata(&self, key: &str) -> impl Iterator<Item = &str> {
+        let values = self.metadata.iter().filter_map(move |file| file.get(key));
+        values.map(String::as_str)
     }
 
     /// Bytes of all tensors.

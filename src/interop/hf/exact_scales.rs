@@ -15,9 +15,9 @@ pub(super) struct ExactScales(BTreeMap<String, u32>);
 impl ExactScales {
     /// Scales that a folder has.
     pub fn read(checkpoint: &Checkpoint) -> Self {
-        let json = checkpoint.metadata(KEY);
-        let scales = json.and_then(|json| serde_json::from_str(json).ok());
-        Self(scales.unwrap_or_default())
+        let of_files = checkpoint.metadata(KEY);
+        let scales = of_files.filter_map(|json| serde_json::from_str(json).ok());
+        Self(scales.flat_map(|scales: BTreeMap<_, _>| scales).collect())
     }
 
     /// The scale of the codes of a weight whose `weight_scale` is given.

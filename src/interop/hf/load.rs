@@ -12,10 +12,7 @@ use super::{
     source::Source,
 };
 use crate::{
-    interop::{
-        CausalLm, PretrainedLm,
-        architecture::{self, Parameter},
-    },
+    interop::{CausalLm, PretrainedLm, architecture},
     nn::BitNetLm,
     qat::QuantControls,
     quant::QatScheme,
@@ -71,7 +68,7 @@ pub fn load(
     let head = Head::of(&checkpoint, config.lm.tied_embeddings);
     config.lm.tied_embeddings = head != Head::Own;
     let table = architecture::parameters(&config.lm);
-    let packed = is_packed(&checkpoint, &table);
+    let packed = is_packed(&checkpoint);
     check_mode(&config_path, &config, packed)?;
     let convention = match packed {
         true => Some(convention(&config_path, &config, options)?),
@@ -135,11 +132,11 @@ fn latent_lm(lm: BitNetLm<Linear>, not_converted: &NotConverted) -> BitNetLm {
     lm
 }
 
-/// Whether any projection of the model is packed.
-fn is_packed(checkpoint: &Checkpoint, table: &[Parameter]) -> bool {
-    let projections = table.iter().filter(|p| p.is_projection());
-    let mut entries = projections.filter_map(|p| checkpoint.get(&p.hf));
-    entries.any(|entry| entry.info.dtype == safetensors::Dtype::U8)
+/// Returns whether any projection is packed, also under names that are not those of the model.
+fn is_packed(checkpoint: &Checkpoint) -> bool {
+    let mut entries = checkpoint.entries();
+    entries
+        .any(|(name, info)| name.ends_with("_proj.weight") && info.dtype == safetensors::Dtype::U8)
 }
 
 /// Convention of the scales of packed weights.

@@ -8,7 +8,7 @@ use burn::train::{
     metric::{Adaptor, LossInput, store::Split},
 };
 
-use super::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
+use super::{BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingRun};
 use crate::train::TrainingReport;
 
 /// Recorder of the training report; clones share it.
@@ -49,13 +49,25 @@ where
         self.with(|report| {
             report.steps = position.step;
             // For a training that was already complete when it was resumed.
-            report.is_complete = position.epoch > run.num_epochs();
+            let has_all_steps = run.over().is_some() && run.num_steps() == Some(position.step);
+            report.is_complete = has_all_steps || position.epoch > run.num_epochs();
         });
         Ok(())
     }
 
     fn on_epoch_start(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         self.since = Some(Instant::now());
+        Ok(())
+    }
+
+    fn after_backward(
+        &mut self,
+        run: &mut TrainingRun<M>,
+        pass: &mut BackwardPass<'_, M>,
+    ) -> CallbackResult {
+        if run.num_steps() == Some(run.position().step + 1) {
+            run.record_loss(pass.output)?;
+        }
         Ok(())
     }
 

@@ -164,29 +164,34 @@ impl CheckpointFolder {
         Ok(WholeCheckpoint { manifest, refused })
     }
 
-    /// Returns the best checkpoint by a metric. Only manifests are read: files are
-    /// [verified](Self::verify) when they are used.
+    /// Returns the best complete checkpoint by a metric. Manifests tell it, and the files of the best alone
+    /// are [verified](Self::verify).
     ///
     /// # Errors
     ///
     /// If the folder exists and cannot be read.
     pub fn best(&self, metric: &BestMetric) -> Result<Option<BestCheckpoint>, CheckpointError> {
-        let mut best: Option<BestCheckpoint> = None;
-        for step in self.steps()? {
-            let path = self.step_path(step);
-            let found = self
-                .manifest(step)
-                .ok()
-                .and_then(|manifest| manifest.metric);
-            let Some(found) = found.filter(|found| found.metric == *metric) else {
-                continue;
-            };
-            if metric.is_better(found.value, best.as_ref().map(|best| best.metric.value)) {
-                let metric = found;
-                best = Some(BestCheckpoint { path, step, metric });
+        let mut steps = self.steps()?;
+        loop {
+            let mut best: Option<(usize, MetricValue)> = None;
+            for &step in &steps {
+                let found = self.manifest(step).ok();
+                let found = found.and_then(|manifest| manifest.metric);
+                if let Some(found) = found.filter(|found| found.metric == *metric)
+                    && metric.is_better(found.value, best.as_ref().map(|(_, best)| best.value))
+                {
+                    best = Some((step, found));
+                }
             }
+            let Some((step, metric)) = best else {
+                return Ok(None);
+            };
+            if self.verify(step).is_ok() {
+                let path = self.step_path(step);
+                return Ok(Some(BestCheckpoint { path, step, metric }));
+            }
+            steps.retain(|other| *other != step);
         }
-        Ok(best)
     }
 
     /// Reads the last complete checkpoint, if any, and lists the later ones that are not.
@@ -329,16 +334,20 @@ impl CheckpointFolder {
         matches!(manifest, Err(CheckpointError::OtherVersion { .. }))
     }
 
-    /// Removes all but the last `keep_last` complete checkpoints and those of `keep`.
+    /// Removes all but the last `keep_last` complete checkpoints up to the one of step `written`, and those of
+    /// `keep`.
     ///
-    /// Broken checkpoints do not count towards `keep_last`. Those of other versions are kept.
+    /// Broken checkpoints do not count towards `keep_last`. Later ones, which the training did not resume from,
+    /// and those of other versions are kept.
     /// Abandoned ones are removed when the last step has passed theirs.
     pub(in crate::train) fn prune(
         &self,
         keep_last: usize,
         keep: &[usize],
+        written: usize,
     ) -> Result<(), CheckpointError> {
-        let steps = self.steps()?;
+        let steps = self.steps()?.into_iter().filter(|step| *step <= written);
+        let steps: Vec<usize> = steps.collect();
         let whole = |step: &usize| read_manifest(&self.step_path(*step)).is_ok();
         let newest: Vec<usize> = steps.iter().rev().copied().filter(whole).collect();
         if let Some(&step) = newest.first() {

@@ -1,10 +1,13 @@
-use burn::module::{Module, ParamGroup};
+use burn::{
+    module::{Module, Param, ParamGroup, ParamId},
+    tensor::Tensor,
+};
 use serde::{Deserialize, Serialize};
 
 use super::TrainingConfigError;
-use crate::{
-    base::bounds::{Bounds, OutOfBounds},
-    qat::Inventory,
+use crate::base::{
+    bounds::{Bounds, OutOfBounds},
+    path_visitor::{ModulePath, PathVisitor, visit_paths},
 };
 
 /// Parameters with a learning rate or a weight decay of their own.
@@ -76,26 +79,26 @@ pub(super) fn check_groups<M: Module>(
     groups: &[ParameterGroupConfig],
     model: &M,
 ) -> Result<(), TrainingConfigError> {
-    let parameters = Inventory::of(model).parameters;
+    let mut parameters = FirstPaths::default();
+    visit_paths(model, &mut parameters);
+    let parameters = parameters.0;
     let mut owners: Vec<Option<usize>> = vec![None; parameters.len()];
     for (index, group) in groups.iter().enumerate() {
         let matching = group.parameters(index)?;
         let field = format!("optimizer.groups[{index}].pattern");
         let mut is_empty = true;
-        for (parameter, owner) in parameters.iter().zip(&mut owners) {
-            if !matching.matches(&parameter.id, Some(&parameter.path)) {
+        for ((id, path), owner) in parameters.iter().zip(&mut owners) {
+            if !matching.matches(id, Some(path)) {
                 continue;
             }
             is_empty = false;
             if let Some(other) = owner.replace(index) {
-                let allowed = format!(
-                    "of no parameter of optimizer.groups[{other}], which has {}, too",
-                    parameter.path
-                );
+                let allowed =
+                    format!("of no parameter of optimizer.groups[{other}], which has {path}, too");
                 return Err(OutOfBounds::new(&field, &allowed, &group.pattern).into());
             }
         }
-        let paths: Vec<&str> = parameters.iter().map(|p| p.path.as_str()).collect();
+        let paths: Vec<&str> = parameters.iter().map(|(_, path)| path.as_str()).collect();
         let allowed = format!(
             "found in the path of a parameter of the model ({})",
             paths.join(", ")
@@ -103,4 +106,17 @@ pub(super) fn check_groups<M: Module>(
         OutOfBounds::unless(!is_empty, &field, &allowed, &group.pattern)?;
     }
     Ok(())
+}
+
+/// The float parameters of a model, also of reparameterizations, by their first paths: Burn's optimizers
+/// update a shared parameter there.
+#[derive(Default)]
+struct FirstPaths(Vec<(ParamId, String)>);
+
+impl PathVisitor for FirstPaths {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        if self.0.iter().all(|(id, _)| *id != param.id) {
+            self.0.push((param.id, path.join()));
+        }
+    }
 }

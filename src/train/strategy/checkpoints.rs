@@ -119,8 +119,9 @@ impl<M: LearnerModel> Checkpoints<M> {
         self.folder.save(records, description)?;
         self.last = Some((position, run.over.clone()));
         let best = self.best.map(|(step, _)| step);
-        self.folder.prune(self.policy.keep_last, best.as_slice())?;
         let step = position.step;
+        self.folder
+            .prune(self.policy.keep_last, best.as_slice(), step)?;
         run.notify_values("checkpoint", TrainingEvent::saved(step), value);
         Ok(())
     }

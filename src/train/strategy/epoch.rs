@@ -39,6 +39,10 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             epoch_number,
             total_items,
         });
+        if let Some(seek) = &self.settings.seek {
+            // Another training may have moved the loader.
+            seek(epoch_number - 1, self.run.position.batches);
+        }
         let mut batches = loader.iter();
         let mut next = self.skip(&mut *batches);
         let mut accumulation = Accumulation::new();
@@ -137,7 +141,12 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let steps = |batches: usize| batches.div_ceil(self.grad_accumulation);
         let epochs = (self.run.num_epochs + 1).saturating_sub(position.epoch);
         let before = position.step.saturating_sub(steps(position.batches));
-        let an_epoch = steps(items_total.div_ceil(first.items));
+        // After a seek the first batch may be the last, and smaller; those before it were not.
+        let items = match first.progress.items_processed - first.items {
+            0 => first.items,
+            items => (items / position.batches.max(1)).max(1),
+        };
+        let an_epoch = steps(items_total.div_ceil(items));
         self.run.num_steps = Some(before + epochs * an_epoch);
     }
 

@@ -123,14 +123,11 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
 
     /// Seeks the data to the start of the training.
     fn go_to_position(&mut self, train: &TrainLoader<M>, valid: &ValidLoader<M>) {
-        let TrainingPosition { epoch, batches, .. } = self.run.position;
+        let epoch = self.run.position.epoch;
         // A loader that shuffles draws a new order for each epoch.
         (1..epoch).for_each(|_| drop(valid.iter()));
         match &self.settings.seek {
-            Some(seek) => {
-                seek(epoch - 1, batches);
-                self.skip_batches = 0;
-            }
+            Some(_) => self.skip_batches = 0,
             None => (1..epoch).for_each(|_| drop(train.iter())),
         }
     }
