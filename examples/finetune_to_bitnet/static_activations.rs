@@ -9,7 +9,7 @@ use bitnet_burn::{
     },
 };
 use bitnet_burn_examples::{Error, STEPS_PER_EPOCH, Text};
-use burn::{data::dataloader::DataLoader, module::Module};
+use burn::data::dataloader::DataLoader;
 
 use crate::options::Options;
 
@@ -20,9 +20,7 @@ pub fn losses(
     text: &Text,
 ) -> Result<Vec<(&'static str, f64)>, Error> {
     let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
-    let config = text.lm_config().with_scheme(scheme);
-    let lm = config.init::<BitLinear>(&options.device);
-    let lm = lm.try_load_record(dynamic.clone().into_record())?;
+    let lm = dynamic.clone().with_scheme(&scheme);
     let frozen = QuantControls::of(&lm);
     let observed = QuantControls::of(dynamic).filter(|path| path.ends_with("input_quant"));
 
