@@ -2,11 +2,8 @@
 //! `cnn use FOLDER` runs it.
 use std::{error::Error, path::Path};
 
-use bitnet_burn::{
-    qat::{PackedModel, Prepare, QuantControls, convert},
-    quant::{QatScheme, schedule::*},
-    train::{CallbackStrategy, SilentRenderer, callback::ProgressiveQuantization, checkpoint::*},
-};
+use bitnet_burn::train::{CallbackStrategy, SilentRenderer, callback::ProgressiveQuantization, checkpoint::*};
+use bitnet_burn::{prelude::*, quant::schedule::*};
 use burn::data::{dataloader::DataLoaderBuilder, dataloader::batcher::Batcher, dataset::InMemDataset};
 use burn::nn::{Linear, LinearConfig, Relu, conv::Conv2d, conv::Conv2dConfig, loss::CrossEntropyLossConfig};
 use burn::train::{ClassificationOutput, InferenceStep, Learner, SupervisedTraining, TrainOutput, TrainStep};
