@@ -27,7 +27,7 @@ pub(super) struct LayerCache {
 
 /// Storage for one head vector of each position.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "two for each layer")]
+#[allow(clippy::large_enum_variant, reason = "two for each layer")]
 enum Slots {
     Float(Tensor<4>),
     Int8 {

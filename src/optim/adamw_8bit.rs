@@ -77,7 +77,7 @@ pub struct AdamW8bitState<const D: usize> {
 
 /// First and second moment of the gradients of a parameter.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "one for each parameter")]
+#[allow(clippy::large_enum_variant, reason = "one for each parameter")]
 pub enum AdamW8bitMoments<const D: usize> {
     /// States of a tensor too small to quantize.
     F32([Tensor<D>; 2]),
