@@ -62,3 +62,5 @@ pub use text_reader::read_text;
 pub use token_file::{TokenDType, TokenFile, TokenFileWriter};
 pub use token_files::TokenFiles;
 pub use token_store::{TokenPart, TokenStore};
+
+pub use crate::base::data_position::SeekableDataLoader;
