@@ -2,7 +2,7 @@
 //! and packs it into FOLDER/packed for transformers; `hf use FOLDER/packed FOLDER` runs the packed model.
 use std::{error::Error, fs, path::Path};
 
-use bitnet_burn::{interop::*, loss::CausalLmLossConfig, quant::schedule::*, quant::*};
+use bitnet_burn::{interop::*, loss::CausalLmLossConfig, prelude::*, quant::schedule::*};
 use burn::{module::Module, optim::*, store::ModuleRecord, tensor::*};
 
 fn train(pretrained: PretrainedLm, tokens: Tensor<2, Int>, folder: &Path) -> Result<PretrainedLm, Box<dyn Error>> {
