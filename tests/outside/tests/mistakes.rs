@@ -137,6 +137,12 @@ fn a_layer_of_three_bits_is_packed() {
 }
 
 #[test]
+fn activations_of_a_prepared_model() {
+    let error = Prepare::new(QatScheme::b1_58()).apply(Mlp::new(&Device::default())).unwrap_err();
+    promised(&error.to_string(), "activations stay in float in a prepared model");
+}
+
+#[test]
 fn a_group_that_matches_nothing() {
     let prepare = Prepare::new(QatScheme::weight_only()).with_group(ParamGroup::from_path("hiden.weight"));
     let error = prepare.apply(Mlp::new(&Device::default())).unwrap_err();
@@ -160,8 +166,7 @@ fn two_heads_without_a_name() {
 
 #[test]
 fn a_conversion_before_all_is_quantized() {
-    let scheme = QatScheme::weight_only();
-    let model = Mlp::prepared(&scheme);
+    let model = Mlp::prepared(&QatScheme::weight_only());
     QuantControls::of(&model).set_lambda(0.5);
     let error = convert(&model).unwrap_err();
     promised(&error.to_string(), "is not quantized in full: its lambda is 0.5, expected 1");
@@ -169,8 +174,7 @@ fn a_conversion_before_all_is_quantized() {
 
 #[test]
 fn a_packed_model_of_another_model() {
-    let scheme = QatScheme::weight_only();
-    let packed = convert(&Mlp::prepared(&scheme), &scheme).unwrap();
+    let packed = convert(&Mlp::prepared(&QatScheme::weight_only())).unwrap();
     let error = packed.load_into(LinearConfig::new(8, 16).init(&Device::default())).unwrap_err();
     promised(&error.to_string(), "the packed model is of another model");
 }
