@@ -124,12 +124,12 @@ fn a_control_of_another_length_is_refused_and_changes_nothing() {
     QuantControls::of(&saved).set_lambda(0.25);
     let bytes = saved.into_record().into_bytes().unwrap();
     let tensors = burn_pack::Reader::from_bytes(bytes).unwrap().into_tensors();
-    // The first two numbers of each control.
+    // The first two of the six numbers of each control, whatever integers the backend has.
     let cut = tensors.unwrap().into_iter().map(|tensor| {
         let (name, dtype, shape, id, bytes) = tensor.into_parts().unwrap();
         match name.contains(".control.state.") {
             true => {
-                let bytes = Bytes::from_bytes_vec(bytes[..8].to_vec());
+                let bytes = Bytes::from_bytes_vec(bytes[..bytes.len() / 3].to_vec());
                 burn_pack::Tensor::new(name, dtype, Shape::new([2]), id, bytes)
             }
             false => burn_pack::Tensor::new(name, dtype, shape, id, bytes),
