@@ -84,7 +84,7 @@ impl Job<'_> {
             run.steps, data.batch, data.context
         ));
         self.output.note(format!(
-            "{train} training tokens, {valid} validation tokens; a vocabulary of {}",
+            "{train} tokens to train on, {valid} to validate on; a vocabulary of {}",
             self.config.vocab_size
         ));
         let flag = interrupt::flag()?;
