@@ -50,10 +50,17 @@ fn input(device: &Device) -> Tensor<2> {
     tensor(&normal(5 * 8, 1), [5, 8], DType::F32, device)
 }
 
-/// Asserts that the values are equal; 0 and -0 are.
+/// Asserts that the values are equal on Flex. On other devices the sums of at most 16 products of values of about
+/// 1, in three layers, have another order.
 fn assert_same<const D: usize>(found: Tensor<D>, expected: Tensor<D>) {
     assert_eq!(found.dims(), expected.dims());
-    assert_eq!(floats(found), floats(expected));
+    let (found, expected) = (floats(found), floats(expected));
+    match on_flex() {
+        true => assert_equal(&found, &expected, "output"),
+        false => {
+            assert_within(&found, &expected, |_| 48.0 * ROUNDING, "output");
+        }
+    }
 }
 
 /// Loads the packed model from its file.
