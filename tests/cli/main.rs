@@ -1,7 +1,6 @@
 //! End-to-end tests of the program `bitnet-burn`: exit codes, help, errors, and a small model in all
 //! commands.
 
-#[path = "cli/program.rs"]
 mod program;
 
 use std::{fs, path::Path, process::Command};
