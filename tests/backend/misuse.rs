@@ -345,7 +345,7 @@ fn operations_name_the_line_of_their_caller() {
 #[cfg(feature = "train")]
 #[test]
 fn trainings_are_checked_where_they_are_described() {
-    use super::training::strategy;
+    use crate::support::training::strategy;
     use bitnet_burn::train::{
         callback::*,
         checkpoint::{BestMetric, CheckpointPolicy},

@@ -1,0 +1,13 @@
+//! Functions on tensors against scalar references.
+
+mod absmax;
+mod bit_linear;
+mod causal_attention;
+mod causal_attention_reference;
+mod gated_activation;
+mod hadamard;
+mod packed_gradient;
+mod packing;
+mod rms_norm;
+mod rotary_embedding;
+mod ternary;

@@ -1,0 +1,11 @@
+//! Optimizers against their definitions and against other libraries.
+
+mod adamw_8bit;
+mod latent_weights;
+mod learning_rates;
+mod loss_scaler;
+mod mixed_precision;
+mod oracle_adamw;
+mod oscillation;
+mod paged;
+mod qat_optimizer;

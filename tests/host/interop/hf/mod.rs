@@ -1,0 +1,5 @@
+//! Folders of Hugging Face.
+
+mod families;
+mod folder;
+mod hostile;

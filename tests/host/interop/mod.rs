@@ -1,0 +1,4 @@
+//! Files of other programs.
+
+pub mod gguf;
+mod hf;

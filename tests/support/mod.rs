@@ -1,0 +1,14 @@
+//! Values, comparisons, models and files for the tests.
+
+#[cfg(feature = "train")]
+pub mod callbacks;
+pub mod loss_reference;
+pub mod models;
+pub mod oracle;
+pub mod tiny_bitnet;
+#[cfg(feature = "train")]
+pub mod training;
+pub mod transformer_reference;
+#[cfg(feature = "train")]
+pub mod unusual_config;
+pub mod values;
