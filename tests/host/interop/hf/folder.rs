@@ -45,7 +45,8 @@ fn config(sub_norm: bool, tied_embeddings: bool) -> BitNetLmConfig {
 }
 
 fn qat(config: BitNetLmConfig, device: &Device) -> PretrainedLm {
-    let lm: BitNetLm = config.init(device).map(&mut Drawn::new(700, 0.1));
+    // Scales of about 0.12: only a mantissa over the root of 2 may have a reciprocal that is not exact.
+    let lm: BitNetLm = config.init(device).map(&mut Drawn::new(700, 0.15));
     PretrainedLm::new(config, CausalLm::Qat(lm))
 }
 
@@ -213,7 +214,6 @@ fn several_files_are_one_model_and_a_smaller_one_leaves_none_behind() {
 #[test]
 fn packed_models_in_several_files_are_equal_bit_for_bit() {
     let device = Device::default();
-    // Enough projections that the reciprocal of one scale or another is not exact.
     let mut config = config(true, true);
     config.n_layers = 4;
     let model = qat(config, &device);
