@@ -6,7 +6,7 @@ use bitnet_burn::{
         AffineParams, absmax_fake_quant, affine_fake_quant, hadamard_transform, ternary_fake_quant,
         ternary_pack, ternary_unpack,
     },
-    ops::{CodeRange, GradientRule, Groups, QatOps},
+    ops::{AffineLevels, CodeRange, GradientRule, Groups, QatOps},
 };
 use burn::{
     backend::Dispatch,
@@ -200,15 +200,14 @@ mod affine_gradient_1024x4096 {
         let groups = Granularity::Tensor.groups();
         let steps = steps(Granularity::Tensor);
         time(bencher, || {
-            Dispatch::affine_gradient(
-                weight.clone().into_dispatch(),
-                grads.clone().into_dispatch(),
-                steps.clone().into_dispatch(),
-                steps.zeros_like().into_dispatch(),
+            let levels = AffineLevels {
+                scales: steps.clone().into_dispatch(),
+                zero_points: steps.zeros_like().into_dispatch(),
                 groups,
-                CodeRange::TERNARY,
-                rule,
-            )
+                codes: CodeRange::TERNARY,
+            };
+            let (x, grads) = (weight.clone(), grads.clone());
+            Dispatch::affine_gradient(x.into_dispatch(), grads.into_dispatch(), levels, rule)
         });
     }
 

@@ -43,8 +43,7 @@
 //!
 //! Feature flags select backends as in Burn; see the README.
 
-#[doc(hidden)]
-pub mod base;
+mod base;
 pub mod functions;
 #[cfg(feature = "interop")]
 pub mod interop;
@@ -61,6 +60,8 @@ pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
 
+#[doc(hidden)]
+pub use base::atomic_file::write as write_file;
 pub use base::bounds::OutOfBounds;
 
 /// Code blocks of the README, compiled and run as documentation tests.

@@ -9,6 +9,7 @@
 mod support;
 
 mod host {
+    mod base;
     #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
     mod fuzz_corpus;
     #[cfg(feature = "interop")]
@@ -17,4 +18,6 @@ mod host {
     mod readers;
     #[cfg(feature = "text")]
     mod text;
+    #[cfg(feature = "train")]
+    mod train;
 }

@@ -16,7 +16,7 @@ use bitnet_burn::{
     },
     optim::{AdamW8bitConfig, QatOptimizerConfig},
     qat::{PackedModel, Prepare, cast_latent_weights, convert},
-    quant::{QatScheme, TanhSte},
+    quant::{QatScheme, Ste},
     train::{MemoryPlanConfig, OptimizerStates},
 };
 use burn::{
@@ -181,7 +181,7 @@ fn a_step_takes_what_is_planned() {
     let variants = [
         small().with_sub_norm(false).with_n_kv_heads(Some(2)),
         small().with_scheme(QatScheme::b1_58().with_activation(None)),
-        small().with_scheme(QatScheme::b1_58().with_ste(TanhSte::default())),
+        small().with_scheme(QatScheme::b1_58().with_ste(Ste::tanh(0.5))),
         small().with_tied_embeddings(false),
         small()
             .with_d_head(Some(48))

@@ -8,31 +8,25 @@ use bitnet_burn::{
     qat::QuantControls,
     train::{
         LanguageModel, Trainer,
-        callback::{Callback, CallbackResult, TrainOutputOf, TrainingRun},
+        callback::{Callback, CallbackResult, TrainingRun},
     },
 };
 use bitnet_burn_examples::{
-    Error, STEPS_PER_EPOCH, Text, check_count, run_example, training_config, warm_up_steps,
+    Error, STEPS_PER_EPOCH, Text, count, run_example, training_config, warm_up_steps,
 };
-use burn::{
-    tensor::Device,
-    train::{
-        LearnerModel,
-        metric::{Adaptor, LossInput},
-    },
-};
-use lexopt::{Parser, prelude::*};
+use burn::{tensor::Device, train::LearnerModel};
+use clap::Parser;
 use serde_json::json;
 
-const HELP: &str = "\
-Trains a BitNet b1.58 character language model twice: fully quantized from the first step, and with a
-callback that increases the quantization after each step whose loss allows it.
-
-Usage: custom_callback [STEPS]
-
-Arguments:
-  STEPS    optimizer steps of each training [default: 300]
-";
+/// Trains a BitNet b1.58 character language model twice: fully quantized from the first step, and with a
+/// callback that increases the quantization after each step whose loss allows it.
+#[derive(Parser)]
+#[command(name = "custom_callback")]
+struct Options {
+    /// Optimizer steps of each training
+    #[arg(value_name = "STEPS", default_value_t = 300, value_parser = count)]
+    steps: usize,
+}
 
 /// Increases lambda after each step whose loss is not above its moving average.
 struct AsFastAsTheLossAllows {
@@ -41,20 +35,13 @@ struct AsFastAsTheLossAllows {
     mean: Option<f64>,
 }
 
-impl<M: LearnerModel> Callback<M> for AsFastAsTheLossAllows
-where
-    TrainOutputOf<M>: Adaptor<LossInput>,
-{
+impl<M: LearnerModel> Callback<M> for AsFastAsTheLossAllows {
     fn name(&self) -> &str {
         "as_fast_as_the_loss_allows"
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
-        let loss = run.step_loss(output)?;
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let loss = run.step_loss()?;
         let mean = self.mean.unwrap_or(loss);
         if self.lambda < 1.0 && loss <= mean {
             self.lambda = (self.lambda + 0.02).min(1.0);
@@ -79,25 +66,10 @@ where
 }
 
 fn main() -> ExitCode {
-    run_example("custom_callback", HELP, parse, run)
+    run_example(run)
 }
 
-/// Parses the number of steps; `None` for help.
-fn parse(mut parser: Parser) -> Result<Option<usize>, Error> {
-    let mut steps = None;
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Value(value) if steps.is_none() => steps = Some(value.parse()?),
-            Long("help") | Short('h') => return Ok(None),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    let steps = steps.unwrap_or(300);
-    check_count("STEPS", steps)?;
-    Ok(Some(steps))
-}
-
-fn run(steps: usize) -> Result<(), Error> {
+fn run(Options { steps }: Options) -> Result<(), Error> {
     let text = Text::load(None)?;
     println!("fully quantized from the first step");
     let plain = train(&text, steps, false)?;

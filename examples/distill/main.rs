@@ -8,7 +8,7 @@ mod options;
 use std::{fs, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use bitnet_burn::{
-    loss::{DistillationLossConfig, LogitsDistillationLossConfig},
+    loss::{DistillationLossConfig, LogitsDistillationLoss},
     nn::{BitLinear, BitNetLm, BitNetLmConfig},
     train::{Distiller, LanguageModel, TokenLoss, Trainer},
 };
@@ -27,10 +27,10 @@ use burn::{
 use serde_json::json;
 
 use lessons::{Answers, Lessons, Pupil};
-use options::{HELP, Options};
+use options::Options;
 
 fn main() -> ExitCode {
-    run_example("distill", HELP, options::parse, run)
+    run_example(run)
 }
 
 fn run(options: Options) -> Result<(), Error> {
@@ -56,7 +56,7 @@ fn run(options: Options) -> Result<(), Error> {
     let logits_bytes = fs::metadata(&path)?.len();
     println!("the teacher's logits take {logits_bytes} bytes");
     lessons.logits = Some(Arc::new(logits));
-    let logits = LogitsDistillationLossConfig::new().with_temperature(options.temperature);
+    let logits = LogitsDistillationLoss::new().with_temperature(options.temperature);
     let distillation = DistillationLossConfig::new()
         .with_task_weight(1.0 - options.alpha)
         .with_logits_weight(options.alpha)

@@ -13,16 +13,16 @@ use bitnet_burn::{
     qat::{PackedModel, Prepare, convert},
     quant::QatScheme,
 };
-use bitnet_burn_examples::{Error, run_example};
+use bitnet_burn_examples::{Error, name, run_example};
 use burn::data::dataset::Dataset;
 
 use data::FashionMnist;
 use model::Cnn;
-use options::{HELP, Options};
+use options::Options;
 use training::{accuracy, train};
 
 fn main() -> ExitCode {
-    run_example("fashion_mnist", HELP, options::parse, run)
+    run_example(run)
 }
 
 fn run(options: Options) -> Result<(), Error> {
@@ -51,11 +51,11 @@ fn run(options: Options) -> Result<(), Error> {
         Ok(())
     };
     print_accuracy("full precision", &float)?;
-    print_accuracy(options.weights.name(), &quantized)?;
+    print_accuracy(&name(options.weights), &quantized)?;
     if scheme.weight.is_ternary() {
         // The deployed form: 2 bits per weight, with the outputs of training.
         let packed = convert(&quantized)?;
-        let name = format!("{}, packed", options.weights.name());
+        let name = format!("{}, packed", name(options.weights));
         let deployed = packed.load_into(Cnn::new(&options.device))?;
         print_accuracy(&name, &deployed)?;
         print_sizes(&packed);

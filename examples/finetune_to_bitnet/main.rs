@@ -19,11 +19,11 @@ use bitnet_burn::{
 use bitnet_burn_examples::{Error, Text, print_sample, run_example, train, training_config};
 use burn::{module::Module, nn::Linear};
 
-use options::{HELP, Options};
+use options::Options;
 use report::Report;
 
 fn main() -> ExitCode {
-    run_example("finetune_to_bitnet", HELP, options::parse, run)
+    run_example(run)
 }
 
 fn run(options: Options) -> Result<(), Error> {

@@ -2,42 +2,46 @@
 
 use std::path::PathBuf;
 
-use bitnet_burn_examples::{Error, STEPS_PER_EPOCH, check_count, check_learning_rate, device};
+use bitnet_burn::ops;
+use bitnet_burn_examples::{STEPS_PER_EPOCH, count, learning_rate, parsed};
 use burn::tensor::Device;
-use lexopt::{Parser, prelude::*};
+use clap::Parser;
 
-pub const HELP: &str = "\
-Fine-tunes a full-precision character language model to BitNet b1.58: abruptly, progressively, and
-with static activations.
-
-Usage: finetune_to_bitnet [OPTIONS]
-
-Options:
-  --checkpoint FILE        full-precision model of `train_lm --precision fp`, in
-                           train_lm_out/checkpoints/step-N/model.bpk [default: train one]
-  --fp-steps N             steps of full-precision training without a checkpoint [default: 500]
-  --fp-learning-rate X     its peak learning rate [default: 2e-3]
-  --steps N                steps of each fine-tuning [default: 300]
-  --learning-rate X        its peak learning rate [default: 1e-3]
-  --warm-up X              share of the steps over which lambda grows to 1 [default: 0.1]
-  --calibration-batches N  batches over which static scales are observed [default: 16]
-  --seed N                 seed of initialization and data order [default: 0]
-  --device NAME            flex, ndarray, cpu, wgpu, cuda, rocm, vulkan, metal or webgpu [default: flex]
-  --text FILE              text to train on [default: an excerpt of Shakespeare]
-  --help                   this text
-";
-
-#[derive(Debug)]
+/// Fine-tunes a full-precision character language model to BitNet b1.58: abruptly, progressively, and with
+/// static activations.
+#[derive(Debug, Parser)]
+#[command(name = "finetune_to_bitnet")]
 pub struct Options {
+    /// Full-precision model of `train_lm --precision fp`, in train_lm_out/checkpoints/step-N/model.bpk
+    /// [default: train one]
+    #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
+    /// Steps of full-precision training without a checkpoint
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = count)]
     pub fp_steps: usize,
+    /// Its peak learning rate
+    #[arg(long, value_name = "X", default_value_t = 2e-3, value_parser = learning_rate)]
     pub fp_learning_rate: f64,
+    /// Steps of each fine-tuning
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = count)]
     pub steps: usize,
+    /// Its peak learning rate
+    #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = learning_rate)]
     pub learning_rate: f64,
+    /// Share of the steps over which lambda grows to 1
+    #[arg(long = "warm-up", value_name = "X", default_value_t = 0.1, value_parser = share)]
     pub warm_up_share: f64,
+    /// Batches over which static scales are observed
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = batches)]
     pub calibration_batches: usize,
+    /// Seed of initialization and data order
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// flex, ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda or rocm
+    #[arg(long, value_name = "NAME", default_value = "flex", value_parser = ops::device)]
     pub device: Device,
+    /// Text to train on [default: an excerpt of Shakespeare]
+    #[arg(long, value_name = "FILE")]
     pub text: Option<PathBuf>,
 }
 
@@ -48,58 +52,14 @@ impl Options {
     }
 }
 
-/// Parses the command line; `None` for help.
-pub fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
-    let mut options = Options {
-        checkpoint: None,
-        fp_steps: 500,
-        fp_learning_rate: 2e-3,
-        steps: 300,
-        learning_rate: 1e-3,
-        warm_up_share: 0.1,
-        calibration_batches: 16,
-        seed: 0,
-        device: Device::default(),
-        text: None,
-    };
-    let mut device_name = "flex".to_string();
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("checkpoint") => options.checkpoint = Some(PathBuf::from(parser.value()?)),
-            Long("fp-steps") => options.fp_steps = parser.value()?.parse()?,
-            Long("fp-learning-rate") => options.fp_learning_rate = parser.value()?.parse()?,
-            Long("steps") => options.steps = parser.value()?.parse()?,
-            Long("learning-rate") => options.learning_rate = parser.value()?.parse()?,
-            Long("warm-up") => options.warm_up_share = parser.value()?.parse()?,
-            Long("calibration-batches") => options.calibration_batches = parser.value()?.parse()?,
-            Long("seed") => options.seed = parser.value()?.parse()?,
-            Long("device") => device_name = parser.value()?.string()?,
-            Long("text") => options.text = Some(PathBuf::from(parser.value()?)),
-            Long("help") | Short('h') => return Ok(None),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    options.check()?;
-    options.device = device(&device_name)?;
-    Ok(Some(options))
+fn share(text: &str) -> Result<f64, String> {
+    let allowed = |share: &f64| (0.0..1.0).contains(share);
+    parsed(text, "must be 0 or more and below 1", allowed)
 }
 
-impl Options {
-    fn check(&self) -> Result<(), Error> {
-        check_count("--fp-steps", self.fp_steps)?;
-        check_count("--steps", self.steps)?;
-        check_learning_rate("--fp-learning-rate", self.fp_learning_rate)?;
-        check_learning_rate("--learning-rate", self.learning_rate)?;
-        let batches = self.calibration_batches;
-        if !(1..=STEPS_PER_EPOCH).contains(&batches) {
-            let message =
-                format!("--calibration-batches must be 1 to {STEPS_PER_EPOCH}, got {batches}");
-            return Err(message.into());
-        }
-        let share = self.warm_up_share;
-        match share >= 0.0 && self.warm_up() < self.steps {
-            true => Ok(()),
-            false => Err(format!("--warm-up must be 0 or more and below 1, got {share}").into()),
-        }
-    }
+fn batches(text: &str) -> Result<usize, String> {
+    let bounds = format!("must be 1 to {STEPS_PER_EPOCH}");
+    parsed(text, &bounds, |batches| {
+        (1..=STEPS_PER_EPOCH).contains(batches)
+    })
 }

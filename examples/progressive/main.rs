@@ -10,9 +10,9 @@ use bitnet_burn::{
         LanguageModel, QuantizationErrorMetric, Trainer, checkpoint::Resume, config::TrainingConfig,
     },
 };
-use bitnet_burn_examples::{Error, STEPS_PER_EPOCH, Text, run_example};
+use bitnet_burn_examples::{Error, STEPS_PER_EPOCH, Text, count, run_example};
 use burn::tensor::Device;
-use lexopt::{Parser, prelude::*};
+use clap::Parser;
 use serde_json::json;
 
 /// Default configuration.
@@ -21,54 +21,45 @@ const CONFIG: &str = include_str!("progressive.toml");
 /// Output folder of the report.
 const OUT: &str = "progressive_out";
 
-const HELP: &str = "\
-Trains a language model with progressive quantization, and reports the quantization errors.
+/// Trains a language model with progressive quantization, and reports the quantization errors.
+///
+/// The report is written to progressive_out/report.html.
+#[derive(Parser)]
+#[command(name = "progressive")]
+struct Options {
+    /// File in TOML or JSON [default: examples/progressive/progressive.toml]
+    config: Option<PathBuf>,
+    /// Optimizer steps, instead of those of the configuration
+    #[arg(long, value_name = "N", value_parser = count)]
+    steps: Option<usize>,
+    /// Resume from the last checkpoint
+    #[arg(long)]
+    resume: bool,
+}
 
-Usage: progressive [CONFIG] [OPTIONS]
-
-Arguments:
-  CONFIG      file in TOML or JSON [default: examples/progressive/progressive.toml]
-
-Options:
-  --steps N   optimizer steps, instead of those of the configuration
-  --resume    resume from the last checkpoint
-  --help      this text
-
-The report is written to progressive_out/report.html.
-";
+impl Options {
+    fn config(&self) -> Result<TrainingConfig, Error> {
+        let mut config = match &self.config {
+            Some(path) => TrainingConfig::load(path)?,
+            None => TrainingConfig::from_toml(CONFIG)?,
+        };
+        if let Some(steps) = self.steps {
+            config.training.steps = steps;
+            config.training.epochs = steps.div_ceil(STEPS_PER_EPOCH);
+        }
+        if let (true, Some(policy)) = (self.resume, &mut config.checkpoints) {
+            policy.resume = Resume::Latest;
+        }
+        Ok(config)
+    }
+}
 
 fn main() -> ExitCode {
-    run_example("progressive", HELP, parse, run)
+    run_example(run)
 }
 
-/// Parses the command line and loads the configuration; `None` for help.
-fn parse(mut parser: Parser) -> Result<Option<TrainingConfig>, Error> {
-    let (mut file, mut steps, mut resume) = (None, None, false);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("steps") => steps = Some(parser.value()?.parse()?),
-            Long("resume") => resume = true,
-            Long("help") | Short('h') => return Ok(None),
-            Value(path) if file.is_none() => file = Some(PathBuf::from(path)),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    let mut config = match file {
-        Some(path) => TrainingConfig::load(path)?,
-        None => TrainingConfig::from_toml(CONFIG)?,
-    };
-    if let Some(steps) = steps {
-        config.training.steps = steps;
-        config.training.epochs = steps.div_ceil(STEPS_PER_EPOCH);
-        config.validate()?;
-    }
-    if let (true, Some(policy)) = (resume, &mut config.checkpoints) {
-        policy.resume = Resume::Latest;
-    }
-    Ok(Some(config))
-}
-
-fn run(config: TrainingConfig) -> Result<(), Error> {
+fn run(options: Options) -> Result<(), Error> {
+    let config = options.config()?;
     let device = Device::default();
     let (steps, seed) = (config.training.steps, config.training.seed);
     device.seed(seed);

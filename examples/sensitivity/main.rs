@@ -9,9 +9,9 @@ use bitnet_burn::{
     qat::{MixedPrecisionPlan, PlanBudget, QuantControls, Sensitivity, SensitivityReport},
     quant::QatScheme,
 };
-use bitnet_burn_examples::{Error, Text, check_count, run_example, train, training_config};
+use bitnet_burn_examples::{Error, Text, count, run_example, train, training_config};
 use burn::{module::Module, nn::Linear, tensor::Device};
-use lexopt::{Parser, prelude::*};
+use clap::Parser;
 use serde_json::json;
 
 /// Number of batches over which a loss is averaged.
@@ -20,47 +20,24 @@ const BATCHES: usize = 8;
 /// Peak learning rate.
 const PEAK: f64 = 2e-3;
 
-const HELP: &str = "\
-Trains a full-precision language model, measures how much ternary weights in each layer
-increase the loss, assigns more bits to sensitive layers within a budget, and fine-tunes both ways.
-
-Usage: sensitivity [OPTIONS]
-
-Options:
-  --steps N    training steps; fine-tuning takes a third of them [default: 300]
-  --bits X     budget of the plan, average bits per weight [default: 3]
-  --html FILE  file for a chart of the sensitivities [default: none]
-  --help       this text
-";
-
+/// Trains a full-precision language model, measures how much ternary weights in each layer increase the loss,
+/// assigns more bits to sensitive layers within a budget, and fine-tunes both ways.
+#[derive(Parser)]
+#[command(name = "sensitivity")]
 struct Options {
+    /// Training steps; fine-tuning takes a third of them
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = count)]
     steps: usize,
+    /// Budget of the plan, average bits per weight
+    #[arg(long, value_name = "X", default_value_t = 3.0)]
     bits: f64,
+    /// File for a chart of the sensitivities [default: none]
+    #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    run_example("sensitivity", HELP, parse, run)
-}
-
-/// Parses the command line; `None` for help.
-fn parse(mut parser: Parser) -> Result<Option<Options>, Error> {
-    let mut options = Options {
-        steps: 300,
-        bits: 3.0,
-        html: None,
-    };
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("steps") => options.steps = parser.value()?.parse()?,
-            Long("bits") => options.bits = parser.value()?.parse()?,
-            Long("html") => options.html = Some(parser.value()?.into()),
-            Long("help") | Short('h') => return Ok(None),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    check_count("--steps", options.steps)?;
-    Ok(Some(options))
+    run_example(run)
 }
 
 fn run(options: Options) -> Result<(), Error> {

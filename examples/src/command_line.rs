@@ -1,56 +1,60 @@
-use std::process::ExitCode;
+use std::{fmt::Display, process::ExitCode, str::FromStr};
+
+use clap::{Parser, ValueEnum};
 
 use crate::Error;
 
-/// Parses the command line of an example and runs it; `parse` returns `None` to print the help.
+/// Parses the command line of an example and runs it.
 ///
 /// An error is printed as one sentence on stderr; the exit code is then 2.
-pub fn run_example<O>(
-    name: &str,
-    help: &str,
-    parse: impl FnOnce(lexopt::Parser) -> Result<Option<O>, Error>,
-    run: impl FnOnce(O) -> Result<(), Error>,
-) -> ExitCode {
-    let result = match parse(lexopt::Parser::from_env()) {
-        Ok(Some(options)) => run(options),
-        Ok(None) => {
-            print!("{help}");
-            Ok(())
-        }
-        Err(error) if error.is::<lexopt::Error>() => {
-            Err(format!("{error} (--help lists the options)").into())
-        }
-        Err(error) => Err(error),
-    };
-    match result {
+pub fn run_example<O: Parser>(run: impl FnOnce(O) -> Result<(), Error>) -> ExitCode {
+    match run(O::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{name}: {error}");
+            eprintln!("{}: {error}", O::command().get_name());
             ExitCode::from(2)
         }
     }
 }
 
-/// Checks an option that is a count.
+/// Parses an option that is a count, 1 or more.
 ///
 /// # Errors
 ///
-/// If the count is 0.
-pub fn check_count(option: &str, count: usize) -> Result<(), Error> {
-    match count {
-        0 => Err(format!("{option} must be 1 or more, got 0").into()),
-        _ => Ok(()),
+/// If it is not.
+pub fn count(text: &str) -> Result<usize, String> {
+    parsed(text, "must be 1 or more", |count| *count > 0)
+}
+
+/// Parses an option that is a learning rate, above 0 and at most 1.
+///
+/// # Errors
+///
+/// If it is not.
+pub fn learning_rate(text: &str) -> Result<f64, String> {
+    let allowed = |rate: &f64| *rate > 0.0 && *rate <= 1.0;
+    parsed(text, "must be above 0 and at most 1", allowed)
+}
+
+/// Parses an option whose values are bounded; `bounds` is the message for others.
+///
+/// # Errors
+///
+/// If it is no number, or not allowed.
+pub fn parsed<T: FromStr<Err: Display>>(
+    text: &str,
+    bounds: &str,
+    allowed: impl FnOnce(&T) -> bool,
+) -> Result<T, String> {
+    let value: T = text.parse().map_err(|error: T::Err| error.to_string())?;
+    match allowed(&value) {
+        true => Ok(value),
+        false => Err(bounds.to_string()),
     }
 }
 
-/// Checks an option that is a learning rate.
-///
-/// # Errors
-///
-/// If the rate is not above 0 and at most 1.
-pub fn check_learning_rate(option: &str, rate: f64) -> Result<(), Error> {
-    match rate > 0.0 && rate <= 1.0 {
-        true => Ok(()),
-        false => Err(format!("{option} must be above 0 and at most 1, got {rate}").into()),
-    }
+/// Returns the name of an option's value.
+pub fn name(value: impl ValueEnum) -> String {
+    let value = value.to_possible_value();
+    value.map_or(String::new(), |value| value.get_name().to_string())
 }

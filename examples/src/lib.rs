@@ -1,13 +1,11 @@
-//! Code shared by the examples: command lines, devices by name, a text, and training of a small model.
+//! Code shared by the examples: command lines, a text, and training of a small model.
 
 mod command_line;
-mod device;
 mod sample;
 mod text;
 mod training;
 
-pub use command_line::{check_count, check_learning_rate, run_example};
-pub use device::device;
+pub use command_line::{count, learning_rate, name, parsed, run_example};
 pub use sample::print_sample;
 pub use text::{BATCH, CONTEXT, STEPS_PER_EPOCH, Text};
 pub use training::{train, training_config, warm_up_steps};

@@ -5,7 +5,7 @@ use bitnet_burn::{
     text::{
         TextError, Tokenizer,
         dataset::{
-            EvenWindows, EvenWindowsConfig, RandomWindows, RandomWindowsConfig, TokenPart,
+            EvenWindowsConfig, RandomWindowsConfig, SHAKESPEARE, TokenBatches, TokenPart,
             TokenStore, read_text,
         },
         evaluate,
@@ -25,9 +25,6 @@ pub const STEPS_PER_EPOCH: usize = 250;
 const VALID_WINDOWS: usize = 1024;
 /// Inverse share of the text that is kept for validation: the last tenth.
 const VALID_SHARE: usize = 10;
-
-/// An excerpt of Shakespeare's plays, in the public domain.
-const SHAKESPEARE: &str = include_str!("../../src/bin/bitnet-burn/shakespeare.txt");
 
 /// A tokenized text: nine tenths for training, the last tenth for validation.
 pub struct Text {
@@ -98,7 +95,7 @@ impl Text {
         seed: u64,
         steps: usize,
         steps_per_epoch: usize,
-    ) -> Result<Arc<RandomWindows>, TextError> {
+    ) -> Result<Arc<TokenBatches>, TextError> {
         let tokens = TokenPart::new(self.tokens.clone(), 0..self.train_len());
         RandomWindowsConfig::new(CONTEXT, BATCH, steps)
             .with_steps_per_epoch(Some(steps_per_epoch))
@@ -112,7 +109,7 @@ impl Text {
     /// # Errors
     ///
     /// None for a text that was loaded.
-    pub fn valid_windows(&self) -> Result<Arc<EvenWindows>, TextError> {
+    pub fn valid_windows(&self) -> Result<Arc<TokenBatches>, TextError> {
         let tokens = TokenPart::new(self.tokens.clone(), self.train_len()..self.tokens.len());
         EvenWindowsConfig::new(CONTEXT, BATCH, VALID_WINDOWS)
             .init(tokens, &Device::default())

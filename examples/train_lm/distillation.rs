@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bitnet_burn::{
-    loss::{DistillationLossConfig, LogitsDistillationLossConfig},
+    loss::{DistillationLossConfig, LogitsDistillationLoss},
     nn::BitLinear,
     train::{Distiller, LanguageModel},
 };
@@ -29,7 +29,7 @@ pub fn distiller(
     let loaded = model.try_load_file(teacher);
     let teacher = loaded
         .map_err(|error| format!("cannot load the teacher {}: {error}", teacher.display()))?;
-    let logits = LogitsDistillationLossConfig::new().with_temperature(TEMPERATURE);
+    let logits = LogitsDistillationLoss::new().with_temperature(TEMPERATURE);
     let loss = DistillationLossConfig::new()
         .with_logits(Some(logits))
         .with_task_weight(1.0 - ALPHA)

@@ -4,7 +4,6 @@
 mod distillation;
 mod options;
 mod report;
-mod run_folder;
 mod training;
 
 use std::process::ExitCode;
@@ -17,11 +16,11 @@ use bitnet_burn::{
 use bitnet_burn_examples::{BATCH, CONTEXT, Error, Text, print_sample, run_example};
 use burn::{module::Module, nn::Linear, tensor::FloatDType};
 
-use options::{HELP, Memory, Options, Precision};
+use options::{Memory, Options, Precision};
 use training::{Run, train};
 
 fn main() -> ExitCode {
-    run_example("train_lm", HELP, options::parse, run_in_pool)
+    run_example(run_in_pool)
 }
 
 /// Runs in the thread pool of Flex, whose loops start faster from inside it. A pool of one thread is not
@@ -34,8 +33,8 @@ fn run_in_pool(options: Options) -> Result<(), Error> {
 }
 
 fn run(options: &Options) -> Result<(), Error> {
+    options.check()?;
     let text = Text::load(options.text.as_deref())?;
-    let checkpoints = run_folder::open(options, text.train_len())?;
     options.device.seed(options.seed);
     match options.precision {
         Precision::Qat => {
@@ -43,19 +42,19 @@ fn run(options: &Options) -> Result<(), Error> {
             let (lm, run) = match &options.teacher {
                 Some(teacher) => {
                     let distiller = distillation::distiller(student, teacher, &text, options)?;
-                    let (distiller, run) = train(distiller, options, &text, checkpoints)?;
+                    let (distiller, run) = train(distiller, options, &text)?;
                     (distiller.student.lm, run)
                 }
                 None => {
-                    let (model, run) = train(student, options, &text, checkpoints)?;
+                    let (model, run) = train(student, options, &text)?;
                     (model.lm, run)
                 }
             };
             finish_qat(&lm, &run, options, &text)
         }
-        Precision::Full => {
+        Precision::Fp => {
             let model = LanguageModel::new(init::<Linear>(options, &text));
-            let (model, run) = train(model, options, &text, checkpoints)?;
+            let (model, run) = train(model, options, &text)?;
             let valid_loss = text.valid_loss(&model.lm)?;
             print_sample(&model.lm, &text, options.seed)?;
             report::print(options, valid_loss, &run);

@@ -1,6 +1,6 @@
 //! Results of a run.
 
-use bitnet_burn_examples::{BATCH, CONTEXT};
+use bitnet_burn_examples::{BATCH, CONTEXT, name};
 use serde_json::json;
 
 use crate::{options::Options, training::Run};
@@ -8,8 +8,8 @@ use crate::{options::Options, training::Run};
 /// Prints one line of JSON.
 pub fn print(options: &Options, valid_loss: f64, run: &Run) {
     let line = json!({
-        "precision": options.precision.name(),
-        "memory": options.memory.name(),
+        "precision": name(options.precision),
+        "memory": name(options.memory),
         "steps": options.steps,
         "valid_loss": valid_loss,
         "train_seconds": run.seconds,

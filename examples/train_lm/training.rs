@@ -6,8 +6,8 @@ use bitnet_burn::{
     quant::schedule::{ProgressiveSchedule, ProgressiveShape},
     text::dataset::TokenBatch,
     train::{
-        TokenLoss, Trainer,
-        checkpoint::CheckpointPolicy,
+        RunFolder, RunFolderError, RunIdentity, TokenLoss, Trainer,
+        checkpoint::{CheckpointPolicy, Resume},
         config::{OptimizerKind, TrainingConfig},
     },
 };
@@ -17,10 +17,7 @@ use burn::train::{
     metric::{Adaptor, LearningRateMetric, LossInput},
 };
 
-use crate::{
-    options::{Memory, Options, Precision},
-    run_folder,
-};
+use crate::options::{Memory, Options, Precision};
 
 /// Duration of a training.
 pub struct Run {
@@ -31,21 +28,19 @@ pub struct Run {
 }
 
 /// Trains a model; returns it for inference.
-pub fn train<M>(
-    model: M,
-    options: &Options,
-    text: &Text,
-    checkpoints: CheckpointPolicy,
-) -> Result<(M, Run), Error>
+pub fn train<M>(model: M, options: &Options, text: &Text) -> Result<(M, Run), Error>
 where
     M: LearnerModel + TrainStep<Input = TokenBatch> + InferenceStep<Input = TokenBatch>,
     <M as TrainStep>::Output: Adaptor<LossInput> + Adaptor<TokenLoss>,
     <M as InferenceStep>::Output: Adaptor<LossInput> + Adaptor<TokenLoss>,
 {
-    let log = FileApplicationLoggerInstaller::new(options.out.join("experiment.log"));
-    let trainer = Trainer::new(model, config(options, checkpoints)?)?
+    let folder = RunFolder::new(&options.out);
+    let config = config(options, text, &folder)?;
+    open(&folder, options, &config).map_err(|error| with_flags(&error))?;
+    let log = FileApplicationLoggerInstaller::new(folder.metrics().join("experiment.log"));
+    let trainer = Trainer::new(model, config)?
         .with_token_losses()
-        .with_metrics_folder(&options.out)
+        .with_metrics_folder(folder.metrics())
         .with_training(|training| {
             training
                 .metric_train_numeric(LearningRateMetric::new())
@@ -61,7 +56,7 @@ where
     Ok((trained.model, run))
 }
 
-fn config(options: &Options, checkpoints: CheckpointPolicy) -> Result<TrainingConfig, Error> {
+fn config(options: &Options, text: &Text, folder: &RunFolder) -> Result<TrainingConfig, Error> {
     let (steps, peak) = (options.steps, options.learning_rate);
     let mut config = training_config(steps, peak, warm_up_steps(steps), options.seed);
     if options.memory == Memory::Small {
@@ -72,7 +67,36 @@ fn config(options: &Options, checkpoints: CheckpointPolicy) -> Result<TrainingCo
         let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, options.progressive)?;
         config.schedule.progressive = Some(lambda);
     }
-    config.monitoring.log_file = Some(run_folder::log_file(options));
-    config.checkpoints = Some(checkpoints);
+    // What a resumed run must keep, beside its configuration.
+    let (same, teacher) = (RunIdentity::of(&config)?.fingerprint(), &options.teacher);
+    let fingerprint = format!(
+        "{same}, teacher {teacher:?}, {} characters",
+        text.train_len()
+    );
+    let policy = CheckpointPolicy::new(folder.checkpoints()).every_steps(100);
+    config.checkpoints = Some(match options.resume {
+        true => policy.resume(Resume::Latest).fingerprint(fingerprint),
+        false => policy.fingerprint(fingerprint),
+    });
+    folder.configure(&mut config);
     Ok(config)
+}
+
+/// Prepares the folder, or finds the run in it.
+fn open(
+    folder: &RunFolder,
+    options: &Options,
+    config: &TrainingConfig,
+) -> Result<(), RunFolderError> {
+    match (options.resume, options.overwrite) {
+        (true, _) => folder.resume().map(|_| ()),
+        (_, true) => folder.overwrite(&config.to_toml()),
+        _ => folder.begin(&config.to_toml()),
+    }
+}
+
+/// Replaces functions of the library in a message by the flags that call them.
+fn with_flags(error: &RunFolderError) -> String {
+    let message = error.to_string().replace("RunFolder::new", "--out");
+    message.replace("RunFolder::", "--")
 }

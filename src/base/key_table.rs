@@ -64,8 +64,8 @@ impl fmt::Display for Off {
     }
 }
 
-/// The keys of one kind of file: each is honored, harmless, or rejected unless it is off.
-pub(crate) struct KeyTable(pub &'static [(&'static str, KeyRule)]);
+/// The keys of one kind of file by their rules.
+pub(crate) struct KeyTable(pub &'static [(KeyRule, &'static [&'static str])]);
 
 /// A key that changes the computation, with its value.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,8 +130,8 @@ impl KeyTable {
     }
 
     fn rule(&self, key: &str) -> Option<KeyRule> {
-        let found = self.0.iter().find(|(known, _)| *known == key);
-        found.map(|(_, rule)| *rule)
+        let found = self.0.iter().find(|(_, keys)| keys.contains(&key));
+        found.map(|(rule, _)| *rule)
     }
 }
 
@@ -154,14 +154,12 @@ mod tests {
 
     use super::*;
 
+    #[rustfmt::skip]
     const TABLE: KeyTable = KeyTable(&[
-        ("hidden_size", KeyRule::Honored),
-        ("use_cache", KeyRule::Harmless),
-        (
-            "logit_scale",
-            KeyRule::OffAt(&[Off::Empty, Off::Number(1.0)]),
-        ),
-        ("use_sliding_window", KeyRule::OffAt(&[Off::False])),
+        (KeyRule::Honored, &["hidden_size"]),
+        (KeyRule::Harmless, &["use_cache"]),
+        (KeyRule::OffAt(&[Off::Empty, Off::Number(1.0)]), &["logit_scale"]),
+        (KeyRule::OffAt(&[Off::False]), &["use_sliding_window"]),
     ]);
 
     fn check(json: Value) -> Result<Vec<UnknownKey>, RefusedKey> {

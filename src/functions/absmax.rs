@@ -7,8 +7,8 @@ use crate::ops::{CodeRange, Groups, QatOps};
 /// `Q(x) = clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1) / s` with
 /// `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)` of each group, ties rounded to even.
 ///
-/// Returns `Q(x)` and the scales `s` (codes are `x * s`: the inverse of a step size). Under
-/// autodiff the gradient of `Q(x)` passes to `x` unchanged (straight-through estimator).
+/// Returns `Q(x)` and the inverse scales `s`: a code is `round(x * s)`. Under autodiff the gradient of `Q(x)`
+/// passes to `x` unchanged (straight-through estimator).
 ///
 /// BitNet b1.58 quantizes to 8 bits per token: `groups = Groups::per_row(&x.dims())`.
 /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
@@ -17,7 +17,7 @@ use crate::ops::{CodeRange, Groups, QatOps};
 ///
 /// - x: `[..]`, f32, f16 or bf16
 /// - `Q(x)`: `[..]`, of the type of `x`
-/// - scales: `[outer, inner]` of `groups`, f32
+/// - inverse scales: `[outer, inner]` of `groups`, f32
 ///
 /// # Panics
 ///
@@ -30,8 +30,8 @@ use crate::ops::{CodeRange, Groups, QatOps};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let x = Tensor::<2>::from_floats([[127.0, 2.5], [-63.5, 0.2]], &Device::default());
-/// let (quantized, scales) = absmax_fake_quant(x, Groups::per_row(&[2, 2]), 8);
-/// assert_eq!(scales.into_data().to_vec::<f32>().unwrap(), [1.0, 2.0]);
+/// let (quantized, inverse_scales) = absmax_fake_quant(x, Groups::per_row(&[2, 2]), 8);
+/// assert_eq!(inverse_scales.into_data().to_vec::<f32>().unwrap(), [1.0, 2.0]);
 /// assert_eq!(quantized.into_data().to_vec::<f32>().unwrap(), [127.0, 2.0, -63.5, 0.0]);
 /// ```
 #[track_caller]
@@ -43,9 +43,10 @@ pub fn absmax_fake_quant<const D: usize>(
     assert_float("absmax_fake_quant", &x);
     groups.assert_cover(&x.dims());
     let max_code = CodeRange::signed(bits).max;
-    let (quantized, scales) = Dispatch::absmax_fake_quant(x.into_dispatch(), groups, max_code);
+    let (quantized, inverse_scales) =
+        Dispatch::absmax_fake_quant(x.into_dispatch(), groups, max_code);
     (
         Tensor::from_dispatch(quantized),
-        Tensor::from_dispatch(scales),
+        Tensor::from_dispatch(inverse_scales),
     )
 }

@@ -1,9 +1,9 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
 use super::operand::{assert_float, assert_per_group};
-use crate::ops::{CodeRange, GradientRule, Groups, QatOps};
+use crate::ops::{AffineLevels, CodeRange, GradientRule, Groups, QatOps};
 
-/// Evenly spaced levels `(code - zero_point) * step` of a quantized tensor, one for each code of a range.
+/// Evenly spaced levels `(code - zero_point) * scale` of a quantized tensor, one for each code of a range.
 ///
 /// # Shapes
 ///
@@ -14,14 +14,14 @@ pub struct AffineParams {
     pub scales: Tensor<2>,
     /// Code of the value 0.
     pub zero_points: Tensor<2>,
-    /// Groups of values that share a step.
+    /// Groups of values that share a scale.
     pub groups: Groups,
     /// The range of codes.
     pub codes: CodeRange,
 }
 
 impl AffineParams {
-    /// Creates levels around zero, `code * step`.
+    /// Creates levels around zero, `code * scale`.
     pub fn symmetric(scales: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
         let zero_points = scales.zeros_like();
         Self {
@@ -32,18 +32,26 @@ impl AffineParams {
         }
     }
 
-    fn assert_cover<const D: usize>(&self, operation: &str, x: &Tensor<D>) {
+    /// Returns the levels for an operation on `x`.
+    #[track_caller]
+    fn levels_for<const D: usize>(self, operation: &str, x: &Tensor<D>) -> AffineLevels<Dispatch> {
         assert_float(operation, x);
         self.groups.assert_cover(&x.dims());
         assert_per_group("scales", &self.scales, self.groups);
         assert_per_group("zero points", &self.zero_points, self.groups);
+        AffineLevels {
+            scales: self.scales.into_dispatch(),
+            zero_points: self.zero_points.into_dispatch(),
+            groups: self.groups,
+            codes: self.codes,
+        }
     }
 }
 
 /// Applies fake quantization to given levels:
-/// `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, ties to even.
+/// `Q(x) = (clamp(round(x / scale + zero_point), min, max) - zero_point) * scale`, ties to even.
 ///
-/// The gradient passes to `x` unchanged; [`straight_through`] sets another one. Steps and zero points
+/// The gradient passes to `x` unchanged; [`straight_through`] sets another one. Scales and zero points
 /// are constants; [`learned_step_fake_quant`] trains them.
 ///
 /// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
@@ -72,14 +80,8 @@ impl AffineParams {
 /// ```
 #[track_caller]
 pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: AffineParams) -> Tensor<D> {
-    levels.assert_cover("affine_fake_quant", &x);
-    Tensor::from_dispatch(Dispatch::affine_fake_quant(
-        x.into_dispatch(),
-        levels.scales.into_dispatch(),
-        levels.zero_points.into_dispatch(),
-        levels.groups,
-        levels.codes,
-    ))
+    let levels = levels.levels_for("affine_fake_quant", &x);
+    Tensor::from_dispatch(Dispatch::affine_fake_quant(x.into_dispatch(), levels))
 }
 
 /// Returns `quantized` as a function of `x`: its value is `quantized` bit for bit, its gradient that of
@@ -116,7 +118,7 @@ pub fn straight_through<const D: usize>(
     levels: AffineParams,
     rule: Option<GradientRule>,
 ) -> Tensor<D> {
-    levels.assert_cover("straight_through", &x);
+    let levels = levels.levels_for("straight_through", &x);
     assert_eq!(
         (x.dims(), x.dtype()),
         (quantized.dims(), quantized.dtype()),
@@ -125,24 +127,21 @@ pub fn straight_through<const D: usize>(
     Tensor::from_dispatch(Dispatch::straight_through(
         x.into_dispatch(),
         quantized.into_dispatch(),
-        levels.scales.into_dispatch(),
-        levels.zero_points.into_dispatch(),
-        levels.groups,
-        levels.codes,
+        levels,
         rule,
     ))
 }
 
 /// Applies fake quantization with trained scales and offsets, LSQ and LSQ+:
-/// `Q(x) = (clamp(round(v), min, max) - z) * step` with `z = -offset / step` and `v = x / step + z`.
+/// `Q(x) = (clamp(round(v), min, max) - z) * scale` with `z = -offset / scale` and `v = x / scale + z`.
 ///
 /// Gradients, with `g = dL/dQ`:
 /// - `dL/dx = g` where `min <= v <= max`, else 0
-/// - `dL/dstep = grad_scale * sum g * (round(v) - v)` where `min <= v <= max`, else `min` or `max`
+/// - `dL/dscale = grad_scale * sum g * (round(v) - v)` where `min <= v <= max`, else `min` or `max`
 ///   in place of the bracket
 /// - `dL/doffset = grad_scale * sum g` over `v < min` and `v > max`
 ///
-/// LSQ sets `grad_scale = 1 / sqrt(n * max)` for a step that `n` values share. A constant offset of 0
+/// LSQ sets `grad_scale = 1 / sqrt(n * max)` for a scale that `n` values share. A constant offset of 0
 /// gives LSQ.
 ///
 /// Sources: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153),

@@ -1,10 +1,9 @@
-use bitnet_burn_kernels::{BLOCK, DynamicMap};
 use burn::{
     backend::Dispatch,
     tensor::{DType, Int, Tensor},
 };
 
-use crate::ops::{AdamWStep, QatOps};
+use crate::ops::{AdamWStep, BLOCK, BlockwiseCodes, DynamicMap, QatOps};
 
 /// Quantizes block-wise, as bitsandbytes does: each block of 256 values, flat, is divided by its
 /// absolute maximum and rounded to the nearest values of the map. No gradient.
@@ -57,8 +56,8 @@ pub fn blockwise_quantize<const D: usize>(
         return (codes, Tensor::zeros([0], &device));
     }
     let values = values.reshape([n]).into_dispatch();
-    let (codes, absmax) = Dispatch::blockwise_quantize(values, map);
-    (Tensor::from_dispatch(codes), Tensor::from_dispatch(absmax))
+    let BlockwiseMoment { codes, absmax } = Dispatch::blockwise_quantize(values, map).into();
+    (codes, absmax)
 }
 
 /// Computes `map[code] * absmax` of `n` values, the inverse of [`blockwise_quantize`].
@@ -79,27 +78,12 @@ pub fn blockwise_dequantize(
     map: DynamicMap,
     n: usize,
 ) -> Tensor<1> {
-    assert_blocks(&codes, &absmax, n);
+    let codes = BlockwiseMoment { codes, absmax };
+    codes.assert_values(n);
     if n == 0 {
-        return Tensor::zeros([0], &absmax.device());
+        return Tensor::zeros([0], &codes.absmax.device());
     }
-    Tensor::from_dispatch(Dispatch::blockwise_dequantize(
-        codes.into_dispatch(),
-        absmax.into_dispatch(),
-        map,
-        n,
-    ))
-}
-
-#[track_caller]
-fn assert_blocks(codes: &Tensor<1, Int>, absmax: &Tensor<1>, n: usize) {
-    let expected = [n.div_ceil(4), n.div_ceil(BLOCK)];
-    let found = [codes.dims()[0], absmax.dims()[0]];
-    assert!(
-        found == expected && codes.dtype() == DType::U32,
-        "{n} values have {expected:?} words of u32 and blocks, got {found:?} of {:?}",
-        codes.dtype()
-    );
+    Tensor::from_dispatch(Dispatch::blockwise_dequantize(codes.into(), map, n))
 }
 
 /// A moment of AdamW, quantized block-wise.
@@ -111,13 +95,45 @@ pub struct BlockwiseMoment {
     pub absmax: Tensor<1>,
 }
 
+impl BlockwiseMoment {
+    /// Panics unless it has the codes and maxima of `n` values.
+    #[track_caller]
+    fn assert_values(&self, n: usize) {
+        let expected = [n.div_ceil(4), n.div_ceil(BLOCK)];
+        let found = [self.codes.dims()[0], self.absmax.dims()[0]];
+        assert!(
+            found == expected && self.codes.dtype() == DType::U32,
+            "{n} values have {expected:?} words of u32 and blocks, got {found:?} of {:?}",
+            self.codes.dtype()
+        );
+    }
+}
+
+impl From<BlockwiseMoment> for BlockwiseCodes<Dispatch> {
+    fn from(moment: BlockwiseMoment) -> Self {
+        Self {
+            words: moment.codes.into_dispatch(),
+            absmax: moment.absmax.into_dispatch(),
+        }
+    }
+}
+
+impl From<BlockwiseCodes<Dispatch>> for BlockwiseMoment {
+    fn from(codes: BlockwiseCodes<Dispatch>) -> Self {
+        Self {
+            codes: Tensor::from_dispatch(codes.words),
+            absmax: Tensor::from_dispatch(codes.absmax),
+        }
+    }
+}
+
 /// Applies a step of AdamW with block-wise quantized moments, the first with the signed and the second
 /// with the unsigned map, in bitsandbytes' order of operations:
 ///
 /// ```text
 /// m = beta_1 m + (1 - beta_1) g
 /// v = beta_2 v + (1 - beta_2) g^2
-/// p = (1 - lr weight_decay) p - step_size m / (sqrt(v) / correction_2 + epsilon)
+/// p = (1 - lr weight_decay) p - step_size m / (sqrt(v) / bias_correction_2 + epsilon)
 /// ```
 ///
 /// Computed in f32 for any type of parameter and gradient; the parameter keeps its type.
@@ -145,27 +161,14 @@ pub fn adamw_8bit<const D: usize>(
     );
     let n = param.shape().num_elements();
     for moment in &moments {
-        assert_blocks(&moment.codes, &moment.absmax, n);
+        moment.assert_values(n);
     }
     if n == 0 {
         return (param, moments);
     }
-    let [first, second] = moments;
-    let (param, codes_1, absmax_1, codes_2, absmax_2) = Dispatch::adamw_8bit(
-        param.into_dispatch(),
-        grad.into_dispatch(),
-        first.codes.into_dispatch(),
-        first.absmax.into_dispatch(),
-        second.codes.into_dispatch(),
-        second.absmax.into_dispatch(),
-        step,
-    );
-    let moment = |codes, absmax| BlockwiseMoment {
-        codes: Tensor::from_dispatch(codes),
-        absmax: Tensor::from_dispatch(absmax),
-    };
-    (
-        Tensor::from_dispatch(param),
-        [moment(codes_1, absmax_1), moment(codes_2, absmax_2)],
-    )
+    let [moment_1, moment_2] = moments.map(BlockwiseCodes::from);
+    let (param, grad) = (param.into_dispatch(), grad.into_dispatch());
+    let (param, moment_1, moment_2) = Dispatch::adamw_8bit(param, grad, moment_1, moment_2, step);
+    let moments = [moment_1, moment_2].map(BlockwiseMoment::from);
+    (Tensor::from_dispatch(param), moments)
 }

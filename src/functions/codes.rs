@@ -1,14 +1,13 @@
-use bitnet_burn_kernels::packing::code_words_per_row;
 use burn::{
     backend::{Dispatch, FloatDType},
     tensor::{DType, Int, Tensor},
 };
 
 use super::operand::assert_float;
-use crate::ops::{CodeRange, QatOps};
+use crate::ops::{AbsmaxCodes, CodeRange, QatOps, packing::code_words_per_row};
 
 /// Quantizes activations symmetrically to codes of one byte: returns
-/// `clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1)` and the scales
+/// `clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1)` and the inverse scales
 /// `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)` of each row, those of
 /// [`absmax_fake_quant`](super::absmax_fake_quant). No gradient.
 ///
@@ -17,7 +16,7 @@ use crate::ops::{CodeRange, QatOps};
 /// - x: `[rows, n]`, f32, f16 or bf16
 /// - codes: `[rows, 4 * ceil(n / 16)]`, u32: four to a word, in the layout of
 ///   [`code_words_per_row`](bitnet_burn_kernels::packing::code_words_per_row)
-/// - scales: `[rows, 1]`, f32
+/// - inverse scales: `[rows, 1]`, f32
 ///
 /// # Panics
 ///
@@ -30,9 +29,9 @@ use crate::ops::{CodeRange, QatOps};
 /// use burn::tensor::{Device, FloatDType, Tensor};
 ///
 /// let x = Tensor::<2>::from_floats([[127.0, 2.5, -64.0]], &Device::default());
-/// let (codes, scales) = absmax_quantize(x, 8);
+/// let (codes, inverse_scales) = absmax_quantize(x, 8);
 /// assert_eq!(codes.dims(), [1, 4]);
-/// let x = absmax_dequantize(codes, scales, 3, FloatDType::F32);
+/// let x = absmax_dequantize(codes, inverse_scales, 3, FloatDType::F32);
 /// assert_eq!(x.into_data().to_vec::<f32>().unwrap(), [127.0, 2.0, -64.0]);
 /// ```
 #[track_caller]
@@ -44,8 +43,11 @@ pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
         let codes = Tensor::zeros([rows, code_words_per_row(n)], (&x.device(), DType::U32));
         return (codes, Tensor::ones([rows, 1], &x.device()));
     }
-    let (codes, scales) = Dispatch::absmax_quantize(x.into_dispatch(), max_code);
-    (Tensor::from_dispatch(codes), Tensor::from_dispatch(scales))
+    let codes = Dispatch::absmax_quantize(x.into_dispatch(), max_code);
+    (
+        Tensor::from_dispatch(codes.words),
+        Tensor::from_dispatch(codes.inverse_scales),
+    )
 }
 
 /// Computes `code / s`, the inverse of [`absmax_quantize`]: the values of
@@ -54,16 +56,16 @@ pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
 /// # Shapes
 ///
 /// - codes: `[rows, 4 * ceil(n / 16)]`, u32
-/// - scales: `[rows, 1]`, f32
+/// - inverse scales: `[rows, 1]`, f32
 /// - output: `[rows, n]` of type `dtype`
 ///
 /// # Panics
 ///
-/// If the shapes or types of codes and scales do not fit `n`.
+/// If the shapes or types of codes and inverse scales do not fit `n`.
 #[track_caller]
 pub fn absmax_dequantize(
     codes: Tensor<2, Int>,
-    scales: Tensor<2>,
+    inverse_scales: Tensor<2>,
     n: usize,
     dtype: FloatDType,
 ) -> Tensor<2> {
@@ -75,18 +77,18 @@ pub fn absmax_dequantize(
         codes.dtype()
     );
     assert!(
-        scales.dims() == [rows, 1] && scales.dtype() == DType::F32,
+        inverse_scales.dims() == [rows, 1] && inverse_scales.dtype() == DType::F32,
         "codes of {rows} rows have f32 scales of shape [{rows}, 1], got {:?} of {:?}",
-        scales.dims(),
-        scales.dtype()
+        inverse_scales.dims(),
+        inverse_scales.dtype()
     );
     if rows * n == 0 {
-        return Tensor::zeros([rows, n], (&scales.device(), DType::from(dtype)));
+        return Tensor::zeros([rows, n], (&inverse_scales.device(), DType::from(dtype)));
     }
-    Tensor::from_dispatch(Dispatch::absmax_dequantize(
-        codes.into_dispatch(),
-        scales.into_dispatch(),
-        n,
-        dtype,
-    ))
+    let codes = AbsmaxCodes {
+        words: codes.into_dispatch(),
+        inverse_scales: inverse_scales.into_dispatch(),
+        d_input: n,
+    };
+    Tensor::from_dispatch(Dispatch::absmax_dequantize(codes, dtype))
 }

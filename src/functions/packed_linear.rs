@@ -1,4 +1,3 @@
-use bitnet_burn_kernels::packing::words_per_row;
 use burn::{
     backend::Dispatch,
     tensor::{DType, Int, Tensor},
@@ -8,7 +7,7 @@ use super::{
     bit_linear::{bias_or_none, empty_sum},
     operand::{assert_float, assert_per_group},
 };
-use crate::ops::{CodeRange, Groups, QatOps};
+use crate::ops::{CodeRange, Groups, PackedTernary, QatOps, packing::words_per_row};
 
 /// Computes `Y = Qx(X) W + b` with a packed ternary weight: the values of
 /// [`bit_linear`](super::bit_linear), bit for bit.
@@ -57,13 +56,12 @@ pub fn packed_linear<const D: usize>(
     if tokens * d_input * d_output == 0 {
         return empty_sum(&x, shape, bias);
     }
-    let y = Tensor::<2>::from_dispatch(Dispatch::packed_bit_linear(
-        x.reshape([tokens, d_input]).into_dispatch(),
-        packed.into_dispatch(),
-        scales.into_dispatch(),
-        bias.into_dispatch(),
+    let weight = PackedTernary {
+        words: packed.into_dispatch(),
+        scales: scales.into_dispatch(),
         groups,
-        max_code,
-    ));
-    y.reshape(shape)
+    };
+    let x = x.reshape([tokens, d_input]).into_dispatch();
+    let y = Dispatch::packed_bit_linear(x, weight, bias.into_dispatch(), max_code);
+    Tensor::<2>::from_dispatch(y).reshape(shape)
 }

@@ -1,11 +1,10 @@
-use bitnet_burn_kernels::packing::words_per_row;
 use burn::{
     backend::{Dispatch, FloatDType, Shape},
     tensor::{DType, Int, Tensor},
 };
 
 use super::operand::{assert_float, assert_per_group};
-use crate::ops::{Groups, QatOps};
+use crate::ops::{Groups, PackedTernary, QatOps, packing::words_per_row};
 
 /// Packs the ternary codes `clamp(round(W / gamma), -1, 1)` of a weight, sixteen to a `u32`
 /// along the last dimension, for the scales `gamma` that
@@ -75,11 +74,11 @@ pub fn ternary_unpack<const D: usize>(
         "packed codes are u32 words, got {:?}",
         packed.dtype()
     );
-    Tensor::from_dispatch(Dispatch::ternary_unpack(
-        packed.into_dispatch(),
-        scales.into_dispatch(),
+    let packed = PackedTernary {
+        words: packed.into_dispatch(),
+        scales: scales.into_dispatch(),
         groups,
-        Shape::from(shape),
-        dtype,
-    ))
+    };
+    let values = Dispatch::ternary_unpack(packed, Shape::from(shape), dtype);
+    Tensor::from_dispatch(values)
 }

@@ -277,7 +277,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        interop::{CausalLm, parameters::floats},
+        interop::{
+            CausalLm,
+            parameters::{ModelValues, Values},
+        },
         nn::{BitNetLm, ProjectionBias},
     };
 
@@ -295,9 +298,10 @@ mod tests {
             let lm: BitNetLm<Linear> = config.init(&Device::default());
             let num_params = lm.num_params();
             let table = parameters(&config);
-            let floats = floats(&CausalLm::Full(lm), &table).unwrap();
+            let mut values = ModelValues::floats(&CausalLm::Full(lm), &table).unwrap();
             for parameter in &table {
-                assert_eq!(floats[&parameter.path].shape, parameter.tensor_shape());
+                // In the shape of the table.
+                assert!(matches!(values.take(parameter), Some(Values::Floats(_))));
             }
             let sizes = table.iter().map(|p| p.shape.iter().product::<usize>());
             assert_eq!(sizes.sum::<usize>(), num_params);

@@ -15,27 +15,9 @@ pub(super) fn check_positions(config: &BitNetLmConfig, weights: u64) -> Result<(
     }
 }
 
-/// Error of a value that no weight has.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{name}: value {place} is {value}, where a finite number is expected")]
-pub(super) struct NotFinite {
-    /// Name of the tensor.
-    pub name: String,
-    /// Number of the value in the layout of the file.
-    pub place: usize,
-    /// NaN, or an infinity.
-    pub value: f32,
-}
-
-/// Fails with the first of the values that is NaN or infinite: a model with such a weight computes
+/// The first of the values that is NaN or infinite, and its place: a model with such a weight computes
 /// nothing, and a format with scales would hide it.
-pub(super) fn check_finite(name: &str, values: &[f32]) -> Result<(), NotFinite> {
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(()),
-        Some(place) => Err(NotFinite {
-            name: name.to_string(),
-            place,
-            value: values[place],
-        }),
-    }
+pub(super) fn first_not_finite(values: &[f32]) -> Option<(usize, f32)> {
+    let place = values.iter().position(|value| !value.is_finite())?;
+    Some((place, values[place]))
 }

@@ -11,5 +11,5 @@ pub mod gguf;
 pub mod hf;
 mod parameters;
 
-pub use crate::base::key_table::UnknownKey;
+use crate::base::key_table::UnknownKey;
 pub use causal_lm::{CausalLm, PretrainedLm};

@@ -21,7 +21,7 @@ type Read = Box<dyn Fn(Order) -> Result<Vec<f32>, TensorReadError>>;
 /// A float parameter of a model, which is read from its device when it is asked for.
 pub(super) struct FloatParameter {
     /// Shape of the tensor in the model.
-    pub shape: Vec<usize>,
+    shape: Vec<usize>,
     order: Order,
     read: Read,
 }
@@ -45,32 +45,80 @@ impl FloatParameter {
     }
 }
 
-/// Returns the float parameters of a table that a model has, by their paths, without packed weights and
-/// others whose values a reparameterization has. The weight of a packed projection that is not quantized is
-/// under the path that it has in other models.
-///
-/// # Errors
-///
-/// If the model has a parameter that is not in the table of its configuration, which a file would lose.
-pub(super) fn floats(
-    lm: &CausalLm,
-    table: &[Parameter],
-) -> Result<BTreeMap<String, FloatParameter>, String> {
-    let mut floats = Floats {
-        table: by_path(table),
-        found: BTreeMap::new(),
-        unknown: None,
-    };
-    match lm {
-        CausalLm::Full(lm) => visit_paths(lm, &mut floats),
-        CausalLm::Qat(lm) => visit_paths(lm, &mut floats),
-        CausalLm::Packed(lm) => visit_paths(lm, &mut floats),
+/// The values of a parameter that is written.
+pub(super) enum Values {
+    Floats(FloatParameter),
+    Packed(PackedWeight),
+}
+
+/// The values of a model's parameters.
+pub(super) struct ModelValues {
+    floats: BTreeMap<String, FloatParameter>,
+    /// Packed weights by the paths of their projections.
+    packed: BTreeMap<String, PackedWeight>,
+}
+
+impl ModelValues {
+    /// The float parameters of a table that a model has, without packed weights and others whose values a
+    /// reparameterization has. The weight of a packed projection that is not quantized is under the path
+    /// that it has in other models.
+    ///
+    /// # Errors
+    ///
+    /// If the model has a parameter that is not in the table of its configuration, which a file would lose.
+    pub fn floats(lm: &CausalLm, table: &[Parameter]) -> Result<Self, String> {
+        let mut floats = Floats {
+            table: by_path(table),
+            found: BTreeMap::new(),
+            unknown: None,
+        };
+        match lm {
+            CausalLm::Full(lm) => visit_paths(lm, &mut floats),
+            CausalLm::Qat(lm) => visit_paths(lm, &mut floats),
+            CausalLm::Packed(lm) => visit_paths(lm, &mut floats),
+        }
+        match floats.unknown {
+            None => Ok(Self {
+                floats: floats.found,
+                packed: BTreeMap::new(),
+            }),
+            Some(path) => Err(format!(
+                "the model has {path}, which its configuration does not have"
+            )),
+        }
     }
-    match floats.unknown {
-        None => Ok(floats.found),
-        Some(path) => Err(format!(
-            "the model has {path}, which its configuration does not have"
-        )),
+
+    /// The values with the packed weights of a model; latent ones are packed. A model in full precision has
+    /// none.
+    pub fn with_packed(self, lm: &CausalLm) -> Self {
+        let weights = |lm: &BitNetLm<PackedBitLinear>| {
+            let packed = lm.projections().filter(|(_, p)| !p.is_full_precision());
+            packed.map(|(path, p)| (path, p.weight.clone())).collect()
+        };
+        let packed = match lm {
+            CausalLm::Full(_) => BTreeMap::new(),
+            CausalLm::Qat(lm) => weights(&lm.pack()),
+            CausalLm::Packed(lm) => weights(lm),
+        };
+        Self { packed, ..self }
+    }
+
+    /// The float values of a parameter, if the model has them.
+    pub fn float(&self, parameter: &Parameter) -> Option<&FloatParameter> {
+        self.floats.get(&parameter.path)
+    }
+
+    /// Takes the values of a parameter, packed ones first, if the model has them in the shape of the table.
+    pub fn take(&mut self, parameter: &Parameter) -> Option<Values> {
+        if parameter.is_projection()
+            && let Some(weight) = self.packed.remove(parameter.module())
+        {
+            let fits = weight.dims()[..] == parameter.shape;
+            return fits.then_some(Values::Packed(weight));
+        }
+        let float = self.floats.remove(&parameter.path)?;
+        let fits = float.shape == parameter.tensor_shape();
+        fits.then_some(Values::Floats(float))
     }
 }
 
@@ -131,18 +179,16 @@ impl PathVisitor for Floats<'_> {
     }
 }
 
-/// The packed weights of a model by the paths of their projections; latent ones are packed. A model in
-/// full precision has none.
-pub(super) fn packed_weights(lm: &CausalLm) -> BTreeMap<String, PackedWeight> {
-    let weights = |lm: &BitNetLm<PackedBitLinear>| {
-        let packed = lm.projections().filter(|(_, p)| !p.is_full_precision());
-        packed.map(|(path, p)| (path, p.weight.clone())).collect()
-    };
-    match lm {
-        CausalLm::Full(_) => BTreeMap::new(),
-        CausalLm::Qat(lm) => weights(&lm.pack()),
-        CausalLm::Packed(lm) => weights(lm),
-    }
+/// The model with packed weights by the paths of their projections. The other projections are in full
+/// precision.
+pub(super) fn with_packed(
+    lm: BitNetLm<Linear>,
+    mut weights: BTreeMap<String, PackedWeight>,
+) -> BitNetLm<PackedBitLinear> {
+    lm.map_projections(|path, linear| match weights.remove(path) {
+        Some(weight) => PackedBitLinear::b1_58(weight).with_bias(linear.bias),
+        None => PackedBitLinear::full_precision(linear),
+    })
 }
 
 /// The model with the parameters of a table that `read` has, in the layout of the model. Others stay as

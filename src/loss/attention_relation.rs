@@ -1,6 +1,5 @@
 use burn::{
     config::Config,
-    module::Module,
     tensor::{Bool, DType, Tensor},
 };
 
@@ -13,17 +12,6 @@ use crate::base::bounds::Bounds;
 
 /// Relation to a padded position, low enough for a probability of zero.
 const NO_RELATION: f64 = -1e9;
-
-/// Configuration of an [`AttentionRelationLoss`].
-#[derive(Config, Debug, PartialEq)]
-pub struct AttentionRelationLossConfig {
-    /// Number of heads into which the states are divided, for student and teacher alike. It may
-    /// differ from the number of heads of either model, but must divide the width of both.
-    pub split_heads: usize,
-    /// Temperature by which the relations are divided.
-    #[config(default = 1.0)]
-    pub temperature: f64,
-}
 
 /// Queries, keys and values of one attention layer, with the heads side by side.
 ///
@@ -45,7 +33,7 @@ pub struct AttentionStates {
 /// Divergence of the attention relations of a student from those of a teacher.
 ///
 /// For each of queries, keys and values, with `a_h` the states of head `h` of
-/// [`split_heads`](AttentionRelationLossConfig::split_heads), each divided by its Euclidean norm:
+/// [`split_heads`](Self::split_heads), each divided by its Euclidean norm:
 /// `R = softmax(a_h a_h^T / temperature)`, and
 /// `L = sum over Q, K, V of mean over batch, heads and positions of KL(R_teacher || R_student)`.
 /// Relations have the shape positions x positions, so student and teacher may differ in width and
@@ -72,7 +60,7 @@ pub struct AttentionStates {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::loss::{AttentionRelationLossConfig, AttentionStates};
+/// use bitnet_burn::loss::{AttentionRelationLoss, AttentionStates};
 /// use burn::tensor::{Device, Distribution, Tensor};
 ///
 /// let device = Device::default();
@@ -80,33 +68,17 @@ pub struct AttentionStates {
 ///     let states = || Tensor::random([2, 5, width], Distribution::Default, &device);
 ///     AttentionStates { query: states(), key: states(), value: states() }
 /// };
-/// let loss = AttentionRelationLossConfig::new(2).init();
-/// assert_eq!(loss.forward(&states(8), &states(12)).dims(), [1]);
+/// let loss = AttentionRelationLoss::new(2);
+/// assert_eq!(loss.forward(&states(8), &states(12), None).dims(), [1]);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct AttentionRelationLoss {
-    /// Number of heads into which the states are divided.
+    /// Number of heads into which the states are divided, for student and teacher alike; 1 or more.
+    /// It may differ from the number of heads of either model, but must divide the width of both.
     pub split_heads: usize,
-    /// Temperature by which the relations are divided.
+    /// Temperature by which the relations are divided, above 0.
+    #[config(default = 1.0)]
     pub temperature: f64,
-}
-
-impl AttentionRelationLossConfig {
-    /// Initialize a new [`AttentionRelationLoss`].
-    ///
-    /// # Panics
-    ///
-    /// If there are no heads or the temperature is not positive and finite.
-    #[track_caller]
-    pub fn init(&self) -> AttentionRelationLoss {
-        let (split_heads, temperature) = (self.split_heads, self.temperature);
-        Bounds::COUNT.assert("split_heads", split_heads);
-        Bounds::POSITIVE.assert("temperature", temperature);
-        AttentionRelationLoss {
-            split_heads,
-            temperature,
-        }
-    }
 }
 
 impl AttentionStates {
@@ -134,48 +106,25 @@ impl AttentionStates {
 }
 
 impl AttentionRelationLoss {
-    /// Computes the loss over all positions.
+    /// Computes the loss. Padded positions have no relations, as source or as target.
     ///
     /// # Shapes
     ///
-    /// - output: `[1]`
-    ///
-    /// # Panics
-    ///
-    /// If batch or positions of the states differ, or a width is no multiple of `split_heads`.
-    #[track_caller]
-    pub fn forward(&self, student: &AttentionStates, teacher: &AttentionStates) -> Tensor<1> {
-        self.loss(student, teacher, None)
-    }
-
-    /// Computes the loss without padding: padded positions have no relations, as source or as
-    /// target.
-    ///
-    /// # Shapes
-    ///
-    /// - mask_pad: `[batch, positions]`, true where a position does not count
+    /// - mask_pad: `[batch, positions]`, true where a position does not count; `None` if all count
     /// - output: `[1]`, 0 if no position counts
     ///
     /// # Panics
     ///
-    /// In the cases of [`forward`](Self::forward), or if the mask has another shape.
+    /// If batch or positions of the states and the mask differ, a width is no multiple of
+    /// `split_heads`, there are no heads, or the temperature is not positive and finite.
     #[track_caller]
-    pub fn forward_masked(
-        &self,
-        student: &AttentionStates,
-        teacher: &AttentionStates,
-        mask_pad: Tensor<2, Bool>,
-    ) -> Tensor<1> {
-        self.loss(student, teacher, Some(mask_pad))
-    }
-
-    #[track_caller]
-    fn loss(
+    pub fn forward(
         &self,
         student: &AttentionStates,
         teacher: &AttentionStates,
         mask_pad: Option<Tensor<2, Bool>>,
     ) -> Tensor<1> {
+        self.assert_valid();
         let losses = student.all().into_iter().zip(teacher.all());
         let losses = losses.map(|(student, teacher)| {
             let student = self.relations(student.clone(), mask_pad.clone());
@@ -194,6 +143,13 @@ impl AttentionRelationLoss {
             token_mean(kl_divergence(student, teacher), mask_pad)
         });
         losses.reduce(|sum, loss| sum + loss).expect("three states")
+    }
+
+    /// Panics if there are no heads or the temperature is not positive and finite.
+    #[track_caller]
+    pub(super) fn assert_valid(&self) {
+        Bounds::COUNT.assert("split_heads", self.split_heads);
+        Bounds::POSITIVE.assert("temperature", self.temperature);
     }
 
     /// Returns the relations before the softmax: `[batch, split_heads, positions, positions]`.
@@ -219,21 +175,17 @@ impl AttentionRelationLoss {
     }
 }
 
-/// Divides states into `n` heads of neighboring values.
-///
-/// # Shapes
-///
-/// - states: `[batch, positions, width]`
-/// - output: `[batch, n, positions, width / n]`
+/// Divides states into `n` heads of neighboring values:
+/// `[batch, positions, width] -> [batch, n, positions, width / n]`.
 ///
 /// # Panics
 ///
 /// If `width` is no multiple of `n`.
 #[track_caller]
-pub fn split_heads(states: Tensor<3>, n: usize) -> Tensor<4> {
+fn split_heads(states: Tensor<3>, n: usize) -> Tensor<4> {
     let [batch, positions, width] = states.dims();
     assert!(
-        n > 0 && width.is_multiple_of(n),
+        width.is_multiple_of(n),
         "states of width {width} cannot be divided into {n} heads"
     );
     let states = states.reshape([batch, positions, n, width / n]);

@@ -1,6 +1,5 @@
 use burn::{
     config::Config,
-    module::Module,
     nn::loss::Reduction,
     tensor::{Bool, Int, Tensor, assert_shape},
 };
@@ -8,37 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::precision::full_precision;
 use crate::base::bounds::{Bounds, fraction, not_negative};
-
-/// Configuration of a [`CausalLmLoss`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CausalLmLossConfig {
-    /// Target value of the positions that are ignored, -100 as in PyTorch by default. `None` counts
-    /// all positions.
-    pub ignore_index: Option<i64>,
-    /// Part `epsilon` of the target distribution that is spread evenly over the vocabulary, 0 to 1.
-    #[serde(deserialize_with = "fraction")]
-    pub label_smoothing: f64,
-    /// Weight of the squared log of the partition function, 0 or above; 1e-4 in PaLM.
-    #[serde(deserialize_with = "not_negative")]
-    pub z_loss: f64,
-    /// Reduction over the positions: `Mean` (and `Auto`) divides the sum of the losses by the
-    /// number of counted positions, `BatchMean` by the number of sequences. `Sum` does not divide.
-    pub reduction: Reduction,
-}
-
-impl Config for CausalLmLossConfig {}
-
-impl Default for CausalLmLossConfig {
-    fn default() -> Self {
-        Self {
-            ignore_index: Some(-100),
-            label_smoothing: 0.0,
-            z_loss: 0.0,
-            reduction: Reduction::Mean,
-        }
-    }
-}
 
 /// Cross-entropy of a language model: the mean of `-log p(target)` over the counted positions.
 ///
@@ -60,7 +28,7 @@ impl Default for CausalLmLossConfig {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::loss::CausalLmLossConfig;
+/// use bitnet_burn::loss::CausalLmLoss;
 /// use burn::tensor::{Device, Int, Tensor};
 ///
 /// let device = Device::default();
@@ -68,23 +36,40 @@ impl Default for CausalLmLossConfig {
 /// // Logits of a model with 8 tokens for the first three positions.
 /// let logits = Tensor::<3>::zeros([1, 3, 8], &device);
 /// let targets = tokens.slice([0..1, 1..4]);
-/// let loss = CausalLmLossConfig::new().init().forward(logits, targets);
+/// let loss = CausalLmLoss::new().forward(logits, targets);
 /// assert!((loss.into_scalar::<f32>() - 8f32.ln()).abs() < 1e-6);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct CausalLmLoss {
-    /// Target value of the positions that are ignored.
+    /// Target value of the positions that are ignored, -100 as in PyTorch by default. `None` counts
+    /// all positions.
     pub ignore_index: Option<i64>,
-    /// Part of the target distribution that is spread evenly over the vocabulary.
+    /// Part `epsilon` of the target distribution that is spread evenly over the vocabulary, 0 to 1.
+    #[serde(deserialize_with = "fraction")]
     pub label_smoothing: f64,
-    /// Weight of the squared log of the partition function.
+    /// Weight of the squared log of the partition function, 0 or above; 1e-4 in PaLM.
+    #[serde(deserialize_with = "not_negative")]
     pub z_loss: f64,
-    /// Reduction over the positions.
-    #[module(skip)]
+    /// Reduction over the positions: `Mean` (and `Auto`) divides the sum of the losses by the
+    /// number of counted positions, `BatchMean` by the number of sequences. `Sum` does not divide.
     pub reduction: Reduction,
 }
 
-impl CausalLmLossConfig {
+impl Config for CausalLmLoss {}
+
+impl Default for CausalLmLoss {
+    fn default() -> Self {
+        Self {
+            ignore_index: Some(-100),
+            label_smoothing: 0.0,
+            z_loss: 0.0,
+            reduction: Reduction::Mean,
+        }
+    }
+}
+
+impl CausalLmLoss {
     /// Creates the plain cross-entropy, the mean over the positions whose target is not -100.
     pub fn new() -> Self {
         Self::default()
@@ -130,25 +115,6 @@ impl CausalLmLossConfig {
         self
     }
 
-    /// Initialize a [`CausalLmLoss`].
-    ///
-    /// # Panics
-    ///
-    /// If `label_smoothing` is not in [0, 1], or `z_loss` is negative or not finite.
-    #[track_caller]
-    pub fn init(&self) -> CausalLmLoss {
-        Bounds::FRACTION.assert("label_smoothing", self.label_smoothing);
-        Bounds::NOT_NEGATIVE.assert("z_loss", self.z_loss);
-        CausalLmLoss {
-            ignore_index: self.ignore_index,
-            label_smoothing: self.label_smoothing,
-            z_loss: self.z_loss,
-            reduction: self.reduction.clone(),
-        }
-    }
-}
-
-impl CausalLmLoss {
     /// Computes the loss; 0, with gradients of 0, if no position counts.
     ///
     /// Targets are not checked to be in `0..vocab` or `ignore_index`: for others, the result

@@ -1,13 +1,12 @@
 use burn::{
     config::Config,
     module::Module,
-    tensor::{Bool, Device, Int, Tensor},
+    tensor::{Device, Int, Tensor},
 };
 
 use super::{
-    AttentionRelationLoss, AttentionRelationLossConfig, AttentionStates, HiddenDistillationLoss,
-    HiddenDistillationLossConfig, LogitsDistillationLoss, LogitsDistillationLossConfig, TopKLogits,
-    token_mean::{flat_mask, token_mean},
+    AttentionRelationLoss, HiddenDistillationLoss, HiddenDistillationLossConfig,
+    LogitsDistillationLoss, StudentStates, TeacherLogits, TeacherStates, token_mean::token_mean,
 };
 use crate::base::bounds::Bounds;
 
@@ -25,8 +24,8 @@ pub struct DistillationLossConfig {
     #[config(default = 1.0)]
     pub logits_weight: f64,
     /// Divergence of the logits.
-    #[config(default = "Some(LogitsDistillationLossConfig::new())")]
-    pub logits: Option<LogitsDistillationLossConfig>,
+    #[config(default = "Some(LogitsDistillationLoss::new())")]
+    pub logits: Option<LogitsDistillationLoss>,
     /// Weight of the distance of the hidden states.
     #[config(default = 1.0)]
     pub hidden_weight: f64,
@@ -37,7 +36,7 @@ pub struct DistillationLossConfig {
     #[config(default = 1.0)]
     pub attention_weight: f64,
     /// Divergence of the attention relations.
-    pub attention: Option<AttentionRelationLossConfig>,
+    pub attention: Option<AttentionRelationLoss>,
 }
 
 /// Weighted sum of a student's own loss and its distances from a teacher: `L = a * task + b *
@@ -65,56 +64,11 @@ pub struct DistillationLossConfig {
 /// ```
 #[derive(Module, Debug)]
 pub struct DistillationLoss {
-    /// Weight of the student's own loss.
-    pub task_weight: f64,
-    /// Weight of the divergence of the logits.
-    pub logits_weight: f64,
-    /// Divergence of the logits, if enabled.
-    pub logits: Option<LogitsDistillationLoss>,
-    /// Weight of the distance of the hidden states.
-    pub hidden_weight: f64,
+    /// Weights and parts. Disabled parts are `None`.
+    #[module(skip)]
+    pub config: DistillationLossConfig,
     /// Distance of the hidden states, if enabled.
     pub hidden: Option<HiddenDistillationLoss>,
-    /// Weight of the divergence of the attention relations.
-    pub attention_weight: f64,
-    /// Divergence of the attention relations, if enabled.
-    pub attention: Option<AttentionRelationLoss>,
-}
-
-/// Outputs of a student's forward pass. Only those that an enabled part reads are required.
-#[derive(Debug, Clone)]
-pub struct StudentStates {
-    /// Logits `[batch, positions, vocab]`.
-    pub logits: Tensor<3>,
-    /// Hidden states of one layer, `[batch, positions, d_student]`.
-    pub hidden: Option<Tensor<3>>,
-    /// Queries, keys and values of one layer.
-    pub attention: Option<AttentionStates>,
-    /// Padding mask, `[batch, positions]`: true where a position is ignored in all parts.
-    pub mask_pad: Option<Tensor<2, Bool>>,
-}
-
-/// Teacher's logits: all, or only the largest.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-// Created once per step; boxing would not pay off.
-#[allow(clippy::large_enum_variant)]
-pub enum TeacherLogits {
-    /// Logits `[batch, positions, vocab]`.
-    Full(Tensor<3>),
-    /// The largest logits and the mass of the rest.
-    TopK(TopKLogits),
-}
-
-/// Outputs of a teacher's forward pass. Only those that an enabled part reads are required.
-#[derive(Debug, Clone, Default)]
-pub struct TeacherStates {
-    /// Logits.
-    pub logits: Option<TeacherLogits>,
-    /// Hidden states of one layer, `[batch, positions, d_teacher]`.
-    pub hidden: Option<Tensor<3>>,
-    /// Queries, keys and values of one layer.
-    pub attention: Option<AttentionStates>,
 }
 
 /// Total loss, with gradient, and its unweighted parts, each of shape `[1]`.
@@ -141,7 +95,8 @@ impl DistillationLossConfig {
     ///
     /// # Panics
     ///
-    /// If a weight is negative or not finite, if all parts are disabled, or as a part's own `init`.
+    /// If a weight is negative or not finite, if all parts are disabled, or if an enabled part is
+    /// not valid.
     #[track_caller]
     pub fn init(&self, device: &Device) -> DistillationLoss {
         let weights = [
@@ -153,22 +108,25 @@ impl DistillationLossConfig {
         for (name, weight) in weights {
             Bounds::NOT_NEGATIVE.assert(name, weight);
         }
-        let logits = self.logits.as_ref().filter(|_| self.logits_weight > 0.0);
-        let hidden = self.hidden.as_ref().filter(|_| self.hidden_weight > 0.0);
-        let attention = self.attention.as_ref();
-        let attention = attention.filter(|_| self.attention_weight > 0.0);
+        let mut config = self.clone();
+        config.logits = config.logits.filter(|_| self.logits_weight > 0.0);
+        config.hidden = config.hidden.filter(|_| self.hidden_weight > 0.0);
+        config.attention = config.attention.filter(|_| self.attention_weight > 0.0);
+        let any_part =
+            config.logits.is_some() || config.hidden.is_some() || config.attention.is_some();
         assert!(
-            self.task_weight > 0.0 || logits.is_some() || hidden.is_some() || attention.is_some(),
+            self.task_weight > 0.0 || any_part,
             "all parts of the distillation loss are off"
         );
+        if let Some(logits) = &config.logits {
+            logits.assert_valid();
+        }
+        if let Some(attention) = &config.attention {
+            attention.assert_valid();
+        }
         DistillationLoss {
-            task_weight: self.task_weight,
-            logits_weight: self.logits_weight,
-            logits: logits.map(LogitsDistillationLossConfig::init),
-            hidden_weight: self.hidden_weight,
-            hidden: hidden.map(|hidden| hidden.init(device)),
-            attention_weight: self.attention_weight,
-            attention: attention.map(AttentionRelationLossConfig::init),
+            hidden: config.hidden.as_ref().map(|hidden| hidden.init(device)),
+            config,
         }
     }
 }
@@ -190,18 +148,19 @@ impl DistillationLoss {
         student: &StudentStates,
         teacher: &TeacherStates,
     ) -> DistillationLosses {
-        let logits = self.logits.as_ref();
+        let config = &self.config;
+        let logits = config.logits.as_ref();
         let logits = logits.map(|loss| logits_part(loss, student, teacher));
         let hidden = self.hidden.as_ref();
         let hidden = hidden.map(|loss| hidden_part(loss, student, teacher));
-        let attention = self.attention.as_ref();
+        let attention = config.attention.as_ref();
         let attention = attention.map(|loss| attention_part(loss, student, teacher));
 
         let parts = [
-            (self.task_weight, Some(&task)),
-            (self.logits_weight, logits.as_ref()),
-            (self.hidden_weight, hidden.as_ref()),
-            (self.attention_weight, attention.as_ref()),
+            (config.task_weight, Some(&task)),
+            (config.logits_weight, logits.as_ref()),
+            (config.hidden_weight, hidden.as_ref()),
+            (config.attention_weight, attention.as_ref()),
         ];
         let weighted = (parts.into_iter().filter(|(weight, _)| *weight > 0.0))
             .filter_map(|(weight, part)| Some(part?.clone().mul_scalar(weight)));
@@ -224,8 +183,7 @@ fn logits_part(
     teacher: &TeacherStates,
 ) -> Tensor<1> {
     let logits = student.logits.clone();
-    let mask_pad = student.mask_pad.clone();
-    let mask_pad = mask_pad.map(|mask_pad| flat_mask(mask_pad, &logits.dims()));
+    let mask_pad = student.flat_mask(&logits);
     let divergence = match needed(&teacher.logits, "the teacher's logits").clone() {
         TeacherLogits::Full(teacher) => loss.forward_no_reduction(logits, teacher),
         TeacherLogits::TopK(teacher) => loss.forward_top_k_no_reduction(logits, teacher),
@@ -240,10 +198,8 @@ fn hidden_part(
 ) -> Tensor<1> {
     let hidden = needed(&student.hidden, "the student's hidden states").clone();
     let taught = needed(&teacher.hidden, "the teacher's hidden states").clone();
-    match student.mask_pad.clone() {
-        Some(mask_pad) => loss.forward_masked(hidden, taught, mask_pad),
-        None => loss.forward(hidden, taught),
-    }
+    let mask_pad = student.flat_mask(&hidden);
+    token_mean(loss.forward_no_reduction(hidden, taught), mask_pad)
 }
 
 fn attention_part(
@@ -253,10 +209,7 @@ fn attention_part(
 ) -> Tensor<1> {
     let states = needed(&student.attention, "the student's attention states");
     let taught = needed(&teacher.attention, "the teacher's attention states");
-    match student.mask_pad.clone() {
-        Some(mask_pad) => loss.forward_masked(states, taught, mask_pad),
-        None => loss.forward(states, taught),
-    }
+    loss.forward(states, taught, student.mask_pad.clone())
 }
 
 #[track_caller]
@@ -265,38 +218,4 @@ fn needed<'a, T>(states: &'a Option<T>, name: &str) -> &'a T {
         panic!("the distillation loss is configured to read {name}");
     };
     states
-}
-
-impl StudentStates {
-    /// Returns the number of positions that are not padding, of shape `[1]`.
-    fn tokens(&self) -> Tensor<1, Int> {
-        let [batch, positions, _] = self.logits.dims();
-        match &self.mask_pad {
-            Some(mask_pad) => mask_pad.clone().bool_not().int().sum(),
-            None => {
-                let device = self.logits.device();
-                Tensor::from_data([(batch * positions) as i64], &device)
-            }
-        }
-    }
-
-    /// Creates states with logits `[batch, positions, vocab]` alone.
-    pub fn new(logits: Tensor<3>) -> Self {
-        Self {
-            logits,
-            hidden: None,
-            attention: None,
-            mask_pad: None,
-        }
-    }
-}
-
-impl TeacherStates {
-    /// Creates states with logits `[batch, positions, vocab]` alone.
-    pub fn new(logits: Tensor<3>) -> Self {
-        Self {
-            logits: Some(TeacherLogits::Full(logits)),
-            ..Self::default()
-        }
-    }
 }

@@ -130,7 +130,7 @@ impl HiddenDistillationLoss {
 
     /// Returns the distance of each token, flattened to `[tokens]`.
     #[track_caller]
-    fn forward_no_reduction<const D: usize>(
+    pub(super) fn forward_no_reduction<const D: usize>(
         &self,
         student: Tensor<D>,
         teacher: Tensor<D>,

@@ -1,39 +1,14 @@
 use burn::{
     config::Config,
-    module::Module,
     tensor::{Int, Tensor, activation::log_softmax, assert_shape},
 };
 use serde::{Deserialize, Serialize};
 
-use super::precision::{full_precision, mean};
+use super::{
+    precision::{full_precision, mean},
+    unit_norm::unit_norm,
+};
 use crate::base::bounds::{Bounds, positive};
-
-/// Configuration of an [`InfoNceLoss`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct InfoNceLossConfig {
-    /// Temperature by which similarities are divided, above 0; 0.07 by default.
-    #[serde(deserialize_with = "positive")]
-    pub temperature: f64,
-    /// `true` (the default) to scale queries and keys to length 1, so that similarities are
-    /// cosines.
-    pub normalize: bool,
-    /// `true` to average both directions, query to key and key to query, as in CLIP; `false` by
-    /// default.
-    pub symmetric: bool,
-}
-
-impl Config for InfoNceLossConfig {}
-
-impl Default for InfoNceLossConfig {
-    fn default() -> Self {
-        Self {
-            temperature: 0.07,
-            normalize: true,
-            symmetric: false,
-        }
-    }
-}
 
 /// InfoNCE loss: cross-entropy of identifying the key of each query among the keys of the batch.
 ///
@@ -50,26 +25,42 @@ impl Default for InfoNceLossConfig {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::loss::InfoNceLossConfig;
+/// use bitnet_burn::loss::InfoNceLoss;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();
-/// let loss = InfoNceLossConfig::new().with_temperature(0.1).init();
+/// let loss = InfoNceLoss::new().with_temperature(0.1);
 /// let queries = Tensor::<2>::from_floats([[1.0, 0.0], [0.0, 1.0]], &device);
 /// let loss = loss.forward(queries.clone(), queries).into_scalar::<f32>();
 /// assert!((loss - (1.0 + (-10f32).exp()).ln()).abs() < 1e-6);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct InfoNceLoss {
-    /// Temperature by which similarities are divided.
+    /// Temperature by which similarities are divided, above 0; 0.07 by default.
+    #[serde(deserialize_with = "positive")]
     pub temperature: f64,
-    /// `true` if queries and keys are scaled to length 1.
+    /// `true` (the default) to scale queries and keys to length 1, so that similarities are
+    /// cosines.
     pub normalize: bool,
-    /// `true` if both directions are averaged.
+    /// `true` to average both directions, query to key and key to query, as in CLIP; `false` by
+    /// default.
     pub symmetric: bool,
 }
 
-impl InfoNceLossConfig {
+impl Config for InfoNceLoss {}
+
+impl Default for InfoNceLoss {
+    fn default() -> Self {
+        Self {
+            temperature: 0.07,
+            normalize: true,
+            symmetric: false,
+        }
+    }
+}
+
+impl InfoNceLoss {
     /// Creates a loss on cosine similarities with temperature 0.07, from queries to keys.
     pub fn new() -> Self {
         Self::default()
@@ -102,23 +93,6 @@ impl InfoNceLossConfig {
         self
     }
 
-    /// Initialize an [`InfoNceLoss`].
-    ///
-    /// # Panics
-    ///
-    /// If `temperature` is not positive and finite.
-    #[track_caller]
-    pub fn init(&self) -> InfoNceLoss {
-        Bounds::POSITIVE.assert("temperature", self.temperature);
-        InfoNceLoss {
-            temperature: self.temperature,
-            normalize: self.normalize,
-            symmetric: self.symmetric,
-        }
-    }
-}
-
-impl InfoNceLoss {
     /// Computes the loss; 0 for an empty batch.
     ///
     /// # Shapes
@@ -141,7 +115,7 @@ impl InfoNceLoss {
         let [queries, keys] = [queries, keys].map(|vectors| {
             let vectors = full_precision(vectors);
             match self.normalize {
-                true => l2_normalize(vectors),
+                true => unit_norm(vectors),
                 false => vectors,
             }
         });
@@ -164,12 +138,4 @@ fn matched(similarities: Tensor<2>) -> Tensor<1> {
     let diagonal = Tensor::<1, Int>::arange(0..batch as i64, &similarities.device());
     let log_probabilities = log_softmax(similarities, 1);
     mean(log_probabilities.gather(1, diagonal.unsqueeze_dim(1))).neg()
-}
-
-/// Divides each row by `max(|x|, 1e-12)`, as `torch.nn.functional.normalize`.
-///
-/// The square is clamped, not its root, whose derivative at 0 is infinite.
-fn l2_normalize(vectors: Tensor<2>) -> Tensor<2> {
-    let squares = vectors.clone().square().sum_dim(1);
-    vectors / squares.clamp_min(1e-24).sqrt()
 }

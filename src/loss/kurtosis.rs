@@ -1,26 +1,8 @@
-use burn::{config::Config, module::Module, tensor::Tensor};
+use burn::{config::Config, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::precision::{full_precision, mean};
 use crate::base::bounds::{Bounds, positive};
-
-/// Configuration of a [`KurtosisLoss`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct KurtosisLossConfig {
-    /// Target kurtosis, above 0; 1.8, that of a uniform distribution, by default. (A normal
-    /// distribution has 3; the minimum is 1, that of two values.)
-    #[serde(deserialize_with = "positive")]
-    pub target: f64,
-}
-
-impl Config for KurtosisLossConfig {}
-
-impl Default for KurtosisLossConfig {
-    fn default() -> Self {
-        Self { target: 1.8 }
-    }
-}
 
 /// Kurtosis regularization (KURE): `L = (kurt(W) - target)^2` with
 /// `kurt(W) = mean(((W - mu) / sigma)^4)`.
@@ -41,21 +23,37 @@ impl Default for KurtosisLossConfig {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::loss::KurtosisLossConfig;
+/// use bitnet_burn::loss::KurtosisLoss;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let weight = Tensor::<1>::from_floats([0.5, -0.5, 0.5, -0.5], &Device::default());
-/// let loss = KurtosisLossConfig::new().init().forward(weight);
+/// let loss = KurtosisLoss::new().forward(weight);
 /// // The kurtosis of two values is 1.
 /// assert!((loss.into_scalar::<f32>() - 0.64).abs() < 1e-6);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct KurtosisLoss {
-    /// Target kurtosis.
+    /// Target kurtosis, above 0; 1.8, that of a uniform distribution, by default. (A normal
+    /// distribution has 3; the minimum is 1, that of two values.)
+    #[serde(deserialize_with = "positive")]
     pub target: f64,
 }
 
-impl KurtosisLossConfig {
+impl Config for KurtosisLoss {}
+
+impl Default for KurtosisLoss {
+    fn default() -> Self {
+        Self { target: 1.8 }
+    }
+}
+
+/// A variance up to this part of the mean square is rounding error.
+const RELATIVE_VARIANCE: f64 = 1e-12;
+/// A variance up to this counts as zero; its square root is still safe to divide by in f32.
+const SMALLEST_VARIANCE: f64 = 1e-30;
+
+impl KurtosisLoss {
     /// Creates a loss with the kurtosis of a uniform distribution as target.
     pub fn new() -> Self {
         Self::default()
@@ -74,26 +72,6 @@ impl KurtosisLossConfig {
         self
     }
 
-    /// Initialize a [`KurtosisLoss`].
-    ///
-    /// # Panics
-    ///
-    /// If `target` is not positive and finite.
-    #[track_caller]
-    pub fn init(&self) -> KurtosisLoss {
-        Bounds::POSITIVE.assert("target kurtosis", self.target);
-        KurtosisLoss {
-            target: self.target,
-        }
-    }
-}
-
-/// A variance up to this part of the mean square is rounding error.
-const RELATIVE_VARIANCE: f64 = 1e-12;
-/// A variance up to this counts as zero; its square root is still safe to divide by in f32.
-const SMALLEST_VARIANCE: f64 = 1e-30;
-
-impl KurtosisLoss {
     /// Computes the loss.
     ///
     /// # Shapes
@@ -113,7 +91,7 @@ fn kurtosis<const D: usize>(weight: Tensor<D>) -> Tensor<1> {
 
     // Centered twice: for equal values, the rounding error of their mean would remain as a
     // deviation common to all of them.
-    let deviation = centred(centred(weight));
+    let deviation = centered(centered(weight));
     let variance = mean(deviation.clone().square());
     let varies = variance.clone().greater(constant.clone());
     // The divisor is at least the limit of constant weights, and the result is zeroed below it: no
@@ -122,7 +100,7 @@ fn kurtosis<const D: usize>(weight: Tensor<D>) -> Tensor<1> {
     mean(standardized.square().square()).mask_fill(varies.bool_not(), 0)
 }
 
-fn centred(values: Tensor<1>) -> Tensor<1> {
+fn centered(values: Tensor<1>) -> Tensor<1> {
     let mean = mean(values.clone());
     values - mean
 }

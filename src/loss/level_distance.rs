@@ -1,4 +1,4 @@
-use burn::{config::Config, module::Module, tensor::Tensor};
+use burn::{config::Config, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::precision::{full_precision, mean};
@@ -15,16 +15,6 @@ pub enum Distance {
     Absolute,
 }
 
-/// Configuration of a [`LevelDistanceLoss`].
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LevelDistanceLossConfig {
-    /// Distance measure.
-    pub distance: Distance,
-}
-
-impl Config for LevelDistanceLossConfig {}
-
 /// Distance of latent weights from the quantization levels that they round to.
 ///
 /// `L = mean((W - Q(W))^2)` or `L = mean|W - Q(W)|`, with `Q(W)` a constant: `dL/dW` is `2 (W -
@@ -34,23 +24,25 @@ impl Config for LevelDistanceLossConfig {}
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::ternary_fake_quant, loss::LevelDistanceLossConfig, ops::Groups};
+/// use bitnet_burn::{functions::ternary_fake_quant, loss::LevelDistanceLoss, ops::Groups};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let weight = Tensor::<1>::from_floats([1.5, -0.5], &Device::default());
 /// let (quantized, _) = ternary_fake_quant(weight.clone(), Groups::per_tensor(2));
 /// // Quantized to 1 and, since a tie rounds to even, 0.
-/// let loss = LevelDistanceLossConfig::new().init().forward(weight, quantized);
+/// let loss = LevelDistanceLoss::new().forward(weight, quantized);
 /// assert_eq!(loss.into_scalar::<f32>(), 0.25);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LevelDistanceLoss {
     /// Distance measure.
-    #[module(skip)]
     pub distance: Distance,
 }
 
-impl LevelDistanceLossConfig {
+impl Config for LevelDistanceLoss {}
+
+impl LevelDistanceLoss {
     /// Creates a loss of squared distances.
     pub fn new() -> Self {
         Self::default()
@@ -63,15 +55,6 @@ impl LevelDistanceLossConfig {
         self
     }
 
-    /// Initialize a [`LevelDistanceLoss`].
-    pub fn init(&self) -> LevelDistanceLoss {
-        LevelDistanceLoss {
-            distance: self.distance,
-        }
-    }
-}
-
-impl LevelDistanceLoss {
     /// Computes the loss; 0 for a weight without values.
     ///
     /// # Shapes

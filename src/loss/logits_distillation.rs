@@ -1,6 +1,5 @@
 use burn::{
     config::Config,
-    module::Module,
     tensor::{Bool, Tensor},
 };
 
@@ -11,26 +10,12 @@ use super::{
 };
 use crate::base::bounds::Bounds;
 
-/// Configuration of a [`LogitsDistillationLoss`].
-#[derive(Config, Debug, PartialEq)]
-pub struct LogitsDistillationLossConfig {
-    /// Temperature by which the logits of both are divided; above 1 it flattens the distributions.
-    /// BitDistill: 5.
-    #[config(default = 1.0)]
-    pub temperature: f64,
-    /// `true` to multiply the divergence by `temperature^2`, which makes the size of its gradient
-    /// roughly independent of the temperature: on in Hinton et al. and in PyTorch's recipes, off in
-    /// the BitDistill paper.
-    #[config(default = true)]
-    pub scale_by_temperature_squared: bool,
-}
-
 /// Divergence of a student's logits from a teacher's:
 /// `L = T^2 * mean over tokens of KL(softmax(teacher / T) || softmax(student / T))`.
 ///
 /// The mean is over tokens, that is all dimensions but the last (`batchmean` of PyTorch's `kl_div`
 /// on `[tokens, vocab]`). The factor `T^2` is
-/// [optional](LogitsDistillationLossConfig::scale_by_temperature_squared). The loss is computed in
+/// [optional](Self::scale_by_temperature_squared). The loss is computed in
 /// `f32` for all float types. No gradient flows to the teacher.
 ///
 /// Sources: [Distilling the Knowledge in a Neural Network](https://arxiv.org/abs/1503.02531),
@@ -39,39 +24,27 @@ pub struct LogitsDistillationLossConfig {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::loss::LogitsDistillationLossConfig;
+/// use bitnet_burn::loss::LogitsDistillationLoss;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();
 /// let student = Tensor::<2>::from_floats([[1.0, 2.0, 3.0]], &device);
-/// let loss = LogitsDistillationLossConfig::new().with_temperature(2.0).init();
+/// let loss = LogitsDistillationLoss::new().with_temperature(2.0);
 /// // Logits that differ by a constant give the same distribution.
 /// let teacher = student.clone().add_scalar(1.0);
 /// assert!(loss.forward(student, teacher).into_scalar::<f32>().abs() < 1e-6);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Config, Debug, PartialEq)]
 pub struct LogitsDistillationLoss {
-    /// Temperature by which the logits are divided.
+    /// Temperature by which the logits of both are divided, above 0; above 1 it flattens the
+    /// distributions. BitDistill: 5.
+    #[config(default = 1.0)]
     pub temperature: f64,
-    /// `true` if the divergence is multiplied by `temperature^2`.
+    /// `true` to multiply the divergence by `temperature^2`, which makes the size of its gradient
+    /// roughly independent of the temperature: on in Hinton et al. and in PyTorch's recipes, off in
+    /// the BitDistill paper.
+    #[config(default = true)]
     pub scale_by_temperature_squared: bool,
-}
-
-impl LogitsDistillationLossConfig {
-    /// Initialize a new [`LogitsDistillationLoss`].
-    ///
-    /// # Panics
-    ///
-    /// If the temperature is not positive and finite.
-    #[track_caller]
-    pub fn init(&self) -> LogitsDistillationLoss {
-        let temperature = self.temperature;
-        Bounds::POSITIVE.assert("temperature", temperature);
-        LogitsDistillationLoss {
-            temperature,
-            scale_by_temperature_squared: self.scale_by_temperature_squared,
-        }
-    }
 }
 
 impl LogitsDistillationLoss {
@@ -84,7 +57,7 @@ impl LogitsDistillationLoss {
     ///
     /// # Panics
     ///
-    /// If the shapes differ.
+    /// If the shapes differ, or the temperature is not positive and finite.
     #[track_caller]
     pub fn forward<const D: usize>(&self, student: Tensor<D>, teacher: Tensor<D>) -> Tensor<1> {
         token_mean(self.forward_no_reduction(student, teacher), None)
@@ -100,7 +73,7 @@ impl LogitsDistillationLoss {
     ///
     /// # Panics
     ///
-    /// If the shapes do not fit each other.
+    /// If the shapes do not fit each other, or the temperature is not positive and finite.
     #[track_caller]
     pub fn forward_masked<const D: usize, const M: usize>(
         &self,
@@ -121,7 +94,7 @@ impl LogitsDistillationLoss {
     ///
     /// # Panics
     ///
-    /// If the shapes differ.
+    /// If the shapes differ, or the temperature is not positive and finite.
     #[track_caller]
     pub fn forward_no_reduction<const D: usize>(
         &self,
@@ -133,11 +106,10 @@ impl LogitsDistillationLoss {
             teacher.dims(),
             "logits of student and teacher must have the same shape"
         );
+        self.assert_valid();
         let t = self.temperature;
-        self.rescaled(kl_divergence(
-            scaled(student, t),
-            scaled(teacher.detach(), t),
-        ))
+        let teacher = scaled(teacher.detach(), t);
+        self.rescaled(kl_divergence(scaled(student, t), teacher))
     }
 
     /// Computes the divergence of each token from a teacher of which only the `k` largest logits
@@ -154,9 +126,11 @@ impl LogitsDistillationLoss {
     ///
     /// # Panics
     ///
-    /// If the teacher's logits differ in batch, positions or temperature.
+    /// If the teacher's logits differ in batch, positions or temperature, or the temperature is not
+    /// positive and finite.
     #[track_caller]
     pub fn forward_top_k_no_reduction(&self, student: Tensor<3>, teacher: TopKLogits) -> Tensor<1> {
+        self.assert_valid();
         let t = self.temperature;
         assert!(
             teacher.temperature == t,
@@ -165,6 +139,12 @@ impl LogitsDistillationLoss {
         );
         let student = teacher.same_events(scaled(student, t));
         self.rescaled(kl_divergence(student, teacher.events()))
+    }
+
+    /// Panics if the temperature is not positive and finite.
+    #[track_caller]
+    pub(super) fn assert_valid(&self) {
+        Bounds::POSITIVE.assert("temperature", self.temperature);
     }
 
     fn rescaled(&self, divergence: Tensor<1>) -> Tensor<1> {

@@ -1,14 +1,15 @@
 //! Losses of language models and embeddings, distillation losses, and regularizers of weights that
 //! are trained with quantization.
 //!
-//! Each loss is independent: `XConfig::new(..).init()` creates it, `forward` takes tensors of any
-//! Burn program. Losses are computed and returned in f32 for f16 and bf16 inputs; the loss of an
-//! empty input is 0.
-//! values is 0.
+//! Each loss is independent: it is a configuration that is created by `new` and read from a file, and
+//! its `forward` takes tensors of any Burn program. Losses with parameters of their own are modules,
+//! made by the `init` of their configuration. Losses are computed and returned in f32 for f16 and bf16
+//! inputs; the loss of an empty input is 0.
 
 mod attention_relation;
 mod causal_lm;
 mod distillation;
+mod distillation_states;
 mod hidden_distillation;
 mod info_nce;
 mod kl_divergence;
@@ -24,23 +25,19 @@ mod top_k_logits;
 mod unit_norm;
 mod weight_regularizer;
 
-pub use attention_relation::{
-    AttentionRelationLoss, AttentionRelationLossConfig, AttentionStates, split_heads,
-};
-pub use causal_lm::{CausalLmLoss, CausalLmLossConfig};
-pub use distillation::{
-    DistillationLoss, DistillationLossConfig, DistillationLosses, StudentStates, TeacherLogits,
-    TeacherStates,
-};
+pub use attention_relation::{AttentionRelationLoss, AttentionStates};
+pub use causal_lm::CausalLmLoss;
+pub use distillation::{DistillationLoss, DistillationLossConfig, DistillationLosses};
+pub use distillation_states::{StudentStates, TeacherLogits, TeacherStates};
 pub use hidden_distillation::{
     HiddenDistance, HiddenDistillationLoss, HiddenDistillationLossConfig,
 };
-pub use info_nce::{InfoNceLoss, InfoNceLossConfig};
-pub use kurtosis::{KurtosisLoss, KurtosisLossConfig};
-pub use level_distance::{Distance, LevelDistanceLoss, LevelDistanceLossConfig};
-pub use logits_distillation::{LogitsDistillationLoss, LogitsDistillationLossConfig};
+pub use info_nce::InfoNceLoss;
+pub use kurtosis::KurtosisLoss;
+pub use level_distance::{Distance, LevelDistanceLoss};
+pub use logits_distillation::LogitsDistillationLoss;
 pub use oscillation_dampening::OscillationDampeningLoss;
-pub use scale_decay::{ScaleDecayLoss, ScaleDecayLossConfig};
-pub use sparsity::{L1Loss, SparsityTargetLoss, SparsityTargetLossConfig};
+pub use scale_decay::ScaleDecayLoss;
+pub use sparsity::{L1Loss, SparsityTargetLoss};
 pub use top_k_logits::TopKLogits;
-pub use weight_regularizer::{Regularizer, WeightRegularizer, WeightRegularizerConfig};
+pub use weight_regularizer::{Regularizer, WeightRegularizer};

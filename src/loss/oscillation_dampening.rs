@@ -1,4 +1,4 @@
-use burn::{module::Module, tensor::Tensor};
+use burn::tensor::Tensor;
 
 use super::precision::full_precision;
 
@@ -29,14 +29,8 @@ use super::precision::full_precision;
 /// // The loss of 0.25, which rounds to 0; -1.75 is clipped to -1, its level.
 /// assert_eq!(loss.into_scalar::<f32>(), 0.0625);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct OscillationDampeningLoss;
-
-impl Default for OscillationDampeningLoss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 impl OscillationDampeningLoss {
     /// Creates the loss.

@@ -1,25 +1,8 @@
-use burn::{config::Config, module::Module, tensor::Tensor};
+use burn::{config::Config, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::precision::{full_precision, mean};
 use crate::base::bounds::{Bounds, not_negative};
-
-/// Configuration of a [`ScaleDecayLoss`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScaleDecayLossConfig {
-    /// Coefficient of the loss, 0 or above; 1 by default.
-    #[serde(deserialize_with = "not_negative")]
-    pub coefficient: f64,
-}
-
-impl Config for ScaleDecayLossConfig {}
-
-impl Default for ScaleDecayLossConfig {
-    fn default() -> Self {
-        Self { coefficient: 1.0 }
-    }
-}
 
 /// Decay of the scales (step sizes) of a quantizer: `L = coefficient * mean(s^2)`.
 ///
@@ -29,20 +12,30 @@ impl Default for ScaleDecayLossConfig {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::loss::ScaleDecayLossConfig;
+/// use bitnet_burn::loss::ScaleDecayLoss;
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let scales = Tensor::<1>::from_floats([1.0, 3.0], &Device::default());
-/// let loss = ScaleDecayLossConfig::new().with_coefficient(0.5).init();
+/// let loss = ScaleDecayLoss::new().with_coefficient(0.5);
 /// assert_eq!(loss.forward(scales).into_scalar::<f32>(), 2.5);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ScaleDecayLoss {
-    /// Coefficient of the loss.
+    /// Coefficient of the loss, 0 or above; 1 by default.
+    #[serde(deserialize_with = "not_negative")]
     pub coefficient: f64,
 }
 
-impl ScaleDecayLossConfig {
+impl Config for ScaleDecayLoss {}
+
+impl Default for ScaleDecayLoss {
+    fn default() -> Self {
+        Self { coefficient: 1.0 }
+    }
+}
+
+impl ScaleDecayLoss {
     /// Creates a loss with coefficient 1.
     pub fn new() -> Self {
         Self::default()
@@ -61,21 +54,6 @@ impl ScaleDecayLossConfig {
         self
     }
 
-    /// Initialize a [`ScaleDecayLoss`].
-    ///
-    /// # Panics
-    ///
-    /// If `coefficient` is negative or not finite.
-    #[track_caller]
-    pub fn init(&self) -> ScaleDecayLoss {
-        Bounds::NOT_NEGATIVE.assert("coefficient", self.coefficient);
-        ScaleDecayLoss {
-            coefficient: self.coefficient,
-        }
-    }
-}
-
-impl ScaleDecayLoss {
     /// Computes the loss; 0 without scales.
     ///
     /// # Shapes

@@ -1,6 +1,5 @@
 use burn::{
     config::Config,
-    module::Module,
     tensor::{Tensor, activation::sigmoid},
 };
 use serde::{Deserialize, Serialize};
@@ -22,14 +21,8 @@ use crate::base::bounds::{Bounds, fraction, positive};
 /// let weight = Tensor::<1>::from_floats([0.5, -1.5], &Device::default());
 /// assert_eq!(L1Loss::new().forward(weight).into_scalar::<f32>(), 1.0);
 /// ```
-#[derive(Module, Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct L1Loss;
-
-impl Default for L1Loss {
-    fn default() -> Self {
-        Self::new()
-    }
-}
 
 impl L1Loss {
     /// Creates the loss.
@@ -48,10 +41,30 @@ impl L1Loss {
     }
 }
 
-/// Configuration of a [`SparsityTargetLoss`].
+/// Squared distance of the fraction of zero ternary codes from a target, by a differentiable
+/// estimate of that fraction.
+///
+/// `L = (mean(sigmoid((gamma / 2 - |W|) / (temperature * gamma))) - target)^2` with
+/// `gamma = max(mean|W|, 1e-5)`, over the whole weight and without gradient.
+///
+/// The code of a weight is 0 where `|W| <= gamma / 2`. The sigmoid is a smooth form of that step:
+/// the estimate tends to the fraction of zeros as the temperature tends to 0. For ternary weights
+/// with one scale per tensor; with a scale per channel or group, call it on each of these.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::loss::SparsityTargetLoss;
+/// use burn::tensor::{Device, Tensor};
+///
+/// // gamma is 1; two of four codes are 0.
+/// let weight = Tensor::<1>::from_floats([0.1, -0.1, 1.9, -1.9], &Device::default());
+/// let loss = SparsityTargetLoss::new(0.5).forward(weight);
+/// assert!(loss.into_scalar::<f32>() < 1e-3);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SparsityTargetLossConfig {
+pub struct SparsityTargetLoss {
     /// Target fraction of zero codes, 0 to 1.
     #[serde(deserialize_with = "fraction")]
     pub target: f64,
@@ -66,38 +79,12 @@ fn default_temperature() -> f64 {
     0.1
 }
 
-impl Config for SparsityTargetLossConfig {}
+/// Smallest scale, equal to that of the quantizer.
+const EPSILON: f64 = 1e-5;
 
-/// Squared distance of the fraction of zero ternary codes from a target, by a differentiable
-/// estimate of that fraction.
-///
-/// `L = (mean(sigmoid((gamma / 2 - |W|) / (temperature * gamma))) - target)^2` with
-/// `gamma = max(mean|W|, 1e-5)`, over the whole weight and without gradient.
-///
-/// The code of a weight is 0 where `|W| <= gamma / 2`. The sigmoid is a smooth form of that step:
-/// the estimate tends to the fraction of zeros as the temperature tends to 0. For ternary weights
-/// with one scale per tensor; with a scale per channel or group, call it on each of these.
-///
-/// # Example
-///
-/// ```
-/// use bitnet_burn::loss::SparsityTargetLossConfig;
-/// use burn::tensor::{Device, Tensor};
-///
-/// // gamma is 1; two of four codes are 0.
-/// let weight = Tensor::<1>::from_floats([0.1, -0.1, 1.9, -1.9], &Device::default());
-/// let loss = SparsityTargetLossConfig::new(0.5).init().forward(weight);
-/// assert!(loss.into_scalar::<f32>() < 1e-3);
-/// ```
-#[derive(Module, Debug)]
-pub struct SparsityTargetLoss {
-    /// Target fraction of zero codes.
-    pub target: f64,
-    /// Width of the soft threshold, in units of `gamma`.
-    pub temperature: f64,
-}
+impl Config for SparsityTargetLoss {}
 
-impl SparsityTargetLossConfig {
+impl SparsityTargetLoss {
     /// Creates a loss with a target fraction of zeros and temperature 0.1.
     ///
     /// # Panics
@@ -125,26 +112,6 @@ impl SparsityTargetLossConfig {
         self
     }
 
-    /// Initialize a [`SparsityTargetLoss`].
-    ///
-    /// # Panics
-    ///
-    /// If `target` is not in [0, 1], or `temperature` is not positive and finite.
-    #[track_caller]
-    pub fn init(&self) -> SparsityTargetLoss {
-        Bounds::FRACTION.assert("target sparsity", self.target);
-        Bounds::POSITIVE.assert("temperature", self.temperature);
-        SparsityTargetLoss {
-            target: self.target,
-            temperature: self.temperature,
-        }
-    }
-}
-
-/// Smallest scale, equal to that of the quantizer.
-const EPSILON: f64 = 1e-5;
-
-impl SparsityTargetLoss {
     /// Computes the loss; 0 for a weight without values.
     ///
     /// # Shapes

@@ -8,8 +8,8 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KurtosisLossConfig, L1Loss, LevelDistanceLossConfig, OscillationDampeningLoss,
-    ScaleDecayLossConfig, SparsityTargetLossConfig,
+    KurtosisLoss, L1Loss, LevelDistanceLoss, OscillationDampeningLoss, ScaleDecayLoss,
+    SparsityTargetLoss,
 };
 use crate::{
     base::{
@@ -26,24 +26,50 @@ use crate::{
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Regularizer {
-    /// Distance from the quantization levels: [`LevelDistanceLoss`](super::LevelDistanceLoss).
-    LevelDistance(LevelDistanceLossConfig),
-    /// Kurtosis: [`KurtosisLoss`](super::KurtosisLoss).
-    Kurtosis(KurtosisLossConfig),
+    /// Distance from the quantization levels.
+    LevelDistance(LevelDistanceLoss),
+    /// Kurtosis.
+    Kurtosis(KurtosisLoss),
     /// Magnitude: [`L1Loss`].
     L1,
-    /// Fraction of zeros: [`SparsityTargetLoss`](super::SparsityTargetLoss).
-    SparsityTarget(SparsityTargetLossConfig),
-    /// Size of trained scales: [`ScaleDecayLoss`](super::ScaleDecayLoss).
-    ScaleDecay(ScaleDecayLossConfig),
+    /// Fraction of zeros.
+    SparsityTarget(SparsityTargetLoss),
+    /// Size of trained scales.
+    ScaleDecay(ScaleDecayLoss),
     /// Oscillations: [`OscillationDampeningLoss`].
     OscillationDampening,
 }
 
-/// Configuration of a [`WeightRegularizer`].
+/// Regularizer of all weights of a module that a group selects:
+/// `L = coefficient * sum_W loss(W)`.
+///
+/// It reads the latent weights that the optimizer updates, in modules fake-quantized by
+/// [`Prepare`](crate::qat::Prepare) or with layers that quantize, such as
+/// [`BitLinear`](crate::nn::BitLinear). Gradients flow to these parameters. A parameter that
+/// appears several times in the module counts once.
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{
+///     loss::{KurtosisLoss, Regularizer, WeightRegularizer},
+///     nn::BitLinearConfig,
+/// };
+/// use burn::{module::ParamGroup, tensor::Device};
+///
+/// let layer = BitLinearConfig::new(8, 4).init(&Device::default().autodiff());
+/// let kurtosis = Regularizer::Kurtosis(KurtosisLoss::new());
+/// let regularizer = WeightRegularizer::new(kurtosis)
+///     .with_coefficient(0.1)
+///     .with_group(ParamGroup::from_predicate("weight"));
+/// let penalty = regularizer.forward(&layer).expect("a weight");
+/// // Added to the loss of the task, or on its own:
+/// let gradients = penalty.backward();
+/// assert!(layer.weight.val().grad(&gradients).is_some());
+/// ```
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WeightRegularizerConfig {
+pub struct WeightRegularizer {
     /// Regularizer that is computed for each weight.
     pub regularizer: Regularizer,
     /// Factor of the sum over the weights, 0 or above; 1 by default.
@@ -63,42 +89,9 @@ fn one() -> f64 {
     1.0
 }
 
-impl Config for WeightRegularizerConfig {}
+impl Config for WeightRegularizer {}
 
-/// Regularizer of all weights of a module that a group selects:
-/// `L = coefficient * sum_W loss(W)`.
-///
-/// It reads the latent weights that the optimizer updates, in modules fake-quantized by
-/// [`Prepare`](crate::qat::Prepare) or with layers that quantize, such as
-/// [`BitLinear`](crate::nn::BitLinear). Gradients flow to these parameters. A parameter that
-/// appears several times in the module counts once.
-///
-/// # Example
-///
-/// ```
-/// use bitnet_burn::{
-///     loss::{KurtosisLossConfig, Regularizer, WeightRegularizerConfig},
-///     nn::BitLinearConfig,
-/// };
-/// use burn::{module::ParamGroup, tensor::Device};
-///
-/// let layer = BitLinearConfig::new(8, 4).init(&Device::default().autodiff());
-/// let kurtosis = Regularizer::Kurtosis(KurtosisLossConfig::new());
-/// let regularizer = WeightRegularizerConfig::new(kurtosis)
-///     .with_coefficient(0.1)
-///     .with_group(ParamGroup::from_predicate("weight"))
-///     .init();
-/// let penalty = regularizer.forward(&layer).expect("a weight");
-/// // Added to the loss of the task, or on its own:
-/// let gradients = penalty.backward();
-/// assert!(layer.weight.val().grad(&gradients).is_some());
-/// ```
-#[derive(Debug, Clone)]
-pub struct WeightRegularizer {
-    config: WeightRegularizerConfig,
-}
-
-impl WeightRegularizerConfig {
+impl WeightRegularizer {
     /// Creates the sum of `regularizer` over all weights of a module, ternary with one scale per
     /// tensor.
     pub fn new(regularizer: Regularizer) -> Self {
@@ -137,22 +130,6 @@ impl WeightRegularizerConfig {
         self
     }
 
-    /// Initialize a [`WeightRegularizer`].
-    ///
-    /// # Panics
-    ///
-    /// If the coefficient or a value of the regularizer is out of its range.
-    #[track_caller]
-    pub fn init(&self) -> WeightRegularizer {
-        Bounds::NOT_NEGATIVE.assert("coefficient", self.coefficient);
-        self.regularizer.assert_valid();
-        WeightRegularizer {
-            config: self.clone(),
-        }
-    }
-}
-
-impl WeightRegularizer {
     /// Computes the weighted sum over the selected weights, of shape `[1]`; `None` if none is
     /// selected.
     ///
@@ -163,86 +140,35 @@ impl WeightRegularizer {
     #[track_caller]
     pub fn forward<M: Module>(&self, module: &M) -> Option<Tensor<1>> {
         let mut penalties = Penalties {
-            config: &self.config,
+            regularizer: self,
             output_axes: output_axes(module),
             counted: HashSet::new(),
-            sum: None,
+            losses: Vec::new(),
         };
         visit_paths(module, &mut penalties);
-        let sum = penalties.sum?;
-        Some(sum.mul_scalar(self.config.coefficient))
+        let sum = penalties
+            .losses
+            .into_iter()
+            .reduce(|sum, loss| sum + loss)?;
+        Some(sum.mul_scalar(self.coefficient))
     }
-}
 
-/// Returns the output channel dimension of each weight of a module.
-fn output_axes<M: Module>(module: &M) -> HashMap<ParamId, usize> {
-    Inventory::of(module)
-        .parameters
-        .into_iter()
-        // A weight without values has no levels.
-        .filter(|p| p.is_weight() && !p.shape.contains(&0))
-        .map(|p| (p.id, p.output_axis()))
-        .collect()
-}
-
-/// Sum of the losses of the parameters that the group selects.
-struct Penalties<'a> {
-    config: &'a WeightRegularizerConfig,
-    output_axes: HashMap<ParamId, usize>,
-    counted: HashSet<ParamId>,
-    sum: Option<Tensor<1>>,
-}
-
-impl PathVisitor for Penalties<'_> {
-    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
-        let path = path.join();
-        let selected = self.config.group.matches(&param.id, Some(&path));
-        if !selected || self.counted.contains(&param.id) {
-            return;
-        }
-        let output_axis = self.output_axes.get(&param.id).copied();
-        let Some(penalty) = self.config.penalty(param, output_axis, &path) else {
-            return;
-        };
-        self.counted.insert(param.id);
-        self.sum = Some(match self.sum.take() {
-            Some(sum) => sum + penalty,
-            None => penalty,
-        });
-    }
-}
-
-impl Regularizer {
-    /// Panics if a value is out of range.
-    #[track_caller]
-    fn assert_valid(&self) {
-        match self {
-            Self::Kurtosis(config) => drop(config.init()),
-            Self::SparsityTarget(config) => drop(config.init()),
-            Self::ScaleDecay(config) => drop(config.init()),
-            Self::LevelDistance(_) | Self::L1 | Self::OscillationDampening => {}
-        }
-    }
-}
-
-impl WeightRegularizerConfig {
     /// Returns the loss of a parameter; `None` if a regularizer of weights does not apply to it.
     fn penalty<const D: usize>(
         &self,
-        param: &Param<Tensor<D>>,
+        value: Tensor<D>,
         output_axis: Option<usize>,
         path: &str,
     ) -> Option<Tensor<1>> {
-        let value = param.val();
         Some(match (&self.regularizer, output_axis) {
-            (Regularizer::ScaleDecay(config), _) => config.init().forward(value),
+            (Regularizer::ScaleDecay(loss), _) => loss.forward(value),
             (_, None) => return None,
-            (Regularizer::Kurtosis(config), _) => config.init().forward(value),
+            (Regularizer::Kurtosis(loss), _) => loss.forward(value),
             (Regularizer::L1, _) => L1Loss::new().forward(value),
-            (Regularizer::SparsityTarget(config), _) => config.init().forward(value),
-            (Regularizer::LevelDistance(config), Some(output_axis)) => {
+            (Regularizer::SparsityTarget(loss), _) => loss.forward(value),
+            (Regularizer::LevelDistance(loss), Some(output_axis)) => {
                 let levels = self.levels(value, output_axis, path);
-                config.init().forward(levels.weight, levels.quantized)
+                loss.forward(levels.weight, levels.quantized)
             }
             (Regularizer::OscillationDampening, Some(output_axis)) => {
                 let levels = self.levels(value, output_axis, path);
@@ -257,12 +183,7 @@ impl WeightRegularizerConfig {
     }
 
     #[track_caller]
-    fn levels<const D: usize>(
-        &self,
-        weight: Tensor<D>,
-        output_axis: usize,
-        path: &str,
-    ) -> AffineParams {
+    fn levels<const D: usize>(&self, weight: Tensor<D>, output_axis: usize, path: &str) -> Levels {
         let shape = weight.dims();
         let groups = match self.quantizer.groups(&shape, output_axis) {
             Ok(groups) => groups,
@@ -277,7 +198,7 @@ impl WeightRegularizerConfig {
         let codes = self.quantizer.codes();
         let lowest = scales.clone().mul_scalar(codes.min);
         let highest = scales.mul_scalar(codes.max);
-        AffineParams {
+        Levels {
             weight: weight.reshape([outer, size, inner]),
             quantized: quantized.reshape([outer, size, inner]),
             lowest,
@@ -286,8 +207,44 @@ impl WeightRegularizerConfig {
     }
 }
 
+/// Returns the output channel dimension of each weight of a module.
+fn output_axes<M: Module>(module: &M) -> HashMap<ParamId, usize> {
+    Inventory::of(module)
+        .parameters
+        .into_iter()
+        // A weight without values has no levels.
+        .filter(|p| p.is_weight() && !p.shape.contains(&0))
+        .map(|p| (p.id, p.output_axis()))
+        .collect()
+}
+
+/// Losses of the parameters that the group selects.
+struct Penalties<'a> {
+    regularizer: &'a WeightRegularizer,
+    output_axes: HashMap<ParamId, usize>,
+    counted: HashSet<ParamId>,
+    losses: Vec<Tensor<1>>,
+}
+
+impl PathVisitor for Penalties<'_> {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let path = path.join();
+        let selected = self.regularizer.group.matches(&param.id, Some(&path));
+        if !selected || self.counted.contains(&param.id) {
+            return;
+        }
+        let output_axis = self.output_axes.get(&param.id).copied();
+        let penalty = self.regularizer.penalty(param.val(), output_axis, &path);
+        let Some(penalty) = penalty else {
+            return;
+        };
+        self.counted.insert(param.id);
+        self.losses.push(penalty);
+    }
+}
+
 /// Weight, quantized value and range, each grouped as `[outer, size, inner]`.
-struct AffineParams {
+struct Levels {
     weight: Tensor<3>,
     quantized: Tensor<3>,
     lowest: Tensor<3>,

@@ -7,7 +7,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{base::atomic_file, qat::QuantizationError};
+use crate::{
+    base::{atomic_file, file_error::FileError, shared::Shared},
+    qat::QuantizationError,
+};
 
 /// Quantization errors of all layers at one step of a training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,18 +80,16 @@ pub struct ErrorHistory {
     pub reports: Vec<ErrorReport>,
 }
 
+/// Reports of a training, shared by the monitor that adds them and the metrics that read them.
+pub type SharedErrorHistory = Shared<ErrorHistory>;
+
 /// Error when a history cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HistoryError {
     /// Failure of the operating system.
-    #[error("{path}: {source}")]
-    Io {
-        /// Path of the file.
-        path: PathBuf,
-        /// Cause of the failure.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// A line is not a valid report.
     #[error("{path}, line {line}: {source}")]
     Line {
@@ -109,10 +110,10 @@ impl ErrorHistory {
     /// If the file cannot be read, or a line is not a valid report.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, HistoryError> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(io_error(path))?;
+        let file = File::open(path).map_err(FileError::at(path))?;
         let mut reports = Vec::new();
         for (i, line) in BufReader::new(file).lines().enumerate() {
-            let line = line.map_err(io_error(path))?;
+            let line = line.map_err(FileError::at(path))?;
             let report = serde_json::from_str(&line);
             reports.push(report.map_err(|source| HistoryError::Line {
                 path: path.to_path_buf(),
@@ -137,7 +138,6 @@ impl ErrorHistory {
             }
             Ok(())
         })
-        .map_err(io_error(path))
     }
 
     /// Removes the reports after a step.
@@ -174,23 +174,14 @@ impl ErrorHistory {
 pub(super) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
-) -> io::Result<()> {
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        fs::create_dir_all(folder)?;
-    }
-    atomic_file::write(path, |file| {
-        let mut file = BufWriter::new(file);
-        write(&mut file)?;
-        file.flush()
-    })
-}
-
-pub(super) fn io_error(path: &Path) -> impl Fn(io::Error) -> HistoryError + '_ {
-    |source| HistoryError::Io {
-        path: path.to_path_buf(),
-        source,
-    }
+) -> Result<(), HistoryError> {
+    let folder = path.parent().unwrap_or(path);
+    let written = fs::create_dir_all(folder).and_then(|()| {
+        atomic_file::write(path, |file| {
+            let mut file = BufWriter::new(file);
+            write(&mut file)?;
+            file.flush()
+        })
+    });
+    Ok(written.map_err(FileError::at(path))?)
 }

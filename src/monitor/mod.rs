@@ -3,5 +3,7 @@
 mod error_history;
 mod report;
 
-pub use error_history::{ErrorHistory, ErrorReport, HistoryError};
+pub use error_history::{ErrorHistory, HistoryError};
+#[cfg(feature = "train")]
+pub(crate) use error_history::{ErrorReport, SharedErrorHistory};
 pub use report::HtmlReport;

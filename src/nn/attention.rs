@@ -1,43 +1,14 @@
 use burn::{
-    config::Config,
-    module::{Initializer, Module},
-    nn::{RmsNorm, RmsNormConfig},
+    module::Module,
+    nn::RmsNorm,
     tensor::{Device, Tensor},
 };
 
 use super::{
-    BitLinear, Projection, ProjectionBias, RotaryEmbedding, TrainableProjection,
-    layer_cache::LayerCache,
-    projection::{norm_saved_bytes, normalize, saved_bytes},
+    BitLinear, BitNetLmConfig, Projection, QkNorm, RotaryEmbedding, TrainableProjection,
+    layer_cache::LayerCache, norm::normalize_if,
 };
-use crate::{functions::causal_attention, quant::QatScheme};
-
-/// Configuration of a [`BitNetAttention`].
-#[derive(Config, Debug)]
-pub struct BitNetAttentionConfig {
-    /// The size of the model.
-    pub d_model: usize,
-    /// Number of query heads.
-    pub n_heads: usize,
-    /// Number of key and value heads; must divide `n_heads`.
-    pub n_kv_heads: usize,
-    /// The size of a head; `None` for `d_model / n_heads`, which `n_heads` must divide then.
-    pub d_head: Option<usize>,
-    /// Epsilon of the sub-norm; `None` for no sub-norm.
-    #[config(default = "Some(1e-5)")]
-    pub sub_norm_epsilon: Option<f64>,
-    /// Epsilon of the norms of the queries and keys of each head; `None` for no such norms.
-    pub qk_norm_epsilon: Option<f64>,
-    /// Projections that have a bias.
-    #[config(default = "ProjectionBias::NONE")]
-    pub bias: ProjectionBias,
-    /// Quantization scheme of the projections.
-    #[config(default = "QatScheme::b1_58()")]
-    pub scheme: QatScheme,
-    /// Initializer of the projections.
-    #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
-    pub initializer: Initializer,
-}
+use crate::functions::causal_attention;
 
 /// Causal self-attention with rotary positions, grouped key and value heads, and a norm before
 /// the output projection: `Y = o(norm(softmax(Q K^T / sqrt(d_head)) V))`.
@@ -65,40 +36,40 @@ pub struct BitNetAttention<P: Projection = BitLinear> {
     d_head: usize,
 }
 
-impl BitNetAttentionConfig {
-    /// Initialize a new [`BitNetAttention`] block.
+impl<P: TrainableProjection> BitNetAttention<P> {
+    /// Creates a block of a model.
     ///
     /// # Panics
     ///
-    /// If the numbers of heads do not divide as documented.
+    /// If the numbers of heads do not divide `d_model`, unless there is a `d_head`, and each other.
     #[track_caller]
-    pub fn init<P: TrainableProjection>(&self, device: &Device) -> BitNetAttention<P> {
-        let (d_model, n_heads, n_kv_heads) = (self.d_model, self.n_heads, self.n_kv_heads);
+    pub fn init(config: &BitNetLmConfig, device: &Device) -> Self {
+        let (d_model, n_heads) = (config.d_model, config.n_heads);
+        let n_kv_heads = config.key_value_heads();
         assert!(
-            n_heads > 0 && (self.d_head.is_some() || d_model.is_multiple_of(n_heads)),
+            n_heads > 0 && (config.d_head.is_some() || d_model.is_multiple_of(n_heads)),
             "d_model {d_model} must be a multiple of n_heads {n_heads}"
         );
         assert!(
             n_kv_heads > 0 && n_heads.is_multiple_of(n_kv_heads),
             "n_heads {n_heads} must be a multiple of n_kv_heads {n_kv_heads}"
         );
-        let d_head = self.d_head.unwrap_or(d_model / n_heads);
+        let d_head = config.head_size();
         let (d_heads, d_kv) = (n_heads * d_head, n_kv_heads * d_head);
-        let unrotated = self.scheme.clone().with_rotation(None);
-        let projection =
-            |size, bias, scheme| P::init(size, bias, &self.initializer, scheme, device);
-        let input = |d_output| projection([d_model, d_output], self.bias.qkv, &unrotated);
-        let norm = |epsilon: Option<f64>, size| {
-            epsilon.map(|epsilon| RmsNormConfig::new(size).with_epsilon(epsilon).init(device))
+        let bias = config.bias;
+        let input = |name, d_output| config.projection(name, [d_model, d_output], bias.qkv, device);
+        let head_norm = || {
+            let norm = config.qk_norm == QkNorm::PerHead;
+            norm.then(|| config.norm(d_head, device))
         };
-        BitNetAttention {
-            q_proj: input(d_heads),
-            k_proj: input(d_kv),
-            v_proj: input(d_kv),
-            o_proj: projection([d_heads, d_model], self.bias.output, &self.scheme),
-            q_norm: norm(self.qk_norm_epsilon, d_head),
-            k_norm: norm(self.qk_norm_epsilon, d_head),
-            attn_sub_norm: norm(self.sub_norm_epsilon, d_heads),
+        Self {
+            q_proj: input("q_proj", d_heads),
+            k_proj: input("k_proj", d_kv),
+            v_proj: input("v_proj", d_kv),
+            o_proj: config.projection("o_proj", [d_heads, d_model], bias.output, device),
+            q_norm: head_norm(),
+            k_norm: head_norm(),
+            attn_sub_norm: config.sub_norm.then(|| config.norm(d_heads, device)),
             n_heads,
             n_kv_heads,
             d_head,
@@ -129,28 +100,6 @@ impl<P: Projection> BitNetAttention<P> {
         let [query, key, value] = self.project(x, rotary, start);
         let [key, value] = cache.append(start, key, value);
         self.attend(query, key, value)
-    }
-
-    /// Returns the bytes saved for backward for `tokens` tokens: queries, keys and values, norms and inputs
-    /// of projections.
-    pub(super) fn saved_bytes(&self, tokens: usize, d_model: usize) -> usize {
-        let d_heads = self.heads_size();
-        let d_kv = self.n_kv_heads * self.d_head;
-        let norms = [
-            (&self.q_norm, d_heads),
-            (&self.k_norm, d_kv),
-            (&self.attn_sub_norm, d_heads),
-        ];
-        let norms = norms.into_iter().filter(|(norm, _)| norm.is_some());
-        4 * tokens * (d_heads + 2 * d_kv)
-            + norms
-                .map(|(_, size)| norm_saved_bytes(tokens * size))
-                .sum::<usize>()
-            + saved_bytes(
-                &[&self.q_proj, &self.k_proj, &self.v_proj],
-                tokens * d_model,
-            )
-            + saved_bytes(&[&self.o_proj], tokens * d_heads)
     }
 
     /// Replaces each projection; `map` receives its name, such as `q_proj`.
@@ -187,12 +136,12 @@ impl<P: Projection> BitNetAttention<P> {
     }
 
     /// Returns the number of key-value heads, and the size of each.
-    pub(super) fn key_shape(&self) -> [usize; 2] {
+    pub(crate) fn key_shape(&self) -> [usize; 2] {
         [self.n_kv_heads, self.d_head]
     }
 
     /// Returns the size of all query heads.
-    pub(super) fn heads_size(&self) -> usize {
+    pub(crate) fn heads_size(&self) -> usize {
         self.n_heads * self.d_head
     }
 
@@ -201,11 +150,7 @@ impl<P: Projection> BitNetAttention<P> {
         let [batch, positions, _] = x.dims();
         let heads = |x: Tensor<3>, n: usize, norm: &Option<RmsNorm>| {
             let x = x.reshape([batch, positions, n, self.d_head]);
-            let x = match norm {
-                Some(norm) => normalize(norm, x),
-                None => x,
-            };
-            x.swap_dims(1, 2)
+            normalize_if(norm, x).swap_dims(1, 2)
         };
         let query = heads(self.q_proj.forward(x.clone()), self.n_heads, &self.q_norm);
         let key = heads(
@@ -226,10 +171,7 @@ impl<P: Projection> BitNetAttention<P> {
         let context = causal_attention(query, key, value)
             .swap_dims(1, 2)
             .reshape([batch, positions, n_heads * d_head]);
-        let context = match &self.attn_sub_norm {
-            Some(norm) => normalize(norm, context),
-            None => context,
-        };
-        self.o_proj.forward(context)
+        self.o_proj
+            .forward(normalize_if(&self.attn_sub_norm, context))
     }
 }

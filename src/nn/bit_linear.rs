@@ -1,38 +1,19 @@
 use burn::{
-    config::Config,
-    module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay, Param},
-    nn::{Linear, RmsNorm, RmsNormConfig},
-    tensor::{Device, Tensor, assert_shape, module::linear},
+    module::{Content, DisplaySettings, Module, ModuleDisplay, Param},
+    nn::{Linear, RmsNorm},
+    tensor::{Tensor, assert_shape},
 };
 
-use super::{Projection, SavedTensors, TrainableProjection, projection::zero_bias};
+use super::{
+    PackedBitLinear, Projection, SavedTensors,
+    quantized_product::{is_plain, normalized, packed, packed_product, product, quantized},
+};
 use crate::{
     functions::bit_linear,
     ops::Groups,
     qat::{ActivationFakeQuant, FakeQuant, PackedParameter, PackedWeight, QuantControls},
     quant::QatScheme,
 };
-
-/// Configuration of a [`BitLinear`] layer.
-#[derive(Config, Debug)]
-pub struct BitLinearConfig {
-    /// The size of the input features.
-    pub d_input: usize,
-    /// The size of the output features.
-    pub d_output: usize,
-    /// Adds a bias. BitNet models have none.
-    #[config(default = false)]
-    pub bias: bool,
-    /// Epsilon of an RMS norm applied to the input before it is quantized; `None` for no norm,
-    /// as in models that normalize outside of their linear layers.
-    pub rms_norm_epsilon: Option<f64>,
-    /// Quantization scheme of weights and activations.
-    #[config(default = "QatScheme::b1_58()")]
-    pub scheme: QatScheme,
-    /// Initializer of the latent weights.
-    #[config(default = "Initializer::KaimingUniform{gain:1.0/3f64.sqrt(), fan_out_only:false}")]
-    pub initializer: Initializer,
-}
 
 /// Linear layer with ternary weights and quantized activations, trained with latent weights.
 ///
@@ -78,30 +59,6 @@ pub struct BitLinear {
     pub weight_quant: FakeQuant,
     /// Quantizer of the input; `None` leaves it in float.
     pub input_quant: Option<ActivationFakeQuant>,
-}
-
-impl BitLinearConfig {
-    /// Initialize a new [`BitLinear`] layer.
-    ///
-    /// # Panics
-    ///
-    /// If the weight granularity of the scheme does not fit the layer.
-    #[track_caller]
-    pub fn init(&self, device: &Device) -> BitLinear {
-        let shape = [self.d_input, self.d_output];
-        let fans = (Some(self.d_input), Some(self.d_output));
-        let bias = self.bias.then(|| {
-            self.initializer
-                .init_with([self.d_output], fans.0, fans.1, device)
-        });
-        let weight = self.initializer.init_with(shape, fans.0, fans.1, device);
-        let rms_norm = self.rms_norm_epsilon.map(|epsilon| {
-            RmsNormConfig::new(self.d_input)
-                .with_epsilon(epsilon)
-                .init(device)
-        });
-        BitLinear::from_parameters(weight, bias, rms_norm, &self.scheme)
-    }
 }
 
 /// Dimension of the output channels in a weight `[d_input, d_output]`.
@@ -170,7 +127,7 @@ impl BitLinear {
     }
 
     #[track_caller]
-    fn from_parameters(
+    pub(super) fn from_parameters(
         weight: Param<Tensor<2>>,
         bias: Option<Param<Tensor<1>>>,
         rms_norm: Option<RmsNorm>,
@@ -222,13 +179,12 @@ impl BitLinear {
 
     /// Returns the packed weight that replaces the latent one in a layer of a
     /// [`PackedModel`](crate::qat::PackedModel::load_into).
-    fn packed(&self) -> Option<&PackedWeight> {
-        let packed = self.weight.reparameterization::<PackedParameter>()?;
-        (packed.row_axis() == OUTPUT_AXIS).then_some(packed.weight())
+    pub(super) fn packed(&self) -> Option<&PackedWeight> {
+        packed(&self.weight, OUTPUT_AXIS)
     }
 
     /// Returns the groups of the weight and the bits of the input, if the layer is [`bit_linear`].
-    fn fused(&self) -> Option<(Groups, u8)> {
+    pub(super) fn fused(&self) -> Option<(Groups, u8)> {
         let bits = self.input_quant.as_ref()?.absmax_bits()?;
         let groups = self
             .weight_quant
@@ -298,105 +254,24 @@ impl BitLinear {
     }
 }
 
-/// Computes `X W + b`. Not every backend multiplies by a matrix without values; [`bit_linear`] does, and
-/// gives the same then.
-fn product<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
-    match x.shape().num_elements() {
-        0 => {
-            let groups = Groups::per_tensor(weight.shape().num_elements());
-            bit_linear(x, weight, bias, groups, 8)
-        }
-        _ => linear(x, weight, bias),
-    }
-}
-
-/// Computes the product of a layer with a packed weight; `bits` is set if training uses [`bit_linear`].
-fn packed_product<const D: usize>(
-    x: Tensor<D>,
-    weight: &PackedWeight,
-    bias: Option<Tensor<1>>,
-    input_quant: &Option<ActivationFakeQuant>,
-    bits: Option<u8>,
-) -> Tensor<D> {
-    match (input_quant, bits) {
-        (Some(quant), Some(bits)) => weight.linear(quant.observe(x), bias, bits),
-        _ => {
-            let x = quantized(x, input_quant);
-            // In the type of the input, as a latent weight is cast to it.
-            let weight = weight.unpack_as(x.dtype().into());
-            product(x, weight.transpose(), bias)
-        }
-    }
-}
-
-/// Returns whether the input has no norm, rotation or other step that other programs do not support.
-fn is_plain(input_quant: &Option<ActivationFakeQuant>, rms_norm: &Option<RmsNorm>) -> bool {
-    let unrotated = input_quant.as_ref().is_none_or(|quant| !quant.rotates());
-    unrotated && rms_norm.is_none()
-}
-
-fn normalized<const D: usize>(x: Tensor<D>, rms_norm: &Option<RmsNorm>) -> Tensor<D> {
-    match rms_norm {
-        Some(norm) => norm.forward(x),
-        None => x,
-    }
-}
-
-fn quantized<const D: usize>(x: Tensor<D>, input_quant: &Option<ActivationFakeQuant>) -> Tensor<D> {
-    match input_quant {
-        Some(input_quant) => input_quant.forward(x),
-        None => x,
-    }
-}
-
 impl Projection for BitLinear {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         BitLinear::forward(self, x)
     }
 
     fn saved(&self) -> SavedTensors {
-        // The codes of the input; the weight is quantized again from the latent one.
-        let fused = SavedTensors {
-            input: false,
-            input_copy: 1,
-            weight_copy: false,
+        let (input, input_copy, weight_copy) = match &self.input_quant {
+            _ if self.is_full_precision() => (true, 0, false),
+            // The codes of the input; the weight is quantized again from the latent one.
+            Some(_) if self.fused().is_some() => (false, 1, false),
+            Some(quant) => (quant.keeps_input(), 4, true),
+            None => (true, 0, true),
         };
-        let full_precision = SavedTensors {
-            input: true,
-            input_copy: 0,
-            weight_copy: false,
-        };
-        match (&self.input_quant, self.fused()) {
-            _ if self.is_full_precision() => full_precision,
-            (Some(_), Some(_)) => fused,
-            (Some(quant), None) => SavedTensors {
-                input: quant.keeps_input(),
-                input_copy: 4,
-                weight_copy: true,
-            },
-            (None, _) => SavedTensors {
-                input: true,
-                input_copy: 0,
-                weight_copy: true,
-            },
+        SavedTensors {
+            input,
+            input_copy,
+            weight_copy,
         }
-    }
-}
-
-impl TrainableProjection for BitLinear {
-    fn init(
-        [d_input, d_output]: [usize; 2],
-        bias: bool,
-        initializer: &Initializer,
-        scheme: &QatScheme,
-        device: &Device,
-    ) -> Self {
-        let mut layer = BitLinearConfig::new(d_input, d_output)
-            .with_initializer(initializer.clone())
-            .with_scheme(scheme.clone())
-            .init(device);
-        layer.bias = bias.then(|| zero_bias(d_output, device));
-        layer
     }
 }
 
@@ -415,155 +290,5 @@ impl ModuleDisplay for BitLinear {
             .add("bias", &self.bias.is_some())
             .add("rms_norm", &self.rms_norm.is_some())
             .optional()
-    }
-}
-
-/// Inference form of [`BitLinear`]: packed weights of 2 bits.
-///
-/// Created by [`BitLinear::pack`]; the values are those of training, bit for bit. The weight is a constant:
-/// under autodiff the input and the bias have gradients.
-///
-/// With absmean ternary weights and absmax inputs per token, Flex multiplies the packed codes directly, and
-/// so does CubeCL for up to 16 tokens. Other schemes, more tokens and other devices unpack the weight into a
-/// matrix in each forward pass.
-#[derive(Module, Debug)]
-pub struct PackedBitLinear {
-    /// Packed weight; without rows in a layer that is not quantized.
-    pub weight: PackedWeight,
-    /// Weight of shape `[d_input, d_output]` of a layer that is not quantized, in place of the packed
-    /// one.
-    pub float_weight: Option<Param<Tensor<2>>>,
-    /// Bias of shape `[d_output]`.
-    pub bias: Option<Param<Tensor<1>>>,
-    /// Norm of the input.
-    pub rms_norm: Option<RmsNorm>,
-    /// Quantizer of the input; `None` leaves it in float.
-    pub input_quant: Option<ActivationFakeQuant>,
-    /// `true` if training computes [`bit_linear`].
-    #[module(skip)]
-    fused: bool,
-}
-
-impl PackedBitLinear {
-    /// Creates a layer that is not quantized, for use among those that are.
-    pub fn full_precision(linear: Linear) -> Self {
-        let Linear { weight, bias } = linear;
-        let [d_input, _] = weight.lazy_shape().dims();
-        let device = weight.lazy_device();
-        Self {
-            weight: PackedWeight::from_words(Vec::new(), [0, d_input], 1.0, &device),
-            float_weight: Some(weight),
-            bias,
-            rms_norm: None,
-            input_quant: None,
-            fused: false,
-        }
-    }
-
-    /// Sets the bias.
-    #[must_use]
-    pub fn with_bias(mut self, bias: Option<Param<Tensor<1>>>) -> Self {
-        self.bias = bias;
-        self
-    }
-
-    /// Creates a layer of BitNet b1.58 without norm and bias, from a weight packed elsewhere.
-    ///
-    /// # Panics
-    ///
-    /// If the weight has more than one scale.
-    #[track_caller]
-    pub fn b1_58(weight: PackedWeight) -> Self {
-        let scales = weight.scales.val();
-        assert_shape!(scales, [1, 1]);
-        Self {
-            input_quant: ActivationFakeQuant::new(&QatScheme::b1_58(), &scales.device()),
-            weight,
-            float_weight: None,
-            bias: None,
-            rms_norm: None,
-            fused: true,
-        }
-    }
-
-    /// See [`BitLinear::is_b1_58`].
-    pub fn is_b1_58(&self) -> bool {
-        let bits = self.input_quant.as_ref().and_then(|q| q.absmax_bits());
-        self.fused && bits == Some(8) && self.is_b1_58_weight()
-    }
-
-    /// See [`BitLinear::is_full_precision`].
-    pub fn is_full_precision(&self) -> bool {
-        self.float_weight.is_some()
-    }
-
-    /// See [`BitLinear::is_b1_58_weight`].
-    pub fn is_b1_58_weight(&self) -> bool {
-        !self.is_full_precision()
-            && self.weight.groups().num_groups() == 1
-            && is_plain(&self.input_quant, &self.rms_norm)
-    }
-
-    /// Applies the layer.
-    ///
-    /// # Shapes
-    ///
-    /// - x: `[.., d_input]`
-    /// - output: `[.., d_output]`
-    ///
-    /// # Panics
-    ///
-    /// If the last dimension of `x` is not `d_input`.
-    #[track_caller]
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let [_, d_input] = self.weight.dims();
-        assert_shape!(x, [.., d_input]);
-        let x = normalized(x, &self.rms_norm);
-        let bias = self.bias.as_ref().map(Param::val);
-        if let Some(weight) = &self.float_weight {
-            let weight = weight.val().cast(x.dtype());
-            return product(x, weight, bias);
-        }
-        let input_quant = self.input_quant.as_ref().filter(|_| self.fused);
-        let bits = input_quant.and_then(ActivationFakeQuant::absmax_bits);
-        packed_product(x, &self.weight, bias, &self.input_quant, bits)
-    }
-}
-
-impl Projection for PackedBitLinear {
-    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        PackedBitLinear::forward(self, x)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn display_shows_the_dimensions() {
-        let layer = BitLinearConfig::new(3, 5).init(&Device::default());
-        assert_eq!(
-            layer.to_string(),
-            "BitLinear {d_input: 3, d_output: 5, bias: false, rms_norm: false, params: 15}"
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "axis 1 expected 4, got 3")]
-    fn the_input_must_have_d_input_features() {
-        let device = Device::default();
-        let layer = BitLinearConfig::new(4, 2).init(&device);
-        layer.forward(Tensor::<2>::zeros([1, 3], &device));
-    }
-
-    #[test]
-    #[should_panic(expected = "group_size 3 does not divide the 4 input features")]
-    fn a_group_size_that_does_not_fit_is_refused_at_init() {
-        use crate::quant::{TernaryConfig, WeightGranularity};
-        let weight = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 3 });
-        BitLinearConfig::new(4, 2)
-            .with_scheme(QatScheme::b1_58().with_weight(weight))
-            .init(&Device::default());
     }
 }

@@ -1,72 +1,17 @@
 use std::convert::Infallible;
 
 use burn::{
-    config::Config,
-    module::{Initializer, Module},
-    nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm, RmsNormConfig},
+    module::Module,
+    nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm},
     tensor::{Device, Int, Tensor, module::linear},
 };
 
 use super::{
-    BitLinear, BitNetAttentionConfig, DecoderLayer, FeedForwardConfig, GatedActivation,
-    PackedBitLinear, Projection, ProjectionBias, QkNorm, RopeScaling, RotaryEmbedding,
-    RotaryEmbeddingConfig, TrainableProjection,
-    projection::{by_tokens, norm_saved_bytes, normalize},
+    BitLinear, BitNetLmConfig, PackedBitLinear, Projection, RotaryEmbedding, TrainableProjection,
+    causal_lm_config::projection_scheme, decoder_layer::DecoderLayer, norm::normalize,
+    projection::by_tokens,
 };
 use crate::quant::QatScheme;
-
-/// Configuration of a [`BitNetLm`].
-#[derive(Config, Debug)]
-pub struct BitNetLmConfig {
-    /// Number of tokens in the vocabulary.
-    pub vocab_size: usize,
-    /// The size of the model.
-    pub d_model: usize,
-    /// Number of decoder layers.
-    pub n_layers: usize,
-    /// Number of query heads.
-    pub n_heads: usize,
-    /// The size between the projections of the feed-forward block.
-    pub d_ff: usize,
-    /// Number of key and value heads; `None` for the number of query heads.
-    pub n_kv_heads: Option<usize>,
-    /// The size of a head; `None` for `d_model / n_heads`.
-    pub d_head: Option<usize>,
-    /// Maximum number of positions of a sequence.
-    #[config(default = 4096)]
-    pub max_positions: usize,
-    /// Base of the rotary frequencies.
-    #[config(default = 500000.0)]
-    pub rope_theta: f32,
-    /// Scaling of the rotary frequencies for long sequences.
-    pub rope_scaling: Option<RopeScaling>,
-    /// Number of values of a head that are rotated, the first ones; `None` for all.
-    pub d_rotary: Option<usize>,
-    /// Epsilon of all norms.
-    #[config(default = 1e-5)]
-    pub rms_norm_epsilon: f64,
-    /// Activation of the gate in the feed-forward block.
-    #[config(default = "GatedActivation::SquaredRelu")]
-    pub activation: GatedActivation,
-    /// Normalizes the attention output and the feed-forward product before their projections.
-    #[config(default = true)]
-    pub sub_norm: bool,
-    /// Norm of queries and keys.
-    #[config(default = "QkNorm::None")]
-    pub qk_norm: QkNorm,
-    /// Projections that have a bias.
-    #[config(default = "ProjectionBias::NONE")]
-    pub bias: ProjectionBias,
-    /// Uses the embedding table as the output head.
-    #[config(default = true)]
-    pub tied_embeddings: bool,
-    /// Quantization scheme of the projections. Embedding, norms and head stay in full precision.
-    #[config(default = "QatScheme::b1_58()")]
-    pub scheme: QatScheme,
-    /// Initializer of embedding, projections and head.
-    #[config(default = "Initializer::Normal{mean: 0.0, std: 0.02}")]
-    pub initializer: Initializer,
-}
 
 /// The decoder stack of a [`BitNetLm`].
 #[derive(Module, Debug)]
@@ -126,7 +71,7 @@ impl BitNetLmConfig {
         let embed_tokens = EmbeddingConfig::new(self.vocab_size, self.d_model)
             .with_initializer(self.initializer.clone())
             .init(device);
-        let layers = (0..self.n_layers).map(|_| self.layer(device)).collect();
+        let layers = (0..self.n_layers).map(|_| DecoderLayer::init(self, device));
         let lm_head = (!self.tied_embeddings).then(|| {
             LinearConfig::new(self.d_model, self.vocab_size)
                 .with_bias(false)
@@ -136,63 +81,11 @@ impl BitNetLmConfig {
         BitNetLm {
             model: BitNetModel {
                 embed_tokens,
-                layers,
-                norm: self.norm(device),
+                layers: layers.collect(),
+                norm: self.norm(self.d_model, device),
                 rotary: self.rotary().init(device),
             },
             lm_head,
-        }
-    }
-
-    /// Returns the size of a head.
-    pub fn head_size(&self) -> usize {
-        self.d_head.unwrap_or(self.d_model / self.n_heads)
-    }
-
-    /// Returns the number of key and value heads.
-    pub fn key_value_heads(&self) -> usize {
-        self.n_kv_heads.unwrap_or(self.n_heads)
-    }
-
-    /// Returns the configuration of the position embedding.
-    pub fn rotary(&self) -> RotaryEmbeddingConfig {
-        RotaryEmbeddingConfig::new(self.head_size(), self.max_positions)
-            .with_theta(self.rope_theta)
-            .with_scaling(self.rope_scaling.clone())
-            .with_d_rotary(self.d_rotary)
-    }
-
-    fn norm(&self, device: &Device) -> RmsNorm {
-        RmsNormConfig::new(self.d_model)
-            .with_epsilon(self.rms_norm_epsilon)
-            .init(device)
-    }
-
-    fn layer<P: TrainableProjection>(&self, device: &Device) -> DecoderLayer<P> {
-        let sub_norm_epsilon = self.sub_norm.then_some(self.rms_norm_epsilon);
-        let qk_norm_epsilon = match self.qk_norm {
-            QkNorm::None => None,
-            QkNorm::PerHead => Some(self.rms_norm_epsilon),
-        };
-        let n_kv_heads = self.key_value_heads();
-        DecoderLayer {
-            input_layernorm: self.norm(device),
-            self_attn: BitNetAttentionConfig::new(self.d_model, self.n_heads, n_kv_heads)
-                .with_d_head(self.d_head)
-                .with_qk_norm_epsilon(qk_norm_epsilon)
-                .with_sub_norm_epsilon(sub_norm_epsilon)
-                .with_bias(self.bias)
-                .with_scheme(self.scheme.clone())
-                .with_initializer(self.initializer.clone())
-                .init(device),
-            post_attention_layernorm: self.norm(device),
-            mlp: FeedForwardConfig::new(self.d_model, self.d_ff)
-                .with_activation(self.activation)
-                .with_sub_norm_epsilon(sub_norm_epsilon)
-                .with_bias(self.bias)
-                .with_scheme(self.scheme.clone())
-                .with_initializer(self.initializer.clone())
-                .init(device),
         }
     }
 }
@@ -232,29 +125,6 @@ impl<P: Projection> BitNetLm<P> {
     #[track_caller]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         self.head(self.model.forward(tokens))
-    }
-
-    /// Returns the bytes that a forward pass of `batch` sequences of `positions` saves for backward, without
-    /// gradient checkpointing; as measured on Burn 0.22.
-    pub fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
-        let [vocab_size, d_model] = self.model.embed_tokens.weight.shape().dims();
-        let tokens = batch * positions;
-        let layers = self.model.layers.iter();
-        // The final norm, its output and the logits.
-        norm_saved_bytes(tokens * d_model)
-            + 4 * tokens * (d_model + vocab_size)
-            + layers
-                .map(|layer| layer.saved_bytes(batch, positions))
-                .sum::<usize>()
-    }
-
-    /// Returns the bytes of the largest tensor of a forward pass on Flex: hidden values of a layer, or the
-    /// logits. (Other backends also compute scores of a layer, and free them.)
-    pub fn largest_activation_bytes(&self, batch: usize, positions: usize) -> usize {
-        let [vocab_size, _] = self.model.embed_tokens.weight.shape().dims();
-        let layers = self.model.layers.iter();
-        let widths = layers.map(|layer| layer.mlp.d_ff().max(layer.self_attn.heads_size()));
-        4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
     }
 
     /// Replaces each projection; `map` receives its name, such as
@@ -366,8 +236,9 @@ impl BitNetLm<Linear> {
     /// ```
     #[track_caller]
     pub fn into_bitnet(self, scheme: &QatScheme) -> BitNetLm {
-        let schemes = ProjectionSchemes::new(scheme);
-        self.map_projections(|name, linear| BitLinear::from_linear(linear, schemes.of(name)))
+        self.map_projections(|name, linear| {
+            BitLinear::from_linear(linear, &projection_scheme(scheme, name))
+        })
     }
 }
 
@@ -381,30 +252,6 @@ impl BitNetLm<BitLinear> {
     #[track_caller]
     #[must_use]
     pub fn with_scheme(self, scheme: &QatScheme) -> Self {
-        let schemes = ProjectionSchemes::new(scheme);
-        self.map_projections(|name, layer| layer.with_scheme(schemes.of(name)))
-    }
-}
-
-/// The scheme of a model for each of its projections: only the output projections of the blocks rotate their
-/// inputs.
-struct ProjectionSchemes {
-    output: QatScheme,
-    others: QatScheme,
-}
-
-impl ProjectionSchemes {
-    fn new(scheme: &QatScheme) -> Self {
-        Self {
-            output: scheme.clone(),
-            others: scheme.clone().with_rotation(None),
-        }
-    }
-
-    fn of(&self, name: &str) -> &QatScheme {
-        match name.ends_with("o_proj") || name.ends_with("down_proj") {
-            true => &self.output,
-            false => &self.others,
-        }
+        self.map_projections(|name, layer| layer.with_scheme(&projection_scheme(scheme, name)))
     }
 }

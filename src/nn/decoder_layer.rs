@@ -1,13 +1,13 @@
 use burn::{
     module::Module,
     nn::{RmsNorm, RmsNormConfig},
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 
 use super::{
-    BitLinear, BitNetAttention, FeedForward, Projection, RotaryEmbedding,
-    layer_cache::LayerCache,
-    projection::{norm_saved_bytes, normalize},
+    BitLinear, BitNetLmConfig, Projection, RotaryEmbedding, TrainableProjection,
+    attention::BitNetAttention, feed_forward::FeedForward, layer_cache::LayerCache,
+    norm::normalize,
 };
 
 /// Decoder block: `H = X + attention(norm(X))`, `Y = H + feed_forward(norm(H))`.
@@ -21,6 +21,23 @@ pub struct DecoderLayer<P: Projection = BitLinear> {
     pub post_attention_layernorm: RmsNorm,
     /// Feed-forward block.
     pub mlp: FeedForward<P>,
+}
+
+impl<P: TrainableProjection> DecoderLayer<P> {
+    /// Creates a block of a model.
+    ///
+    /// # Panics
+    ///
+    /// As [`BitNetAttention::init`].
+    #[track_caller]
+    pub fn init(config: &BitNetLmConfig, device: &Device) -> Self {
+        Self {
+            input_layernorm: config.norm(config.d_model, device),
+            self_attn: BitNetAttention::init(config, device),
+            post_attention_layernorm: config.norm(config.d_model, device),
+            mlp: FeedForward::init(config, device),
+        }
+    }
 }
 
 impl<P: Projection> DecoderLayer<P> {
@@ -46,15 +63,6 @@ impl<P: Projection> DecoderLayer<P> {
         let hidden = normalize(&self.input_layernorm, x.clone());
         let attention = self.self_attn.decode(hidden, rotary, start, cache);
         self.feed_forward(x + attention)
-    }
-
-    /// Returns the bytes saved for backward for a batch.
-    pub(super) fn saved_bytes(&self, batch: usize, positions: usize) -> usize {
-        let [d_model] = self.input_layernorm.gamma.shape().dims();
-        let tokens = batch * positions;
-        2 * norm_saved_bytes(tokens * d_model)
-            + self.self_attn.saved_bytes(tokens, d_model)
-            + self.mlp.saved_bytes(tokens, d_model)
     }
 
     /// Replaces each projection; `map` receives its name, such as `self_attn.q_proj`.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{BitNetLm, BitNetModel, KvCache, Projection, projection::normalize};
+use super::{BitNetLm, KvCache, Projection, causal_lm::BitNetModel, norm::normalize};
 
 impl<P: Projection> BitNetModel<P> {
     /// Computes the normalized hidden states of further positions of the sequences in the cache.

@@ -1,8 +1,10 @@
-use bitnet_burn_kernels::packing::code_words_per_row;
 use burn::tensor::{DType, Device, Int, Tensor, s};
 use serde::{Deserialize, Serialize};
 
-use crate::functions::{absmax_dequantize, absmax_quantize};
+use crate::{
+    functions::{absmax_dequantize, absmax_quantize},
+    ops::packing::code_words_per_row,
+};
 
 /// Storage type of keys and values in a [`KvCache`](super::KvCache).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -9,29 +9,39 @@
 
 mod attention;
 mod bit_linear;
+mod bit_linear_config;
 mod causal_lm;
+mod causal_lm_config;
 mod decoder_layer;
 mod decoding;
 mod feed_forward;
 mod kv_cache;
 mod layer_cache;
+mod norm;
+mod packed_bit_linear;
 mod packed_forward;
 mod projection;
 mod projection_bias;
 mod qk_norm;
+mod quantized_product;
 mod rope_scaling;
 mod rotary_embedding;
 
-pub use attention::{BitNetAttention, BitNetAttentionConfig};
-pub use bit_linear::{BitLinear, BitLinearConfig, PackedBitLinear};
-pub use causal_lm::{BitNetLm, BitNetLmConfig, BitNetModel};
+pub use attention::BitNetAttention;
+pub use bit_linear::BitLinear;
+pub use bit_linear_config::BitLinearConfig;
+pub use causal_lm::{BitNetLm, BitNetModel};
+pub use causal_lm_config::BitNetLmConfig;
 pub use decoder_layer::DecoderLayer;
-pub use feed_forward::{FeedForward, FeedForwardConfig, GatedActivation};
+pub use feed_forward::FeedForward;
 pub use kv_cache::{KvCache, KvCacheConfig};
 pub use layer_cache::KvCacheDType;
+pub use packed_bit_linear::PackedBitLinear;
 pub use packed_forward::PackedForward;
 pub use projection::{Projection, SavedTensors, TrainableProjection};
 pub use projection_bias::ProjectionBias;
 pub use qk_norm::QkNorm;
 pub use rope_scaling::RopeScaling;
 pub use rotary_embedding::{RotaryEmbedding, RotaryEmbeddingConfig};
+
+pub use crate::functions::GatedActivation;

@@ -4,18 +4,23 @@ use burn::{
         Embedding, Linear,
         conv::{Conv1d, Conv2d},
     },
-    tensor::{Int, Tensor},
+    tensor::{FloatDType, Int, Tensor, assert_shape},
 };
 
-use super::projection::by_tokens;
-use crate::qat::{PackedParameter, PackedWeight};
+use super::{
+    BitLinear,
+    projection::by_tokens,
+    quantized_product::{normalized, packed, product, quantized},
+};
+use crate::qat::PackedWeight;
 
-/// Forward pass of a stock layer from its packed weight, or that of the layer if it has none.
+/// Forward pass of a layer from its packed weight, or that of the layer if it has none.
 ///
 /// [`PackedModel::load_into`](crate::qat::PackedModel::load_into) attaches packed weights to layers. The
 /// `forward` of such a layer unpacks its whole weight for the pass. `forward_packed` computes the same values
 /// and unpacks a part at a time: the rows of the tokens of an `Embedding`, about a million values for the
-/// outputs of a `Linear` and the channels of a convolution.
+/// outputs of a `Linear` or [`BitLinear`] and the channels of a convolution. (A [`BitLinear`] with the scheme of
+/// BitNet b1.58 multiplies the packed codes as they are, also in `forward`.)
 ///
 /// # Example
 ///
@@ -37,20 +42,15 @@ pub trait PackedForward<X> {
     fn forward_packed(&self, x: X) -> Self::Output;
 }
 
-/// Returns the packed weight of a parameter whose rows lie along `row_axis`.
-fn packed<const D: usize>(param: &Param<Tensor<D>>, row_axis: usize) -> Option<&PackedWeight> {
-    let packed = param.reparameterization::<PackedParameter>()?;
-    (packed.row_axis() == row_axis).then_some(packed.weight())
-}
-
 /// Returns the parts of a weight that are unpacked at a time, each with its part of the bias.
 fn parts(
     weight: &PackedWeight,
     bias: &Option<Param<Tensor<1>>>,
+    dtype: FloatDType,
 ) -> impl Iterator<Item = (Tensor<2>, Option<Tensor<1>>)> {
     weight.parts().map(move |rows| {
         let bias = bias.as_ref().map(|bias| bias.val().slice([rows.clone()]));
-        (weight.unpack_rows(rows), bias)
+        (weight.unpack_rows(rows, dtype), bias)
     })
 }
 
@@ -62,11 +62,32 @@ impl<const D: usize> PackedForward<Tensor<D>> for Linear {
             return self.forward(x);
         };
         by_tokens(x, |x| {
-            let outputs = parts(weight, &self.bias).map(|(weight, bias)| {
+            let outputs = parts(weight, &self.bias, weight.dtype()).map(|(weight, bias)| {
                 let weight = Param::initialized(self.weight.id, weight.transpose());
                 let bias = bias.map(|bias| Param::initialized(self.weight.id, bias));
                 Linear { weight, bias }.forward(x.clone())
             });
+            Tensor::cat(outputs.collect(), 1)
+        })
+    }
+}
+
+impl<const D: usize> PackedForward<Tensor<D>> for BitLinear {
+    type Output = Tensor<D>;
+
+    #[track_caller]
+    fn forward_packed(&self, x: Tensor<D>) -> Tensor<D> {
+        let weight = self.packed().filter(|_| self.fused().is_none());
+        let Some(weight) = weight.filter(|weight| weight.parts().len() > 1) else {
+            return self.forward(x);
+        };
+        let [_, d_input] = weight.dims();
+        assert_shape!(x, [.., d_input]);
+        let x = quantized(normalized(x, &self.rms_norm), &self.input_quant);
+        by_tokens(x, |x| {
+            let dtype = x.dtype().into();
+            let outputs = parts(weight, &self.bias, dtype)
+                .map(|(weight, bias)| product(x.clone(), weight.transpose(), bias));
             Tensor::cat(outputs.collect(), 1)
         })
     }
@@ -98,7 +119,7 @@ macro_rules! packed_convolution {
                 let Some(weight) = weight.filter(|_| self.groups == 1) else {
                     return self.forward(x);
                 };
-                let outputs = parts(weight, &self.bias).map(|(rows, bias)| {
+                let outputs = parts(weight, &self.bias, weight.dtype()).map(|(rows, bias)| {
                     let mut shape = self.weight.dims();
                     shape[0] = rows.dims()[0];
                     let mut part = self.clone();

@@ -1,10 +1,10 @@
 use burn::{
     module::{Initializer, Module, ModuleDisplay, Param},
-    nn::{Linear, LinearConfig, RmsNorm},
+    nn::{Linear, LinearConfig},
     tensor::{Device, Tensor},
 };
 
-use crate::{functions::rms_norm, quant::QatScheme};
+use crate::quant::QatScheme;
 
 /// A linear map `[.., d_input] -> [.., d_output]` inside a BitNet block.
 pub trait Projection: Module + ModuleDisplay + 'static {
@@ -40,35 +40,6 @@ pub struct SavedTensors {
     pub input_copy: usize,
     /// `true` if it saves a copy of its weight in `f32`.
     pub weight_copy: bool,
-}
-
-/// Returns the bytes saved by projections of the same input of `values` values.
-pub(super) fn saved_bytes<P: Projection>(projections: &[&P], values: usize) -> usize {
-    let saved: Vec<SavedTensors> = projections.iter().map(|p| p.saved()).collect();
-    let shared = if saved.iter().any(|s| s.input) {
-        4 * values
-    } else {
-        0
-    };
-    let own = saved.iter().zip(projections).map(|(saved, projection)| {
-        let weight = if saved.weight_copy {
-            4 * Module::num_params(*projection)
-        } else {
-            0
-        };
-        saved.input_copy * values + weight
-    });
-    shared + own.sum::<usize>()
-}
-
-/// Applies [`RmsNorm::forward`] as one operation.
-pub(super) fn normalize<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
-    rms_norm(x, norm.gamma.val(), norm.epsilon)
-}
-
-/// Returns the bytes saved by a norm of `values` values: its input.
-pub(super) fn norm_saved_bytes(values: usize) -> usize {
-    4 * values
 }
 
 /// A [`Projection`] that can be initialized for training.

@@ -97,8 +97,19 @@ impl RopeScaling {
                     .map(|f| (1.0 - keep(f)) * f / factor + keep(f) * f)
                     .collect()
             }
-            Self::Yarn { factor, .. } => {
-                let [low, high] = self.yarn_range(theta, d_rotary);
+            Self::Yarn {
+                factor,
+                original_max_positions,
+                beta_fast,
+                beta_slow,
+                truncate,
+                ..
+            } => {
+                let pair = |turns: &f64| {
+                    let length = *original_max_positions as f64 / (turns * 2.0 * PI);
+                    d_rotary as f64 * length.ln() / (2.0 * theta.ln())
+                };
+                let [low, high] = yarn_range(pair(beta_fast), pair(beta_slow), *truncate, d_rotary);
                 let ramp = |i: usize| ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
                 plain
                     .enumerate()
@@ -171,143 +182,20 @@ impl RopeScaling {
             )
         })
     }
+}
 
-    /// Returns the first and last pair of YaRN's ramp.
-    fn yarn_range(&self, theta: f64, d_rotary: usize) -> [f64; 2] {
-        let Self::Yarn {
-            original_max_positions,
-            beta_fast,
-            beta_slow,
-            truncate,
-            ..
-        } = self
-        else {
-            return [0.0, 1.0];
-        };
-        let pair = |turns: &f64| {
-            let length = *original_max_positions as f64 / (turns * 2.0 * PI);
-            d_rotary as f64 * length.ln() / (2.0 * theta.ln())
-        };
-        let (low, high) = match truncate {
-            true => (pair(beta_fast).floor(), pair(beta_slow).ceil()),
-            false => (pair(beta_fast), pair(beta_slow)),
-        };
-        let (low, high) = (low.max(0.0), high.min(d_rotary as f64 - 1.0));
-        // A ramp needs a length above 0.
-        [low, if low == high { high + 0.001 } else { high }]
-    }
+/// Returns the first and last pair of YaRN's ramp, from those that rotate `beta_fast` and `beta_slow` times.
+fn yarn_range(fast: f64, slow: f64, truncate: bool, d_rotary: usize) -> [f64; 2] {
+    let (low, high) = match truncate {
+        true => (fast.floor(), slow.ceil()),
+        false => (fast, slow),
+    };
+    let (low, high) = (low.max(0.0), high.min(d_rotary as f64 - 1.0));
+    // A ramp needs a length above 0.
+    [low, if low == high { high + 0.001 } else { high }]
 }
 
 /// Returns `theta^(-2 i / d_rotary)`.
 pub(super) fn plain_frequencies(theta: f64, d_rotary: usize) -> impl Iterator<Item = f64> {
     (0..d_rotary / 2).map(move |i| theta.powf(-2.0 * i as f64 / d_rotary as f64))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn yarn(factor: f64, truncate: bool) -> RopeScaling {
-        RopeScaling::Yarn {
-            factor,
-            original_max_positions: 64,
-            beta_fast: 8.0,
-            beta_slow: 1.0,
-            truncate,
-            attention_factor: None,
-            mscale: None,
-            mscale_all_dim: None,
-        }
-    }
-
-    #[test]
-    fn llama3_slows_long_waves_down_and_leaves_short_ones() {
-        let scaling = RopeScaling::Llama3 {
-            factor: 8.0,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_positions: 8192,
-        };
-        // The second frequency is the square root of the inverse of theta.
-        let second = |f: f64| scaling.frequencies(1.0 / (f * f), 4)[1];
-        assert_eq!(scaling.frequencies(1e6, 4)[0], 1.0);
-        assert!((second(1e-6) - 1e-6 / 8.0).abs() < 1e-18);
-        // Two and a half rotations are half way between.
-        let half_way = 2.5 * TAU / 8192.0;
-        let expected = half_way * (0.5 / 8.0 + 0.5);
-        assert!((second(half_way) - expected).abs() < 1e-12);
-    }
-
-    #[test]
-    fn yarn_is_that_of_transformers() {
-        // Values of `_compute_yarn_parameters` with theta 100 and a head of 16.
-        for (truncate, expected) in [YARN_TRUNCATED, YARN_EXACT].into_iter().enumerate() {
-            let frequencies = yarn(4.0, truncate == 0).frequencies(100.0, 16);
-            for (found, expected) in frequencies.iter().zip(expected) {
-                assert!((found - expected).abs() < 1e-7, "{found}, not {expected}");
-            }
-        }
-    }
-
-    #[test]
-    fn attention_factors_are_those_of_transformers() {
-        let with = |mscale, mscale_all_dim, attention_factor| {
-            let mut scaling = yarn(4.0, true);
-            if let RopeScaling::Yarn {
-                mscale: a,
-                mscale_all_dim: b,
-                attention_factor: c,
-                ..
-            } = &mut scaling
-            {
-                (*a, *b, *c) = (mscale, mscale_all_dim, attention_factor);
-            }
-            scaling.attention_factor()
-        };
-        let m = 0.1 * 4f64.ln() + 1.0;
-        assert_eq!(with(None, None, None), m);
-        assert_eq!(with(Some(2.0), None, None), m);
-        assert_eq!(with(Some(0.0), Some(1.0), None), m);
-        let both = (0.2 * 4f64.ln() + 1.0) / (0.05 * 4f64.ln() + 1.0);
-        assert_eq!(with(Some(2.0), Some(0.5), None), both);
-        assert_eq!(with(Some(2.0), Some(0.5), Some(0.25)), 0.25);
-        assert_eq!(yarn(1.0, true).attention_factor(), 1.0);
-    }
-
-    #[test]
-    fn longrope_keeps_to_what_a_table_can_say() {
-        let scaling = RopeScaling::Longrope {
-            short_factor: vec![1.0, 2.0],
-            long_factor: vec![3.0, 4.0],
-            original_max_positions: 8,
-            attention_factor: 1.5,
-        };
-        assert_eq!(scaling.frequencies(4.0, 4), [1.0, 0.25]);
-        assert_eq!(scaling.attention_factor(), 1.5);
-        assert_eq!(scaling.problem(8, 4), None);
-        assert!(scaling.problem(9, 4).unwrap().contains("got 9 positions"));
-        let other = scaling.problem(8, 6).unwrap();
-        assert!(other.contains("each of 3 pairs, got 2 and 2"), "{other}");
-    }
-
-    const YARN_TRUNCATED: [f64; 8] = [
-        1.0,
-        0.477990121,
-        0.221359432,
-        0.097805366,
-        0.039999999,
-        0.014058532,
-        0.007905695,
-        0.004445699,
-    ];
-    const YARN_EXACT: [f64; 8] = [
-        1.0,
-        0.494582266,
-        0.212468684,
-        0.082559198,
-        0.025664398,
-        0.014058532,
-        0.007905695,
-        0.004445699,
-    ];
 }

@@ -4,17 +4,17 @@ pub struct AdamWStep {
     /// Decay rate of the first moment.
     pub beta_1: f32,
     /// Weight of the gradient in the first moment, `1 - beta_1`.
-    pub rest_1: f32,
+    pub one_minus_beta_1: f32,
     /// Decay rate of the second moment.
     pub beta_2: f32,
     /// Weight of the squared gradient in the second moment, `1 - beta_2`.
-    pub rest_2: f32,
+    pub one_minus_beta_2: f32,
     /// Factor of the decoupled weight decay, `1 - lr * weight_decay`.
     pub decay: f32,
     /// Bias-corrected learning rate, `lr / (1 - beta_1^t)`.
     pub step_size: f32,
     /// Bias correction of the second moment, `sqrt(1 - beta_2^t)`.
-    pub correction_2: f32,
+    pub bias_correction_2: f32,
     /// Value added to the denominator.
     pub epsilon: f32,
 }

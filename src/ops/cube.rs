@@ -4,8 +4,7 @@ mod allocation;
 mod int8_matmul;
 
 use bitnet_burn_kernels::{
-    BLOCK, CodeRange, DynamicMap, GradientRule, Groups, Statistic, kernels,
-    packing::code_words_per_row,
+    BLOCK, DynamicMap, GradientRule, Groups, Statistic, kernels, packing::code_words_per_row,
 };
 use burn::backend::{
     DType, FloatDType, Shape, TensorMetadata,
@@ -17,7 +16,10 @@ use burn_cubecl::{CubeBackend, kernel::into_contiguous};
 use allocation::empty;
 use int8_matmul::{Input, has_int8_matmul};
 
-use super::{QatOps, TransformerOps, composed, packed_shape};
+use super::{
+    AbsmaxCodes, AffineLevels, BlockwiseCodes, PackedTernary, QatOps, TransformerOps, composed,
+    packed_shape,
+};
 
 /// Number of tokens up to which weights are multiplied in packed form. Above it, it is faster to unpack
 /// them once for a matrix product, which uses tensor cores if the device has them.
@@ -49,17 +51,17 @@ impl QatOps for CubeBackend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let x = into_contiguous(x);
         let output = empty(&x, x.shape(), x.dtype);
-        let scales = empty(&x, Shape::new(groups.scale_shape()), DType::F32);
+        let inverse_scales = empty(&x, Shape::new(groups.scale_shape()), DType::F32);
         kernels::absmax_fake_quant(
             &x.client,
             &x.handle,
             &output.handle,
-            &scales.handle,
+            &inverse_scales.handle,
             groups,
             max_code,
             dtype_to_elem_type(x.dtype),
         );
-        (output, scales)
+        (output, inverse_scales)
     }
 
     fn group_statistic(
@@ -85,8 +87,7 @@ impl QatOps for CubeBackend {
         scales: FloatTensor<Self>,
         groups: Groups,
     ) -> IntTensor<Self> {
-        let weight = into_contiguous(weight);
-        let scales = into_contiguous(scales);
+        let [weight, scales] = [weight, scales].map(into_contiguous);
         let shape = weight.shape();
         let output = empty(&weight, packed_shape(&shape), DType::U32);
         kernels::ternary_pack(
@@ -102,148 +103,122 @@ impl QatOps for CubeBackend {
     }
 
     fn ternary_unpack(
-        packed: IntTensor<Self>,
-        scales: FloatTensor<Self>,
-        groups: Groups,
+        packed: PackedTernary<Self>,
         shape: Shape,
         dtype: FloatDType,
     ) -> FloatTensor<Self> {
-        let packed = into_contiguous(packed);
-        let scales = into_contiguous(scales);
+        let [words, scales] = [packed.words, packed.scales].map(into_contiguous);
         let row_length = shape[shape.num_dims() - 1];
-        let output = empty(&packed, shape, dtype.into());
+        let output = empty(&words, shape, dtype.into());
         kernels::ternary_unpack(
-            &packed.client,
-            &packed.handle,
+            &words.client,
+            &words.handle,
             &scales.handle,
             &output.handle,
-            groups,
+            packed.groups,
             row_length,
             dtype_to_elem_type(output.dtype),
         );
         output
     }
 
-    fn absmax_quantize(
-        x: FloatTensor<Self>,
-        max_code: f32,
-    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+    fn absmax_quantize(x: FloatTensor<Self>, max_code: f32) -> AbsmaxCodes<Self> {
         let x = into_contiguous(x);
         let [tokens, d_input] = x.shape().dims();
-        let words = Shape::new([tokens, code_words_per_row(d_input)]);
-        let output = empty(&x, words, DType::U32);
-        let scales = empty(&x, Shape::new([tokens, 1]), DType::F32);
+        let shape = Shape::new([tokens, code_words_per_row(d_input)]);
+        let words = empty(&x, shape, DType::U32);
+        let inverse_scales = empty(&x, Shape::new([tokens, 1]), DType::F32);
         kernels::absmax_quantize(
             &x.client,
             &x.handle,
-            &output.handle,
-            &scales.handle,
+            &words.handle,
+            &inverse_scales.handle,
             [tokens, d_input],
             max_code,
             dtype_to_elem_type(x.dtype),
         );
-        (output, scales)
+        AbsmaxCodes {
+            words,
+            inverse_scales,
+            d_input,
+        }
     }
 
-    fn absmax_dequantize(
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
-        d_input: usize,
-        dtype: FloatDType,
-    ) -> FloatTensor<Self> {
-        let [codes, scales] = [codes, scales].map(into_contiguous);
-        let tokens = codes.shape()[0];
-        let output = empty(&codes, Shape::new([tokens, d_input]), dtype.into());
+    fn absmax_dequantize(codes: AbsmaxCodes<Self>, dtype: FloatDType) -> FloatTensor<Self> {
+        let [words, inverse_scales] = [codes.words, codes.inverse_scales].map(into_contiguous);
+        let shape = [words.shape()[0], codes.d_input];
+        let output = empty(&words, Shape::new(shape), dtype.into());
         kernels::absmax_dequantize(
-            &codes.client,
-            &codes.handle,
-            &scales.handle,
+            &words.client,
+            &words.handle,
+            &inverse_scales.handle,
             &output.handle,
-            [tokens, d_input],
+            shape,
             dtype_to_elem_type(output.dtype),
         );
         output
     }
 
     fn ternary_linear(
-        codes: IntTensor<Self>,
-        code_scales: FloatTensor<Self>,
+        x: AbsmaxCodes<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: Groups,
     ) -> FloatTensor<Self> {
         if has_int8_matmul(&weight.client) {
-            let input = Input::new(&codes, &code_scales, &bias);
+            let input = Input::new(&x, &bias);
             if let Some(y) = int8_matmul::ternary_linear(&input, weight.clone(), groups) {
                 return y;
             }
         }
-        composed::ternary_linear::<Self>(codes, code_scales, weight, bias, groups)
+        composed::ternary_linear::<Self>(x, weight, bias, groups)
     }
 
     fn packed_linear(
-        codes: IntTensor<Self>,
-        code_scales: FloatTensor<Self>,
-        packed: IntTensor<Self>,
-        weight_scales: FloatTensor<Self>,
+        x: AbsmaxCodes<Self>,
+        weight: PackedTernary<Self>,
         bias: FloatTensor<Self>,
-        groups: Groups,
-        d_input: usize,
     ) -> FloatTensor<Self> {
-        let ([tokens, _], [d_output, _]) = (codes.shape().dims(), packed.shape().dims());
-        let per_row = groups.outer == d_output && groups.size == d_input;
-        if tokens > SMALL_BATCH && has_int8_matmul(&codes.client) {
-            let input = Input::new(&codes, &code_scales, &bias);
-            let (packed, gamma) = (packed.clone(), weight_scales.clone());
-            if let Some(y) = int8_matmul::packed_linear(&input, packed, gamma, groups) {
+        let (tokens, d_output) = (x.words.shape()[0], weight.words.shape()[0]);
+        if tokens > SMALL_BATCH && has_int8_matmul(&x.words.client) {
+            let input = Input::new(&x, &bias);
+            if let Some(y) = int8_matmul::packed_linear(&input, weight.clone()) {
                 return y;
             }
         }
-        if tokens > SMALL_BATCH || groups.inner != 1 || !(per_row || groups.outer == 1) {
-            return composed::packed_linear::<Self>(
-                codes,
-                code_scales,
-                packed,
-                weight_scales,
-                bias,
-                groups,
-                d_input,
-            );
+        let Groups { outer, size, inner } = weight.groups;
+        let per_row = outer == d_output && size == x.d_input;
+        if tokens > SMALL_BATCH || inner != 1 || !(per_row || outer == 1) {
+            return composed::packed_linear::<Self>(x, weight, bias);
         }
-        let [codes, code_scales] = [codes, code_scales].map(into_contiguous);
-        let [packed, weight_scales] = [packed, weight_scales].map(into_contiguous);
+        let [codes, inverse_scales] = [x.words, x.inverse_scales].map(into_contiguous);
+        let [packed, weight_scales] = [weight.words, weight.scales].map(into_contiguous);
         let output = empty(&codes, Shape::new([tokens, d_output]), bias.dtype);
         kernels::packed_product(
             &codes.client,
             &codes.handle,
-            &code_scales.handle,
+            &inverse_scales.handle,
             &packed.handle,
             &weight_scales.handle,
             per_row,
             &output.handle,
-            [tokens, d_input, d_output],
+            [tokens, x.d_input, d_output],
             dtype_to_elem_type(output.dtype),
         );
         composed::biased::<Self>(output, bias)
     }
 
-    fn affine_fake_quant(
-        x: FloatTensor<Self>,
-        steps: FloatTensor<Self>,
-        zero_points: FloatTensor<Self>,
-        groups: Groups,
-        codes: CodeRange,
-    ) -> FloatTensor<Self> {
-        let [x, steps, zero_points] = [x, steps, zero_points].map(into_contiguous);
+    fn affine_fake_quant(x: FloatTensor<Self>, levels: AffineLevels<Self>) -> FloatTensor<Self> {
+        let [x, scales, zero_points] = [x, levels.scales, levels.zero_points].map(into_contiguous);
         let output = empty(&x, x.shape(), x.dtype);
         kernels::affine_fake_quant(
             &x.client,
             &x.handle,
-            &steps.handle,
+            &scales.handle,
             &zero_points.handle,
             &output.handle,
-            groups,
-            codes,
+            levels.groups,
+            levels.codes,
             dtype_to_elem_type(x.dtype),
         );
         output
@@ -252,24 +227,21 @@ impl QatOps for CubeBackend {
     fn affine_gradient(
         x: FloatTensor<Self>,
         grads: FloatTensor<Self>,
-        steps: FloatTensor<Self>,
-        zero_points: FloatTensor<Self>,
-        groups: Groups,
-        codes: CodeRange,
+        levels: AffineLevels<Self>,
         rule: GradientRule,
     ) -> FloatTensor<Self> {
         let [x, grads] = [x, grads].map(into_contiguous);
-        let [steps, zero_points] = [steps, zero_points].map(into_contiguous);
+        let [scales, zero_points] = [levels.scales, levels.zero_points].map(into_contiguous);
         let output = empty(&x, x.shape(), x.dtype);
         kernels::affine_gradient(
             &x.client,
             &x.handle,
             &grads.handle,
-            &steps.handle,
+            &scales.handle,
             &zero_points.handle,
             &output.handle,
-            groups,
-            codes,
+            levels.groups,
+            levels.codes,
             rule,
             dtype_to_elem_type(x.dtype),
         );
@@ -290,36 +262,32 @@ impl QatOps for CubeBackend {
         output
     }
 
-    fn blockwise_quantize(
-        values: FloatTensor<Self>,
-        map: DynamicMap,
-    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+    fn blockwise_quantize(values: FloatTensor<Self>, map: DynamicMap) -> BlockwiseCodes<Self> {
         let values = into_contiguous(values);
         let n = values.shape().num_elements();
-        let codes = empty(&values, Shape::new([n.div_ceil(4)]), DType::U32);
+        let words = empty(&values, Shape::new([n.div_ceil(4)]), DType::U32);
         let absmax = empty(&values, Shape::new([n.div_ceil(BLOCK)]), DType::F32);
         kernels::blockwise_quantize(
             &values.client,
             &values.handle,
-            &codes.handle,
+            &words.handle,
             &absmax.handle,
             n,
             map,
         );
-        (codes, absmax)
+        BlockwiseCodes { words, absmax }
     }
 
     fn blockwise_dequantize(
-        codes: IntTensor<Self>,
-        absmax: FloatTensor<Self>,
+        codes: BlockwiseCodes<Self>,
         map: DynamicMap,
         n: usize,
     ) -> FloatTensor<Self> {
-        let [codes, absmax] = [codes, absmax].map(into_contiguous);
-        let values = empty(&codes, Shape::new([n]), DType::F32);
+        let [words, absmax] = [codes.words, codes.absmax].map(into_contiguous);
+        let values = empty(&words, Shape::new([n]), DType::F32);
         kernels::blockwise_dequantize(
-            &codes.client,
-            &codes.handle,
+            &words.client,
+            &words.handle,
             &absmax.handle,
             &values.handle,
             n,

@@ -1,6 +1,6 @@
 use burn::config::Config;
 
-/// Activation of the gate in a [`FeedForward`](crate::nn::FeedForward).
+/// Activation of the gate in the feed-forward blocks of a [`BitNetLm`](crate::nn::BitNetLm).
 #[derive(Config, Debug, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GatedActivation {

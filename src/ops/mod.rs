@@ -16,6 +16,7 @@ mod autodiff;
 mod composed;
 #[cfg(feature = "cube")]
 mod cube;
+mod device;
 #[cfg(feature = "flex")]
 mod flex;
 #[cfg(all(feature = "fusion", feature = "cube"))]
@@ -23,16 +24,23 @@ mod fusion;
 mod gated_activation;
 #[cfg(feature = "ndarray")]
 mod ndarray;
+mod operand;
 mod transformer;
 
 use burn::backend::{
-    Backend, FloatDType, Shape, TensorMetadata, backend_extension,
+    Backend, FloatDType, Shape, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
 
 pub use adamw_step::AdamWStep;
+pub(crate) use bitnet_burn_kernels::{
+    BLOCK, packing,
+    reference::{EPSILON, mean_prescale},
+};
 pub use bitnet_burn_kernels::{CodeRange, DynamicMap, GradientRule, Groups, Statistic};
+pub use device::{DeviceError, device};
 pub use gated_activation::GatedActivation;
+pub use operand::{AbsmaxCodes, AffineLevels, BlockwiseCodes, PackedTernary};
 pub use transformer::TransformerOps;
 
 /// Operations of quantization-aware training on backend primitives.
@@ -59,11 +67,11 @@ pub trait QatOps: Backend {
         composed::ternary_fake_quant::<Self>(weight, groups)
     }
 
-    /// Returns `Q(x) = clamp(round(x * s), -max_code - 1, max_code) / s` and
+    /// Returns `Q(x) = clamp(round(x * s), -max_code - 1, max_code) / s` and the inverse scales
     /// `s = max_code / max(max|x|, 1e-5)`.
     ///
     /// Under autodiff the gradient of `Q(x)` passes to `x` unchanged; `s` is a constant.
-    #[fusion(meta = fusion::values_and_scales_of_bits)]
+    #[fusion(meta = |x, groups, _max_code| fusion::values_and_scales(x, groups))]
     fn absmax_fake_quant(
         x: FloatTensor<Self>,
         groups: Groups,
@@ -73,7 +81,7 @@ pub trait QatOps: Backend {
     }
 
     /// Returns the statistic of every group, such as `gamma = max(mean|W|, 1e-5)`. No gradient.
-    #[fusion(meta = fusion::scales_of)]
+    #[fusion(dtype = burn::backend::DType::F32, shape = Shape::new(groups.scale_shape()))]
     fn group_statistic(
         values: FloatTensor<Self>,
         groups: Groups,
@@ -84,7 +92,7 @@ pub trait QatOps: Backend {
 
     /// Packs the ternary codes of `weight` for the given scales along the last dimension, in the layout of
     /// [`packing`](bitnet_burn_kernels::packing): `[.., n]` to `u32` `[.., ceil(n / 16)]`.
-    #[fusion(meta = fusion::packed_words)]
+    #[fusion(dtype = burn::backend::DType::U32, shape = packed_shape(weight))]
     fn ternary_pack(
         weight: FloatTensor<Self>,
         scales: FloatTensor<Self>,
@@ -95,76 +103,53 @@ pub trait QatOps: Backend {
 
     /// Unpacks `code * scale` as a tensor of the given shape and type, the inverse of
     /// [`ternary_pack`](QatOps::ternary_pack).
-    #[fusion(meta = fusion::unpacked_values)]
+    #[fusion(dtype = (*dtype).into(), shape = shape.clone())]
     fn ternary_unpack(
-        packed: IntTensor<Self>,
-        scales: FloatTensor<Self>,
-        groups: Groups,
+        #[extension_type] packed: PackedTernary<Self>,
         shape: Shape,
         dtype: FloatDType,
     ) -> FloatTensor<Self> {
-        composed::ternary_unpack::<Self>(packed, scales, groups, shape, dtype)
+        composed::ternary_unpack::<Self>(packed, shape, dtype)
     }
 
-    /// Returns the codes `clamp(round(x * s), -max_code - 1, max_code)` of a matrix `[tokens, d_input]` and
-    /// `s = max_code / max(max|x|, 1e-5)` of each token, `[tokens, 1]`.
-    ///
-    /// Four codes to a `u32`: see
-    /// [`code_words_per_row`](bitnet_burn_kernels::packing::code_words_per_row). No gradient.
-    #[fusion(meta = fusion::codes_and_scales)]
-    fn absmax_quantize(
-        x: FloatTensor<Self>,
-        max_code: f32,
-    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+    /// Returns the codes `clamp(round(x * s), -max_code - 1, max_code)` of a matrix `[tokens, d_input]`, and
+    /// `s = max_code / max(max|x|, 1e-5)` of each token. No gradient.
+    #[fusion(meta = fusion::absmax_codes)]
+    fn absmax_quantize(x: FloatTensor<Self>, max_code: f32) -> AbsmaxCodes<Self> {
         composed::absmax_quantize::<Self>(x, max_code)
     }
 
     /// Returns `code / s` of the codes, `[tokens, d_input]` of the given type: the values of
     /// [`absmax_fake_quant`](QatOps::absmax_fake_quant) per token.
-    #[fusion(meta = fusion::dequantized_values)]
+    #[fusion(dtype = (*dtype).into(), shape = Shape::new([codes.words.shape[0], codes.d_input]))]
     fn absmax_dequantize(
-        codes: IntTensor<Self>,
-        scales: FloatTensor<Self>,
-        d_input: usize,
+        #[extension_type] codes: AbsmaxCodes<Self>,
         dtype: FloatDType,
     ) -> FloatTensor<Self> {
-        composed::absmax_dequantize::<Self>(codes, scales, d_input, dtype)
+        composed::absmax_dequantize::<Self>(codes, dtype)
     }
 
-    /// Computes `Y = X Q(W) + b` with the codes and scales of `X` and a latent weight `[d_input, d_output]`;
-    /// `bias` is `[d_output]`, or `[0]` for none, of the type of the output. No gradient.
-    #[fusion(meta = fusion::ternary_outputs)]
+    /// Computes `Y = X Q(W) + b` with the codes of `X` and a latent weight `[d_input, d_output]`; `bias` is
+    /// `[d_output]`, or `[0]` for none, of the type of the output. No gradient.
+    #[fusion(dtype = bias, shape = Shape::new([x.words.shape[0], weight[1]]))]
     fn ternary_linear(
-        codes: IntTensor<Self>,
-        code_scales: FloatTensor<Self>,
+        #[extension_type] x: AbsmaxCodes<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         groups: Groups,
     ) -> FloatTensor<Self> {
-        composed::ternary_linear::<Self>(codes, code_scales, weight, bias, groups)
+        composed::ternary_linear::<Self>(x, weight, bias, groups)
     }
 
-    /// Computes `Y = X W + b` with a packed weight: codes `[d_output, ceil(d_input / 16)]` and the scales of
-    /// the groups of `[d_output, d_input]`. The bias has the type of the output. No gradient.
-    #[fusion(meta = fusion::packed_outputs)]
+    /// Computes `Y = X W + b` with the codes of `X` and a packed weight `[d_output, d_input]`. The bias has
+    /// the type of the output. No gradient.
+    #[fusion(dtype = bias, shape = Shape::new([x.words.shape[0], weight.words.shape[0]]))]
     fn packed_linear(
-        codes: IntTensor<Self>,
-        code_scales: FloatTensor<Self>,
-        packed: IntTensor<Self>,
-        weight_scales: FloatTensor<Self>,
+        #[extension_type] x: AbsmaxCodes<Self>,
+        #[extension_type] weight: PackedTernary<Self>,
         bias: FloatTensor<Self>,
-        groups: Groups,
-        d_input: usize,
     ) -> FloatTensor<Self> {
-        composed::packed_linear::<Self>(
-            codes,
-            code_scales,
-            packed,
-            weight_scales,
-            bias,
-            groups,
-            d_input,
-        )
+        composed::packed_linear::<Self>(x, weight, bias)
     }
 
     /// Computes `Y = Q(X) Q(W) + b`: absmax codes per token, ternary weights.
@@ -179,8 +164,7 @@ pub trait QatOps: Backend {
         groups: Groups,
         max_code: f32,
     ) -> FloatTensor<Self> {
-        let (codes, scales) = Self::absmax_quantize(x, max_code);
-        Self::ternary_linear(codes, scales, weight, bias, groups)
+        Self::ternary_linear(Self::absmax_quantize(x, max_code), weight, bias, groups)
     }
 
     /// Computes `Y = Q(X) W + b`: absmax codes per token, a packed weight as in
@@ -191,15 +175,11 @@ pub trait QatOps: Backend {
     #[fusion(default)]
     fn packed_bit_linear(
         x: FloatTensor<Self>,
-        packed: IntTensor<Self>,
-        weight_scales: FloatTensor<Self>,
+        #[extension_type] weight: PackedTernary<Self>,
         bias: FloatTensor<Self>,
-        groups: Groups,
         max_code: f32,
     ) -> FloatTensor<Self> {
-        let d_input = x.shape()[1];
-        let (codes, scales) = Self::absmax_quantize(x, max_code);
-        Self::packed_linear(codes, scales, packed, weight_scales, bias, groups, d_input)
+        Self::packed_linear(Self::absmax_quantize(x, max_code), weight, bias)
     }
 
     /// Applies the orthonormal Walsh-Hadamard transform to each block of `block` neighboring values of the
@@ -211,33 +191,26 @@ pub trait QatOps: Backend {
         composed::hadamard_transform::<Self>(x, block)
     }
 
-    /// Computes `Q(x) = (clamp(round(x / step + zero_point), min, max) - zero_point) * step`, with steps and
-    /// zero points of the shape of scales.
+    /// Computes `Q(x) = (clamp(round(x / scale + zero_point), min, max) - zero_point) * scale`.
     ///
-    /// Under autodiff the gradient of `Q(x)` passes to `x` unchanged; the others are constants.
+    /// Under autodiff the gradient of `Q(x)` passes to `x` unchanged; the levels are constants.
     #[fusion(dtype = x, shape = x)]
     fn affine_fake_quant(
         x: FloatTensor<Self>,
-        steps: FloatTensor<Self>,
-        zero_points: FloatTensor<Self>,
-        groups: Groups,
-        codes: CodeRange,
+        #[extension_type] levels: AffineLevels<Self>,
     ) -> FloatTensor<Self> {
-        composed::affine_fake_quant::<Self>(x, steps, zero_points, groups, codes)
+        composed::affine_fake_quant::<Self>(x, levels)
     }
 
-    /// Computes `grad * factor(x / step + zero_point)` by a rule. No gradient.
+    /// Computes `grad * factor(x / scale + zero_point)` by a rule.
     #[fusion(dtype = x, shape = x)]
     fn affine_gradient(
         x: FloatTensor<Self>,
         grads: FloatTensor<Self>,
-        steps: FloatTensor<Self>,
-        zero_points: FloatTensor<Self>,
-        groups: Groups,
-        codes: CodeRange,
+        #[extension_type] levels: AffineLevels<Self>,
         rule: GradientRule,
     ) -> FloatTensor<Self> {
-        composed::affine_gradient::<Self>(x, grads, steps, zero_points, groups, codes, rule)
+        composed::affine_gradient::<Self>(x, grads, levels, rule)
     }
 
     /// Returns `quantized` as a function of `x`, whose gradient passes to `x` multiplied by the factor of
@@ -248,92 +221,76 @@ pub trait QatOps: Backend {
     fn straight_through(
         _x: FloatTensor<Self>,
         quantized: FloatTensor<Self>,
-        _steps: FloatTensor<Self>,
-        _zero_points: FloatTensor<Self>,
-        _groups: Groups,
-        _codes: CodeRange,
+        #[extension_type] _levels: AffineLevels<Self>,
         _rule: Option<GradientRule>,
     ) -> FloatTensor<Self> {
         quantized
     }
 
-    /// Applies [`affine_fake_quant`](QatOps::affine_fake_quant) with `zero_point = -offset / step`.
+    /// Applies [`affine_fake_quant`](QatOps::affine_fake_quant) with `zero_point = -offset / scale`.
     ///
-    /// Under autodiff `x`, `steps` and `offsets` have the gradients of LSQ+, those of the steps
+    /// Under autodiff `x`, `scales` and `offsets` have the gradients of LSQ+, those of the scales
     /// and offsets multiplied by `grad_scale`.
     #[fusion(default)]
     fn learned_step_fake_quant(
         x: FloatTensor<Self>,
-        steps: FloatTensor<Self>,
+        scales: FloatTensor<Self>,
         offsets: FloatTensor<Self>,
         groups: Groups,
         codes: CodeRange,
         _grad_scale: f32,
     ) -> FloatTensor<Self> {
-        let zero_points = zero_points_of::<Self>(&steps, offsets);
-        Self::affine_fake_quant(x, steps, zero_points, groups, codes)
+        Self::affine_fake_quant(
+            x,
+            AffineLevels::with_offsets(scales, offsets, groups, codes),
+        )
     }
 
     /// Returns the codes of flat `f32` values by a map, after division by the absolute maximum of their
-    /// block of 256: `[n]` to `u32` `[ceil(n / 4)]`, four codes in each, the first in the lowest bits, padded
-    /// with zeros; and the absolute maxima `[ceil(n / 256)]`. No gradient.
+    /// block of 256. No gradient.
     #[fusion(meta = fusion::blockwise_codes)]
-    fn blockwise_quantize(
-        values: FloatTensor<Self>,
-        map: DynamicMap,
-    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+    fn blockwise_quantize(values: FloatTensor<Self>, map: DynamicMap) -> BlockwiseCodes<Self> {
         composed::blockwise_quantize::<Self>(values, map)
     }
 
     /// Dequantizes `n` values, the inverse of [`blockwise_quantize`](QatOps::blockwise_quantize).
-    #[fusion(meta = fusion::blockwise_values)]
+    #[fusion(dtype = burn::backend::DType::F32, shape = Shape::new([*n]))]
     fn blockwise_dequantize(
-        codes: IntTensor<Self>,
-        absmax: FloatTensor<Self>,
+        #[extension_type] codes: BlockwiseCodes<Self>,
         map: DynamicMap,
         n: usize,
     ) -> FloatTensor<Self> {
-        composed::blockwise_dequantize::<Self>(codes, absmax, map, n)
+        composed::blockwise_dequantize::<Self>(codes, map, n)
     }
 
     /// Rounds `f32` values to `bf16`, up or down, each with the probability of its nearness. No gradient.
-    #[fusion(meta = fusion::bf16_values)]
+    #[fusion(dtype = burn::backend::DType::BF16, shape = values)]
     fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {
         composed::stochastic_round::<Self>(values, seed)
     }
 
     /// Applies a step of AdamW with block-wise quantized moments, the first signed, the second unsigned.
-    /// Returns the parameter, and codes and absolute maxima of both moments. No gradient.
+    /// Returns the parameter and both moments. No gradient.
     #[fusion(default)]
-    #[allow(clippy::type_complexity)]
     fn adamw_8bit(
         param: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        codes_1: IntTensor<Self>,
-        absmax_1: FloatTensor<Self>,
-        codes_2: IntTensor<Self>,
-        absmax_2: FloatTensor<Self>,
+        #[extension_type] moment_1: BlockwiseCodes<Self>,
+        #[extension_type] moment_2: BlockwiseCodes<Self>,
         step: AdamWStep,
     ) -> (
         FloatTensor<Self>,
-        IntTensor<Self>,
-        FloatTensor<Self>,
-        IntTensor<Self>,
-        FloatTensor<Self>,
+        BlockwiseCodes<Self>,
+        BlockwiseCodes<Self>,
     ) {
-        composed::adamw_8bit::<Self>(param, grad, codes_1, absmax_1, codes_2, absmax_2, step)
+        composed::adamw_8bit::<Self>(param, grad, [moment_1, moment_2], step)
     }
 }
 
-/// Returns `-offset / step`.
-fn zero_points_of<B: Backend>(steps: &FloatTensor<B>, offsets: FloatTensor<B>) -> FloatTensor<B> {
-    B::float_div(B::float_neg(offsets), steps.clone())
-}
-
 /// Returns the shape of the packed form of a tensor of the given shape.
-pub(crate) fn packed_shape(shape: &Shape) -> Shape {
+fn packed_shape(shape: &Shape) -> Shape {
     let mut packed = shape.clone();
     let last = packed.num_dims() - 1;
-    packed[last] = bitnet_burn_kernels::packing::words_per_row(packed[last]);
+    packed[last] = packing::words_per_row(packed[last]);
     packed
 }

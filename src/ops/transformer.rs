@@ -21,7 +21,7 @@ pub trait TransformerOps: Backend {
         composed::rms_norm::<Self>(x, gamma, epsilon)
     }
 
-    /// Returns the gradients of `x` and `gamma`, given that of `y`. Not differentiable.
+    /// Returns the gradients of `x` and `gamma`, given that of `y`.
     #[fusion(default)]
     fn rms_norm_gradient(
         x: FloatTensor<Self>,
@@ -42,7 +42,7 @@ pub trait TransformerOps: Backend {
         composed::gated_activation::<Self>(gate, up, activation)
     }
 
-    /// Returns the gradients of `gate` and `up`, given that of `y`. Not differentiable.
+    /// Returns the gradients of `gate` and `up`, given that of `y`.
     #[fusion(default)]
     fn gated_activation_gradient(
         gate: FloatTensor<Self>,
@@ -81,7 +81,7 @@ pub trait TransformerOps: Backend {
         composed::causal_attention::<Self>(query, key, value)
     }
 
-    /// Returns the gradients of `q`, `k` and `v`, given that of `y`. Not differentiable.
+    /// Returns the gradients of `q`, `k` and `v`, given that of `y`.
     #[fusion(default)]
     fn causal_attention_gradient(
         query: FloatTensor<Self>,

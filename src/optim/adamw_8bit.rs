@@ -1,4 +1,3 @@
-use bitnet_burn_kernels::BLOCK;
 use burn::{
     config::Config,
     optim::{LearningRate, ModuleOptimizer, Optimizer, RecordState, StateSink, StateSource},
@@ -8,7 +7,7 @@ use burn::{
 use crate::{
     base::bounds::Bounds,
     functions::{BlockwiseMoment, adamw_8bit},
-    ops::AdamWStep,
+    ops::{AdamWStep, BLOCK},
 };
 
 /// Configuration of [`AdamW8bit`]; the defaults are those of bitsandbytes.
@@ -115,12 +114,12 @@ impl AdamW8bitConfig {
         let correction_1 = 1.0 - self.beta_1.powi(time);
         AdamWStep {
             beta_1: self.beta_1 as f32,
-            rest_1: (1.0 - self.beta_1) as f32,
+            one_minus_beta_1: (1.0 - self.beta_1) as f32,
             beta_2: self.beta_2 as f32,
-            rest_2: (1.0 - self.beta_2) as f32,
+            one_minus_beta_2: (1.0 - self.beta_2) as f32,
             decay: (1.0 - lr * self.weight_decay) as f32,
             step_size: (lr / correction_1) as f32,
-            correction_2: (1.0 - self.beta_2.powi(time)).sqrt() as f32,
+            bias_correction_2: (1.0 - self.beta_2.powi(time)).sqrt() as f32,
             epsilon: self.epsilon as f32,
         }
     }
@@ -153,16 +152,16 @@ fn adamw_f32<const D: usize>(
 ) -> (Tensor<D>, [Tensor<D>; 2]) {
     let dtype = param.dtype();
     let grad = grad.cast(DType::F32);
-    let first = first.mul_scalar(step.beta_1) + grad.clone().mul_scalar(step.rest_1);
-    let square = grad.clone().mul_scalar(step.rest_2) * grad;
+    let first = first.mul_scalar(step.beta_1) + grad.clone().mul_scalar(step.one_minus_beta_1);
+    let square = grad.clone().mul_scalar(step.one_minus_beta_2) * grad;
     let second = second.mul_scalar(step.beta_2) + square;
     let denominator = second
         .clone()
         .sqrt()
-        .add_scalar(step.epsilon * step.correction_2);
+        .add_scalar(step.epsilon * step.bias_correction_2);
     let update = first.clone() / denominator;
     let decayed = param.cast(DType::F32).mul_scalar(step.decay);
-    let param = decayed - update.mul_scalar(step.step_size * step.correction_2);
+    let param = decayed - update.mul_scalar(step.step_size * step.bias_correction_2);
     (param.cast(dtype), [first, second])
 }
 

@@ -30,12 +30,16 @@ pub fn clip_grad_norm<M: Module>(
     max_norm: f64,
 ) -> (GradientsParams, Option<Tensor<1>>) {
     Bounds::ABOVE_0.assert("max_norm", max_norm);
-    let mut squares = SumOfSquares {
+    let mut squares = Squares {
         grads: &grads,
-        sum: None,
+        squares: Vec::new(),
     };
     visit_distinct(module, &mut squares);
-    let Some(sum) = squares.sum else {
+    let Some(sum) = squares
+        .squares
+        .into_iter()
+        .reduce(|sum, square| sum + square)
+    else {
         return (grads, None);
     };
     let norm = sum.sqrt();
@@ -50,19 +54,16 @@ pub fn clip_grad_norm<M: Module>(
     (scale.grads, Some(norm))
 }
 
-struct SumOfSquares<'a> {
+/// Sum of the squares of each gradient.
+struct Squares<'a> {
     grads: &'a GradientsParams,
-    sum: Option<Tensor<1>>,
+    squares: Vec<Tensor<1>>,
 }
 
-impl ModuleVisitor for SumOfSquares<'_> {
+impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.get::<D>(param.id) {
-            let squares = grad.cast(DType::F32).square().sum();
-            self.sum = Some(match self.sum.take() {
-                Some(sum) => sum + squares,
-                None => squares,
-            });
+            self.squares.push(grad.cast(DType::F32).square().sum());
         }
     }
 }

@@ -6,7 +6,7 @@ use burn::{
 
 use crate::{
     ops::Groups,
-    qat::{FakeQuant, Inventory, Role},
+    qat::{FakeQuant, Inventory},
     quant::{Ste, WeightQuantizer},
 };
 
@@ -54,16 +54,12 @@ impl LatentQuantizer {
     pub(super) fn of<M: Module>(model: &M) -> Vec<(Self, Vec<String>)> {
         let mut all: Vec<(Self, Vec<String>)> = Vec::new();
         for parameter in Inventory::of(model).parameters {
-            let Role::Latent {
-                quantizer,
-                output_axis,
-            } = parameter.role
-            else {
+            let Some(quantizer) = parameter.quantizer() else {
                 continue;
             };
             let own = Self {
-                quantizer,
-                output_axis,
+                quantizer: quantizer.clone(),
+                output_axis: parameter.output_axis(),
             };
             match all.iter_mut().find(|(quantizer, _)| *quantizer == own) {
                 Some((_, paths)) => paths.push(parameter.path),

@@ -181,10 +181,11 @@ impl LossScaler {
             grads,
             // Divided in f64, as in PyTorch.
             factor: 1.0 / f64::from(self.record.scale),
-            finite: None,
+            finite: Vec::new(),
         };
         visit_distinct(module, &mut unscale);
-        let finite = unscale.finite.is_none_or(|all| all.into_scalar::<bool>());
+        let finite = unscale.finite.into_iter().reduce(Tensor::bool_and);
+        let finite = finite.is_none_or(|all| all.into_scalar::<bool>());
         (unscale.grads, finite)
     }
 
@@ -293,17 +294,14 @@ impl LossScaler {
 struct Unscale {
     grads: GradientsParams,
     factor: f64,
-    finite: Option<Tensor<1, Bool>>,
+    /// Whether each gradient is finite.
+    finite: Vec<Tensor<1, Bool>>,
 }
 
 impl ModuleVisitor for Unscale {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.remove::<D>(param.id) {
-            let finite = grad.clone().is_finite().all();
-            self.finite = Some(match self.finite.take() {
-                Some(all) => all.bool_and(finite),
-                None => finite,
-            });
+            self.finite.push(grad.clone().is_finite().all());
             self.grads.register(param.id, grad.mul_scalar(self.factor));
         }
     }

@@ -19,7 +19,7 @@ mod two_stage_lr;
 mod weight_decay;
 mod weight_decay_schedule;
 
-pub use adamw_8bit::{AdamW8bit, AdamW8bitConfig, AdamW8bitMoments, AdamW8bitState};
+pub use adamw_8bit::{AdamW8bit, AdamW8bitConfig};
 pub use grad_norm::clip_grad_norm;
 pub use latent_clipping::LatentClipping;
 pub use latent_quantizer::LatentQuantizer;
@@ -28,14 +28,8 @@ pub use loss_scaler::{LossScaler, LossScalerConfig, LossScalerError, LossScalerR
 pub use mixed_precision::{MixedPrecision, MixedPrecisionError};
 pub use oscillation_freezing::{FreezingThreshold, OscillationFreezingConfig};
 pub use oscillation_monitor::{OscillationMonitor, OscillationReport};
-pub use oscillation_state::OscillationState;
-pub use paged::{
-    PageError, PagedAdamW, PagedAdamW8bit, PagedOptimizer, PagedOptimizerConfig, PagedState,
-};
-pub use qat_optimizer::{
-    QatAdam, QatAdamW, QatOptimizer, QatOptimizerConfig, QatOptimizerState, QatSgd,
-};
-pub use stochastic_rounding::RoundingState;
-pub use two_stage_lr::{LrDecay, TwoStageLrScheduler, TwoStageLrSchedulerConfig};
+pub use paged::{PageError, PagedOptimizer, PagedOptimizerConfig};
+pub use qat_optimizer::{QatOptimizer, QatOptimizerConfig};
+pub use two_stage_lr::{LrDecay, TwoStageLrSchedulerConfig};
 pub use weight_decay::{DecoupledWeightDecay, WeightDecayScheduler};
 pub use weight_decay_schedule::WeightDecaySchedule;

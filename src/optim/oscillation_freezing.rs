@@ -1,7 +1,10 @@
 use burn::{config::Config, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::{LatentQuantizer, OscillationMonitor, OscillationState, latent_quantizer::Codes};
+use super::{
+    LatentQuantizer, OscillationMonitor, latent_quantizer::Codes,
+    oscillation_state::OscillationState,
+};
 use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// Tracking of weights whose integer code oscillates, and freezing of those that do so frequently.
@@ -121,37 +124,5 @@ impl OscillationFreezingConfig {
             .bool_or(moved.bool_and(state.frozen.clone()));
         let centre = (state.codes.clone() * scales).cast(held.dtype());
         (held.mask_where(set, centre), state)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_threshold_follows_half_a_cosine_and_stays_at_its_end() {
-        let threshold = FreezingThreshold::Cosine {
-            start: 0.04,
-            end: 0.01,
-            total_steps: 100,
-        };
-        let expected = [(0, 0.04), (50, 0.025), (100, 0.01), (1000, 0.01)];
-        for (step, value) in expected {
-            let at = threshold.at(step);
-            assert!((at - value).abs() < 1e-15, "step {step}: {at}");
-        }
-        assert_eq!(FreezingThreshold::Never.at(5), f64::INFINITY);
-    }
-
-    #[test]
-    fn the_configuration_reads_back_from_json() {
-        let json = r#"{"momentum": 0.02, "threshold": {"constant": 0.05}}"#;
-        let config: OscillationFreezingConfig = serde_json::from_str(json).unwrap();
-        assert_eq!(
-            config,
-            OscillationFreezingConfig::new()
-                .with_momentum(0.02)
-                .with_threshold(FreezingThreshold::Constant(0.05))
-        );
     }
 }

@@ -2,15 +2,16 @@ use burn::{
     config::Config,
     module::{Module, ParamGroup},
     optim::{
-        Adam, AdamW, LearningRate, ModuleOptimizer, Optimizer, RecordState, Sgd, StateSink,
-        StateSource, join_path,
+        LearningRate, ModuleOptimizer, Optimizer, RecordState, StateSink, StateSource, join_path,
     },
     tensor::{DType, Device, Tensor},
 };
 
 use super::{
     DecoupledWeightDecay, LatentClipping, LatentQuantizer, OscillationFreezingConfig,
-    OscillationMonitor, OscillationState, RoundingState, stochastic_rounding::StochasticRounding,
+    OscillationMonitor,
+    oscillation_state::OscillationState,
+    stochastic_rounding::{RoundingState, StochasticRounding},
 };
 use crate::base::bounds::assert_valid;
 
@@ -100,15 +101,6 @@ pub struct QatOptimizer<O> {
     rounding: Option<StochasticRounding>,
 }
 
-/// [`QatOptimizer`] around Burn's [`AdamW`].
-pub type QatAdamW = QatOptimizer<AdamW>;
-
-/// [`QatOptimizer`] around Burn's [`Adam`].
-pub type QatAdam = QatOptimizer<Adam>;
-
-/// [`QatOptimizer`] around Burn's [`Sgd`].
-pub type QatSgd = QatOptimizer<Sgd>;
-
 /// State of a [`QatOptimizer`] for one parameter.
 #[derive(Debug, Clone)]
 pub struct QatOptimizerState<S, const D: usize> {
@@ -163,8 +155,7 @@ impl<O: Optimizer> QatOptimizer<O> {
         let mut others = self.clone();
         let groups = LatentQuantizer::of(model);
         assert!(
-            !groups.is_empty()
-                || (self.config.clipping.is_none() && self.config.freezing.is_none()),
+            !groups.is_empty() || !self.constrains(),
             "clipping and freezing are for latent weights, the model has none: prepare it first"
         );
         (others.config.clipping, others.config.freezing) = (None, None);
@@ -200,6 +191,52 @@ impl<O: Optimizer> QatOptimizer<O> {
         self.monitor = Some(monitor.clone());
         self
     }
+
+    /// Returns whether there is clipping or freezing, which are for latent weights.
+    fn constrains(&self) -> bool {
+        self.config.clipping.is_some() || self.config.freezing.is_some()
+    }
+
+    /// Steps a parameter without rounding it.
+    fn step_unrounded<const D: usize>(
+        &self,
+        lr: LearningRate,
+        tensor: Tensor<D>,
+        grad: Tensor<D>,
+        state: QatOptimizerState<O::State<D>, D>,
+    ) -> (Tensor<D>, QatOptimizerState<O::State<D>, D>) {
+        let QatOptimizerConfig {
+            quantizer,
+            clipping,
+            freezing,
+            ..
+        } = &self.config;
+        let before = freezing.as_ref().map(|_| tensor.clone());
+        let decayed = match &self.weight_decay {
+            Some(weight_decay) => weight_decay.apply(lr, tensor),
+            None => tensor,
+        };
+        let (stepped, inner) = self.inner.step(lr, decayed, grad, state.inner);
+        let clipped = match clipping {
+            Some(clipping) => clipping.clip(stepped, quantizer),
+            None => stepped,
+        };
+        let (updated, oscillation) = match freezing.as_ref().zip(before) {
+            Some((freezing, before)) => {
+                let monitor = self.monitor.as_ref();
+                let (updated, state) =
+                    freezing.step(before, clipped, quantizer, state.oscillation, monitor);
+                (updated, Some(state))
+            }
+            None => (clipped, None),
+        };
+        let state = QatOptimizerState {
+            inner,
+            oscillation,
+            ..state
+        };
+        (updated, state)
+    }
 }
 
 impl<O: Optimizer> Optimizer for QatOptimizer<O> {
@@ -216,56 +253,30 @@ impl<O: Optimizer> Optimizer for QatOptimizer<O> {
         grad: Tensor<D>,
         state: Option<Self::State<D>>,
     ) -> (Tensor<D>, Option<Self::State<D>>) {
-        let (inner, oscillation, rounded) = match state {
-            Some(state) => (state.inner, state.oscillation, state.rounding),
-            None => (None, None, None),
-        };
-        let rounding = (self.rounding.as_ref()).filter(|_| StochasticRounding::applies(&tensor));
-        let (tensor, grad) = match rounding {
-            Some(_) => (tensor.cast(DType::F32), grad.cast(DType::F32)),
-            None => (tensor, grad),
-        };
-        let (clipping, freezing) = (&self.config.clipping, &self.config.freezing);
         assert!(
-            self.latent || (clipping.is_none() && freezing.is_none()),
+            self.latent || !self.constrains(),
             "clipping and freezing are for latent weights: make the optimizer by \
              `QatOptimizer::init` for its module, or say by `for_latent_weights` that all of its \
              parameters are"
         );
-        let quantizer = &self.config.quantizer;
-
-        let before = freezing.as_ref().map(|_| tensor.clone());
-        let decayed = match &self.weight_decay {
-            Some(weight_decay) => weight_decay.apply(lr, tensor),
-            None => tensor,
+        let state = state.unwrap_or(QatOptimizerState {
+            inner: None,
+            oscillation: None,
+            rounding: None,
+        });
+        let rounding = self.rounding.as_ref();
+        let Some(rounding) = rounding.filter(|_| StochasticRounding::applies(&tensor)) else {
+            let (updated, state) = self.step_unrounded(lr, tensor, grad, state);
+            return (updated, Some(state));
         };
-        let (stepped, inner) = self.inner.step(lr, decayed, grad, inner);
-        let clipped = match clipping {
-            Some(clipping) => clipping.clip(stepped, quantizer),
-            None => stepped,
-        };
-        let (updated, oscillation) = match freezing.as_ref().zip(before) {
-            Some((freezing, before)) => {
-                let monitor = self.monitor.as_ref();
-                let (updated, state) =
-                    freezing.step(before, clipped, quantizer, oscillation, monitor);
-                (updated, Some(state))
-            }
-            None => (clipped, None),
-        };
-        let (updated, rounding) = match rounding {
-            Some(rounding) => {
-                let (updated, state) = rounding.round(updated, rounded);
-                (updated, Some(state))
-            }
-            None => (updated, rounded),
-        };
+        let (tensor, grad) = (tensor.cast(DType::F32), grad.cast(DType::F32));
+        let (updated, state) = self.step_unrounded(lr, tensor, grad, state);
+        let (rounded, steps) = rounding.round(updated, state.rounding);
         let state = QatOptimizerState {
-            inner,
-            oscillation,
-            rounding,
+            rounding: Some(steps),
+            ..state
         };
-        (updated, Some(state))
+        (rounded, Some(state))
     }
 
     fn to_device<const D: usize>(state: Self::State<D>, device: &Device) -> Self::State<D> {

@@ -3,7 +3,10 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use super::{QuantizerSettings, control::QuantControl};
+use super::{
+    QuantizerSettings,
+    control::{Controlled, QuantControl},
+};
 use crate::quant::{
     AbsmaxConfig, ActivationGranularity, ActivationQuantizer, BitWidth, HadamardConfig, QatScheme,
     StaticRange, Ste, blend,
@@ -63,7 +66,7 @@ impl ActivationFakeQuant {
             rotation: scheme.rotation,
             scale,
             offset,
-            control: QuantControl::of_activation(static_config, settings, device),
+            control: QuantControl::new(Controlled::Activation(static_config), settings, device),
         })
     }
 
@@ -75,19 +78,18 @@ impl ActivationFakeQuant {
     /// Returns whether values stay in float for any lambda; see
     /// [`set_excluded`](super::QuantControls::set_excluded).
     pub fn is_excluded(&self) -> bool {
-        self.control.values().excluded()
+        self.control.state().excluded
     }
 
     /// Returns `Q(x)`, or `Q(H(x))` with a rotation, with the gradient of the estimator. If a schedule set
     /// `lambda` below 1, returns the blend `x + lambda * (Q(x) - x)`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let x = self.observe(x);
-        let control = self.control.values();
-        let lambda = control.lambda();
-        if lambda == 0.0 || control.excluded() || x.shape().num_elements() == 0 {
+        let state = self.control.state();
+        if state.is_float() || x.shape().num_elements() == 0 {
             return x;
         }
-        blend(x.clone(), self.quantize(x), lambda)
+        blend(x.clone(), self.quantize(x), state.lambda)
     }
 
     /// Returns the value to quantize, `x` or `H(x)`, after its observers have recorded it.
@@ -97,7 +99,7 @@ impl ActivationFakeQuant {
             None => x,
         };
         let control = self.control.values();
-        control.observation.see(&x);
+        control.observer.see(&x);
         if control.error_probe.starts() && x.shape().num_elements() > 0 {
             let x = x.clone().without_autodiff();
             let probe = &control.error_probe;
@@ -119,9 +121,9 @@ impl ActivationFakeQuant {
     /// Returns the bits, if [`forward`](Self::forward) is only
     /// [`absmax_fake_quant`](crate::functions::absmax_fake_quant) per token.
     pub(crate) fn absmax_bits(&self) -> Option<u8> {
-        let control = self.control.values();
-        let plain = control.lambda() == 1.0 && !control.excluded() && self.ste == Ste::Identity;
-        match (control.width(), &self.quantizer) {
+        let state = self.control.state();
+        let plain = state.is_full() && self.ste == Ste::Identity;
+        match (state.width, &self.quantizer) {
             (Some(BitWidth::Bits(bits)), _) if plain => Some(bits),
             (Some(BitWidth::Ternary) | None, ActivationQuantizer::Absmax(config))
                 if plain && config.granularity == ActivationGranularity::PerToken =>
@@ -135,11 +137,11 @@ impl ActivationFakeQuant {
     /// Returns the values of the first and the last code, if the range is not computed from the values
     /// themselves.
     fn limits(&self) -> Option<[Tensor<1>; 2]> {
-        let control = self.control.values();
+        let state = self.control.state();
         let (step, zero_point, codes) = match (&self.quantizer, &self.scale) {
-            _ if control.width().is_some() => return None,
+            _ if state.width.is_some() => return None,
             (ActivationQuantizer::Static(config), _) => {
-                let StaticRange { step, zero_point } = control.range()?;
+                let StaticRange { step, zero_point } = state.range?;
                 let device = self.control.device();
                 let fixed = |value| Tensor::full([1], value, &device);
                 (fixed(step), fixed(zero_point), config.codes())
@@ -159,15 +161,13 @@ impl ActivationFakeQuant {
     }
 
     fn quantize<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let control = self.control.values();
-        if let Some(BitWidth::Bits(bits)) = control.width() {
+        let state = self.control.state();
+        if let Some(BitWidth::Bits(bits)) = state.width {
             let granularity = ActivationGranularity::PerToken;
             return AbsmaxConfig { bits, granularity }.fake_quant(x, self.ste);
         }
         match (&self.quantizer, &self.scale) {
-            (ActivationQuantizer::Static(config), _) => {
-                config.fake_quant(x, control.range(), self.ste)
-            }
+            (ActivationQuantizer::Static(config), _) => config.fake_quant(x, state.range, self.ste),
             (ActivationQuantizer::LearnedStep(config), Some(step)) => {
                 let step = step.val();
                 let offset = match &self.offset {

@@ -2,45 +2,21 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{QuantControls, observation::Seen};
+use super::{QuantControls, control::Controlled, observer_slot::ObserverState};
 use crate::quant::{
     StaticRange,
     calibration::{CalibrationTable, ObserverConfig, SamplingPolicy, TableError},
 };
 
-/// State of the observations of quantizers, to resume after an interruption.
+/// Observers of the quantizers of a model by their paths, to resume after an interruption.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct ObservationState {
-    /// Observations by the paths of the quantizers.
-    observations: BTreeMap<String, Seen>,
-}
+pub struct ObserverStates(BTreeMap<String, ObserverState>);
 
 /// Error when a calibration table does not fit a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CalibrateError {
-    /// Static quantizers for which the table has no range.
-    #[error("the calibration table has no range for {}", .paths.join(", "))]
-    Missing {
-        /// Their paths.
-        paths: Vec<String>,
-    },
-    /// A range has several channels, but a static quantizer needs one for the whole tensor.
-    #[error(
-        "the range of {path} has {channels} channels, a static quantizer has one for the whole \
-         tensor"
-    )]
-    Channels {
-        /// Path of the quantizer.
-        path: String,
-        /// Number of channels of the range.
-        channels: usize,
-    },
-    /// The model has no static quantizer.
-    #[error("no activation of the model is quantized statically: use `StaticConfig` in its scheme")]
-    NoStaticQuantizer,
-}
+#[error("{0}")]
+pub struct CalibrateError(String);
 
 /// Calibration: observes the inputs of the quantizers over some forward passes, computes the ranges, and
 /// sets them on the static quantizers.
@@ -75,9 +51,7 @@ impl QuantControls {
     /// If a field of the observer is out of its range.
     #[track_caller]
     pub fn observe(&self, observer: &ObserverConfig, policy: SamplingPolicy) {
-        for (_, values) in self.iter() {
-            values.observation.start(observer, policy, false);
-        }
+        self.start(&ObserverState::new(observer, policy, false));
     }
 
     /// Applies [`observe`](Self::observe) only to the forward passes of a training, on a device with
@@ -88,32 +62,33 @@ impl QuantControls {
     /// If a field of the observer is out of its range.
     #[track_caller]
     pub fn observe_training(&self, observer: &ObserverConfig, policy: SamplingPolicy) {
+        self.start(&ObserverState::new(observer, policy, true));
+    }
+
+    fn start(&self, state: &ObserverState) {
         for (_, values) in self.iter() {
-            values.observation.start(observer, policy, true);
+            values.observer.start(state.clone());
         }
     }
 
     /// Returns the observations so far; observing continues.
-    pub fn observations(&self) -> ObservationState {
-        let seen = |(path, values): (&str, &super::control::ControlValues)| {
-            Some((path.to_string(), values.observation.seen()?))
-        };
-        ObservationState {
-            observations: self.iter().filter_map(seen).collect(),
-        }
+    pub fn observations(&self) -> ObserverStates {
+        let observed = self
+            .iter()
+            .filter_map(|(path, values)| Some((path.to_string(), values.observer.state()?)));
+        ObserverStates(observed.collect())
     }
 
     /// Returns whether a quantizer is observed.
     pub fn is_observing(&self) -> bool {
-        self.iter()
-            .any(|(_, values)| values.observation.is_active())
+        self.iter().any(|(_, values)| values.observer.is_active())
     }
 
     /// Resumes observations of the quantizers with the same paths.
-    pub fn resume_observations(&self, mut state: ObservationState) {
+    pub fn resume_observations(&self, mut states: ObserverStates) {
         for (path, values) in self.iter() {
-            if let Some(seen) = state.observations.remove(path) {
-                values.observation.resume(seen);
+            if let Some(state) = states.0.remove(path) {
+                values.observer.start(state);
             }
         }
     }
@@ -129,7 +104,7 @@ impl QuantControls {
         // All observations end, also if one of them returns an error.
         let observers: Vec<_> = self
             .iter()
-            .map(|(path, values)| (path, values.observation.finish()))
+            .map(|(path, values)| (path, values.observer.finish()))
             .collect();
         for (path, observer) in observers {
             match observer {
@@ -155,29 +130,39 @@ impl QuantControls {
         let mut ranges = Vec::new();
         let mut missing = Vec::new();
         for (path, values) in self.iter() {
-            let Some(config) = &values.static_config else {
+            let Controlled::Activation(Some(config)) = &values.controlled else {
                 continue;
             };
             let Some(entry) = table.get(path) else {
-                missing.push(path.to_string());
+                missing.push(path);
                 continue;
             };
             let params = entry.range.static_params(config.bits, config.mapping());
             let ([step], [zero_point]) = (&params.step[..], &params.zero_point[..]) else {
-                let (path, channels) = (path.to_string(), params.step.len());
-                return Err(CalibrateError::Channels { path, channels });
+                return Err(CalibrateError(format!(
+                    "the range of {path} has {} channels, a static quantizer has one for the whole \
+                     tensor",
+                    params.step.len()
+                )));
             };
             let (step, zero_point) = (*step, *zero_point);
             ranges.push((values, StaticRange { step, zero_point }));
         }
         if !missing.is_empty() {
-            return Err(CalibrateError::Missing { paths: missing });
+            return Err(CalibrateError(format!(
+                "the calibration table has no range for {}",
+                missing.join(", ")
+            )));
         }
         if ranges.is_empty() {
-            return Err(CalibrateError::NoStaticQuantizer);
+            return Err(CalibrateError(
+                "no activation of the model is quantized statically: use `StaticConfig` in its \
+                 scheme"
+                    .to_string(),
+            ));
         }
         for (values, range) in ranges {
-            values.set_range(Some(range));
+            values.update(|state| state.range = Some(range));
         }
         Ok(())
     }

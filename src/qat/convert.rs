@@ -1,22 +1,23 @@
 mod error;
-mod values;
 
 use std::collections::{BTreeMap, HashMap};
 
 use burn::{
-    module::{Module, ParamGroup, ParamId, Reparameterization},
-    tensor::DType,
+    module::{Module, Param, ParamGroup, ParamId, Reparameterization},
+    tensor::Tensor,
 };
 
 use super::{
     FakeQuant, PackedModel, PackedWeight,
     packed_model::{Parameters, Place},
-    parameters::{Inventory, Parameter, QuantizedBy},
+    parameters::{Inventory, Parameter, Role},
 };
-use crate::{base::path_visitor::visit_paths, quant::WeightQuantizer};
+use crate::{
+    base::path_visitor::{ModulePath, PathVisitor, visit_paths},
+    quant::WeightQuantizer,
+};
 
 pub use error::ConvertError;
-use values::{NotFinite, Values};
 
 /// Packs the latent weights of a model, each with the quantizer that it was trained with.
 ///
@@ -34,124 +35,199 @@ use values::{NotFinite, Values};
 pub fn convert<M: Module>(model: &M) -> Result<PackedModel, ConvertError> {
     // As in evaluation: without gradients, and so without the noise of training.
     let model = model.valid();
-    let mut packing = Packing::of(&model);
+    let weights = weights_to_pack(&model)?;
+    let mut packing = Packing::new(weights, &model);
+    visit_paths(&model, &mut packing);
+    packing.result?;
+    Ok(with_rest(model, packing.weights, packing.places))
+}
+
+/// A latent weight to pack.
+struct Latent {
+    parameter: Parameter,
+    /// Path of its quantizer.
+    path: String,
+    quantizer: WeightQuantizer,
+}
+
+/// Returns the weights to pack by their paths.
+fn weights_to_pack<M: Module>(model: &M) -> Result<HashMap<String, Latent>, ConvertError> {
+    let mut weights = HashMap::new();
     let mut is_quantized = false;
-    for parameter in Inventory::of(&model).parameters {
+    for parameter in Inventory::of(model).parameters {
         if let Some(name) = &parameter.reparameterization
             && name != FakeQuant::NAME
         {
             let (path, name) = (parameter.path, name.clone());
             return Err(ConvertError::Reparameterized { path, name });
         }
-        if let Some(quantizer) = quantizer(&parameter)? {
+        if let Some(latent) = latent(parameter)? {
             is_quantized = true;
-            if quantizer.is_ternary() {
-                packing.add(parameter, quantizer)?;
+            if latent.quantizer.is_ternary() {
+                weights.insert(latent.parameter.path.clone(), latent);
             }
         }
     }
-    match (is_quantized, packing.weights.is_empty()) {
+    match (is_quantized, weights.is_empty()) {
         (false, _) => Err(ConvertError::NotPrepared),
-        (_, true) => Err(ConvertError::NotTernary),
-        _ => packing.with_rest(model),
+        (true, true) => Err(ConvertError::NotTernary),
+        (true, false) => Ok(weights),
     }
 }
 
-/// Returns the quantizer of a parameter that is quantized.
-fn quantizer(parameter: &Parameter) -> Result<Option<WeightQuantizer>, ConvertError> {
-    let Some(QuantizedBy { control, .. }) = &parameter.quantized_by else {
+/// Returns a parameter that is quantized, with its quantizer.
+fn latent(parameter: Parameter) -> Result<Option<Latent>, ConvertError> {
+    let Role::Latent { quantizer, control } = &parameter.role else {
+        return Ok(None);
+    };
+    let (state, path) = (control.state(), quantizer.clone());
+    let Some(weight) = control.weight() else {
         return Ok(None);
     };
     // A weight without values cannot be packed.
-    if control.excluded() || parameter.shape.contains(&0) {
+    if state.excluded || parameter.shape.contains(&0) {
         return Ok(None);
     }
-    match control.lambda() {
-        1.0 => Ok(control.active_quantizer()),
-        lambda => Err(ConvertError::Lambda {
-            path: parameter.path.clone(),
-            lambda: f64::from(lambda),
-        }),
+    if state.lambda != 1.0 {
+        return Err(ConvertError::Lambda {
+            path: parameter.path,
+            lambda: f64::from(state.lambda),
+        });
     }
+    let quantizer = weight.active_quantizer(&state);
+    Ok(Some(Latent {
+        parameter,
+        path,
+        quantizer,
+    }))
 }
 
-/// The weights of a model packed so far.
+/// Packs the weights of a model, and checks its other parameters.
 struct Packing {
-    values: Values,
+    latent: HashMap<String, Latent>,
+    scales: TrainedScales,
     weights: BTreeMap<String, PackedWeight>,
     places: BTreeMap<String, Place>,
     /// First path of each parameter.
     first: HashMap<ParamId, String>,
+    result: Result<(), ConvertError>,
 }
 
 impl Packing {
-    fn of<M: Module>(model: &M) -> Self {
-        let mut values = Values::default();
-        visit_paths(model, &mut values);
+    fn new<M: Module>(latent: HashMap<String, Latent>, model: &M) -> Self {
+        let mut scales = TrainedScales::default();
+        visit_paths(model, &mut scales);
         Self {
-            values,
+            latent,
+            scales,
             weights: BTreeMap::new(),
             places: BTreeMap::new(),
             first: HashMap::new(),
+            result: Ok(()),
         }
     }
 
-    fn add(
+    fn add<const D: usize>(
         &mut self,
-        parameter: Parameter,
-        quantizer: WeightQuantizer,
+        latent: Latent,
+        values: Tensor<D>,
     ) -> Result<(), ConvertError> {
-        let (path, output_axis) = (parameter.path.clone(), parameter.output_axis());
-        let groups = quantizer.groups(&parameter.shape, output_axis);
+        let Latent {
+            parameter,
+            path: quantizer_path,
+            quantizer,
+        } = latent;
+        let path = parameter.path.clone();
+        let groups = quantizer.groups(&parameter.shape, parameter.output_axis());
         let groups = groups.map_err(|source| ConvertError::Granularity {
             path: path.clone(),
             source,
         })?;
-        let scale = parameter.quantized_by.as_ref();
-        let scale = scale.and_then(|by| self.values.scale(&by.path));
-        let Some(latent) = self.values.remove(&path) else {
-            let shape = parameter.shape;
-            return Err(ConvertError::Rank { path, shape });
-        };
-        if !latent.all_finite() {
+        if !all_finite(&values) {
             return Err(ConvertError::NotFinite { path });
         }
         let row_axis = row_axis(&parameter);
-        let dtype = latent.dtype();
-        let weight = latent.pack(&quantizer, groups, row_axis, scale);
+        let dtype = values.dtype();
+        let quantized = match (&quantizer, self.scales.of(&quantizer_path)) {
+            (WeightQuantizer::LearnedStep(config), Some(scale)) => {
+                config.quantize(values, scale, groups)
+            }
+            _ => quantizer.quantize(values, groups),
+        };
+        let weight = PackedWeight::from_quantized(quantized, &quantizer, groups, row_axis);
         // The places of a shared parameter may differ, as Burn's optimizers update only the first one.
         let first = self.first.entry(parameter.id).or_insert(path.clone());
         let is_shared = *first != path && weight.equals(&self.weights[first]);
-        let mut place = place(parameter, quantizer, dtype, row_axis);
-        match is_shared {
-            true => place.weight = first.clone(),
-            false => drop(self.weights.insert(path.clone(), weight)),
+        let place = Place {
+            weight: if is_shared { first } else { &path }.clone(),
+            quantizer,
+            shape: parameter.shape,
+            dtype,
+            row_axis,
+            layer: parameter.container,
+        };
+        if !is_shared {
+            self.weights.insert(path.clone(), weight);
         }
         self.places.insert(path, place);
         Ok(())
     }
+}
 
-    /// Returns the packed model, with the tensors that are not packed.
-    fn with_rest<M: Module>(self, model: M) -> Result<PackedModel, ConvertError> {
-        let mut parameters = Parameters::default();
-        visit_paths(&model, &mut parameters);
-        let paths = parameters.plain_paths();
-        let rest = paths.filter(|path| !self.places.contains_key(*path));
-        let mut rest_paths: Vec<String> = rest.map(ToString::to_string).collect();
-        rest_paths.sort_unstable();
-        let group = ParamGroup::from_paths(rest_paths.clone());
-        let mut not_finite = NotFinite::of(&group);
-        visit_paths(&model, &mut not_finite);
-        if let Some(path) = not_finite.found {
-            return Err(ConvertError::NotFinite { path });
+impl PathVisitor for Packing {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        if self.result.is_err() {
+            return;
         }
-        Ok(PackedModel {
-            weights: self.weights,
-            places: self.places,
-            // With the values of weights that are quantized but not packed.
-            rest: model.materialize().into_record_group(group),
-            rest_paths,
-        })
+        let values = param.base().without_autodiff();
+        self.result = match self.latent.remove(&path.join()) {
+            Some(latent) => self.add(latent, values),
+            None if path.is_reparameterizing() || all_finite(&values) => Ok(()),
+            None => Err(ConvertError::NotFinite { path: path.join() }),
+        };
+    }
+}
+
+/// Float matrices of a model by their paths, among them the trained scales of quantizers.
+#[derive(Default)]
+struct TrainedScales(HashMap<String, Tensor<2>>);
+
+impl TrainedScales {
+    /// Returns the trained scales of the quantizer at a path.
+    fn of(&self, quantizer: &str) -> Option<Tensor<2>> {
+        self.0.get(&format!("{quantizer}.scale")).cloned()
+    }
+}
+
+impl PathVisitor for TrainedScales {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let is_scale = path.fields().last().is_some_and(|f| f.name == "scale");
+        if let (true, &[outer, inner]) = (is_scale, &param.lazy_shape()[..]) {
+            let scale = param.base().without_autodiff();
+            self.0.insert(path.join(), scale.reshape([outer, inner]));
+        }
+    }
+}
+
+/// Returns the packed model, with the tensors that are not packed.
+fn with_rest<M: Module>(
+    model: M,
+    weights: BTreeMap<String, PackedWeight>,
+    places: BTreeMap<String, Place>,
+) -> PackedModel {
+    let mut parameters = Parameters::default();
+    visit_paths(&model, &mut parameters);
+    let paths = parameters.plain_paths();
+    let rest = paths.filter(|path| !places.contains_key(*path));
+    let mut rest_paths: Vec<String> = rest.map(ToString::to_string).collect();
+    rest_paths.sort_unstable();
+    let group = ParamGroup::from_paths(rest_paths.clone());
+    PackedModel {
+        weights,
+        places,
+        // With the values of weights that are quantized but not packed.
+        rest: model.materialize().into_record_group(group),
+        rest_paths,
     }
 }
 
@@ -164,13 +240,6 @@ fn row_axis(parameter: &Parameter) -> usize {
     }
 }
 
-fn place(parameter: Parameter, quantizer: WeightQuantizer, dtype: DType, row_axis: usize) -> Place {
-    Place {
-        weight: parameter.path,
-        quantizer,
-        shape: parameter.shape,
-        dtype,
-        row_axis,
-        layer: parameter.container,
-    }
+fn all_finite<const D: usize>(values: &Tensor<D>) -> bool {
+    values.to_data().iter::<f32>().all(f32::is_finite)
 }

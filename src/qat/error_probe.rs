@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 
 use crate::{
     ops::{CodeRange, Groups},
@@ -38,7 +38,7 @@ struct State {
 /// A measurement, still on the device.
 #[derive(Debug)]
 pub(super) struct Measurement {
-    /// The [`Sums`] in their order.
+    /// The result of [`sums`].
     pub sums: Tensor<1>,
     /// Codes of a weight, and the number that changed since the last measurement.
     pub codes: Option<CodeCounts>,
@@ -62,31 +62,6 @@ pub(super) enum Counts {
     Counted(Tensor<1, Int>),
     /// The codes themselves.
     Codes(Tensor<1, Int>),
-}
-
-/// Indices of the sums in a [`Measurement`].
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Sum {
-    /// Sum of squares of the values.
-    Signal,
-    /// Sum of squares of the quantized values.
-    Quantized,
-    /// Sum of products of both.
-    Product,
-    /// Sum of squares of their differences.
-    Noise,
-    /// Largest difference.
-    LargestError,
-    /// Number of quantized values that are 0.
-    Zeros,
-    /// Number of values outside the levels.
-    Clipped,
-    /// Mean of the scales.
-    ScaleMean,
-    /// Smallest scale.
-    ScaleMin,
-    /// Largest scale.
-    ScaleMax,
 }
 
 impl ErrorProbe {
@@ -181,7 +156,13 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.cast(DType::F32).reshape([count])
 }
 
-/// Returns all sums in one tensor, so that they are read back at once.
+/// Number of sums of a measurement.
+pub(super) const SUMS: usize = 10;
+
+/// Returns all sums in one tensor, so that they are read back at once: the sum of squares of the values, of
+/// their quantized values, of the products of both and of the squares of their differences; the largest
+/// difference; the numbers of quantized values that are 0 and of values outside the levels; mean, smallest
+/// and largest scale.
 fn sums<const D: usize>(
     values: Tensor<D>,
     quantized: Tensor<D>,
@@ -221,7 +202,7 @@ fn in_scales<const D: usize>(values: Tensor<D>, scales: Tensor<2>, groups: Group
 /// Returns the nearest 8-bit integers, in the smallest type of the device; 0 for a NaN, which has no
 /// integer.
 fn integer(values: Tensor<1>) -> Tensor<1, Int> {
-    let small = small_int(&values.device());
+    let small = values.device().supports_dtype(DType::I8);
     let nan = values.clone().is_nan();
     let integers = values
         .round()
@@ -229,13 +210,9 @@ fn integer(values: Tensor<1>) -> Tensor<1, Int> {
         .mask_fill(nan, 0.0)
         .int();
     match small {
-        Some(dtype) => integers.cast(dtype),
-        None => integers,
+        true => integers.cast(DType::I8),
+        false => integers,
     }
-}
-
-fn small_int(device: &Device) -> Option<DType> {
-    device.supports_dtype(DType::I8).then_some(DType::I8)
 }
 
 fn count(codes: Tensor<1, Int>, range: CodeRange) -> Counts {

@@ -5,7 +5,7 @@ use burn::{
 
 use super::{
     PackedWeight, QuantizerSettings,
-    control::{ControlledWeight, QuantControl},
+    control::{Controlled, ControlledWeight, QuantControl},
 };
 use crate::{
     ops::Groups,
@@ -51,7 +51,8 @@ impl FakeQuant {
             noise: scheme.noise,
             ..QuantizerSettings::new(controlled.to_string(), scheme.ste)
         };
-        let control = QuantControl::of_weight(controlled, settings, &weight.device());
+        let controlled = Controlled::Weight(controlled);
+        let control = QuantControl::new(controlled, settings, &weight.device());
         let mut fake_quant = Self {
             quantizer: scheme.weight.clone(),
             ste: scheme.ste,
@@ -81,19 +82,20 @@ impl FakeQuant {
     /// Returns whether the weight can be packed: the codes are all in {-1, 0, 1}, and only the quantized
     /// value is used.
     pub fn is_packable(&self) -> bool {
-        let control = self.control.values();
-        control.lambda() == 1.0 && !control.excluded() && self.active_quantizer().is_ternary()
+        self.control.state().is_full() && self.active_quantizer().is_ternary()
     }
 
     /// Returns whether the weight stays in float for any lambda; see
     /// [`set_excluded`](super::QuantControls::set_excluded).
     pub fn is_excluded(&self) -> bool {
-        self.control.values().excluded()
+        self.control.state().excluded
     }
 
     fn active_quantizer(&self) -> WeightQuantizer {
-        let active = self.control.values().active_quantizer();
-        active.unwrap_or_else(|| self.quantizer.clone())
+        match self.control.values().weight() {
+            Some(weight) => weight.active_quantizer(&self.control.state()),
+            None => self.quantizer.clone(),
+        }
     }
 
     #[track_caller]
@@ -113,9 +115,8 @@ impl FakeQuant {
     #[track_caller]
     pub fn forward<const D: usize>(&self, latent: Tensor<D>) -> Tensor<D> {
         self.observe(&latent);
-        let control = self.control.values();
-        let lambda = control.lambda();
-        if lambda == 0.0 || control.excluded() || latent.shape().num_elements() == 0 {
+        let state = self.control.state();
+        if state.is_float() || latent.shape().num_elements() == 0 {
             return latent;
         }
         let groups = self.groups(&latent.dims());
@@ -124,17 +125,17 @@ impl FakeQuant {
             // Noise is for training only; an evaluation uses the deployed weight.
             Some(noise) if latent.is_autodiff() => {
                 let constant = self.constant(latent.clone().detach(), groups);
-                noise.apply(latent.clone(), constant, quantized, control.noise_key())
+                noise.apply(latent.clone(), constant, quantized, state.noise_key)
             }
             _ => quantized(),
         };
-        blend(latent, quantized, lambda)
+        blend(latent, quantized, state.lambda)
     }
 
     /// Passes a latent weight to its observers.
     pub(crate) fn observe<const D: usize>(&self, latent: &Tensor<D>) {
         let control = self.control.values();
-        control.observation.see(latent);
+        control.observer.see(latent);
         if control.error_probe.starts() {
             self.measure(latent.clone());
         }
@@ -143,8 +144,7 @@ impl FakeQuant {
     /// Returns the groups of a weight of the given shape, if [`forward`](Self::forward) is only
     /// [`ternary_fake_quant`](crate::functions::ternary_fake_quant).
     pub(crate) fn ternary_groups(&self, shape: &[usize]) -> Option<Groups> {
-        let control = self.control.values();
-        let plain = control.lambda() == 1.0 && !control.excluded() && self.noise.is_none();
+        let plain = self.control.state().is_full() && self.noise.is_none();
         match self.active_quantizer() {
             WeightQuantizer::Ternary(config)
                 if plain && self.ste == Ste::Identity && config.scale == TernaryScale::Absmean =>
@@ -197,14 +197,14 @@ impl FakeQuant {
     /// If the weight [cannot be packed](Self::is_packable), or does not fit the granularity.
     #[track_caller]
     pub fn pack<const D: usize>(&self, latent: Tensor<D>) -> PackedWeight {
-        let control = self.control.values();
+        let state = self.control.state();
         assert!(
-            control.lambda() == 1.0,
+            state.lambda == 1.0,
             "a weight is packed when it is quantized in full, got lambda {}",
-            control.lambda()
+            state.lambda
         );
         assert!(
-            !control.excluded(),
+            !state.excluded,
             "a weight that is excluded from quantization is not packed"
         );
         let groups = self.groups(&latent.dims());

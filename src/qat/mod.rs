@@ -5,13 +5,12 @@
 mod activation_fake_quant;
 mod calibrate;
 mod control;
-mod controls;
 mod convert;
 mod error_probe;
 mod fake_quant;
 mod latent_weights;
 mod mixed_precision_plan;
-mod observation;
+mod observer_slot;
 mod packed_model;
 mod packed_parameter;
 mod packed_weight;
@@ -23,8 +22,8 @@ mod sensitivity;
 mod tagged;
 
 pub use activation_fake_quant::ActivationFakeQuant;
-pub use calibrate::{CalibrateError, ObservationState};
-pub use controls::{QuantControls, detach_controls};
+pub(crate) use calibrate::ObserverStates;
+pub use control::{QuantControls, detach_controls};
 pub use convert::{ConvertError, convert};
 pub use fake_quant::FakeQuant;
 pub(crate) use latent_weights::cast_leaf;
@@ -33,10 +32,8 @@ pub use mixed_precision_plan::{MixedPrecisionPlan, PlanBudget, PlanError, Precis
 pub use packed_model::{PackedModel, PackedModelError};
 pub use packed_parameter::PackedParameter;
 pub use packed_weight::PackedWeight;
-pub(crate) use parameters::{Inventory, Role};
-pub use prepare::{
-    Decision, HeadRule, ParameterReport, Prepare, PrepareError, PrepareReport, Prepared,
-};
-pub use quantization_error::{CodeCount, QuantizationError, ScaleSummary};
-pub use quantizer_settings::QuantizerSettings;
+pub(crate) use parameters::Inventory;
+pub use prepare::{Decision, Prepare, PrepareError, PrepareReport};
+pub use quantization_error::QuantizationError;
+pub(crate) use quantizer_settings::QuantizerSettings;
 pub use sensitivity::{LayerSensitivity, Sensitivity, SensitivityError, SensitivityReport};

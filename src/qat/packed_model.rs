@@ -108,8 +108,7 @@ impl PackedModel {
     }
 
     /// Returns the paths of the quantized weights whose layers always compute with a temporary unpacked copy:
-    /// those of other layers than `BitLinear`, `Linear`, `Embedding`, `Conv1d` and `Conv2d`. A `BitLinear` with
-    /// another scheme than that of BitNet b1.58 does so, too.
+    /// those of other layers than `BitLinear`, `Linear`, `Embedding`, `Conv1d` and `Conv2d`.
     pub fn unpacked_in_use(&self) -> impl Iterator<Item = &str> {
         let places = self.places.iter();
         let others = places.filter(|(_, place)| !PACKED_LAYERS.contains(&place.layer.as_str()));

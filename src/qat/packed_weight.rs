@@ -1,6 +1,5 @@
 use std::ops::Range;
 
-use bitnet_burn_kernels::packing::{BITS_PER_CODE, CODES_PER_WORD, ZERO_WORD, words_per_row};
 use burn::{
     module::{Module, Param, ParamId},
     tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, TensorReadError, assert_shape},
@@ -9,7 +8,10 @@ use burn::{
 use super::tagged::Tagged;
 use crate::{
     functions::{packed_linear, ternary_unpack},
-    ops::Groups,
+    ops::{
+        Groups,
+        packing::{BITS_PER_CODE, CODES_PER_WORD, ZERO_WORD, words_per_row},
+    },
     quant::{QuantizedWeight, WeightQuantizer},
 };
 
@@ -34,7 +36,7 @@ pub struct PackedWeight {
     /// Scales `gamma`.
     pub scales: Param<Tensor<2>>,
     /// The other fields as a tag in records, so that one of another layout is not loaded.
-    layout: Tagged<Param<Tensor<1, Int>>>,
+    layout: Tagged<()>,
     d_input: usize,
     #[module(skip)]
     groups: Groups,
@@ -108,7 +110,7 @@ impl PackedWeight {
         Self {
             codes: Param::initialized(ParamId::new(), codes),
             scales: Param::initialized(ParamId::new(), scales),
-            layout: Tagged::new(&layout, placeholder),
+            layout: Tagged::new(&layout, placeholder, ()),
             d_input,
             groups,
             dtype,
@@ -236,23 +238,30 @@ impl PackedWeight {
         ternary_unpack(codes, scales, self.groups, shape, dtype)
     }
 
-    /// Returns the ranges of rows of about a million values each.
+    /// Returns the ranges of rows of up to about a million values each, divided evenly: a product with a few
+    /// rows left over is summed in another order on Flex.
     pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = Range<usize>> + use<> {
         let [d_output, d_input] = self.dims();
-        let rows = (UNPACKED / d_input.max(1)).max(1);
+        let most = (UNPACKED / d_input.max(1)).max(1);
+        let rows = d_output.div_ceil(d_output.div_ceil(most).max(1)).max(1);
         let first = (0..d_output).step_by(rows);
         first.map(move |first| first..d_output.min(first + rows))
     }
 
-    /// Returns a range of the rows of [`unpack`](Self::unpack).
-    pub(crate) fn unpack_rows(&self, rows: Range<usize>) -> Tensor<2> {
+    /// Returns the float type of [`unpack`](Self::unpack): that of the latent weight.
+    pub(crate) fn dtype(&self) -> FloatDType {
+        self.dtype
+    }
+
+    /// Returns a range of the rows of [`unpack_as`](Self::unpack_as).
+    pub(crate) fn unpack_rows(&self, rows: Range<usize>, dtype: FloatDType) -> Tensor<2> {
         let of_a_row = self.scales_of_a_row();
         let of_rows = rows.start * of_a_row..rows.end * of_a_row;
         let scales = match of_a_row {
             0 => self.scales.val(),
             _ => self.scales.val().slice([of_rows]),
         };
-        self.unpacked(self.codes.val().slice([rows]), scales)
+        self.unpacked(self.codes.val().slice([rows]), scales, dtype)
     }
 
     /// Returns the rows of [`unpack`](Self::unpack) with the given indices.
@@ -267,7 +276,7 @@ impl PackedWeight {
                 of_rows.reshape([selected, 1])
             }
         };
-        self.unpacked(self.codes.val().select(0, rows), scales)
+        self.unpacked(self.codes.val().select(0, rows), scales, self.dtype)
     }
 
     /// Returns the number of scales per row; 0 if all rows share one.
@@ -279,7 +288,7 @@ impl PackedWeight {
     }
 
     /// Returns the values of some rows of codes with their scales.
-    fn unpacked(&self, codes: Tensor<2, Int>, scales: Tensor<2>) -> Tensor<2> {
+    fn unpacked(&self, codes: Tensor<2, Int>, scales: Tensor<2>, dtype: FloatDType) -> Tensor<2> {
         let shape = [codes.dims()[0], self.d_input];
         let groups = match scales.dims()[0] {
             1 => Groups::per_tensor(shape[0] * self.d_input),
@@ -288,7 +297,7 @@ impl PackedWeight {
                 ..self.groups
             },
         };
-        ternary_unpack(codes, scales, groups, shape, self.dtype)
+        ternary_unpack(codes, scales, groups, shape, dtype)
     }
 
     /// Applies the weight to activations quantized to `bits` bits per token, and adds a bias: the values of

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Int, Tensor},
 };
 
-use super::control::{ControlValues, QuantControl};
+use super::control::{ControlValues, ControlledWeight};
 use crate::{
     base::path_visitor::{Field, ModulePath, PathVisitor, join, visit_paths},
     quant::WeightQuantizer,
@@ -25,29 +25,19 @@ pub(crate) struct Parameter {
     pub(crate) shape: Vec<usize>,
     /// Name of the reparameterization that it carries.
     pub(crate) reparameterization: Option<String>,
-    pub(crate) role: Role,
-    /// The quantizer of a latent weight.
-    pub(super) quantized_by: Option<QuantizedBy>,
-}
-
-/// The quantizer of a latent weight, found in the model.
-#[derive(Debug)]
-pub(super) struct QuantizedBy {
-    /// Path of the quantizer, which is the prefix of its trained step sizes.
-    pub path: String,
-    pub control: Arc<ControlValues>,
+    pub(super) role: Role,
 }
 
 /// Role of a parameter for the quantizers of a model.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Role {
+#[derive(Debug)]
+pub(super) enum Role {
     /// Not used by a quantizer.
     Plain,
     /// A latent weight, which a quantizer quantizes.
     Latent {
-        quantizer: WeightQuantizer,
-        /// Dimension of the output channels.
-        output_axis: usize,
+        /// Path of the quantizer, which is the prefix of its trained step sizes.
+        quantizer: String,
+        control: Arc<ControlValues>,
     },
     /// A step size or offset that a quantizer trains.
     OfQuantizer,
@@ -58,8 +48,8 @@ impl Parameter {
     /// stores `[d_input, d_output]` in `Linear`, `[in, out, ..]` in transposed convolutions and
     /// `[out, in, ..]` in convolutions; the rows of an embedding are its channels.
     pub(crate) fn output_axis(&self) -> usize {
-        if let Role::Latent { output_axis, .. } = self.role {
-            return output_axis;
+        if let Some(weight) = self.latent() {
+            return weight.output_axis;
         }
         let transposed = self.container.starts_with("ConvTranspose");
         match self.shape.len() {
@@ -70,15 +60,28 @@ impl Parameter {
         }
     }
 
+    /// Returns the weight of the quantizer that quantizes it.
+    fn latent(&self) -> Option<&ControlledWeight> {
+        match &self.role {
+            Role::Latent { control, .. } => control.weight(),
+            _ => None,
+        }
+    }
+
     /// Returns whether a quantizer quantizes it.
     pub(crate) fn is_latent(&self) -> bool {
-        matches!(self.role, Role::Latent { .. })
+        self.latent().is_some()
+    }
+
+    /// Returns the configured quantizer of a latent weight.
+    pub(crate) fn quantizer(&self) -> Option<&WeightQuantizer> {
+        self.latent().map(|weight| &weight.quantizer)
     }
 
     /// Returns whether it may be the weight of a layer: it has input and output features, and does not belong
     /// to a quantizer.
     pub(crate) fn is_weight(&self) -> bool {
-        self.shape.len() >= 2 && self.role != Role::OfQuantizer
+        self.shape.len() >= 2 && !matches!(self.role, Role::OfQuantizer)
     }
 }
 
@@ -145,12 +148,12 @@ impl Inventory {
             }
         }
         for quantizer in &self.quantizers {
-            let Some(weight) = &quantizer.values.weight else {
+            let Some(weight) = quantizer.values.weight() else {
                 continue;
             };
             let beside = |p: &&mut Parameter| {
                 let (layer, depth) = (quantizer.layer(), quantizer.fields.len());
-                p.role == Role::Plain
+                matches!(p.role, Role::Plain)
                     && p.shape == weight.shape
                     && p.fields.len() == depth
                     && leads_into(&p.fields, layer)
@@ -161,13 +164,9 @@ impl Inventory {
             };
             if let Some(parameter) = quantized {
                 parameter.role = Role::Latent {
-                    quantizer: weight.quantizer.clone(),
-                    output_axis: weight.output_axis,
-                };
-                parameter.quantized_by = Some(QuantizedBy {
-                    path: join(&quantizer.fields),
+                    quantizer: join(&quantizer.fields),
                     control: quantizer.values.clone(),
-                });
+                };
             }
         }
     }
@@ -205,12 +204,11 @@ impl PathVisitor for Inventory {
             fields,
             reparameterization: None,
             role: Role::Plain,
-            quantized_by: None,
         });
     }
 
     fn visit_int<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Int>>) {
-        let Some(values) = QuantControl::of_parameter(param) else {
+        let Some(values) = ControlValues::of_parameter(param) else {
             return;
         };
         // Below the quantizer, the path ends in `control.state` and the tag of the scheme.

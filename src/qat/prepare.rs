@@ -13,7 +13,7 @@ use burn::{
 
 use super::{
     FakeQuant, MixedPrecisionPlan, Precision,
-    controls::layer_of,
+    control::layer_of,
     parameters::{Inventory, Parameter, Role},
 };
 use crate::{
@@ -22,11 +22,10 @@ use crate::{
 };
 
 pub use error::PrepareError;
-pub use output_head::HeadRule;
-pub use report::{Decision, ParameterReport, PrepareReport};
+pub use report::{Decision, PrepareReport};
 
 use output_head::Head;
-use report::kind_of_vector;
+use report::{ParameterReport, kind_of_vector};
 
 /// Prepares any Burn model for training with fake-quantized weights, without a change to its code.
 ///
@@ -64,7 +63,7 @@ use report::kind_of_vector;
 /// A parameter in several places of a model, such as an embedding table that is also the weight of another
 /// layer, is one parameter. If it stays in float in one place, it does in all; otherwise all places have
 /// one quantizer, with one [control](super::QuantControls). The report lists the places where each is
-/// [shared](ParameterReport::shared_with). Places that would have different quantizers are
+/// shared. Places that would have different quantizers are
 /// [`PrepareError::Shared`]. (The optimizers of Burn 0.22 update a shared parameter only at its first place,
 /// so that its places differ after the first step: keep it in one module, and call that.)
 ///
@@ -228,7 +227,7 @@ impl Prepare {
     fn head(&self, inventory: &Inventory) -> Result<Head, PrepareError> {
         match (&self.output_head, &self.group) {
             (Some(names), _) => Head::chosen(inventory, names),
-            (None, Some(_)) => Ok(Head::none(HeadRule::Group)),
+            (None, Some(_)) => Ok(Head::none("a group was given")),
             (None, None) => Head::find(inventory),
         }
     }
@@ -243,7 +242,7 @@ impl Prepare {
             match selected {
                 Some(false) => Decision::NotSelected,
                 None if by_layer => Decision::QuantizedByLayer,
-                None if parameter.role == Role::OfQuantizer => Decision::OfQuantizer,
+                None if matches!(parameter.role, Role::OfQuantizer) => Decision::OfQuantizer,
                 _ if is_head && parameter.is_weight() => Decision::OutputHead,
                 Some(true) => Decision::Quantized,
                 None if parameter.shape.len() < 2 => Decision::Vector,
@@ -321,7 +320,7 @@ impl Prepare {
     }
 }
 
-fn report(inventory: &Inventory, decisions: Vec<Decision>, head: HeadRule) -> PrepareReport {
+fn report(inventory: &Inventory, decisions: Vec<Decision>, head: String) -> PrepareReport {
     let reason = |parameter: &Parameter, decision| match decision {
         Decision::Vector => kind_of_vector(parameter).to_string(),
         Decision::OutputHead => head.to_string(),

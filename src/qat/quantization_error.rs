@@ -3,8 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     QuantControls,
-    control::ControlKind,
-    error_probe::{CodeCounts, Counts, Measurement, Sum},
+    error_probe::{CodeCounts, Counts, Measurement, SUMS},
 };
 
 /// Quantization error of the values of one quantizer, in one forward pass.
@@ -88,7 +87,7 @@ impl QuantControls {
         self.iter()
             .filter_map(|(path, values)| {
                 let measurement = values.error_probe.take()?;
-                let is_weight = values.kind == ControlKind::Weight;
+                let is_weight = values.weight().is_some();
                 Some(QuantizationError::read(path, is_weight, measurement))
             })
             .collect()
@@ -108,9 +107,20 @@ impl QuantizationError {
     ) -> Result<Self, TensorReadError> {
         let Measurement { sums, codes, count } = measurement;
         let sums: Vec<f32> = sums.try_into_vec_as()?;
-        let sum = |sum: Sum| f64::from(sums[sum as usize]);
-        let (signal, noise) = (sum(Sum::Signal), sum(Sum::Noise));
-        let norms = signal.sqrt() * sum(Sum::Quantized).sqrt();
+        let sums: [f32; SUMS] = sums.try_into().expect("the sums of a measurement");
+        let [
+            signal,
+            quantized,
+            product,
+            noise,
+            largest,
+            zeros,
+            clipped,
+            mean,
+            min,
+            max,
+        ] = sums.map(f64::from);
+        let norms = signal.sqrt() * quantized.sqrt();
         let (code_histogram, weight_histogram, flips) = match codes {
             Some(codes) => read_codes(codes)?,
             None => (Vec::new(), Vec::new(), None),
@@ -122,17 +132,13 @@ impl QuantizationError {
             count,
             sqnr_db: finite(10.0 * (signal / noise).log10()),
             mse: finite(share(noise)),
-            cosine: finite(sum(Sum::Product) / norms),
-            max_error: finite(sum(Sum::LargestError)).filter(|_| noise.is_finite()),
-            zero_fraction: share(sum(Sum::Zeros)),
-            clipping_rate: share(sum(Sum::Clipped)),
-            scale: finite(sum(Sum::ScaleMean))
+            cosine: finite(product / norms),
+            max_error: finite(largest).filter(|_| noise.is_finite()),
+            zero_fraction: share(zeros),
+            clipping_rate: share(clipped),
+            scale: finite(mean)
                 .filter(|_| is_weight)
-                .map(|mean| ScaleSummary {
-                    mean,
-                    min: sum(Sum::ScaleMin),
-                    max: sum(Sum::ScaleMax),
-                }),
+                .map(|mean| ScaleSummary { mean, min, max }),
             code_histogram,
             weight_histogram,
             flip_rate: flips.map(|flips| share(flips as f64)),

@@ -126,7 +126,7 @@ impl Sensitivity {
         if layers.is_empty() {
             return Err(SensitivityError::NothingQuantized);
         }
-        let saved = controls.settings();
+        let saved = controls.states();
         let report = self.measure_layers(controls, &layers, &mut loss);
         controls.restore(&saved);
         report

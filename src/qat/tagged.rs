@@ -3,34 +3,55 @@ use core::fmt;
 use burn::{
     module::{
         Content, Devices, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor,
+        Param,
     },
-    tensor::Device,
+    tensor::{Device, Int, Tensor},
 };
 
-/// A module whose tensors are stored in records below a tag that describes them, such as
-/// `control.state.absmean_ternary_per_tensor`.
+/// A parameter that is stored in records below a tag, such as
+/// `control.state.absmean_ternary_per_tensor`, and represents a value that is no tensor.
 ///
 /// Burn loads a record by paths: a record with another tag lacks a tensor of this module, and has an unknown
 /// one. Thus [`try_load_record`](Module::try_load_record) also checks values that are not tensors, such as a
 /// scheme, and its error names them.
 #[derive(Debug, Clone)]
-pub(super) struct Tagged<M> {
+pub(super) struct Tagged<T> {
     tag: String,
-    inner: M,
+    parameter: Param<Tensor<1, Int>>,
+    represented: T,
 }
 
-impl<M> Tagged<M> {
-    /// Wraps `inner` below a tag derived from a text.
-    pub fn new(text: &str, inner: M) -> Self {
+/// A value that a parameter represents in the module tree.
+pub(super) trait Represented: Clone + fmt::Debug + Send {
+    /// Returns the value that a parameter represents, if it may have been replaced with the parameter.
+    fn of_parameter(parameter: &Param<Tensor<1, Int>>) -> Option<Self>;
+}
+
+/// The tag alone.
+impl Represented for () {
+    fn of_parameter(_parameter: &Param<Tensor<1, Int>>) -> Option<Self> {
+        None
+    }
+}
+
+impl<T> Tagged<T> {
+    /// Stores `parameter` below a tag derived from a text.
+    pub fn new(text: &str, parameter: Param<Tensor<1, Int>>, represented: T) -> Self {
         Self {
             tag: tag(text),
-            inner,
+            parameter,
+            represented,
         }
     }
 
-    /// Returns the module below the tag.
-    pub fn inner(&self) -> &M {
-        &self.inner
+    /// Returns the value that the parameter represents.
+    pub fn represented(&self) -> &T {
+        &self.represented
+    }
+
+    /// Returns the device of the parameter.
+    pub fn device(&self) -> Device {
+        self.parameter.val().device()
     }
 }
 
@@ -46,64 +67,66 @@ fn tag(text: &str) -> String {
     words.collect::<Vec<_>>().join("_")
 }
 
-impl<M: Module> Tagged<M> {
-    fn with(&self, inner: M) -> Self {
-        Self {
-            tag: self.tag.clone(),
-            inner,
-        }
-    }
-}
-
 /// Container type of the tag in the module tree.
 const CONTAINER: &str = "Tag";
 
-impl<M: Module> Module for Tagged<M> {
+impl<T: Represented> Module for Tagged<T> {
     fn collect_devices(&self, devices: Devices) -> Devices {
-        self.inner.collect_devices(devices)
+        self.parameter.collect_devices(devices)
     }
 
     fn fork(self, device: &Device) -> Self {
-        self.with(self.inner.clone().fork(device))
+        let parameter = self.parameter.fork(device);
+        Self { parameter, ..self }
     }
 
     fn to_device(self, device: &Device) -> Self {
-        self.with(self.inner.clone().to_device(device))
+        let parameter = self.parameter.to_device(device);
+        Self { parameter, ..self }
     }
 
     fn train(self) -> Self {
-        self.with(self.inner.clone().train())
+        let parameter = self.parameter.train();
+        Self { parameter, ..self }
     }
 
     fn valid(&self) -> Self {
-        self.with(self.inner.valid())
+        let parameter = self.parameter.valid();
+        Self {
+            parameter,
+            ..self.clone()
+        }
     }
 
     fn materialize(self) -> Self {
-        self.with(self.inner.clone().materialize())
+        self
     }
 
     fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
         visitor.enter_module(&self.tag, CONTAINER);
-        self.inner.visit(visitor);
+        self.parameter.visit(visitor);
         visitor.exit_module(&self.tag, CONTAINER);
     }
 
     fn map<V: ModuleMapper>(self, mapper: &mut V) -> Self {
         mapper.enter_module(&self.tag, CONTAINER);
-        let inner = self.inner.clone().map(mapper);
+        let parameter = Module::map(self.parameter, mapper);
         mapper.exit_module(&self.tag, CONTAINER);
-        self.with(inner)
+        Self {
+            tag: self.tag,
+            represented: T::of_parameter(&parameter).unwrap_or(self.represented),
+            parameter,
+        }
     }
 }
 
-impl<M: Module + ModuleDisplayDefault> ModuleDisplayDefault for Tagged<M> {
+impl<T: Represented> ModuleDisplayDefault for Tagged<T> {
     fn content(&self, content: Content) -> Option<Content> {
-        self.inner.content(content)
+        self.parameter.content(content)
     }
 }
 
-impl<M: Module + ModuleDisplayDefault + fmt::Debug> ModuleDisplay for Tagged<M> {}
+impl<T: Represented> ModuleDisplay for Tagged<T> {}
 
 #[cfg(test)]
 mod tests {

@@ -59,25 +59,3 @@ impl fmt::Display for BitWidth {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn widths_serialize_by_name_and_others_are_refused() {
-        assert_eq!(
-            serde_json::to_string(&BitWidth::Bits(4)).unwrap(),
-            r#"{"bits":4}"#
-        );
-        assert_eq!(
-            serde_json::from_str::<BitWidth>(r#""ternary""#).unwrap(),
-            BitWidth::Ternary
-        );
-        let error = serde_json::from_str::<BitWidth>(r#"{"bits":9}"#).unwrap_err();
-        assert!(
-            error.to_string().contains("bits must be 2 to 8, got 9"),
-            "{error}"
-        );
-    }
-}

@@ -2,9 +2,8 @@ use burn::tensor::{Bool, DType, Tensor};
 
 use crate::{
     functions::group_statistic,
-    ops::{Groups, Statistic},
+    ops::{EPSILON, Groups, Statistic, mean_prescale},
 };
-use bitnet_burn_kernels::reference::{EPSILON, mean_prescale};
 
 /// Reshapes a tensor; Burn's own `reshape` reads a 0 as the length of the old shape.
 pub(crate) fn reshape<const D: usize, const E: usize>(

@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use super::{BitWidth, WeightGranularity, weight::QuantizedWeight};
 use crate::{
     base::bounds::assert_valid,
-    functions::{AffineParams, affine_fake_quant, group_statistic, learned_step_fake_quant},
-    ops::{Groups, Statistic},
+    functions::{group_statistic, learned_step_fake_quant},
+    ops::{EPSILON, Groups, Statistic},
 };
-use bitnet_burn_kernels::reference::EPSILON;
 
 /// Quantization of weights with trained step sizes (LSQ): `Q(W) = clamp(round(W / step), min, max) * step`,
 /// where `step` is a parameter.
@@ -67,11 +66,8 @@ impl LearnedStepConfig {
         scales: Tensor<2>,
         groups: Groups,
     ) -> QuantizedWeight<D> {
-        let codes = self.width.codes();
         let scales = at_least_epsilon(scales.detach());
-        let levels = AffineParams::symmetric(scales.clone(), groups, codes);
-        let values = affine_fake_quant(weight, levels);
-        QuantizedWeight::symmetric(values, scales, groups, codes)
+        QuantizedWeight::rounded(weight, scales, groups, self.width.codes())
     }
 
     /// Returns the fake-quantized weight, with gradients for the weight and the step sizes.

@@ -22,12 +22,13 @@ pub use activation::{
 };
 pub use bit_width::BitWidth;
 pub(crate) use blend::blend;
-pub use granularity::{ActivationGranularity, GranularityError, WeightGranularity};
+pub(crate) use granularity::GranularityError;
+pub use granularity::{ActivationGranularity, WeightGranularity};
 pub(crate) use group::reshape;
 pub use learned_step::LearnedStepConfig;
 pub use noise::NoiseConfig;
 pub use rotation::HadamardConfig;
 pub use scheme::QatScheme;
-pub use ste::{ClippedSte, SigmoidSte, Ste, TanhSte};
+pub use ste::Ste;
 pub(crate) use weight::QuantizedWeight;
 pub use weight::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale, WeightQuantizer};

@@ -101,27 +101,3 @@ fn deserialize_fraction<'de, D: serde::Deserializer<'de>>(
 ) -> Result<f32, D::Error> {
     Bounds::FRACTION.read("fraction", deserializer)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn shares_outside_their_range_are_refused_when_read() {
-        for (json, message) in [
-            (
-                r#"{"uniform":{"factor":-1.0}}"#,
-                "factor must be zero or above and finite, got -1",
-            ),
-            (
-                r#"{"quant":{"fraction":1.5}}"#,
-                "fraction must be in [0, 1], got 1.5",
-            ),
-        ] {
-            let error = serde_json::from_str::<NoiseConfig>(json)
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(message), "{error}");
-        }
-    }
-}

@@ -75,17 +75,3 @@ fn check_block(block: usize) -> Result<(), OutOfBounds> {
     let name = "the block of a Hadamard rotation";
     OutOfBounds::unless(block.is_power_of_two(), name, "a power of two", block)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_that_is_no_power_of_two_is_refused_when_read() {
-        let error = serde_json::from_str::<HadamardConfig>(r#"{"block": 12}"#).unwrap_err();
-        assert!(
-            error.to_string().contains("power of two, got 12"),
-            "{error}"
-        );
-    }
-}

@@ -113,8 +113,8 @@ impl QatScheme {
     /// If a value of it is out of its range.
     #[track_caller]
     #[must_use]
-    pub fn with_ste(mut self, ste: impl Into<Ste>) -> Self {
-        self.ste = ste.into();
+    pub fn with_ste(mut self, ste: Ste) -> Self {
+        self.ste = ste;
         assert_valid(self.ste.validate());
         self
     }
@@ -172,70 +172,5 @@ impl fmt::Display for QatScheme {
 impl Default for QatScheme {
     fn default() -> Self {
         Self::b1_58()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::quant::SymmetricConfig;
-
-    #[test]
-    fn json_says_each_choice_by_name() {
-        let json = serde_json::to_value(QatScheme::b1_58()).unwrap();
-        let expected = serde_json::json!({
-            "weight": {"ternary": {"granularity": "per_tensor"}},
-            "activation": {"absmax": {"bits": 8, "granularity": "per_token"}},
-            "ste": "identity",
-        });
-        assert_eq!(json, expected);
-    }
-
-    #[test]
-    fn display_names_the_quantizers() {
-        let scheme = QatScheme::b1_58();
-        let text = "ternary absmean per tensor, int8 absmax per token";
-        assert_eq!(scheme.to_string(), text);
-        let rotated = scheme.with_rotation(Some(HadamardConfig::new(64)));
-        assert_eq!(
-            rotated.to_string(),
-            format!("{text}, Hadamard blocks of 64")
-        );
-        let scheme = QatScheme::weight_only().with_weight(SymmetricConfig::new(4));
-        assert_eq!(
-            scheme.to_string(),
-            "symmetric 4 bits per channel, float activations"
-        );
-    }
-
-    #[test]
-    fn missing_fields_are_those_of_b1_58_and_unknown_ones_an_error() {
-        let scheme: QatScheme = serde_json::from_str(r#"{"activation": null}"#).unwrap();
-        assert_eq!(scheme, QatScheme::b1_58().with_activation(None));
-        let error = serde_json::from_str::<QatScheme>(r#"{"weights": 1}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown field `weights`"));
-    }
-
-    #[test]
-    fn activations_in_float_have_a_word_that_every_format_has() {
-        let scheme = QatScheme::b1_58().with_activation(None);
-        let json = serde_json::to_value(&scheme).unwrap();
-        assert_eq!(json["activation"], "none");
-        assert_eq!(serde_json::from_value::<QatScheme>(json).unwrap(), scheme);
-        let error = serde_json::from_str::<QatScheme>(r#"{"activation": "non"}"#).unwrap_err();
-        assert!(
-            error.to_string().contains("expected a value or \"none\""),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn a_bit_width_outside_the_range_is_refused_when_read() {
-        let json = r#"{"activation": {"absmax": {"bits": 9, "granularity": "per_token"}}}"#;
-        let error = serde_json::from_str::<QatScheme>(json).unwrap_err();
-        assert!(
-            error.to_string().contains("bits must be 2 to 8, got 9"),
-            "{error}"
-        );
     }
 }

@@ -2,6 +2,7 @@ use core::fmt;
 use std::{
     io,
     path::{Path, PathBuf},
+    str::Utf8Error,
 };
 
 use burn::tensor::TensorReadError;
@@ -191,6 +192,19 @@ impl TextError {
             expected: expected.into(),
             found: found.into(),
         }
+    }
+
+    pub(super) fn line(path: &Path, line: usize, expected: String, found: String) -> Self {
+        Self::Line {
+            path: path.to_path_buf(),
+            line,
+            expected,
+            found,
+        }
+    }
+
+    pub(super) fn not_utf8(path: &Path, line: usize, error: Utf8Error) -> Self {
+        Self::line(path, line, "text in UTF-8".to_string(), error.to_string())
     }
 
     pub(super) fn file(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Self {

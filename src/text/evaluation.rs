@@ -1,11 +1,8 @@
 use burn::{nn::loss::Reduction, tensor::Tensor};
 
-use super::{
-    TextError,
-    dataset::{IGNORE_INDEX, TokenBatch},
-};
+use super::{TextError, dataset::TokenBatch};
 use crate::{
-    loss::CausalLmLossConfig,
+    loss::CausalLmLoss,
     nn::{BitNetLm, Projection},
 };
 
@@ -59,10 +56,7 @@ pub fn evaluate<P: Projection, E: From<TextError>>(
     lm: &BitNetLm<P>,
     batches: impl IntoIterator<Item = Result<TokenBatch, E>>,
 ) -> Result<Evaluation, E> {
-    let loss = CausalLmLossConfig::new()
-        .with_ignore_index(Some(i64::from(IGNORE_INDEX)))
-        .with_reduction(Reduction::Sum)
-        .init();
+    let loss = CausalLmLoss::new().with_reduction(Reduction::Sum);
     let (mut sum, mut tokens) = (0.0, 0);
     for batch in batches {
         let batch = batch?;

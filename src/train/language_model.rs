@@ -5,7 +5,7 @@ use burn::{
 
 use super::{Student, StudentStep, Teacher, TokenLoss};
 use crate::{
-    loss::{CausalLmLossConfig, StudentStates, TeacherStates},
+    loss::{CausalLmLoss, StudentStates, TeacherStates},
     nn::{BitNetLm, Projection},
     text::dataset::TokenBatch,
 };
@@ -46,7 +46,7 @@ impl<P: Projection> LanguageModel<P> {
     /// Returns the loss of a batch and the logits.
     fn forward(&self, batch: TokenBatch) -> (TokenLoss, StudentStates) {
         let logits = self.lm.forward(batch.inputs);
-        let loss = CausalLmLossConfig::new().init();
+        let loss = CausalLmLoss::new();
         let mean = loss.forward(logits.clone(), batch.targets);
         let loss = TokenLoss::new(mean, batch.tokens);
         (loss, StudentStates::new(logits))

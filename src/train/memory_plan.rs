@@ -1,15 +1,16 @@
 use std::fmt;
 
-use bitnet_burn_kernels::BLOCK;
 use burn::{
     config::Config,
     module::{ModuleVisitor, Param},
     tensor::{Bool, DType, Int, Tensor},
 };
 
+use super::activation_memory;
 use crate::{
     base::distinct::visit_distinct,
     nn::{BitNetLm, Projection},
+    ops::BLOCK,
     optim::AdamW8bitConfig,
 };
 
@@ -103,7 +104,7 @@ impl MemoryPlanConfig {
             largest_casts: 0,
         };
         visit_distinct(model, &mut parameters);
-        let activations = model.saved_bytes(self.batch, self.positions);
+        let activations = activation_memory::saved_bytes(model, self.batch, self.positions);
         let optimizer = match self.page_budget {
             None => parameters.states,
             // State of the parameter that is stepped, and of the next one.
@@ -111,7 +112,8 @@ impl MemoryPlanConfig {
                 .states
                 .min((budget as usize).saturating_add(2 * parameters.largest_state)),
         };
-        let largest_activation = model.largest_activation_bytes(self.batch, self.positions);
+        let largest_activation =
+            activation_memory::largest_bytes(model, self.batch, self.positions);
         let layers = model.model.layers.len().max(1);
         let forward = activations + largest_activation * 3 / 2;
         let backward = parameters.gradients

@@ -1,6 +1,7 @@
 //! Training with Burn's `Learner`: a loop with callbacks and checkpoints at any step, and
 //! distillation from a frozen teacher, or from its logits on disk.
 
+mod activation_memory;
 pub mod callback;
 pub mod checkpoint;
 pub mod config;
@@ -10,10 +11,14 @@ mod distiller;
 mod frozen;
 #[cfg(feature = "text")]
 mod language_model;
+mod mean_metric;
 mod memory_plan;
 mod ordered_data_loader;
 mod placement;
 mod quantization_error_metric;
+mod run_folder;
+mod run_folder_error;
+mod run_identity;
 mod silent_renderer;
 mod strategy;
 pub mod teacher_logits;
@@ -25,21 +30,25 @@ mod training_data;
 mod training_failure;
 
 pub use distillation_metric::DistillationMetric;
-pub use distillation_output::DistillationOutput;
+use distillation_output::DistillationOutput;
 pub use distiller::{Distiller, Student, StudentStep, Teacher};
 pub use frozen::Frozen;
 #[cfg(feature = "text")]
 pub use language_model::LanguageModel;
 pub use memory_plan::{MemoryPlan, MemoryPlanConfig, OptimizerStates};
 pub use ordered_data_loader::OrderedDataLoader;
-pub use quantization_error_metric::{QuantizationErrorMetric, SharedErrorHistory};
+pub use quantization_error_metric::QuantizationErrorMetric;
+pub use run_folder::RunFolder;
+pub use run_folder_error::RunFolderError;
+pub use run_identity::RunIdentity;
 pub use silent_renderer::SilentRenderer;
-pub use strategy::{CallbackStrategy, NoData};
+pub use strategy::CallbackStrategy;
+use strategy::NoData;
 pub use token_loss::TokenLoss;
 pub use token_loss_metric::TokenLossMetric;
 pub use trained::{Trained, TrainingReport};
 pub use trainer::{Trainer, TrainerError};
-pub use training_data::TrainingData;
+use training_data::TrainingData;
 pub use training_failure::TrainingFailure;
 
 pub use crate::base::data_position::SeekableDataLoader;

@@ -22,14 +22,14 @@ use burn::{
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{loss::CausalLmLossConfig, train::TokenLoss};
+/// use bitnet_burn::{loss::CausalLmLoss, train::TokenLoss};
 /// use burn::tensor::{Device, Int, Tensor};
 ///
 /// let device = Device::default();
 /// let logits = Tensor::<3>::zeros([1, 3, 8], &device);
 /// // The first token is a prompt, which is ignored.
 /// let targets = Tensor::<2, Int>::from_ints([[-100, 7, 1]], &device);
-/// let mean = CausalLmLossConfig::new().init().forward(logits, targets);
+/// let mean = CausalLmLoss::new().forward(logits, targets);
 /// let loss = TokenLoss::new(mean, 2);
 /// assert!((loss.mean.into_scalar::<f32>() - 8f32.ln()).abs() < 1e-6);
 /// ```

@@ -1,15 +1,9 @@
-use std::sync::Arc;
+use burn::tensor::TensorReadError;
 
-use burn::{
-    tensor::TensorReadError,
-    train::metric::{
-        Metric, MetricAttributes, MetricMetadata, MetricName, Numeric, NumericAttributes,
-        NumericEntry, SerializedEntry,
-        state::{FormatOptions, NumericMetricState},
-    },
+use super::{
+    TokenLoss,
+    mean_metric::{BatchValue, MeanMetric},
 };
-
-use super::TokenLoss;
 
 /// Mean loss of all tokens of an epoch, as the metric `Loss`.
 ///
@@ -20,26 +14,16 @@ use super::TokenLoss;
 /// under the same name.
 ///
 /// A batch without counted tokens is ignored.
+pub type TokenLossMetric = MeanMetric<MeanOfTokens>;
+
+/// Mean loss of a batch, weighted by its tokens.
 #[derive(Clone)]
-pub struct TokenLossMetric {
-    name: Arc<String>,
-    state: NumericMetricState,
-}
+pub struct MeanOfTokens;
 
 impl TokenLossMetric {
-    /// Number of decimals.
-    const PRECISION: usize = 4;
-
     /// Creates the metric.
     pub fn new() -> Self {
-        Self {
-            name: Arc::new("Loss".to_string()),
-            state: NumericMetricState::default(),
-        }
-    }
-
-    fn format(&self) -> FormatOptions {
-        FormatOptions::new(self.name.clone()).precision(Self::PRECISION)
+        Self::of_values("Loss", MeanOfTokens)
     }
 }
 
@@ -49,50 +33,10 @@ impl Default for TokenLossMetric {
     }
 }
 
-impl Metric for TokenLossMetric {
+impl BatchValue for MeanOfTokens {
     type Input = TokenLoss;
 
-    fn update(
-        &mut self,
-        loss: &TokenLoss,
-        _metadata: &MetricMetadata,
-    ) -> Result<SerializedEntry, TensorReadError> {
-        let mean = loss.mean.clone().try_into_scalar::<f64>()?;
-        self.state.update(mean, loss.tokens);
-        Ok(self.state.compute_update(self.format()))
-    }
-
-    fn compute(&mut self) -> Result<SerializedEntry, TensorReadError> {
-        Ok(self.state.compute_final(self.format()))
-    }
-
-    fn clear(&mut self) {
-        self.state.reset();
-    }
-
-    fn name(&self) -> MetricName {
-        self.name.clone()
-    }
-
-    fn attributes(&self) -> MetricAttributes {
-        NumericAttributes {
-            unit: None,
-            higher_is_better: false,
-        }
-        .into()
-    }
-}
-
-impl Numeric for TokenLossMetric {
-    fn value(&self) -> Option<NumericEntry> {
-        Some(self.state.current_value())
-    }
-
-    fn running_value(&self) -> Option<NumericEntry> {
-        Some(self.state.running_value())
-    }
-
-    fn final_value(&self) -> NumericEntry {
-        self.state.final_value()
+    fn read(&self, loss: &TokenLoss) -> Result<(f64, usize), TensorReadError> {
+        Ok((loss.mean.clone().try_into_scalar()?, loss.tokens))
     }
 }

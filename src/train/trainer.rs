@@ -11,12 +11,13 @@ use burn::{
 };
 
 use super::{
-    CallbackStrategy, SharedErrorHistory, SilentRenderer, TokenLoss, TokenLossMetric, Trained,
-    TrainingData, TrainingFailure,
+    CallbackStrategy, SilentRenderer, TokenLoss, TokenLossMetric, Trained, TrainingData,
+    TrainingFailure,
     callback::{Callback, ReportRecorder, TrainOutputOf},
-    checkpoint::{BestCheckpoint, CheckpointError, CheckpointFolder},
+    checkpoint::{CheckpointError, CheckpointFolder, CheckpointPolicy},
     config::{TrainingConfig, TrainingConfigError, TrainingHandles},
 };
+use crate::monitor::SharedErrorHistory;
 
 /// Trains a model by a [`TrainingConfig`], with Burn's `Learner`.
 ///
@@ -236,22 +237,19 @@ where
         if let Some(error) = result.error {
             return Err(TrainerError::Training(error));
         }
+        let best = match &self.config.checkpoints {
+            Some(CheckpointPolicy {
+                folder,
+                keep_best: Some(metric),
+                ..
+            }) => CheckpointFolder::new(folder).best(metric)?,
+            _ => None,
+        };
         Ok(Trained {
             model: result.model,
-            best: best(&self.config)?,
+            best,
             history: self.handles.history.get(),
             report: self.report.report(),
         })
-    }
-}
-
-/// Returns the best checkpoint by the metric of the policy.
-fn best(config: &TrainingConfig) -> Result<Option<BestCheckpoint>, CheckpointError> {
-    let Some(policy) = &config.checkpoints else {
-        return Ok(None);
-    };
-    match &policy.keep_best {
-        Some(metric) => CheckpointFolder::new(&policy.folder).best(metric),
-        None => Ok(None),
     }
 }

@@ -7,7 +7,8 @@ use crate::base::data_position::SeekableDataLoader;
 /// Training data: a Burn data loader, or one that can [seek](SeekableDataLoader), so that a resumed
 /// training starts at its batch without reading those before.
 ///
-/// An `Arc` of a [`SeekableDataLoader`] or an `Arc<dyn DataLoader>` is converted by `into()`.
+/// An `Arc` of a [`SeekableDataLoader`] or an `Arc<dyn DataLoader>` is converted by `into()`. A loader that
+/// seeks is read from a position of the training's own: other trainings and validations may read it, too.
 pub struct TrainingData<I> {
     pub(super) loader: Arc<dyn DataLoader<I>>,
     pub(super) seek: Option<Seek>,
@@ -24,10 +25,10 @@ impl<I> From<Arc<dyn DataLoader<I>>> for TrainingData<I> {
 
 impl<I: 'static> From<Arc<dyn SeekableDataLoader<I>>> for TrainingData<I> {
     fn from(loader: Arc<dyn SeekableDataLoader<I>>) -> Self {
-        let seekable = loader.clone();
+        let loader = loader.shard(0, 1);
         Self {
-            loader,
-            seek: Some(Box::new(move |epoch, batch| seekable.seek(epoch, batch))),
+            loader: loader.clone(),
+            seek: Some(Box::new(move |epoch, batch| loader.seek(epoch, batch))),
         }
     }
 }

@@ -35,7 +35,7 @@ pub trait TrainingFailure {
     /// Returns the error of a checkpoint that could not be written or used, if that was the cause.
     fn checkpoint_error(&self) -> Option<&CheckpointError>;
 
-    /// Returns the callback that failed, with its error as [`source`](CallbackError::source), if
+    /// Returns the callback that failed, with its error as `source`, if
     /// one did.
     fn callback_error(&self) -> Option<&CallbackError>;
 
@@ -44,9 +44,10 @@ pub trait TrainingFailure {
     fn reason(&self) -> String;
 }
 
-fn no_data(error: &TrainingError) -> Option<&NoData> {
+/// Returns the error of this crate that Burn's error of the data wraps.
+fn wrapped<E: Error + 'static>(error: &TrainingError) -> Option<&E> {
     match error {
-        TrainingError::Dataset(error) => error.source().and_then(|error| error.downcast_ref()),
+        TrainingError::Dataset(error) => error.source()?.downcast_ref(),
         _ => None,
     }
 }
@@ -54,24 +55,19 @@ fn no_data(error: &TrainingError) -> Option<&NoData> {
 impl TrainingFailure for TrainingError {
     fn checkpoint_error(&self) -> Option<&CheckpointError> {
         match self {
-            Self::Checkpoint(CheckpointerError::IOError(error)) => {
-                error.get_ref().and_then(|error| error.downcast_ref())
-            }
+            Self::Checkpoint(CheckpointerError::IOError(error)) => error.get_ref()?.downcast_ref(),
             _ => None,
         }
     }
 
     fn callback_error(&self) -> Option<&CallbackError> {
-        match self {
-            Self::Dataset(error) => error.source().and_then(|error| error.downcast_ref()),
-            _ => None,
-        }
+        wrapped(self)
     }
 
     fn reason(&self) -> String {
         let checkpoint = self.checkpoint_error().map(CheckpointError::to_string);
         let callback = || self.callback_error().map(CallbackError::to_string);
-        let no_data = || no_data(self).map(NoData::to_string);
+        let no_data = || wrapped(self).map(NoData::to_string);
         let reason = checkpoint.or_else(callback).or_else(no_data);
         reason.unwrap_or_else(|| self.to_string())
     }

@@ -28,8 +28,9 @@ const FLOORS: [(&str, u8); 14] = [
     ("prelude", 10),
 ];
 
-/// Crates whose names only `src/ops/` may say: one file there for each backend.
-const BACKENDS: [&str; 6] = [
+/// Crates whose names only `src/ops/` may say: one file there for each backend, and the kernels.
+const BACKENDS: [&str; 7] = [
+    "bitnet_burn_kernels",
     "cubecl",
     "burn_cubecl",
     "burn_flex",

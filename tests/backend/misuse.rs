@@ -76,11 +76,11 @@ fn quantizers_are_checked_where_they_are_made() {
     check(|| SymmetricConfig::default().with_granularity(none), size);
     check(|| LearnedStepConfig::default().with_granularity(none), size);
     check(
-        || ClippedSte::new(0.0),
+        || Ste::clipped(0.0),
         "bound must be positive and finite, got 0",
     );
     check(
-        || TanhSte::new(f32::NAN),
+        || Ste::tanh(f32::NAN),
         "must be positive and finite, got NaN",
     );
 }
@@ -141,7 +141,7 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
         || scheme().with_noise(Some(NoiseConfig::Quant { fraction, seed })),
         "fraction must be in [0, 1], got 2",
     );
-    let ste = ClippedSte { bound: -2.0 };
+    let ste = Ste::Clipped { bound: -2.0 };
     check(
         || scheme().with_ste(ste),
         "bound must be positive and finite",
@@ -204,7 +204,7 @@ fn deserializing_and_code_have_the_same_error_messages() {
 
 #[test]
 fn losses_are_checked_where_a_number_is_given() {
-    let causal = CausalLmLossConfig::new;
+    let causal = CausalLmLoss::new;
     check(
         || causal().with_label_smoothing(1.5),
         "label_smoothing must be in [0, 1], got 1.5",
@@ -214,36 +214,41 @@ fn losses_are_checked_where_a_number_is_given() {
         "z_loss must be zero or above and finite, got NaN",
     );
     check(
-        || InfoNceLossConfig::new().with_temperature(0.0),
+        || InfoNceLoss::new().with_temperature(0.0),
         "temperature must be positive and finite, got 0",
     );
     check(
-        || KurtosisLossConfig::new().with_target(-1.0),
+        || KurtosisLoss::new().with_target(-1.0),
         "target kurtosis must be positive",
     );
     check(
-        || ScaleDecayLossConfig::new().with_coefficient(-1.0),
+        || ScaleDecayLoss::new().with_coefficient(-1.0),
         "coefficient must be zero or above and finite, got -1",
     );
     check(
-        || SparsityTargetLossConfig::new(1.5),
+        || SparsityTargetLoss::new(1.5),
         "target sparsity must be in [0, 1], got 1.5",
     );
     check(
-        || WeightRegularizerConfig::new(Regularizer::L1).with_coefficient(f64::INFINITY),
+        || WeightRegularizer::new(Regularizer::L1).with_coefficient(f64::INFINITY),
         "coefficient must be zero or above and finite, got inf",
     );
-    // Configurations with Burn's builders are checked in `init`.
+    // Losses with Burn's builders are checked when they are used.
+    let device = Device::default();
+    let zero = || LogitsDistillationLoss::new().with_temperature(0.0);
+    let logits = || Tensor::<2>::ones([1, 4], &device);
+    check(|| zero().forward(logits(), logits()), "got 0");
+    let config = DistillationLossConfig::new().with_logits(Some(zero()));
+    check(|| config.init(&device), "got 0");
+    let states = || Tensor::<3>::ones([1, 2, 4], &device);
+    let states = AttentionStates {
+        query: states(),
+        key: states(),
+        value: states(),
+    };
+    let no_heads = AttentionRelationLoss::new(0);
     check(
-        || {
-            LogitsDistillationLossConfig::new()
-                .with_temperature(0.0)
-                .init()
-        },
-        "got 0",
-    );
-    check(
-        || AttentionRelationLossConfig::new(0).init(),
+        || no_heads.forward(&states, &states, None),
         "split_heads must be 1 or more, got 0",
     );
 }
@@ -337,7 +342,7 @@ fn operations_name_the_line_of_their_caller() {
     let logits = Tensor::<3>::ones([1, 2, 4], &device);
     let targets = Tensor::<2, Int>::zeros([1, 3], &device);
     check(
-        || CausalLmLoss::forward(&CausalLmLossConfig::new().init(), logits, targets),
+        || CausalLmLoss::forward(&CausalLmLoss::new(), logits, targets),
         "3",
     );
 }

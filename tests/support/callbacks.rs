@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use bitnet_burn::train::callback::{
-    Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
-};
+use bitnet_burn::train::callback::{Callback, CallbackResult, TrainingEvent, TrainingRun};
 use burn::train::LearnerModel;
 
 /// Runs an action after a number of steps.
@@ -17,11 +15,7 @@ impl<M: LearnerModel, F: FnMut(&mut TrainingRun<M>) -> CallbackResult + Send> Ca
         "at"
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        _output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         match run.position().step == self.0 {
             true => (self.1)(run),
             false => Ok(()),

@@ -1,9 +1,6 @@
 //! `bitnet-burn convert`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use bitnet_burn::{
     interop::{
@@ -12,18 +9,19 @@ use bitnet_burn::{
             self, GgmlType,
             tokenizer::{SpecialIds, TokenizerOptions, to_metadata},
         },
-        hf::{self, Family, SaveOptions, WeightForm},
+        hf::{self, Family, SaveOptions, ScaleConvention, WeightForm},
     },
-    text::Tokenizer,
+    text::{ChatTemplate, Tokenizer},
 };
 use burn::tensor::{Device, FloatDType};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::{
+    choice::{Choice, one_of},
     error::Failure,
     inspect,
-    model_file::{ModelFile, ReadArguments, Scale, TokenizerFolder},
+    model_file::{ModelFile, ReadArguments, SCALES, TokenizerFolder, add_ends},
     output::{self, Output},
 };
 
@@ -51,14 +49,14 @@ pub struct Arguments {
     #[arg(long, value_name = "FORM")]
     to: Option<Form>,
     /// Data type of the floats of a folder [default: f32]
-    #[arg(long, value_name = "TYPE", help_heading = "Folders")]
-    dtype: Option<FloatType>,
+    #[arg(long, value_name = "TYPE", value_parser = one_of(&DTYPES), help_heading = "Folders")]
+    dtype: Option<FloatDType>,
     /// Use of the scales of packed weights [default: multiply]
-    #[arg(long, value_name = "KIND", help_heading = "Folders")]
-    scale: Option<Scale>,
+    #[arg(long, value_name = "KIND", value_parser = one_of(&SCALES), help_heading = "Folders")]
+    scale: Option<ScaleConvention>,
     /// Architecture and tensor names [default: those of transformers]
-    #[arg(long, value_name = "NAME", help_heading = "Folders")]
-    family: Option<FamilyName>,
+    #[arg(long, value_name = "NAME", value_parser = one_of(&FAMILIES), help_heading = "Folders")]
+    family: Option<Family>,
     /// Maximum size of a safetensors file, such as 500MB
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = size, help_heading = "Folders")]
     max_shard_size: usize,
@@ -66,13 +64,20 @@ pub struct Arguments {
     #[arg(
         long = "type",
         value_name = "TYPE",
+        value_parser = one_of(&TYPES),
         ignore_case = true,
         help_heading = "GGUF"
     )]
-    weights: Option<GgufType>,
+    weights: Option<GgmlType>,
     /// Type of embedding and head [default: that of the projections if it is a float type, else F16]
-    #[arg(long, value_name = "TYPE", ignore_case = true, help_heading = "GGUF")]
-    embeddings: Option<GgufType>,
+    #[arg(
+        long,
+        value_name = "TYPE",
+        value_parser = one_of(&TYPES),
+        ignore_case = true,
+        help_heading = "GGUF"
+    )]
+    embeddings: Option<GgmlType>,
     /// Name of the model in the file
     #[arg(long, help_heading = "GGUF")]
     name: Option<String>,
@@ -109,80 +114,35 @@ enum Form {
     Gguf,
 }
 
-/// Data type of floats in files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FloatType {
-    F32,
-    F16,
-    Bf16,
-}
+/// Data types of floats in files.
+pub const DTYPES: [Choice<FloatDType>; 3] = [
+    ("f32", "", FloatDType::F32),
+    ("f16", "", FloatDType::F16),
+    ("bf16", "", FloatDType::BF16),
+];
 
-impl From<FloatType> for FloatDType {
-    fn from(dtype: FloatType) -> Self {
-        match dtype {
-            FloatType::F32 => Self::F32,
-            FloatType::F16 => Self::F16,
-            FloatType::Bf16 => Self::BF16,
-        }
-    }
-}
+const FAMILIES: [Choice<Family>; 6] = [
+    (
+        "bitnet",
+        "BitNetForCausalLM of transformers",
+        Family::BitNet,
+    ),
+    ("1bitllm", "BitnetForCausalLM of 1bitLLM", Family::OneBitLlm),
+    ("llama", "LlamaForCausalLM", Family::Llama),
+    ("mistral", "MistralForCausalLM", Family::Mistral),
+    ("qwen2", "Qwen2ForCausalLM", Family::Qwen2),
+    ("qwen3", "Qwen3ForCausalLM", Family::Qwen3),
+];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum FamilyName {
-    /// BitNetForCausalLM of transformers
-    Bitnet,
-    /// BitnetForCausalLM of 1bitLLM
-    #[value(name = "1bitllm")]
-    OneBitLlm,
-    /// LlamaForCausalLM
-    Llama,
-    /// MistralForCausalLM
-    Mistral,
-    /// Qwen2ForCausalLM
-    Qwen2,
-    /// Qwen3ForCausalLM
-    Qwen3,
-}
-
-impl From<FamilyName> for Family {
-    fn from(name: FamilyName) -> Self {
-        match name {
-            FamilyName::Bitnet => Self::BitNet,
-            FamilyName::OneBitLlm => Self::OneBitLlm,
-            FamilyName::Llama => Self::Llama,
-            FamilyName::Mistral => Self::Mistral,
-            FamilyName::Qwen2 => Self::Qwen2,
-            FamilyName::Qwen3 => Self::Qwen3,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "verbatim")]
-#[allow(non_camel_case_types)]
-enum GgufType {
-    F32,
-    F16,
-    BF16,
-    Q8_0,
-    TQ1_0,
-    TQ2_0,
-    I2_S,
-}
-
-impl From<GgufType> for GgmlType {
-    fn from(name: GgufType) -> Self {
-        match name {
-            GgufType::F32 => Self::F32,
-            GgufType::F16 => Self::F16,
-            GgufType::BF16 => Self::BF16,
-            GgufType::Q8_0 => Self::Q8_0,
-            GgufType::TQ1_0 => Self::TQ1_0,
-            GgufType::TQ2_0 => Self::TQ2_0,
-            GgufType::I2_S => Self::I2_S,
-        }
-    }
-}
+const TYPES: [Choice<GgmlType>; 7] = [
+    ("F32", "", GgmlType::F32),
+    ("F16", "", GgmlType::F16),
+    ("BF16", "", GgmlType::BF16),
+    ("Q8_0", "", GgmlType::Q8_0),
+    ("TQ1_0", "", GgmlType::TQ1_0),
+    ("TQ2_0", "", GgmlType::TQ2_0),
+    ("I2_S", "", GgmlType::I2_S),
+];
 
 /// Parses a size as transformers writes it: `5GB`, `500MB`, `200KB`, or a number of bytes.
 fn size(text: &str) -> Result<usize, String> {
@@ -243,7 +203,7 @@ impl Arguments {
         tokenizer: Option<&TokenizerFolder>,
     ) -> Result<(), Failure> {
         let options = SaveOptions::new(form)
-            .with_family(self.family.map(Into::into))
+            .with_family(self.family)
             .with_max_shard_bytes(self.max_shard_size)
             .with_tokenizer(tokenizer.map(|folder| folder.path().to_path_buf()))
             .with_overwrite(self.overwrite);
@@ -255,9 +215,9 @@ impl Arguments {
         model: &PretrainedLm,
         tokenizer: Option<&TokenizerFolder>,
     ) -> Result<(), Failure> {
-        let weights = self.weights.unwrap_or(GgufType::F16);
+        let weights = self.weights.unwrap_or(GgmlType::F16);
         for given in [Some(weights), self.embeddings] {
-            if given == Some(GgufType::I2_S) && !self.read.gguf.allow_i2_s {
+            if given == Some(GgmlType::I2_S) && !self.read.gguf.allow_i2_s {
                 return Err(Failure::usage(
                     "I2_S has the type number 36 in files of bitnet.cpp only; llama.cpp used it for another \
                      type: add --allow-i2-s, or use TQ2_0 for llama.cpp",
@@ -274,9 +234,9 @@ impl Arguments {
             Some(folder) => Some(self.tokenizer_metadata(folder.path(), model)?),
             None => None,
         };
-        let options = gguf::SaveOptions::new(weights.into())
+        let options = gguf::SaveOptions::new(weights)
             .with_squared_relu(self.allow_squared_relu)
-            .with_embeddings(self.embeddings.map(Into::into))
+            .with_embeddings(self.embeddings)
             .with_name(self.name.clone())
             .with_tokenizer(tokenizer);
         Ok(gguf::save(&self.output, model, &options)?)
@@ -289,7 +249,14 @@ impl Arguments {
     ) -> Result<gguf::GgufMetadata, Failure> {
         let tokenizer = Tokenizer::from_file(folder)?;
         let mut config = tokenizer.config().clone();
-        if let Some(templates) = templates_of_files(folder)? {
+        // Files of their own override tokenizer_config.json.
+        if folder.join("chat_template.jinja").is_file() {
+            let templates = match ChatTemplate::sources_of_folder(folder)?.as_slice() {
+                [(_, template)] => json!(template),
+                all => (all.iter())
+                    .map(|(name, template)| json!({"name": name, "template": template}))
+                    .collect(),
+            };
             config.insert("chat_template".to_string(), templates);
         }
         let ids = SpecialIds {
@@ -309,44 +276,6 @@ impl Arguments {
     }
 }
 
-/// Adds the end-of-text tokens in the files beside the tokenizer to those of the model.
-fn add_ends(model: &mut PretrainedLm, folder: &Path) -> Result<(), Failure> {
-    for id in Tokenizer::from_file(folder)?.eos_tokens() {
-        if !model.eos_token_ids.contains(id) {
-            model.eos_token_ids.push(*id);
-        }
-    }
-    Ok(())
-}
-
-/// Returns the chat templates in files of their own, which override `tokenizer_config.json`: one, or a
-/// list with those of `additional_chat_templates`.
-fn templates_of_files(folder: &Path) -> Result<Option<Value>, Failure> {
-    let path = folder.join("chat_template.jinja");
-    if !path.is_file() {
-        return Ok(None);
-    }
-    let read = |path: &Path| fs::read_to_string(path).map_err(Failure::io(path));
-    let default = read(&path)?;
-    let mut others = Vec::new();
-    for entry in fs::read_dir(folder.join("additional_chat_templates"))
-        .into_iter()
-        .flatten()
-    {
-        let path = entry.map_err(Failure::io(folder))?.path();
-        if path.extension().is_some_and(|name| name == "jinja") {
-            let name = path.file_stem().unwrap_or_default().to_string_lossy();
-            others.push(json!({"name": name, "template": read(&path)?}));
-        }
-    }
-    if others.is_empty() {
-        return Ok(Some(default.into()));
-    }
-    others.sort_by_key(|template| template["name"].to_string());
-    others.insert(0, json!({"name": "default", "template": default}));
-    Ok(Some(others.into()))
-}
-
 pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.input)?;
     let mut model = file.load(&arguments.read, &Device::default(), output)?;
@@ -362,27 +291,20 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
             file.path().display()
         )));
     }
-    let dtype = arguments.dtype.unwrap_or(FloatType::F32);
-    let scale = arguments.scale.unwrap_or(Scale::Multiply);
+    let dtype = arguments.dtype.unwrap_or(FloatDType::F32);
+    let scale = arguments.scale.unwrap_or(ScaleConvention::Multiply);
     match form {
-        Form::Float => {
-            arguments.folder(&model, WeightForm::Float(dtype.into()), tokenizer.as_ref())
-        }
-        Form::Packed => {
-            arguments.folder(&model, WeightForm::Packed(scale.into()), tokenizer.as_ref())
-        }
+        Form::Float => arguments.folder(&model, WeightForm::Float(dtype), tokenizer.as_ref()),
+        Form::Packed => arguments.folder(&model, WeightForm::Packed(scale), tokenizer.as_ref()),
         Form::Gguf => {
             if let Some(folder) = &tokenizer {
-                add_ends(&mut model, folder.path())?;
+                add_ends(&mut model, &Tokenizer::from_file(folder.path())?);
             }
             arguments.gguf(&model, tokenizer.as_ref())
         }
     }?;
     let [before, after] = [file.path(), &arguments.output].map(inspect::size);
-    let name = form
-        .to_possible_value()
-        .map(|value| value.get_name().to_string());
-    let name = name.unwrap_or_default();
+    let name = format!("{form:?}").to_lowercase();
     output.result(
         || {
             json!({

@@ -9,8 +9,11 @@ use std::{
 use bitnet_burn::{
     interop::{gguf, hf::HfError},
     monitor::HistoryError,
-    text::TextError,
-    train::{checkpoint::CheckpointError, config::TrainingConfigError},
+    ops::DeviceError,
+    text::{TextError, dataset::TextDataError},
+    train::{
+        RunFolderError, TrainerError, checkpoint::CheckpointError, config::TrainingConfigError,
+    },
 };
 use burn::data::dataset::DatasetError;
 
@@ -72,7 +75,7 @@ impl Failure {
 }
 
 /// Names of library settings in error messages, and the flags that replace them.
-const FLAGS: [(&str, &str); 5] = [
+const FLAGS: [(&str, &str); 13] = [
     (
         "LoadOptions::with_activation",
         "--activation relu2 or --activation silu",
@@ -81,6 +84,14 @@ const FLAGS: [(&str, &str); 5] = [
     ("LoadOptions::with_max_positions", "--max-positions"),
     ("LoadOptions::with_scale_convention", "--input-scale"),
     ("allow to overwrite it", "replace it with --overwrite"),
+    ("TextDataConfig::text", "--text"),
+    ("TextDataConfig::validation", "--validation"),
+    ("TextDataConfig::tokenizer", "--tokenizer FILE"),
+    ("TextDataConfig::records", "--records"),
+    ("TextDataConfig::context", "--context"),
+    ("RunFolder::new", "--out"),
+    ("RunFolder::overwrite", "--overwrite"),
+    ("RunFolder::resume", "--resume"),
 ];
 
 fn with_flags(message: String) -> String {
@@ -107,7 +118,42 @@ from_library!(
     HfError,
     HistoryError,
     TextError,
+    TrainerError,
     TrainingConfigError,
     gguf::GgufError,
     gguf::tokenizer::TokenizerError,
 );
+
+impl From<DeviceError> for Failure {
+    fn from(error: DeviceError) -> Self {
+        match error {
+            DeviceError::Unknown { name, known } => {
+                Self::Usage(format!("--device is one of {known}, got `{name}`"))
+            }
+            DeviceError::NotCompiled { name } => Self::Failed(format!(
+                "the device {name} is not compiled in: build the program with `--features cli,{name}`"
+            )),
+        }
+    }
+}
+
+impl From<TextDataError> for Failure {
+    fn from(error: TextDataError) -> Self {
+        let message = with_flags(error.to_string());
+        match error {
+            TextDataError::Settings(_) => Self::Usage(message),
+            _ => Self::Failed(message),
+        }
+    }
+}
+
+impl From<RunFolderError> for Failure {
+    fn from(error: RunFolderError) -> Self {
+        let message = with_flags(error.to_string());
+        match error {
+            RunFolderError::Io { path, source } => Self::io(&path)(source),
+            RunFolderError::OtherSettings { .. } => Self::Usage(message),
+            _ => Self::Failed(message),
+        }
+    }
+}

@@ -6,14 +6,15 @@ use bitnet_burn::{
     interop::CausalLm,
     nn::{BitNetLm, Projection},
     text::{
-        Evaluation, dataset::EvenWindows, dataset::EvenWindowsConfig, dataset::TokenStore, evaluate,
+        Evaluation, Tokenizer,
+        dataset::{EvenWindowsConfig, TokenBatches, TokenStore, read_tokens},
+        evaluate,
     },
 };
 use burn::{data::dataloader::DataLoader, tensor::Device};
 use serde_json::json;
 
 use crate::{
-    data,
     device::{DeviceArguments, on_pool},
     error::Failure,
     model_file::{self, ModelFile, ReadArguments},
@@ -67,17 +68,18 @@ impl TextArguments {
     /// Returns the windows of the text, for a model with `positions` positions.
     pub fn windows(
         &self,
-        tokenizer: bitnet_burn::text::Tokenizer,
+        tokenizer: Tokenizer,
         positions: usize,
         device: &Device,
-    ) -> Result<EvenWindows, Failure> {
+    ) -> Result<TokenBatches, Failure> {
         let context = self.context.unwrap_or(positions.min(2048));
         if !(1..=positions).contains(&context) {
             return Err(Failure::usage(format!(
                 "--context is 1 to the {positions} positions of the model, got {context}"
             )));
         }
-        let tokens = data::tokens(&self.text, &Arc::new(tokenizer))?;
+        Failure::unless_present(&self.text)?;
+        let tokens = read_tokens(&self.text, &Arc::new(tokenizer))?;
         // A window needs one more token, the target of the last; short texts get short windows.
         let context = context.min(tokens.len().saturating_sub(1)).max(1);
         let cover = tokens.len().saturating_sub(1).div_ceil(context).max(1);
@@ -89,7 +91,10 @@ impl TextArguments {
 }
 
 /// Evaluates a model on all windows.
-pub fn loss<P: Projection>(lm: &BitNetLm<P>, windows: &EvenWindows) -> Result<Evaluation, Failure> {
+pub fn loss<P: Projection>(
+    lm: &BitNetLm<P>,
+    windows: &TokenBatches,
+) -> Result<Evaluation, Failure> {
     evaluate(lm, windows.iter().map(|batch| batch.map_err(Failure::from)))
 }
 

@@ -2,16 +2,15 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use bitnet_burn::{interop::CausalLm, nn::BitLinear, qat::cast_latent_weights};
-use burn::tensor::FloatDType;
+use bitnet_burn::{interop::CausalLm, ops};
 
 use crate::{
-    device::device,
     error::Failure,
     flags::TrainingFlags,
     model_file::{self, GgufArguments, ModelFile, ReadArguments, TokenizerFolder},
+    model_settings::ModelSettings,
     output::Output,
-    settings::{Memory, ModelSettings, Precision},
+    settings::Precision,
     training::{Job, SpecialTokens},
 };
 
@@ -49,7 +48,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let mut settings = arguments.training.settings(LEARNING_RATE)?;
     settings.run.precision = Precision::Qat;
     settings.run.insert_sub_norm |= arguments.insert_sub_norm;
-    let device = device(&settings.run.device)?;
+    let device = ops::device(&settings.run.device)?;
     let read = ReadArguments {
         gguf: arguments.gguf,
         ..Default::default()
@@ -80,11 +79,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         settings,
         flags: &arguments.training,
         output,
-        resume: format!(
-            "bitnet-burn finetune {} --out {} --resume",
-            arguments.model.display(),
-            arguments.training.out.display()
-        ),
+        command: format!("finetune {}", arguments.model.display()),
         tokenizer: Arc::new(tokenizer),
         template,
         tokenizer_folder: match &other {
@@ -99,7 +94,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         },
         device,
     };
-    job.run::<BitLinear>(
+    job.run(
         |config, _| {
             let lm = model.into_qat(&scheme).ok_or_else(|| {
                 Failure::failed(format!(
@@ -112,10 +107,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
                 true => lm.insert_sub_norms(config.rms_norm_epsilon),
                 false => lm,
             };
-            Ok(match memory {
-                Memory::Full => lm,
-                Memory::Small => cast_latent_weights(lm, FloatDType::BF16),
-            })
+            Ok(memory.cast(lm))
         },
         CausalLm::Qat,
     )

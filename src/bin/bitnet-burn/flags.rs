@@ -4,17 +4,41 @@ use std::path::PathBuf;
 
 use bitnet_burn::{
     quant::schedule::{ProgressiveSchedule, ProgressiveShape},
-    train::config::{ErrorMonitorConfig, LearningRateConfig, TrainingConfig},
+    text::dataset::RecordKind,
+    train::{
+        RunFolder,
+        config::{ErrorMonitorConfig, LearningRateConfig, TrainingConfig},
+    },
 };
+use burn::tensor::FloatDType;
 
 use crate::{
-    convert::FloatType,
-    data::Records,
+    choice::{Choice, one_of},
+    convert::DTYPES,
     device::DeviceArguments,
     error::Failure,
-    run_folder,
-    settings::{Memory, Settings, default_warm_up},
+    settings::{Memory, Settings, default_epochs, default_warm_up},
 };
+
+/// Schemas of records.
+const RECORDS: [Choice<RecordKind>; 3] = [
+    (
+        "text",
+        r#"{"text": ...}, all of which counts in the loss"#,
+        RecordKind::Text,
+    ),
+    (
+        "prompt-completion",
+        r#"{"prompt": ..., "completion": ...}, of which the completion counts in the loss"#,
+        RecordKind::PromptCompletion,
+    ),
+    (
+        "messages",
+        "{\"messages\": [{\"role\": ..., \"content\": ...}, ...]}, of which the assistant's turns count in the \
+         loss; tools, documents and chat_template_kwargs beside them are passed to the chat template",
+        RecordKind::Messages,
+    ),
+];
 
 /// Flags of every training.
 #[derive(clap::Args, Debug, Clone)]
@@ -29,8 +53,8 @@ pub struct TrainingFlags {
     #[arg(long, value_name = "PATH", help_heading = "Data")]
     pub tokenizer: Option<PathBuf>,
     /// Schema of the records in .jsonl, .ndjson and .json files [default: text]
-    #[arg(long, value_name = "KIND", help_heading = "Data")]
-    pub records: Option<Records>,
+    #[arg(long, value_name = "KIND", value_parser = one_of(&RECORDS), help_heading = "Data")]
+    pub records: Option<RecordKind>,
     /// Context length in tokens [default: 64]
     #[arg(long, value_name = "N", help_heading = "Data")]
     pub context: Option<usize>,
@@ -83,14 +107,19 @@ pub struct TrainingFlags {
     #[arg(long, conflicts_with = "resume", help_heading = "Run")]
     pub overwrite: bool,
     /// Data type of the saved weights
-    #[arg(long, value_name = "TYPE", default_value = "f32", help_heading = "Run")]
-    pub dtype: FloatType,
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DTYPES), help_heading = "Run")]
+    pub dtype: FloatDType,
 }
 
 impl TrainingFlags {
+    /// Returns the folder of the run.
+    pub fn folder(&self) -> RunFolder {
+        RunFolder::new(&self.out)
+    }
+
     /// Returns the settings of the file, or of the resumed run, overridden by the flags.
     pub fn settings(&self, learning_rate: f64) -> Result<Settings, Failure> {
-        let of_run = run_folder::config(&self.out);
+        let of_run = self.folder().settings();
         let file = match (&self.config, self.resume) {
             (Some(path), _) => Some(path.as_path()),
             (None, true) if of_run.is_file() => Some(of_run.as_path()),
@@ -98,6 +127,9 @@ impl TrainingFlags {
         };
         let mut settings = Settings::load(file, learning_rate)?;
         self.apply(&mut settings)?;
+        let data = &settings.data;
+        let files = data.text.iter().chain(&data.validation);
+        Failure::unless_present(files.chain(&data.tokenizer))?;
         Ok(settings)
     }
 
@@ -130,7 +162,7 @@ impl TrainingFlags {
                 return Err(Failure::usage(format!("{name} is 1 or more, got 0")));
             }
         }
-        settings.place(&self.out);
+        settings.place(&self.folder());
         if let Some(every) = self.checkpoint_every
             && let Some(policy) = &mut settings.training.checkpoints
         {
@@ -142,7 +174,7 @@ impl TrainingFlags {
     fn apply_training(&self, training: &mut TrainingConfig) -> Result<(), Failure> {
         if let Some(steps) = self.steps.filter(|steps| *steps != training.training.steps) {
             training.training.steps = steps;
-            training.training.epochs = steps.div_ceil(100).max(1);
+            training.training.epochs = default_epochs(steps);
             if let LearningRateConfig::Cosine { warm_up_steps, .. } = &mut training.learning_rate {
                 *warm_up_steps = default_warm_up(steps).min(*warm_up_steps);
             }

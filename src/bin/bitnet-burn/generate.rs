@@ -10,14 +10,14 @@ use bitnet_burn::{
     interop::CausalLm,
     nn::{BitNetLm, KvCacheDType, Projection},
     text::{
-        ChatMessage, ChatTemplate, FinishReason, GeneratedText, GenerationConfig, Generator,
-        Tokenizer, check_generation_settings,
+        ChatMessage, ChatTemplate, GeneratedText, GenerationConfig, Generator, Tokenizer,
+        check_generation_settings,
     },
 };
-use clap::ValueEnum;
 use serde_json::json;
 
 use crate::{
+    choice::{Choice, one_of},
     device::{DeviceArguments, on_pool},
     error::Failure,
     model_file::{self, ModelFile, ReadArguments},
@@ -74,8 +74,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Data type of the key-value cache
-    #[arg(long, value_name = "TYPE", default_value = "f32")]
-    cache: Cache,
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&CACHES))]
+    cache: KvCacheDType,
     /// A tokenizer.json or a folder with one [default: that of the model]
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
@@ -85,22 +85,12 @@ pub struct Arguments {
     device: DeviceArguments,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Cache {
-    F32,
-    F16,
-    Int8,
-}
-
-impl From<Cache> for KvCacheDType {
-    fn from(cache: Cache) -> Self {
-        match cache {
-            Cache::F32 => Self::F32,
-            Cache::F16 => Self::F16,
-            Cache::Int8 => Self::Int8,
-        }
-    }
-}
+/// Data types of the key-value cache.
+const CACHES: [Choice<KvCacheDType>; 3] = [
+    ("f32", "", KvCacheDType::F32),
+    ("f16", "", KvCacheDType::F16),
+    ("int8", "", KvCacheDType::Int8),
+];
 
 impl Arguments {
     fn config(&self) -> GenerationConfig {
@@ -113,7 +103,7 @@ impl Arguments {
             .with_repetition_penalty(self.repetition_penalty)
             .with_stop(self.stop.clone())
             .with_seed(self.seed)
-            .with_cache_dtype(self.cache.into())
+            .with_cache_dtype(self.cache)
             // A chat template writes them itself.
             .with_add_special_tokens(!self.chat)
     }
@@ -167,7 +157,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         },
     )?;
     let rate = generated.tokens.len() as f64 / start.elapsed().as_secs_f64();
-    let finish = finish(generated.finish);
+    let finish = format!("{:?}", generated.finish).to_lowercase();
     output.note(format!(
         "{} tokens, {rate:.1} tokens/s; ended by {finish}",
         generated.tokens.len()
@@ -186,15 +176,6 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
             String::new,
         ),
         false => output.line(""),
-    }
-}
-
-fn finish(reason: FinishReason) -> &'static str {
-    match reason {
-        FinishReason::Eos => "eos",
-        FinishReason::Stop => "stop",
-        FinishReason::Length => "length",
-        FinishReason::Context => "context",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The program `bitnet-burn`: a command line for the library.
 
+mod choice;
 mod convert;
-mod data;
 mod device;
 mod error;
 mod eval;
@@ -11,10 +11,10 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod model_file;
+mod model_settings;
 mod output;
 mod progress;
 mod report;
-mod run_folder;
 mod sensitivity;
 mod settings;
 mod train;

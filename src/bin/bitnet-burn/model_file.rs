@@ -13,13 +13,18 @@ use bitnet_burn::{
     },
     nn::BitNetLm,
     text::{ChatTemplate, Tokenizer, UnknownKey},
+    train::RunFolder,
 };
 use burn::tensor::Device;
-use clap::ValueEnum;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{error::Failure, output::Output, settings::Activation};
+use crate::{
+    choice::{Choice, one_of},
+    error::Failure,
+    model_settings::Activation,
+    output::Output,
+};
 
 /// Options for loading a model.
 #[derive(clap::Args, Debug, Clone, Default)]
@@ -28,8 +33,8 @@ pub struct ReadArguments {
     #[arg(long, value_name = "N")]
     pub max_positions: Option<usize>,
     /// Use of the scales of packed weights, if the folder does not define it
-    #[arg(long, value_name = "KIND")]
-    pub input_scale: Option<Scale>,
+    #[arg(long, value_name = "KIND", value_parser = one_of(&SCALES))]
+    pub input_scale: Option<ScaleConvention>,
     #[command(flatten)]
     pub gguf: GgufArguments,
 }
@@ -46,22 +51,18 @@ pub struct GgufArguments {
 }
 
 /// The two conventions of `weight_scale`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Scale {
-    /// weight = code * scale (autobitlinear: microsoft/bitnet-b1.58-2B-4T)
-    Multiply,
-    /// weight = code / scale (bitlinear: HF1BitLLM, Falcon3, Falcon-E)
-    Divide,
-}
-
-impl From<Scale> for ScaleConvention {
-    fn from(scale: Scale) -> Self {
-        match scale {
-            Scale::Multiply => Self::Multiply,
-            Scale::Divide => Self::Divide,
-        }
-    }
-}
+pub const SCALES: [Choice<ScaleConvention>; 2] = [
+    (
+        "multiply",
+        "weight = code * scale (autobitlinear: microsoft/bitnet-b1.58-2B-4T)",
+        ScaleConvention::Multiply,
+    ),
+    (
+        "divide",
+        "weight = code / scale (bitlinear: HF1BitLLM, Falcon3, Falcon-E)",
+        ScaleConvention::Divide,
+    ),
+];
 
 /// Location of a model.
 #[derive(Debug, Clone)]
@@ -81,7 +82,7 @@ impl ModelFile {
                 false => Ok(Self::Gguf(path.to_path_buf())),
             };
         }
-        let folders = [path.to_path_buf(), path.join("model")];
+        let folders = [path.to_path_buf(), RunFolder::new(path).model()];
         let found = folders
             .into_iter()
             .find(|f| f.join("config.json").is_file());
@@ -115,7 +116,7 @@ impl ModelFile {
                 }
                 let load = hf::LoadOptions::new()
                     .with_max_positions(options.max_positions)
-                    .with_scale_convention(options.input_scale.map(Into::into));
+                    .with_scale_convention(options.input_scale);
                 hf::load(folder, &load, device)?
             }
             Self::Gguf(path) => gguf::load(path, &options.gguf(), device)?,
@@ -132,7 +133,7 @@ impl ModelFile {
         match self {
             Self::Folder(folder) => {
                 let has_one = folder.join("tokenizer.json").is_file();
-                Ok(has_one.then(|| TokenizerFolder::Given(folder.clone())))
+                Ok(has_one.then(|| TokenizerFolder::given(folder)))
             }
             Self::Gguf(path) => {
                 let reader = GgufReader::open_with(path, &options.gguf())?;
@@ -141,16 +142,12 @@ impl ModelFile {
                     return Ok(None);
                 }
                 let about = |failure: Failure| failure.about(path.display());
-                let json = gguf::tokenizer::from_metadata(metadata);
-                let config = gguf::tokenizer::config_from_metadata(metadata);
-                let generation = gguf::tokenizer::generation_config_from_metadata(metadata);
-                let json = json.map_err(Failure::from).map_err(about)?;
-                let config = config.map_err(Failure::from).map_err(about)?;
-                let generation = generation.map_err(Failure::from).map_err(about)?;
+                let files = gguf::tokenizer::from_metadata(metadata);
+                let files = files.map_err(Failure::from).map_err(about)?;
                 TokenizerFolder::write([
-                    ("tokenizer.json", json),
-                    ("tokenizer_config.json", config),
-                    ("generation_config.json", generation),
+                    ("tokenizer.json", files.tokenizer),
+                    ("tokenizer_config.json", files.config),
+                    ("generation_config.json", files.generation_config),
                 ])
                 .map(Some)
             }
@@ -167,14 +164,18 @@ impl ReadArguments {
     }
 }
 
-/// A folder with `tokenizer.json`.
-pub enum TokenizerFolder {
-    Given(PathBuf),
-    /// Removed when the value is dropped.
-    Made(TempDir),
+/// A folder with `tokenizer.json`; one that was made is removed when the value is dropped.
+pub struct TokenizerFolder {
+    path: PathBuf,
+    _made: Option<TempDir>,
 }
 
 impl TokenizerFolder {
+    fn given(path: &Path) -> Self {
+        let path = path.to_path_buf();
+        Self { path, _made: None }
+    }
+
     fn write(files: [(&str, Value); 3]) -> Result<Self, Failure> {
         let folder = tempfile::tempdir();
         let folder = folder.map_err(|error| {
@@ -184,14 +185,14 @@ impl TokenizerFolder {
             let path = folder.path().join(name);
             fs::write(&path, value.to_string()).map_err(Failure::io(&path))?;
         }
-        Ok(Self::Made(folder))
+        Ok(Self {
+            path: folder.path().to_path_buf(),
+            _made: Some(folder),
+        })
     }
 
     pub fn path(&self) -> &Path {
-        match self {
-            Self::Given(path) => path,
-            Self::Made(folder) => folder.path(),
-        }
+        &self.path
     }
 }
 
@@ -204,7 +205,7 @@ pub fn tokenizer(
     let folder = match other {
         Some(path) => {
             Failure::unless_present([&path.to_path_buf()])?;
-            Some(TokenizerFolder::Given(path.to_path_buf()))
+            Some(TokenizerFolder::given(path))
         }
         None => file.tokenizer_folder(options)?,
     };
@@ -251,6 +252,15 @@ pub fn check_vocabulary(model: &PretrainedLm, tokenizer: &Tokenizer) -> Result<(
             "the tokenizer has {tokens} tokens, but the model has {rows}: pass the tokenizer that it was \
              trained with (--tokenizer)"
         ))),
+    }
+}
+
+/// Adds the end-of-text tokens of a tokenizer to those of the model.
+pub fn add_ends(model: &mut PretrainedLm, tokenizer: &Tokenizer) {
+    for &end in tokenizer.eos_tokens() {
+        if !model.eos_token_ids.contains(&end) {
+            model.eos_token_ids.push(end);
+        }
     }
 }
 

@@ -28,6 +28,14 @@ impl Output {
         }
     }
 
+    /// Prints an event of a training, as a line of JSON or as text.
+    pub fn event(self, json: &Value, text: &str) -> Result<(), Failure> {
+        match self.json {
+            true => self.line(&json.to_string()),
+            false => self.line(text),
+        }
+    }
+
     /// Prints a line to stdout. A closed pipe, such as that of `head`, is not an error.
     pub fn line(self, line: &str) -> Result<(), Failure> {
         let mut stdout = std::io::stdout().lock();

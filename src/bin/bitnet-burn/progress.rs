@@ -5,8 +5,8 @@ use std::time::Instant;
 use bitnet_burn::{
     nn::Projection,
     train::{
-        LanguageModel, TokenLoss,
-        callback::{BackwardPass, Callback, CallbackResult, TrainingEvent, TrainingRun},
+        LanguageModel,
+        callback::{Callback, CallbackResult, TrainingEvent, TrainingRun},
     },
 };
 use burn::train::metric::store::Split;
@@ -50,13 +50,10 @@ impl Progress {
     }
 
     fn json(&self, line: &Value) -> CallbackResult {
-        match self.output.json {
-            true => Ok(self
-                .output
-                .line(&line.to_string())
-                .map_err(|e| e.to_string())?),
-            false => Ok(()),
+        if self.output.json {
+            self.output.line(&line.to_string())?;
         }
+        Ok(())
     }
 
     /// Prints a line above the bar, or to stderr.
@@ -115,28 +112,13 @@ impl<P: Projection> Callback<LanguageModel<P>> for Progress {
         Ok(())
     }
 
-    fn after_backward(
-        &mut self,
-        run: &mut TrainingRun<LanguageModel<P>>,
-        pass: &mut BackwardPass<'_, LanguageModel<P>>,
-    ) -> CallbackResult {
-        if self.is_due(run.position().step + 1) {
-            run.record_loss(pass.output)?;
-        }
-        Ok(())
-    }
-
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<LanguageModel<P>>,
-        output: &TokenLoss,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<LanguageModel<P>>) -> CallbackResult {
         let step = run.position().step;
         self.steps += 1;
         self.bar.set_position(step as u64);
         match self.is_due(step) {
             true => {
-                let loss = run.step_loss(output)?;
+                let loss = run.step_loss()?;
                 self.report(step, loss, run.learning_rate())
             }
             false => Ok(()),

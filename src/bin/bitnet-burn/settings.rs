@@ -1,22 +1,22 @@
 //! All settings of a training, from a file.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use bitnet_burn::{
-    nn::{BitNetLmConfig, GatedActivation},
+    nn::BitNetLm,
+    qat::cast_latent_weights,
+    text::dataset::TextDataConfig,
     train::{
-        checkpoint::CheckpointPolicy,
-        config::{LearningRateConfig, TrainingConfig},
+        RunFolder, RunIdentity,
+        config::{LearningRateConfig, MonitoringConfig, OptimizerKind, TrainingConfig},
     },
 };
+use burn::tensor::FloatDType;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::{data::DataSettings, error::Failure};
+use crate::{device::FLEX, error::Failure, model_settings::ModelSettings};
 
 /// Default number of steps.
 const STEPS: usize = 300;
@@ -41,128 +41,13 @@ pub enum Memory {
     Small,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    /// SwiGLU, supported by llama.cpp
-    Silu,
-    /// Squared ReLU of BitNet b1.58 2B4T, not supported by llama.cpp
-    Relu2,
-}
-
-impl From<Activation> for GatedActivation {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::Silu => Self::Silu,
-            Activation::Relu2 => Self::SquaredRelu,
+impl Memory {
+    /// Casts latent weights to the type that they are kept in.
+    pub fn cast(self, lm: BitNetLm) -> BitNetLm {
+        match self {
+            Self::Full => lm,
+            Self::Small => cast_latent_weights(lm, FloatDType::BF16),
         }
-    }
-}
-
-impl TryFrom<GatedActivation> for Activation {
-    type Error = Failure;
-
-    fn try_from(activation: GatedActivation) -> Result<Self, Failure> {
-        match activation {
-            GatedActivation::Silu => Ok(Self::Silu),
-            GatedActivation::SquaredRelu => Ok(Self::Relu2),
-            other => Err(Failure::failed(format!(
-                "the activation is {other:?}, expected silu or relu2"
-            ))),
-        }
-    }
-}
-
-/// `[model]`: the model that is trained, from scratch or from a file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ModelSettings {
-    /// Model that is fine-tuned, with the sizes below; absent for training from scratch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<PathBuf>,
-    pub d_model: usize,
-    pub layers: usize,
-    pub heads: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kv_heads: Option<usize>,
-    pub d_ff: usize,
-    pub activation: Activation,
-    pub tied: bool,
-    pub sub_norm: bool,
-}
-
-impl Default for ModelSettings {
-    fn default() -> Self {
-        Self {
-            source: None,
-            d_model: 256,
-            layers: 2,
-            heads: 4,
-            kv_heads: None,
-            d_ff: 512,
-            activation: Activation::Silu,
-            tied: true,
-            sub_norm: true,
-        }
-    }
-}
-
-impl ModelSettings {
-    /// Returns the sizes of a model of a file.
-    pub fn of_source(source: &Path, config: &BitNetLmConfig) -> Result<Self, Failure> {
-        Ok(Self {
-            source: Some(std::path::absolute(source).map_err(Failure::io(source))?),
-            d_model: config.d_model,
-            layers: config.n_layers,
-            heads: config.n_heads,
-            kv_heads: config.n_kv_heads,
-            d_ff: config.d_ff,
-            activation: config.activation.try_into()?,
-            tied: config.tied_embeddings,
-            sub_norm: config.sub_norm,
-        })
-    }
-
-    pub fn config(&self, vocab_size: usize, context: usize) -> Result<BitNetLmConfig, Failure> {
-        if let Some(source) = &self.source {
-            return Err(Failure::usage(format!(
-                "model.source is {0}: the settings are of a fine-tuned model, start it with \
-                 `bitnet-burn finetune {0}`",
-                source.display()
-            )));
-        }
-        let (d_model, heads) = (self.d_model, self.heads);
-        let kv_heads = self.kv_heads.unwrap_or(heads);
-        for (name, size) in [
-            ("--d-model", d_model),
-            ("--layers", self.layers),
-            ("--heads", heads),
-            ("--kv-heads", kv_heads),
-            ("--d-ff", self.d_ff),
-            ("--context", context),
-        ] {
-            if size == 0 {
-                return Err(Failure::usage(format!("{name} is 1 or more, got 0")));
-            }
-        }
-        if !d_model.is_multiple_of(2 * heads) {
-            return Err(Failure::usage(format!(
-                "--d-model is a multiple of twice --heads, got {d_model} and {heads}"
-            )));
-        }
-        if !heads.is_multiple_of(kv_heads) {
-            return Err(Failure::usage(format!(
-                "--heads is a multiple of --kv-heads, got {heads} and {kv_heads}"
-            )));
-        }
-        Ok(
-            BitNetLmConfig::new(vocab_size, d_model, self.layers, heads, self.d_ff)
-                .with_n_kv_heads(self.kv_heads)
-                .with_max_positions(context)
-                .with_activation(self.activation.into())
-                .with_tied_embeddings(self.tied)
-                .with_sub_norm(self.sub_norm),
-        )
     }
 }
 
@@ -185,7 +70,7 @@ impl Default for RunSettings {
         Self {
             precision: Precision::Qat,
             memory: Memory::Full,
-            device: "flex".to_string(),
+            device: FLEX.to_string(),
             insert_sub_norm: false,
             validate_every: None,
         }
@@ -193,12 +78,26 @@ impl Default for RunSettings {
 }
 
 /// A file with the tables `[model]`, `[data]`, `[run]` and those of a [`TrainingConfig`].
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Settings {
     pub model: ModelSettings,
-    pub data: DataSettings,
+    pub data: TextDataConfig,
     pub run: RunSettings,
+    #[serde(flatten)]
     pub training: TrainingConfig,
+}
+
+/// Tables of a file; all others are of a [`TrainingConfig`].
+#[derive(Deserialize)]
+struct Sections {
+    #[serde(default)]
+    model: ModelSettings,
+    #[serde(default)]
+    data: TextDataConfig,
+    #[serde(default)]
+    run: RunSettings,
+    #[serde(flatten)]
+    training: Table,
 }
 
 impl Settings {
@@ -208,69 +107,57 @@ impl Settings {
             return Self::from_table(Table::new(), learning_rate);
         };
         let text = fs::read_to_string(path).map_err(Failure::io(path))?;
-        let about = |failure: Failure| failure.about(path.display());
-        let table: Table = toml::from_str(&text)
-            .map_err(|error| about(Failure::failed(error.to_string().trim_end())))?;
-        Self::from_table(table, learning_rate).map_err(about)
+        let table = text.parse::<Table>();
+        let table = table.map_err(|error| Failure::failed(error.to_string().trim_end()));
+        let settings = table.and_then(|table| Self::from_table(table, learning_rate));
+        settings.map_err(|failure| failure.about(path.display()))
     }
 
-    fn from_table(mut table: Table, peak: f64) -> Result<Self, Failure> {
-        let (model, data, run) = (
-            section(&mut table, "model")?,
-            section(&mut table, "data")?,
-            section(&mut table, "run")?,
-        );
-        let given = |table: &Table, section: &str, key: &str| {
-            let section = table.get(section).and_then(Value::as_table);
-            section.is_some_and(|section| section.contains_key(key))
-        };
-        let (steps, epochs) = (
-            given(&table, "training", "steps"),
-            given(&table, "training", "epochs"),
-        );
-        let (rate, monitoring) = (
-            table.contains_key("learning_rate"),
-            table.contains_key("monitoring"),
-        );
-        let text = toml::to_string(&table).map_err(|error| Failure::failed(error.to_string()))?;
-        let mut training = TrainingConfig::from_toml(&text)?;
-        if !steps {
+    fn from_table(table: Table, peak: f64) -> Result<Self, Failure> {
+        let sections: Sections = parsed(table)?;
+        let given = sections.training;
+        let length = given.get("training").and_then(Value::as_table);
+        let has_length = |key| length.is_some_and(|length| length.contains_key(key));
+        let mut training: TrainingConfig = parsed(given.clone())?;
+        training.validate()?;
+        if !has_length("steps") {
             training.training.steps = STEPS;
         }
-        if !epochs {
-            training.training.epochs = training.training.steps.div_ceil(100);
+        if !has_length("epochs") {
+            training.training.epochs = default_epochs(training.training.steps);
         }
-        if !rate {
+        if !given.contains_key("learning_rate") {
             training.learning_rate = LearningRateConfig::Cosine {
                 peak,
                 warm_up_steps: default_warm_up(training.training.steps),
                 end: 0.1,
             };
         }
-        if !monitoring {
+        if !given.contains_key("monitoring") {
             training.monitoring.progress_every = Some(25);
             training.monitoring.log_every = 10;
         }
         Ok(Self {
-            model,
-            data,
-            run,
+            model: sections.model,
+            data: sections.data,
+            run: sections.run,
             training,
         })
     }
 
     /// Serializes the settings as TOML.
     pub fn to_toml(&self) -> Result<String, Failure> {
-        let wrong = |error: toml::ser::Error| Failure::failed(error.to_string());
-        let mut table = Table::try_from(&self.training).map_err(wrong)?;
-        for (name, value) in [
-            ("model", Table::try_from(&self.model)),
-            ("data", Table::try_from(&self.data)),
-            ("run", Table::try_from(&self.run)),
-        ] {
-            table.insert(name.to_string(), value.map_err(wrong)?.into());
-        }
-        toml::to_string_pretty(&table).map_err(wrong)
+        let table = Table::try_from(self).and_then(|table| toml::to_string_pretty(&table));
+        table.map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    /// Returns the settings that a resumed run must keep.
+    pub fn identity(&self) -> Result<RunIdentity, Failure> {
+        let mut same = self.clone();
+        same.training.monitoring = MonitoringConfig::default();
+        same.training.checkpoints = None;
+        same.run.device = String::new();
+        Ok(RunIdentity::of(&same)?)
     }
 
     /// Number of steps between validations.
@@ -282,26 +169,63 @@ impl Settings {
             .clamp(1, run.steps)
     }
 
-    /// Sets the output paths inside the folder of the run and the default checkpoint policy.
-    pub fn place(&mut self, out: &Path) {
+    /// Number of tokens of an optimizer step.
+    pub fn tokens_per_step(&self) -> usize {
+        self.training.training.grad_accumulation * self.data.batch * self.data.context
+    }
+
+    /// Sets the output paths inside the folder of the run, and the epochs by the steps between validations.
+    pub fn place(&mut self, folder: &RunFolder) {
+        folder.configure(&mut self.training);
+        let epochs = self
+            .training
+            .training
+            .steps
+            .div_ceil(self.steps_per_epoch());
+        self.training.training.epochs = epochs;
+    }
+
+    /// Rejects settings that would fail only at the end, and removes those without a meaning.
+    pub fn check(&mut self) -> Result<(), Failure> {
         let training = &mut self.training;
-        training.training.epochs =
-            training
-                .training
-                .steps
-                .div_ceil(match self.run.validate_every {
-                    Some(every) => every.max(1),
-                    None => training.training.steps.div_ceil(training.training.epochs),
-                });
-        let policy = training
-            .checkpoints
-            .get_or_insert_with(|| CheckpointPolicy::new(out.join("checkpoints")).every_steps(100));
-        policy.folder = out.join("checkpoints");
-        training.monitoring.log_file = Some(out.join("log.jsonl"));
-        if let Some(errors) = &mut training.monitoring.errors {
-            errors.json_file = Some(out.join("errors.jsonl"));
-            errors.html_file = Some(out.join("report.html"));
+        if self.run.precision == Precision::Fp {
+            // There are no quantizers to schedule or to measure.
+            training.schedule = Default::default();
+            training.monitoring.errors = None;
+            training.qat.noise = None;
+            training.calibration = None;
+            if self.run.memory == Memory::Small {
+                return Err(Failure::usage(
+                    "--memory small is for --precision qat, whose latent weights are rounded",
+                ));
+            }
         }
+        let steps = training.training.steps;
+        match &training.schedule.progressive {
+            Some(schedule) if schedule.end() >= steps => Err(Failure::usage(format!(
+                "--progressive is less than the {steps} steps of the training, which ends fully quantized, \
+                 got {}",
+                schedule.end()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the configuration of the training, with the optimizer of the memory.
+    pub fn training(&self) -> Result<TrainingConfig, Failure> {
+        let mut training = self.training.clone();
+        // This program draws its own bar.
+        training.monitoring.progress_every = None;
+        if self.run.memory == Memory::Small {
+            training.optimizer.kind = OptimizerKind::AdamW8bit;
+            training.optimizer.stochastic_rounding = true;
+        }
+        if let Some(policy) = &mut training.checkpoints
+            && policy.fingerprint.is_empty()
+        {
+            policy.fingerprint = self.identity()?.fingerprint();
+        }
+        Ok(training)
     }
 }
 
@@ -309,17 +233,19 @@ pub fn default_warm_up(steps: usize) -> usize {
     (steps / 10).min(100)
 }
 
-/// Removes and deserializes a section of a table.
-fn section<T: DeserializeOwned + Default>(table: &mut Table, name: &str) -> Result<T, Failure> {
-    let Some(value) = table.remove(name) else {
-        return Ok(T::default());
-    };
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let field = match error.path().to_string().as_str() {
-            "." => name.to_string(),
-            path => format!("{name}.{path}"),
-        };
+pub fn default_epochs(steps: usize) -> usize {
+    steps.div_ceil(100)
+}
+
+/// Deserializes a table; the message of an error begins with the path of its field.
+fn parsed<T: DeserializeOwned>(table: Table) -> Result<T, Failure> {
+    serde_path_to_error::deserialize(table).map_err(|error| {
+        // The second line of TOML's message is the path, too.
         let message = error.inner().to_string();
-        Failure::failed(format!("{field}: {}", message.trim_end()))
+        let message = message.lines().next().unwrap_or_default();
+        Failure::failed(match error.path().to_string().as_str() {
+            "." => message.to_string(),
+            path => format!("{path}: {message}"),
+        })
     })
 }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use bitnet_burn::{interop::CausalLm, nn::BitLinear, qat::cast_latent_weights};
-use burn::{nn::Linear, tensor::FloatDType};
+use bitnet_burn::{interop::CausalLm, ops};
+use burn::nn::Linear;
 
 use crate::{
-    device::device,
     error::Failure,
     flags::TrainingFlags,
+    model_settings::Activation,
     output::Output,
-    settings::{Activation, Memory, Precision, Settings},
-    training::Job,
+    settings::{Precision, Settings},
+    training::{Job, SpecialTokens},
 };
 
 /// Peak learning rate of training from scratch.
@@ -99,7 +99,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let settings = arguments.settings()?;
     // Conflicting sizes are rejected before a long text is read.
     settings.model.config(1, settings.data.context)?;
-    let device = device(&settings.run.device)?;
+    let device = ops::device(&settings.run.device)?;
     let tokenizer = settings.data.tokenizer()?;
     let config = settings
         .model
@@ -110,26 +110,17 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         settings,
         flags: &arguments.training,
         output,
-        resume: format!(
-            "bitnet-burn train --out {} --resume",
-            arguments.training.out.display()
-        ),
+        command: "train".to_string(),
         tokenizer: Arc::new(tokenizer),
         template: None,
         tokenizer_folder: None,
         config,
-        special: Default::default(),
+        special: SpecialTokens::default(),
         device,
     };
     match precision {
-        Precision::Qat => job.run::<BitLinear>(
-            |config, device| {
-                let lm = config.init(device);
-                Ok(match memory {
-                    Memory::Full => lm,
-                    Memory::Small => cast_latent_weights(lm, FloatDType::BF16),
-                })
-            },
+        Precision::Qat => job.run(
+            |config, device| Ok(memory.cast(config.init(device))),
             CausalLm::Qat,
         ),
         Precision::Fp => {

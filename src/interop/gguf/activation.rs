@@ -8,8 +8,6 @@ pub(super) const KEY: &str = "hidden_activation";
 /// Key of files of earlier versions of this crate.
 const OWN_KEY: &str = "bitnet_burn.hidden_act";
 
-const SUPPORTED: &str = "silu or relu2";
-
 /// The name in files.
 pub(super) fn name(activation: GatedActivation) -> &'static str {
     match activation {
@@ -42,16 +40,12 @@ pub(super) fn read(
         let Some(text) = keys.metadata.optional::<&str>(&key)? else {
             continue;
         };
-        let unsupported = |supported: String| GgufError::Unsupported {
-            key: key.clone(),
-            found: text.to_string(),
-            supported,
-        };
-        let activation = of_name(text).ok_or_else(|| unsupported(SUPPORTED.to_string()))?;
+        let unsupported = |supported: &str| GgufError::unsupported(&key, text, supported);
+        let activation = of_name(text).ok_or_else(|| unsupported("silu or relu2"))?;
         match &found {
             Some((other, different)) if *different != activation => {
                 let supported = format!("{}, which {other} says", name(*different));
-                return Err(unsupported(supported));
+                return Err(unsupported(&supported));
             }
             _ => found = Some((key, activation)),
         }

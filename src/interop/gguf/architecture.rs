@@ -2,8 +2,7 @@ use crate::nn::{BitNetLmConfig, ProjectionBias, QkNorm};
 
 /// Architectures of llama.cpp that models are written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Architecture {
+pub(super) enum Architecture {
     /// `bitnet`: norms before the last projections of the blocks, SiLU, a head that is the embedding
     /// table.
     BitNet,
@@ -17,7 +16,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// Names that are read, for an error.
-    pub(super) const NAMES: &str = "bitnet, bitnet-b1.58, bitnet-25, llama, qwen2 or qwen3";
+    pub const NAMES: &str = "bitnet, bitnet-b1.58, bitnet-25, llama, qwen2 or qwen3";
 
     /// Architecture that a model is written as.
     pub fn for_config(config: &BitNetLmConfig) -> Self {
@@ -53,22 +52,22 @@ impl Architecture {
 
     /// Whether rows of queries and keys that are rotated together are side by side, instead of half a
     /// head apart.
-    pub(super) fn has_interleaved_rows(self) -> bool {
+    pub fn has_interleaved_rows(self) -> bool {
         self == Self::Llama
     }
 
     /// Whether llama.cpp divides frequencies by `rope_freqs.weight`.
-    pub(super) fn has_rope_factors(self) -> bool {
+    pub fn has_rope_factors(self) -> bool {
         self == Self::Llama
     }
 
     /// Whether heads may have another size than `d_model / n_heads`.
-    pub(super) fn has_head_size(self) -> bool {
+    pub fn has_head_size(self) -> bool {
         matches!(self, Self::Llama | Self::Qwen3)
     }
 
     /// Whether a part of a head may be rotated: llama.cpp refuses it for the other ones.
-    pub(super) fn has_partial_rotary(self) -> bool {
+    pub fn has_partial_rotary(self) -> bool {
         self == Self::BitNet
     }
 }

@@ -36,19 +36,10 @@ impl<'a> Cursor<'a> {
         Ok(&self.bytes[start..self.position])
     }
 
-    fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], GgufError> {
+    /// The next `N` bytes.
+    pub fn array<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], GgufError> {
         let bytes = self.take(N as u64, what)?;
-        let mut array = [0; N];
-        array.copy_from_slice(bytes);
-        Ok(array)
-    }
-
-    pub fn u8(&mut self, what: &'static str) -> Result<u8, GgufError> {
-        self.array(what).map(u8::from_le_bytes)
-    }
-
-    pub fn u16(&mut self, what: &'static str) -> Result<u16, GgufError> {
-        self.array(what).map(u16::from_le_bytes)
+        Ok(bytes.try_into().expect("as many as were asked for"))
     }
 
     pub fn u32(&mut self, what: &'static str) -> Result<u32, GgufError> {
@@ -100,7 +91,7 @@ mod tests {
         let text =
             "byte 10: number takes 4 bytes, the file has 1 more: it was cut off, or is damaged";
         assert_eq!(error.to_string(), text);
-        assert_eq!(cursor.u8("byte").unwrap(), 7);
+        assert_eq!(cursor.array("byte").unwrap(), [7]);
         assert!(cursor.take(u64::MAX, "all").is_err());
     }
 }

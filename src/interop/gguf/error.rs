@@ -89,29 +89,7 @@ pub enum GgufError {
         /// Where it begins.
         offset: u64,
     },
-    /// A type of values that the format does not have.
-    #[error("key `{key}`: expected a type from 0 to 12, found {found}")]
-    ValueType {
-        /// Key of the value.
-        key: String,
-        /// Number of the type.
-        found: u32,
-    },
-    /// An array of arrays, which llama.cpp does not read either.
-    #[error("key `{key}`: arrays of arrays are not read")]
-    NestedArray {
-        /// Key of the value.
-        key: String,
-    },
-    /// A truth value that is neither 0 nor 1.
-    #[error("key `{key}`: expected 0 or 1, found {found}")]
-    Bool {
-        /// Key of the value.
-        key: String,
-        /// The byte.
-        found: u8,
-    },
-    /// A key that the format does not allow.
+    /// A key or value that the format or this crate does not allow.
     #[error("key `{}`: {reason}", shown(.key))]
     Key {
         /// The key.
@@ -131,14 +109,14 @@ pub enum GgufError {
         /// The key.
         key: String,
     },
-    /// A value has another type than is expected.
+    /// A value has another type than is expected, or one that its type does not have.
     #[error("key `{key}`: expected {expected}, found {found}")]
     KeyType {
         /// Its key.
         key: String,
-        /// The expected type.
+        /// The expected type, or the values that it has.
         expected: &'static str,
-        /// The type of the value, or an integer that the expected type does not hold.
+        /// The type of the value, or a number that is not expected.
         found: String,
     },
     /// The alignment is no power of two from 8.
@@ -366,6 +344,22 @@ impl GgufError {
         Self::Model {
             reason: reason.into(),
         }
+    }
+
+    pub(super) fn unsupported(
+        key: impl Into<String>,
+        found: impl ToString,
+        supported: impl ToString,
+    ) -> Self {
+        Self::Unsupported {
+            key: key.into(),
+            found: found.to_string(),
+            supported: supported.to_string(),
+        }
+    }
+
+    pub(super) fn missing_key(key: impl Into<String>) -> Self {
+        Self::MissingKey { key: key.into() }
     }
 
     pub(super) fn in_file(self, path: &Path) -> Self {

@@ -2,11 +2,7 @@
 
 use serde_json::Value;
 
-use super::{
-    GgufValue,
-    scalar::Scalar,
-    value::{GgufArray, with_elements, with_value},
-};
+use super::{GgufValue, scalar::Scalar};
 
 /// Elements of an array that tables of keys and errors look at; vocabularies have a hundred thousand.
 const LONGEST: usize = 64;
@@ -15,9 +11,10 @@ impl GgufValue {
     /// The value as JSON, of an array the first `limit` elements. Numbers of single precision are the
     /// shortest decimals that stand for them, NaN and infinities are strings.
     pub fn to_json(&self, limit: usize) -> Value {
-        with_value!(self, value => value.json(), array => {
-            with_elements!(array, elements => elements.iter().take(limit).map(Scalar::json).collect())
-        })
+        match self {
+            Self::Array(array) => array.elements().take(limit).map(Scalar::json).collect(),
+            other => other.scalar().map_or(Value::Null, Scalar::json),
+        }
     }
 }
 

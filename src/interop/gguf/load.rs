@@ -8,10 +8,7 @@ use super::{
     model_tensors::ModelTensors,
     tokenizer::{self, SpecialIds},
 };
-use crate::{
-    interop::{CausalLm, PretrainedLm, architecture},
-    nn::PackedBitLinear,
-};
+use crate::interop::{CausalLm, PretrainedLm, architecture, parameters::with_packed};
 
 /// Loads a language model from a file of the architectures `bitnet`, `llama`, `qwen2` and `qwen3`.
 ///
@@ -61,14 +58,9 @@ pub fn load_from(
     tensors.check()?;
     let inner = device.clone().inner();
     let lm = match tensors.packed_weights(&inner)? {
-        Some(mut weights) => {
+        Some(weights) => {
             let lm = tensors.with_floats(config.init(&inner), |p| !p.is_projection())?;
-            CausalLm::Packed(
-                lm.map_projections(|path, linear| match weights.remove(path) {
-                    Some(weight) => PackedBitLinear::b1_58(weight).with_bias(linear.bias),
-                    None => PackedBitLinear::full_precision(linear),
-                }),
-            )
+            CausalLm::Packed(with_packed(lm, weights))
         }
         None => CausalLm::Full(tensors.with_floats(config.init(device), |_| true)?),
     };

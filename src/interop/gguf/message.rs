@@ -18,10 +18,8 @@ pub(super) fn no_codec(ggml_type: GgmlType) -> &'static str {
 }
 
 pub(super) fn unstorable(ggml_type: GgmlType, value: f32) -> String {
-    match ggml_type {
-        GgmlType::F32 | GgmlType::F16 | GgmlType::BF16 if !value.is_finite() => {
-            format!(" is {value}: no program computes with such a weight")
-        }
-        _ => format!(": {ggml_type} cannot hold {value}"),
+    match ggml_type.float_dtype().is_some() && !value.is_finite() {
+        true => format!(" is {value}: no program computes with such a weight"),
+        false => format!(": {ggml_type} cannot hold {value}"),
     }
 }

@@ -24,7 +24,7 @@ const MAX_KEY: usize = 65535;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GgufMetadata {
     entries: Vec<(String, GgufValue)>,
     /// Place of each key in the entries.
@@ -107,9 +107,7 @@ impl GgufMetadata {
     /// If there is no such key, or its value has another type.
     pub fn required<'a, T: FromGgufValue<'a>>(&'a self, key: &str) -> Result<T, GgufError> {
         let value = self.optional(key)?;
-        value.ok_or_else(|| GgufError::MissingKey {
-            key: key.to_string(),
-        })
+        value.ok_or_else(|| GgufError::missing_key(key))
     }
 
     /// The value of a key, or `None` if there is no such key.
@@ -139,73 +137,7 @@ impl GgufMetadata {
     }
 
     /// Number of keys.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether there are no keys.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-}
-
-impl PartialEq for GgufMetadata {
-    fn eq(&self, other: &Self) -> bool {
-        self.entries == other.entries
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn metadata() -> GgufMetadata {
-        let mut metadata = GgufMetadata::new();
-        metadata.insert("name", "a").unwrap();
-        metadata.insert("count", 70_000u64).unwrap();
-        metadata.insert("below", -1i32).unwrap();
-        metadata.insert("words", vec!["x".to_string()]).unwrap();
-        metadata
-    }
-
-    #[test]
-    fn values_have_types() {
-        let metadata = metadata();
-        assert_eq!(metadata.required::<&str>("name").unwrap(), "a");
-        assert_eq!(metadata.required::<u32>("count").unwrap(), 70_000);
-        assert_eq!(metadata.required::<&[String]>("words").unwrap(), ["x"]);
-        assert_eq!(metadata.optional::<f32>("none").unwrap(), None);
-        let text = |error: GgufError| error.to_string();
-        assert_eq!(
-            text(metadata.required::<u32>("name").unwrap_err()),
-            "key `name`: expected u32, found string"
-        );
-        assert_eq!(
-            text(metadata.optional::<u32>("below").unwrap_err()),
-            "key `below`: expected u32, found i32 -1"
-        );
-        assert_eq!(
-            text(metadata.required::<&[f32]>("words").unwrap_err()),
-            "key `words`: expected array of f32, found array of string"
-        );
-        assert_eq!(
-            text(metadata.required::<bool>("none").unwrap_err()),
-            "there is no key `none`"
-        );
-    }
-
-    #[test]
-    fn keys_occur_once() {
-        let mut metadata = metadata();
-        let error = metadata.insert("name", 1u8).unwrap_err();
-        assert!(matches!(error, GgufError::DuplicateKey { key } if key == "name"));
-        assert_eq!(metadata.replace("name", 1u8).unwrap(), Some("a".into()));
-        assert_eq!(metadata.replace("new", 2u8).unwrap(), None);
-        let keys: Vec<&str> = metadata.iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["name", "count", "below", "words", "new"]);
-        assert!(metadata.insert("", 1u8).is_err());
-        assert!(metadata.insert("k".repeat(65536), 1u8).is_err());
-        let copy = metadata.clone();
-        assert!(metadata.extend(copy).is_err());
     }
 }

@@ -24,10 +24,8 @@ pub(super) struct FileConfig {
 /// Architecture and sizes.
 pub(super) fn config(reader: &GgufReader, options: &LoadOptions) -> Result<FileConfig, GgufError> {
     let keys = ModelKeys::new(reader.metadata())?;
-    let architecture = Architecture::of(keys.name).ok_or_else(|| GgufError::Unsupported {
-        key: "general.architecture".to_string(),
-        found: keys.name.to_string(),
-        supported: Architecture::NAMES.to_string(),
+    let architecture = Architecture::of(keys.name).ok_or_else(|| {
+        GgufError::unsupported("general.architecture", keys.name, Architecture::NAMES)
     })?;
     let unknown_keys = keys.check()?;
     let lm = sizes(&keys, reader, options)?;
@@ -67,11 +65,12 @@ fn sizes(
     let layers: usize = keys.required("block_count")?;
     let per_layer = |key: &str| {
         let size = keys.size(key, layers)?;
-        size.ok_or_else(|| GgufError::MissingKey { key: keys.key(key) })
+        size.ok_or_else(|| GgufError::missing_key(keys.key(key)))
     };
     let n_heads = per_layer("attention.head_count")?;
     let n_kv_heads = keys.size("attention.head_count_kv", layers)?;
     let epsilon = "attention.layer_norm_rms_epsilon";
+    let missing_epsilon = || GgufError::missing_key(keys.key(epsilon));
     let config = BitNetLmConfig::new(
         vocab_size,
         d_model,
@@ -84,9 +83,7 @@ fn sizes(
         Some(max_positions) => max_positions,
         None => keys.required("context_length")?,
     })
-    .with_rms_norm_epsilon(keys.float(epsilon)?.ok_or_else(|| GgufError::MissingKey {
-        key: keys.key(epsilon),
-    })?);
+    .with_rms_norm_epsilon(keys.float(epsilon)?.ok_or_else(missing_epsilon)?);
     Ok(config)
 }
 
@@ -243,11 +240,8 @@ fn check_sizes(config: &BitNetLmConfig, reader: &GgufReader) -> Result<(), GgufE
             "block_count is {layers}, and there are {tensors} tensors"
         )));
     }
-    let bytes: u64 = reader
-        .tensors()
-        .map(|tensor| tensor.info().num_bytes())
-        .sum();
-    if let Err(table) = checks::check_positions(config, bytes) {
+    let bytes = reader.tensors().map(|tensor| tensor.bytes().len() as u64);
+    if let Err(table) = checks::check_positions(config, bytes.sum()) {
         return Err(GgufError::model(format!(
             "context_length is {}, whose table takes {table} bytes, more than the weights: set \
              LoadOptions::with_max_positions",

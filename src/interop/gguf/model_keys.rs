@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{FromGgufValue, GgufError, GgufMetadata, GgufValue, json_value, scalar::shortest};
+use super::{
+    FromGgufValue, GgufError, GgufMetadata, GgufValue, json_value,
+    scalar::{Scalar, shortest},
+};
 use crate::base::key_table::{
     KeyRule::{self, Harmless, Honored, OffAt},
     KeyTable, Off, UnknownKey,
@@ -14,139 +17,73 @@ const ZERO: KeyRule = OffAt(&[Off::Number(0.0)]);
 const FALSE: KeyRule = OffAt(&[Off::False]);
 
 /// Keys behind the name of the architecture.
+#[rustfmt::skip]
 const TABLE: KeyTable = KeyTable(&[
-    ("vocab_size", Honored),
-    ("context_length", Honored),
-    ("embedding_length", Honored),
-    ("embedding_length_out", Honored),
-    ("block_count", Honored),
-    ("feed_forward_length", Honored),
-    ("hidden_activation", Honored),
-    ("hidden_act", Honored),
-    ("attention.head_count", Honored),
-    ("attention.head_count_kv", Honored),
-    ("attention.key_length", Honored),
-    ("attention.value_length", Honored),
-    ("attention.layer_norm_rms_epsilon", Honored),
-    ("attention.causal", Honored),
-    ("attention.scale", Honored),
-    ("attention.sliding_window", Honored),
-    ("rope.dimension_count", Honored),
-    ("rope.freq_base", Honored),
-    ("rope.scale_linear", Honored),
-    ("rope.scaling.type", Honored),
-    ("rope.scaling.factor", Honored),
-    ("rope.scaling.attn_factor", Honored),
-    ("rope.scaling.original_context_length", Honored),
-    ("rope.scaling.yarn_log_multiplier", Honored),
-    ("rope.scaling.yarn_ext_factor", Honored),
-    ("rope.scaling.yarn_attn_factor", Honored),
-    ("rope.scaling.yarn_beta_fast", Honored),
-    ("rope.scaling.yarn_beta_slow", Honored),
+    (Honored, &[
+        "vocab_size", "context_length", "embedding_length", "embedding_length_out", "block_count",
+        "feed_forward_length", "hidden_activation", "hidden_act", "attention.head_count",
+        "attention.head_count_kv", "attention.key_length", "attention.value_length",
+        "attention.layer_norm_rms_epsilon", "attention.causal", "attention.scale",
+        "attention.sliding_window", "rope.dimension_count", "rope.freq_base", "rope.scale_linear",
+        "rope.scaling.type", "rope.scaling.factor", "rope.scaling.attn_factor",
+        "rope.scaling.original_context_length", "rope.scaling.yarn_log_multiplier",
+        "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_attn_factor",
+        "rope.scaling.yarn_beta_fast", "rope.scaling.yarn_beta_slow",
+    ]),
     // Of the training, not of the model.
-    ("rope.scaling.finetuned", Harmless),
+    (Harmless, &["rope.scaling.finetuned"]),
     // Of norms that these architectures do not have.
-    ("attention.layer_norm_epsilon", Harmless),
+    (Harmless, &["attention.layer_norm_epsilon"]),
     // Of sliding windows, which are refused.
-    ("attention.sliding_window_pattern", Harmless),
-    ("attention.key_length_swa", Harmless),
-    ("attention.value_length_swa", Harmless),
-    ("rope.dimension_count_swa", Harmless),
-    ("rope.freq_base_swa", Harmless),
+    (Harmless, &[
+        "attention.sliding_window_pattern", "attention.key_length_swa",
+        "attention.value_length_swa", "rope.dimension_count_swa", "rope.freq_base_swa",
+    ]),
     // llama.cpp reads the rows of an architecture in one order, whatever this says.
-    (
-        "tensor_data_layout",
-        OffAt(&[Off::Text("Meta AI original pth"), Off::Text("reference")]),
-    ),
-    ("use_parallel_residual", FALSE),
-    ("swin_norm", FALSE),
-    ("attention.clamp_kqv", ZERO),
-    ("attention.max_alibi_bias", ZERO),
-    ("attention.shared_kv_layers", ZERO),
-    ("attention.temperature_length", ZERO),
-    ("attention.temperature_scale", ZERO),
-    ("attention.output_scale", NO_SCALE),
-    ("attention.value_scale", NO_SCALE),
-    ("attention.q_lora_rank", ZERO),
-    ("attention.kv_lora_rank", ZERO),
-    ("attention.key_length_mla", ZERO),
-    ("attention.value_length_mla", ZERO),
-    ("attn_logit_softcapping", ZERO),
-    ("final_logit_softcapping", ZERO),
-    ("router_logit_softcapping", ZERO),
-    ("logit_scale", NO_SCALE),
-    ("embedding_scale", NO_SCALE),
-    ("residual_scale", NO_SCALE),
-    ("rope.scaling.alpha", NO_SCALE),
-    (
-        "rope.dimension_sections",
-        OffAt(&[Off::Empty, Off::Number(0.0)]),
-    ),
-    ("expert_count", ZERO),
-    ("expert_used_count", ZERO),
-    ("expert_shared_count", ZERO),
-    ("expert_feed_forward_length", ZERO),
-    ("expert_shared_feed_forward_length", ZERO),
-    ("expert_group_count", ZERO),
-    ("expert_group_used_count", ZERO),
-    ("expert_gating_func", ZERO),
-    ("expert_weights_scale", NO_SCALE),
-    ("expert_weights_norm", FALSE),
-    ("leading_dense_block_count", ZERO),
-    ("interleave_moe_layer_step", NO_SCALE),
-    ("moe_every_n_layers", NO_SCALE),
-    ("nextn_predict_layers", ZERO),
-    ("n_deepstack_layers", ZERO),
-    ("embedding_length_per_layer_input", ZERO),
-    ("decoder_block_count", ZERO),
-    ("rescale_every_n_layers", ZERO),
-    ("num_loops", NO_SCALE),
-    ("swiglu_clamp_exp", ZERO),
-    ("swiglu_clamp_shexp", ZERO),
-    ("activation_sparsity_scale", ZERO),
-    ("pooling_type", ZERO),
-    ("classifier.output_labels", OffAt(&[Off::Empty])),
+    (OffAt(&[Off::Text("Meta AI original pth"), Off::Text("reference")]), &["tensor_data_layout"]),
+    // Of what these architectures do not compute.
+    (FALSE, &["use_parallel_residual", "swin_norm", "expert_weights_norm"]),
+    (ZERO, &[
+        "attention.clamp_kqv", "attention.max_alibi_bias", "attention.shared_kv_layers",
+        "attention.temperature_length", "attention.temperature_scale", "attention.q_lora_rank",
+        "attention.kv_lora_rank", "attention.key_length_mla", "attention.value_length_mla",
+        "attn_logit_softcapping", "final_logit_softcapping", "router_logit_softcapping",
+        "expert_count", "expert_used_count", "expert_shared_count", "expert_feed_forward_length",
+        "expert_shared_feed_forward_length", "expert_group_count", "expert_group_used_count",
+        "expert_gating_func", "leading_dense_block_count", "nextn_predict_layers",
+        "n_deepstack_layers", "embedding_length_per_layer_input", "decoder_block_count",
+        "rescale_every_n_layers", "swiglu_clamp_exp", "swiglu_clamp_shexp",
+        "activation_sparsity_scale", "pooling_type",
+    ]),
+    (NO_SCALE, &[
+        "attention.output_scale", "attention.value_scale", "logit_scale", "embedding_scale",
+        "residual_scale", "rope.scaling.alpha", "expert_weights_scale", "interleave_moe_layer_step",
+        "moe_every_n_layers", "num_loops",
+    ]),
+    (OffAt(&[Off::Empty, Off::Number(0.0)]), &["rope.dimension_sections"]),
+    (OffAt(&[Off::Empty]), &["classifier.output_labels"]),
 ]);
 
 /// Keys of tokenizers that are read, or that make no difference to the tokenizers which are.
+#[rustfmt::skip]
 const TOKENIZER: KeyTable = KeyTable(&[
-    ("ggml.model", Honored),
-    ("ggml.pre", Honored),
-    ("ggml.tokens", Honored),
-    ("ggml.token_type", Honored),
-    ("ggml.scores", Honored),
-    ("ggml.merges", Honored),
-    ("ggml.bos_token_id", Honored),
-    ("ggml.eos_token_id", Honored),
-    ("ggml.eot_token_id", Honored),
-    ("ggml.eom_token_id", Honored),
-    ("ggml.unknown_token_id", Honored),
-    ("ggml.padding_token_id", Honored),
-    ("ggml.fim_pad_token_id", Honored),
-    ("ggml.fim_rep_token_id", Honored),
-    ("ggml.fim_sep_token_id", Honored),
-    ("ggml.add_bos_token", Honored),
-    ("ggml.add_eos_token", Honored),
-    ("ggml.add_space_prefix", Honored),
-    ("chat_template", Honored),
-    ("chat_templates", Honored),
-    ("huggingface.json", Honored),
+    (Honored, &[
+        "ggml.model", "ggml.pre", "ggml.tokens", "ggml.token_type", "ggml.scores", "ggml.merges",
+        "ggml.bos_token_id", "ggml.eos_token_id", "ggml.eot_token_id", "ggml.eom_token_id",
+        "ggml.unknown_token_id", "ggml.padding_token_id", "ggml.fim_pad_token_id",
+        "ggml.fim_rep_token_id", "ggml.fim_sep_token_id", "ggml.add_bos_token",
+        "ggml.add_eos_token", "ggml.add_space_prefix", "chat_template", "chat_templates",
+        "huggingface.json",
+    ]),
     // Of tasks that nothing here does: to fill a text in, to classify, to mask.
-    ("ggml.fim_pre_token_id", Harmless),
-    ("ggml.fim_suf_token_id", Harmless),
-    ("ggml.fim_mid_token_id", Harmless),
-    ("ggml.prefix_token_id", Harmless),
-    ("ggml.suffix_token_id", Harmless),
-    ("ggml.middle_token_id", Harmless),
-    ("ggml.seperator_token_id", Harmless),
-    ("ggml.separator_token_id", Harmless),
-    ("ggml.cls_token_id", Harmless),
-    ("ggml.mask_token_id", Harmless),
-    ("ggml.add_sep_token", Harmless),
-    ("ggml.token_type_count", Harmless),
+    (Harmless, &[
+        "ggml.fim_pre_token_id", "ggml.fim_suf_token_id", "ggml.fim_mid_token_id",
+        "ggml.prefix_token_id", "ggml.suffix_token_id", "ggml.middle_token_id",
+        "ggml.seperator_token_id", "ggml.separator_token_id", "ggml.cls_token_id",
+        "ggml.mask_token_id", "ggml.add_sep_token", "ggml.token_type_count",
+    ]),
     // Of unigram tokenizers, which are refused.
-    ("ggml.remove_extra_whitespaces", Harmless),
-    ("ggml.precompiled_charsmap", Harmless),
+    (Harmless, &["ggml.remove_extra_whitespaces", "ggml.precompiled_charsmap"]),
 ]);
 
 /// The keys of a model's architecture.
@@ -191,12 +128,12 @@ impl<'a> ModelKeys<'a> {
         let Some(GgufValue::Array(array)) = self.metadata.get(&name) else {
             return self.metadata.optional(&name);
         };
-        let refused = |supported: String| GgufError::Unsupported {
-            key: name.clone(),
-            found: json_value::shown(&GgufValue::Array(array.clone())),
-            supported,
+        let refused = |supported: String| {
+            let found = json_value::shown(&GgufValue::Array(array.clone()));
+            GgufError::unsupported(&name, found, supported)
         };
-        let sizes = array.sizes();
+        let size = |element: &dyn Scalar| element.integer()?.try_into().ok();
+        let sizes: Option<Vec<usize>> = array.elements().map(size).collect();
         match sizes.as_deref() {
             Some([first, rest @ ..]) if rest.len() + 1 == layers => {
                 match rest.iter().all(|size| size == first) {
@@ -216,11 +153,7 @@ impl<'a> ModelKeys<'a> {
         found: impl ToString,
         supported: impl ToString,
     ) -> GgufError {
-        GgufError::Unsupported {
-            key: self.key(key),
-            found: found.to_string(),
-            supported: supported.to_string(),
-        }
+        GgufError::unsupported(self.key(key), found, supported)
     }
 
     /// Refuses keys that change what a model computes and are not built, and returns those that
@@ -241,11 +174,7 @@ impl<'a> ModelKeys<'a> {
         let keys = values.iter().map(|(key, value)| (*key, value));
         let mut unknown = table.check("GGUF", keys).map_err(|refused| {
             let key = format!("{prefix}{}", refused.key);
-            GgufError::Unsupported {
-                key,
-                found: refused.found,
-                supported: refused.supported,
-            }
+            GgufError::unsupported(key, refused.found, refused.supported)
         })?;
         for unknown in &mut unknown {
             unknown.key = format!("{prefix}{}", unknown.key);
@@ -259,11 +188,7 @@ impl<'a> ModelKeys<'a> {
 fn check_general(metadata: &GgufMetadata) -> Result<(), GgufError> {
     let kind: Option<&str> = metadata.optional("general.type")?;
     if let Some(found) = kind.filter(|kind| *kind != "model") {
-        return Err(GgufError::Unsupported {
-            key: "general.type".to_string(),
-            found: found.to_string(),
-            supported: "model".to_string(),
-        });
+        return Err(GgufError::unsupported("general.type", found, "model"));
     }
     let count: Option<u64> = metadata.optional("split.count")?;
     match count.filter(|count| *count > 1) {
@@ -275,79 +200,5 @@ fn check_general(metadata: &GgufMetadata) -> Result<(), GgufError> {
             count,
         }),
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn metadata(entries: &[(&str, GgufValue)]) -> GgufMetadata {
-        let mut metadata = GgufMetadata::new();
-        metadata.insert("general.architecture", "llama").unwrap();
-        for (key, value) in entries {
-            metadata.insert(*key, value.clone()).unwrap();
-        }
-        metadata
-    }
-
-    fn error(key: &str, value: impl Into<GgufValue>) -> String {
-        let metadata = metadata(&[(key, value.into())]);
-        let keys = ModelKeys::new(&metadata).unwrap();
-        keys.check().unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_changes_the_computation_is_refused_by_name() {
-        let text = error("llama.attention.clamp_kqv", 8.0f32);
-        let expected = "llama.attention.clamp_kqv is 8.0, supported is 0";
-        assert_eq!(text, expected);
-        assert!(error("llama.logit_scale", f32::NAN).contains("llama.logit_scale is NaN"));
-        assert!(error("llama.expert_count", 8u32).contains("expert_count is 8"));
-        assert!(error("llama.swiglu_clamp_exp", vec![0.0f32, 1.0]).contains("swiglu_clamp_exp"));
-        assert!(error("general.type", "adapter").contains("general.type is adapter"));
-        let text = error("split.count", 3u16);
-        assert!(text.contains("part 1 of 3 of a split GGUF"), "{text}");
-    }
-
-    #[test]
-    fn keys_that_are_off_pass_and_unknown_ones_are_listed() {
-        let metadata = metadata(&[
-            ("llama.expert_count", 0u32.into()),
-            ("llama.swiglu_clamp_exp", vec![0.0f32; 4].into()),
-            ("llama.logit_scale", 1.0f32.into()),
-            ("llama.new_idea", 3u32.into()),
-            ("tokenizer.chat_template.tool_use", "x".into()),
-            ("tokenizer.ggml.new", vec![1u32, 2].into()),
-            ("general.anything", true.into()),
-            ("split.count", 1u16.into()),
-            ("quantize.imatrix.file", "i.dat".into()),
-        ]);
-        let unknown = ModelKeys::new(&metadata).unwrap().check().unwrap();
-        let text: Vec<String> = unknown.iter().map(ToString::to_string).collect();
-        let expected = [
-            "GGUF: llama.new_idea = 3",
-            "GGUF: tokenizer.ggml.new = [1,2]",
-        ];
-        assert_eq!(text, expected);
-    }
-
-    #[test]
-    fn sizes_of_layers_have_to_be_equal() {
-        let metadata = metadata(&[
-            ("llama.a", vec![48i32, 48].into()),
-            ("llama.b", vec![48u64, 64].into()),
-            ("llama.c", 7u8.into()),
-        ]);
-        let keys = ModelKeys::new(&metadata).unwrap();
-        assert_eq!(keys.size("a", 2).unwrap(), Some(48));
-        assert_eq!(keys.size("c", 2).unwrap(), Some(7));
-        let text = keys.size("b", 2).unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "llama.b is [48,64], supported is the same size for every layer"
-        );
-        let text = keys.size("a", 3).unwrap_err().to_string();
-        assert!(text.contains("one for each of 3 layers"), "{text}");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bitnet_burn_kernels::packing::pack_rows;
 use burn::{
     nn::Linear,
     tensor::{Device, FloatDType, TensorData},
@@ -19,6 +18,7 @@ use crate::{
         parameters,
     },
     nn::BitNetLm,
+    ops::packing::pack_rows,
     qat::PackedWeight,
 };
 

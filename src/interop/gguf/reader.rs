@@ -4,8 +4,9 @@ use std::{fs::File, path::Path};
 use memmap2::Mmap;
 
 use super::{
-    GgmlType, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, LoadOptions, TernaryTensor,
-    block, parse::Head, tensor_info::check_tensors,
+    GgmlType, GgufError, GgufMetadata, GgufShape, LoadOptions, block,
+    head::Head,
+    tensor_info::{TensorInfo, check_tensors},
 };
 
 /// A GGUF file, of which only those pages are in memory that are looked at.
@@ -19,29 +20,18 @@ pub struct GgufReader {
     bytes: Bytes,
     version: u32,
     metadata: GgufMetadata,
-    tensors: Vec<GgufTensorInfo>,
+    tensors: Vec<TensorInfo>,
     /// Where the bytes of the tensors begin.
     data_start: usize,
 }
 
-enum Bytes {
-    Mapped(Mmap),
-    Owned(Vec<u8>),
-}
-
-impl Bytes {
-    fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Mapped(bytes) => bytes,
-            Self::Owned(bytes) => bytes,
-        }
-    }
-}
+/// A file in memory, or mapped into it.
+type Bytes = Box<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A tensor of a file.
 #[derive(Clone, Copy)]
 pub struct GgufTensor<'a> {
-    info: &'a GgufTensorInfo,
+    info: &'a TensorInfo,
     bytes: &'a [u8],
 }
 
@@ -70,7 +60,7 @@ impl GgufReader {
         // SAFETY: the bytes are only read; the docs ask that nobody changes the file meanwhile,
         // which no program can check.
         let bytes = unsafe { Mmap::map(&file) }.map_err(&io)?;
-        Self::new(Bytes::Mapped(bytes), options).map_err(|error| error.in_file(path))
+        Self::new(Box::new(bytes), options).map_err(|error| error.in_file(path))
     }
 
     /// Reads a file that is in memory.
@@ -79,11 +69,11 @@ impl GgufReader {
     ///
     /// If the file is not right.
     pub fn from_bytes(bytes: impl Into<Vec<u8>>, options: &LoadOptions) -> Result<Self, GgufError> {
-        Self::new(Bytes::Owned(bytes.into()), options)
+        Self::new(Box::new(bytes.into()), options)
     }
 
     fn new(bytes: Bytes, options: &LoadOptions) -> Result<Self, GgufError> {
-        let slice = bytes.as_slice();
+        let slice = (*bytes).as_ref();
         let head = Head::parse(slice, options)?;
         // Beyond the end of a file without tensors, which is not padded.
         let data_start = head.end.next_multiple_of(head.alignment);
@@ -110,13 +100,13 @@ impl GgufReader {
 
     /// The tensors in the file's order.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = GgufTensor<'_>> {
-        let data = &self.bytes.as_slice()[self.data_start..];
+        let data = &(*self.bytes).as_ref()[self.data_start..];
         self.tensors.iter().map(|info| {
-            let start = info.offset() as usize;
+            let start = info.offset as usize;
             GgufTensor {
                 info,
                 // Checked when the file was opened.
-                bytes: &data[start..start + info.num_bytes() as usize],
+                bytes: &data[start..start + info.num_bytes as usize],
             }
         })
     }
@@ -148,22 +138,22 @@ impl fmt::Debug for GgufReader {
 impl<'a> GgufTensor<'a> {
     /// Name of the tensor.
     pub fn name(&self) -> &'a str {
-        self.info.name()
+        &self.info.name
     }
 
     /// Sizes of the tensor.
     pub fn shape(&self) -> GgufShape {
-        self.info.shape()
+        self.info.shape
     }
 
     /// How its numbers are stored.
     pub fn ggml_type(&self) -> GgmlType {
-        self.info.ggml_type()
+        self.info.ggml_type
     }
 
-    /// What the file says about the tensor.
-    pub fn info(&self) -> &'a GgufTensorInfo {
-        self.info
+    /// Where its bytes begin, from the start of the bytes of all tensors.
+    pub fn offset(&self) -> u64 {
+        self.info.offset
     }
 
     /// Its bytes as they are in the file.
@@ -186,7 +176,7 @@ impl<'a> GgufTensor<'a> {
     ///
     /// If the type is not [ternary](GgmlType::is_ternary), a code is not -1, 0 or 1, or a scale is
     /// not finite.
-    pub fn decode_ternary(&self) -> Result<TernaryTensor, GgufError> {
+    pub fn decode_ternary(&self) -> Result<block::TernaryTensor, GgufError> {
         block::decode_ternary(self.name(), self.ggml_type(), self.shape(), self.bytes)
     }
 }

@@ -13,7 +13,7 @@ impl Architecture {
         parameter: &Parameter,
         values: Vec<T>,
     ) -> Vec<T> {
-        self.reordered(parameter, values, interleave_rows)
+        self.reordered(parameter, values, interleaved)
     }
 
     /// The inverse of [`permute_rope_heads`](Self::permute_rope_heads).
@@ -22,41 +22,39 @@ impl Architecture {
         parameter: &Parameter,
         values: Vec<T>,
     ) -> Vec<T> {
-        self.reordered(parameter, values, deinterleave_rows)
+        self.reordered(parameter, values, apart)
     }
 
     fn reordered<T: Copy>(
         self,
         parameter: &Parameter,
         values: Vec<T>,
-        reorder: impl Fn(&[T], usize, usize) -> Vec<T>,
+        source: fn(usize, usize) -> usize,
     ) -> Vec<T> {
         match parameter.rope_heads {
             Some(heads) if self.has_interleaved_rows() => {
-                reorder(&values, heads, parameter.row_len())
+                reorder(&values, heads, parameter.row_len(), source)
             }
             _ => values,
         }
     }
 }
 
-/// Rows `i` and `i + d / 2` of each head side by side.
-fn interleave_rows<T: Copy>(values: &[T], heads: usize, row_len: usize) -> Vec<T> {
-    reorder(values, heads, row_len, |row, half| row % 2 * half + row / 2)
+/// The row, of those apart by half a head, that comes to a place side by side with its other one.
+fn interleaved(place: usize, half: usize) -> usize {
+    place % 2 * half + place / 2
 }
 
-/// The inverse of [`interleave_rows`].
-fn deinterleave_rows<T: Copy>(values: &[T], heads: usize, row_len: usize) -> Vec<T> {
-    reorder(values, heads, row_len, |row, half| {
-        row % half * 2 + row / half
-    })
+/// The inverse of [`interleaved`].
+fn apart(place: usize, half: usize) -> usize {
+    place % half * 2 + place / half
 }
 
 fn reorder<T: Copy>(
     values: &[T],
     heads: usize,
     row_len: usize,
-    source: impl Fn(usize, usize) -> usize,
+    source: fn(usize, usize) -> usize,
 ) -> Vec<T> {
     let d_head = values.len() / (heads * row_len).max(1);
     let rows = (0..heads * d_head).map(|row| {
@@ -76,10 +74,11 @@ mod tests {
     fn rows_are_interleaved_as_in_llama_cpp() {
         // Two heads of four rows of one value.
         let values = [0, 1, 2, 3, 10, 11, 12, 13];
-        let interleaved = interleave_rows(&values, 2, 1);
-        assert_eq!(interleaved, [0, 2, 1, 3, 10, 12, 11, 13]);
-        assert_eq!(deinterleave_rows(&interleaved, 2, 1), values);
+        let side_by_side = reorder(&values, 2, 1, interleaved);
+        assert_eq!(side_by_side, [0, 2, 1, 3, 10, 12, 11, 13]);
+        assert_eq!(reorder(&side_by_side, 2, 1, apart), values);
         let wide: Vec<i32> = (0..48).collect();
-        assert_eq!(deinterleave_rows(&interleave_rows(&wide, 2, 4), 2, 4), wide);
+        let there = reorder(&wide, 2, 4, interleaved);
+        assert_eq!(reorder(&there, 2, 4, apart), wide);
     }
 }

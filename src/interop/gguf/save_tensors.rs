@@ -1,20 +1,20 @@
 //! The tensors of a model.
 
-use bitnet_burn_kernels::packing::unpack_rows;
-
 use super::{
-    Architecture, BoxedError, GgmlType, GgufError, GgufShape, GgufWriter, SaveOptions,
-    TernaryScales,
+    Architecture, GgmlType, GgufError, GgufShape, GgufWriter, SaveOptions, TernaryScales,
     block::unstorable,
     encode, encode_ternary,
+    error::BoxedError,
     rope::{self, WrittenScaling},
 };
 use crate::{
     interop::{
-        CausalLm, PretrainedLm,
+        PretrainedLm,
         architecture::{self, Parameter, Role},
-        parameters::{self, FloatParameter},
+        checks,
+        parameters::{FloatParameter, ModelValues, Values},
     },
+    ops::packing::unpack_rows,
     qat::PackedWeight,
 };
 
@@ -26,26 +26,22 @@ pub(super) fn add_tensors(
     options: &SaveOptions,
 ) -> Result<(), GgufError> {
     let table = architecture::parameters(&model.config);
-    let floats = parameters::floats(&model.lm, &table);
-    let mut floats = floats.map_err(GgufError::model)?;
-    let mut packed = parameters::packed_weights(&model.lm);
+    let values = ModelValues::floats(&model.lm, &table);
+    let mut values = values.map_err(GgufError::model)?.with_packed(&model.lm);
     for parameter in table {
-        let missing = || {
-            let path = &parameter.path;
-            GgufError::model(format!(
-                "the model has no {path} as its configuration has it"
-            ))
-        };
-        if parameter.is_projection() && !matches!(model.lm, CausalLm::Full(_)) {
-            let weight = packed.remove(parameter.module());
-            let weight = weight.filter(|weight| weight.dims()[..] == parameter.shape);
-            let weight = weight.ok_or_else(missing)?;
-            add_packed(writer, parameter, weight, architecture, options.weights)?;
-        } else {
-            let float = floats.remove(&parameter.path);
-            let float = float.filter(|float| float.shape == parameter.tensor_shape());
-            let float = float.ok_or_else(missing)?;
-            add_float(writer, parameter, float, architecture, options)?;
+        match values.take(&parameter) {
+            Some(Values::Packed(weight)) => {
+                add_packed(writer, parameter, weight, architecture, options.weights)?;
+            }
+            Some(Values::Floats(float)) => {
+                add_float(writer, parameter, float, architecture, options)?;
+            }
+            None => {
+                return Err(GgufError::model(format!(
+                    "the model has no {} as its configuration has it",
+                    parameter.path
+                )));
+            }
         }
     }
     if let Some(factors) = WrittenScaling::of(&model.config).factors {
@@ -126,9 +122,9 @@ fn encoded_codes(
 
 /// Refuses what a training that went wrong has left, of which a program makes nothing but NaN.
 fn check_finite(name: &str, ggml_type: GgmlType, values: &[f32]) -> Result<(), GgufError> {
-    match values.iter().position(|value| !value.is_finite()) {
+    match checks::first_not_finite(values) {
         None => Ok(()),
-        Some(index) => Err(unstorable(name, ggml_type, index, values[index])),
+        Some((index, value)) => Err(unstorable(name, ggml_type, index, value)),
     }
 }
 

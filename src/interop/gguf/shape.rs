@@ -74,32 +74,3 @@ impl fmt::Debug for GgufShape {
         self.ggml().fmt(f)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn orders() {
-        let shape = GgufShape::from_row_major(&[2, 3, 256]).unwrap();
-        assert_eq!(shape.ggml(), [256, 3, 2]);
-        assert_eq!(shape.row_major(), [2, 3, 256]);
-        assert_eq!((shape.row_len(), shape.rows()), (256, 6));
-        assert_eq!(shape.num_elements(), 1536);
-    }
-
-    #[test]
-    fn absurd_shapes() {
-        for sizes in [
-            &[] as &[u64],
-            &[1; 5],
-            &[3, 0],
-            &[u64::MAX],
-            &[1 << 32, 1 << 31],
-            &[1 << 33; 2],
-        ] {
-            assert_eq!(GgufShape::from_ggml(sizes), None, "{sizes:?}");
-        }
-        assert!(GgufShape::from_ggml(&[i64::MAX as u64, 1]).is_some());
-    }
-}

@@ -7,17 +7,17 @@ pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 
 /// What a file says about a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GgufTensorInfo {
-    name: String,
-    shape: GgufShape,
-    ggml_type: GgmlType,
-    /// From the start of the bytes of all tensors.
-    offset: u64,
-    num_bytes: u64,
+pub(super) struct TensorInfo {
+    pub name: String,
+    pub shape: GgufShape,
+    pub ggml_type: GgmlType,
+    /// Where its bytes begin, from the start of the bytes of all tensors.
+    pub offset: u64,
+    pub num_bytes: u64,
 }
 
-impl GgufTensorInfo {
-    pub(super) fn new(
+impl TensorInfo {
+    pub fn new(
         name: String,
         shape: GgufShape,
         ggml_type: GgmlType,
@@ -33,31 +33,6 @@ impl GgufTensorInfo {
         })
     }
 
-    /// Name of the tensor.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Sizes of the tensor.
-    pub fn shape(&self) -> GgufShape {
-        self.shape
-    }
-
-    /// How its numbers are stored.
-    pub fn ggml_type(&self) -> GgmlType {
-        self.ggml_type
-    }
-
-    /// Where its bytes begin, from the start of the bytes of all tensors.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// How many bytes it has.
-    pub fn num_bytes(&self) -> u64 {
-        self.num_bytes
-    }
-
     /// Where its bytes end. It does not overflow once the offset is known to be in a file.
     fn end(&self) -> u64 {
         self.offset.saturating_add(self.num_bytes)
@@ -66,20 +41,20 @@ impl GgufTensorInfo {
 
 /// Checks that the tensors have names of their own and bytes of their own, of the `available` ones.
 pub(super) fn check_tensors(
-    tensors: &[GgufTensorInfo],
+    tensors: &[TensorInfo],
     alignment: u64,
     available: u64,
 ) -> Result<(), GgufError> {
     let mut names = HashSet::with_capacity(tensors.len());
     for info in tensors {
-        if !names.insert(info.name()) {
+        if !names.insert(&info.name) {
             return Err(GgufError::DuplicateTensor {
                 tensor: info.name.clone(),
             });
         }
         check_place(info, alignment, available)?;
     }
-    let mut sorted: Vec<&GgufTensorInfo> = tensors.iter().collect();
+    let mut sorted: Vec<&TensorInfo> = tensors.iter().collect();
     sorted.sort_by_key(|info| info.offset);
     let mut pairs = sorted.windows(2);
     match pairs.find(|pair| pair[1].offset < pair[0].end()) {
@@ -91,7 +66,7 @@ pub(super) fn check_tensors(
     }
 }
 
-fn check_place(info: &GgufTensorInfo, alignment: u64, available: u64) -> Result<(), GgufError> {
+fn check_place(info: &TensorInfo, alignment: u64, available: u64) -> Result<(), GgufError> {
     let tensor = || info.name.clone();
     if !info.offset.is_multiple_of(alignment) {
         return Err(GgufError::Misaligned {

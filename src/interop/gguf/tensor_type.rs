@@ -1,5 +1,7 @@
 use core::fmt;
 
+use burn::tensor::FloatDType;
+
 /// What this crate does with the numbers of a type.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Support {
@@ -159,12 +161,12 @@ impl GgmlType {
     }
 
     /// Number of the type in files.
-    pub fn id(self) -> u32 {
+    pub(super) fn id(self) -> u32 {
         self.layout().id
     }
 
     /// Name of the type in ggml.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         self.layout().name
     }
 
@@ -221,6 +223,16 @@ impl GgmlType {
         self.layout().support == Ternary
     }
 
+    /// The float type of the elements, if they are stored as such.
+    pub(super) fn float_dtype(self) -> Option<FloatDType> {
+        match self {
+            Self::F32 => Some(FloatDType::F32),
+            Self::F16 => Some(FloatDType::F16),
+            Self::BF16 => Some(FloatDType::BF16),
+            _ => None,
+        }
+    }
+
     const fn layout(self) -> &'static Layout {
         &LAYOUTS[self as usize]
     }
@@ -246,17 +258,5 @@ mod tests {
         for id in [4, 5, 31, 32, 33, 37, 38, 42, u32::MAX] {
             assert_eq!(GgmlType::from_id(id), None);
         }
-    }
-
-    #[test]
-    fn bytes_of_tensors() {
-        assert_eq!(GgmlType::TQ2_0.num_bytes(512, 3), Some(396));
-        assert_eq!(GgmlType::TQ1_0.num_bytes(256, 4), Some(216));
-        assert_eq!(GgmlType::Q8_0.num_bytes(48, 2), None);
-        // Two rows share a block of I2_S.
-        assert_eq!(GgmlType::I2_S.num_bytes(64, 2), Some(64));
-        assert_eq!(GgmlType::I2_S.num_bytes(64, 3), None);
-        assert_eq!(GgmlType::F64.num_bytes(1 << 61, 1), None);
-        assert_eq!(GgmlType::F32.num_bytes(1 << 40, 1 << 40), None);
     }
 }

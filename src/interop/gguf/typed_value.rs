@@ -1,27 +1,17 @@
-use super::{GgufArray, GgufValue, scalar::Scalar, value::with_value};
+//! Scalars that values of the metadata are read as.
 
-/// A type that values of the metadata are read as.
-///
-/// Of integers it is asked whether they fit, not which type they have; numbers with a point may
-/// have either precision.
-pub trait FromGgufValue<'a>: Sized {
-    /// Name of the type in errors.
-    const EXPECTED: &'static str;
-
-    /// The value, if it is one of this type.
-    fn from_value(value: &'a GgufValue) -> Option<Self>;
-}
+use super::value::{FromGgufValue, GgufValue};
 
 /// An integer of any type.
 fn integer(value: &GgufValue) -> Option<i128> {
-    with_value!(value, value => value.integer(), _array => None)
+    value.scalar()?.integer()
 }
 
 /// The type of a value for an error, and of an integer the value, which may be what is wrong.
 pub(super) fn described(value: &GgufValue) -> String {
     match integer(value) {
         Some(number) => format!("{} {number}", value.type_name()),
-        None => value.type_name(),
+        None => value.type_name().to_string(),
     }
 }
 
@@ -80,24 +70,3 @@ impl<'a> FromGgufValue<'a> for &'a str {
         }
     }
 }
-
-macro_rules! arrays {
-    ($($variant:ident $element:ty, $name:literal);*) => {$(
-        impl<'a> FromGgufValue<'a> for &'a [$element] {
-            const EXPECTED: &'static str = concat!("array of ", $name);
-
-            fn from_value(value: &'a GgufValue) -> Option<Self> {
-                match value {
-                    GgufValue::Array(GgufArray::$variant(elements)) => Some(elements),
-                    _ => None,
-                }
-            }
-        }
-    )*};
-}
-
-arrays!(
-    U8 u8, "u8"; I8 i8, "i8"; U16 u16, "u16"; I16 i16, "i16"; U32 u32, "u32"; I32 i32, "i32";
-    F32 f32, "f32"; Bool bool, "bool"; String String, "string"; U64 u64, "u64"; I64 i64, "i64";
-    F64 f64, "f64"
-);

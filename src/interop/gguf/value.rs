@@ -1,177 +1,216 @@
-use core::slice::from_ref;
+//! Values of the metadata.
 
-use super::{GgufValueType, scalar::Scalar};
+use super::{GgufError, cursor::Cursor, scalar::Scalar};
 
-/// A value of the metadata.
-#[derive(Debug, Clone, PartialEq)]
-pub enum GgufValue {
-    /// Byte.
-    U8(u8),
-    /// Byte with a sign.
-    I8(i8),
-    /// Integer of 2 bytes without a sign.
-    U16(u16),
-    /// Integer of 2 bytes.
-    I16(i16),
-    /// Integer of 4 bytes without a sign.
-    U32(u32),
-    /// Integer of 4 bytes.
-    I32(i32),
-    /// IEEE single precision.
-    F32(f32),
-    /// Truth value.
-    Bool(bool),
-    /// Text.
-    String(String),
-    /// Values of one type.
-    Array(GgufArray),
-    /// Integer of 8 bytes without a sign.
-    U64(u64),
-    /// Integer of 8 bytes.
-    I64(i64),
-    /// IEEE double precision.
-    F64(f64),
-}
-
-/// An array of the metadata.
+/// A type that values of the metadata are read as.
 ///
-/// There are none of arrays: the format allows them, llama.cpp does not read them.
-#[derive(Debug, Clone, PartialEq)]
-pub enum GgufArray {
+/// Of integers it is asked whether they fit, not which type they have; numbers with a point may
+/// have either precision.
+pub trait FromGgufValue<'a>: Sized {
+    /// Name of the type in errors.
+    const EXPECTED: &'static str;
+
+    /// The value, if it is one of this type.
+    fn from_value(value: &'a GgufValue) -> Option<Self>;
+}
+
+/// Makes the types of values of their names in Rust, their numbers in files and their names in errors.
+macro_rules! values {
+    ($($(#[$doc:meta])+ $variant:ident($type:ty) = $id:literal, $name:literal;)+) => {
+        /// A value of the metadata.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum GgufValue {
+            $($(#[$doc])+ $variant($type),)+
+            /// Values of one type.
+            Array(GgufArray),
+        }
+
+        /// An array of the metadata.
+        ///
+        /// There are none of arrays: the format allows them, llama.cpp does not read them.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum GgufArray {
+            $($(#[$doc])+ $variant(Vec<$type>),)+
+        }
+
+        impl GgufValue {
+            /// The value, if it is no array.
+            pub(super) fn scalar(&self) -> Option<&dyn Scalar> {
+                match self {
+                    $(Self::$variant(value) => Some(value),)+
+                    Self::Array(_) => None,
+                }
+            }
+
+            /// Number of the type in files.
+            pub(super) fn type_id(&self) -> u32 {
+                match self {
+                    $(Self::$variant(_) => $id,)+
+                    Self::Array(_) => ARRAY,
+                }
+            }
+
+            /// The type in words, with that of the elements of an array.
+            pub fn type_name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => $name,)+
+                    Self::Array(array) => match array {
+                        $(GgufArray::$variant(_) => concat!("array of ", $name),)+
+                    },
+                }
+            }
+
+            /// Reads a value of a type; `None` if it is none of those without elements.
+            fn read_scalar(
+                type_id: u32,
+                cursor: &mut Cursor<'_>,
+                key: &str,
+            ) -> Result<Option<Self>, GgufError> {
+                Ok(Some(match type_id {
+                    $($id => Self::$variant(Scalar::read(cursor, key)?),)+
+                    _ => return Ok(None),
+                }))
+            }
+        }
+
+        impl GgufArray {
+            /// The elements, whatever their type.
+            pub(super) fn elements(&self) -> Box<dyn Iterator<Item = &dyn Scalar> + '_> {
+                match self {
+                    $(Self::$variant(elements) => {
+                        Box::new(elements.iter().map(|element| element as &dyn Scalar))
+                    })+
+                }
+            }
+
+            /// Number of the type of the elements in files.
+            pub(super) fn element_id(&self) -> u32 {
+                match self {
+                    $(Self::$variant(_) => $id,)+
+                }
+            }
+
+            /// Number of elements.
+            pub fn len(&self) -> usize {
+                match self {
+                    $(Self::$variant(elements) => elements.len(),)+
+                }
+            }
+
+            fn read(cursor: &mut Cursor<'_>, key: &str) -> Result<Self, GgufError> {
+                let element_id = cursor.u32("type of a value")?;
+                let count = cursor.u64("length of an array")?;
+                Ok(match element_id {
+                    $($id => Self::$variant(Scalar::read_all(cursor, count, key)?),)+
+                    ARRAY => return Err(nested_array(key)),
+                    found => return Err(unknown_type(key, found)),
+                })
+            }
+        }
+
+        $(
+            impl From<$type> for GgufValue {
+                fn from(value: $type) -> Self {
+                    Self::$variant(value)
+                }
+            }
+
+            impl From<Vec<$type>> for GgufValue {
+                fn from(elements: Vec<$type>) -> Self {
+                    Self::Array(GgufArray::$variant(elements))
+                }
+            }
+
+            impl<'a> FromGgufValue<'a> for &'a [$type] {
+                const EXPECTED: &'static str = concat!("array of ", $name);
+
+                fn from_value(value: &'a GgufValue) -> Option<Self> {
+                    match value {
+                        GgufValue::Array(GgufArray::$variant(elements)) => Some(elements),
+                        _ => None,
+                    }
+                }
+            }
+        )+
+    };
+}
+
+/// Number of the type of arrays in files.
+const ARRAY: u32 = 9;
+
+values! {
     /// Bytes.
-    U8(Vec<u8>),
+    U8(u8) = 0, "u8";
     /// Bytes with a sign.
-    I8(Vec<i8>),
+    I8(i8) = 1, "i8";
     /// Integers of 2 bytes without a sign.
-    U16(Vec<u16>),
+    U16(u16) = 2, "u16";
     /// Integers of 2 bytes.
-    I16(Vec<i16>),
+    I16(i16) = 3, "i16";
     /// Integers of 4 bytes without a sign.
-    U32(Vec<u32>),
+    U32(u32) = 4, "u32";
     /// Integers of 4 bytes.
-    I32(Vec<i32>),
+    I32(i32) = 5, "i32";
     /// IEEE single precision.
-    F32(Vec<f32>),
-    /// Truth values.
-    Bool(Vec<bool>),
-    /// Texts.
-    String(Vec<String>),
+    F32(f32) = 6, "f32";
+    /// Truth values, of one byte.
+    Bool(bool) = 7, "bool";
+    /// Texts of UTF-8.
+    String(String) = 8, "string";
     /// Integers of 8 bytes without a sign.
-    U64(Vec<u64>),
+    U64(u64) = 10, "u64";
     /// Integers of 8 bytes.
-    I64(Vec<i64>),
+    I64(i64) = 11, "i64";
     /// IEEE double precision.
-    F64(Vec<f64>),
+    F64(f64) = 12, "f64";
 }
 
-/// Runs `$body` for the elements of an array, whatever their type.
-macro_rules! with_elements {
-    ($array:expr, $elements:ident => $body:expr) => {
-        match $array {
-            GgufArray::U8($elements) => $body,
-            GgufArray::I8($elements) => $body,
-            GgufArray::U16($elements) => $body,
-            GgufArray::I16($elements) => $body,
-            GgufArray::U32($elements) => $body,
-            GgufArray::I32($elements) => $body,
-            GgufArray::F32($elements) => $body,
-            GgufArray::Bool($elements) => $body,
-            GgufArray::String($elements) => $body,
-            GgufArray::U64($elements) => $body,
-            GgufArray::I64($elements) => $body,
-            GgufArray::F64($elements) => $body,
-        }
-    };
+fn unknown_type(key: &str, found: u32) -> GgufError {
+    GgufError::KeyType {
+        key: key.to_string(),
+        expected: "a type from 0 to 12",
+        found: found.to_string(),
+    }
 }
 
-/// Runs `$body` for a value that is no array, whatever its type, and `$other` for an array.
-macro_rules! with_value {
-    ($value:expr, $scalar:ident => $body:expr, $array:ident => $other:expr) => {
-        match $value {
-            GgufValue::U8($scalar) => $body,
-            GgufValue::I8($scalar) => $body,
-            GgufValue::U16($scalar) => $body,
-            GgufValue::I16($scalar) => $body,
-            GgufValue::U32($scalar) => $body,
-            GgufValue::I32($scalar) => $body,
-            GgufValue::F32($scalar) => $body,
-            GgufValue::Bool($scalar) => $body,
-            GgufValue::String($scalar) => $body,
-            GgufValue::U64($scalar) => $body,
-            GgufValue::I64($scalar) => $body,
-            GgufValue::F64($scalar) => $body,
-            GgufValue::Array($array) => $other,
-        }
-    };
-}
-
-pub(super) use {with_elements, with_value};
-
-/// The type of elements.
-fn type_of<T: Scalar>(_: &[T]) -> GgufValueType {
-    T::TYPE
+fn nested_array(key: &str) -> GgufError {
+    GgufError::Key {
+        key: key.to_string(),
+        reason: "arrays of arrays are not read",
+    }
 }
 
 impl GgufValue {
-    /// Type of the value.
-    pub fn value_type(&self) -> GgufValueType {
-        with_value!(self, value => type_of(from_ref(value)), _array => GgufValueType::Array)
+    /// Reads the type and the value of a key.
+    pub(super) fn read(cursor: &mut Cursor<'_>, key: &str) -> Result<Self, GgufError> {
+        let type_id = cursor.u32("type of a value")?;
+        if type_id == ARRAY {
+            return GgufArray::read(cursor, key).map(Self::Array);
+        }
+        let value = Self::read_scalar(type_id, cursor, key)?;
+        value.ok_or_else(|| unknown_type(key, type_id))
     }
 
-    /// The type in words, with that of the elements of an array.
-    pub fn type_name(&self) -> String {
-        match self {
-            Self::Array(array) => format!("array of {}", array.element_type()),
-            other => other.value_type().to_string(),
+    /// Appends the type and the value to the bytes of a file.
+    pub(super) fn push(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.type_id().to_le_bytes());
+        if let Some(scalar) = self.scalar() {
+            scalar.push(bytes);
+        }
+        if let Self::Array(array) = self {
+            bytes.extend(array.element_id().to_le_bytes());
+            bytes.extend((array.len() as u64).to_le_bytes());
+            array.elements().for_each(|element| element.push(bytes));
         }
     }
 }
 
 impl GgufArray {
-    /// Type of the elements.
-    pub fn element_type(&self) -> GgufValueType {
-        with_elements!(self, elements => type_of(elements))
-    }
-
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        with_elements!(self, elements => elements.len())
-    }
-
-    /// The elements as sizes, if they are.
-    pub(super) fn sizes(&self) -> Option<Vec<usize>> {
-        fn size(element: &impl Scalar) -> Option<usize> {
-            element.integer()?.try_into().ok()
-        }
-        with_elements!(self, elements => elements.iter().map(size).collect())
-    }
-
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
-
-macro_rules! from_values {
-    ($($variant:ident $value:ty),*) => {$(
-        impl From<$value> for GgufValue {
-            fn from(value: $value) -> Self {
-                Self::$variant(value)
-            }
-        }
-
-        impl From<Vec<$value>> for GgufValue {
-            fn from(elements: Vec<$value>) -> Self {
-                Self::Array(GgufArray::$variant(elements))
-            }
-        }
-    )*};
-}
-
-from_values!(
-    U8 u8, I8 i8, U16 u16, I16 i16, U32 u32, I32 i32, F32 f32, Bool bool, String String, U64 u64,
-    I64 i64, F64 f64
-);
 
 impl From<&str> for GgufValue {
     fn from(value: &str) -> Self {
@@ -179,8 +218,34 @@ impl From<&str> for GgufValue {
     }
 }
 
-impl From<GgufArray> for GgufValue {
-    fn from(array: GgufArray) -> Self {
-        Self::Array(array)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_have_their_numbers() {
+        let values: [GgufValue; 13] = [
+            0u8.into(),
+            0i8.into(),
+            0u16.into(),
+            0i16.into(),
+            0u32.into(),
+            0i32.into(),
+            0f32.into(),
+            false.into(),
+            "".into(),
+            vec![0u8].into(),
+            0u64.into(),
+            0i64.into(),
+            0f64.into(),
+        ];
+        for (value, id) in values.iter().zip(0..) {
+            assert_eq!(value.type_id(), id);
+            let mut bytes = Vec::new();
+            value.push(&mut bytes);
+            let mut cursor = Cursor::new(&bytes);
+            assert_eq!(&GgufValue::read(&mut cursor, "key").unwrap(), value);
+            assert_eq!(cursor.remaining(), 0);
+        }
     }
 }

@@ -6,8 +6,11 @@ use std::{
 };
 
 use super::{
-    BoxedError, GgmlType, GgufError, GgufMetadata, GgufShape, GgufTensorInfo, block::check_length,
-    encode_head::head, parse::alignment,
+    GgmlType, GgufError, GgufMetadata, GgufShape,
+    block::check_length,
+    error::BoxedError,
+    head::{alignment, head_bytes},
+    tensor_info::TensorInfo,
 };
 use crate::base::atomic_file::NewFile;
 
@@ -51,7 +54,7 @@ type Producer<'a> = Box<dyn FnOnce() -> Result<Cow<'a, [u8]>, BoxedError> + 'a>;
 pub struct GgufWriter<'a> {
     metadata: GgufMetadata,
     alignment: u64,
-    infos: Vec<GgufTensorInfo>,
+    infos: Vec<TensorInfo>,
     producers: Vec<Producer<'a>>,
     names: HashSet<String>,
     /// Bytes of all tensors so far, with what is between them.
@@ -99,17 +102,17 @@ impl<'a> GgufWriter<'a> {
         if self.names.contains(&name) {
             return Err(GgufError::DuplicateTensor { tensor: name });
         }
-        let info = GgufTensorInfo::new(name, shape, ggml_type, self.num_bytes)?;
-        let end = (self.num_bytes.checked_add(info.num_bytes()))
+        let info = TensorInfo::new(name, shape, ggml_type, self.num_bytes)?;
+        let end = (self.num_bytes.checked_add(info.num_bytes))
             .and_then(|end| end.checked_next_multiple_of(self.alignment));
         let Some(end) = end else {
             return Err(GgufError::Shape {
-                tensor: info.name().to_string(),
+                tensor: info.name.clone(),
                 found: shape.ggml().to_vec(),
             });
         };
         self.num_bytes = end;
-        self.names.insert(info.name().to_string());
+        self.names.insert(info.name.clone());
         self.infos.push(info);
         self.producers.push(Box::new(producer));
         Ok(())
@@ -164,7 +167,7 @@ impl<'a> GgufWriter<'a> {
 
     fn write_to(self, mut file: impl Write, path: &Path) -> Result<(), GgufError> {
         let io = GgufError::io(path);
-        let head = head(&self.metadata, &self.infos);
+        let head = head_bytes(&self.metadata, &self.infos);
         file.write_all(&head).map_err(&io)?;
         pad(&mut file, head.len() as u64, self.alignment).map_err(&io)?;
         for (info, producer) in self.infos.iter().zip(self.producers) {
@@ -172,14 +175,14 @@ impl<'a> GgufWriter<'a> {
                 // It names the tensor.
                 Ok(error) => *error,
                 Err(source) => GgufError::Producer {
-                    tensor: info.name().to_string(),
+                    tensor: info.name.clone(),
                     source,
                 },
             })?;
-            check_length(info.name(), "bytes", info.num_bytes(), bytes.len())?;
+            check_length(&info.name, "bytes", info.num_bytes, bytes.len())?;
             file.write_all(&bytes).map_err(&io)?;
             // The last one, too: llama.cpp counts on it.
-            pad(&mut file, info.num_bytes(), self.alignment).map_err(&io)?;
+            pad(&mut file, info.num_bytes, self.alignment).map_err(&io)?;
         }
         file.flush().map_err(&io)
     }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::{self, File},
+    fs::File,
     ops::Range,
     path::{Path, PathBuf},
 };
@@ -11,7 +11,11 @@ use memmap2::Mmap;
 use safetensors::{SafeTensors, tensor::TensorInfo};
 use serde::{Deserialize, Serialize};
 
-use super::{HfError, TensorProblem, header::check_unique_names};
+use super::{
+    HfError,
+    error::{TensorProblem, read_json},
+    header::check_unique_names,
+};
 
 pub(super) const SINGLE_FILE: &str = "model.safetensors";
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -73,13 +77,7 @@ impl Checkpoint {
                 shard: shard.clone(),
             }));
         }
-        match problems.is_empty() {
-            true => Ok(checkpoint),
-            false => Err(HfError::Tensors {
-                folder: folder.to_path_buf(),
-                problems,
-            }),
-        }
+        HfError::check(folder, problems).map(|()| checkpoint)
     }
 
     fn is_in_last_file(&self, name: &str) -> bool {
@@ -169,9 +167,7 @@ impl Checkpoint {
 }
 
 fn read_index(path: &Path) -> Result<ShardIndex, HfError> {
-    let json = fs::read(path).map_err(HfError::io(path))?;
-    let index: ShardIndex =
-        serde_json::from_slice(&json).map_err(|error| HfError::config(path, error))?;
+    let index: ShardIndex = read_json(path)?;
     let is_file_name = |shard: &String| {
         let name = PathBuf::from(shard);
         name.file_name().is_some_and(|name| name == shard.as_str())
@@ -179,7 +175,7 @@ fn read_index(path: &Path) -> Result<ShardIndex, HfError> {
     match index.weight_map.values().find(|shard| !is_file_name(shard)) {
         Some(shard) => {
             let reason = format!("weight_map names {shard:?}, which is no file of the folder");
-            Err(HfError::config(path, reason))
+            Err(HfError::file(path, reason))
         }
         None => Ok(index),
     }

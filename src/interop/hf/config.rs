@@ -5,15 +5,15 @@ mod fields;
 mod keys;
 mod rope;
 
-#[cfg(test)]
-mod tests;
+use std::path::Path;
 
-use std::{fs, path::Path};
-
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::fields::Fields;
-use super::{Family, HfError, QuantizationConfig};
+use super::{
+    Family, HfError, error::read_json, quantization::QuantizationConfig,
+    special_tokens::SpecialTokens,
+};
 use crate::{
     base::key_table::{KeyTable, UnknownKey},
     nn::{BitNetLmConfig, GatedActivation, ProjectionBias},
@@ -52,17 +52,10 @@ impl HfConfig {
     ///
     /// If it cannot be read, or describes a model that this crate has no layers for.
     pub fn read(path: &Path) -> Result<Self, HfError> {
-        let json = fs::read(path).map_err(HfError::io(path))?;
-        let json: Map<String, Value> =
-            serde_json::from_slice(&json).map_err(|error| HfError::config(path, error))?;
-        Self::from_json(path, &json)
-    }
-
-    fn from_json(path: &Path, json: &Map<String, Value>) -> Result<Self, HfError> {
         let fields = Fields {
             path,
             prefix: "",
-            json,
+            json: &read_json(path)?,
         };
         let family = family(&fields)?;
         let mut unknown_keys = checked(&keys::CONFIG, &fields)?;
@@ -72,14 +65,15 @@ impl HfConfig {
         let rope = rope::read(&fields, family)?;
         (lm.rope_theta, lm.rope_scaling) = (rope.theta, rope.scaling);
         unknown_keys.extend(rope.unknown);
+        let tokens = SpecialTokens::of(fields.json);
         Ok(Self {
             family,
             lm,
             quantization,
             sliding_window: attention_window::read(&fields, family)?,
-            bos_token_id: token_ids(fields.raw("bos_token_id")).first().copied(),
-            eos_token_ids: token_ids(fields.raw("eos_token_id")),
-            pad_token_id: token_ids(fields.raw("pad_token_id")).first().copied(),
+            bos_token_id: tokens.bos,
+            eos_token_ids: tokens.eos,
+            pad_token_id: tokens.pad,
             unknown_keys,
         })
     }
@@ -275,15 +269,5 @@ fn activation(fields: &Fields<'_>, default: GatedActivation) -> Result<GatedActi
         Some("silu" | "swish") => Ok(GatedActivation::Silu),
         Some("relu2") => Ok(GatedActivation::SquaredRelu),
         Some(found) => Err(fields.unsupported("hidden_act", found, "silu or relu2")),
-    }
-}
-
-/// A number or a list of them; anything else names no token.
-pub(super) fn token_ids(value: Option<&Value>) -> Vec<u32> {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value {
-        Some(Value::Array(ids)) => ids.iter().filter_map(id).collect(),
-        Some(value) => id(value).into_iter().collect(),
-        None => Vec::new(),
     }
 }

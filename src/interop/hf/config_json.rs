@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Family, QuantizationConfig};
+use super::{Family, quantization::QuantizationConfig};
 use crate::{
     interop::PretrainedLm,
     nn::{BitNetLmConfig, GatedActivation, RopeScaling},
@@ -83,61 +83,19 @@ fn rope_parameters(config: &BitNetLmConfig) -> Value {
     json
 }
 
+/// A scaling under the names of transformers, which are those of [`RopeScaling`] but for one.
 fn scaling_json(scaling: &RopeScaling) -> Value {
-    match scaling {
-        RopeScaling::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
-        RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_max_positions,
-        } => json!({
-            "rope_type": "llama3",
-            "factor": factor,
-            "low_freq_factor": low_freq_factor,
-            "high_freq_factor": high_freq_factor,
-            "original_max_position_embeddings": original_max_positions,
-        }),
-        RopeScaling::Yarn {
-            factor,
-            original_max_positions,
-            beta_fast,
-            beta_slow,
-            truncate,
-            attention_factor,
-            mscale,
-            mscale_all_dim,
-        } => {
-            let mut json = json!({
-                "rope_type": "yarn",
-                "factor": factor,
-                "original_max_position_embeddings": original_max_positions,
-                "beta_fast": beta_fast,
-                "beta_slow": beta_slow,
-                "truncate": truncate,
-            });
-            for (key, value) in [
-                ("attention_factor", attention_factor),
-                ("mscale", mscale),
-                ("mscale_all_dim", mscale_all_dim),
-            ] {
-                if let Some(value) = value {
-                    json[key] = json!(value);
-                }
-            }
-            json
-        }
-        RopeScaling::Longrope {
-            short_factor,
-            long_factor,
-            original_max_positions,
-            attention_factor,
-        } => json!({
-            "rope_type": "longrope",
-            "short_factor": short_factor,
-            "long_factor": long_factor,
-            "original_max_position_embeddings": original_max_positions,
-            "attention_factor": attention_factor,
-        }),
+    let tagged = json!(scaling);
+    let tagged = tagged.as_object().and_then(|kinds| kinds.iter().next());
+    let (rope_type, numbers) = tagged.expect("an enum of variants with fields");
+    let mut json = json!({"rope_type": rope_type});
+    let numbers = numbers.as_object().into_iter().flatten();
+    for (name, number) in numbers.filter(|(_, number)| !number.is_null()) {
+        let key = match name.as_str() {
+            "original_max_positions" => "original_max_position_embeddings",
+            other => other,
+        };
+        json[key] = number.clone();
     }
+    json
 }

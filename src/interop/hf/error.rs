@@ -1,12 +1,11 @@
 use core::fmt;
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use burn::tensor::{FloatDType, TensorReadError};
-
-use crate::interop::checks::NotFinite;
+use serde::de::DeserializeOwned;
 
 /// Error when a folder of Hugging Face cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -20,14 +19,6 @@ pub enum HfError {
         /// Its reason.
         source: io::Error,
     },
-    /// A JSON file cannot be read, or says what cannot be.
-    #[error("{path}: {reason}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
     /// The model does something that this crate has no layer for.
     #[error("{path}: {field} is {found}, supported is {supported}")]
     Unsupported {
@@ -40,7 +31,7 @@ pub enum HfError {
         /// What is supported.
         supported: String,
     },
-    /// A file of tensors is damaged, or none.
+    /// A file is damaged, or says what cannot be.
     #[error("{path}: {reason}")]
     File {
         /// The file.
@@ -169,18 +160,43 @@ impl HfError {
         move |source| Self::Io { path, source }
     }
 
-    pub(super) fn config(path: &Path, reason: impl fmt::Display) -> Self {
-        Self::Config {
-            path: path.to_path_buf(),
-            reason: reason.to_string(),
-        }
-    }
-
     pub(super) fn file(path: &Path, reason: impl fmt::Display) -> Self {
         Self::File {
             path: path.to_path_buf(),
             reason: reason.to_string(),
         }
+    }
+
+    pub(super) fn unsupported(
+        path: &Path,
+        field: &str,
+        found: impl fmt::Display,
+        supported: impl fmt::Display,
+    ) -> Self {
+        Self::Unsupported {
+            path: path.to_path_buf(),
+            field: field.to_string(),
+            found: found.to_string(),
+            supported: supported.to_string(),
+        }
+    }
+
+    /// Fails if there are problems.
+    pub(super) fn check(folder: &Path, problems: Vec<TensorProblem>) -> Result<(), Self> {
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(Self::Tensors {
+                folder: folder.to_path_buf(),
+                problems,
+            }),
+        }
+    }
+
+    /// A value of a tensor that is NaN or infinite.
+    pub(super) fn not_finite(name: &str, (place, value): (usize, f32)) -> Self {
+        Self::unwritable(format!(
+            "{name}: value {place} is {value}, where a finite number is expected"
+        ))
     }
 
     pub(super) fn unwritable(reason: impl Into<String>) -> Self {
@@ -190,10 +206,10 @@ impl HfError {
     }
 }
 
-impl From<NotFinite> for HfError {
-    fn from(value: NotFinite) -> Self {
-        Self::unwritable(value.to_string())
-    }
+/// Reads a JSON file.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, HfError> {
+    let json = fs::read(path).map_err(HfError::io(path))?;
+    serde_json::from_slice(&json).map_err(|error| HfError::file(path, error))
 }
 
 /// The number of problems, and the first few.

@@ -50,7 +50,7 @@ impl Family {
     ];
 
     /// The family of an architecture in `config.json`.
-    pub fn of(architecture: &str) -> Option<Self> {
+    pub(super) fn of(architecture: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|family| family.architecture() == architecture)
@@ -70,7 +70,7 @@ impl Family {
 
     /// The family that a model is written as: the first that it fits; for those that fit none, the one with
     /// its norms before the last projections.
-    pub fn for_config(config: &BitNetLmConfig) -> Self {
+    pub(super) fn for_config(config: &BitNetLmConfig) -> Self {
         let fits = |family: &Self| family.problem(config).is_none();
         let nearest = match config.sub_norm {
             true => Self::BitNet,
@@ -148,7 +148,7 @@ impl Family {
     }
 
     /// The `model_type` in `config.json`.
-    pub fn model_type(self) -> &'static str {
+    pub(super) fn model_type(self) -> &'static str {
         match self {
             Self::BitNet | Self::OneBitLlm => "bitnet",
             Self::Llama => "llama",
@@ -159,7 +159,7 @@ impl Family {
     }
 
     /// Whether blocks have norms before their last projections.
-    pub fn has_sub_norm(self) -> bool {
+    pub(super) fn has_sub_norm(self) -> bool {
         matches!(self, Self::BitNet | Self::OneBitLlm)
     }
 

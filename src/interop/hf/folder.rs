@@ -78,7 +78,7 @@ impl NewFolder {
     pub fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<(), HfError> {
         let path = self.file(name);
         let json = serde_json::to_vec_pretty(value);
-        let mut json = json.map_err(|error| HfError::config(&path, error))?;
+        let mut json = json.map_err(|error| HfError::file(&path, error))?;
         json.push(b'\n');
         fs::write(&path, json).map_err(HfError::io(&path))
     }

@@ -3,16 +3,16 @@ use std::path::Path;
 use burn::{nn::Linear, tensor::Device};
 
 use super::{
-    Family, HfConfig, HfError, LinearClass, LoadOptions, ScaleConvention, TensorProblem,
+    Family, HfConfig, HfError, LoadOptions, ScaleConvention,
     checkpoint::Checkpoint,
-    generation_tokens::GenerationTokens,
     head::Head,
     load_checks::{check_mode, check_positions, check_size, check_tensors},
     not_converted::NotConverted,
     source::Source,
+    special_tokens::SpecialTokens,
 };
 use crate::{
-    interop::{CausalLm, PretrainedLm, architecture},
+    interop::{CausalLm, PretrainedLm, architecture, parameters::with_packed},
     nn::BitNetLm,
     qat::QuantControls,
     quant::QatScheme,
@@ -61,7 +61,7 @@ pub fn load(
     }
     let config_path = folder.join("config.json");
     let mut config = HfConfig::read(&config_path)?;
-    let generation = GenerationTokens::read(folder)?;
+    let generation = SpecialTokens::of_generation(folder)?;
     let checkpoint = Checkpoint::open(folder)?;
     check_size(&config_path, &mut config.lm, &checkpoint, options)?;
     check_positions(&config_path, &config)?;
@@ -76,6 +76,7 @@ pub fn load(
     };
     let not_converted = not_converted(&config_path, &config)?;
     let source = Source {
+        folder,
         checkpoint: &checkpoint,
         table: &table,
         family: config.family,
@@ -89,11 +90,8 @@ pub fn load(
             false => device.clone(),
         },
     };
-    check_tensors(folder, &source)?;
-    let lm = read_lm(&source, &config, convention).map_err(|problems| HfError::Tensors {
-        folder: folder.to_path_buf(),
-        problems,
-    })?;
+    check_tensors(&source)?;
+    let lm = read_lm(&source, &config, convention)?;
     Ok(PretrainedLm {
         config: config.lm,
         lm,
@@ -109,10 +107,10 @@ fn read_lm(
     source: &Source<'_>,
     config: &HfConfig,
     convention: Option<ScaleConvention>,
-) -> Result<CausalLm, Vec<TensorProblem>> {
+) -> Result<CausalLm, HfError> {
     let lm = source.with_floats(config.lm.init(source.device))?;
     Ok(match convention {
-        Some(convention) => CausalLm::Packed(source.packed_lm(lm, convention)?),
+        Some(convention) => CausalLm::Packed(with_packed(lm, source.packed_weights(convention)?)),
         None if config.quantization.is_some() || config.family == Family::OneBitLlm => {
             CausalLm::Qat(latent_lm(lm, source.not_converted))
         }
@@ -146,7 +144,6 @@ fn convention(
     options: &LoadOptions,
 ) -> Result<ScaleConvention, HfError> {
     let of_file = config.quantization.as_ref().and_then(|q| q.linear_class);
-    let of_file = of_file.map(LinearClass::scale_convention);
     let unknown = || HfError::UnknownScaleConvention {
         path: path.to_path_buf(),
     };
@@ -157,11 +154,9 @@ fn convention(
 fn not_converted(path: &Path, config: &HfConfig) -> Result<NotConverted, HfError> {
     let quantization = config.quantization.as_ref();
     let patterns = quantization.and_then(|q| q.modules_to_not_convert.as_deref());
-    let unsupported = |found: String, supported: &str| HfError::Unsupported {
-        path: path.to_path_buf(),
-        field: "quantization_config.modules_to_not_convert".to_string(),
-        found,
-        supported: supported.to_string(),
+    let unsupported = |found: String, supported: &str| {
+        let field = "quantization_config.modules_to_not_convert";
+        HfError::unsupported(path, field, found, supported)
     };
     let not_converted = NotConverted::new(patterns.unwrap_or_default())
         .map_err(|pattern| unsupported(pattern, "names, or regular expressions without an end"))?;

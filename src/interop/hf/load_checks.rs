@@ -23,7 +23,7 @@ pub(super) fn check_size(
     let (layers, tensors) = (config.n_layers, checkpoint.entries().len());
     if layers > tensors {
         let reason = format!("num_hidden_layers is {layers}, and the files have {tensors} tensors");
-        return Err(HfError::config(path, reason));
+        return Err(HfError::file(path, reason));
     }
     if let Some(max_positions) = options.max_positions {
         config.max_positions = max_positions;
@@ -34,7 +34,7 @@ pub(super) fn check_size(
              set LoadOptions::with_max_positions",
             config.max_positions
         );
-        return Err(HfError::config(path, reason));
+        return Err(HfError::file(path, reason));
     }
     Ok(())
 }
@@ -44,20 +44,21 @@ pub(super) fn check_positions(path: &Path, config: &HfConfig) -> Result<(), HfEr
     let lm = &config.lm;
     let positions = lm.max_positions;
     if let Some(window) = config.sliding_window.filter(|window| *window < positions) {
-        return Err(HfError::Unsupported {
-            path: path.to_path_buf(),
-            field: "sliding_window".to_string(),
-            found: window.to_string(),
-            supported: format!(
-                "none, or one of all {positions} positions: up to {window} positions are computed the same \
-                 (LoadOptions::with_max_positions)"
-            ),
-        });
+        let supported = format!(
+            "none, or one of all {positions} positions: up to {window} positions are computed the same \
+             (LoadOptions::with_max_positions)"
+        );
+        return Err(HfError::unsupported(
+            path,
+            "sliding_window",
+            window,
+            supported,
+        ));
     }
     let rotary = lm.rotary();
     let scaling = rotary.scaling.as_ref();
     if let Some(problem) = scaling.and_then(|s| s.problem(positions, rotary.rotary_size())) {
-        return Err(HfError::config(
+        return Err(HfError::file(
             path,
             format!("{problem} (LoadOptions::with_max_positions sets the positions)"),
         ));
@@ -65,10 +66,7 @@ pub(super) fn check_positions(path: &Path, config: &HfConfig) -> Result<(), HfEr
     // After the size of their table was checked.
     match rotary.frequencies().iter().all(|f| f.is_finite()) {
         true => Ok(()),
-        false => Err(HfError::config(
-            path,
-            "the rotary frequencies are not finite",
-        )),
+        false => Err(HfError::file(path, "the rotary frequencies are not finite")),
     }
 }
 
@@ -80,28 +78,23 @@ pub(super) fn check_mode(path: &Path, config: &HfConfig, packed: bool) -> Result
     let mode = quantization.quantization_mode.as_deref();
     match packed || mode == Some("online") || config.family == Family::OneBitLlm {
         true => Ok(()),
-        false => Err(HfError::Unsupported {
-            path: path.to_path_buf(),
-            field: "quantization_config.quantization_mode".to_string(),
-            found: mode.unwrap_or("missing, which means offline").to_string(),
-            supported: "online where the weights are floats, which are not packed".to_string(),
-        }),
+        false => Err(HfError::unsupported(
+            path,
+            "quantization_config.quantization_mode",
+            mode.unwrap_or("missing, which means offline"),
+            "online where the weights are floats, which are not packed",
+        )),
     }
 }
 
 /// Refuses tensors that are not those of the model, all of which are listed.
-pub(super) fn check_tensors(folder: &Path, source: &Source<'_>) -> Result<(), HfError> {
+pub(super) fn check_tensors(source: &Source<'_>) -> Result<(), HfError> {
+    let folder = source.folder;
     let is_packed = |parameter: &Parameter| source.is_packed(parameter);
     let expected = expected(source.table, source.family, is_packed);
     check_names(folder, source, &expected)?;
     let problems = problems(source.checkpoint, &expected, source.head);
-    match problems.is_empty() {
-        true => Ok(()),
-        false => Err(HfError::Tensors {
-            folder: folder.to_path_buf(),
-            problems,
-        }),
-    }
+    HfError::check(folder, problems)
 }
 
 /// Refuses files whose names are those of another program, instead of listing all of them.

@@ -4,8 +4,9 @@
 //! `r + 3 R` of a column, the first in the lowest bits, with `R = ceil(d_output / 4)`; see
 //! `pack_weights` in its `integrations/bitnet.py`. Words of this crate hold sixteen columns of one row.
 
-use bitnet_burn_kernels::packing::{CODES_PER_WORD, ZERO_WORD, words_per_row};
 use rayon::prelude::*;
+
+use crate::ops::packing::{CODES_PER_WORD, ZERO_WORD, words_per_row};
 
 /// The words of a matrix `[d_output, d_input]` of a file, or the first byte with a code that is none.
 pub(super) fn to_words(bytes: &[u8], shape: [usize; 2]) -> Result<Vec<u32>, usize> {
@@ -78,7 +79,7 @@ pub(super) fn from_words(words: &[u32], shape: [usize; 2]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use bitnet_burn_kernels::packing::pack_rows;
+    use crate::ops::packing::pack_rows;
 
     use super::*;
 

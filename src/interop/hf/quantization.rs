@@ -2,14 +2,15 @@ use serde::{Deserialize, Serialize};
 
 /// What `weight_scale` of a packed weight does to the product of its codes.
 ///
-/// Two conventions have the same tensor name and shape; `linear_class` in `quantization_config` tells
-/// them apart.
+/// Two conventions have the same tensor name and shape; `linear_class` in `quantization_config`, the layer of
+/// transformers that holds the weights, tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
 pub enum ScaleConvention {
-    /// `weight_scale = gamma` (`autobitlinear`: microsoft/bitnet-b1.58-2B-4T).
+    /// `weight_scale = gamma` (microsoft/bitnet-b1.58-2B-4T). `AutoBitLinear` trains, too.
+    #[serde(rename = "autobitlinear")]
     Multiply,
-    /// `weight_scale = 1 / gamma` (`bitlinear`: HF1BitLLM, Falcon3, Falcon-E, onebitllms).
+    /// `weight_scale = 1 / gamma` (HF1BitLLM, Falcon3, Falcon-E, onebitllms). `BitLinear` is for inference.
+    #[serde(rename = "bitlinear")]
     Divide,
 }
 
@@ -31,34 +32,14 @@ impl ScaleConvention {
     }
 }
 
-/// Layers of transformers that hold ternary weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LinearClass {
-    /// Inference from packed weights whose scale divides.
-    BitLinear,
-    /// Training, and inference from weights whose scale multiplies.
-    AutoBitLinear,
-}
-
-impl LinearClass {
-    /// What its `weight_scale` does.
-    pub fn scale_convention(self) -> ScaleConvention {
-        match self {
-            Self::BitLinear => ScaleConvention::Divide,
-            Self::AutoBitLinear => ScaleConvention::Multiply,
-        }
-    }
-}
-
 /// `quantization_config` of `config.json`, as transformers' `BitNetQuantConfig` has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QuantizationConfig {
     /// `bitnet`.
     pub quant_method: String,
-    /// The layer; old files leave it out.
+    /// The layer by what its scale does; old files leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub linear_class: Option<LinearClass>,
+    pub linear_class: Option<ScaleConvention>,
     /// `online` quantizes master weights in each pass, `offline` holds packed ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization_mode: Option<String>,
@@ -74,19 +55,15 @@ pub struct QuantizationConfig {
 impl QuantizationConfig {
     /// Master weights that train, but for some projections in full precision.
     pub(super) fn online(full_precision: Vec<String>) -> Self {
-        Self::new(LinearClass::AutoBitLinear, "online", full_precision)
+        Self::new(ScaleConvention::Multiply, "online", full_precision)
     }
 
     /// Packed weights, but for some projections in full precision.
     pub(super) fn offline(convention: ScaleConvention, full_precision: Vec<String>) -> Self {
-        let linear_class = match convention {
-            ScaleConvention::Multiply => LinearClass::AutoBitLinear,
-            ScaleConvention::Divide => LinearClass::BitLinear,
-        };
-        Self::new(linear_class, "offline", full_precision)
+        Self::new(convention, "offline", full_precision)
     }
 
-    fn new(linear_class: LinearClass, mode: &str, full_precision: Vec<String>) -> Self {
+    fn new(linear_class: ScaleConvention, mode: &str, full_precision: Vec<String>) -> Self {
         let not_converted = ["lm_head".to_string()].into_iter().chain(full_precision);
         Self {
             quant_method: "bitnet".to_string(),

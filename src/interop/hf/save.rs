@@ -1,13 +1,14 @@
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use burn::tensor::FloatDType;
 
 use super::{
-    Family, HfError, QuantizationConfig, SaveOptions, ScaleConvention, WeightForm,
+    Family, HfError, SaveOptions, ScaleConvention, WeightForm,
     config_json::config_json,
     dtype::dtype_name,
     exact_scales::ExactScales,
     folder::NewFolder,
+    quantization::QuantizationConfig,
     save_checks::{family, full_precision},
     saved_tensor::SavedTensor,
     shards::write_shards,
@@ -17,8 +18,7 @@ use crate::{
     interop::{
         CausalLm, PretrainedLm,
         architecture::{self, Parameter},
-        checks::{self, NotFinite},
-        parameters::{self, FloatParameter},
+        parameters::{ModelValues, Values},
     },
     qat::PackedWeight,
 };
@@ -75,60 +75,47 @@ fn tensors(
     form: WeightForm,
 ) -> Result<(Vec<SavedTensor>, ExactScales), HfError> {
     let table = architecture::parameters(&model.config);
-    let floats = parameters::floats(&model.lm, &table);
-    let mut floats = floats.map_err(HfError::unwritable)?;
-    let dtype = match form {
-        WeightForm::Float(dtype) => dtype,
-        WeightForm::Packed(_) => FloatDType::F32,
+    let values = ModelValues::floats(&model.lm, &table);
+    let mut values = values.map_err(HfError::unwritable)?;
+    let (dtype, convention) = match form {
+        WeightForm::Float(dtype) => (dtype, None),
+        WeightForm::Packed(convention) => (FloatDType::F32, Some(convention)),
     };
-    let mut packed = match (form, &model.lm) {
-        (WeightForm::Float(_), _) => BTreeMap::new(),
-        (WeightForm::Packed(_), lm) => {
-            check_latent(lm, &table, &floats)?;
-            parameters::packed_weights(lm)
-        }
-    };
+    if convention.is_some() {
+        check_latent(&model.lm, &table, &values)?;
+        values = values.with_packed(&model.lm);
+    }
     let (mut tensors, mut exact) = (Vec::new(), ExactScales::default());
     for parameter in &table {
         let name = family.tensor_name(parameter);
-        let weight = match parameter.is_projection() {
-            true => packed.remove(parameter.module()),
-            false => None,
-        };
-        if let (WeightForm::Packed(convention), Some(weight)) = (form, weight) {
-            tensors.extend(packed_tensors(parameter, weight, convention, &mut exact)?);
-            continue;
+        match (values.take(parameter), convention) {
+            (Some(Values::Floats(float)), _) => {
+                let shape = parameter.shape.clone();
+                tensors.push(SavedTensor::floats(name, shape, float, dtype));
+            }
+            (Some(Values::Packed(weight)), Some(convention)) => {
+                tensors.extend(packed_tensors(parameter, weight, convention, &mut exact)?);
+            }
+            _ => {
+                return Err(HfError::unwritable(format!(
+                    "the model has no {name} as its configuration has it"
+                )));
+            }
         }
-        let float = floats.remove(&parameter.path);
-        let float = float.filter(|float| float.shape == parameter.tensor_shape());
-        let float = float.ok_or_else(|| missing(&name))?;
-        let shape = parameter.shape.clone();
-        tensors.push(SavedTensor::floats(name, shape, float, dtype));
     }
     Ok((tensors, exact))
 }
 
-fn missing(name: &str) -> HfError {
-    HfError::unwritable(format!(
-        "the model has no {name} as its configuration has it"
-    ))
-}
-
 /// Refuses latent weights that have no scale.
-fn check_latent(
-    lm: &CausalLm,
-    table: &[Parameter],
-    floats: &BTreeMap<String, FloatParameter>,
-) -> Result<(), HfError> {
+fn check_latent(lm: &CausalLm, table: &[Parameter], values: &ModelValues) -> Result<(), HfError> {
     let is_latent = |p: &&Parameter| matches!(lm, CausalLm::Qat(_)) && p.is_projection();
     for parameter in table.iter().filter(is_latent) {
         // A packed weight has scales already.
-        let Some(float) = floats.get(&parameter.path) else {
+        let Some(float) = values.float(parameter) else {
             continue;
         };
-        if let Some((place, value)) = float.first_not_finite()? {
-            let name = parameter.hf.clone();
-            return Err(NotFinite { name, place, value }.into());
+        if let Some(found) = float.first_not_finite()? {
+            return Err(HfError::not_finite(&parameter.hf, found));
         }
     }
     Ok(())
@@ -143,19 +130,18 @@ fn packed_tensors(
 ) -> Result<[SavedTensor; 2], HfError> {
     // Names of projections are those of transformers in all families.
     let name = parameter.hf.clone();
-    let [d_output, d_input] = weight.dims();
+    let [d_output, _] = weight.dims();
     if !d_output.is_multiple_of(4) {
         let path = parameter.module();
         return Err(HfError::unwritable(format!(
             "{path} has {d_output} outputs, and transformers packs multiples of 4"
         )));
     }
-    if parameter.shape != [d_output, d_input] {
-        return Err(missing(&name));
-    }
     let gamma = weight.scale()?;
     let scale_name = format!("{name}{SCALE_SUFFIX}");
-    checks::check_finite(&scale_name, &[gamma])?;
+    if !gamma.is_finite() {
+        return Err(HfError::not_finite(&scale_name, (0, gamma)));
+    }
     exact.insert(&name, convention, gamma);
     let scale = SavedTensor::scale(scale_name, convention.weight_scale(gamma));
     Ok([SavedTensor::codes(name, weight), scale])

@@ -88,7 +88,9 @@ impl SavedTensor {
 
     /// Values as a file holds them, if it can.
     fn float_bytes(&self, values: &[f32], dtype: FloatDType) -> Result<Vec<u8>, HfError> {
-        checks::check_finite(&self.name, values)?;
+        if let Some(found) = checks::first_not_finite(values) {
+            return Err(HfError::not_finite(&self.name, found));
+        }
         let bytes = floats::write(values, dtype);
         match floats::first_not_finite(&bytes, dtype.into()) {
             Some(place) => Err(HfError::unwritable(format!(

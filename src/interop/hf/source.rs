@@ -1,6 +1,6 @@
 //! The parameters of a model in the tensors of a folder.
 
-use std::convert::Infallible;
+use std::{collections::BTreeMap, convert::Infallible, path::Path};
 
 use burn::{
     nn::Linear,
@@ -8,9 +8,10 @@ use burn::{
 };
 
 use super::{
-    Family, ScaleConvention, TensorProblem,
+    Family, HfError, ScaleConvention,
     checkpoint::{Checkpoint, Entry},
     dtype::float_dtype,
+    error::TensorProblem,
     exact_scales::ExactScales,
     head::Head,
     not_converted::NotConverted,
@@ -19,13 +20,14 @@ use super::{
 };
 use crate::{
     interop::{architecture::Parameter, floats, parameters},
-    nn::{BitNetLm, PackedBitLinear},
+    nn::BitNetLm,
     qat::PackedWeight,
 };
 
 /// Folder that the parameters of a model are read from. All tensors were checked to be there, with their types
 /// and shapes.
 pub(super) struct Source<'a> {
+    pub folder: &'a Path,
     pub checkpoint: &'a Checkpoint,
     /// The parameters of the model.
     pub table: &'a [Parameter],
@@ -40,11 +42,7 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// Whether a parameter is packed.
     pub fn is_packed(&self, parameter: &Parameter) -> bool {
-        parameter.is_projection() && self.is_packed_module(parameter.module())
-    }
-
-    fn is_packed_module(&self, path: &str) -> bool {
-        self.packed && !self.not_converted.matches(path)
+        self.packed && parameter.is_projection() && !self.not_converted.matches(parameter.module())
     }
 
     fn entry(&self, name: &str) -> &Entry {
@@ -56,10 +54,7 @@ impl Source<'_> {
     /// # Errors
     ///
     /// All tensors that have a value which is not finite.
-    pub fn with_floats(
-        &self,
-        lm: BitNetLm<Linear>,
-    ) -> Result<BitNetLm<Linear>, Vec<TensorProblem>> {
+    pub fn with_floats(&self, lm: BitNetLm<Linear>) -> Result<BitNetLm<Linear>, HfError> {
         let mut problems = Vec::new();
         let Ok(lm) = parameters::with_floats(lm, self.table, |parameter| {
             if self.is_packed(parameter) {
@@ -73,10 +68,7 @@ impl Source<'_> {
             }
             Ok(Some(data))
         });
-        match problems.is_empty() {
-            true => Ok(lm),
-            false => Err(problems),
-        }
+        HfError::check(self.folder, problems).map(|()| lm)
     }
 
     fn floats(&self, parameter: &Parameter, name: &str) -> TensorData {
@@ -92,53 +84,37 @@ impl Source<'_> {
         floats::read(self.checkpoint.bytes(entry), types, order, &shape, &release)
     }
 
-    /// The model with the packed weights of the folder.
+    /// The packed weights of the folder by the paths of their projections.
     ///
     /// # Errors
     ///
     /// All tensors that have a value which is none of a code or scale.
-    pub fn packed_lm(
+    pub fn packed_weights(
         &self,
-        lm: BitNetLm<Linear>,
         convention: ScaleConvention,
-    ) -> Result<BitNetLm<PackedBitLinear>, Vec<TensorProblem>> {
+    ) -> Result<BTreeMap<String, PackedWeight>, HfError> {
         let exact = ExactScales::read(self.checkpoint);
-        let lm = lm.try_map_projections(|path, linear| {
-            if !self.is_packed_module(path) {
-                return Ok(PackedBitLinear::full_precision(linear));
+        let (mut weights, mut problems) = (BTreeMap::new(), Vec::new());
+        for parameter in self.table.iter().filter(|p| self.is_packed(p)) {
+            match self.packed_weight(parameter, convention, &exact) {
+                Ok(weight) => {
+                    weights.insert(parameter.module().to_string(), weight);
+                }
+                Err(problem) => problems.push(problem),
             }
-            let [d_input, d_output] = linear.weight.lazy_shape().dims();
-            let shape = [d_output, d_input];
-            let (words, gamma) =
-                self.packed(&format!("{path}.weight"), shape, convention, &exact)?;
-            let weight = PackedWeight::from_words(words, shape, gamma, self.device);
-            Ok(PackedBitLinear::b1_58(weight).with_bias(linear.bias))
-        });
-        lm.map_err(|_: TensorProblem| self.packed_problems(convention, &exact))
+        }
+        HfError::check(self.folder, problems).map(|()| weights)
     }
 
-    /// Everything that is wrong with packed weights, of which the first ends the reading.
-    fn packed_problems(
+    fn packed_weight(
         &self,
+        parameter: &Parameter,
         convention: ScaleConvention,
         exact: &ExactScales,
-    ) -> Vec<TensorProblem> {
-        let packed = self.table.iter().filter(|p| self.is_packed(p));
-        let problems = packed.filter_map(|parameter| {
-            let shape = [parameter.shape[0], parameter.row_len()];
-            self.packed(&parameter.hf, shape, convention, exact).err()
-        });
-        problems.collect()
-    }
-
-    /// Words and scale of a packed weight.
-    fn packed(
-        &self,
-        name: &str,
-        shape: [usize; 2],
-        convention: ScaleConvention,
-        exact: &ExactScales,
-    ) -> Result<(Vec<u32>, f32), TensorProblem> {
+    ) -> Result<PackedWeight, TensorProblem> {
+        // Names of projections are those of transformers in all families.
+        let name = &parameter.hf;
+        let shape = [parameter.shape[0], parameter.row_len()];
         let wrong = |name: &str, reason: String| TensorProblem::Value {
             name: name.to_string(),
             reason,
@@ -159,6 +135,6 @@ impl Source<'_> {
             wrong(name, reason)
         })?;
         self.checkpoint.release(codes, 0..bytes.len());
-        Ok((words, gamma))
+        Ok(PackedWeight::from_words(words, shape, gamma, self.device))
     }
 }

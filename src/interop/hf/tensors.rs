@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use safetensors::{Dtype, tensor::TensorInfo};
 
 use super::{
-    Family, TensorProblem,
+    Family,
     checkpoint::Checkpoint,
     dtype::{FLOAT_TYPES, float_dtype},
+    error::TensorProblem,
     head::Head,
 };
 use crate::interop::architecture::{HEAD, Parameter};
@@ -108,13 +109,9 @@ pub(super) fn problems(
 
 fn problem(expected: &ExpectedTensor, found: &TensorInfo) -> Option<TensorProblem> {
     let name = expected.name.clone();
-    let types = match expected.kind {
-        TensorKind::Codes => "U8",
-        TensorKind::Float | TensorKind::Scale => FLOAT_TYPES,
-    };
-    let right_type = match expected.kind {
-        TensorKind::Codes => found.dtype == Dtype::U8,
-        TensorKind::Float | TensorKind::Scale => float_dtype(found.dtype).is_some(),
+    let (types, right_type) = match expected.kind {
+        TensorKind::Codes => ("U8", found.dtype == Dtype::U8),
+        _ => (FLOAT_TYPES, float_dtype(found.dtype).is_some()),
     };
     if !right_type {
         return Some(TensorProblem::DType {

@@ -1,9 +1,4 @@
-use core::fmt::Write;
-
-use super::{
-    color::shade,
-    text::{escape, number},
-};
+use super::{color::shade, svg::Svg, text::number};
 
 const WIDTH: f64 = 1080.0;
 const LEFT: f64 = 330.0;
@@ -30,25 +25,17 @@ pub(super) fn heat_map(rows: &[(String, Vec<(f64, f64)>)], unit: &str) -> String
     steps.dedup();
     let cell = (WIDTH - LEFT - RIGHT) / steps.len().max(1) as f64;
     let height = rows.len() as f64 * ROW + 24.0;
-    let mut svg = format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">");
+    let mut svg = Svg::new(WIDTH, height);
     for (i, (name, points)) in rows.iter().enumerate() {
         let top = i as f64 * ROW;
-        let _ = write!(
-            svg,
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-            LEFT - 8.0,
-            top + 12.0,
-            escape(name)
-        );
+        svg.text(LEFT - 8.0, top + 12.0, "end", name);
         for (step, value) in points.iter().filter(|point| point.1.is_finite()) {
             let column = steps.partition_point(|other| other < step);
-            let share = if max > min {
-                (value - min) / (max - min)
-            } else {
-                0.5
+            let share = match max > min {
+                true => (value - min) / (max - min),
+                false => 0.5,
             };
-            let _ = write!(
-                svg,
+            svg.add(format_args!(
                 "<rect x=\"{:.2}\" y=\"{top}\" width=\"{:.2}\" height=\"{}\" \
                  fill=\"{}\"><title>step {step}: {}</title></rect>",
                 LEFT + column as f64 * cell,
@@ -56,44 +43,30 @@ pub(super) fn heat_map(rows: &[(String, Vec<(f64, f64)>)], unit: &str) -> String
                 ROW - 1.0,
                 shade(share),
                 number(*value)
-            );
+            ));
         }
     }
     write_legend(&mut svg, &steps, (min, max), height, unit);
-    svg.push_str("</svg>");
-    svg
+    svg.finish()
 }
 
-fn write_legend(svg: &mut String, steps: &[f64], range: (f64, f64), height: f64, unit: &str) {
+fn write_legend(svg: &mut Svg, steps: &[f64], range: (f64, f64), height: f64, unit: &str) {
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
         return;
     };
     let right = WIDTH - RIGHT;
-    let _ = write!(
-        svg,
-        "<text x=\"{LEFT}\" y=\"{:.1}\">step {first}</text>\
-         <text x=\"{right}\" y=\"{:.1}\" text-anchor=\"end\">step {last}</text>",
-        height - 6.0,
-        height - 6.0
-    );
-    let (min, max) = range;
+    svg.text(LEFT, height - 6.0, "start", format!("step {first}"));
+    svg.text(right, height - 6.0, "end", format!("step {last}"));
     for i in 0..=8 {
-        let share = i as f64 / 8.0;
-        let _ = write!(
-            svg,
+        svg.add(format_args!(
             "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"14\" height=\"9\" fill=\"{}\"/>",
             right + 12.0,
             4.0 + 9.0 * (8 - i) as f64,
-            shade(share)
-        );
+            shade(i as f64 / 8.0)
+        ));
     }
-    let _ = write!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"13\">{}</text><text x=\"{x:.1}\" y=\"84\">{}</text>\
-         <text x=\"{x:.1}\" y=\"48\">{}</text>",
-        number(max),
-        number(min),
-        escape(unit),
-        x = right + 30.0
-    );
+    let (min, max) = range;
+    svg.text(right + 30.0, 13.0, "start", number(max));
+    svg.text(right + 30.0, 84.0, "start", number(min));
+    svg.text(right + 30.0, 48.0, "start", unit);
 }

@@ -8,10 +8,7 @@ use super::{
     text::escape,
 };
 use crate::{
-    monitor::{
-        ErrorHistory, HistoryError,
-        error_history::{io_error, write_whole},
-    },
+    monitor::{ErrorHistory, HistoryError, error_history::write_whole},
     qat::QuantizationError,
 };
 
@@ -87,7 +84,7 @@ impl<'a> HtmlReport<'a> {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), HistoryError> {
         let path = path.as_ref();
         let html = self.to_html();
-        write_whole(path, |file| file.write_all(html.as_bytes())).map_err(io_error(path))
+        write_whole(path, |file| file.write_all(html.as_bytes()))
     }
 
     /// Returns the page.
@@ -130,11 +127,8 @@ impl<'a> HtmlReport<'a> {
         // Separate charts, as 8-bit activations are far better than ternary weights.
         for (name, rows) in [("weights", weights), ("activations", activations)] {
             if !rows.is_empty() {
-                section(
-                    html,
-                    &format!("SQNR by layer, {name}"),
-                    &heat_map(&rows, "dB"),
-                );
+                let title = format!("SQNR by layer, {name}");
+                section(html, &title, &heat_map(&rows, "dB"));
             }
         }
         let flips = self.lines(true, |error| error.flip_rate);

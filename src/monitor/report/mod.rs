@@ -6,6 +6,7 @@ mod color;
 mod heat_map;
 mod html;
 mod line_chart;
+mod svg;
 mod text;
 
 pub use html::HtmlReport;

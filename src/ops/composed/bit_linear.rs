@@ -2,94 +2,59 @@ use std::ops::Range;
 
 use bitnet_burn_kernels::{
     Groups,
-    packing::{CODES_PER_WORD, code_words_per_row},
+    packing::{code_words_per_row, words_per_row},
 };
-use burn::backend::{
-    Backend, FloatDType, IntDType, Shape, TensorData, TensorMetadata,
-    tensor::{FloatTensor, IntTensor},
-};
+use burn::backend::{Backend, FloatDType, IntDType, Shape, TensorMetadata, tensor::FloatTensor};
 
-use super::{absmax, inverse_scales, mask, not_a_number};
-use crate::ops::QatOps;
-
-/// Returns `256^i` for the four codes of a word, as 64-bit `[1, 1, 4]`.
-pub(super) fn byte_weights<B: Backend>(device: &B::Device) -> IntTensor<B> {
-    let weights: Vec<i64> = (0..4).map(|i| 1 << (8 * i)).collect();
-    B::int_from_data(TensorData::new(weights, [1, 1, 4]), device)
-}
+use super::{absmax, bool_dtype, inverse_scales, not_a_number, words};
+use crate::ops::{AbsmaxCodes, PackedTernary, QatOps};
 
 pub(in crate::ops) fn absmax_quantize<B: Backend>(
     x: FloatTensor<B>,
     max_code: f32,
-) -> (IntTensor<B>, FloatTensor<B>) {
-    let [tokens, d_input] = x.shape().dims();
-    let device = x.device();
-    let words = code_words_per_row(d_input);
+) -> AbsmaxCodes<B> {
+    let [_, d_input] = x.shape().dims();
     let values = B::float_cast(x, FloatDType::F32);
 
-    let scales = inverse_scales::<B>(absmax::<B>(values.clone()), max_code);
+    let inverse_scales = inverse_scales::<B>(absmax::<B>(values.clone()), max_code);
 
-    let codes = B::float_round(B::float_mul(values, scales.clone()));
+    let codes = B::float_round(B::float_mul(values, inverse_scales.clone()));
     // A NaN has no code; its scale is NaN instead.
     let uncoded = not_a_number::<B>(&codes);
     let codes = B::float_mask_fill(codes, uncoded, 0.0.into());
     let codes = B::float_clamp(codes, (-max_code - 1.0).into(), max_code.into());
-    let padding = Shape::new([tokens, 4 * words - d_input]);
-    let codes = match padding[1] {
-        0 => codes,
-        _ => {
-            let padding = B::float_zeros(padding, &device, FloatDType::F32);
-            B::float_cat(vec![codes, padding], 1)
-        }
-    };
     // Two's complement.
-    let negative = mask::<B>(&codes, |codes, dtype| {
-        B::float_lower_elem(codes, 0.0.into(), dtype)
-    });
+    let negative = B::float_lower_elem(codes.clone(), 0.0.into(), bool_dtype::<B>(&codes));
     let shifted = B::float_add_scalar(codes.clone(), 256.0.into());
-    let bytes = B::float_mask_where(codes, negative, shifted);
-    let bytes = B::float_into_int(bytes, IntDType::I64);
-    let bytes = B::int_reshape(bytes, Shape::new([tokens, words, 4]));
-    let sum = B::int_sum_dim(B::int_mul(bytes, byte_weights::<B>(&device)), 2);
-    let sum = B::int_reshape(sum, Shape::new([tokens, words]));
-    (B::int_cast(sum, IntDType::U32), scales)
+    let bytes = B::float_into_int(B::float_mask_where(codes, negative, shifted), IntDType::I64);
+    AbsmaxCodes {
+        words: words::packed::<B>(bytes, 8, code_words_per_row(d_input), 0),
+        inverse_scales,
+        d_input,
+    }
 }
 
 pub(in crate::ops) fn absmax_dequantize<B: Backend>(
-    codes: IntTensor<B>,
-    scales: FloatTensor<B>,
-    d_input: usize,
+    codes: AbsmaxCodes<B>,
     dtype: FloatDType,
 ) -> FloatTensor<B> {
-    let device = scales.device();
-    let [tokens, words] = codes.shape().dims();
-    let words_by_byte = B::int_reshape(
-        B::int_cast(codes, IntDType::I64),
-        Shape::new([tokens, words, 1]),
-    );
-    let bytes = B::int_div(words_by_byte, byte_weights::<B>(&device));
-    let bytes = B::int_remainder_scalar(bytes, 256.into());
-    let bytes = B::int_reshape(bytes, Shape::new([tokens, 4 * words]));
-    let bytes = B::int_slice(bytes, &[(0..tokens).into(), (0..d_input).into()]);
+    let shape = [codes.words.shape()[0], codes.d_input];
+    let bytes = words::unpacked::<B>(codes.words, 8, shape);
     let bytes = B::int_into_float(bytes, FloatDType::F32);
-    let negative = mask::<B>(&bytes, |bytes, dtype| {
-        B::float_greater_elem(bytes, 127.5.into(), dtype)
-    });
+    let negative = B::float_greater_elem(bytes.clone(), 127.5.into(), bool_dtype::<B>(&bytes));
     let shifted = B::float_sub_scalar(bytes.clone(), 256.0.into());
-    let codes = B::float_mask_where(bytes, negative, shifted);
-    B::float_cast(B::float_div(codes, scales), dtype)
+    let values = B::float_mask_where(bytes, negative, shifted);
+    B::float_cast(B::float_div(values, codes.inverse_scales), dtype)
 }
 
 pub(in crate::ops) fn ternary_linear<B: QatOps>(
-    codes: IntTensor<B>,
-    code_scales: FloatTensor<B>,
+    x: AbsmaxCodes<B>,
     weight: FloatTensor<B>,
     bias: FloatTensor<B>,
     groups: Groups,
 ) -> FloatTensor<B> {
-    let d_input = weight.shape()[0];
     let dtype: FloatDType = bias.dtype().into();
-    let x = B::absmax_dequantize(codes, code_scales, d_input, dtype);
+    let x = B::absmax_dequantize(x, dtype);
     let weight = quantized_as::<B>(weight, groups, dtype);
     biased::<B>(B::float_matmul(x, weight), bias)
 }
@@ -109,22 +74,13 @@ pub(in crate::ops) fn quantized_as<B: QatOps>(
 }
 
 pub(in crate::ops) fn packed_linear<B: QatOps>(
-    codes: IntTensor<B>,
-    code_scales: FloatTensor<B>,
-    packed: IntTensor<B>,
-    weight_scales: FloatTensor<B>,
+    x: AbsmaxCodes<B>,
+    weight: PackedTernary<B>,
     bias: FloatTensor<B>,
-    groups: Groups,
-    d_input: usize,
 ) -> FloatTensor<B> {
     let dtype: FloatDType = bias.dtype().into();
-    let x = B::absmax_dequantize(codes, code_scales, d_input, dtype);
-    let weight = PackedRows::<B> {
-        packed,
-        scales: weight_scales,
-        groups,
-        d_input,
-    };
+    let weight = PackedRows::new(weight, x.d_input);
+    let x = B::absmax_dequantize(x, dtype);
     let parts = weight.parts().map(|rows| {
         let rows = weight.unpacked(rows, dtype);
         B::float_matmul(x.clone(), B::float_transpose(rows))
@@ -137,21 +93,24 @@ pub(in crate::ops) fn packed_linear<B: QatOps>(
     biased::<B>(y, bias)
 }
 
-/// Rows of packed codes and their scales.
+/// A packed weight `[d_output, d_input]` that is unpacked some rows at a time.
 #[derive(Debug, Clone)]
 pub(in crate::ops) struct PackedRows<B: Backend> {
-    pub packed: IntTensor<B>,
-    pub scales: FloatTensor<B>,
-    pub groups: Groups,
-    pub d_input: usize,
+    weight: PackedTernary<B>,
+    d_input: usize,
 }
 
 impl<B: QatOps> PackedRows<B> {
+    pub fn new(weight: PackedTernary<B>, d_input: usize) -> Self {
+        debug_assert_eq!(weight.words.shape()[1], words_per_row(d_input));
+        Self { weight, d_input }
+    }
+
     /// Returns the ranges of rows that are unpacked at a time.
     fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<B> {
-        let d_output = self.packed.shape()[0].max(1);
-        let outer = self.groups.outer;
-        let in_rows = self.groups.inner == 1 && (outer == 1 || outer.is_multiple_of(d_output));
+        let d_output = self.weight.words.shape()[0].max(1);
+        let Groups { outer, inner, .. } = self.weight.groups;
+        let in_rows = inner == 1 && (outer == 1 || outer.is_multiple_of(d_output));
         let at_a_time = match in_rows {
             true => (UNPACKED / self.d_input.max(1)).max(1),
             false => d_output,
@@ -161,12 +120,41 @@ impl<B: QatOps> PackedRows<B> {
     }
 
     fn unpacked(&self, rows: Range<usize>, dtype: FloatDType) -> FloatTensor<B> {
-        let [d_output, words] = self.packed.shape().dims();
-        debug_assert_eq!(words, self.d_input.div_ceil(CODES_PER_WORD));
-        let (scales, groups) = scales_of_rows::<B>(&self.scales, self.groups, d_output, &rows);
         let shape = Shape::new([rows.len(), self.d_input]);
-        let packed = B::int_slice(self.packed.clone(), &[rows.into(), (0..words).into()]);
-        B::ternary_unpack(packed, scales, groups, shape, dtype)
+        B::ternary_unpack(self.rows(rows), shape, dtype)
+    }
+
+    /// Returns some rows, of a weight whose groups lie within rows or are all of it.
+    fn rows(&self, rows: Range<usize>) -> PackedTernary<B> {
+        let PackedTernary {
+            words,
+            scales,
+            groups,
+        } = self.weight.clone();
+        let [d_output, row_words] = words.shape().dims();
+        let n_rows = rows.len();
+        if n_rows == d_output {
+            return self.weight.clone();
+        }
+        let words = B::int_slice(words, &[rows.clone().into(), (0..row_words).into()]);
+        let (scales, groups) = match groups.outer {
+            1 => {
+                let size = groups.size / d_output * n_rows;
+                (scales, Groups { size, ..groups })
+            }
+            outer => {
+                let of_a_row = outer / d_output;
+                let range = rows.start * of_a_row..rows.end * of_a_row;
+                let outer = range.len();
+                let scales = B::float_slice(scales, &[range.into(), (0..1).into()]);
+                (scales, Groups { outer, ..groups })
+            }
+        };
+        PackedTernary {
+            words,
+            scales,
+            groups,
+        }
     }
 
     /// Computes `dX = dY W` of gradients `[tokens, d_output]`.
@@ -185,27 +173,6 @@ impl<B: QatOps> PackedRows<B> {
 
 /// Values of a packed weight that are unpacked at a time, so that a large one is never unpacked whole.
 const UNPACKED: usize = 1 << 20;
-
-/// Returns the scales of some rows of a packed weight whose groups lie within rows or are all of it.
-fn scales_of_rows<B: Backend>(
-    scales: &FloatTensor<B>,
-    groups: Groups,
-    d_output: usize,
-    rows: &Range<usize>,
-) -> (FloatTensor<B>, Groups) {
-    if rows.len() == d_output {
-        return (scales.clone(), groups);
-    }
-    if groups.outer == 1 {
-        let size = groups.size / d_output * rows.len();
-        return (scales.clone(), Groups { size, ..groups });
-    }
-    let of_a_row = groups.outer / d_output;
-    let range = rows.start * of_a_row..rows.end * of_a_row;
-    let outer = range.len();
-    let scales = B::float_slice(scales.clone(), &[range.into(), (0..1).into()]);
-    (scales, Groups { outer, ..groups })
-}
 
 /// Returns `y + b`, or `y` without a bias.
 pub(in crate::ops) fn biased<B: Backend>(

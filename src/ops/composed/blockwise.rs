@@ -4,8 +4,8 @@ use burn::backend::{
     tensor::{FloatTensor, IntTensor},
 };
 
-use super::{bit_linear::byte_weights, mask, not_a_number};
-use crate::ops::{AdamWStep, QatOps};
+use super::{bool_dtype, not_a_number, words};
+use crate::ops::{AdamWStep, BlockwiseCodes, QatOps};
 
 fn constants<B: Backend>(values: &[f32; 256], device: &B::Device) -> FloatTensor<B> {
     B::float_from_data(TensorData::new(values.to_vec(), [256]), device)
@@ -36,7 +36,7 @@ fn unblocked<B: Backend>(values: FloatTensor<B>, n: usize) -> FloatTensor<B> {
 pub(in crate::ops) fn blockwise_quantize<B: Backend>(
     values: FloatTensor<B>,
     map: DynamicMap,
-) -> (IntTensor<B>, FloatTensor<B>) {
+) -> BlockwiseCodes<B> {
     let n = values.shape().num_elements();
     let device = values.device();
     let values = blocks::<B>(values);
@@ -51,19 +51,12 @@ pub(in crate::ops) fn blockwise_quantize<B: Backend>(
     let scaled = unblocked::<B>(scaled, n);
     let codes = codes::<B>(scaled, map);
 
-    let words = n.div_ceil(4);
-    let bytes = match 4 * words - n {
-        0 => codes,
-        padding => {
-            let padding = B::int_zeros(Shape::new([padding]), &device, IntDType::I64);
-            B::int_cat(vec![codes, padding], 0)
-        }
-    };
-    let bytes = B::int_reshape(bytes, Shape::new([1, words, 4]));
-    let sum = B::int_sum_dim(B::int_mul(bytes, byte_weights::<B>(&device)), 2);
-    let packed = B::int_cast(B::int_reshape(sum, Shape::new([words])), IntDType::U32);
-    let num_blocks = absmax.shape().num_elements();
-    (packed, B::float_reshape(absmax, Shape::new([num_blocks])))
+    let codes = B::int_reshape(codes, Shape::new([1, n]));
+    let words = words::packed::<B>(codes, 8, n.div_ceil(4), 0);
+    BlockwiseCodes {
+        words: B::int_reshape(words, Shape::new([n.div_ceil(4)])),
+        absmax: B::float_reshape(absmax, Shape::new([n.div_ceil(BLOCK)])),
+    }
 }
 
 /// Returns the number of thresholds below each value, by bisection.
@@ -74,9 +67,7 @@ fn codes<B: Backend>(values: FloatTensor<B>, map: DynamicMap) -> IntTensor<B> {
     for step in [128, 64, 32, 16, 8, 4, 2, 1] {
         let probed = B::int_add_scalar(codes.clone(), (step - 1).into());
         let threshold = B::float_select(thresholds.clone(), 0, probed);
-        let above = mask::<B>(&values, |values, dtype| {
-            B::float_greater(values, threshold, dtype)
-        });
+        let above = B::float_greater(values.clone(), threshold, bool_dtype::<B>(&values));
         let further = B::int_add_scalar(codes.clone(), step.into());
         codes = B::int_mask_where(codes, above, further);
     }
@@ -84,64 +75,48 @@ fn codes<B: Backend>(values: FloatTensor<B>, map: DynamicMap) -> IntTensor<B> {
 }
 
 pub(in crate::ops) fn blockwise_dequantize<B: Backend>(
-    codes: IntTensor<B>,
-    absmax: FloatTensor<B>,
+    codes: BlockwiseCodes<B>,
     map: DynamicMap,
     n: usize,
 ) -> FloatTensor<B> {
-    let device = absmax.device();
-    let words = codes.shape().num_elements();
-    let num_blocks = absmax.shape().num_elements();
-    let words_by_byte =
-        B::int_reshape(B::int_cast(codes, IntDType::I64), Shape::new([1, words, 1]));
-    let bytes = B::int_div(words_by_byte, byte_weights::<B>(&device));
-    let bytes = B::int_remainder_scalar(bytes, 256.into());
-    let bytes = B::int_reshape(bytes, Shape::new([4 * words]));
-    let bytes = B::int_slice(bytes, &[(0..n).into()]);
-    let values = B::float_select(constants::<B>(map.values(), &device), 0, bytes);
-    let absmax = B::float_reshape(absmax, Shape::new([num_blocks, 1]));
+    let bytes = words::unpacked::<B>(codes.words, 8, [1, n]);
+    let bytes = B::int_reshape(bytes, Shape::new([n]));
+    let map = constants::<B>(map.values(), &codes.absmax.device());
+    let values = B::float_select(map, 0, bytes);
+    let absmax = B::float_reshape(codes.absmax, Shape::new([n.div_ceil(BLOCK), 1]));
     unblocked::<B>(B::float_mul(blocks::<B>(values), absmax), n)
 }
 
-/// The parameter, then codes and absolute maxima of the first and of the second moment.
-pub(in crate::ops) type Stepped<B> = (
-    FloatTensor<B>,
-    IntTensor<B>,
-    FloatTensor<B>,
-    IntTensor<B>,
-    FloatTensor<B>,
-);
-
-#[allow(clippy::too_many_arguments)]
 pub(in crate::ops) fn adamw_8bit<B: QatOps>(
     param: FloatTensor<B>,
     grad: FloatTensor<B>,
-    codes_1: IntTensor<B>,
-    absmax_1: FloatTensor<B>,
-    codes_2: IntTensor<B>,
-    absmax_2: FloatTensor<B>,
+    [moment_1, moment_2]: [BlockwiseCodes<B>; 2],
     step: AdamWStep,
-) -> Stepped<B> {
+) -> (FloatTensor<B>, BlockwiseCodes<B>, BlockwiseCodes<B>) {
     let (shape, dtype) = (param.shape(), param.dtype().into());
     let n = shape.num_elements();
     let flat = |x| B::float_reshape(B::float_cast(x, FloatDType::F32), Shape::new([n]));
     let (param, grad) = (flat(param), flat(grad));
     let scaled = |x: &FloatTensor<B>, factor: f32| B::float_mul_scalar(x.clone(), factor.into());
 
-    let moment_1 = B::blockwise_dequantize(codes_1, absmax_1, DynamicMap::Signed, n);
-    let moment_1 = B::float_add(scaled(&moment_1, step.beta_1), scaled(&grad, step.rest_1));
-    let moment_2 = B::blockwise_dequantize(codes_2, absmax_2, DynamicMap::Unsigned, n);
-    let square = B::float_mul(scaled(&grad, step.rest_2), grad);
+    let moment_1 = B::blockwise_dequantize(moment_1, DynamicMap::Signed, n);
+    let moment_1 = B::float_add(
+        scaled(&moment_1, step.beta_1),
+        scaled(&grad, step.one_minus_beta_1),
+    );
+    let moment_2 = B::blockwise_dequantize(moment_2, DynamicMap::Unsigned, n);
+    let square = B::float_mul(scaled(&grad, step.one_minus_beta_2), grad);
     let moment_2 = B::float_add(scaled(&moment_2, step.beta_2), square);
 
     let root = B::float_sqrt(moment_2.clone());
-    let root = B::float_div_scalar(root, step.correction_2.into());
+    let root = B::float_div_scalar(root, step.bias_correction_2.into());
     let denominator = B::float_add_scalar(root, step.epsilon.into());
     let update = B::float_div(scaled(&moment_1, step.step_size), denominator);
     let param = B::float_sub(scaled(&param, step.decay), update);
 
-    let (codes_1, absmax_1) = B::blockwise_quantize(moment_1, DynamicMap::Signed);
-    let (codes_2, absmax_2) = B::blockwise_quantize(moment_2, DynamicMap::Unsigned);
-    let param = B::float_cast(B::float_reshape(param, shape), dtype);
-    (param, codes_1, absmax_1, codes_2, absmax_2)
+    (
+        B::float_cast(B::float_reshape(param, shape), dtype),
+        B::blockwise_quantize(moment_1, DynamicMap::Signed),
+        B::blockwise_quantize(moment_2, DynamicMap::Unsigned),
+    )
 }

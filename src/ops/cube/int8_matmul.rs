@@ -6,7 +6,7 @@ use burn::backend::{
     DType, FloatDType, Shape, TensorMetadata,
     cubecl::dtype_to_elem_type,
     ops::{FloatTensorOps, IntTensorOps},
-    tensor::{FloatTensor, IntTensor},
+    tensor::FloatTensor,
 };
 use burn_cubecl::{
     CubeBackend,
@@ -27,7 +27,7 @@ use cubek::{
 };
 
 use super::allocation::empty;
-use crate::ops::{QatOps, composed};
+use crate::ops::{AbsmaxCodes, PackedTernary, QatOps, composed};
 
 /// Returns whether the device multiplies matrices of 8-bit integers into sums of 32 bits.
 pub(super) fn has_int8_matmul(client: &Client) -> bool {
@@ -48,10 +48,9 @@ fn bytes(words: CubeTensor, shape: [usize; 2]) -> CubeTensor {
     CubeTensor::new_contiguous(client, device, Shape::new(shape), handle, DType::I8)
 }
 
-/// Codes of activations with their scales, and an optional bias.
+/// Codes of activations, and an optional bias.
 pub(super) struct Input {
-    codes: IntTensor<CubeBackend>,
-    scales: FloatTensor<CubeBackend>,
+    codes: AbsmaxCodes<CubeBackend>,
     bias: FloatTensor<CubeBackend>,
     /// Strategy of the matrix product.
     strategy: Strategy,
@@ -81,14 +80,9 @@ fn int_product(strategy: &Strategy, a: CubeTensor, b: CubeTensor) -> Option<Cube
 }
 
 impl Input {
-    pub fn new(
-        codes: &IntTensor<CubeBackend>,
-        scales: &FloatTensor<CubeBackend>,
-        bias: &FloatTensor<CubeBackend>,
-    ) -> Self {
+    pub fn new(codes: &AbsmaxCodes<CubeBackend>, bias: &FloatTensor<CubeBackend>) -> Self {
         Self {
             codes: codes.clone(),
-            scales: scales.clone(),
             bias: bias.clone(),
             strategy: Strategy::Auto,
         }
@@ -102,13 +96,13 @@ impl Input {
         gamma: FloatTensor<CubeBackend>,
         d_output: usize,
     ) -> Option<FloatTensor<CubeBackend>> {
-        let (tokens, depth) = (self.codes.shape()[0], ternary.shape()[0]);
-        let x = bytes(self.codes.clone(), [tokens, depth]);
+        let (tokens, depth) = (self.codes.words.shape()[0], ternary.shape()[0]);
+        let x = bytes(self.codes.words.clone(), [tokens, depth]);
         let sums = int_product(&self.strategy, x, ternary)?;
         let sums = CubeBackend::int_slice(sums, &[(0..tokens).into(), (0..d_output).into()]);
         let sums = CubeBackend::int_into_float(sums, FloatDType::F32);
-        let steps = CubeBackend::float_recip(self.scales.clone());
-        let y = CubeBackend::float_mul(sums, CubeBackend::float_mul(steps, gamma));
+        let scales = CubeBackend::float_recip(self.codes.inverse_scales.clone());
+        let y = CubeBackend::float_mul(sums, CubeBackend::float_mul(scales, gamma));
         let y = CubeBackend::float_cast(y, self.bias.dtype().into());
         Some(composed::biased::<CubeBackend>(y, self.bias.clone()))
     }
@@ -145,15 +139,14 @@ pub(super) fn ternary_linear(
 /// Computes [`ternary_linear`] for a packed weight `[d_output, d_input]`.
 pub(super) fn packed_linear(
     input: &Input,
-    packed: IntTensor<CubeBackend>,
-    gamma: FloatTensor<CubeBackend>,
-    groups: Groups,
+    weight: PackedTernary<CubeBackend>,
 ) -> Option<FloatTensor<CubeBackend>> {
-    let [d_output, packed_words] = packed.shape().dims();
+    let groups = weight.groups;
+    let [d_output, packed_words] = weight.words.shape().dims();
     if groups.inner != 1 || (groups.outer != 1 && groups.outer != d_output) {
         return None;
     }
-    let [packed, gamma] = [packed, gamma].map(into_contiguous);
+    let [packed, gamma] = [weight.words, weight.scales].map(into_contiguous);
     // A word of sixteen codes becomes four.
     let words = empty(
         &packed,
@@ -204,67 +197,43 @@ mod tests {
         let device = CubeDevice::Cpu(Default::default());
         for [tokens, d_input, d_output] in [[5, 33, 20], [16, 64, 32]] {
             let x = tensor([tokens, d_input], 2.0, &device);
-            let (codes, scales) = CubeBackend::absmax_quantize(x, 127.0);
+            let codes = CubeBackend::absmax_quantize(x, 127.0);
             let bias = tensor([1, d_output], 0.1, &device);
             let bias = CubeBackend::float_reshape(bias, Shape::new([d_output]));
-            let strategy = Strategy::MultiLevel(multi_level::Strategy::Naive);
             let input = Input {
-                codes,
-                scales,
-                bias,
-                strategy,
-            };
-            let all = || {
-                let Input {
-                    codes,
-                    scales,
-                    bias,
-                    ..
-                } = &input;
-                (codes.clone(), scales.clone(), bias.clone())
+                codes: codes.clone(),
+                bias: bias.clone(),
+                strategy: Strategy::MultiLevel(multi_level::Strategy::Naive),
             };
 
-            let weight = tensor([d_input, d_output], 0.05, &device);
-            for inner in [1, d_output] {
-                let size = d_input * d_output / inner;
-                let groups = Groups {
-                    outer: 1,
-                    size,
-                    inner,
-                };
-                let (codes, scales, bias) = all();
-                let expected = composed::ternary_linear::<CubeBackend>(
-                    codes,
-                    scales,
-                    weight.clone(),
-                    bias,
-                    groups,
-                );
-                assert_close(ternary_linear(&input, weight.clone(), groups), expected);
+            let shape = [d_input, d_output];
+            let weight = tensor(shape, 0.05, &device);
+            for groups in [
+                Groups::per_tensor(d_input * d_output),
+                Groups::along_axis(&shape, 0, d_input),
+            ] {
+                let (x, weight, bias) = (codes.clone(), weight.clone(), bias.clone());
+                let expected =
+                    composed::ternary_linear::<CubeBackend>(x, weight.clone(), bias, groups);
+                assert_close(ternary_linear(&input, weight, groups), expected);
             }
 
-            let weight = tensor([d_output, d_input], 0.05, &device);
-            for outer in [1, d_output] {
-                let size = d_input * d_output / outer;
-                let groups = Groups {
-                    outer,
-                    size,
-                    inner: 1,
-                };
-                let gamma =
+            let shape = [d_output, d_input];
+            let weight = tensor(shape, 0.05, &device);
+            for groups in [
+                Groups::per_tensor(d_input * d_output),
+                Groups::per_row(&shape),
+            ] {
+                let scales =
                     CubeBackend::group_statistic(weight.clone(), groups, Statistic::AbsMean);
-                let packed = CubeBackend::ternary_pack(weight.clone(), gamma.clone(), groups);
-                let (codes, scales, bias) = all();
-                let expected = composed::packed_linear::<CubeBackend>(
-                    codes,
+                let weight = PackedTernary {
+                    words: CubeBackend::ternary_pack(weight.clone(), scales.clone(), groups),
                     scales,
-                    packed.clone(),
-                    gamma.clone(),
-                    bias,
                     groups,
-                    d_input,
-                );
-                assert_close(packed_linear(&input, packed, gamma, groups), expected);
+                };
+                let (x, bias) = (codes.clone(), bias.clone());
+                let expected = composed::packed_linear::<CubeBackend>(x, weight.clone(), bias);
+                assert_close(packed_linear(&input, weight), expected);
             }
         }
     }

@@ -1,37 +1,54 @@
-//! Even levels with given steps and zero points, value by value, in parallel pieces.
+//! Even levels with given scales and zero points, value by value, in parallel pieces.
 
 use std::mem::MaybeUninit;
 
 use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, reference::gradient_factor};
+use burn::backend::Flex;
 use rayon::prelude::*;
 
-use super::slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, clamp, filled, round, runs, vectorized};
+use super::{
+    slices::{PARALLEL_CHUNK, PARALLEL_THRESHOLD, clamp, filled, round, runs, vectorized},
+    values::Values,
+};
+use crate::ops::AffineLevels;
 
-/// Steps and zero points of groups of values.
-#[derive(Clone, Copy)]
-pub(super) struct Steps<'a> {
-    pub steps: &'a [f32],
-    pub zero_points: &'a [f32],
-    pub groups: Groups,
+/// The levels of groups of values.
+pub(super) struct Levels<'a> {
+    scales: Values<'a>,
+    zero_points: Values<'a>,
+    groups: Groups,
+    codes: CodeRange,
 }
 
-impl Steps<'_> {
-    /// Computes `f(grad, x / step, step, zero_point)` of every value and its gradient.
+impl<'a> Levels<'a> {
+    pub fn of(levels: &'a AffineLevels<Flex>) -> Self {
+        Self {
+            scales: Values::of(&levels.scales),
+            zero_points: Values::of(&levels.zero_points),
+            groups: levels.groups,
+            codes: levels.codes,
+        }
+    }
+
+    /// Computes `f(grad, x / scale, scale, zero_point)` of every value and its gradient.
     fn map_values(
-        self,
+        &self,
         values: &[f32],
         grads: &[f32],
         f: impl Fn(f32, f32, f32, f32) -> f32 + Sync,
     ) -> Vec<f32> {
+        let (scales, zero_points): (&[f32], &[f32]) = (&self.scales, &self.zero_points);
         let num_groups = self.groups.num_groups();
-        assert!([self.steps.len(), self.zero_points.len()] == [num_groups; 2]);
+        assert!([scales.len(), zero_points.len()] == [num_groups; 2]);
         assert!([values.len(), grads.len()] == [self.groups.num_elements(); 2]);
         let piece = |start: usize, output: &mut [MaybeUninit<f32>]| {
             vectorized(Piece {
                 values: &values[start..][..output.len()],
                 grads: &grads[start..][..output.len()],
                 start,
-                steps: self,
+                scales,
+                zero_points,
+                groups: self.groups,
                 f: &f,
                 output,
             });
@@ -46,6 +63,44 @@ impl Steps<'_> {
         // SAFETY: the runs of a piece cover it.
         unsafe { filled(values.len(), fill) }
     }
+
+    /// Returns the nearest level of every value.
+    pub fn fake_quant(&self, values: &[f32]) -> Vec<f32> {
+        let CodeRange { min, max } = self.codes;
+        let f = move |_, scaled: f32, scale: f32, zero_point: f32| {
+            // The clamp comes first, so that the sum in `round` stays exact. The result is the same, since
+            // the bounds are integers.
+            (round(clamp(scaled + zero_point, min, max)) - zero_point) * scale
+        };
+        // There is no gradient; the values are passed in its place.
+        self.map_values(values, values, f)
+    }
+
+    /// Returns the gradients by a rule.
+    pub fn gradient(&self, values: &[f32], grads: &[f32], rule: GradientRule) -> Vec<f32> {
+        let codes = self.codes;
+        let CodeRange { min, max } = codes;
+        match rule {
+            // These two make no library call, and compile to SIMD loops.
+            GradientRule::Clipped { bound } => {
+                self.map_values(values, grads, move |grad, scaled, _, z| {
+                    let v = scaled + z;
+                    // Always both comparisons: a branch would prevent a SIMD loop.
+                    let inside = (bound * (min - z) <= v - z) & (v - z <= bound * (max - z));
+                    grad * if inside { 1.0 } else { 0.0 }
+                })
+            }
+            GradientRule::StepSize => self.map_values(values, grads, move |grad, scaled, _, z| {
+                let v = scaled + z;
+                let code = clamp(v, min, max);
+                let inside = if code == v { round(v) - v } else { code };
+                grad * if v.is_nan() { 0.0 } else { inside }
+            }),
+            _ => self.map_values(values, grads, move |grad, scaled, _, z| {
+                grad * gradient_factor(scaled + z, z, codes, rule)
+            }),
+        }
+    }
 }
 
 /// Neighboring values.
@@ -54,7 +109,9 @@ struct Piece<'a, F> {
     grads: &'a [f32],
     /// Position of the first value in the tensor.
     start: usize,
-    steps: Steps<'a>,
+    scales: &'a [f32],
+    zero_points: &'a [f32],
+    groups: Groups,
     f: &'a F,
     output: &'a mut [MaybeUninit<f32>],
 }
@@ -64,70 +121,24 @@ impl<F: Fn(f32, f32, f32, f32) -> f32> pulp::NullaryFnOnce for Piece<'_, F> {
 
     #[inline(always)]
     fn call(self) {
-        let Steps {
-            steps,
-            zero_points,
-            groups,
-        } = self.steps;
         let f = self.f;
-        for (run, group) in runs(groups, self.start, self.output.len()) {
+        for (run, group) in runs(self.groups, self.start, self.output.len()) {
             let inputs = self.values[run.clone()]
                 .iter()
                 .zip(&self.grads[run.clone()]);
             let outputs = self.output[run].iter_mut().zip(inputs);
-            let (steps, zero_points) = (&steps[group..], &zero_points[group..]);
-            if groups.inner == 1 {
-                let (step, zero_point) = (steps[0], zero_points[0]);
+            let (scales, zero_points) = (&self.scales[group..], &self.zero_points[group..]);
+            if self.groups.inner == 1 {
+                let (scale, zero_point) = (scales[0], zero_points[0]);
                 for (output, (&value, &grad)) in outputs {
-                    output.write(f(grad, value / step, step, zero_point));
+                    output.write(f(grad, value / scale, scale, zero_point));
                 }
             } else {
-                let pairs = outputs.zip(steps.iter().zip(zero_points));
-                for ((output, (&value, &grad)), (&step, &zero_point)) in pairs {
-                    output.write(f(grad, value / step, step, zero_point));
+                let pairs = outputs.zip(scales.iter().zip(zero_points));
+                for ((output, (&value, &grad)), (&scale, &zero_point)) in pairs {
+                    output.write(f(grad, value / scale, scale, zero_point));
                 }
             }
         }
-    }
-}
-
-pub(super) fn affine_fake_quant(values: &[f32], steps: Steps<'_>, codes: CodeRange) -> Vec<f32> {
-    let CodeRange { min, max } = codes;
-    let f = move |_, scaled: f32, step: f32, zero_point: f32| {
-        // The clamp comes first, so that the sum in `round` stays exact. The result is the same, since the
-        // bounds are integers.
-        (round(clamp(scaled + zero_point, min, max)) - zero_point) * step
-    };
-    // There is no gradient; the values are passed in its place.
-    steps.map_values(values, values, f)
-}
-
-pub(super) fn affine_gradient(
-    values: &[f32],
-    grads: &[f32],
-    steps: Steps<'_>,
-    codes: CodeRange,
-    rule: GradientRule,
-) -> Vec<f32> {
-    let CodeRange { min, max } = codes;
-    match rule {
-        // These two make no library call, and compile to SIMD loops.
-        GradientRule::Clipped { bound } => {
-            steps.map_values(values, grads, move |grad, scaled, _, z| {
-                let v = scaled + z;
-                // Always both comparisons: a branch would prevent a SIMD loop.
-                let inside = (bound * (min - z) <= v - z) & (v - z <= bound * (max - z));
-                grad * if inside { 1.0 } else { 0.0 }
-            })
-        }
-        GradientRule::StepSize => steps.map_values(values, grads, move |grad, scaled, _, z| {
-            let v = scaled + z;
-            let code = clamp(v, min, max);
-            let inside = if code == v { round(v) - v } else { code };
-            grad * if v.is_nan() { 0.0 } else { inside }
-        }),
-        _ => steps.map_values(values, grads, move |grad, scaled, _, z| {
-            grad * gradient_factor(scaled + z, z, codes, rule)
-        }),
     }
 }

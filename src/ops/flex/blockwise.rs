@@ -3,18 +3,15 @@
 use std::{mem::MaybeUninit, sync::LazyLock};
 
 use bitnet_burn_kernels::{BLOCK, DynamicMap};
-use burn::backend::{
-    Flex, Shape, TensorMetadata,
-    tensor::{FloatTensor, IntTensor},
-};
+use burn::backend::{Flex, Shape, TensorMetadata, tensor::FloatTensor};
 use rayon::prelude::*;
 
 use super::{
     quantizer::max_magnitude,
     slices::{PARALLEL_CHUNK, filled, vectorized},
-    values::{from_values, tensor, with_values},
+    values::{Values, from_values_like, tensor},
 };
-use crate::ops::AdamWStep;
+use crate::ops::{AdamWStep, BlockwiseCodes};
 
 /// Codes in a word.
 const CODES: usize = 4;
@@ -108,77 +105,83 @@ fn decode<'a>(
     unsafe { values.assume_init_mut() }
 }
 
-pub(super) fn blockwise_quantize(
-    values: FloatTensor<Flex>,
-    map: DynamicMap,
-) -> (IntTensor<Flex>, FloatTensor<Flex>) {
+impl BlockwiseCodes<Flex> {
+    fn from_values(words: Vec<u32>, absmax: Vec<f32>) -> Self {
+        let [words_shape, absmax_shape] = [words.len(), absmax.len()].map(|n| Shape::new([n]));
+        Self {
+            words: tensor(words, words_shape),
+            absmax: tensor(absmax, absmax_shape),
+        }
+    }
+
+    fn contiguous(self) -> Self {
+        Self {
+            words: self.words.to_contiguous(),
+            absmax: self.absmax.to_contiguous(),
+        }
+    }
+
+    /// Returns the words and maxima of contiguous codes of `n` values.
+    fn slices(&self, n: usize) -> (&[u32], &[f32]) {
+        let (words, absmax) = (self.words.storage::<u32>(), self.absmax.storage::<f32>());
+        assert!(words.len() >= n.div_ceil(CODES) && absmax.len() >= n.div_ceil(BLOCK));
+        (words, absmax)
+    }
+}
+
+pub(super) fn blockwise_quantize(values: &[f32], map: DynamicMap) -> BlockwiseCodes<Flex> {
     let encoder = Encoder::of(map);
-    with_values(&values, |values| {
-        let mut words = vec![0u32; values.len().div_ceil(CODES)];
-        let mut absmax = vec![0f32; values.len().div_ceil(BLOCK)];
-        (
-            values.par_chunks(PARALLEL_CHUNK),
-            words.par_chunks_mut(CHUNK_WORDS),
-            absmax.par_chunks_mut(CHUNK_BLOCKS),
-        )
-            .into_par_iter()
-            .for_each(|(values, words, absmax)| {
-                let words = words.chunks_mut(BLOCK / CODES);
-                for ((values, words), absmax) in values.chunks(BLOCK).zip(words).zip(absmax) {
-                    *absmax = vectorized(|| encoder.encode(values, words));
-                }
-            });
-        let shapes = [words.len(), absmax.len()].map(|n| Shape::new([n]));
-        let [words_shape, absmax_shape] = shapes;
-        (tensor(words, words_shape), tensor(absmax, absmax_shape))
-    })
+    let mut words = vec![0u32; values.len().div_ceil(CODES)];
+    let mut absmax = vec![0f32; values.len().div_ceil(BLOCK)];
+    (
+        values.par_chunks(PARALLEL_CHUNK),
+        words.par_chunks_mut(CHUNK_WORDS),
+        absmax.par_chunks_mut(CHUNK_BLOCKS),
+    )
+        .into_par_iter()
+        .for_each(|(values, words, absmax)| {
+            let words = words.chunks_mut(BLOCK / CODES);
+            for ((values, words), absmax) in values.chunks(BLOCK).zip(words).zip(absmax) {
+                *absmax = vectorized(|| encoder.encode(values, words));
+            }
+        });
+    BlockwiseCodes::from_values(words, absmax)
 }
 
 pub(super) fn blockwise_dequantize(
-    codes: IntTensor<Flex>,
-    absmax: FloatTensor<Flex>,
+    codes: BlockwiseCodes<Flex>,
     map: DynamicMap,
     n: usize,
 ) -> FloatTensor<Flex> {
-    let codes = codes.to_contiguous();
+    let codes = codes.contiguous();
+    let (words, absmax) = codes.slices(n);
     let map = map.values();
     let fill = |values: &mut [MaybeUninit<f32>]| {
-        with_values(&absmax, |absmax| {
-            (
-                values.par_chunks_mut(PARALLEL_CHUNK),
-                codes.storage::<u32>().par_chunks(CHUNK_WORDS),
-                absmax.par_chunks(CHUNK_BLOCKS),
-            )
-                .into_par_iter()
-                .for_each(|(values, words, absmax)| {
-                    let words = words.chunks(BLOCK / CODES);
-                    let blocks = values.chunks_mut(BLOCK).zip(words).zip(absmax);
-                    for ((values, words), &absmax) in blocks {
-                        decode(words, absmax, map, values);
-                    }
-                });
-        });
+        (
+            values.par_chunks_mut(PARALLEL_CHUNK),
+            words.par_chunks(CHUNK_WORDS),
+            absmax.par_chunks(CHUNK_BLOCKS),
+        )
+            .into_par_iter()
+            .for_each(|(values, words, absmax)| {
+                let words = words.chunks(BLOCK / CODES);
+                let blocks = values.chunks_mut(BLOCK).zip(words).zip(absmax);
+                for ((values, words), &absmax) in blocks {
+                    decode(words, absmax, map, values);
+                }
+            });
     };
-    let [words, blocks] = [n.div_ceil(CODES), n.div_ceil(BLOCK)];
-    assert!(codes.shape().num_elements() >= words && absmax.shape().num_elements() >= blocks);
     // SAFETY: every value of every block is written, since all have codes.
     tensor(unsafe { filled(n, fill) }, Shape::new([n]))
 }
 
-/// Blocks of a parameter and its gradient, with the codes and absolute maxima of the moments.
-struct Blocks<'a> {
+/// Blocks of a parameter and its gradient, and the words and absolute maxima of both moments.
+struct StepBlocks<'a> {
     param: &'a [f32],
     grad: &'a [f32],
-    moment_1: (&'a [u32], &'a [f32]),
-    moment_2: (&'a [u32], &'a [f32]),
-}
-
-/// Outputs of a step for some blocks.
-struct StepBlocks<'a> {
-    before: Blocks<'a>,
-    param: &'a mut [MaybeUninit<f32>],
-    moment_1: (&'a mut [u32], &'a mut [f32]),
-    moment_2: (&'a mut [u32], &'a mut [f32]),
+    moments: [(&'a [u32], &'a [f32]); 2],
+    stepped: &'a mut [MaybeUninit<f32>],
+    stepped_moments: [(&'a mut [u32], &'a mut [f32]); 2],
     step: &'a AdamWStep,
 }
 
@@ -188,39 +191,29 @@ impl pulp::NullaryFnOnce for StepBlocks<'_> {
     #[inline(always)]
     fn call(self) {
         let [signed, unsigned] = [DynamicMap::Signed, DynamicMap::Unsigned];
-        let mut moments = [[MaybeUninit::uninit(); BLOCK]; 2];
-        for (block, param) in self.param.chunks_mut(BLOCK).enumerate() {
-            let values = block * BLOCK..block * BLOCK + param.len();
+        let [(words_1, max_1), (words_2, max_2)] = self.moments;
+        let [
+            (stepped_words_1, stepped_max_1),
+            (stepped_words_2, stepped_max_2),
+        ] = self.stepped_moments;
+        let mut buffers = [[MaybeUninit::uninit(); BLOCK]; 2];
+        for (block, param) in self.stepped.chunks_mut(BLOCK).enumerate() {
+            let n = param.len();
+            let values = block * BLOCK..block * BLOCK + n;
             let words = values.start / CODES..values.end.div_ceil(CODES);
-            let [moment_1, moment_2] = &mut moments;
-            let (codes, absmax) = self.before.moment_1;
-            let moment_1 = decode(
-                &codes[words.clone()],
-                absmax[block],
-                signed.values(),
-                &mut moment_1[..param.len()],
-            );
-            let (codes, absmax) = self.before.moment_2;
-            let moment_2 = decode(
-                &codes[words.clone()],
-                absmax[block],
-                unsigned.values(),
-                &mut moment_2[..param.len()],
-            );
+            let [buffer_1, buffer_2] = &mut buffers;
+            let codes = &words_1[words.clone()];
+            let moment_1 = decode(codes, max_1[block], signed.values(), &mut buffer_1[..n]);
+            let codes = &words_2[words.clone()];
+            let moment_2 = decode(codes, max_2[block], unsigned.values(), &mut buffer_2[..n]);
 
-            let param = param.write_copy_of_slice(&self.before.param[values.clone()]);
-            update(
-                param,
-                &self.before.grad[values],
-                moment_1,
-                moment_2,
-                self.step,
-            );
+            let param = param.write_copy_of_slice(&self.param[values.clone()]);
+            update(param, &self.grad[values], moment_1, moment_2, self.step);
 
-            let codes = &mut self.moment_1.0[words.clone()];
-            self.moment_1.1[block] = Encoder::of(signed).encode(moment_1, codes);
-            let codes = &mut self.moment_2.0[words];
-            self.moment_2.1[block] = Encoder::of(unsigned).encode(moment_2, codes);
+            let codes = &mut stepped_words_1[words.clone()];
+            stepped_max_1[block] = Encoder::of(signed).encode(moment_1, codes);
+            let codes = &mut stepped_words_2[words];
+            stepped_max_2[block] = Encoder::of(unsigned).encode(moment_2, codes);
         }
     }
 }
@@ -236,59 +229,36 @@ fn update(
 ) {
     let moments = moment_1.iter_mut().zip(moment_2);
     for ((p, &g), (m, v)) in param.iter_mut().zip(grad).zip(moments) {
-        *m = step.beta_1 * *m + step.rest_1 * g;
-        *v = step.beta_2 * *v + step.rest_2 * g * g;
-        let denominator = v.sqrt() / step.correction_2 + step.epsilon;
+        *m = step.beta_1 * *m + step.one_minus_beta_1 * g;
+        *v = step.beta_2 * *v + step.one_minus_beta_2 * g * g;
+        let denominator = v.sqrt() / step.bias_correction_2 + step.epsilon;
         *p = step.decay * *p - step.step_size * *m / denominator;
-    }
-}
-
-/// Codes and absolute maxima of a moment.
-pub(super) struct Moment {
-    pub codes: IntTensor<Flex>,
-    pub absmax: FloatTensor<Flex>,
-}
-
-impl Moment {
-    fn contiguous(self) -> Self {
-        Self {
-            codes: self.codes.to_contiguous(),
-            absmax: self.absmax.to_contiguous(),
-        }
-    }
-
-    fn slices(&self) -> (&[u32], &[f32]) {
-        (self.codes.storage::<u32>(), self.absmax.storage::<f32>())
-    }
-
-    fn from_values((words, absmax): (Vec<u32>, Vec<f32>)) -> Self {
-        let [words_shape, absmax_shape] = [words.len(), absmax.len()].map(|n| Shape::new([n]));
-        Self {
-            codes: tensor(words, words_shape),
-            absmax: tensor(absmax, absmax_shape),
-        }
     }
 }
 
 pub(super) fn adamw_8bit(
     param: FloatTensor<Flex>,
     grad: FloatTensor<Flex>,
-    moments: [Moment; 2],
+    moments: [BlockwiseCodes<Flex>; 2],
     step: AdamWStep,
-) -> (FloatTensor<Flex>, [Moment; 2]) {
+) -> (
+    FloatTensor<Flex>,
+    BlockwiseCodes<Flex>,
+    BlockwiseCodes<Flex>,
+) {
     let n = param.shape().num_elements();
-    let moments = moments.map(Moment::contiguous);
-    let [(codes_1, absmax_1), (codes_2, absmax_2)] = moments.each_ref().map(Moment::slices);
-    let [words, blocks] = [n.div_ceil(CODES), n.div_ceil(BLOCK)];
     assert!(grad.shape().num_elements() == n);
-    assert!([codes_1.len(), codes_2.len()] == [words; 2]);
-    assert!([absmax_1.len(), absmax_2.len()] == [blocks; 2]);
+    let moments = moments.map(BlockwiseCodes::contiguous);
+    let [(codes_1, absmax_1), (codes_2, absmax_2)] = moments.each_ref().map(|m| m.slices(n));
+    assert!([codes_1.len(), codes_2.len()] == [n.div_ceil(CODES); 2]);
+    assert!([absmax_1.len(), absmax_2.len()] == [n.div_ceil(BLOCK); 2]);
     let empty = || (vec![0u32; codes_1.len()], vec![0f32; absmax_1.len()]);
     let (mut words_1, mut max_1) = empty();
     let (mut words_2, mut max_2) = empty();
-    let mut fill = |stepped: &mut [MaybeUninit<f32>], param: &[f32], grad: &[f32]| {
+    let (before, grad) = (Values::of(&param), Values::of(&grad));
+    let fill = |stepped: &mut [MaybeUninit<f32>]| {
         let before = (
-            param.par_chunks(PARALLEL_CHUNK),
+            before.par_chunks(PARALLEL_CHUNK),
             grad.par_chunks(PARALLEL_CHUNK),
             codes_1.par_chunks(CHUNK_WORDS),
             absmax_1.par_chunks(CHUNK_BLOCKS),
@@ -305,30 +275,24 @@ pub(super) fn adamw_8bit(
         let chunks = before.into_par_iter().zip(after.into_par_iter());
         chunks.for_each(
             |((param, grad, c1, a1, c2, a2), (stepped, w1, m1, w2, m2))| {
-                let before = Blocks {
+                vectorized(StepBlocks {
                     param,
                     grad,
-                    moment_1: (c1, a1),
-                    moment_2: (c2, a2),
-                };
-                vectorized(StepBlocks {
-                    before,
-                    param: stepped,
-                    moment_1: (w1, m1),
-                    moment_2: (w2, m2),
+                    moments: [(c1, a1), (c2, a2)],
+                    stepped,
+                    stepped_moments: [(w1, m1), (w2, m2)],
                     step: &step,
                 });
             },
         );
     };
-    let stepped = with_values(&param, |param| {
-        with_values(&grad, |grad| {
-            // SAFETY: every value of every block is written, since all have gradients and codes.
-            unsafe { filled(n, |stepped| fill(stepped, param, grad)) }
-        })
-    });
-    let moments = [(words_1, max_1), (words_2, max_2)].map(Moment::from_values);
-    (from_values(stepped, param.shape(), param.dtype()), moments)
+    // SAFETY: every value of every block is written, since all have gradients and codes.
+    let stepped = unsafe { filled(n, fill) };
+    (
+        from_values_like(stepped, &param),
+        BlockwiseCodes::from_values(words_1, max_1),
+        BlockwiseCodes::from_values(words_2, max_2),
+    )
 }
 
 #[cfg(test)]
@@ -357,9 +321,13 @@ mod tests {
         }
     }
 
-    fn values_of<const N: usize>(tensors: [&FloatTensor<Flex>; N]) -> [Vec<u32>; N] {
-        let bits = |v: &f32| v.to_bits();
-        tensors.map(|t| with_values(t, |values| values.iter().map(bits).collect()))
+    fn bits(values: &FloatTensor<Flex>) -> Vec<u32> {
+        Values::of(values).iter().map(|v| v.to_bits()).collect()
+    }
+
+    fn assert_same(codes: &BlockwiseCodes<Flex>, other: &BlockwiseCodes<Flex>) {
+        assert_eq!(codes.words.storage::<u32>(), other.words.storage::<u32>());
+        assert_eq!(bits(&codes.absmax), bits(&other.absmax));
     }
 
     #[test]
@@ -371,44 +339,33 @@ mod tests {
         let grad = flat(&|i| (i as f32 * 0.11).cos() * 10f32.powi(i as i32 / 200 % 9 - 6));
         let step = AdamWStep {
             beta_1: 0.9,
-            rest_1: 0.1,
+            one_minus_beta_1: 0.1,
             beta_2: 0.95,
-            rest_2: 0.05,
+            one_minus_beta_2: 0.05,
             decay: 0.999,
             step_size: 1e-2,
-            correction_2: 0.3,
+            bias_correction_2: 0.3,
             epsilon: 1e-8,
         };
         let quantized = |values: FloatTensor<Flex>, map| {
-            let (codes, absmax) = blockwise_quantize(values.clone(), map);
-            let (other, other_absmax) = composed::blockwise_quantize::<Flex>(values, map);
-            assert_eq!(codes.storage::<u32>(), other.storage::<u32>());
-            let [absmax_bits, other_bits] = values_of([&absmax, &other_absmax]);
-            assert_eq!(absmax_bits, other_bits);
-            let values = blockwise_dequantize(codes.clone(), absmax.clone(), map, n);
-            let absmax_2 = absmax.clone();
-            let others = composed::blockwise_dequantize::<Flex>(other, absmax_2, map, n);
-            let [values, others] = values_of([&values, &others]);
-            assert_eq!(values, others);
-            Moment { codes, absmax }
+            let codes = blockwise_quantize(&Values::of(&values), map);
+            let other = composed::blockwise_quantize::<Flex>(values, map);
+            assert_same(&codes, &other);
+            let values = blockwise_dequantize(codes.clone(), map, n);
+            let others = composed::blockwise_dequantize::<Flex>(other, map, n);
+            assert_eq!(bits(&values), bits(&others));
+            codes
         };
         let moment_1 = quantized(grad.clone(), DynamicMap::Signed);
         let squares = flat(&|i| ((i as f32 * 0.11).cos() * 1e-2).powi(2));
         let moment_2 = quantized(squares, DynamicMap::Unsigned);
 
-        let (other, c1, a1, c2, a2) = composed::adamw_8bit::<Flex>(
-            param.clone(),
-            grad.clone(),
-            moment_1.codes.clone(),
-            moment_1.absmax.clone(),
-            moment_2.codes.clone(),
-            moment_2.absmax.clone(),
-            step,
-        );
-        let (stepped, [m1, m2]) = adamw_8bit(param, grad, [moment_1, moment_2], step);
-        assert_eq!(values_of([&stepped]), values_of([&other]));
-        assert_eq!(values_of([&m1.absmax, &m2.absmax]), values_of([&a1, &a2]));
-        assert_eq!(m1.codes.storage::<u32>(), c1.storage::<u32>());
-        assert_eq!(m2.codes.storage::<u32>(), c2.storage::<u32>());
+        let moments = [moment_1, moment_2];
+        let (other, other_1, other_2) =
+            composed::adamw_8bit::<Flex>(param.clone(), grad.clone(), moments.clone(), step);
+        let (stepped, stepped_1, stepped_2) = adamw_8bit(param, grad, moments, step);
+        assert_eq!(bits(&stepped), bits(&other));
+        assert_same(&stepped_1, &other_1);
+        assert_same(&stepped_2, &other_2);
     }
 }

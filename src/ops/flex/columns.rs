@@ -21,15 +21,11 @@ const ROWS: usize = 8;
 /// Blocks of `size x inner` values in which each column is a group.
 #[derive(Clone, Copy)]
 pub(super) struct Columns<'a> {
-    values: &'a [f32],
-    groups: Groups,
+    pub values: &'a [f32],
+    pub groups: Groups,
 }
 
 impl<'a> Columns<'a> {
-    pub fn new(values: &'a [f32], groups: Groups) -> Self {
-        Self { values, groups }
-    }
-
     /// Returns the statistic of every column.
     pub fn statistics<Q: Quantizer>(self) -> Vec<f32> {
         let fill = |statistics: &mut [MaybeUninit<f32>]| {

@@ -18,7 +18,7 @@ pub(super) fn statistics<Q: Quantizer>(values: &[f32], groups: Groups) -> Vec<f3
         return vec![EPSILON; groups.num_groups()];
     }
     if groups.inner > 1 {
-        return Columns::new(values, groups).statistics::<Q>();
+        return Columns { values, groups }.statistics::<Q>();
     }
     values
         .par_chunks(groups.size)
@@ -54,7 +54,7 @@ pub(super) fn fake_quant<Q: Quantizer>(
         );
     }
     if groups.inner > 1 {
-        return Columns::new(values, groups).fake_quant(quantizer);
+        return Columns { values, groups }.fake_quant(quantizer);
     }
     if groups.size < PARALLEL_THRESHOLD {
         return short_rows(values, groups.size, quantizer);
@@ -160,74 +160,5 @@ impl<Q: Quantizer> pulp::NullaryFnOnce for Rows<'_, Q> {
             *scale = self.quantizer.scale(Q::statistic(partial, length));
             write_levels(self.quantizer, input, *scale, output);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bitnet_burn_kernels::reference;
-
-    use super::*;
-    use crate::ops::flex::quantizer::{Absmax, Ternary};
-
-    /// Shapes for one thread and many, one stripe of columns and several, rows that fit the cache and that do
-    /// not, and remainders after the vectors of each.
-    const GROUPS: [[usize; 3]; 12] = [
-        [1, 5, 1],
-        [3, 65, 1],
-        [130, 1000, 1],
-        [1, 70_001, 1],
-        [2, 40_000, 1],
-        [1, 3, 5],
-        [2, 9, 17],
-        [1, 64, 1030],
-        [4, 7, 2500],
-        [300, 8, 16],
-        [1, 900, 40],
-        [2, 3, 9000],
-    ];
-
-    fn check<Q: Quantizer>(
-        quantizer: Q,
-        expected: impl Fn(&[f32], Groups) -> (Vec<f32>, Vec<f32>),
-        expected_statistics: impl Fn(&[f32], Groups) -> Vec<f32>,
-        relative: f32,
-    ) {
-        for [outer, size, inner] in GROUPS {
-            let groups = Groups { outer, size, inner };
-            let value = |i: usize| (i as f32 * 0.37).sin() * (1 + i % 7) as f32;
-            let values: Vec<f32> = (0..groups.num_elements()).map(value).collect();
-            let (levels, scales) = fake_quant(&values, groups, quantizer);
-            let (expected, expected_scales) = expected(&values, groups);
-            let close = |a: &[f32], b: &[f32]| {
-                assert_eq!(a.len(), b.len(), "{groups:?}");
-                for (a, b) in a.iter().zip(b) {
-                    assert!((a - b).abs() <= relative * b.abs(), "{groups:?}: {a}, {b}");
-                }
-            };
-            close(&scales, &expected_scales);
-            close(&levels, &expected);
-            let statistics = statistics::<Q>(&values, groups);
-            close(&statistics, &expected_statistics(&values, groups));
-            let same: Vec<f32> = statistics.into_iter().map(|s| quantizer.scale(s)).collect();
-            assert_eq!(same, scales, "{groups:?}");
-        }
-    }
-
-    #[test]
-    fn the_levels_of_all_layouts_are_those_of_the_scalar_loops() {
-        // The sums have another order: the last place of a mean, and so of a level, may differ.
-        check(
-            Ternary,
-            reference::ternary_fake_quant,
-            reference::absmean_scales,
-            f32::EPSILON,
-        );
-        check(
-            Absmax { max_code: 127.0 },
-            |values, groups| reference::absmax_fake_quant(values, groups, 127.0),
-            reference::absmax_scales,
-            0.0,
-        );
     }
 }

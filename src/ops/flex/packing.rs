@@ -19,6 +19,17 @@ const PIECE: usize = 16 * CODES_PER_WORD;
 /// The code of zero, also used as padding after the end of a row.
 const ZERO: u8 = 1;
 
+/// Calls `f` with the position of the first value of each row, and the row.
+fn for_each_row<R: IndexedParallelIterator>(
+    rows: R,
+    row_length: usize,
+    f: impl Fn(usize, R::Item) + Sync + Send,
+) {
+    rows.enumerate()
+        .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
+        .for_each(|(row, item)| f(row * row_length, item));
+}
+
 pub(super) fn ternary_pack(
     values: &[f32],
     scales: &[f32],
@@ -32,21 +43,17 @@ pub(super) fn ternary_pack(
     let inverse: Vec<f32> = scales.iter().map(|gamma| 1.0 / gamma).collect();
     let inverse = &inverse;
     let fill = |output: &mut [MaybeUninit<u32>]| {
-        let rows = output
-            .par_chunks_mut(words)
-            .zip(values.par_chunks(row_length));
-        rows.enumerate()
-            .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
-            .for_each(|(row, (words, values))| {
-                let start = row * row_length;
-                vectorized(PackRow {
-                    values,
-                    start,
-                    inverse,
-                    groups,
-                    words,
-                });
+        let rows = values.par_chunks(row_length);
+        let rows = rows.zip(output.par_chunks_mut(words));
+        for_each_row(rows, row_length, |start, (values, words)| {
+            vectorized(PackRow {
+                values,
+                start,
+                inverse,
+                groups,
+                words,
             });
+        });
     };
     // SAFETY: every word of every row is written.
     unsafe { filled(values.len() / row_length * words, fill) }
@@ -118,20 +125,17 @@ pub(super) fn ternary_unpack(
     let rows = groups.num_elements() / row_length;
     assert_eq!(words.len(), rows * words_per_row(row_length), "{rows} rows");
     let fill = |output: &mut [MaybeUninit<f32>]| {
-        let words = words.par_chunks(words_per_row(row_length));
-        let rows = output.par_chunks_mut(row_length).zip(words);
-        rows.enumerate()
-            .with_min_len((PARALLEL_THRESHOLD / row_length).max(1))
-            .for_each(|(row, (values, words))| {
-                let start = row * row_length;
-                vectorized(UnpackRow {
-                    words,
-                    start,
-                    scales,
-                    groups,
-                    values,
-                });
+        let rows = words.par_chunks(words_per_row(row_length));
+        let rows = rows.zip(output.par_chunks_mut(row_length));
+        for_each_row(rows, row_length, |start, (words, values)| {
+            vectorized(UnpackRow {
+                words,
+                start,
+                scales,
+                groups,
+                values,
             });
+        });
     };
     // SAFETY: every value of every row is written.
     unsafe { filled(groups.num_elements(), fill) }

@@ -7,19 +7,16 @@ use burn_flex::FlexTensor;
 
 use super::{
     slices::{map_chunks, rows_chunk},
-    values::{from_values, with_values},
+    values::{Values, from_values},
 };
 
 /// Rotates `x`, `[batch, heads, positions, d_head]`.
 pub(super) fn rotate(x: &FlexTensor, cos: &FlexTensor, sin: &FlexTensor, back: bool) -> FlexTensor {
     let [batch, heads, positions, d_head] = x.shape().dims();
     let dtype = x.dtype();
+    let (cos, sin) = (Values::of(cos), Values::of(sin));
     let turned = |x: &FlexTensor, position: &(dyn Fn(usize) -> usize + Sync)| {
-        with_values(x, |x| {
-            with_values(cos, |cos| {
-                with_values(sin, |sin| turn(x, [cos, sin], d_head, position, back))
-            })
-        })
+        turn(&Values::of(x), [&cos, &sin], d_head, position, back)
     };
     // In the layout of a projection the heads of a position are neighbors; it is kept.
     let by_position = x.transpose(1, 2);

@@ -1,17 +1,15 @@
-use burn::backend::{Flex, TensorMetadata, tensor::FloatTensor};
+use burn::backend::{Flex, tensor::FloatTensor};
 
 use super::{
     attention, gated_activation, rms_norm, rotate,
-    values::{from_values, with_values},
+    values::{Values, from_values_like},
 };
 use crate::ops::{GatedActivation, TransformerOps};
 
 impl TransformerOps for Flex {
     fn rms_norm(x: FloatTensor<Self>, gamma: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
-        let values = with_values(&x, |x| {
-            with_values(&gamma, |gamma| rms_norm::rms_norm(x, gamma, epsilon))
-        });
-        from_values(values, x.shape(), x.dtype())
+        let values = rms_norm::rms_norm(&Values::of(&x), &Values::of(&gamma), epsilon);
+        from_values_like(values, &x)
     }
 
     fn rms_norm_gradient(
@@ -20,14 +18,11 @@ impl TransformerOps for Flex {
         grads: FloatTensor<Self>,
         epsilon: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (of_x, of_gamma) = with_values(&x, |x| {
-            with_values(&gamma, |gamma| {
-                with_values(&grads, |grads| rms_norm::gradient(x, gamma, grads, epsilon))
-            })
-        });
+        let [x_values, gamma_values, grads] = [&x, &gamma, &grads].map(Values::of);
+        let (of_x, of_gamma) = rms_norm::gradient(&x_values, &gamma_values, &grads, epsilon);
         (
-            from_values(of_x, x.shape(), x.dtype()),
-            from_values(of_gamma, gamma.shape(), gamma.dtype()),
+            from_values_like(of_x, &x),
+            from_values_like(of_gamma, &gamma),
         )
     }
 
@@ -36,12 +31,9 @@ impl TransformerOps for Flex {
         up: FloatTensor<Self>,
         activation: GatedActivation,
     ) -> FloatTensor<Self> {
-        let values = with_values(&gate, |gate| {
-            with_values(&up, |up| {
-                gated_activation::gated_activation(gate, up, activation)
-            })
-        });
-        from_values(values, gate.shape(), gate.dtype())
+        let [values, up] = [&gate, &up].map(Values::of);
+        let values = gated_activation::gated_activation(&values, &up, activation);
+        from_values_like(values, &gate)
     }
 
     fn gated_activation_gradient(
@@ -50,16 +42,12 @@ impl TransformerOps for Flex {
         grads: FloatTensor<Self>,
         activation: GatedActivation,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (of_gate, of_up) = with_values(&gate, |gate| {
-            with_values(&up, |up| {
-                with_values(&grads, |grads| {
-                    gated_activation::gradient(gate, up, grads, activation)
-                })
-            })
-        });
+        let [gate_values, up_values, grads] = [&gate, &up, &grads].map(Values::of);
+        let (of_gate, of_up) =
+            gated_activation::gradient(&gate_values, &up_values, &grads, activation);
         (
-            from_values(of_gate, gate.shape(), gate.dtype()),
-            from_values(of_up, up.shape(), up.dtype()),
+            from_values_like(of_gate, &gate),
+            from_values_like(of_up, &up),
         )
     }
 

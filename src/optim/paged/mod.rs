@@ -7,14 +7,12 @@ mod prefetch;
 use std::{path::PathBuf, sync::Arc};
 
 use burn::{
-    optim::{AdamW, LearningRate, Optimizer, RecordState, StateSink, StateSource},
+    optim::{LearningRate, Optimizer, RecordState, StateSink, StateSource},
     tensor::{Device, Tensor},
 };
 
 pub use page::PageError;
 use page::{Page, PageStore, Pin};
-
-use super::AdamW8bit;
 
 /// Configuration of a [`PagedOptimizer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,12 +65,6 @@ pub struct PagedOptimizer<O> {
     inner: O,
     store: Arc<PageStore>,
 }
-
-/// [`PagedOptimizer`] around Burn's [`AdamW`].
-pub type PagedAdamW = PagedOptimizer<AdamW>;
-
-/// [`PagedOptimizer`] around [`AdamW8bit`].
-pub type PagedAdamW8bit = PagedOptimizer<AdamW8bit>;
 
 /// State of a [`PagedOptimizer`] for one parameter.
 #[derive(Debug, Clone)]
@@ -243,14 +235,13 @@ impl<S: RecordState + Clone> RecordState for PagedState<S> {
 mod tests {
     use std::fs::OpenOptions;
 
-    use burn::optim::AdamWConfig;
+    use burn::optim::{AdamW, AdamWConfig};
 
     use super::*;
 
-    fn step(
-        optimizer: &PagedAdamW,
-        state: Option<PagedState<<AdamW as Optimizer>::State<1>>>,
-    ) -> PagedState<<AdamW as Optimizer>::State<1>> {
+    type State = <PagedOptimizer<AdamW> as Optimizer>::State<1>;
+
+    fn step(optimizer: &PagedOptimizer<AdamW>, state: Option<State>) -> State {
         let ones = Tensor::<1>::ones([100], &Device::default());
         let (_, state) = optimizer.step(1e-3, ones.clone(), ones, state);
         state.unwrap()

@@ -18,8 +18,8 @@ pub(super) struct PageFile {
 struct Slots {
     end: u64,
     writes: u64,
-    /// Length, and the number of the last write, by offset.
-    used: HashMap<u64, (usize, u64)>,
+    /// Last write by offset; its number is 0 before the first.
+    used: HashMap<u64, Written>,
     /// Offsets by length.
     free: HashMap<usize, Vec<u64>>,
 }
@@ -63,15 +63,20 @@ impl PageFile {
             slots.end += len as u64;
             end
         });
-        slots.used.insert(offset, (len, 0));
+        let unwritten = Written {
+            offset,
+            len,
+            write: 0,
+        };
+        slots.used.insert(offset, unwritten);
         offset
     }
 
     /// Frees a place.
     pub(super) fn free(&self, offset: u64) {
         let mut slots = self.slots();
-        if let Some((len, _)) = slots.used.remove(&offset) {
-            slots.free.entry(len).or_default().push(offset);
+        if let Some(page) = slots.used.remove(&offset) {
+            slots.free.entry(page.len).or_default().push(offset);
         }
     }
 
@@ -90,14 +95,14 @@ impl PageFile {
         let mut slots = self.slots();
         slots.writes += 1;
         let write = slots.writes;
-        slots.used.insert(offset, (len, write));
-        Ok(Written { offset, len, write })
+        let written = Written { offset, len, write };
+        slots.used.insert(offset, written);
+        Ok(written)
     }
 
     /// Returns the last write into a place.
     pub(super) fn last_write(&self, offset: u64) -> Option<Written> {
-        let &(len, write) = self.slots().used.get(&offset)?;
-        Some(Written { offset, len, write })
+        self.slots().used.get(&offset).copied()
     }
 
     pub(super) fn read(&self, page: Written) -> io::Result<Vec<u8>> {

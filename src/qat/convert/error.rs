@@ -32,14 +32,6 @@ pub enum ConvertError {
         /// Name of the reparameterization.
         name: String,
     },
-    /// A weight has fewer than 2 or more than 5 dimensions.
-    #[error("parameter {path} has shape {shape:?}, expected 2 to 5 dimensions")]
-    Rank {
-        /// Path of the parameter.
-        path: String,
-        /// Its shape.
-        shape: Vec<usize>,
-    },
     /// The granularity of the scheme does not fit a weight.
     #[error("parameter {path}: {source}")]
     Granularity {

@@ -96,6 +96,20 @@ impl PackedModelError {
             source,
         }
     }
+
+    /// Returns an error for a file that is no packed model.
+    pub(super) fn foreign(path: &Path, reason: impl ToString) -> Self {
+        Self::NotAPackedModel {
+            path: path.to_path_buf(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Returns an error for tensors that could not be read back.
+    pub(super) fn device<E: ToString>(reason: E) -> Self {
+        let reason = reason.to_string();
+        Self::Device { reason }
+    }
 }
 
 /// Returns the first few of a list, and their total number.

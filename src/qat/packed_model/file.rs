@@ -51,12 +51,9 @@ impl PackedModel {
     }
 
     fn to_bytes(&self) -> Result<Bytes, PackedModelError> {
-        let device = |reason: String| PackedModelError::Device { reason };
         let mut tensors = Vec::new();
         for (path, weight) in &self.weights {
-            let data = weight
-                .to_data()
-                .map_err(|error| device(error.to_string()))?;
+            let data = weight.to_data().map_err(PackedModelError::device)?;
             for (kind, data) in [CODES, SCALES].into_iter().zip(data) {
                 let (bytes, shape, dtype) = data.into_parts();
                 tensors.push(Tensor::new(
@@ -68,7 +65,7 @@ impl PackedModel {
                 ));
             }
         }
-        let pack = |error: burn_pack::Error| device(error.to_string());
+        let pack = PackedModelError::device::<burn_pack::Error>;
         let rest = self.rest.clone().into_bytes();
         let rest = Reader::from_bytes(rest.map_err(PackedModelError::Record)?).map_err(pack)?;
         for tensor in rest.into_tensors().map_err(pack)? {
@@ -86,7 +83,7 @@ impl PackedModel {
             version: VERSION,
             places: self.places.clone(),
         };
-        let header = serde_json::to_string(&header).map_err(|error| device(error.to_string()))?;
+        let header = serde_json::to_string(&header).map_err(PackedModelError::device)?;
         let writer = Writer::new(tensors).with_metadata(HEADER, &header);
         writer.into_bytes().map_err(pack)
     }
@@ -99,10 +96,7 @@ impl PackedModel {
     pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self, PackedModelError> {
         let path = path.as_ref();
         let bytes = fs::read(path).map_err(PackedModelError::io(path))?;
-        let foreign = |reason: String| PackedModelError::NotAPackedModel {
-            path: path.to_path_buf(),
-            reason,
-        };
+        let foreign = |reason: String| PackedModelError::foreign(path, reason);
         let pack = |error: burn_pack::Error| foreign(error.to_string());
         let reader = Reader::from_bytes(Bytes::from_bytes_vec(bytes)).map_err(pack)?;
         let header = reader.metadata().get(HEADER).cloned();
@@ -118,12 +112,9 @@ impl PackedModel {
 }
 
 fn read_header(json: &str, path: &Path) -> Result<Header, PackedModelError> {
-    let foreign = |reason: String| PackedModelError::NotAPackedModel {
-        path: path.to_path_buf(),
-        reason,
-    };
-    let value: serde_json::Value =
-        serde_json::from_str(json).map_err(|error| foreign(error.to_string()))?;
+    let foreign = |reason: String| PackedModelError::foreign(path, reason);
+    let malformed = |error: serde_json::Error| foreign(error.to_string());
+    let value: serde_json::Value = serde_json::from_str(json).map_err(malformed)?;
     let format = value["format"].as_str();
     if format != Some(FORMAT) {
         return Err(foreign(format!("its format is {format:?}, not {FORMAT:?}")));
@@ -139,13 +130,9 @@ fn read_header(json: &str, path: &Path) -> Result<Header, PackedModelError> {
         }
         found => return Err(foreign(format!("its version is {found:?}"))),
     }
-    let header: Header =
-        serde_json::from_value(value).map_err(|error| foreign(error.to_string()))?;
-    match header
-        .places
-        .iter()
-        .find(|(_, place)| !place.quantizer.is_ternary())
-    {
+    let header: Header = serde_json::from_value(value).map_err(malformed)?;
+    let mut places = header.places.iter();
+    match places.find(|(_, place)| !place.quantizer.is_ternary()) {
         None => Ok(header),
         Some((weight, place)) => Err(foreign(format!(
             "{weight} has the quantizer {}, which is not ternary",
@@ -220,10 +207,8 @@ impl Parts {
             weights.insert(name.clone(), weight.map_err(wrong)?);
         }
         if let Some(name) = self.codes.keys().chain(self.scales.keys()).next() {
-            return Err(PackedModelError::NotAPackedModel {
-                path: path.to_path_buf(),
-                reason: format!("its header says nothing of the codes or scales of `{name}`"),
-            });
+            let reason = format!("its header says nothing of the codes or scales of `{name}`");
+            return Err(PackedModelError::foreign(path, reason));
         }
         self.rest_paths.sort_unstable();
         Ok(PackedModel {

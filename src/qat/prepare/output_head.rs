@@ -1,7 +1,5 @@
 //! Output head of a model.
 
-use core::fmt;
-
 use super::{
     PrepareError,
     outputs::{Features, Node, Output},
@@ -11,53 +9,31 @@ use crate::qat::parameters::{Inventory, Parameter};
 /// Names of the last layer in many models, and of other layers in others.
 const USUAL_NAMES: [&str; 4] = ["fc", "output", "out", "logits"];
 
-/// Rule that found the output head of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum HeadRule {
-    /// The caller named it.
-    Chosen,
-    /// The caller declared that there is none.
-    ChosenNone,
-    /// The exact parameters to quantize were given, so that there was no search.
-    Group,
-    /// Fields with the name of a head.
-    Name {
-        /// Names of the fields.
-        names: Vec<String>,
-    },
-    /// The last layer in declaration order.
-    LastLayer,
-    /// The only layer whose outputs no other layer takes, though layers that cannot be the head are
-    /// declared after it.
-    NoTaker,
-    /// No head: the model has a single weight.
-    SingleWeight,
-    /// No head: the model ends with layers that work inside attention, transformer, feed-forward or
-    /// recurrent blocks.
-    Blocks,
-}
+/// Reason for no head: the model ends with layers that work inside attention, transformer, feed-forward or
+/// recurrent blocks.
+const BLOCKS: &str = "the last layers work inside attention, feed-forward or recurrent blocks";
 
 /// The output head that was found.
 #[derive(Debug)]
 pub(super) struct Head {
     /// Paths of its weights.
     pub paths: Vec<String>,
-    pub rule: HeadRule,
+    /// Rule that found it, or the reason why there is none.
+    pub rule: String,
 }
 
 impl Head {
-    pub fn none(rule: HeadRule) -> Self {
+    pub fn none(rule: &str) -> Self {
         Self {
             paths: Vec::new(),
-            rule,
+            rule: rule.to_string(),
         }
     }
 
     /// Returns the parameters of the modules or parameters that the caller named.
     pub fn chosen(inventory: &Inventory, names: &[String]) -> Result<Self, PrepareError> {
         if names.is_empty() {
-            return Ok(Self::none(HeadRule::ChosenNone));
+            return Ok(Self::none("the caller says so"));
         }
         let mut paths = Vec::new();
         for name in names {
@@ -72,7 +48,7 @@ impl Head {
             }
             paths.extend(own);
         }
-        let rule = HeadRule::Chosen;
+        let rule = "named by the caller".to_string();
         Ok(Self { paths, rule })
     }
 
@@ -81,7 +57,7 @@ impl Head {
         let is_weight = |p: &&Parameter| p.is_weight();
         let matrices: Vec<&Parameter> = inventory.parameters.iter().filter(is_weight).collect();
         if matrices.len() == 1 {
-            return Ok(Self::none(HeadRule::SingleWeight));
+            return Ok(Self::none("the model has a single weight"));
         }
         let layers = |p: &&Parameter| p.container != "Embedding";
         let matrices: Vec<&Parameter> = matrices.into_iter().filter(layers).collect();
@@ -94,7 +70,7 @@ impl Head {
             weights
         };
         if weights.is_empty() {
-            return Ok(Self::none(HeadRule::Blocks));
+            return Ok(Self::none(BLOCKS));
         }
         let outputs = Node::root(&weights).outputs();
         match outputs.iter().any(|output| output.name.is_some()) {
@@ -112,7 +88,7 @@ fn paths_of(inventory: &Inventory) -> impl Iterator<Item = String> + '_ {
 /// Outputs that are the head.
 struct Found<'a> {
     outputs: Vec<Output<'a>>,
-    rule: HeadRule,
+    rule: String,
 }
 
 impl Found<'_> {
@@ -141,10 +117,11 @@ fn by_name<'a>(weights: &[&Parameter], outputs: &[Output<'a>]) -> Result<Found<'
         return Err(ambiguous(named.into_iter().chain(rivals)));
     }
     let names = named.iter().filter_map(|output| output.name);
-    let names = names.map(str::to_string).collect();
+    let names: Vec<&str> = names.collect();
+    let rule = format!("called {}", names.join(", "));
     Ok(Found {
         outputs: named,
-        rule: HeadRule::Name { names },
+        rule,
     })
 }
 
@@ -158,13 +135,13 @@ fn by_structure<'a>(
     };
     let ends = outputs.iter().enumerate().filter(is_end);
     let ends: Vec<Output<'a>> = ends.map(|(_, output)| *output).collect();
-    let found = |output: &Output<'a>, rule| {
-        let outputs = vec![*output];
+    let found = |output: &Output<'a>, rule: &str| {
+        let (outputs, rule) = (vec![*output], rule.to_string());
         Ok(Found { outputs, rule })
     };
     match &ends[..] {
-        [end] if is_last(end, weights) => return found(end, HeadRule::LastLayer),
-        [end] => return found(end, HeadRule::NoTaker),
+        [end] if is_last(end, weights) => return found(end, "the last layer"),
+        [end] => return found(end, "no other layer takes its outputs"),
         _ => {}
     }
     // A usual name decides if there is no last layer, or if it is the last layer's.
@@ -176,13 +153,10 @@ fn by_structure<'a>(
     };
     let usual: Vec<&Output<'a>> = candidates.iter().filter(has_usual_name).collect();
     match (&usual[..], ends.is_empty()) {
-        ([output], _) => {
-            let names = vec![layer_name(output).to_string()];
-            found(output, HeadRule::Name { names })
-        }
+        ([output], _) => found(output, &format!("called {}", layer_name(output))),
         (_, true) => Ok(Found {
             outputs: Vec::new(),
-            rule: HeadRule::Blocks,
+            rule: BLOCKS.to_string(),
         }),
         _ => Err(ambiguous(ends)),
     }
@@ -236,23 +210,5 @@ fn ambiguous<'a>(outputs: impl IntoIterator<Item = Output<'a>>) -> PrepareError 
     let outputs = outputs.into_iter();
     PrepareError::AmbiguousHead {
         candidates: outputs.map(|output| output.weight().path.clone()).collect(),
-    }
-}
-
-impl fmt::Display for HeadRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Chosen => write!(f, "named by the caller"),
-            Self::ChosenNone => write!(f, "the caller says so"),
-            Self::Group => write!(f, "a group was given"),
-            Self::Name { names } => write!(f, "called {}", names.join(", ")),
-            Self::LastLayer => write!(f, "the last layer"),
-            Self::NoTaker => write!(f, "no other layer takes its outputs"),
-            Self::SingleWeight => write!(f, "the model has a single weight"),
-            Self::Blocks => write!(
-                f,
-                "the last layers work inside attention, feed-forward or recurrent blocks"
-            ),
-        }
     }
 }

@@ -1,6 +1,5 @@
 use core::fmt;
 
-use super::HeadRule;
 use crate::qat::parameters::Parameter;
 
 /// Report of [`Prepare`](super::Prepare): its decision for each float parameter.
@@ -9,7 +8,7 @@ pub struct PrepareReport {
     /// The parameters in declaration order.
     pub parameters: Vec<ParameterReport>,
     /// Rule that found the output head, or the reason why there is none.
-    pub head: HeadRule,
+    pub head: String,
 }
 
 /// The decision for one parameter.

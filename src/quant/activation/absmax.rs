@@ -25,17 +25,22 @@ pub struct AbsmaxConfig {
 impl AbsmaxConfig {
     #[track_caller]
     pub(crate) fn fake_quant<const D: usize>(&self, x: Tensor<D>, ste: Ste) -> Tensor<D> {
-        let groups = self.granularity.groups(&x.dims());
         if ste == Ste::Identity {
+            let groups = self.granularity.groups(&x.dims());
             return absmax_fake_quant(x, groups, self.bits).0;
         }
-        let (quantized, scales) = absmax_fake_quant(x.clone().detach(), groups, self.bits);
+        let (quantized, levels) = self.quantize(x.clone().detach());
+        ste.apply(x, quantized, levels)
+    }
+
+    /// Returns the quantized values of a constant, and their levels.
+    #[track_caller]
+    pub(super) fn quantize<const D: usize>(&self, x: Tensor<D>) -> (Tensor<D>, AffineParams) {
+        let groups = self.granularity.groups(&x.dims());
+        let (quantized, scales) = absmax_fake_quant(x, groups, self.bits);
         let codes = CodeRange::signed(self.bits);
-        ste.apply(
-            x,
-            quantized,
-            AffineParams::symmetric(scales.recip(), groups, codes),
-        )
+        let levels = AffineParams::symmetric(scales.recip(), groups, codes);
+        (quantized, levels)
     }
 }
 

@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     base::bits::deserialize_bits,
     functions::AffineParams,
-    ops::CodeRange,
+    ops::{CodeRange, EPSILON},
     quant::{ActivationGranularity, Ste, group::GroupedValues},
 };
-use bitnet_burn_kernels::reference::EPSILON;
 
 /// Asymmetric quantization of activations between their smallest and largest value:
 /// `(clamp(round(x / step) + zero_point, 0, max) - zero_point) * step` with `max = 2^bits - 1`,

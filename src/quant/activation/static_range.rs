@@ -67,10 +67,7 @@ impl StaticConfig {
     }
 
     pub(crate) fn codes(&self) -> CodeRange {
-        match self.symmetric {
-            true => CodeRange::signed(self.bits),
-            false => CodeRange::unsigned(self.bits),
-        }
+        self.mapping().codes(self.bits)
     }
 }
 

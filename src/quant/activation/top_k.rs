@@ -7,8 +7,6 @@ use crate::{
         bits::deserialize_bits,
         bounds::{Bounds, OutOfBounds, assert_valid},
     },
-    functions::AffineParams,
-    ops::CodeRange,
     quant::{ActivationGranularity, Ste},
 };
 
@@ -44,12 +42,9 @@ impl TopKConfig {
             granularity: ActivationGranularity::PerToken,
         };
         let constant = x.clone().detach();
-        let groups = absmax.granularity.groups(&x.dims());
         let kept = self.mask(constant.clone());
         // The largest magnitude of a token is kept, so that its scale is that of all its values.
-        let (quantized, scales) = crate::functions::absmax_fake_quant(constant, groups, self.bits);
-        let codes = CodeRange::signed(self.bits);
-        let levels = AffineParams::symmetric(scales.recip(), groups, codes);
+        let (quantized, levels) = absmax.quantize(constant);
         ste.apply(x, quantized * kept, levels)
     }
 

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{ObserverGranularity, extremes::Extremes};
+use super::ObserverGranularity;
 
 /// Observer of the range from the smallest to the largest value of the stream.
 ///
@@ -21,15 +21,8 @@ pub(super) struct MinMax {
 }
 
 impl MinMax {
-    pub(super) fn update(&mut self, sample: &Extremes) {
-        self.widen(&sample.min, &sample.max);
-    }
-
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.widen(&other.min, &other.max);
-    }
-
-    fn widen(&mut self, min: &[f32], max: &[f32]) {
+    /// Includes other bounds.
+    pub(super) fn widen(&mut self, min: &[f32], max: &[f32]) {
         if self.min.is_empty() {
             (self.min, self.max) = (min.to_vec(), max.to_vec());
             return;

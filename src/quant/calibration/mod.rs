@@ -11,8 +11,6 @@ mod observer;
 mod observer_config;
 mod percentile;
 mod range;
-#[cfg(test)]
-mod samples;
 mod sampling;
 mod static_params;
 mod statistics;
@@ -31,5 +29,5 @@ pub use percentile::PercentileConfig;
 pub use range::Range;
 pub use sampling::SamplingPolicy;
 pub use static_params::{Mapping, StaticParams};
-pub use table::{CalibrationEntry, CalibrationTable};
+pub use table::CalibrationTable;
 pub use table_error::TableError;

@@ -133,7 +133,7 @@ impl Observer {
             before.unwrap_or_default()
         );
         match (&self.config, &mut self.statistics) {
-            (_, Statistics::MinMax(bounds)) => bounds.update(sample),
+            (_, Statistics::MinMax(bounds)) => bounds.widen(&sample.min, &sample.max),
             (ObserverConfig::EmaMinMax(config), Statistics::EmaMinMax(bounds)) => {
                 bounds.update(sample, config.momentum)
             }
@@ -197,7 +197,9 @@ impl Observer {
             return Err(CalibrationError::Merge("their numbers of channels differ"));
         }
         match (&mut self.statistics, &other.statistics) {
-            (Statistics::MinMax(ours), Statistics::MinMax(theirs)) => ours.merge(theirs),
+            (Statistics::MinMax(ours), Statistics::MinMax(theirs)) => {
+                ours.widen(&theirs.min, &theirs.max)
+            }
             (Statistics::Histogram(ours), Statistics::Histogram(theirs)) => ours.merge(theirs),
             _ => {
                 return Err(CalibrationError::Merge(
@@ -268,6 +270,3 @@ impl TryFrom<Fields> for Observer {
         Ok(observer)
     }
 }
-
-#[cfg(test)]
-mod tests;

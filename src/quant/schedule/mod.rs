@@ -7,8 +7,8 @@ mod layer_order;
 mod layerwise;
 mod progressive;
 
-pub use bit_width::{BitWidthSchedule, BitWidthStage};
-pub use error::ScheduleError;
+pub use bit_width::BitWidthSchedule;
+use error::ScheduleError;
 pub use layer_order::LayerOrder;
 pub use layerwise::{LayerwiseConfig, LayerwiseSchedule};
 pub use progressive::{ProgressiveSchedule, ProgressiveShape};

@@ -5,12 +5,11 @@ use derive_more::From;
 use serde::{Deserialize, Serialize};
 
 use super::{BinaryConfig, QuantizedWeight, SymmetricConfig, TernaryConfig, TernaryScale};
-use bitnet_burn_kernels::reference::EPSILON;
 
 use crate::{
     base::{bits::check_bits, bounds::OutOfBounds},
     functions::{ternary_fake_quant, ternary_pack},
-    ops::{CodeRange, Groups},
+    ops::{CodeRange, EPSILON, Groups},
     quant::{BitWidth, GranularityError, LearnedStepConfig, Ste, WeightGranularity},
 };
 

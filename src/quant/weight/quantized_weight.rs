@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use crate::{
-    functions::AffineParams,
+    functions::{AffineParams, affine_fake_quant},
     ops::{CodeRange, Groups},
 };
 
@@ -16,6 +16,16 @@ pub(crate) struct QuantizedWeight<const D: usize> {
 }
 
 impl<const D: usize> QuantizedWeight<D> {
+    /// Rounds a weight to levels around zero.
+    pub fn rounded(weight: Tensor<D>, scales: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
+        let levels = AffineParams::symmetric(scales.clone(), groups, codes);
+        Self {
+            values: affine_fake_quant(weight, levels.clone()),
+            scales,
+            levels,
+        }
+    }
+
     /// Creates a weight whose levels lie around zero.
     pub fn symmetric(
         values: Tensor<D>,

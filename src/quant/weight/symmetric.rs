@@ -7,7 +7,7 @@ use crate::{
         bits::{check_bits, deserialize_bits},
         bounds::assert_valid,
     },
-    functions::{AffineParams, affine_fake_quant, group_statistic},
+    functions::group_statistic,
     ops::{CodeRange, Groups, Statistic},
     quant::WeightGranularity,
 };
@@ -62,9 +62,7 @@ impl SymmetricConfig {
         let codes = CodeRange::signed(self.bits);
         let absmax = group_statistic(weight.clone(), groups, Statistic::AbsMax);
         let scales = absmax.div_scalar(codes.max);
-        let levels = AffineParams::symmetric(scales.clone(), groups, codes);
-        let values = affine_fake_quant(weight, levels);
-        QuantizedWeight::symmetric(values, scales, groups, codes)
+        QuantizedWeight::rounded(weight, scales, groups, codes)
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::QuantizedWeight;
 use crate::{
     base::bounds::assert_valid,
-    functions::{AffineParams, affine_fake_quant, ternary_fake_quant},
+    functions::ternary_fake_quant,
     ops::{CodeRange, Groups},
     quant::{WeightGranularity, group::GroupedValues},
 };
@@ -82,14 +82,15 @@ impl TernaryConfig {
         groups: Groups,
     ) -> QuantizedWeight<D> {
         let codes = CodeRange::TERNARY;
-        let (values, gamma) = match self.scale {
-            TernaryScale::Absmean => ternary_fake_quant(weight, groups),
+        match self.scale {
+            TernaryScale::Absmean => {
+                let (values, gamma) = ternary_fake_quant(weight, groups);
+                QuantizedWeight::symmetric(values, gamma, groups, codes)
+            }
             TernaryScale::Absmedian => {
                 let gamma = GroupedValues::new(weight.clone(), groups).absmedian();
-                let levels = AffineParams::symmetric(gamma.clone(), groups, codes);
-                (affine_fake_quant(weight, levels), gamma)
+                QuantizedWeight::rounded(weight, gamma, groups, codes)
             }
-        };
-        QuantizedWeight::symmetric(values, gamma, groups, codes)
+        }
     }
 }

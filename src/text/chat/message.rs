@@ -98,26 +98,22 @@ impl ChatMessage {
 
     /// Creates a message with the fields of an object; an error if it has no role.
     pub(super) fn from_value(message: &Value) -> Result<Self, String> {
-        let map = message.as_object();
-        let map = map.filter(|_| message.kind() == ValueKind::Map);
-        let pairs = map.and_then(|map| map.try_iter_pairs());
-        let pairs =
-            pairs.ok_or_else(|| format!("a {} where a message should be", message.kind()))?;
-        let fields: Vec<(String, Value)> = pairs
-            .map(|(name, value)| (name.to_string(), value))
-            .collect();
+        let fields = pairs(message)
+            .ok_or_else(|| format!("a {} where a message should be", message.kind()))?;
         let role = fields.iter().find(|(name, _)| name == "role");
-        let role = role.and_then(|(_, role)| role.as_str()).map(str::to_string);
-        let names = || {
-            fields
-                .iter()
-                .map(|(name, _)| name.as_str())
-                .collect::<Vec<_>>()
-                .join("`, `")
-        };
-        let role = role
-            .ok_or_else(|| format!("a message without a text as `role`, but with `{}`", names()))?;
-        Ok(Self { role, fields })
+        match role.and_then(|(_, role)| role.as_str()) {
+            Some(role) => Ok(Self {
+                role: role.to_string(),
+                fields,
+            }),
+            None => {
+                let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
+                let names = names.join("`, `");
+                Err(format!(
+                    "a message without a text as `role`, but with `{names}`"
+                ))
+            }
+        }
     }
 
     /// Returns the message as transformers passes it to templates: without null fields, and with the
@@ -141,6 +137,19 @@ impl ChatMessage {
     }
 }
 
+/// Returns the fields of an object; `None` for another value.
+pub(super) fn pairs(value: &Value) -> Option<Vec<(String, Value)>> {
+    let map = value
+        .as_object()
+        .filter(|_| value.kind() == ValueKind::Map)?;
+    let pairs = map.try_iter_pairs()?;
+    Some(
+        pairs
+            .map(|(name, value)| (name.to_string(), value))
+            .collect(),
+    )
+}
+
 impl Serialize for ChatMessage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.fields.iter().map(|(name, value)| (name, value)))
@@ -150,43 +159,5 @@ impl Serialize for ChatMessage {
 impl<'de> Deserialize<'de> for ChatMessage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::from_value(&Value::deserialize(deserializer)?).map_err(D::Error::custom)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_keep_their_order_and_null_is_left_out() {
-        let json = r#"{"tool_calls":[{"z":1,"a":2}],"role":"assistant","content":null}"#;
-        let message: ChatMessage = serde_json::from_str(json).unwrap();
-        assert_eq!(serde_json::to_string(&message).unwrap(), json);
-        assert_eq!(
-            message.for_template().to_string(),
-            "{'tool_calls': [{'z': 1, 'a': 2}], 'role': 'assistant'}"
-        );
-    }
-
-    #[test]
-    fn reasoning_has_the_names_that_templates_read() {
-        let message = ChatMessage::assistant("4").with_field("reasoning", "sum");
-        assert_eq!(
-            message.for_template().to_string(),
-            "{'thinking': 'sum', 'role': 'assistant', 'content': '4', 'reasoning': 'sum', \
-             'reasoning_content': 'sum'}"
-        );
-    }
-
-    #[test]
-    fn what_is_no_message_is_an_error() {
-        let read = |json: &str| {
-            serde_json::from_str::<ChatMessage>(json)
-                .unwrap_err()
-                .to_string()
-        };
-        assert!(read(r#"{"from": "human", "value": "hi"}"#).contains("but with `from`, `value`"));
-        assert!(read("[]").contains("where a message should be"));
-        assert!(read(r#"{"role": 3}"#).contains("without a text as `role`"));
     }
 }

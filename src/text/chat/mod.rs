@@ -13,4 +13,4 @@ pub use message::ChatMessage;
 pub use rendered_chat::RenderedChat;
 pub use template::ChatTemplate;
 
-pub(super) use record::{RecordProblem, conversation_of_record};
+pub(super) use record::{RecordProblem, conversation_of_record, text_of_record};

@@ -3,7 +3,7 @@
 use minijinja::{Value, value::ValueKind};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{ChatMessage, ChatTemplate, Conversation};
+use super::{ChatMessage, ChatTemplate, Conversation, message::pairs};
 use crate::text::TextError;
 
 const TOOLS: &str = "tools";
@@ -15,15 +15,27 @@ const RESERVED: [&str; 4] = ["messages", TOOLS, DOCUMENTS, "add_generation_promp
 /// Fields of conversations that transformers passes to no template.
 const UNREACHABLE: [&str; 3] = ["system", "system_prompt", "functions"];
 
-/// Error of a record that is not a conversation for a template.
+/// Error of a record that is no text or no conversation for a template.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::text) enum RecordProblem {
     /// The expected and the actual content of a field.
     #[error("expected {expected}, found {found}")]
     Field { expected: String, found: String },
-    /// The error of the template.
+    /// The error of the tokenizer or the template.
     #[error(transparent)]
-    Template(#[from] TextError),
+    Text(#[from] TextError),
+}
+
+/// Reads the text in a field of a record.
+pub(in crate::text) fn text_of_record(
+    record: &Value,
+    field: &str,
+) -> Result<String, RecordProblem> {
+    let found = attribute(record, field).unwrap_or_default();
+    match found.as_str() {
+        Some(text) => Ok(text.to_string()),
+        None => Err(wrong(format!("a string in `{field}`"), &found)),
+    }
 }
 
 /// Reads the conversation of a record: the turns in a field, `tools`, `documents` and
@@ -79,14 +91,10 @@ fn conversation(record: &Value, field: &str) -> Result<Conversation, RecordProbl
 
 fn messages(record: &Value, field: &str) -> Result<Vec<ChatMessage>, RecordProblem> {
     let expected = || format!("a list of objects with `role` and `content` in `{field}`");
-    let list = attribute(record, field);
-    let Some(list) = list.filter(|list| list.kind() == ValueKind::Seq && list.len() != Some(0))
-    else {
-        return Err(wrong(
-            expected(),
-            &attribute(record, field).unwrap_or_default(),
-        ));
-    };
+    let list = attribute(record, field).unwrap_or_default();
+    if list.kind() != ValueKind::Seq || list.len() == Some(0) {
+        return Err(wrong(expected(), &list));
+    }
     let messages = list.try_iter().into_iter().flatten();
     let message = |value: Value| {
         let message = ChatMessage::from_value(&value).map_err(|found| RecordProblem::Field {
@@ -147,18 +155,6 @@ fn attribute(record: &Value, field: &str) -> Option<Value> {
 /// Returns a field that is not null.
 fn given(record: &Value, field: &str) -> Option<Value> {
     attribute(record, field).filter(|value| !value.is_none())
-}
-
-fn pairs(value: &Value) -> Option<Vec<(String, Value)>> {
-    let map = value
-        .as_object()
-        .filter(|_| value.kind() == ValueKind::Map)?;
-    let pairs = map.try_iter_pairs()?;
-    Some(
-        pairs
-            .map(|(name, value)| (name.to_string(), value))
-            .collect(),
-    )
 }
 
 fn wrong(expected: String, found: &Value) -> RecordProblem {

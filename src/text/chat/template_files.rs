@@ -6,7 +6,10 @@ use std::{
 use serde_json::Value;
 
 use super::{ChatTemplate, template::DEFAULT};
-use crate::text::{TextError, Tokenizer, tokenizer::json_file};
+use crate::text::{
+    TextError, Tokenizer,
+    tokenizer::{json_file, optional_text},
+};
 
 const CONFIG_FILE: &str = "tokenizer_config.json";
 const TEMPLATE_FILE: &str = "chat_template.jinja";
@@ -75,32 +78,33 @@ impl ChatTemplate {
         }
         Ok(Some(template.choosing(name)))
     }
+
+    /// Returns the names and texts of the templates in the files that [`from_folder`](Self::from_folder) reads, the
+    /// default one first.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or is malformed.
+    pub fn sources_of_folder(folder: impl AsRef<Path>) -> Result<Vec<(String, String)>, TextError> {
+        sources(folder.as_ref())
+    }
 }
 
 /// Returns all templates of a folder.
 fn sources(folder: &Path) -> Result<Sources, TextError> {
     let mut sources: Sources = Vec::new();
-    if let Some(source) = text(&folder.join(TEMPLATE_FILE))? {
+    if let Some(source) = optional_text(&folder.join(TEMPLATE_FILE))? {
         sources.push((DEFAULT.to_string(), source));
     }
     for path in further_files(&folder.join(TEMPLATE_FOLDER))? {
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        if let Some(source) = text(&path)? {
+        if let Some(source) = optional_text(&path)? {
             sources.push((name.into_owned(), source));
         }
     }
     match sources.is_empty() {
         true => configured(&folder.join(CONFIG_FILE)),
         false => Ok(sources),
-    }
-}
-
-/// Returns the text of a file; `None` if there is none.
-fn text(path: &Path) -> Result<Option<String>, TextError> {
-    match fs::read_to_string(path) {
-        Ok(source) => Ok(Some(source)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(TextError::io(path)(error)),
     }
 }
 
@@ -112,14 +116,10 @@ fn further_files(folder: &Path) -> Result<Vec<PathBuf>, TextError> {
         Err(error) => return Err(TextError::io(folder)(error)),
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-    let paths: Vec<PathBuf> = paths
+    let mut paths: Vec<PathBuf> = paths
         .collect::<Result<_, _>>()
         .map_err(TextError::io(folder))?;
-    let is_template = |path: &PathBuf| {
-        path.extension()
-            .is_some_and(|extension| extension == "jinja")
-    };
-    let mut paths: Vec<PathBuf> = paths.into_iter().filter(is_template).collect();
+    paths.retain(|path| path.extension() == Some("jinja".as_ref()));
     paths.sort();
     Ok(paths)
 }
@@ -142,76 +142,5 @@ fn configured(path: &Path) -> Result<Sources, TextError> {
             templates.iter().map(named).collect()
         }
         Some(other) => Err(wrong(other)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::text::Conversation;
-
-    #[test]
-    fn templates_are_found_in_all_their_places() {
-        let folder = tempfile::tempdir().unwrap();
-        let tokenizer = Tokenizer::characters("ab").unwrap();
-        let load = |name| ChatTemplate::named_from_folder(&folder, name, &tokenizer);
-        let render = |name| load(name).unwrap().unwrap().render(&[], true).unwrap();
-        assert!(load(DEFAULT).unwrap().is_none());
-
-        let config = folder.path().join(CONFIG_FILE);
-        let one = json!({"chat_template": "one {{ eos_token }}{{ bos_token is defined }}"});
-        fs::write(&config, one.to_string()).unwrap();
-        assert_eq!(render(DEFAULT), "one <|endoftext|>False");
-        assert_eq!(render("any"), "one <|endoftext|>False");
-
-        let named = json!({"chat_template": [{"name": "tool_use", "template": "two"}, {"name": "rag", "template": "3"}]});
-        fs::write(&config, named.to_string()).unwrap();
-        assert_eq!(render("rag"), "3");
-        let error = load(DEFAULT).unwrap_err().to_string();
-        assert!(
-            error.contains(r#""default", found ["tool_use", "rag"]"#),
-            "{error}"
-        );
-        let all = ChatTemplate::from_folder(&folder, &tokenizer)
-            .unwrap()
-            .unwrap();
-        let error = all.render(&[], true).unwrap_err().to_string();
-        assert!(
-            error.contains(r#""default", found ["tool_use", "rag"]"#),
-            "{error}"
-        );
-
-        fs::write(folder.path().join(TEMPLATE_FILE), "four").unwrap();
-        assert_eq!(render(DEFAULT), "four");
-    }
-
-    #[test]
-    fn a_template_for_tools_is_taken_where_there_are_tools() {
-        let folder = tempfile::tempdir().unwrap();
-        let further = folder.path().join(TEMPLATE_FOLDER);
-        fs::create_dir(&further).unwrap();
-        fs::write(folder.path().join(TEMPLATE_FILE), "plain").unwrap();
-        fs::write(further.join("tool_use.jinja"), "{{ tools | length }} tools").unwrap();
-        fs::write(further.join("notes.txt"), "no template").unwrap();
-        let tokenizer = Tokenizer::characters("ab").unwrap();
-        let template = ChatTemplate::from_folder(&folder, &tokenizer)
-            .unwrap()
-            .unwrap();
-        let names: Vec<_> = template.sources().collect();
-        assert_eq!(
-            names,
-            [
-                ("default", "plain"),
-                ("tool_use", "{{ tools | length }} tools")
-            ]
-        );
-        let with = Conversation::default().with_tools([json!({"name": "f"})]);
-        assert_eq!(
-            template.render_conversation(&with, false).unwrap(),
-            "1 tools"
-        );
-        assert_eq!(template.render(&[], false).unwrap(), "plain");
     }
 }

@@ -1,22 +1,14 @@
-use std::ops::Range;
-
-use burn::{
-    data::{
-        dataloader::{DataLoaderIterator, Progress},
-        dataset::DatasetError,
-    },
-    tensor::{Device, Int, Tensor, TensorData},
-};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::Sequence;
-use crate::text::TextError;
 
 /// Token sequences and the next token at each of their positions.
 #[derive(Debug, Clone)]
 pub struct TokenBatch {
     /// Shape `[sequences, context]`.
     pub inputs: Tensor<2, Int>,
-    /// Shape `[sequences, context]`; [`IGNORE_INDEX`](super::IGNORE_INDEX) where the target does not count.
+    /// Shape `[sequences, context]`; -100, which [`CausalLmLossConfig`](crate::loss::CausalLmLossConfig) ignores,
+    /// where the target does not count.
     pub targets: Tensor<2, Int>,
     /// Number of targets that count in the loss.
     pub tokens: usize,
@@ -49,46 +41,5 @@ impl TokenBatch {
             targets: tensor(&Sequence::targets),
             tokens: sequences.iter().map(Sequence::counted).sum(),
         }
-    }
-}
-
-/// Iterator over the batches of an epoch.
-pub(super) struct Batches<F> {
-    /// Numbers of the remaining batches.
-    batches: Range<usize>,
-    batch_size: usize,
-    /// Number of sequences in the epoch; the last batch may be smaller.
-    sequences: usize,
-    batch: F,
-}
-
-impl<F: FnMut(usize) -> Result<TokenBatch, TextError>> Batches<F> {
-    /// Creates the batches of an epoch of `sequences` sequences, starting at batch number `first`.
-    pub fn new(first: usize, batch_size: usize, sequences: usize, batch: F) -> Self {
-        let end = sequences.div_ceil(batch_size);
-        Self {
-            batches: first.min(end)..end,
-            batch_size,
-            sequences,
-            batch,
-        }
-    }
-}
-
-impl<F: FnMut(usize) -> Result<TokenBatch, TextError>> Iterator for Batches<F> {
-    type Item = Result<TokenBatch, DatasetError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let number = self.batches.next()?;
-        Some((self.batch)(number).map_err(DatasetError::new))
-    }
-}
-
-impl<F: FnMut(usize) -> Result<TokenBatch, TextError>> DataLoaderIterator<TokenBatch>
-    for Batches<F>
-{
-    fn progress(&self) -> Progress {
-        let processed = (self.batches.start * self.batch_size).min(self.sequences);
-        Progress::new(processed, self.sequences, Some("sequences".to_string()))
     }
 }

@@ -1,30 +1,14 @@
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
-use burn::{
-    config::Config,
-    data::dataloader::{DataLoader, DataLoaderIterator},
-    tensor::Device,
-};
+use burn::{config::Config, tensor::Device};
 
 use super::{
-    TokenBatch, TokenStore,
-    batch::Batches,
-    window::{enough_tokens, windows},
+    Sequence, TokenBatches, TokenStore, token_batches::NumberedSequences, windows::Windows,
 };
 use crate::{base::bounds::Bounds, text::TextError};
 
-/// Configuration of [`EvenWindows`].
-#[derive(Config, Debug)]
-pub struct EvenWindowsConfig {
-    /// Number of input tokens of a window.
-    pub context: usize,
-    /// Number of windows in a batch.
-    pub batch_size: usize,
-    /// Maximum number of windows. They are evenly spaced; the last one is at the end.
-    pub windows: usize,
-}
-
-/// Batches of evenly spaced windows of a token sequence, identical in every epoch: for validation.
+/// Configuration of batches of evenly spaced windows of a token sequence, identical in every epoch: for
+/// validation.
 ///
 /// # Example
 ///
@@ -43,13 +27,14 @@ pub struct EvenWindowsConfig {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct EvenWindows {
-    tokens: Arc<dyn TokenStore>,
-    config: EvenWindowsConfig,
-    device: Device,
-    /// Start of each window.
-    starts: Vec<usize>,
+#[derive(Config, Debug)]
+pub struct EvenWindowsConfig {
+    /// Number of input tokens of a window.
+    pub context: usize,
+    /// Number of windows in a batch.
+    pub batch_size: usize,
+    /// Maximum number of windows. They are evenly spaced; the last one is at the end.
+    pub windows: usize,
 }
 
 impl EvenWindowsConfig {
@@ -63,48 +48,33 @@ impl EvenWindowsConfig {
         &self,
         tokens: impl TokenStore + 'static,
         device: &Device,
-    ) -> Result<EvenWindows, TextError> {
-        Bounds::COUNT.check("context", self.context)?;
+    ) -> Result<TokenBatches, TextError> {
         Bounds::COUNT.check("batch_size", self.batch_size)?;
         Bounds::COUNT.check("windows", self.windows)?;
-        enough_tokens(&tokens, self.context)?;
-        let last = tokens.len() - self.context - 1;
-        let count = self.windows.min(last + 1);
-        Ok(EvenWindows {
-            tokens: Arc::new(tokens),
-            config: self.clone(),
-            device: device.clone(),
-            starts: (0..count).map(|i| i * last / (count - 1).max(1)).collect(),
-        })
+        let windows = Windows::new(tokens, self.context)?;
+        let count = self.windows.min(windows.starts());
+        let windows = EvenWindows { windows, count };
+        let counts = [count, usize::MAX];
+        let batches = TokenBatches::new(windows, self.batch_size, counts, device);
+        Ok(batches.of_equal_epochs())
     }
 }
 
-impl DataLoader<TokenBatch> for EvenWindows {
-    fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<TokenBatch> + 'a> {
-        let (tokens, context) = (&*self.tokens, self.config.context);
-        let (size, count) = (self.config.batch_size, self.starts.len());
-        Box::new(Batches::new(0, size, count, move |number| {
-            let end = ((number + 1) * size).min(count);
-            let starts = self.starts[number * size..end].iter().copied();
-            windows(tokens, starts, context, &self.device)
-        }))
+#[derive(Clone)]
+struct EvenWindows {
+    windows: Windows,
+    count: usize,
+}
+
+impl NumberedSequences for EvenWindows {
+    fn read(&self, numbers: Range<usize>) -> Result<Vec<Sequence>, TextError> {
+        let last = self.windows.starts() - 1;
+        let between = (self.count - 1).max(1);
+        let start = |number: usize| number % self.count * last / between;
+        self.windows.read(numbers.map(start))
     }
 
-    fn num_items(&self) -> usize {
-        self.starts.len()
-    }
-
-    fn to_device(&self, device: &Device) -> Arc<dyn DataLoader<TokenBatch>> {
-        Arc::new(Self {
-            device: device.clone(),
-            ..self.clone()
-        })
-    }
-
-    fn slice(&self, start: usize, end: usize) -> Arc<dyn DataLoader<TokenBatch>> {
-        Arc::new(Self {
-            starts: self.starts[start..end].to_vec(),
-            ..self.clone()
-        })
+    fn detached(&self) -> Arc<dyn NumberedSequences> {
+        Arc::new(self.clone())
     }
 }

@@ -1,11 +1,16 @@
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use serde_json::{Map, Value};
+use minijinja::{Value, value::ValueKind};
 
-use super::Document;
+use super::{
+    Document,
+    files::{FileFormat, FileTexts},
+    records::Records,
+    text_reader,
+};
 use crate::text::{
     ChatMessage, ChatTemplate, Conversation, RenderedChat, TextError, Tokenizer,
-    chat::{RecordProblem, conversation_of_record},
+    chat::{RecordProblem, conversation_of_record, text_of_record},
 };
 
 /// Schema of the JSON object of a line.
@@ -53,28 +58,6 @@ pub enum TrainedTurns {
     All,
 }
 
-/// Error of an invalid record: the expected and the actual content, or the error of the tokenizer or
-/// the template.
-pub(super) enum RecordError {
-    Field { expected: String, found: String },
-    Text(TextError),
-}
-
-impl From<RecordProblem> for RecordError {
-    fn from(problem: RecordProblem) -> Self {
-        match problem {
-            RecordProblem::Field { expected, found } => Self::Field { expected, found },
-            RecordProblem::Template(error) => Self::Text(error),
-        }
-    }
-}
-
-impl From<TextError> for RecordError {
-    fn from(error: TextError) -> Self {
-        Self::Text(error)
-    }
-}
-
 impl JsonRecord {
     /// Record with a text in the field `text`.
     pub fn text() -> Self {
@@ -108,35 +91,37 @@ impl JsonRecord {
             Self::Messages { .. } => "there is no turn of the assistant that counts",
         }
     }
+}
 
-    /// Converts a JSON object into a document.
-    pub(super) fn document(
-        &self,
-        json: &str,
-        tokenizer: &Tokenizer,
-    ) -> Result<Document, RecordError> {
+impl FileFormat for JsonRecord {
+    fn texts(&self, path: &Path) -> Result<FileTexts, TextError> {
+        let mut records = Records::open(path)?.peekable();
+        match records.peek() {
+            Some(_) => Ok(Box::new(records)),
+            None => Err(no_record(path)),
+        }
+    }
+
+    fn document(&self, json: &str, tokenizer: &Tokenizer) -> Result<Document, RecordProblem> {
+        // Keeps the fields in the order of the file, in which templates see them.
+        let record: Value = serde_json::from_str(json).map_err(not_json)?;
+        if record.kind() != ValueKind::Map {
+            return Err(not_json("another value"));
+        }
+        let tokens = |field: &str| -> Result<Vec<u32>, RecordProblem> {
+            Ok(tokenizer.encode(&text_of_record(&record, field)?)?)
+        };
         match self {
-            Self::Text { field } => {
-                let object = object(json)?;
-                Ok(Document::new(tokenizer.encode(string(&object, field)?)?))
-            }
-            Self::PromptCompletion { prompt, completion } => {
-                let object = object(json)?;
-                Ok(Document::with_prompt(
-                    &tokenizer.encode(string(&object, prompt)?)?,
-                    &tokenizer.encode(string(&object, completion)?)?,
-                ))
-            }
+            Self::Text { field } => Ok(Document::new(tokens(field)?)),
+            Self::PromptCompletion { prompt, completion } => Ok(Document::with_prompt(
+                &tokens(prompt)?,
+                &tokens(completion)?,
+            )),
             Self::Messages {
                 field,
                 template,
                 trained,
             } => {
-                // Templates see fields in file order, which the objects above do not keep.
-                let record: minijinja::Value = serde_json::from_str(json).map_err(not_json)?;
-                if record.kind() != minijinja::value::ValueKind::Map {
-                    return Err(not_json("another value"));
-                }
                 let conversation = conversation_of_record(&record, field, template)?;
                 chat(&conversation, template, *trained, tokenizer)
             }
@@ -144,33 +129,19 @@ impl JsonRecord {
     }
 }
 
-fn object(json: &str) -> Result<Map<String, Value>, RecordError> {
-    match serde_json::from_str(json) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(not_json("another value")),
-        Err(error) => Err(not_json(error)),
+/// Error of a file without any record.
+fn no_record(path: &Path) -> TextError {
+    match path.metadata().map_or(0, |metadata| metadata.len()) {
+        0 => text_reader::empty(path, "records", false),
+        _ => TextError::file(path, "records", "none"),
     }
 }
 
-fn not_json(found: impl ToString) -> RecordError {
-    RecordError::Field {
+fn not_json(found: impl ToString) -> RecordProblem {
+    RecordProblem::Field {
         expected: "a JSON object".to_string(),
         found: found.to_string(),
     }
-}
-
-fn string<'a>(object: &'a Map<String, Value>, field: &str) -> Result<&'a str, RecordError> {
-    let found = match object.get(field) {
-        Some(Value::String(text)) => return Ok(text),
-        None => "no such field".to_string(),
-        Some(Value::Null) => "null".to_string(),
-        Some(Value::Bool(_)) => "a truth value".to_string(),
-        Some(Value::Number(number)) => format!("the number {number}"),
-        Some(Value::Array(list)) => format!("a list of {}", list.len()),
-        Some(Value::Object(_)) => "an object".to_string(),
-    };
-    let expected = format!("a string in `{field}`");
-    Err(RecordError::Field { expected, found })
 }
 
 fn chat(
@@ -178,14 +149,14 @@ fn chat(
     template: &ChatTemplate,
     trained: TrainedTurns,
     tokenizer: &Tokenizer,
-) -> Result<Document, RecordError> {
+) -> Result<Document, RecordProblem> {
     let chat = rendered(conversation, template, trained)?;
     let tokens = tokenizer.encode_with_offsets(&chat.text)?;
     // A token that begins before the assistant's turn belongs to the prompt.
     let said = |start: usize| chat.assistant.iter().any(|span| span.contains(&start));
     Ok(Document {
-        mask: tokens.iter().map(|token| said(token.bytes.start)).collect(),
-        tokens: tokens.into_iter().map(|token| token.token).collect(),
+        mask: tokens.iter().map(|(_, bytes)| said(bytes.start)).collect(),
+        tokens: tokens.into_iter().map(|(token, _)| token).collect(),
         ends: true,
     })
 }
@@ -195,7 +166,7 @@ fn rendered(
     conversation: &Conversation,
     template: &ChatTemplate,
     trained: TrainedTurns,
-) -> Result<RenderedChat, RecordError> {
+) -> Result<RenderedChat, RecordProblem> {
     let all = || -> Result<RenderedChat, TextError> {
         let text = template.render_conversation(conversation, false)?;
         let whole = 0..text.len();
@@ -224,7 +195,7 @@ fn rendered(
 }
 
 /// Returns for each assistant turn whether it counts: `false` for a `weight` of 0.
-fn weights(conversation: &Conversation) -> Result<Vec<bool>, RecordError> {
+fn weights(conversation: &Conversation) -> Result<Vec<bool>, RecordProblem> {
     let turns = conversation.messages.iter();
     let turns = turns.filter(|message| message.role() == ChatMessage::ASSISTANT);
     let weight = |message: &ChatMessage| match message.field("weight") {
@@ -233,7 +204,7 @@ fn weights(conversation: &Conversation) -> Result<Vec<bool>, RecordError> {
         Some(weight) => match weight.as_i64() {
             Some(0) => Ok(false),
             Some(1) => Ok(true),
-            _ => Err(RecordError::Field {
+            _ => Err(RecordProblem::Field {
                 expected: "0 or 1 as `weight` of a message".to_string(),
                 found: weight.to_string(),
             }),

@@ -19,21 +19,25 @@ use crate::text::TextError;
 /// ```
 pub fn read_documents(source: &dyn DocumentSource) -> Result<Vec<Document>, TextError> {
     let documents: Vec<Document> = source.documents().collect::<Result<_, _>>()?;
-    if documents.is_empty() {
-        let paths = source.paths();
-        return Err(TextError::NoDocuments { paths });
-    }
-    match documents.iter().any(Document::counts) {
-        true => Ok(documents),
-        false => Err(nothing_to_learn(source, documents.len())),
-    }
+    let counts = documents.iter().any(Document::counts);
+    check_learned(source, documents.len(), counts)?;
+    Ok(documents)
 }
 
-/// Error of a source whose documents are all masked.
-pub(super) fn nothing_to_learn(source: &dyn DocumentSource, documents: usize) -> TextError {
-    TextError::NothingToLearn {
-        paths: source.paths(),
-        documents,
-        reason: source.why_masked().to_string(),
+/// Rejects a source with a number of documents, unless a token of them counts.
+pub(super) fn check_learned(
+    source: &dyn DocumentSource,
+    documents: usize,
+    counts: bool,
+) -> Result<(), TextError> {
+    let paths = source.paths();
+    match documents {
+        _ if counts => Ok(()),
+        0 => Err(TextError::NoDocuments { paths }),
+        _ => Err(TextError::NothingToLearn {
+            paths,
+            documents,
+            reason: source.why_masked().to_string(),
+        }),
     }
 }

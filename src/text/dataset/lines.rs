@@ -3,21 +3,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::text_reader::{self, TextReader};
+use super::{
+    files::FileText,
+    text_reader::{self, TextReader},
+};
 use crate::text::TextError;
 
-/// Lines of a file with their numbers.
+/// Lines of a file, without their line endings.
 pub(super) struct Lines {
     path: PathBuf,
     reader: Option<TextReader>,
     number: usize,
-}
-
-/// A line without its line ending.
-pub(super) struct Line {
-    /// Line number, from 1.
-    pub number: usize,
-    pub text: String,
 }
 
 impl Lines {
@@ -34,7 +30,7 @@ impl Lines {
         }
     }
 
-    fn read(&mut self) -> Result<Option<Line>, TextError> {
+    fn read(&mut self) -> Result<Option<FileText>, TextError> {
         let Some(reader) = &mut self.reader else {
             return Ok(None);
         };
@@ -50,47 +46,20 @@ impl Lines {
         self.number += 1;
         let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        match str::from_utf8(line) {
-            Ok(text) => Ok(Some(Line {
-                number: self.number,
-                text: text.to_string(),
-            })),
-            Err(error) => Err(TextError::Line {
-                path: self.path.clone(),
-                line: self.number,
-                expected: "text in UTF-8".to_string(),
-                found: error.to_string(),
-            }),
-        }
+        let text = str::from_utf8(line)
+            .map_err(|error| TextError::not_utf8(&self.path, self.number, error))?;
+        Ok(Some(FileText {
+            line: self.number,
+            text: text.to_string(),
+            ends: true,
+        }))
     }
 }
 
 impl Iterator for Lines {
-    type Item = Result<Line, TextError>;
+    type Item = Result<FileText, TextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
-    }
-}
-
-/// Error of a tokenizer or a template at a line of a file.
-pub(super) fn at_line(path: &Path, line: usize, error: TextError) -> TextError {
-    let (expected, found) = match error {
-        TextError::UnknownCharacters { characters } => (
-            "characters that the tokenizer has tokens for",
-            format!("{characters:?}"),
-        ),
-        TextError::Template { reason } => ("messages that the chat template takes", reason),
-        error @ TextError::NoPrefix { .. } => (
-            "messages in which the assistant's turns can be told apart",
-            error.to_string(),
-        ),
-        error => ("text that can be made tokens", error.to_string()),
-    };
-    TextError::Line {
-        path: path.to_path_buf(),
-        line,
-        expected: expected.to_string(),
-        found,
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Document, DocumentSource, Documents, Shuffle, learned::nothing_to_learn};
+use super::{Document, DocumentSource, Documents, learned::check_learned, shuffle::Shuffle};
 use crate::{base::random::mix, text::TextError};
 
 /// Endless passes over the documents of a source, each in another order.
@@ -42,16 +42,11 @@ impl Iterator for Passes {
                 }
                 return Some(document);
             }
-            let first = self.documents.is_none();
-            if !first && !self.counts {
+            if self.documents.take().is_some()
+                && let Err(error) = check_learned(&*self.source, self.any, self.counts)
+            {
                 // Another pass would also find nothing.
-                self.documents = None;
-                return Some(Err(match self.any {
-                    0 => TextError::NoDocuments {
-                        paths: self.source.paths(),
-                    },
-                    documents => nothing_to_learn(&*self.source, documents),
-                }));
+                return Some(Err(error));
             }
             let seed = mix(mix(self.seed) ^ self.next_pass);
             self.documents = Some(Shuffle::new(self.source.documents(), self.buffer, seed));

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    lines::{Line, Lines},
-    text_reader::{self, TextReader},
+    files::FileText,
+    lines::Lines,
+    text_reader::{self, TextReader, ends_of_lines},
 };
 use crate::text::TextError;
 
@@ -22,28 +23,25 @@ impl Records {
     pub fn open(path: &Path) -> Result<Self, TextError> {
         let mut reader = text_reader::open(path)?;
         let lines = pass_over_space(&mut reader).map_err(TextError::io(path))?;
-        let first = reader
+        if !reader
             .fill_buf()
             .map_err(TextError::io(path))?
-            .first()
-            .copied();
-        Ok(match first {
-            Some(b'[') => {
-                reader.consume(1);
-                Self::List(List {
-                    path: path.to_path_buf(),
-                    reader: Some(reader),
-                    line: lines + 1,
-                    items: 0,
-                })
-            }
-            _ => Self::Lines(Lines::new(path, reader, lines)),
-        })
+            .starts_with(b"[")
+        {
+            return Ok(Self::Lines(Lines::new(path, reader, lines)));
+        }
+        reader.consume(1);
+        Ok(Self::List(List {
+            path: path.to_path_buf(),
+            reader: Some(reader),
+            line: lines + 1,
+            items: 0,
+        }))
     }
 }
 
 impl Iterator for Records {
-    type Item = Result<Line, TextError>;
+    type Item = Result<FileText, TextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
@@ -60,18 +58,11 @@ fn pass_over_space(reader: &mut TextReader) -> io::Result<usize> {
     let mut lines = 0;
     loop {
         let buffer = reader.fill_buf()?;
-        let space = buffer
-            .iter()
-            .take_while(|byte| byte.is_ascii_whitespace())
-            .count();
-        lines += buffer[..space]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count();
-        let all = space == buffer.len();
-        let end = buffer.is_empty();
+        let space = buffer.len() - buffer.trim_ascii_start().len();
+        lines += ends_of_lines(&buffer[..space]);
+        let goes_on = space > 0 && space == buffer.len();
         reader.consume(space);
-        if end || !all {
+        if !goes_on {
             return Ok(lines);
         }
     }
@@ -122,24 +113,19 @@ impl Place {
 }
 
 impl List {
-    fn read(&mut self) -> Result<Option<Line>, TextError> {
+    fn read(&mut self) -> Result<Option<FileText>, TextError> {
         let Some(mut reader) = self.reader.take() else {
             return Ok(None);
         };
-        let space = pass_over_space(&mut reader).map_err(TextError::io(&self.path))?;
-        self.line += space;
-        let number = self.line;
+        self.line += pass_over_space(&mut reader).map_err(TextError::io(&self.path))?;
+        let line = self.line;
         let (bytes, end) = self.item(&mut reader).map_err(TextError::io(&self.path))?;
         match end {
             End::Comma => self.reader = Some(reader),
             End::List => {
-                let space = pass_over_space(&mut reader).map_err(TextError::io(&self.path))?;
-                self.line += space;
-                if !reader
-                    .fill_buf()
-                    .map_err(TextError::io(&self.path))?
-                    .is_empty()
-                {
+                self.line += pass_over_space(&mut reader).map_err(TextError::io(&self.path))?;
+                let rest = reader.fill_buf().map_err(TextError::io(&self.path))?;
+                if !rest.is_empty() {
                     return Err(self.wrong("the end of the file behind the list", "more"));
                 }
                 if bytes.is_empty() && self.items == 0 {
@@ -149,13 +135,13 @@ impl List {
             End::File => return Err(self.wrong("`]`, the end of the list", "the end of the file")),
         }
         self.items += 1;
-        let text = String::from_utf8(bytes).map_err(|error| TextError::Line {
-            path: self.path.clone(),
-            line: number,
-            expected: "text in UTF-8".to_string(),
-            found: error.utf8_error().to_string(),
-        })?;
-        Ok(Some(Line { number, text }))
+        let text = String::from_utf8(bytes)
+            .map_err(|error| TextError::not_utf8(&self.path, line, error.utf8_error()))?;
+        Ok(Some(FileText {
+            line,
+            text,
+            ends: true,
+        }))
     }
 
     /// Reads the bytes up to the comma or bracket that ends an item.
@@ -202,7 +188,7 @@ mod tests {
         Records::open(file.path())
             .unwrap()
             .map(|line| {
-                line.map(|line| (line.number, line.text))
+                line.map(|line| (line.line, line.text))
                     .map_err(|error| error.to_string())
             })
             .collect()

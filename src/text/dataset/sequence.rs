@@ -1,6 +1,5 @@
-/// Target of positions that do not count, ignored by
-/// [`CausalLmLossConfig`](crate::loss::CausalLmLossConfig).
-pub const IGNORE_INDEX: i32 = -100;
+/// Target of positions that do not count.
+const IGNORE_INDEX: i32 = -100;
 
 /// Tokens of a training example: the inputs are all but the last, the targets all but the first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,23 +54,10 @@ impl Sequence {
         inputs.iter().map(|&token| token as i32).collect()
     }
 
-    /// Target of each position: the next token, or [`IGNORE_INDEX`].
+    /// Target of each position: the next token, or -100 where it does not count.
     pub fn targets(&self) -> Vec<i32> {
         let next = self.tokens.iter().zip(&self.mask).skip(1);
         next.map(|(&token, &counts)| if counts { token as i32 } else { IGNORE_INDEX })
             .collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_the_next_tokens_that_count() {
-        let sequence = Sequence::new(vec![1, 2, 3, 4], vec![true, false, true, true]);
-        assert_eq!(sequence.inputs(), [1, 2, 3]);
-        assert_eq!(sequence.targets(), [IGNORE_INDEX, 3, 4]);
-        assert_eq!(sequence.counted(), 2);
     }
 }

@@ -5,20 +5,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 ///
 /// The order depends only on the seed and the stream. An item moves forward by at most `size`
 /// positions; its delay is not bounded. Errors are returned immediately.
-///
-/// # Example
-///
-/// ```
-/// use bitnet_burn::text::dataset::Shuffle;
-///
-/// let numbers = (0..100).map(Ok::<u32, ()>);
-/// let mut mixed: Vec<u32> = Shuffle::new(numbers, 16, 1).map(Result::unwrap).collect();
-/// assert_ne!(mixed, Vec::from_iter(0..100));
-/// mixed.sort();
-/// assert_eq!(mixed, Vec::from_iter(0..100));
-/// ```
-#[derive(Debug)]
-pub struct Shuffle<I, T> {
+pub(super) struct Shuffle<I, T> {
     items: std::iter::Fuse<I>,
     buffer: Vec<T>,
     size: usize,

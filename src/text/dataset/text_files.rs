@@ -4,12 +4,13 @@ use std::{
 };
 
 use super::{
-    Document, DocumentSource, Documents, MalformedLines,
-    lines::{Line, Lines, at_line},
+    Document, DocumentSource, Documents, SkippedLines,
+    files::{FileFormat, FileText, FileTexts, Files},
+    lines::Lines,
     text_pieces::{PIECE_BYTES, TextPieces},
     text_reader,
 };
-use crate::text::{TextError, Tokenizer};
+use crate::text::{TextError, Tokenizer, chat::RecordProblem};
 
 /// Unit of a text file that becomes a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,12 +50,7 @@ pub enum DocumentSplit {
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct TextFiles {
-    paths: Vec<PathBuf>,
-    tokenizer: Arc<Tokenizer>,
-    split: DocumentSplit,
-    malformed: MalformedLines,
-}
+pub struct TextFiles(Files<DocumentSplit>);
 
 impl TextFiles {
     /// Reads files in order; each file is a document.
@@ -62,84 +58,60 @@ impl TextFiles {
         paths: impl IntoIterator<Item = P>,
         tokenizer: Arc<Tokenizer>,
     ) -> Self {
-        Self {
-            paths: paths.into_iter().map(Into::into).collect(),
-            tokenizer,
-            split: DocumentSplit::default(),
-            malformed: MalformedLines::default(),
-        }
+        Self(Files::new(paths, DocumentSplit::default(), tokenizer))
     }
 
     /// Sets the unit that becomes a document.
     #[must_use]
     pub fn with_split(mut self, split: DocumentSplit) -> Self {
-        self.split = split;
+        self.0.format = split;
         self
     }
 
-    /// Sets the handling of text that is not UTF-8 or has characters without tokens.
+    /// Skips text that is not UTF-8 or has characters without tokens, into a list. It is an error by default,
+    /// as an unreadable file always is.
     #[must_use]
-    pub fn with_malformed(mut self, malformed: MalformedLines) -> Self {
-        self.malformed = malformed;
+    pub fn with_skipped(mut self, skipped: SkippedLines) -> Self {
+        self.0.skipped = Some(skipped);
         self
-    }
-
-    /// Returns the documents of one file.
-    fn file(&self, path: &Path) -> Documents {
-        let texts = match self.texts(path) {
-            Ok(texts) => NotBlank::new(path, texts),
-            Err(error) => return Box::new([Err(error)].into_iter()),
-        };
-        let (path, tokenizer) = (path.to_path_buf(), self.tokenizer.clone());
-        let malformed = self.malformed.clone();
-        Box::new(texts.filter_map(move |text| {
-            let document = text.and_then(|(line, text, ends)| {
-                let tokens = tokenizer.encode(&text);
-                let tokens = tokens.map_err(|error| at_line(&path, line, error))?;
-                let whole = Document::new(tokens);
-                Ok(Document { ends, ..whole })
-            });
-            malformed.filter(document)
-        }))
-    }
-
-    fn texts(&self, path: &Path) -> Result<Texts, TextError> {
-        Ok(match self.split {
-            DocumentSplit::File => {
-                let pieces = TextPieces::open(path, PIECE_BYTES)?;
-                Box::new(pieces.map(|piece| piece.map(|p| (p.line, p.text, p.last))))
-            }
-            DocumentSplit::Line => Box::new(whole_lines(Lines::open(path)?)),
-            DocumentSplit::Paragraph => Box::new(Paragraphs(Lines::open(path)?)),
-        })
     }
 }
 
 impl DocumentSource for TextFiles {
     fn documents(&self) -> Documents {
-        let files = self.clone();
-        Box::new((0..self.paths.len()).flat_map(move |i| files.file(&files.paths[i])))
+        self.0.documents()
     }
 
     fn paths(&self) -> Vec<PathBuf> {
-        self.paths.clone()
+        self.0.paths.clone()
     }
 }
 
-/// Number of the first line, text, and whether the document ends with it.
-type Text = Result<(usize, String, bool), TextError>;
-type Texts = Box<dyn Iterator<Item = Text> + Send>;
+impl FileFormat for DocumentSplit {
+    fn texts(&self, path: &Path) -> Result<FileTexts, TextError> {
+        let texts: FileTexts = match self {
+            Self::File => Box::new(TextPieces::open(path, PIECE_BYTES)?),
+            Self::Line => Box::new(Lines::open(path)?.filter(|line| !is_empty(line))),
+            Self::Paragraph => Box::new(Paragraphs(Lines::open(path)?)),
+        };
+        Ok(Box::new(NotBlank::new(path, texts)))
+    }
+
+    fn document(&self, text: &str, tokenizer: &Tokenizer) -> Result<Document, RecordProblem> {
+        Ok(Document::new(tokenizer.encode(text)?))
+    }
+}
 
 /// Texts of a file, followed by an error if there was none.
 struct NotBlank {
     path: PathBuf,
-    texts: Option<Texts>,
+    texts: Option<FileTexts>,
     any: bool,
     blank: bool,
 }
 
 impl NotBlank {
-    fn new(path: &Path, texts: Texts) -> Self {
+    fn new(path: &Path, texts: FileTexts) -> Self {
         Self {
             path: path.to_path_buf(),
             texts: Some(texts),
@@ -150,14 +122,14 @@ impl NotBlank {
 }
 
 impl Iterator for NotBlank {
-    type Item = Text;
+    type Item = Result<FileText, TextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.texts.as_mut()?.next();
         match &next {
             Some(text) => {
                 self.any = true;
-                self.blank &= matches!(text, Ok((_, text, _)) if text.trim().is_empty());
+                self.blank &= matches!(text, Ok(text) if text.text.trim().is_empty());
                 next
             }
             None => {
@@ -169,10 +141,8 @@ impl Iterator for NotBlank {
     }
 }
 
-fn whole_lines(lines: Lines) -> impl Iterator<Item = Text> {
-    lines
-        .filter(|line| !matches!(line, Ok(line) if line.text.is_empty()))
-        .map(|line| line.map(|line| (line.number, line.text, true)))
+fn is_empty(line: &Result<FileText, TextError>) -> bool {
+    matches!(line, Ok(line) if line.text.is_empty())
 }
 
 /// Lines up to an empty one.
@@ -181,16 +151,15 @@ struct Paragraphs(Lines);
 impl Paragraphs {
     /// Skips the rest of a paragraph with a malformed line.
     fn pass_over(&mut self) {
-        let is_end = |line: &Result<_, _>| matches!(line, Ok(Line { text, .. }) if text.is_empty());
-        self.0.find(is_end);
+        self.0.find(is_empty);
     }
 }
 
 impl Iterator for Paragraphs {
-    type Item = Text;
+    type Item = Result<FileText, TextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut paragraph: Option<(usize, String, bool)> = None;
+        let mut paragraph: Option<FileText> = None;
         for line in &mut self.0 {
             let line = match line {
                 Ok(line) => line,
@@ -201,12 +170,12 @@ impl Iterator for Paragraphs {
             };
             match &mut paragraph {
                 Some(_) if line.text.is_empty() => break,
-                Some((_, text, _)) => {
-                    text.push('\n');
-                    text.push_str(&line.text);
+                Some(paragraph) => {
+                    paragraph.text.push('\n');
+                    paragraph.text.push_str(&line.text);
                 }
                 None if line.text.is_empty() => {}
-                None => paragraph = Some((line.number, line.text, true)),
+                None => paragraph = Some(line),
             }
         }
         paragraph.map(Ok)

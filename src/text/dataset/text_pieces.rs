@@ -3,7 +3,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::text_reader::{self, TextReader};
+use super::{
+    files::FileText,
+    text_reader::{self, TextReader, ends_of_lines},
+};
 use crate::text::TextError;
 
 /// Bytes of a piece; tests use fewer.
@@ -21,15 +24,6 @@ pub(super) struct TextPieces {
     lines: usize,
 }
 
-/// A part of a file.
-pub(super) struct TextPiece {
-    /// Number of the first line, from 1.
-    pub line: usize,
-    pub text: String,
-    /// `true` if the file ends here.
-    pub last: bool,
-}
-
 impl TextPieces {
     pub fn open(path: &Path, piece_bytes: usize) -> Result<Self, TextError> {
         Ok(Self {
@@ -41,13 +35,13 @@ impl TextPieces {
         })
     }
 
-    fn read(&mut self) -> Result<Option<TextPiece>, TextError> {
+    fn read(&mut self) -> Result<Option<FileText>, TextError> {
         self.fill()?;
         if self.rest.is_empty() {
             return Ok(None);
         }
-        let last = self.file.is_none();
-        let end = match last {
+        let ends = self.file.is_none();
+        let end = match ends {
             true => self.rest.len(),
             false => piece_end(&self.rest[..self.piece_bytes]),
         };
@@ -55,18 +49,11 @@ impl TextPieces {
         let bytes = std::mem::replace(&mut self.rest, after);
         let line = self.lines + 1;
         self.lines += ends_of_lines(&bytes);
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some(TextPiece { line, text, last })),
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                Err(TextError::Line {
-                    path: self.path.clone(),
-                    line: line + ends_of_lines(&error.as_bytes()[..valid]),
-                    expected: "text in UTF-8".to_string(),
-                    found: error.utf8_error().to_string(),
-                })
-            }
-        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            TextError::not_utf8(&self.path, line + ends_of_lines(valid), error.utf8_error())
+        })?;
+        Ok(Some(FileText { line, text, ends }))
     }
 
     /// Reads up to the length of a piece, and one more byte that shows whether the file continues.
@@ -84,10 +71,6 @@ impl TextPieces {
     }
 }
 
-fn ends_of_lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'\n').count()
-}
-
 /// Returns the end of a piece: after its last line, or in a file of one line after its last complete
 /// character.
 fn piece_end(bytes: &[u8]) -> usize {
@@ -101,7 +84,7 @@ fn piece_end(bytes: &[u8]) -> usize {
 }
 
 impl Iterator for TextPieces {
-    type Item = Result<TextPiece, TextError>;
+    type Item = Result<FileText, TextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
@@ -114,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn pieces(bytes: &[u8], size: usize) -> Vec<Result<TextPiece, TextError>> {
+    fn pieces(bytes: &[u8], size: usize) -> Vec<Result<FileText, TextError>> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         TextPieces::open(file.path(), size).unwrap().collect()
@@ -130,7 +113,7 @@ mod tests {
         assert_eq!(texts, ["one\ntwo\n", "three and ", "more\nend"]);
         let lines: Vec<usize> = pieces.iter().map(|piece| piece.line).collect();
         assert_eq!(lines, [1, 3, 3]);
-        let last: Vec<bool> = pieces.iter().map(|piece| piece.last).collect();
+        let last: Vec<bool> = pieces.iter().map(|piece| piece.ends).collect();
         assert_eq!(last, [false, false, true]);
     }
 

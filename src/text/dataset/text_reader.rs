@@ -60,6 +60,11 @@ pub(super) fn empty(path: &Path, expected: &str, blank: bool) -> TextError {
     TextError::file(path, expected, found)
 }
 
+/// Returns the number of line ends in a part of a file.
+pub(super) fn ends_of_lines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte == b'\n').count()
+}
+
 /// Returns the encoding that the first bytes of a file show, if it is not UTF-8.
 fn other_encoding(start: &[u8]) -> Option<&'static str> {
     match *start {
@@ -68,52 +73,5 @@ fn other_encoding(start: &[u8]) -> Option<&'static str> {
         // Latin letters without a byte-order mark.
         [a, 0, b, 0] | [0, a, 0, b] if a > 0 && b > 0 => Some("text in UTF-16"),
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    fn read(bytes: &[u8]) -> Result<String, String> {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(bytes).unwrap();
-        read_text(file.path()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_no_text() {
-        assert_eq!(read("\u{feff}abc".as_bytes()).unwrap(), "abc");
-        assert_eq!(read("a\u{feff}".as_bytes()).unwrap(), "a\u{feff}");
-        assert_eq!(read(b"a").unwrap(), "a");
-    }
-
-    #[test]
-    fn other_encodings_are_named() {
-        for bytes in [&b"\xff\xfea\0"[..], b"\xfe\xff\0a", b"a\0b\0", b"\0a\0b"] {
-            let error = read(bytes).unwrap_err();
-            assert!(
-                error.ends_with("expected text in UTF-8, found text in UTF-16"),
-                "{error}"
-            );
-        }
-        assert!(read(b"\xff\xfe\0\0a").unwrap_err().ends_with("UTF-32"));
-        assert!(read(b"caf\xe9").unwrap_err().ends_with("other bytes"));
-    }
-
-    #[test]
-    fn nothing_is_named() {
-        assert!(
-            read(b"")
-                .unwrap_err()
-                .ends_with("expected text, found an empty file")
-        );
-        assert!(
-            read(b"\xef\xbb\xbf \n")
-                .unwrap_err()
-                .ends_with("expected text, found a blank file")
-        );
     }
 }

@@ -1,11 +1,26 @@
-use std::ops::Range;
+use std::{ops::Range, path::PathBuf};
 
-use super::{TokenFile, TokenStore};
+use super::{TokenDType, TokenFile, TokenStore};
 use crate::text::TextError;
 
 /// Concatenated token files; a window may hold the end of one and the beginning of the next.
 #[derive(Debug, Clone)]
 pub struct TokenFiles(pub Vec<TokenFile>);
+
+impl TokenFiles {
+    /// Opens files; those without a description have tokens of a vocabulary of `vocab_size`.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or has another length than its description says.
+    pub fn open(paths: &[PathBuf], vocab_size: usize) -> Result<Self, TextError> {
+        let open = |path: &PathBuf| match path.with_added_extension("json").exists() {
+            true => TokenFile::open(path),
+            false => TokenFile::open_raw(path, TokenDType::for_vocab(vocab_size), vocab_size),
+        };
+        paths.iter().map(open).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 impl TokenStore for TokenFiles {
     fn len(&self) -> usize {

@@ -85,16 +85,3 @@ impl TokenStore for TokenPart {
             .read(start + range.start..start + range.end, tokens)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_is_read_from_its_start() {
-        let part = TokenPart::new(Arc::new(vec![1, 2, 3, 4, 5]), 1..4);
-        let mut tokens = vec![0];
-        part.read(1..3, &mut tokens).unwrap();
-        assert_eq!(tokens, [0, 3, 4]);
-    }
-}

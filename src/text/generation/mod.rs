@@ -10,4 +10,3 @@ pub use config::GenerationConfig;
 pub use generator::Generator;
 pub use model_settings::check_generation_settings;
 pub use progress::{FinishReason, GeneratedText, Piece};
-pub use sampler::Sampler;

@@ -1,4 +1,4 @@
-use super::{GenerationConfig, Sampler, stop_sequences::StopSequences};
+use super::{GenerationConfig, sampler::Sampler, stop_sequences::StopSequences};
 use crate::text::{TextError, TextStream, Tokenizer};
 
 /// Reason why a generated text ended.

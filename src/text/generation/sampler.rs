@@ -4,21 +4,8 @@ use super::{GenerationConfig, filters};
 use crate::{base::random::mix, text::TextError};
 
 /// Samples the tokens of a text.
-///
-/// # Example
-///
-/// ```
-/// # fn main() -> Result<(), bitnet_burn::text::TextError> {
-/// use bitnet_burn::text::{GenerationConfig, Sampler};
-///
-/// let greedy = GenerationConfig::new().with_temperature(0.0);
-/// let mut sampler = Sampler::new(&greedy, 0)?;
-/// assert_eq!(sampler.sample(&[0.5, 2.0, -1.0], &[])?, 1);
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Debug)]
-pub struct Sampler {
+pub(super) struct Sampler {
     config: GenerationConfig,
     rng: StdRng,
 }

@@ -81,9 +81,7 @@ impl Tokenizer {
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut config = json_file(&folder.join(CONFIG_FILE))?.unwrap_or_default();
         special_tokens::add_legacy_map(&mut config, folder)?;
-        let mut tokenizer = Self::from_json(&json, config, Some(&path))?;
-        tokenizer.add_token_ids(folder)?;
-        Ok(tokenizer)
+        Self::from_json(&json, config, Some(&path))?.with_model_folder(folder)
     }
 
     /// Creates a tokenizer from the JSON of its files.
@@ -108,11 +106,7 @@ impl Tokenizer {
         let config_path = path.map_or_else(PathBuf::new, |path| path.with_file_name(CONFIG_FILE));
         let unknown_keys = config_keys::check(&config, json, &inner, &config_path)?;
         inner.set_encode_special_tokens(config_keys::splits_special_tokens(&config));
-        let special =
-            SpecialTokens::of(&inner, &config, &config_path).map_err(|error| match error {
-                special_tokens::Wrong::Config(error) => error,
-                special_tokens::Wrong::Tokenizer(reason) => wrong(reason),
-            })?;
+        let special = SpecialTokens::of(&inner, &config, &config_path, wrong)?;
         let mut tokenizer = Self {
             missing: MissingBytes::of(&inner),
             inner,
@@ -137,16 +131,14 @@ impl Tokenizer {
         let Some(token) = special_token(&self.config, name, path)? else {
             return Ok(None);
         };
-        let id = self.token_id(&token).ok_or_else(|| {
-            let place = format!("`{name}`");
-            TextError::value(
-                path,
-                place,
-                "a token of the vocabulary",
-                format!("{token:?}"),
-            )
-        });
-        id.map(Some)
+        match self.token_id(&token) {
+            Some(id) => Ok(Some(id)),
+            None => {
+                let (place, found) = (format!("`{name}`"), format!("{token:?}"));
+                let expected = "a token of the vocabulary";
+                Err(TextError::value(path, place, expected, found))
+            }
+        }
     }
 
     /// Adds the end-of-text tokens in `generation_config.json` and `config.json` of a model's folder, for a
@@ -156,12 +148,7 @@ impl Tokenizer {
     ///
     /// If a file cannot be read or is malformed, or a token is not in the vocabulary.
     pub fn with_model_folder(mut self, folder: impl AsRef<Path>) -> Result<Self, TextError> {
-        self.add_token_ids(folder.as_ref())?;
-        Ok(self)
-    }
-
-    /// Adds the tokens of the model's configuration after those of the tokenizer's.
-    fn add_token_ids(&mut self, folder: &Path) -> Result<(), TextError> {
+        let folder = folder.as_ref();
         for id in token_ids(folder, "eos_token_id")? {
             self.check(id)?;
             if !self.eos.contains(&id) {
@@ -170,7 +157,8 @@ impl Tokenizer {
         }
         let bos = token_ids(folder, "bos_token_id")?;
         self.bos = self.bos.or(bos.first().copied());
-        self.bos.map_or(Ok(()), |bos| self.check(bos))
+        self.bos.map_or(Ok(()), |bos| self.check(bos))?;
+        Ok(self)
     }
 
     /// Writes `tokenizer.json` and `tokenizer_config.json` into a folder and creates it if necessary.
@@ -262,10 +250,8 @@ impl Tokenizer {
     /// Returns names and texts of the special tokens in `tokenizer_config.json`, such as `unk_token`:
     /// variables of chat templates.
     pub fn special_tokens(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.special
-            .named
-            .iter()
-            .map(|(name, token)| (*name, token.as_str()))
+        let named = self.special.named.iter();
+        named.map(|(name, token)| (*name, token.as_str()))
     }
 
     /// Returns the text of a special token, which is omitted from decoded text.

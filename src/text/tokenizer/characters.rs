@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 use super::{Tokenizer, byte_symbols::byte_symbols};
 use crate::text::TextError;
 
-/// End-of-text token of the [character tokenizer](Tokenizer::characters).
-pub const END_OF_TEXT: &str = "<|endoftext|>";
+/// End-of-text token of the character tokenizer.
+const END_OF_TEXT: &str = "<|endoftext|>";
 
 impl Tokenizer {
-    /// Creates a tokenizer with a token for each character of a text, and [`END_OF_TEXT`].
+    /// Creates a tokenizer with a token for each character of a text, and `<|endoftext|>`.
     ///
     /// It is a byte-level BPE in the format of GPT-2, which every program that reads such tokenizers can
     /// load. The ids are those of the sorted bytes, then of the characters of several bytes with their
@@ -98,36 +98,4 @@ fn tokens_and_merges(text: &str) -> (Vec<String>, Vec<[String; 2]>) {
     let singles = bytes.iter().map(|&byte| written(&[byte]));
     let tokens = singles.chain(beginnings.iter().map(|bytes| written(bytes)));
     (tokens.collect(), merges)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ascii_characters_are_numbered_in_their_order() {
-        let tokenizer = Tokenizer::characters("bad cab\n").unwrap();
-        // '\n', ' ', 'a', 'b', 'c', 'd' and the end.
-        assert_eq!(tokenizer.vocab_size(), 7);
-        assert_eq!(tokenizer.encode("cab \nd").unwrap(), [4, 2, 3, 1, 0, 5]);
-        assert_eq!(tokenizer.eos(), Some(6));
-        assert_eq!(tokenizer.bos(), None);
-        assert_eq!(tokenizer.token_id(END_OF_TEXT), Some(6));
-        assert_eq!(tokenizer.encode("a<|endoftext|>").unwrap(), [2, 6]);
-    }
-
-    #[test]
-    fn every_character_is_one_token() {
-        let text = "naïve €5 — 你好, 😀🦀 ї\r\n\t\"quoted\"";
-        let tokenizer = Tokenizer::characters(text).unwrap();
-        let tokens = tokenizer.encode(text).unwrap();
-        assert_eq!(tokens.len(), text.chars().count());
-        assert_eq!(tokenizer.decode(&tokens).unwrap(), text);
-    }
-
-    #[test]
-    fn an_empty_text_has_no_tokenizer() {
-        let error = Tokenizer::characters("").unwrap_err();
-        assert!(error.to_string().contains("found none"), "{error}");
-    }
 }

@@ -18,75 +18,42 @@ pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 const SPLITS_SPECIAL_TOKENS: &str = "split_special_tokens";
 
 /// Keys that transformers reads beside a `tokenizer.json`, and further keys of such files.
+#[rustfmt::skip]
 const TABLE: KeyTable = KeyTable(&[
-    ("added_tokens_decoder", Honored),
-    ("additional_special_tokens", Honored),
-    ("chat_template", Honored),
-    ("extra_special_tokens", Honored),
-    (SPLITS_SPECIAL_TOKENS, Honored),
-    ("tokenizer_class", Honored),
-    ("add_prefix_space", Honored),
+    (Honored, &[
+        "added_tokens_decoder", "additional_special_tokens", "chat_template",
+        "extra_special_tokens", SPLITS_SPECIAL_TOKENS, "tokenizer_class", "add_prefix_space",
+    ]),
     // tokenizer.json defines the special tokens around a text.
-    ("add_bos_token", Harmless),
-    ("add_eos_token", Harmless),
+    (Harmless, &["add_bos_token", "add_eos_token"]),
     // Conversion from other formats; tokenizer.json is its result.
-    ("add_dummy_prefix_space", Harmless),
-    ("bpe_dropout", OffAt(&[Off::Empty, Off::Number(0.0)])),
-    ("do_lower_case", Harmless),
-    ("errors", Harmless),
-    ("from_slow", Harmless),
-    ("keep_accents", Harmless),
-    ("legacy", Harmless),
-    ("merges_file", Harmless),
-    ("sp_model_kwargs", Harmless),
-    ("spaces_between_special_tokens", Harmless),
-    ("strip_accents", Harmless),
-    ("tokenize_chinese_chars", Harmless),
-    ("tokenizer_file", Harmless),
-    ("use_fast", Harmless),
-    ("vocab_file", Harmless),
+    (Harmless, &[
+        "add_dummy_prefix_space", "do_lower_case", "errors", "from_slow", "keep_accents", "legacy",
+        "merges_file", "sp_model_kwargs", "spaces_between_special_tokens", "strip_accents",
+        "tokenize_chinese_chars", "tokenizer_file", "use_fast", "vocab_file",
+    ]),
+    (OffAt(&[Off::Empty, Off::Number(0.0)]), &["bpe_dropout"]),
     // Decoding; transformers skips it for BPE, too.
-    ("clean_up_tokenization_spaces", Harmless),
-    (
+    (Harmless, &["clean_up_tokenization_spaces"]),
+    (OffAt(&[Off::Empty, Off::False]), &[
         "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output",
-        OffAt(&[Off::Empty, Off::False]),
-    ),
+    ]),
     // Another pre-tokenizer than that of tokenizer.json.
-    ("fix_mistral_regex", OffAt(&[Off::Empty, Off::False])),
+    (OffAt(&[Off::Empty, Off::False]), &["fix_mistral_regex"]),
     // Batches, which are not built here.
-    ("max_length", Harmless),
-    ("max_len", Harmless),
-    ("model_input_names", Harmless),
-    ("model_max_length", Harmless),
-    ("pad_to_multiple_of", Harmless),
-    ("pad_token_type_id", Harmless),
-    ("padding", Harmless),
-    ("padding_side", Harmless),
-    ("return_token_type_ids", Harmless),
-    ("stride", Harmless),
-    ("truncation", Harmless),
-    ("truncation_side", Harmless),
-    ("truncation_strategy", Harmless),
+    (Harmless, &[
+        "max_length", "max_len", "model_input_names", "model_max_length", "pad_to_multiple_of",
+        "pad_token_type_id", "padding", "padding_side", "return_token_type_ids", "stride",
+        "truncation", "truncation_side", "truncation_strategy",
+    ]),
     // Metadata of the files and of the programs that wrote them.
-    ("_commit_hash", Harmless),
-    ("_name_or_path", Harmless),
-    ("auto_map", Harmless),
-    ("backend", Harmless),
-    ("chat_control_tokens", Harmless),
-    ("device_map", Harmless),
-    ("fast_tokenizer_files", Harmless),
-    ("init_inputs", Harmless),
-    ("is_local", Harmless),
-    ("local_files_only", Harmless),
-    ("model_specific_special_tokens", Harmless),
-    ("model_type", Harmless),
-    ("name_or_path", Harmless),
-    ("processor_class", Harmless),
-    ("response_schema", Harmless),
-    ("special_tokens_map_file", Harmless),
-    ("transformers_version", Harmless),
-    ("trust_remote_code", Harmless),
-    ("use_default_system_prompt", Harmless),
+    (Harmless, &[
+        "_commit_hash", "_name_or_path", "auto_map", "backend", "chat_control_tokens", "device_map",
+        "fast_tokenizer_files", "init_inputs", "is_local", "local_files_only",
+        "model_specific_special_tokens", "model_type", "name_or_path", "processor_class",
+        "response_schema", "special_tokens_map_file", "transformers_version", "trust_remote_code",
+        "use_default_system_prompt",
+    ]),
 ]);
 
 /// Classes of transformers whose `add_prefix_space` overrides that of `tokenizer.json`.

@@ -3,15 +3,6 @@ use std::ops::Range;
 use super::Tokenizer;
 use crate::text::TextError;
 
-/// A token and its position in the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OffsetToken {
-    /// Id of the token.
-    pub token: u32,
-    /// Byte range of the text that it encodes.
-    pub bytes: Range<usize>,
-}
-
 impl Tokenizer {
     /// Encodes a text.
     ///
@@ -52,23 +43,20 @@ impl Tokenizer {
         Ok(encodings.iter().map(|e| e.get_ids().to_vec()).collect())
     }
 
-    /// Encodes a text and returns the byte range of each token.
+    /// Encodes a text and returns each token with its byte range in the text.
     ///
     /// # Errors
     ///
     /// If the tokenizer has no tokens for some of its characters.
-    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<OffsetToken>, TextError> {
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TextError> {
         self.check_characters(text)?;
-        let encoding = self
-            .inner
-            .encode(text, false)
-            .map_err(TextError::encoding)?;
-        let tokens = encoding.get_ids().iter().zip(encoding.get_offsets());
-        let token = |(&token, &(start, end)): (&u32, &(usize, usize))| OffsetToken {
-            token,
-            bytes: start..end,
-        };
-        Ok(tokens.map(token).collect())
+        let encoding = self.inner.encode(text, false);
+        let encoding = encoding.map_err(TextError::encoding)?;
+        let offsets = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(start, end)| start..end);
+        Ok(encoding.get_ids().iter().copied().zip(offsets).collect())
     }
 
     /// Decodes tokens, including special ones. Invalid UTF-8 becomes `�`.
@@ -96,15 +84,6 @@ impl Tokenizer {
         (self.inner.decode(tokens, skip_special)).map_err(TextError::encoding)
     }
 
-    /// Decodes several sequences of tokens, including special ones.
-    ///
-    /// # Errors
-    ///
-    /// If a token is not in the vocabulary.
-    pub fn decode_batch(&self, sequences: &[&[u32]]) -> Result<Vec<String>, TextError> {
-        sequences.iter().map(|tokens| self.decode(tokens)).collect()
-    }
-
     fn check_characters(&self, text: &str) -> Result<(), TextError> {
         let Some(missing) = &self.missing else {
             return Ok(());
@@ -124,49 +103,5 @@ impl Tokenizer {
             characters if characters.is_empty() => Ok(()),
             characters => Err(TextError::UnknownCharacters { characters }),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn characters_without_tokens_are_listed() {
-        let tokenizer = Tokenizer::characters("abc").unwrap();
-        let error = tokenizer.encode("axb€x").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the tokenizer has no tokens for ['x', '€']"
-        );
-        // The characters of a special token need no tokens.
-        assert_eq!(tokenizer.encode("a<|endoftext|>b").unwrap(), [0, 3, 1]);
-    }
-
-    #[test]
-    fn tokens_outside_the_vocabulary_are_refused() {
-        let tokenizer = Tokenizer::characters("abc").unwrap();
-        let error = tokenizer.decode(&[0, 9]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no token 9 in a vocabulary of 4"
-        );
-    }
-
-    #[test]
-    fn batches_are_their_texts() {
-        let tokenizer = Tokenizer::characters("abc é").unwrap();
-        let tokens = tokenizer.encode_batch(&["ab", "é c"]).unwrap();
-        assert_eq!(tokens[1], tokenizer.encode("é c").unwrap());
-        let texts = tokenizer.decode_batch(&[&tokens[0], &tokens[1]]).unwrap();
-        assert_eq!(texts, ["ab", "é c"]);
-    }
-
-    #[test]
-    fn offsets_are_the_bytes_of_tokens() {
-        let tokenizer = Tokenizer::characters("a é").unwrap();
-        let tokens = tokenizer.encode_with_offsets("é a").unwrap();
-        let bytes: Vec<_> = tokens.into_iter().map(|token| token.bytes).collect();
-        assert_eq!(bytes, [0..2, 2..3, 3..4]);
     }
 }

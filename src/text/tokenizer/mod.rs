@@ -9,8 +9,6 @@ mod special_tokens;
 mod stream;
 
 pub use base::Tokenizer;
-pub use characters::END_OF_TEXT;
-pub use encoding::OffsetToken;
 pub use stream::TextStream;
 
-pub(super) use model_folder::json_file;
+pub(super) use model_folder::{json_file, optional_text};

@@ -1,17 +1,24 @@
 //! Settings of a tokenizer in the files beside `tokenizer.json`.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use serde_json::{Map, Value};
 
 use crate::text::TextError;
 
+/// Reads the text of a file; `None` if there is no such file.
+pub(crate) fn optional_text(path: &Path) -> Result<Option<String>, TextError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(TextError::io(path)(error)),
+    }
+}
+
 /// Reads a JSON object from a file; `None` if there is no such file.
 pub(crate) fn json_file(path: &Path) -> Result<Option<Map<String, Value>>, TextError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(TextError::io(path)(error)),
+    let Some(text) = optional_text(path)? else {
+        return Ok(None);
     };
     let found = match serde_json::from_str(&text) {
         Ok(Value::Object(object)) => return Ok(Some(object)),
@@ -115,59 +122,4 @@ pub(super) fn check_post_processor(processor: &Value) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn special_tokens_are_strings_or_objects() {
-        let config = json!({"eos_token": "</s>", "bos_token": {"content": "<s>"}, "unk_token": 3});
-        let config = config.as_object().unwrap();
-        let token = |name| special_token(config, name, Path::new("c.json"));
-        assert_eq!(token("eos_token").unwrap().as_deref(), Some("</s>"));
-        assert_eq!(token("bos_token").unwrap().as_deref(), Some("<s>"));
-        assert_eq!(token("pad_token").unwrap(), None);
-        let error = token("unk_token").unwrap_err().to_string();
-        assert!(
-            error.starts_with("c.json, `unk_token`: expected"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn templates_must_have_their_tokens() {
-        let template = |single, tokens| {
-            let template = json!({"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": tokens});
-            check_post_processor(&json!({"type": "Sequence", "processors": [template]}))
-        };
-        let token = json!([{"SpecialToken": {"id": "<s>", "type_id": 0}}]);
-        assert!(template(token.clone(), json!({"<s>": {}})).is_ok());
-        assert!(
-            template(token, json!({}))
-                .unwrap_err()
-                .contains("nothing for")
-        );
-        assert!(template(json!([{"Sequence": {"id": "B", "type_id": 0}}]), json!({})).is_err());
-        assert!(check_post_processor(&Value::Null).is_ok());
-        // The library recognizes a template by its fields, regardless of its type.
-        let untyped = json!({"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "special_tokens": {}});
-        assert!(check_post_processor(&untyped).is_err());
-    }
-
-    #[test]
-    fn merges_must_make_tokens() {
-        let vocab = json!({"a": 0, "b": 1, "ab": 2});
-        let check = |merges| check_merges(&json!({"model": {"vocab": vocab, "merges": merges}}));
-        assert!(check(json!(["a b"])).is_ok());
-        assert!(check(json!([["a", "b"]])).is_ok());
-        assert!(
-            check(json!([["b", "a"]]))
-                .unwrap_err()
-                .contains("makes no token")
-        );
-    }
 }

@@ -32,26 +32,22 @@ pub(super) struct SpecialTokens {
     pub suffix: Vec<u32>,
 }
 
-/// Error of special tokens that cannot be read.
-pub(super) enum Wrong {
-    Config(TextError),
-    Tokenizer(String),
-}
-
 impl SpecialTokens {
+    /// Reads those of a tokenizer and of the configuration `path`; `wrong` is the error of the tokenizer.
     pub fn of(
         tokenizer: &tokenizers::Tokenizer,
         config: &Map<String, Value>,
         path: &Path,
-    ) -> Result<Self, Wrong> {
+        wrong: impl Fn(String) -> TextError,
+    ) -> Result<Self, TextError> {
         let mut named = Vec::new();
         for name in NAMES {
-            let token = special_token(config, name, path).map_err(Wrong::Config)?;
+            let token = special_token(config, name, path)?;
             named.extend(token.map(|token| (name, token)));
         }
         let added = tokenizer.get_added_tokens_decoder().into_iter();
         let special = added.filter(|(_, token)| token.special);
-        let (prefix, suffix) = around(tokenizer).map_err(Wrong::Tokenizer)?;
+        let (prefix, suffix) = around(tokenizer).map_err(wrong)?;
         Ok(Self {
             named,
             texts: special.map(|(id, token)| (id, token.content)).collect(),

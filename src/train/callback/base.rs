@@ -4,6 +4,7 @@ use burn::{
     optim::GradientsParams,
     train::{LearnerModel, TrainStep},
 };
+use serde_json::Value;
 
 use super::{TrainingEvent, TrainingRun};
 
@@ -85,13 +86,9 @@ pub trait Callback<M: LearnerModel>: Send {
         Ok(())
     }
 
-    /// Called after an optimizer step, which is already [counted](TrainingRun::position). The
-    /// output is that of its last batch; [`step_loss`](TrainingRun::step_loss) covers all of them.
-    fn after_optimizer_step(
-        &mut self,
-        _run: &mut TrainingRun<M>,
-        _output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    /// Called after an optimizer step, which is already [counted](TrainingRun::position) and whose
+    /// [loss](TrainingRun::step_loss) is known.
+    fn after_optimizer_step(&mut self, _run: &mut TrainingRun<M>) -> CallbackResult {
         Ok(())
     }
 
@@ -126,11 +123,7 @@ pub trait Callback<M: LearnerModel>: Send {
     ///
     /// A callback restores its settings in the model and discards what it recorded from the steps
     /// that are undone.
-    fn on_rollback(
-        &mut self,
-        _run: &mut TrainingRun<M>,
-        _state: Option<serde_json::Value>,
-    ) -> CallbackResult {
+    fn on_rollback(&mut self, _run: &mut TrainingRun<M>, _state: Option<Value>) -> CallbackResult {
         Ok(())
     }
 
@@ -145,12 +138,12 @@ pub trait Callback<M: LearnerModel>: Send {
     }
 
     /// Returns the state to save in a checkpoint; `None` for none.
-    fn state(&self) -> Option<serde_json::Value> {
+    fn state(&self) -> Option<Value> {
         None
     }
 
     /// Restores a [`state`](Self::state) from a checkpoint.
-    fn load_state(&mut self, _state: serde_json::Value) -> CallbackResult {
+    fn load_state(&mut self, _state: Value) -> CallbackResult {
         Ok(())
     }
 }

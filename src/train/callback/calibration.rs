@@ -2,11 +2,12 @@ use std::path::PathBuf;
 
 use burn::train::LearnerModel;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Callback, CallbackResult, TrainingRun};
 use crate::{
     base::bounds::assert_valid,
-    qat::{ObservationState, QuantControls},
+    qat::{ObserverStates, QuantControls},
     quant::calibration::{ObserverConfig, SamplingPolicy},
 };
 
@@ -37,7 +38,7 @@ struct State {
     /// Number of observed optimizer steps.
     observed: usize,
     /// Observations so far, while they are in progress.
-    observations: Option<ObservationState>,
+    observations: Option<ObserverStates>,
     /// Length of the training, if it was logged that it ends too early.
     #[serde(default)]
     too_early: Option<usize>,
@@ -165,11 +166,7 @@ impl<M: LearnerModel> Callback<M> for Calibration {
         Ok(())
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        _output: &super::TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         if !self.controls.is_observing() {
             return Ok(());
         }
@@ -191,11 +188,7 @@ impl<M: LearnerModel> Callback<M> for Calibration {
         self.freeze(run)
     }
 
-    fn on_rollback(
-        &mut self,
-        _run: &mut TrainingRun<M>,
-        state: Option<serde_json::Value>,
-    ) -> CallbackResult {
+    fn on_rollback(&mut self, _run: &mut TrainingRun<M>, state: Option<Value>) -> CallbackResult {
         let state = state.map(serde_json::from_value::<State>).transpose()?;
         self.resume(State {
             too_early: self.state.too_early,
@@ -204,7 +197,7 @@ impl<M: LearnerModel> Callback<M> for Calibration {
         Ok(())
     }
 
-    fn state(&self) -> Option<serde_json::Value> {
+    fn state(&self) -> Option<Value> {
         let observing = self.controls.is_observing();
         let state = State {
             observations: observing.then(|| self.controls.observations()),
@@ -213,7 +206,7 @@ impl<M: LearnerModel> Callback<M> for Calibration {
         serde_json::to_value(state).ok()
     }
 
-    fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
+    fn load_state(&mut self, state: Value) -> CallbackResult {
         let state = serde_json::from_value(state)?;
         self.resume(state);
         Ok(())

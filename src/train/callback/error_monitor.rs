@@ -1,19 +1,13 @@
 use std::path::PathBuf;
 
-use burn::train::{
-    LearnerModel,
-    metric::{Adaptor, LossInput, store::Split},
-};
+use burn::train::{LearnerModel, metric::store::Split};
+use serde::{Deserialize, Serialize};
 
-use super::{
-    BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
-    earlier_file::set_aside,
-};
+use super::{Callback, CallbackResult, TrainingEvent, TrainingRun, earlier_file::set_aside};
 use crate::{
     base::bounds::Bounds,
-    monitor::{ErrorHistory, ErrorReport, HtmlReport},
+    monitor::{ErrorHistory, ErrorReport, HtmlReport, SharedErrorHistory},
     qat::QuantControls,
-    train::SharedErrorHistory,
 };
 
 /// Measures the quantization error of each layer at regular steps, and reports it as metrics (see
@@ -27,16 +21,27 @@ use crate::{
 pub struct ErrorMonitor {
     name: String,
     controls: QuantControls,
-    history: SharedErrorHistory,
+    pub(in crate::train) history: SharedErrorHistory,
     every: usize,
     requested: bool,
     title: String,
-    html: Option<PathBuf>,
-    json: Option<PathBuf>,
-    training_loss: Vec<(f64, f64)>,
-    validation_loss: Vec<(f64, f64)>,
+    pub(in crate::train) html: Option<PathBuf>,
+    pub(in crate::train) json: Option<PathBuf>,
+    training_loss: Points,
+    validation_loss: Points,
     events: Vec<TrainingEvent>,
 }
+
+/// Losses by their steps; `None` for NaN and infinity, which JSON lacks.
+type Points = Vec<(f64, Option<f64>)>;
+
+/// State in a checkpoint: losses of training and validation, and the events of the page.
+#[derive(Serialize, Deserialize)]
+struct State(
+    Points,
+    Points,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")] Vec<TrainingEvent>,
+);
 
 /// Default number of steps between two measurements.
 const EVERY: usize = 100;
@@ -98,13 +103,6 @@ impl ErrorMonitor {
         self
     }
 
-    /// Sets the history to which reports are added, such as that of a metric.
-    #[must_use]
-    pub fn with_history(mut self, history: &SharedErrorHistory) -> Self {
-        self.history = history.clone();
-        self
-    }
-
     /// Returns the shared history of reports, for metrics and for use after the training.
     pub fn history(&self) -> SharedErrorHistory {
         self.history.clone()
@@ -126,21 +124,23 @@ impl ErrorMonitor {
             ("training", &self.training_loss),
             ("validation", &self.validation_loss),
         ];
-        let lines = lines
-            .into_iter()
-            .filter(|(_, points)| !points.is_empty())
-            .map(|(name, points)| (name.to_string(), points.clone()))
-            .collect();
-        let page = HtmlReport::new(&self.title, history).with_series("Loss", lines);
+        let lines = lines.into_iter().filter(|(_, points)| !points.is_empty());
+        let lines = lines.map(|(name, points)| {
+            let points = points.iter().map(|(x, y)| (*x, y.unwrap_or(f64::NAN)));
+            (name.to_string(), points.collect())
+        });
+        let page = HtmlReport::new(&self.title, history).with_series("Loss", lines.collect());
         let events = self.events.iter();
         events.fold(page, |page, event| page.with_note(event.to_string()))
     }
 }
 
-impl<M: LearnerModel> Callback<M> for ErrorMonitor
-where
-    TrainOutputOf<M>: Adaptor<LossInput>,
-{
+/// Returns a point with a value if that is finite.
+fn point(step: usize, loss: f64) -> (f64, Option<f64>) {
+    (step as f64, Some(loss).filter(|loss| loss.is_finite()))
+}
+
+impl<M: LearnerModel> Callback<M> for ErrorMonitor {
     fn name(&self) -> &str {
         &self.name
     }
@@ -171,45 +171,28 @@ where
         Ok(())
     }
 
-    fn after_backward(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        pass: &mut BackwardPass<'_, M>,
-    ) -> CallbackResult {
-        if self.requested {
-            run.record_loss(pass.output)?;
-        }
-        Ok(())
-    }
-
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         if !std::mem::take(&mut self.requested) {
             return Ok(());
         }
         // The measured step is already counted.
         let step = run.position().step - 1;
         let layers = run.measured(&self.controls)?;
-        self.training_loss
-            .push((step as f64, run.step_loss(output)?));
+        self.training_loss.push(point(step, run.step_loss()?));
         self.history
             .with(|history| history.reports.push(ErrorReport { step, layers }));
         Ok(())
     }
 
     fn on_validation_end(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
-        let step = run.position().step as f64;
         if let Some(loss) = run.metric("Loss", Split::Valid) {
-            self.validation_loss.push((step, loss));
+            self.validation_loss.push(point(run.position().step, loss));
         }
         self.write()
     }
 
     fn on_event(&mut self, event: &TrainingEvent) -> CallbackResult {
-        if self.events.len() < MAX_EVENTS {
+        if self.html.is_some() && self.events.len() < MAX_EVENTS {
             self.events.push(event.clone());
         }
         Ok(())
@@ -220,26 +203,13 @@ where
     }
 
     fn state(&self) -> Option<serde_json::Value> {
-        serde_json::to_value(
-            [&self.training_loss, &self.validation_loss].map(|points| to_json(points)),
-        )
-        .ok()
+        let (training, validation) = (self.training_loss.clone(), self.validation_loss.clone());
+        serde_json::to_value(State(training, validation, self.events.clone())).ok()
     }
 
     fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
-        let points: [Vec<(f64, Option<f64>)>; 2] = serde_json::from_value(state)?;
-        [self.training_loss, self.validation_loss] = points.map(of_json);
+        State(self.training_loss, self.validation_loss, self.events) =
+            serde_json::from_value(state)?;
         Ok(())
     }
-}
-
-/// Points as JSON, which has no NaN or infinity: these become `null`.
-fn to_json(points: &[(f64, f64)]) -> Vec<(f64, Option<f64>)> {
-    let point = |&(x, y): &(f64, f64)| (x, Some(y).filter(|y| y.is_finite()));
-    points.iter().map(point).collect()
-}
-
-fn of_json(points: Vec<(f64, Option<f64>)>) -> Vec<(f64, f64)> {
-    let point = |(x, y): (f64, Option<f64>)| (x, y.unwrap_or(f64::NAN));
-    points.into_iter().map(point).collect()
 }

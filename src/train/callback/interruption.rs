@@ -5,7 +5,7 @@ use std::sync::{
 
 use burn::train::LearnerModel;
 
-use super::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
+use super::{Callback, CallbackResult, TrainingRun};
 
 /// Ends a training after the current step on an external request, such as Ctrl-C.
 ///
@@ -57,11 +57,7 @@ impl<M: LearnerModel> Callback<M> for Interruption {
         "interruption"
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        _output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         self.look(run);
         Ok(())
     }

@@ -1,19 +1,13 @@
 use std::{
-    fs::{self, File},
-    io::{BufRead, BufReader, BufWriter, Write},
+    fs::{self, File, TryLockError},
+    io::{self, BufRead, BufReader, BufWriter, Write},
     path::{Path, PathBuf},
 };
 
-use burn::train::{
-    LearnerModel,
-    metric::{Adaptor, LossInput, store::Split},
-};
+use burn::train::{LearnerModel, metric::store::Split};
 use serde_json::{Value, json};
 
-use super::{
-    BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun,
-    earlier_file::set_aside,
-};
+use super::{Callback, CallbackResult, TrainingEvent, TrainingRun, earlier_file::set_aside};
 use crate::base::{
     atomic_file::{self, Destination},
     bounds::Bounds,
@@ -29,7 +23,8 @@ use crate::base::{
 ///
 /// A resumed training continues the file, without the lines of steps that are repeated. A new
 /// training renames an existing file, such as to `log.earlier-1.jsonl`. Pipes, character devices
-/// and the target of a symbolic link are not renamed but written to.
+/// and the target of a symbolic link are not renamed but written to. A file that another logger
+/// writes to is an error.
 pub struct JsonLogger {
     name: String,
     path: PathBuf,
@@ -90,24 +85,40 @@ impl JsonLogger {
 }
 
 /// Opens the log and removes the lines after a step.
-fn open(path: &Path, step: usize) -> std::io::Result<File> {
+fn open(path: &Path, step: usize) -> io::Result<File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
-    }
-    if step == 0 {
-        set_aside(path)?;
     }
     let destination = Destination::of(path)?;
     if let Destination::File(path) = &destination
         && path.exists()
     {
-        atomic_file::write(path, |kept| keep_up_to(step, path, kept))?;
+        lock(&File::open(path)?)?;
+        match step {
+            0 => set_aside(path)?,
+            _ => atomic_file::write(path, |kept| keep_up_to(step, path, kept))?,
+        }
     }
-    destination.append()
+    let file = destination.append()?;
+    if let Destination::File(_) = destination {
+        lock(&file)?;
+    }
+    Ok(file)
+}
+
+/// Locks a log until it is closed, where the file system supports it.
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            "expected a file of its own, found one that another logger writes to",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Copies the lines of a log up to the checkpoint of a step.
-fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> std::io::Result<()> {
+fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> io::Result<()> {
     let mut kept = BufWriter::new(kept);
     let (step, saved) = (step as u64, TrainingEvent::saved(step));
     // Lines of the step itself, and the number of those before its checkpoint: the others are
@@ -134,10 +145,7 @@ fn keep_up_to(step: usize, path: &Path, kept: &mut File) -> std::io::Result<()> 
     kept.flush()
 }
 
-impl<M: LearnerModel> Callback<M> for JsonLogger
-where
-    TrainOutputOf<M>: Adaptor<LossInput>,
-{
+impl<M: LearnerModel> Callback<M> for JsonLogger {
     fn name(&self) -> &str {
         &self.name
     }
@@ -149,27 +157,12 @@ where
         Ok(())
     }
 
-    fn after_backward(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        pass: &mut BackwardPass<'_, M>,
-    ) -> CallbackResult {
-        if (run.position().step + 1).is_multiple_of(self.every) {
-            run.record_loss(pass.output)?;
-        }
-        Ok(())
-    }
-
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         let position = run.position();
         if !position.step.is_multiple_of(self.every) {
             return Ok(());
         }
-        let loss = run.step_loss(output)?;
+        let loss = run.step_loss()?;
         self.write(&json!({
             "kind": "step",
             "step": position.step,

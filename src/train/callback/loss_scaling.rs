@@ -1,45 +1,35 @@
-use std::sync::{Arc, Mutex, PoisonError};
-
-use burn::{
-    tensor::Tensor,
-    train::{
-        LearnerModel,
-        metric::{Adaptor, LossInput},
-    },
-};
+use burn::{tensor::Tensor, train::LearnerModel};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Callback, CallbackResult, NonFinite, OptimizerStep, TrainOutputOf, TrainingRun,
-    non_finite::SkippedSteps,
+    Callback, CallbackResult, NonFinite, OptimizerStep, TrainingRun, non_finite::SkippedSteps,
 };
-use crate::optim::{LossScaler, LossScalerConfig, LossScalerRecord};
+use crate::{
+    base::shared::Shared,
+    optim::{LossScaler, LossScalerConfig, LossScalerRecord},
+};
 
 /// [`LossScaler`] shared by the model and the [`LossScaling`] callback.
 ///
 /// The model multiplies its loss by [`scale`](Self::scale) before the backward pass of its
 /// `TrainStep::step`; keep a clone in it as a field with `#[module(skip)]`.
 #[derive(Debug, Clone)]
-pub struct SharedLossScaler(Arc<Mutex<LossScaler>>);
+pub struct SharedLossScaler(Shared<LossScaler>);
 
 impl SharedLossScaler {
     /// Creates a scaler at its initial scale.
     pub fn new(config: &LossScalerConfig) -> Self {
-        Self(Arc::new(Mutex::new(config.init())))
+        Self(Shared::new(config.init()))
     }
 
     /// Multiplies the loss by the current scale; see [`LossScaler::scale`].
     pub fn scale<const D: usize>(&self, loss: Tensor<D>) -> Tensor<D> {
-        self.with(|scaler| scaler.scale(loss))
+        self.0.with(|scaler| scaler.scale(loss))
     }
 
     /// Returns the current scale.
     pub fn get(&self) -> f32 {
-        self.with(|scaler| scaler.to_record().scale)
-    }
-
-    fn with<T>(&self, f: impl FnOnce(&mut LossScaler) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.with(|scaler| scaler.to_record().scale)
     }
 }
 
@@ -47,7 +37,7 @@ impl SharedLossScaler {
 /// the scale.
 ///
 /// A gradient that is not finite at the [minimum scale](LossScalerConfig::min_scale) ends the
-/// training with the error [`MinimumLossScale`]: a smaller scale would not help.
+/// training with a [`NonFinite`] error: a smaller scale would not help.
 ///
 /// Add it before callbacks that read gradients, such as [`NanGuard`](super::NanGuard), which counts
 /// the steps that are skipped here, too.
@@ -55,17 +45,7 @@ pub struct LossScaling {
     scaler: SharedLossScaler,
     skipped: SkippedSteps,
     /// Error that ends the training after this step.
-    fatal: Option<MinimumLossScale>,
-}
-
-/// Error of a gradient that is not finite at the minimum loss scale.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("the loss scale is at its minimum, {scale}, and a gradient is still not finite: {found}")]
-pub struct MinimumLossScale {
-    /// Minimum scale.
-    pub scale: f32,
-    /// Tensors that are not finite, and the step since which they are.
-    pub found: NonFinite,
+    fatal: Option<NonFinite>,
 }
 
 /// State in a checkpoint.
@@ -86,10 +66,7 @@ impl LossScaling {
     }
 }
 
-impl<M: LearnerModel> Callback<M> for LossScaling
-where
-    TrainOutputOf<M>: Adaptor<LossInput>,
-{
+impl<M: LearnerModel> Callback<M> for LossScaling {
     fn name(&self) -> &str {
         "loss_scaling"
     }
@@ -101,7 +78,7 @@ where
     ) -> CallbackResult {
         let (model, number) = (run.model(), run.position().step);
         let (grads, before) = (std::mem::take(step.grads), self.scaler.get());
-        let (finite, is_at_min_scale) = self.scaler.with(|scaler| {
+        let (finite, is_at_min_scale) = self.scaler.0.with(|scaler| {
             let is_at_min_scale = scaler.is_at_min_scale();
             let (grads, finite) = scaler.unscale(&model, grads);
             scaler.update(!finite);
@@ -119,7 +96,10 @@ where
         }
         if is_at_min_scale {
             let found = NonFinite::find(&model, Some(&*step.grads), number, self.skipped);
-            self.fatal = Some(MinimumLossScale { scale, found });
+            self.fatal = Some(NonFinite {
+                min_scale: Some(scale),
+                ..found
+            });
         }
         self.skipped = self.skipped.and(number);
         let message = format!("a gradient is not finite at scale {before}");
@@ -128,21 +108,17 @@ where
         Ok(())
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
-        let Some(mut error) = self.fatal.take() else {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let Some(mut found) = self.fatal.take() else {
             return Ok(());
         };
-        error.found.loss = run.step_loss(output).ok();
-        Err(error.into())
+        found.loss = run.step_loss.last().ok();
+        Err(found.into())
     }
 
     fn state(&self) -> Option<serde_json::Value> {
         let state = LossScalingState {
-            scaler: self.scaler.with(|scaler| scaler.to_record()),
+            scaler: self.scaler.0.with(|scaler| scaler.to_record()),
             skipped: self.skipped,
         };
         serde_json::to_value(state).ok()
@@ -150,10 +126,8 @@ where
 
     fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
         let state: LossScalingState = serde_json::from_value(state)?;
-        let loaded = self
-            .scaler
-            .with(|scaler| scaler.clone().load_record(state.scaler))?;
-        self.scaler.with(|scaler| *scaler = loaded);
+        let loaded = self.scaler.0.get().load_record(state.scaler)?;
+        self.scaler.0.with(|scaler| *scaler = loaded);
         self.skipped = state.skipped;
         Ok(())
     }

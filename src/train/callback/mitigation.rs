@@ -1,20 +1,16 @@
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
-use burn::train::{
-    LearnerModel,
-    metric::{Adaptor, LossInput},
-};
+use burn::train::LearnerModel;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{
-    Callback, CallbackResult, MitigationRule, Remedy, Symptom, TrainOutputOf, TrainingRun,
-};
+use super::{Callback, CallbackResult, MitigationRule, Remedy, Symptom, TrainingRun};
 use crate::{
-    base::bounds::assert_valid, monitor::ErrorReport, optim::LearningRateScale, qat::QuantControls,
-    quant::BitWidth, train::SharedErrorHistory,
+    base::{bounds::assert_valid, shared::Shared},
+    monitor::{ErrorHistory, ErrorReport, SharedErrorHistory},
+    optim::LearningRateScale,
+    qat::QuantControls,
+    quant::BitWidth,
 };
 
 /// Responds to quantization errors by rules.
@@ -32,7 +28,7 @@ pub struct Mitigation {
     rules: Vec<MitigationRule>,
     history: SharedErrorHistory,
     mitigations: Mitigations,
-    dry_run: bool,
+    pub(in crate::train) dry_run: bool,
     state: State,
 }
 
@@ -41,7 +37,7 @@ pub struct Mitigation {
 pub struct Mitigations {
     controls: QuantControls,
     scale: LearningRateScale,
-    applied: Arc<Mutex<Vec<Mitigated>>>,
+    applied: Shared<Vec<Mitigated>>,
 }
 
 /// Applied remedy.
@@ -96,7 +92,7 @@ impl Mitigation {
             mitigations: Mitigations {
                 controls,
                 scale: LearningRateScale::default(),
-                applied: Arc::default(),
+                applied: Shared::default(),
             },
             dry_run: false,
             state: State::default(),
@@ -150,42 +146,46 @@ impl Mitigation {
     /// Returns the remedies for the symptoms in a report and the loss.
     fn diagnose(&mut self, report: &ErrorReport, loss: f64) -> Vec<Mitigated> {
         let mut found = Vec::new();
-        let dry_run = self.dry_run;
-        let smallest = self.state.smallest_loss;
         for index in 0..self.rules.len() {
             let MitigationRule {
                 symptom, remedy, ..
-            } = self.rules[index].clone();
-            let mut add = |path: Option<&str>, value: f64| {
-                found.push(Mitigated {
-                    step: report.step,
-                    path: path.map(str::to_string),
-                    remedy,
-                    reason: format!("{symptom}: {value:.4}"),
-                    dry_run,
-                    reverted: false,
-                });
-            };
-            if let Symptom::LossAbove { factor } = symptom {
-                // A loss of NaN counts as high, too.
-                let high =
-                    smallest.is_some_and(|smallest| loss.is_nan() || loss > factor * smallest);
-                if self.is_enough(index, "loss", high) {
-                    add(None, loss);
+            } = self.rules[index];
+            let values: Vec<(Option<&str>, Option<f64>)> = match symptom {
+                Symptom::LossAbove { factor } => {
+                    vec![(None, self.high_loss(loss, factor))]
                 }
-                continue;
-            }
-            for layer in &report.layers {
-                let value = symptom.of_layer(layer);
-                if self.is_enough(index, &layer.path, value.is_some()) {
-                    add(Some(&layer.path), value.unwrap_or(f64::NAN));
+                _ => {
+                    let layers = report.layers.iter();
+                    let value = |layer| symptom.of_layer(layer);
+                    layers
+                        .map(|layer| (Some(layer.path.as_str()), value(layer)))
+                        .collect()
+                }
+            };
+            for (path, value) in values {
+                if self.is_enough(index, path.unwrap_or("loss"), value.is_some()) {
+                    found.push(Mitigated {
+                        step: report.step,
+                        path: path.map(str::to_string),
+                        remedy,
+                        reason: format!("{symptom}: {:.4}", value.unwrap_or(f64::NAN)),
+                        dry_run: self.dry_run,
+                        reverted: false,
+                    });
                 }
             }
         }
         if loss.is_finite() {
-            self.state.smallest_loss = Some(smallest.map_or(loss, |smallest| smallest.min(loss)));
+            let smallest = self.state.smallest_loss.unwrap_or(loss);
+            self.state.smallest_loss = Some(smallest.min(loss));
         }
         found
+    }
+
+    /// Returns a loss that is above a multiple of the smallest so far, or NaN.
+    fn high_loss(&self, loss: f64, factor: f64) -> Option<f64> {
+        let smallest = self.state.smallest_loss?;
+        Some(loss).filter(|loss| loss.is_nan() || *loss > factor * smallest)
     }
 
     /// Applies a remedy unless it is in effect, and logs it.
@@ -208,51 +208,54 @@ impl Mitigation {
                 _ => self.mitigations.set(&mitigated, true),
             }
         }
-        self.mitigations.lock().push(mitigated);
+        self.mitigations
+            .applied
+            .with(|applied| applied.push(mitigated));
+    }
+}
+
+impl Mitigated {
+    /// Returns `true` if there is something to revert.
+    fn is_in_effect(&self) -> bool {
+        !self.dry_run && !self.reverted && self.remedy != Remedy::RollBack
     }
 }
 
 impl Mitigations {
     /// Returns the applied remedies, in the order of the steps.
     pub fn applied(&self) -> Vec<Mitigated> {
-        self.lock().clone()
+        self.applied.get()
     }
 
     /// Reverts a remedy, by its index in [`applied`](Self::applied): restores the configuration of
     /// the quantizer, or the learning rate. Returns `false` if there is nothing to revert: for a
     /// rollback, a dry run, or a remedy that is already reverted.
     pub fn revert(&self, index: usize) -> bool {
-        let mut applied = self.lock();
-        let Some(mitigated) = applied.get_mut(index) else {
-            return false;
-        };
-        if mitigated.dry_run || mitigated.reverted || mitigated.remedy == Remedy::RollBack {
-            return false;
-        }
-        mitigated.reverted = true;
-        self.set(mitigated, false);
-        true
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Mitigated>> {
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner)
+        self.applied.with(|applied| {
+            let mitigated = applied.get_mut(index);
+            let Some(mitigated) = mitigated.filter(|mitigated| mitigated.is_in_effect()) else {
+                return false;
+            };
+            mitigated.reverted = true;
+            self.set(mitigated, false);
+            true
+        })
     }
 
     /// Returns `true` if a remedy is not in effect yet. Those of the whole training can be
     /// repeated.
     fn is_new(&self, new: &Mitigated) -> bool {
+        let is_same = |old: &Mitigated| (&old.path, &old.remedy) == (&new.path, &new.remedy);
         new.path.is_none()
-            || self
-                .lock()
-                .iter()
-                .all(|old| (&old.path, &old.remedy) != (&new.path, &new.remedy) || old.reverted)
+            || (self.applied)
+                .with(|applied| !applied.iter().any(|old| is_same(old) && !old.reverted))
     }
 
     /// Restores the remedies in effect in the quantizers. The learning rate is already restored.
     fn restore(&self) {
         for mitigated in self.applied() {
-            let lasts = !matches!(mitigated.remedy, Remedy::LearningRate { .. });
-            if lasts && !mitigated.dry_run && !mitigated.reverted {
+            let is_learning_rate = matches!(mitigated.remedy, Remedy::LearningRate { .. });
+            if mitigated.is_in_effect() && !is_learning_rate {
                 self.set(&mitigated, true);
             }
         }
@@ -278,10 +281,7 @@ impl Mitigations {
     }
 }
 
-impl<M: LearnerModel> Callback<M> for Mitigation
-where
-    TrainOutputOf<M>: Adaptor<LossInput>,
-{
+impl<M: LearnerModel> Callback<M> for Mitigation {
     fn name(&self) -> &str {
         &self.name
     }
@@ -298,44 +298,38 @@ where
         Ok(())
     }
 
-    fn on_rollback(
-        &mut self,
-        _run: &mut TrainingRun<M>,
-        _state: Option<serde_json::Value>,
-    ) -> CallbackResult {
+    fn on_rollback(&mut self, _run: &mut TrainingRun<M>, _state: Option<Value>) -> CallbackResult {
         self.mitigations.restore();
         Ok(())
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
-        let Some(report) = self.history.newest() else {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
+        let newest = |history: &mut ErrorHistory| history.reports.last().cloned();
+        let Some(report) = self.history.with(newest) else {
             return Ok(());
         };
         if self.state.looked_at.is_some_and(|step| step >= report.step) {
             return Ok(());
         }
         self.state.looked_at = Some(report.step);
-        let loss = run.step_loss(output)?;
+        let loss = run.step_loss()?;
         for mitigated in self.diagnose(&report, loss) {
             self.apply(run, mitigated);
         }
         Ok(())
     }
 
-    fn state(&self) -> Option<serde_json::Value> {
+    fn state(&self) -> Option<Value> {
         let mut state = self.state.clone();
         state.applied = self.mitigations.applied();
         serde_json::to_value(state).ok()
     }
 
-    fn load_state(&mut self, state: serde_json::Value) -> CallbackResult {
+    fn load_state(&mut self, state: Value) -> CallbackResult {
         self.state = serde_json::from_value(state)?;
         // The settings are in the records of the model and the scheduler.
-        *self.mitigations.lock() = std::mem::take(&mut self.state.applied);
+        let loaded = std::mem::take(&mut self.state.applied);
+        self.mitigations.applied.with(|applied| *applied = loaded);
         Ok(())
     }
 }

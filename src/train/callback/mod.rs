@@ -4,7 +4,7 @@
 //! methods of each [`Callback`]. A custom callback takes a few lines:
 //!
 //! ```
-//! use bitnet_burn::train::callback::{Callback, CallbackResult, TrainOutputOf, TrainingRun};
+//! use bitnet_burn::train::callback::{Callback, CallbackResult, TrainingRun};
 //! use burn::train::LearnerModel;
 //!
 //! struct StopAt(usize);
@@ -14,11 +14,7 @@
 //!         "stop_at"
 //!     }
 //!
-//!     fn after_optimizer_step(
-//!         &mut self,
-//!         run: &mut TrainingRun<M>,
-//!         _output: &TrainOutputOf<M>,
-//!     ) -> CallbackResult {
+//!     fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
 //!         if run.position().step == self.0 {
 //!             run.stop("stop_at", "that is enough");
 //!         }
@@ -28,7 +24,6 @@
 //! ```
 
 mod base;
-mod bit_width_annealing;
 mod calibration;
 mod earlier_file;
 mod early_stopping;
@@ -46,36 +41,34 @@ mod mitigation_rule;
 mod nan_guard;
 mod non_finite;
 mod plain_progress;
-mod progressive_quantization;
 mod quantization_noise;
 mod report;
 mod run;
+mod schedule;
 mod scheduled_weight_decay;
 mod step_loss;
 
-pub use base::{
-    BackwardPass, Callback, CallbackError, CallbackResult, OptimizerStep, TrainOutputOf,
-};
-pub use bit_width_annealing::BitWidthAnnealing;
+pub(in crate::train) use base::CallbackError;
+pub use base::{BackwardPass, Callback, CallbackResult, OptimizerStep, TrainOutputOf};
 pub use calibration::Calibration;
 pub use early_stopping::EarlyStopping;
 pub use error_monitor::ErrorMonitor;
 pub use event::TrainingEvent;
-pub use foreign_controls::ForeignControls;
+use foreign_controls::ForeignControls;
 pub use gradient_clipping::GradientClipping;
 pub use gradient_statistics::GradientStatistics;
 pub use interruption::Interruption;
 pub use json_logger::JsonLogger;
 pub(in crate::train) use list::{CallbackList, CallbackStates};
-pub use loss_scaling::{LossScaling, MinimumLossScale, SharedLossScaler};
-pub use mitigation::{Mitigated, Mitigation, Mitigations};
+pub use loss_scaling::{LossScaling, SharedLossScaler};
+pub use mitigation::{Mitigation, Mitigations};
 pub use mitigation_rule::{MitigationRule, Remedy, Symptom};
 pub use nan_guard::NanGuard;
 pub use non_finite::NonFinite;
 pub use plain_progress::PlainProgress;
-pub use progressive_quantization::ProgressiveQuantization;
 pub use quantization_noise::QuantizationNoise;
 pub(in crate::train) use report::ReportRecorder;
 pub use run::TrainingRun;
+pub use schedule::{BitWidthAnnealing, ProgressiveQuantization};
 pub use scheduled_weight_decay::ScheduledWeightDecay;
 pub(in crate::train) use step_loss::StepLoss;

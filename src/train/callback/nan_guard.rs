@@ -1,13 +1,7 @@
-use burn::{
-    module::Module,
-    train::{
-        LearnerModel,
-        metric::{Adaptor, LossInput},
-    },
-};
+use burn::{module::Module, train::LearnerModel};
 
 use super::{
-    Callback, CallbackResult, NonFinite, OptimizerStep, TrainOutputOf, TrainingRun,
+    Callback, CallbackResult, NonFinite, OptimizerStep, TrainingRun,
     non_finite::{SkippedSteps, all_finite},
 };
 
@@ -61,6 +55,7 @@ impl NanGuard {
                 skips: row.count,
                 since: row.since(step),
                 skipped: Some(reason),
+                min_scale: None,
             });
         }
     }
@@ -73,10 +68,7 @@ impl NanGuard {
     }
 }
 
-impl<M: LearnerModel> Callback<M> for NanGuard
-where
-    TrainOutputOf<M>: Adaptor<LossInput>,
-{
+impl<M: LearnerModel> Callback<M> for NanGuard {
     fn name(&self) -> &str {
         "nan_guard"
     }
@@ -106,18 +98,14 @@ where
         Ok(())
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         if let Some(reason) = run.skipped().filter(|_| self.skipped.count == 0) {
             self.count_later_skip(reason.to_string(), run.position().step - 1);
         }
         let Some(mut found) = self.fatal.take() else {
             return Ok(());
         };
-        found.loss = run.step_loss(output).ok();
+        found.loss = run.step_loss.last().ok();
         Err(found.into())
     }
 

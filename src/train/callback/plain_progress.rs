@@ -1,11 +1,8 @@
 use std::time::{Duration, Instant};
 
-use burn::train::{
-    LearnerModel,
-    metric::{Adaptor, LossInput, store::Split},
-};
+use burn::train::{LearnerModel, metric::store::Split};
 
-use super::{BackwardPass, Callback, CallbackResult, TrainOutputOf, TrainingEvent, TrainingRun};
+use super::{Callback, CallbackResult, TrainingEvent, TrainingRun};
 use crate::base::bounds::Bounds;
 
 /// Prints the progress of a training as plain lines for log files and terminals.
@@ -82,10 +79,7 @@ impl Default for PlainProgress {
     }
 }
 
-impl<M: LearnerModel> Callback<M> for PlainProgress
-where
-    TrainOutputOf<M>: Adaptor<LossInput>,
-{
+impl<M: LearnerModel> Callback<M> for PlainProgress {
     fn name(&self) -> &str {
         "plain_progress"
     }
@@ -96,27 +90,12 @@ where
         Ok(())
     }
 
-    fn after_backward(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        pass: &mut BackwardPass<'_, M>,
-    ) -> CallbackResult {
-        if self.is_due(run.position().step + 1) {
-            run.record_loss(pass.output)?;
-        }
-        Ok(())
-    }
-
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         let step = run.position().step;
         if !self.is_due(step) {
             return Ok(());
         }
-        let loss = run.step_loss(output)?;
+        let loss = run.step_loss()?;
         let (time, steps) = (self.since.elapsed(), step - self.step_then);
         self.trained.0 += time;
         self.trained.1 += steps;

@@ -5,10 +5,7 @@ use burn::{
     tensor::TensorReadError,
     train::{
         Interrupter, Learner, LearnerModel,
-        metric::{
-            Adaptor, LossInput,
-            store::{Aggregate, EventStoreClient, Split},
-        },
+        metric::store::{Aggregate, EventStoreClient, Split},
     },
 };
 
@@ -111,33 +108,14 @@ impl<M: LearnerModel> TrainingRun<M> {
         store.find_metric(name, epoch, Aggregate::Mean, &split)
     }
 
-    /// Reads the loss of the current batch back from the device, unless a callback has already done
-    /// so.
-    ///
-    /// Call it in [`after_backward`](super::Callback::after_backward): with gradient accumulation,
-    /// the loss of a step is known only if that of each of its batches is.
+    /// Returns the loss of the step: the mean over its batches so far, weighted like their
+    /// gradients; NaN before the first. The first call of a step waits for the device.
     ///
     /// # Errors
     ///
-    /// If the value cannot be read back from the device.
-    pub fn record_loss<O: Adaptor<LossInput>>(
-        &mut self,
-        output: &O,
-    ) -> Result<(), TensorReadError> {
-        self.step_loss.record(output)
-    }
-
-    /// Returns the loss of the completed step, whose last batch had this output: the mean over its
-    /// batches, weighted like their gradients. Returns the loss of the last batch if
-    /// [`record_loss`](Self::record_loss) was not called for each of them.
-    ///
-    /// # Errors
-    ///
-    /// If the value cannot be read back from the device.
-    pub fn step_loss<O: Adaptor<LossInput>>(&mut self, last: &O) -> Result<f64, TensorReadError> {
-        self.step_loss.record(last)?;
-        let mean = self.step_loss.mean();
-        Ok(mean.unwrap_or(self.step_loss.last()))
+    /// If a value cannot be read back from the device.
+    pub fn step_loss(&mut self) -> Result<f64, TensorReadError> {
+        self.step_loss.mean()
     }
 
     /// Sends an event to all callbacks, and thereby to the logs.

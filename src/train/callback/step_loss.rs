@@ -1,77 +1,66 @@
 use burn::{
     data::dataloader::Progress,
     tensor::TensorReadError,
-    train::metric::{Adaptor, LossInput, LossMetric, Metric, MetricMetadata, Numeric},
+    train::metric::{LossInput, LossMetric, Metric, MetricMetadata, Numeric},
 };
 
-/// Loss of an optimizer step: the mean over its batches, weighted like their gradients.
-#[derive(Debug, Clone, Default)]
+/// Losses of the batches of an optimizer step. They stay on the device until one is asked for.
+#[derive(Default)]
 pub(in crate::train) struct StepLoss {
-    /// Weight of the current batch.
-    weight: f64,
-    /// `true` if its loss is recorded.
-    recorded: bool,
-    sum: f64,
-    weights: f64,
-    /// Number of batches of the step, and of those with a recorded loss.
-    batches: usize,
-    known: usize,
-    /// Loss of the last batch, for a step whose batches all have weight 0.
-    last: f64,
+    /// Loss of each batch with the weight of its gradients.
+    batches: Vec<(f64, LossInput)>,
+    /// Mean over the batches, if it was read.
+    mean: Option<f64>,
 }
 
 impl StepLoss {
     /// Returns the number of batches of the step so far.
     pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Adds a batch.
+    pub fn add(&mut self, weight: f64, loss: LossInput) {
+        self.batches.push((weight, loss));
+        self.mean = None;
+    }
+
+    /// Reads the loss of the last batch; NaN if there is none.
+    pub fn last(&self) -> Result<f64, TensorReadError> {
         self.batches
+            .last()
+            .map_or(Ok(f64::NAN), |(_, loss)| read(loss))
     }
 
-    /// Starts the next batch of the step.
-    pub fn begin_batch(&mut self, weight: f64) {
-        self.weight = weight;
-        self.recorded = false;
-        self.batches += 1;
-    }
-
-    /// Reads the loss of the batch back from the device, unless it is already recorded.
-    pub fn record(&mut self, output: &impl Adaptor<LossInput>) -> Result<(), TensorReadError> {
-        if self.recorded {
-            return Ok(());
+    /// Reads the weighted mean over the batches. That of a step whose batches all have weight 0 is
+    /// the loss of the last one.
+    pub fn mean(&mut self) -> Result<f64, TensorReadError> {
+        if let Some(mean) = self.mean {
+            return Ok(mean);
         }
-        self.last = read(output)?;
-        self.recorded = true;
-        self.known += 1;
-        if self.weight > 0.0 {
-            self.sum += self.weight * self.last;
-            self.weights += self.weight;
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (weight, loss) in self.batches.iter().filter(|(weight, _)| *weight > 0.0) {
+            sum += weight * read(loss)?;
+            weights += weight;
         }
-        Ok(())
-    }
-
-    /// Returns the loss of the last batch that was read.
-    pub fn last(&self) -> f64 {
-        self.last
-    }
-
-    /// Returns the mean; `None` unless the losses of all batches are known.
-    pub fn mean(&self) -> Option<f64> {
-        let complete = self.batches > 0 && self.known == self.batches;
-        complete.then(|| match self.weights > 0.0 {
-            true => self.sum / self.weights,
-            false => self.last,
-        })
+        let mean = match weights > 0.0 {
+            true => sum / weights,
+            false => self.last()?,
+        };
+        self.mean = Some(mean);
+        Ok(mean)
     }
 }
 
-/// Reads the loss in the output of a step. Burn's metric keeps it private; it is computed here.
-fn read(output: &impl Adaptor<LossInput>) -> Result<f64, TensorReadError> {
+/// Reads a loss back from the device. Burn's metric keeps it private; it is computed here.
+fn read(loss: &LossInput) -> Result<f64, TensorReadError> {
     let mut metric = LossMetric::new();
     let metadata = MetricMetadata {
         progress: Progress::new(1, 1, None),
         iteration: None,
         lr: None,
     };
-    metric.update(&output.adapt(), &metadata)?;
+    metric.update(loss, &metadata)?;
     Ok(metric.value().map_or(f64::NAN, |value| value.current()))
 }
 
@@ -81,40 +70,31 @@ mod tests {
 
     use super::*;
 
-    struct Output(f32);
-
-    impl Adaptor<LossInput> for Output {
-        fn adapt(&self) -> LossInput {
-            LossInput::new(Tensor::from_floats([self.0], &Device::default()))
+    fn step(batches: &[(f64, f32)]) -> StepLoss {
+        let mut step = StepLoss::default();
+        for &(weight, loss) in batches {
+            let loss = Tensor::from_floats([loss], &Device::default());
+            step.add(weight, LossInput::new(loss));
         }
+        step
     }
 
     #[test]
     fn batches_have_the_weight_of_their_gradients() {
-        let mut loss = StepLoss::default();
-        for (weight, value) in [(3.0, 1.0), (1.0, 5.0), (0.0, 9.0)] {
-            loss.begin_batch(weight);
-            loss.record(&Output(value)).unwrap();
-            loss.record(&Output(100.0)).unwrap(); // read once
+        let mut loss = step(&[(3.0, 1.0), (1.0, 5.0), (0.0, 9.0)]);
+        for _ in 0..2 {
+            assert_eq!(loss.mean().unwrap(), 2.0);
         }
-        assert_eq!(loss.mean(), Some(2.0));
+        assert_eq!(loss.last().unwrap(), 9.0);
     }
 
     #[test]
-    fn a_step_with_a_batch_that_nobody_read_has_no_loss() {
-        let mut loss = StepLoss::default();
-        assert_eq!(loss.mean(), None);
-        loss.begin_batch(1.0);
-        loss.record(&Output(1.0)).unwrap();
-        loss.begin_batch(1.0);
-        assert_eq!(loss.mean(), None);
+    fn a_step_without_batches_has_no_loss() {
+        assert!(step(&[]).mean().unwrap().is_nan());
     }
 
     #[test]
     fn a_step_in_which_no_token_counts_has_the_loss_of_its_last_batch() {
-        let mut loss = StepLoss::default();
-        loss.begin_batch(0.0);
-        loss.record(&Output(0.0)).unwrap();
-        assert_eq!(loss.mean(), Some(0.0));
+        assert_eq!(step(&[(0.0, 3.0), (0.0, 0.0)]).mean().unwrap(), 0.0);
     }
 }

@@ -1,32 +1,16 @@
 use core::fmt;
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
-
-use burn::tensor::DType;
+use std::path::{Path, PathBuf};
 
 use super::TensorDifference;
-use crate::qat::QuantizerSettings;
+use crate::{base::file_error::FileError, qat::QuantizerSettings};
 
 /// Error when a checkpoint cannot be written or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
     /// Failure of the operating system.
-    #[error("{path}: {source}")]
-    Io {
-        /// Path of the file or folder.
-        path: PathBuf,
-        /// Cause of the failure.
-        source: io::Error,
-    },
-    /// There is no checkpoint to resume from.
-    #[error("there is no whole checkpoint in {folder}")]
-    NoCheckpoint {
-        /// Folder that was searched.
-        folder: PathBuf,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// A new training would write into the checkpoints of another.
     #[error(
         "{folder} holds checkpoints of an earlier training up to step {step}: resume it, or choose \
@@ -37,14 +21,6 @@ pub enum CheckpointError {
         folder: PathBuf,
         /// Last step in it.
         step: usize,
-    },
-    /// The manifest is not one of this crate, or cannot be parsed.
-    #[error("{path} is no checkpoint: {reason}")]
-    NotACheckpoint {
-        /// Path of the manifest.
-        path: PathBuf,
-        /// Reason.
-        reason: String,
     },
     /// The checkpoint was written by a newer or older version.
     #[error(
@@ -59,25 +35,13 @@ pub enum CheckpointError {
         /// Version of the file.
         found: u64,
     },
-    /// A file is too short or too long.
-    #[error("{path} has {found} bytes, expected {expected}")]
-    Length {
+    /// A file is not one of a checkpoint, or differs from what was written.
+    #[error("{path} {reason}")]
+    Damaged {
         /// Path of the file.
         path: PathBuf,
-        /// Expected length in bytes.
-        expected: u64,
-        /// Actual length in bytes.
-        found: u64,
-    },
-    /// A file differs from what was written.
-    #[error("{path} has the checksum {found:08x}, expected {expected:08x}")]
-    Checksum {
-        /// Path of the file.
-        path: PathBuf,
-        /// Expected CRC-32.
-        expected: u32,
-        /// Actual CRC-32.
-        found: u32,
+        /// Reason, with the expected and the found length, checksum or format.
+        reason: String,
     },
     /// The checkpoint belongs to a model with other parameters.
     #[error("{path} is of another model: {difference}")]
@@ -102,55 +66,10 @@ pub enum CheckpointError {
         /// Settings in the checkpoint.
         found: Box<QuantizerSettings>,
     },
-    /// The optimizer keeps a state in the type of its parameter, but Burn loads it in another type.
-    #[error(
-        "the optimizer has its state of `{parameter}` in {dtype:?}, which Burn loads as \
-         {loaded:?}: use an optimizer with states in {loaded:?}, such as a QatOptimizer with \
-         stochastic rounding, or AdamW8bit"
-    )]
-    OptimizerState {
-        /// Path of the parameter.
-        parameter: String,
-        /// Type of the parameter and its state.
-        dtype: DType,
-        /// Type in which Burn loads the state.
-        loaded: DType,
-    },
-    /// Burn's checkpoints lack the step and the state of callbacks, which this training needs.
-    #[error(
-        "Burn's checkpoint of epoch {epoch} holds neither the step nor the state of callbacks: \
-         resume with CallbackStrategy::with_checkpoints and a CheckpointPolicy"
-    )]
-    BurnCheckpoint {
-        /// Requested epoch.
-        epoch: usize,
-    },
-    /// The best checkpoint cannot be kept, as no epoch is validated to compare it by.
-    #[error(
-        "no checkpoint is the best by {metric:?} without checkpoints at the end of epochs: set \
-         every_epoch"
-    )]
-    NoEpochs {
-        /// Name of the metric.
-        metric: String,
-    },
-    /// The best checkpoint cannot be kept, as the validation has no such metric.
-    #[error("the best checkpoint cannot be kept: the validation has no numeric metric {metric:?}")]
-    NoMetric {
-        /// Name of the metric.
-        metric: String,
-    },
-    /// The checkpoint was set aside when a training resumed from an earlier one.
-    #[error(
-        "{path} was set aside when the training resumed from an earlier step: rename it to {name} \
-         to use it"
-    )]
-    Abandoned {
-        /// Current path.
-        path: PathBuf,
-        /// Name to restore it under.
-        name: String,
-    },
+    /// There is no such checkpoint, its states do not fit the optimizer or a callback of the training, or
+    /// the best one cannot be known.
+    #[error("{0}")]
+    Request(String),
     /// The checkpoint belongs to a run with another
     /// [fingerprint](super::CheckpointPolicy::fingerprint).
     #[error("{path} is of another run: expected {expected:?}, found {found:?}")]
@@ -170,14 +89,6 @@ pub enum CheckpointError {
         /// Reason.
         reason: String,
     },
-    /// A callback cannot load its state in the checkpoint.
-    #[error("the state of the callback `{callback}`: {reason}")]
-    CallbackState {
-        /// Name of the callback.
-        callback: String,
-        /// Reason.
-        reason: String,
-    },
     /// The requested checkpoint cannot be used, and which other can.
     #[error("the checkpoint of step {step} cannot be used: {source}; {}", alternative(.previous))]
     Refused {
@@ -191,14 +102,14 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
+    pub(super) fn damaged(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Damaged {
             path: path.to_path_buf(),
-            source,
+            reason: reason.into(),
         }
     }
 
-    pub(super) fn record(path: &Path, reason: impl fmt::Display) -> Self {
+    pub(in crate::train) fn record(path: &Path, reason: impl fmt::Display) -> Self {
         Self::Record {
             path: path.to_path_buf(),
             reason: reason.to_string(),

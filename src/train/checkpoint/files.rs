@@ -2,16 +2,17 @@
 
 use std::{
     fs::{self, File},
-    io::{Read, Write},
+    io::{self, Read, Write},
     path::Path,
 };
 
 use burn::{tensor::Bytes, train::checkpoint::Checkpoint as Record};
 
 use super::{
-    CheckpointError, CheckpointManifest, Description, FileEntry, Records,
+    CheckpointError, CheckpointManifest, FileEntry, Records,
     manifest::{FORMAT, VERSION},
 };
+use crate::base::file_error::FileError;
 
 const MANIFEST: &str = "manifest.json";
 const MANIFEST_SUM: &str = "manifest.crc32";
@@ -23,25 +24,13 @@ const SCHEDULER: &str = "scheduler.bpk";
 pub(super) fn write(
     folder: &Path,
     records: Records,
-    description: Description<'_>,
+    mut manifest: CheckpointManifest,
 ) -> Result<(), CheckpointError> {
-    let files = vec![
+    manifest.files = vec![
         write_record(folder, MODEL, records.model)?,
         write_record(folder, OPTIMIZER, records.optimizer)?,
         write_record(folder, SCHEDULER, records.scheduler)?,
     ];
-    let manifest = CheckpointManifest {
-        format: FORMAT.to_string(),
-        version: VERSION,
-        position: description.position,
-        fingerprint: description.fingerprint.to_string(),
-        settings: description.settings.clone(),
-        tensors: description.tensors.to_vec(),
-        metric: description.metric,
-        over: description.over,
-        files,
-        callbacks: description.callbacks,
-    };
     let path = folder.join(MANIFEST);
     let json = serde_json::to_vec_pretty(&manifest)
         .map_err(|error| CheckpointError::record(&path, error))?;
@@ -52,23 +41,21 @@ pub(super) fn write(
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let io = |source| CheckpointError::Io {
-        path: path.to_path_buf(),
-        source,
+    let write = || {
+        let mut file = File::create(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
     };
-    let mut file = File::create(path).map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.sync_all().map_err(io)
+    Ok(write().map_err(FileError::at(path))?)
 }
 
 /// Syncs the names of files in a folder to disk, where the system supports it.
 pub(super) fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
-    match cfg!(unix) {
-        true => File::open(path)
-            .and_then(|folder| folder.sync_all())
-            .map_err(CheckpointError::io(path)),
-        false => Ok(()),
+    if cfg!(unix) {
+        let synced = File::open(path).and_then(|folder| folder.sync_all());
+        synced.map_err(FileError::at(path))?;
     }
+    Ok(())
 }
 
 /// Writes a record and reads it back for its checksum.
@@ -80,57 +67,56 @@ fn write_record<R: Record>(
     let path = folder.join(name);
     let saved = record.save(path.clone());
     saved.map_err(|error| CheckpointError::record(&path, error))?;
-    let file = File::open(&path).map_err(CheckpointError::io(&path))?;
-    file.sync_all().map_err(CheckpointError::io(&path))?;
-    let (bytes, crc32) = length_and_sum(&path)?;
-    let name = name.to_string();
-    Ok(FileEntry { name, bytes, crc32 })
+    let entry = || {
+        File::open(&path)?.sync_all()?;
+        entry_of(&path, name)
+    };
+    Ok(entry().map_err(FileError::at(&path))?)
 }
 
-fn length_and_sum(path: &Path) -> Result<(u64, u32), CheckpointError> {
-    let io = |source| CheckpointError::Io {
-        path: path.to_path_buf(),
-        source,
-    };
-    let mut file = File::open(path).map_err(io)?;
+/// Reads the length and the checksum of a file.
+fn entry_of(path: &Path, name: &str) -> io::Result<FileEntry> {
+    let mut file = File::open(path)?;
     let mut hasher = crc32fast::Hasher::new();
     let mut buffer = vec![0; 1 << 20];
-    let mut length = 0;
+    let mut bytes = 0;
     loop {
-        match file.read(&mut buffer).map_err(io)? {
-            0 => return Ok((length, hasher.finalize())),
+        match file.read(&mut buffer)? {
+            0 => break,
             read => {
                 hasher.update(&buffer[..read]);
-                length += read as u64;
+                bytes += read as u64;
             }
         }
     }
+    Ok(FileEntry {
+        name: name.to_string(),
+        bytes,
+        crc32: hasher.finalize(),
+    })
 }
 
 /// Checks the length of a file and then, if it matches, its checksum.
-fn compare(path: &Path, entry: &FileEntry, bytes: u64, crc32: u32) -> Result<(), CheckpointError> {
-    let path = path.to_path_buf();
-    if bytes != entry.bytes {
-        return Err(CheckpointError::Length {
-            path,
-            expected: entry.bytes,
-            found: bytes,
-        });
+fn compare(path: &Path, expected: &FileEntry, found: &FileEntry) -> Result<(), CheckpointError> {
+    if found.bytes != expected.bytes {
+        let reason = format!("has {} bytes, expected {}", found.bytes, expected.bytes);
+        return Err(CheckpointError::damaged(path, reason));
     }
-    if crc32 != entry.crc32 {
-        return Err(CheckpointError::Checksum {
-            path,
-            expected: entry.crc32,
-            found: crc32,
-        });
+    compare_sums(path, expected.crc32, found.crc32)
+}
+
+fn compare_sums(path: &Path, expected: u32, found: u32) -> Result<(), CheckpointError> {
+    if found == expected {
+        return Ok(());
     }
-    Ok(())
+    let reason = format!("has the checksum {found:08x}, expected {expected:08x}");
+    Err(CheckpointError::damaged(path, reason))
 }
 
 pub(super) fn check(folder: &Path, entry: &FileEntry) -> Result<(), CheckpointError> {
     let path = folder.join(&entry.name);
-    let (bytes, crc32) = length_and_sum(&path)?;
-    compare(&path, entry, bytes, crc32)
+    let found = entry_of(&path, &entry.name).map_err(FileError::at(&path))?;
+    compare(&path, entry, &found)
 }
 
 /// Reads the records of a checkpoint with the checks of [`check`].
@@ -153,23 +139,26 @@ fn read_record<R: Record>(
 ) -> Result<R, CheckpointError> {
     let path = folder.join(name);
     let entry = manifest.files.iter().find(|entry| entry.name == name);
-    let entry = entry.ok_or_else(|| CheckpointError::NotACheckpoint {
-        path: folder.join(MANIFEST),
-        reason: format!("it lists no {name}"),
+    let entry = entry.ok_or_else(|| {
+        let reason = format!("is no checkpoint: it lists no {name}");
+        CheckpointError::damaged(&folder.join(MANIFEST), reason)
     })?;
-    let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
-    compare(&path, entry, bytes.len() as u64, crc32fast::hash(&bytes))?;
+    let bytes = fs::read(&path).map_err(FileError::at(&path))?;
+    let found = FileEntry {
+        name: name.to_string(),
+        bytes: bytes.len() as u64,
+        crc32: crc32fast::hash(&bytes),
+    };
+    compare(&path, entry, &found)?;
     R::checkpoint_from_bytes(Bytes::from_bytes_vec(bytes))
         .map_err(|error| CheckpointError::record(&path, error))
 }
 
 pub(super) fn read_manifest(folder: &Path) -> Result<CheckpointManifest, CheckpointError> {
     let path = folder.join(MANIFEST);
-    let bytes = fs::read(&path).map_err(CheckpointError::io(&path))?;
-    let foreign = |reason: String| CheckpointError::NotACheckpoint {
-        path: path.clone(),
-        reason,
-    };
+    let bytes = fs::read(&path).map_err(FileError::at(&path))?;
+    let foreign =
+        |reason: String| CheckpointError::damaged(&path, format!("is no checkpoint: {reason}"));
     // Format and version are checked first: another version may have other checksums.
     let value: serde_json::Value =
         serde_json::from_slice(&bytes).map_err(|error| foreign(error.to_string()))?;
@@ -178,28 +167,18 @@ pub(super) fn read_manifest(folder: &Path) -> Result<CheckpointManifest, Checkpo
         return Err(foreign(format!("its format is {format:?}, not {FORMAT:?}")));
     }
     let version = value.get("version").and_then(|version| version.as_u64());
-    match version {
-        Some(VERSION) => {}
-        Some(found) => {
-            return Err(CheckpointError::OtherVersion {
-                path,
-                supported: VERSION,
-                found,
-            });
-        }
-        None => return Err(foreign("it has no version".to_string())),
-    }
-    let sum_path = folder.join(MANIFEST_SUM);
-    let sum = fs::read_to_string(&sum_path).map_err(CheckpointError::io(&sum_path))?;
-    let expected = u32::from_str_radix(sum.trim_end(), 16)
-        .map_err(|error| CheckpointError::record(&sum_path, error))?;
-    let found = crc32fast::hash(&bytes);
-    if found != expected {
-        return Err(CheckpointError::Checksum {
+    let found = version.ok_or_else(|| foreign("it has no version".to_string()))?;
+    if found != VERSION {
+        return Err(CheckpointError::OtherVersion {
             path,
-            expected,
+            supported: VERSION,
             found,
         });
     }
+    let sum_path = folder.join(MANIFEST_SUM);
+    let sum = fs::read_to_string(&sum_path).map_err(FileError::at(&sum_path))?;
+    let expected = u32::from_str_radix(sum.trim_end(), 16)
+        .map_err(|error| CheckpointError::record(&sum_path, error))?;
+    compare_sums(&path, expected, crc32fast::hash(&bytes))?;
     serde_json::from_value(value).map_err(|error| foreign(error.to_string()))
 }

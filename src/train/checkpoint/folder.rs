@@ -1,12 +1,13 @@
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{
-    BestMetric, CheckpointError, CheckpointManifest, Description, MetricValue, Records,
+    BestMetric, CheckpointError, CheckpointManifest, MetricValue, Records,
     files::{check, read_manifest, read_records, sync_folder, write},
 };
+use crate::base::file_error::FileError;
 
 /// Prefix of names of incomplete files, or of files to be removed.
 const ASIDE: &str = ".aside-";
@@ -58,6 +59,8 @@ pub struct BestCheckpoint {
 
 /// Complete checkpoint, read into memory.
 pub(in crate::train) struct Checkpoint {
+    /// Path of its folder.
+    pub path: PathBuf,
     pub manifest: CheckpointManifest,
     pub records: Records,
 }
@@ -104,21 +107,25 @@ impl CheckpointFolder {
     }
 
     fn steps_of(&self, prefix: &str) -> Result<Vec<usize>, CheckpointError> {
-        let io = |source| CheckpointError::Io {
-            path: self.path.clone(),
-            source,
-        };
-        if !self.path.exists() {
-            return Ok(Vec::new());
-        }
         let mut steps = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(io)? {
-            let name = entry.map_err(io)?.file_name();
-            let step = name.to_str().and_then(|name| name.strip_prefix(prefix));
+        for name in self.names()? {
+            let step = name.strip_prefix(prefix);
             steps.extend(step.and_then(|step| step.parse::<usize>().ok()));
         }
         steps.sort_unstable();
         Ok(steps)
+    }
+
+    /// Returns the names of everything in the folder; none if it does not exist.
+    fn names(&self) -> Result<Vec<String>, CheckpointError> {
+        if !self.path.exists() {
+            return Ok(Vec::new());
+        }
+        let name = |entry: io::Result<fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        };
+        let names = fs::read_dir(&self.path).and_then(|entries| entries.map(name).collect());
+        Ok(names.map_err(FileError::at(&self.path))?)
     }
 
     /// Reads only the manifest of a checkpoint.
@@ -150,17 +157,7 @@ impl CheckpointFolder {
     ///
     /// If the folder exists and cannot be read.
     pub fn newest(&self) -> Result<WholeCheckpoint, CheckpointError> {
-        let mut refused = Vec::new();
-        for step in self.steps()?.into_iter().rev() {
-            match self.verify(step) {
-                Ok(manifest) => {
-                    let manifest = Some(manifest);
-                    return Ok(WholeCheckpoint { manifest, refused });
-                }
-                Err(error) => refused.push((step, error)),
-            }
-        }
-        let manifest = None;
+        let (manifest, refused) = self.newest_by(|step| self.verify(step))?;
         Ok(WholeCheckpoint { manifest, refused })
     }
 
@@ -198,9 +195,17 @@ impl CheckpointFolder {
     pub(in crate::train) fn load_newest(
         &self,
     ) -> Result<(Option<Checkpoint>, Refused), CheckpointError> {
+        self.newest_by(|step| self.load(step))
+    }
+
+    /// Returns the last checkpoint that can be read, and why the later ones cannot.
+    fn newest_by<T>(
+        &self,
+        read: impl Fn(usize) -> Result<T, CheckpointError>,
+    ) -> Result<(Option<T>, Refused), CheckpointError> {
         let mut refused = Vec::new();
         for step in self.steps()?.into_iter().rev() {
-            match self.load(step) {
+            match read(step) {
                 Ok(checkpoint) => return Ok((Some(checkpoint), refused)),
                 Err(error) => refused.push((step, error)),
             }
@@ -211,17 +216,18 @@ impl CheckpointFolder {
     /// Reads a checkpoint, with the checks of [`verify`](Self::verify) on the same bytes that are
     /// used.
     pub(in crate::train) fn load(&self, step: usize) -> Result<Checkpoint, CheckpointError> {
-        let folder = self.step_path(step);
-        let manifest = read_manifest(&folder)?;
-        let records = read_records(&folder, &manifest)?;
-        Ok(Checkpoint { manifest, records })
+        let path = self.step_path(step);
+        let manifest = read_manifest(&path)?;
+        let records = read_records(&path, &manifest)?;
+        Ok(Checkpoint {
+            path,
+            manifest,
+            records,
+        })
     }
 
-    /// Reads the checkpoint of a requested step.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be used; the error names the last one that can.
+    /// Reads the checkpoint of a requested step. The error for one that cannot be used names the last
+    /// one that can.
     pub(in crate::train) fn load_or_offer(
         &self,
         step: usize,
@@ -229,8 +235,11 @@ impl CheckpointFolder {
         self.load(step).map_err(|source| {
             let (path, lost) = (self.abandoned_path(step), !self.step_path(step).exists());
             if lost && path.exists() {
-                let name = format!("step-{step:08}");
-                return CheckpointError::Abandoned { path, name };
+                return CheckpointError::Request(format!(
+                    "{} was set aside when the training resumed from an earlier step: rename it to \
+                     step-{step:08} to use it",
+                    path.display()
+                ));
             }
             let newest = self.newest().ok().and_then(|newest| newest.manifest);
             CheckpointError::Refused {
@@ -245,14 +254,14 @@ impl CheckpointFolder {
     pub(in crate::train) fn save(
         &self,
         records: Records,
-        description: Description<'_>,
+        manifest: CheckpointManifest,
     ) -> Result<(), CheckpointError> {
-        let step = description.position.step;
-        fs::create_dir_all(&self.path).map_err(CheckpointError::io(&self.path))?;
+        let step = manifest.position.step;
+        fs::create_dir_all(&self.path).map_err(FileError::at(&self.path))?;
         let aside = self.path.join(format!("{ASIDE}step-{step:08}"));
         remove_folder(&aside)?;
-        fs::create_dir(&aside).map_err(CheckpointError::io(&aside))?;
-        let written = write(&aside, records, description).and_then(|()| self.put(&aside, step));
+        fs::create_dir(&aside).map_err(FileError::at(&aside))?;
+        let written = write(&aside, records, manifest).and_then(|()| self.put(&aside, step));
         if written.is_err() {
             // The error of writing is reported, not that of the cleanup.
             let _ = fs::remove_dir_all(&aside);
@@ -266,11 +275,11 @@ impl CheckpointFolder {
         let old = self.path.join(format!("{ASIDE}old-step-{step:08}"));
         if target.exists() {
             // Only a checkpoint may be replaced by one.
-            fs::read_dir(&target).map_err(CheckpointError::io(&target))?;
+            fs::read_dir(&target).map_err(FileError::at(&target))?;
             remove_folder(&old)?;
-            fs::rename(&target, &old).map_err(CheckpointError::io(&target))?;
+            fs::rename(&target, &old).map_err(FileError::at(&target))?;
         }
-        fs::rename(aside, &target).map_err(CheckpointError::io(&target))?;
+        fs::rename(aside, &target).map_err(FileError::at(&target))?;
         sync_folder(&self.path)?;
         remove_folder(&old)
     }
@@ -278,25 +287,16 @@ impl CheckpointFolder {
     /// Removes incomplete files of an earlier process. A checkpoint that was about to be replaced
     /// is renamed back.
     pub(in crate::train) fn clean(&self) -> Result<(), CheckpointError> {
-        if !self.path.exists() {
-            return Ok(());
-        }
-        let io = CheckpointError::io(&self.path);
-        let entries: Vec<_> = match fs::read_dir(&self.path) {
-            Ok(entries) => entries.flatten().collect(),
-            Err(error) => return Err(io(error)),
-        };
-        for entry in entries {
-            let name = entry.file_name().to_string_lossy().into_owned();
+        for name in self.names()? {
             let Some(rest) = name.strip_prefix(ASIDE) else {
                 continue;
             };
+            let path = self.path.join(&name);
             match rest.strip_prefix("old-") {
                 Some(name) if !self.path.join(name).exists() => {
-                    let path = entry.path();
-                    fs::rename(&path, self.path.join(name)).map_err(CheckpointError::io(&path))?;
+                    fs::rename(&path, self.path.join(name)).map_err(FileError::at(&path))?;
                 }
-                _ => remove_folder(&entry.path())?,
+                _ => remove_folder(&path)?,
             }
         }
         Ok(())
@@ -312,7 +312,7 @@ impl CheckpointFolder {
             let aside = self.abandoned_path(step);
             remove_folder(&aside)?;
             let path = self.step_path(step);
-            fs::rename(&path, &aside).map_err(CheckpointError::io(&path))?;
+            fs::rename(&path, &aside).map_err(FileError::at(&path))?;
         }
         if !later.is_empty() {
             sync_folder(&self.path)?;
@@ -327,51 +327,47 @@ impl CheckpointFolder {
         passed.try_for_each(|step| remove_folder(&self.abandoned_path(step)))
     }
 
-    /// Returns `true` if another version of this crate wrote the checkpoint of a step and can read
-    /// it.
-    fn is_of_other_version(&self, step: usize) -> bool {
-        let manifest = read_manifest(&self.step_path(step));
-        matches!(manifest, Err(CheckpointError::OtherVersion { .. }))
-    }
-
-    /// Removes all but the last `keep_last` complete checkpoints up to the one of step `written`, and those of
-    /// `keep`.
+    /// Removes all but the last `keep_last` complete checkpoints up to the one of step `written`, and
+    /// those of `keep`.
     ///
-    /// Broken checkpoints do not count towards `keep_last`. Later ones, which the training did not resume from,
-    /// and those of other versions are kept.
-    /// Abandoned ones are removed when the last step has passed theirs.
+    /// Broken checkpoints do not count towards `keep_last`. Later ones, which the training did not
+    /// resume from, and those that another version of this crate can read are kept. Abandoned ones
+    /// are removed when the last step has passed theirs.
     pub(in crate::train) fn prune(
         &self,
         keep_last: usize,
         keep: &[usize],
         written: usize,
     ) -> Result<(), CheckpointError> {
-        let steps = self.steps()?.into_iter().filter(|step| *step <= written);
-        let steps: Vec<usize> = steps.collect();
-        let whole = |step: &usize| read_manifest(&self.step_path(*step)).is_ok();
-        let newest: Vec<usize> = steps.iter().rev().copied().filter(whole).collect();
-        if let Some(&step) = newest.first() {
-            self.prune_abandoned(step)?;
-        }
-        let newest = &newest[..keep_last.min(newest.len())];
-        for step in steps {
-            let kept = newest.contains(&step) || keep.contains(&step);
-            if kept || self.is_of_other_version(step) {
-                continue;
+        let mut whole = 0;
+        let steps = self.steps()?.into_iter().rev();
+        for step in steps.filter(|step| *step <= written) {
+            let is_last = match self.manifest(step) {
+                Err(CheckpointError::OtherVersion { .. }) => continue,
+                Err(_) => false,
+                Ok(_) => {
+                    whole += 1;
+                    if whole == 1 {
+                        self.prune_abandoned(step)?;
+                    }
+                    whole <= keep_last
+                }
+            };
+            if !is_last && !keep.contains(&step) {
+                // Renamed first: a checkpoint is either complete or absent.
+                let aside = self.path.join(format!("{ASIDE}removed-{step:08}"));
+                let path = self.step_path(step);
+                fs::rename(&path, &aside).map_err(FileError::at(&path))?;
+                remove_folder(&aside)?;
             }
-            // Renamed first: a checkpoint is either complete or absent.
-            let aside = self.path.join(format!("{ASIDE}removed-{step:08}"));
-            let path = self.step_path(step);
-            fs::rename(&path, &aside).map_err(CheckpointError::io(&path))?;
-            remove_folder(&aside)?;
         }
         Ok(())
     }
 }
 
 fn remove_folder(path: &Path) -> Result<(), CheckpointError> {
-    match path.exists() {
-        true => fs::remove_dir_all(path).map_err(CheckpointError::io(path)),
-        false => Ok(()),
+    if path.exists() {
+        fs::remove_dir_all(path).map_err(FileError::at(path))?;
     }
+    Ok(())
 }

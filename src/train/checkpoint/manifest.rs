@@ -89,13 +89,26 @@ pub struct CheckpointManifest {
     pub callbacks: BTreeMap<String, serde_json::Value>,
 }
 
-/// Values of a manifest that do not describe its files.
-pub(in crate::train) struct Description<'a> {
-    pub position: TrainingPosition,
-    pub fingerprint: &'a str,
-    pub settings: &'a TrainingSettings,
-    pub tensors: &'a [TensorEntry],
-    pub metric: Option<MetricValue>,
-    pub over: Option<TrainingOver>,
-    pub callbacks: BTreeMap<String, serde_json::Value>,
+impl CheckpointManifest {
+    /// Creates the manifest of a training that goes on, without the files.
+    pub(in crate::train) fn new(
+        position: TrainingPosition,
+        fingerprint: &str,
+        settings: &TrainingSettings,
+        tensors: &[TensorEntry],
+        callbacks: BTreeMap<String, serde_json::Value>,
+    ) -> Self {
+        Self {
+            format: FORMAT.to_string(),
+            version: VERSION,
+            position,
+            fingerprint: fingerprint.to_string(),
+            settings: settings.clone(),
+            tensors: tensors.to_vec(),
+            metric: None,
+            over: None,
+            files: Vec::new(),
+            callbacks,
+        }
+    }
 }

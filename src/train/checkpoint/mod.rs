@@ -30,13 +30,13 @@ mod tensor_entry;
 mod training_settings;
 
 pub use error::CheckpointError;
-pub use folder::{BestCheckpoint, CheckpointFolder, WholeCheckpoint};
-pub use manifest::{CheckpointManifest, FileEntry, MetricValue, TrainingOver, TrainingPosition};
+pub use folder::CheckpointFolder;
+pub use manifest::CheckpointManifest;
 pub use policy::{BestMetric, CheckpointPolicy, Resume};
-pub use tensor_entry::{TensorDifference, TensorEntry};
-pub use training_settings::TrainingSettings;
 
-pub(super) use folder::{Checkpoint, Refused};
-pub(super) use manifest::Description;
+pub(super) use folder::{BestCheckpoint, Checkpoint, Refused};
+pub(super) use manifest::{FileEntry, MetricValue, TrainingOver, TrainingPosition};
 pub(super) use optimizer_states::{OptimizerStates, loaded_dtype};
 pub(super) use records::{RecordTap, Records};
+pub(super) use tensor_entry::{TensorDifference, TensorEntry};
+pub(super) use training_settings::TrainingSettings;

@@ -1,7 +1,6 @@
 use std::path::PathBuf;
 
 use crate::base::bounds::Bounds;
-use burn::train::metric::store::Direction;
 use serde::{Deserialize, Serialize};
 
 /// Choice of the checkpoint to resume from.
@@ -47,14 +46,6 @@ impl BestMetric {
                 true => value > best,
                 false => value < best,
             })
-    }
-
-    /// Returns the direction of the search for the best value.
-    pub fn direction(&self) -> Direction {
-        match self.higher_is_better {
-            true => Direction::Highest,
-            false => Direction::Lowest,
-        }
     }
 }
 

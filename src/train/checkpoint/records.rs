@@ -35,17 +35,12 @@ pub(in crate::train) struct RecordTap<M: LearnerModel> {
 
 impl<M: LearnerModel> RecordTap<M> {
     pub fn new() -> Self {
-        let (model_sender, model) = sync_channel(1);
-        let (optimizer_sender, optimizer) = sync_channel(1);
-        let (scheduler_sender, scheduler) = sync_channel(1);
-        let checkpointer = LearningCheckpointer::new(
-            AsyncCheckpointer::new(Hand(Arc::new(Mutex::new(model_sender)))),
-            AsyncCheckpointer::new(Hand(Arc::new(Mutex::new(optimizer_sender)))),
-            AsyncCheckpointer::new(Hand(Arc::new(Mutex::new(scheduler_sender)))),
-            Box::new(Always),
-        );
+        let (to_model, model) = tap();
+        let (to_optimizer, optimizer) = tap();
+        let (to_scheduler, scheduler) = tap();
+        let always = Box::new(Always);
         Self {
-            checkpointer,
+            checkpointer: LearningCheckpointer::new(to_model, to_optimizer, to_scheduler, always),
             model,
             optimizer,
             scheduler,
@@ -62,6 +57,13 @@ impl<M: LearnerModel> RecordTap<M> {
             scheduler: self.scheduler.recv().expect(received),
         }
     }
+}
+
+/// Returns a checkpointer, and the end at which its records come out.
+fn tap<R: Checkpoint + 'static>() -> (AsyncCheckpointer<R>, Receiver<R>) {
+    let (sender, receiver) = sync_channel(1);
+    let hand = Hand(Arc::new(Mutex::new(sender)));
+    (AsyncCheckpointer::new(hand), receiver)
 }
 
 /// Checkpointer that passes records on instead of writing them.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -35,25 +35,26 @@ impl TrainingSettings {
         }
     }
 
-    /// Fails with the first quantizer that differs in `model`. One that is missing on one side is
-    /// left to the check of the tensors.
+    /// Fails with the first quantizer of the `checkpoint` that differs in `model`. One that is missing
+    /// on one side is left to the check of the tensors.
     pub(in crate::train) fn check_quantizers<M: Module>(
         &self,
         model: &M,
-    ) -> Result<(), OtherQuantizer> {
-        let expected = quantizers(model);
-        let other = expected.into_iter().find_map(|(path, expected)| {
-            let found = self.quantizers.get(&path)?;
-            (*found != expected).then(|| (path, expected, found.clone()))
-        });
-        match other {
-            None => Ok(()),
-            Some((path, expected, found)) => Err(OtherQuantizer {
-                path,
-                expected,
-                found,
-            }),
+        checkpoint: &Path,
+    ) -> Result<(), CheckpointError> {
+        for (quantizer, expected) in quantizers(model) {
+            if let Some(found) = self.quantizers.get(&quantizer)
+                && *found != expected
+            {
+                return Err(CheckpointError::OtherQuantizer {
+                    path: checkpoint.to_path_buf(),
+                    quantizer,
+                    expected: Box::new(expected),
+                    found: Box::new(found.clone()),
+                });
+            }
         }
+        Ok(())
     }
 
     /// Returns messages about changed data or steps, for a training that resumes within an epoch.
@@ -78,26 +79,6 @@ impl TrainingSettings {
             present.grad_accumulation,
         );
         changes
-    }
-}
-
-/// Quantizer of a checkpoint that differs in the model.
-#[derive(Debug)]
-pub(in crate::train) struct OtherQuantizer {
-    path: String,
-    expected: QuantizerSettings,
-    found: QuantizerSettings,
-}
-
-impl OtherQuantizer {
-    /// Converts to the error of a checkpoint.
-    pub fn at(self, checkpoint: std::path::PathBuf) -> CheckpointError {
-        CheckpointError::OtherQuantizer {
-            path: checkpoint,
-            quantizer: self.path,
-            expected: Box::new(self.expected),
-            found: Box::new(self.found),
-        }
     }
 }
 

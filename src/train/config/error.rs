@@ -1,19 +1,14 @@
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
-use crate::base::bounds::OutOfBounds;
+use crate::base::{bounds::OutOfBounds, file_error::FileError};
 
 /// Error when a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainingConfigError {
     /// Failure of the operating system.
-    #[error("{path}: {source}")]
-    Io {
-        /// Path of the file.
-        path: PathBuf,
-        /// Cause of the failure.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The file name ends in neither `.toml` nor `.json`.
     #[error("{path}: a configuration is a file that ends in .toml or .json")]
     UnknownFormat {

@@ -1,9 +1,12 @@
 //! Configurations as text.
 
+use core::fmt::Display;
 use std::{fs, io::Write, path::Path};
 
+use serde::Deserializer;
+
 use super::{TrainingConfig, TrainingConfigError};
-use crate::base::atomic_file;
+use crate::base::{atomic_file, file_error::FileError};
 
 enum Format {
     Toml,
@@ -22,10 +25,11 @@ impl Format {
     }
 }
 
-fn parse_error<E: std::fmt::Display>(error: serde_path_to_error::Error<E>) -> TrainingConfigError {
+/// Returns the error of a text that is not in its format.
+fn syntax_error(error: impl Display) -> TrainingConfigError {
     TrainingConfigError::Parse {
-        field: error.path().to_string(),
-        message: error.inner().to_string(),
+        field: String::new(),
+        message: error.to_string(),
     }
 }
 
@@ -36,13 +40,7 @@ impl TrainingConfig {
     ///
     /// If it is not a valid configuration, or a value is out of range.
     pub fn from_toml(text: &str) -> Result<Self, TrainingConfigError> {
-        let deserializer =
-            toml::Deserializer::parse(text).map_err(|error| TrainingConfigError::Parse {
-                field: String::new(),
-                message: error.to_string(),
-            })?;
-        let config: Self = serde_path_to_error::deserialize(deserializer).map_err(parse_error)?;
-        config.validate().map(|()| config)
+        Self::parse(toml::Deserializer::parse(text).map_err(syntax_error)?)
     }
 
     /// Parses a configuration in JSON and validates it.
@@ -52,15 +50,22 @@ impl TrainingConfig {
     /// If it is not a valid configuration, or a value is out of range.
     pub fn from_json(text: &str) -> Result<Self, TrainingConfigError> {
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let config: Self =
-            serde_path_to_error::deserialize(&mut deserializer).map_err(parse_error)?;
-        deserializer
-            .end()
-            .map_err(|error| TrainingConfigError::Parse {
-                field: String::new(),
-                message: error.to_string(),
-            })?;
-        config.validate().map(|()| config)
+        let config = Self::parse(&mut deserializer)?;
+        deserializer.end().map_err(syntax_error)?;
+        Ok(config)
+    }
+
+    fn parse<'de, D>(deserializer: D) -> Result<Self, TrainingConfigError>
+    where
+        D: Deserializer<'de, Error: Display>,
+    {
+        let parsed = serde_path_to_error::deserialize(deserializer);
+        let config: Self = parsed.map_err(|error| TrainingConfigError::Parse {
+            field: error.path().to_string(),
+            message: error.inner().to_string(),
+        })?;
+        config.validate()?;
+        Ok(config)
     }
 
     /// Returns the configuration in TOML.
@@ -81,7 +86,7 @@ impl TrainingConfig {
     pub fn load(path: impl AsRef<Path>) -> Result<Self, TrainingConfigError> {
         let path = path.as_ref();
         let format = Format::of(path)?;
-        let text = fs::read_to_string(path).map_err(io(path))?;
+        let text = fs::read_to_string(path).map_err(FileError::at(path))?;
         match format {
             Format::Toml => Self::from_toml(&text),
             Format::Json => Self::from_json(&text),
@@ -100,13 +105,7 @@ impl TrainingConfig {
             Format::Toml => self.to_toml(),
             Format::Json => self.to_json(),
         };
-        atomic_file::write(path, |file| file.write_all(text.as_bytes())).map_err(io(path))
-    }
-}
-
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> TrainingConfigError {
-    move |source| TrainingConfigError::Io {
-        path: path.to_path_buf(),
-        source,
+        let written = atomic_file::write(path, |file| file.write_all(text.as_bytes()));
+        Ok(written.map_err(FileError::at(path))?)
     }
 }

@@ -1,10 +1,8 @@
-use crate::{optim::LearningRateScale, train::SharedErrorHistory};
+use crate::{monitor::SharedErrorHistory, optim::LearningRateScale};
 
-/// Values shared by the parts of a training: pass the same ones to the
-/// [scheduler](super::TrainingConfig::scheduler), the [loop](super::TrainingConfig::strategy) and
-/// metrics.
-#[derive(Debug, Clone, Default)]
-pub struct TrainingHandles {
+/// Values shared by the scheduler, the loop and the metrics of a training.
+#[derive(Default)]
+pub(in crate::train) struct TrainingHandles {
     /// Quantization errors, for [`QuantizationErrorMetric`](crate::train::QuantizationErrorMetric).
     pub history: SharedErrorHistory,
     /// Factor of the learning rate, which a [rule](crate::train::callback::MitigationRule) may

@@ -37,7 +37,7 @@ pub enum LearningRateConfig {
         #[serde(default = "default_end")]
         end: f64,
     },
-    /// BitNet's two stages: see [`TwoStageLrScheduler`](crate::optim::TwoStageLrScheduler). It
+    /// BitNet's two stages: see [`TwoStageLrSchedulerConfig`](crate::optim::TwoStageLrSchedulerConfig). It
     /// reaches 0 after the last step, which has the smallest rate above it.
     TwoStage {
         /// Peak of the first stage, above 0.

@@ -11,7 +11,7 @@ mod schedule;
 mod training;
 
 pub use error::TrainingConfigError;
-pub use handles::TrainingHandles;
+pub(super) use handles::TrainingHandles;
 pub use learning_rate::LearningRateConfig;
 pub use monitoring::{ErrorMonitorConfig, MonitoringConfig, NanPolicy};
 pub use optimizer::{OptimizerConfig, OptimizerKind};

@@ -6,10 +6,7 @@ use super::TrainingHandles;
 use crate::{
     base::bounds::{Bounds, OutOfBounds},
     qat::QuantControls,
-    train::{
-        SharedErrorHistory,
-        callback::{ErrorMonitor, Mitigation, MitigationRule},
-    },
+    train::callback::{ErrorMonitor, Mitigation, MitigationRule, NanGuard},
 };
 
 /// Configuration of logging and monitoring.
@@ -80,6 +77,16 @@ pub enum NanPolicy {
     },
 }
 
+impl NanPolicy {
+    pub(super) fn guard(self) -> Option<NanGuard> {
+        match self {
+            Self::Ignore => None,
+            Self::Stop => Some(NanGuard::stop()),
+            Self::Skip { max_skips } => Some(NanGuard::skip(max_skips)),
+        }
+    }
+}
+
 impl Default for MonitoringConfig {
     fn default() -> Self {
         Self {
@@ -97,18 +104,13 @@ impl ErrorMonitorConfig {
     pub(super) fn monitor(
         &self,
         controls: QuantControls,
-        history: &SharedErrorHistory,
+        handles: &TrainingHandles,
     ) -> ErrorMonitor {
-        let mut monitor = ErrorMonitor::new(controls)
-            .every(self.every)
-            .with_history(history);
-        if let Some(path) = &self.html_file {
-            monitor = monitor.with_html(path, "Quantization-aware training");
-        }
-        match &self.json_file {
-            Some(path) => monitor.with_json(path),
-            None => monitor,
-        }
+        let mut monitor = ErrorMonitor::new(controls).every(self.every);
+        monitor.history = handles.history.clone();
+        monitor.html = self.html_file.clone();
+        monitor.json = self.json_file.clone();
+        monitor
     }
 
     pub(super) fn mitigation(
@@ -116,13 +118,10 @@ impl ErrorMonitorConfig {
         controls: QuantControls,
         handles: &TrainingHandles,
     ) -> Mitigation {
-        let (rules, history) = (self.rules.clone(), handles.history.clone());
-        let mitigation = Mitigation::new(rules, controls, history)
-            .with_learning_rate_scale(&handles.learning_rate);
-        match self.dry_run {
-            true => mitigation.dry_run(),
-            false => mitigation,
-        }
+        let mitigation = Mitigation::new(self.rules.clone(), controls, handles.history.clone());
+        let mut mitigation = mitigation.with_learning_rate_scale(&handles.learning_rate);
+        mitigation.dry_run = self.dry_run;
+        mitigation
     }
 }
 

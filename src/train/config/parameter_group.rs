@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::TrainingConfigError;
 use crate::base::{
     bounds::{Bounds, OutOfBounds},
-    path_visitor::{ModulePath, PathVisitor, visit_paths},
+    distinct::visit_distinct,
+    path_visitor::{ModulePath, PathVisitor, Paths},
 };
 
 /// Parameters with a learning rate or a weight decay of their own.
@@ -80,7 +81,7 @@ pub(super) fn check_groups<M: Module>(
     model: &M,
 ) -> Result<(), TrainingConfigError> {
     let mut parameters = FirstPaths::default();
-    visit_paths(model, &mut parameters);
+    visit_distinct(model, &mut Paths::new(&mut parameters));
     let parameters = parameters.0;
     let mut owners: Vec<Option<usize>> = vec![None; parameters.len()];
     for (index, group) in groups.iter().enumerate() {
@@ -115,8 +116,6 @@ struct FirstPaths(Vec<(ParamId, String)>);
 
 impl PathVisitor for FirstPaths {
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
-        if self.0.iter().all(|(id, _)| *id != param.id) {
-            self.0.push((param.id, path.join()));
-        }
+        self.0.push((param.id, path.join()));
     }
 }

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     base::bounds::OutOfBounds,
+    qat::QuantControls,
     quant::{
         calibration::{ObserverConfig, SamplingPolicy},
         schedule::{BitWidthSchedule, LayerwiseConfig, ProgressiveSchedule},
     },
+    train::callback::Calibration,
 };
 
 /// Schedules of quantization over the optimizer steps.
@@ -61,6 +63,15 @@ impl ScheduleConfig {
 }
 
 impl CalibrationConfig {
+    pub(super) fn calibration(&self, controls: QuantControls) -> Calibration {
+        let calibration = Calibration::new(controls, self.observer.clone(), self.start, self.end);
+        let calibration = calibration.with_policy(self.sampling);
+        match &self.file {
+            Some(path) => calibration.with_file(path),
+            None => calibration,
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
         let expected = format!("above calibration.start, which is {}", self.start);
         OutOfBounds::unless(

@@ -2,15 +2,15 @@ use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLrScheduler,
     tensor::Device,
     train::{
-        LearnerModel, SupervisedTraining,
+        LearnerModel,
         metric::{Adaptor, LossInput},
     },
 };
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CalibrationConfig, LearningRateConfig, MonitoringConfig, NanPolicy, OptimizerConfig,
-    ScheduleConfig, TrainingConfigError, TrainingHandles,
+    CalibrationConfig, LearningRateConfig, MonitoringConfig, OptimizerConfig, ScheduleConfig,
+    TrainingConfigError, TrainingHandles,
 };
 use crate::{
     base::bounds::{Bounds, OutOfBounds},
@@ -19,8 +19,8 @@ use crate::{
     train::{
         CallbackStrategy,
         callback::{
-            BitWidthAnnealing, Calibration, GradientClipping, GradientStatistics, JsonLogger,
-            NanGuard, PlainProgress, ProgressiveQuantization, QuantizationNoise, TrainOutputOf,
+            BitWidthAnnealing, GradientClipping, GradientStatistics, JsonLogger, PlainProgress,
+            ProgressiveQuantization, QuantizationNoise, TrainOutputOf,
         },
         checkpoint::CheckpointPolicy,
     },
@@ -148,38 +148,8 @@ impl TrainingConfig {
         Ok(())
     }
 
-    /// Applies the length, the gradient accumulation and the [loop](Self::strategy) to a Burn
-    /// training.
-    ///
-    /// # Errors
-    ///
-    /// See [`strategy`](Self::strategy).
-    pub fn configure<M: LearnerModel>(
-        &self,
-        training: SupervisedTraining<M>,
-        device: Device,
-        model: &M,
-        handles: &TrainingHandles,
-    ) -> Result<SupervisedTraining<M>, TrainingConfigError>
-    where
-        TrainOutputOf<M>: Adaptor<LossInput>,
-    {
-        let strategy = self.strategy(device, model, handles)?;
-        let training = training
-            .num_epochs(self.training.epochs)
-            .with_training_strategy(strategy.into());
-        Ok(match self.training.grad_accumulation {
-            1 => training,
-            batches => training.grads_accumulation(batches),
-        })
-    }
-
     /// Creates the learning rate scheduler, including those of [groups](OptimizerConfig::groups).
-    ///
-    /// # Errors
-    ///
-    /// If a value is out of range, or the warm-up is not shorter than the training.
-    pub fn scheduler(
+    pub(in crate::train) fn scheduler(
         &self,
         handles: &TrainingHandles,
     ) -> Result<ModuleLrScheduler, TrainingConfigError> {
@@ -199,7 +169,7 @@ impl TrainingConfig {
     /// # Errors
     ///
     /// If a value is out of range, or a layer-wise schedule does not fit the model.
-    pub fn strategy<M: LearnerModel>(
+    pub(in crate::train) fn strategy<M: LearnerModel>(
         &self,
         device: Device,
         model: &M,
@@ -210,77 +180,64 @@ impl TrainingConfig {
     {
         self.validate()?;
         let controls = QuantControls::of(model);
-        let mut strategy = CallbackStrategy::new(device)
+        let monitoring = &self.monitoring;
+        let errors = monitoring.errors.as_ref();
+        let strategy = CallbackStrategy::new(device)
             .with_seed(self.training.seed)
             .with_max_steps(self.training.steps);
-        strategy = self.scheduled(strategy, controls.clone())?;
         // Callbacks that read raw gradients come before those that change them.
-        strategy = match self.monitoring.nan {
-            NanPolicy::Ignore => strategy,
-            NanPolicy::Stop => strategy.with_callback(NanGuard::stop()),
-            NanPolicy::Skip { max_skips } => strategy.with_callback(NanGuard::skip(max_skips)),
-        };
-        if let Some(every) = self.monitoring.gradients_every {
-            strategy = strategy.with_callback(GradientStatistics::every(every));
-        }
-        if let Some(max_norm) = self.optimizer.max_grad_norm {
-            strategy = strategy.with_callback(GradientClipping::new(max_norm));
-        }
-        if let Some(every) = self.monitoring.progress_every {
-            let progress = PlainProgress::new().with_total_steps(self.training.steps);
-            strategy = strategy.with_callback(progress.every(every));
-        }
-        if let Some(config) = &self.monitoring.errors {
-            strategy = strategy.with_callback(config.monitor(controls.clone(), &handles.history));
-            strategy = strategy.with_callback(config.mitigation(controls, handles));
-        }
-        if let Some(path) = &self.monitoring.log_file {
-            let logger = JsonLogger::new(path).every(self.monitoring.log_every);
-            strategy = strategy.with_callback(logger);
-        }
+        let strategy = self
+            .scheduled(strategy, &controls)?
+            .with_optional(monitoring.nan.guard())
+            .with_optional(monitoring.gradients_every.map(GradientStatistics::every))
+            .with_optional(self.optimizer.max_grad_norm.map(GradientClipping::new))
+            .with_optional(monitoring.progress_every.map(|every| {
+                let progress = PlainProgress::new().with_total_steps(self.training.steps);
+                progress.every(every)
+            }))
+            .with_optional(errors.map(|errors| errors.monitor(controls.clone(), handles)))
+            .with_optional(errors.map(|errors| errors.mitigation(controls, handles)))
+            .with_optional(
+                monitoring
+                    .log_file
+                    .as_ref()
+                    .map(|path| JsonLogger::new(path).every(monitoring.log_every)),
+            );
         Ok(match &self.checkpoints {
             Some(policy) => strategy.with_checkpoints(self.with_fingerprint(policy.clone())),
             None => strategy,
         })
     }
 
-    /// Returns the callbacks that set the quantizers.
+    /// Adds the callbacks that set the quantizers.
     fn scheduled<M: LearnerModel>(
         &self,
-        mut strategy: CallbackStrategy<M>,
-        controls: QuantControls,
+        strategy: CallbackStrategy<M>,
+        controls: &QuantControls,
     ) -> Result<CallbackStrategy<M>, TrainingConfigError> {
-        if let Some(schedule) = &self.schedule.progressive {
-            let callback = ProgressiveQuantization::new(controls.clone(), schedule.clone());
-            strategy = strategy.with_callback(callback);
-        }
-        if let Some(config) = &self.schedule.layerwise {
-            let paths: Vec<&str> = controls.paths().collect();
-            let schedule = config.init(&paths).map_err(|error| {
-                let field = "schedule.layerwise".to_string();
-                let message = error.to_string();
-                TrainingConfigError::Parse { field, message }
-            })?;
-            let callback = ProgressiveQuantization::layerwise(controls.clone(), schedule);
-            strategy = strategy.with_callback(callback);
-        }
-        if let Some(schedule) = &self.schedule.bit_width {
-            let callback = BitWidthAnnealing::new(controls.clone(), schedule.clone());
-            strategy = strategy.with_callback(callback);
-        }
-        if self.qat.noise.is_some() {
-            strategy = strategy.with_callback(QuantizationNoise::new(controls.clone()));
-        }
-        if let Some(config) = &self.calibration {
-            let observer = config.observer.clone();
-            let callback = Calibration::new(controls, observer, config.start, config.end);
-            let callback = callback.with_policy(config.sampling);
-            strategy = strategy.with_callback(match &config.file {
-                Some(path) => callback.with_file(path),
-                None => callback,
-            });
-        }
-        Ok(strategy)
+        let controls = || controls.clone();
+        let ScheduleConfig {
+            progressive,
+            layerwise,
+            bit_width,
+        } = self.schedule.clone();
+        let layerwise =
+            layerwise.map(|config| config.init(&controls().paths().collect::<Vec<_>>()));
+        let layerwise = layerwise.transpose().map_err(|error| {
+            let field = "schedule.layerwise".to_string();
+            let message = error.to_string();
+            TrainingConfigError::Parse { field, message }
+        })?;
+        let noise = self.qat.noise.as_ref();
+        let calibration = self.calibration.as_ref();
+        Ok(strategy
+            .with_optional(progressive.map(|value| ProgressiveQuantization::new(controls(), value)))
+            .with_optional(
+                layerwise.map(|value| ProgressiveQuantization::layerwise(controls(), value)),
+            )
+            .with_optional(bit_width.map(|width| BitWidthAnnealing::new(controls(), width)))
+            .with_optional(noise.map(|_| QuantizationNoise::new(controls())))
+            .with_optional(calibration.map(|config| config.calibration(controls()))))
     }
 
     /// Sets the fingerprint to all values that must not change on resume: all but output paths.

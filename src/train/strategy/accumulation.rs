@@ -1,10 +1,10 @@
-use std::marker::PhantomData;
-
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::{GradientsAccumulator, GradientsParams},
     tensor::Tensor,
 };
+
+use crate::base::distinct::visit_distinct;
 
 /// Accumulated gradients of the batches of a step, as their weighted mean: `sum_b(w_b * g_b) /
 /// sum_b(w_b)`.
@@ -70,28 +70,20 @@ fn scaled<M: Module>(model: &M, grads: GradientsParams, factor: f64) -> Gradient
     if factor == 1.0 {
         return grads;
     }
-    let mut scale = Scale::<M> {
-        grads,
-        scaled: GradientsParams::new(),
-        factor,
-        model: PhantomData,
-    };
-    model.visit(&mut scale);
-    scale.scaled
+    let mut scale = Scale { grads, factor };
+    visit_distinct(model, &mut scale);
+    scale.grads
 }
 
-struct Scale<M> {
+struct Scale {
     grads: GradientsParams,
-    /// Separate, so that a shared parameter, which is visited twice, is scaled once.
-    scaled: GradientsParams,
     factor: f64,
-    model: PhantomData<M>,
 }
 
-impl<M: Module> ModuleVisitor for Scale<M> {
+impl ModuleVisitor for Scale {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = self.grads.remove::<D>(param.id) {
-            self.scaled.register(param.id, grad.mul_scalar(self.factor));
+            self.grads.register(param.id, grad.mul_scalar(self.factor));
         }
     }
 }

@@ -5,7 +5,8 @@ use burn::{
     train::{
         Learner, LearnerModel, LearningResult, SupervisedLearningStrategy,
         SupervisedTrainingEventProcessor, TrainLoader, TrainStep, TrainingComponents,
-        TrainingStrategy, ValidLoader, metric::Adaptor,
+        TrainingStrategy, ValidLoader,
+        metric::{Adaptor, LossInput},
     },
 };
 
@@ -96,14 +97,20 @@ use crate::train::{
 /// ```
 pub struct CallbackStrategy<M: LearnerModel>(LoopSettings<M>);
 
-impl<M: LearnerModel> Default for CallbackStrategy<M> {
+impl<M: LearnerModel> Default for CallbackStrategy<M>
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
     /// Creates a strategy on Burn's default device.
     fn default() -> Self {
         Self::new(Device::default())
     }
 }
 
-impl<M: LearnerModel> CallbackStrategy<M> {
+impl<M: LearnerModel> CallbackStrategy<M>
+where
+    TrainOutputOf<M>: Adaptor<LossInput>,
+{
     /// Creates a strategy on a device, without callbacks and checkpoints.
     pub fn new(device: Device) -> Self {
         Self(LoopSettings {
@@ -111,12 +118,15 @@ impl<M: LearnerModel> CallbackStrategy<M> {
             seed: 0,
             checkpoints: None,
             max_steps: None,
+            loss: |output| output.adapt(),
             batch_weight: None,
             callbacks: Mutex::default(),
             seek: None,
         })
     }
+}
 
+impl<M: LearnerModel> CallbackStrategy<M> {
     /// Adds a callback, which is called after those added before.
     ///
     /// # Panics
@@ -129,6 +139,17 @@ impl<M: LearnerModel> CallbackStrategy<M> {
         self
     }
 
+    /// Adds a callback, if there is one.
+    pub(in crate::train) fn with_optional(
+        self,
+        callback: Option<impl Callback<M> + 'static>,
+    ) -> Self {
+        match callback {
+            Some(callback) => self.with_callback(callback),
+            None => self,
+        }
+    }
+
     /// Sets the checkpoint policy.
     #[must_use]
     pub fn with_checkpoints(mut self, policy: CheckpointPolicy) -> Self {
@@ -139,13 +160,12 @@ impl<M: LearnerModel> CallbackStrategy<M> {
     /// Sets a training data loader that can [seek](crate::train::SeekableDataLoader): a resumed
     /// training starts at its batch without reading those before.
     #[must_use]
-    pub fn with_seekable<L>(mut self, train: &Arc<L>) -> Self
+    pub fn with_seekable<L>(self, train: &Arc<L>) -> Self
     where
         L: SeekableDataLoader<<M as TrainStep>::Input> + ?Sized + 'static,
     {
         let train = train.clone();
-        self.0.seek = Some(Box::new(move |epoch, batch| train.seek(epoch, batch)));
-        self
+        self.with_seek(Some(Box::new(move |epoch, batch| train.seek(epoch, batch))))
     }
 
     /// Sets the function that seeks in the data.
@@ -235,10 +255,17 @@ impl<M: LearnerModel> SupervisedLearningStrategy<M> for CallbackStrategy<M> {
         dataloader_valid: ValidLoader<M>,
         starting_epoch: usize,
     ) -> (M, SupervisedTrainingEventProcessor<M>) {
-        let start = Start::at_epoch(starting_epoch);
-        let num_items = dataloader_train.num_items();
-        TrainingLoop::new(&self.0, components, learner, start, num_items)
-            .run(dataloader_train, dataloader_valid)
+        let running = Running {
+            settings: &self.0,
+            start: Mutex::default(),
+        };
+        running.fit(
+            components,
+            learner,
+            dataloader_train,
+            dataloader_valid,
+            starting_epoch,
+        )
     }
 }
 

@@ -4,8 +4,8 @@ use super::resume::records_for;
 use crate::train::{
     callback::{CallbackList, CallbackStates, TrainingEvent, TrainingRun},
     checkpoint::{
-        BestMetric, CheckpointError, CheckpointFolder, CheckpointPolicy, Description, MetricValue,
-        RecordTap, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
+        BestMetric, CheckpointError, CheckpointFolder, CheckpointManifest, CheckpointPolicy,
+        MetricValue, RecordTap, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
     },
 };
 
@@ -31,23 +31,18 @@ impl<M: LearnerModel> Checkpoints<M> {
         loaded: Option<(TrainingPosition, Option<TrainingOver>)>,
     ) -> Self {
         let folder = CheckpointFolder::new(&policy.folder);
-        let mut checkpoints = Self {
+        // By the same metric, from an earlier part of the training.
+        let metric = policy.keep_best.as_ref();
+        let best = metric.and_then(|metric| folder.best(metric).ok()?);
+        Self {
             settings,
             tensors: TensorEntry::of(model),
             tap: RecordTap::new(),
             folder,
             policy,
-            best: None,
+            best: best.map(|best| (best.step, best.metric.value)),
             last: loaded,
-        };
-        checkpoints.best = checkpoints.find_best();
-        checkpoints
-    }
-
-    /// Returns the best checkpoint by the same metric from an earlier part of the training.
-    fn find_best(&self) -> Option<(usize, f64)> {
-        let best = self.folder.best(self.policy.keep_best.as_ref()?).ok()??;
-        Some((best.step, best.metric.value))
+        }
     }
 
     /// Returns `true` if the last checkpoint is of this position.
@@ -85,11 +80,10 @@ impl<M: LearnerModel> Checkpoints<M> {
         callbacks: &CallbackList<M>,
         position: TrainingPosition,
     ) -> Result<(), CheckpointError> {
-        let metric = self.policy.keep_best.clone();
-        let metric = metric
-            .map(|metric| judge(run, metric))
-            .transpose()?
-            .flatten();
+        let metric = match self.policy.keep_best.clone() {
+            Some(metric) => judge(run, metric)?,
+            None => None,
+        };
         if let Some(MetricValue { metric, value }) = &metric
             && metric.is_better(*value, self.best.map(|(_, best)| best))
         {
@@ -106,17 +100,13 @@ impl<M: LearnerModel> Checkpoints<M> {
         metric: Option<MetricValue>,
     ) -> Result<(), CheckpointError> {
         let value = metric.as_ref().map(|metric| ("metric", metric.value));
-        let description = Description {
-            position,
-            fingerprint: &self.policy.fingerprint,
-            settings: &self.settings,
-            tensors: &self.tensors,
-            metric,
-            over: run.over.clone(),
-            callbacks: callbacks.states(),
-        };
+        let (fingerprint, states) = (&self.policy.fingerprint, callbacks.states());
+        let mut manifest =
+            CheckpointManifest::new(position, fingerprint, &self.settings, &self.tensors, states);
+        manifest.metric = metric;
+        manifest.over = run.over.clone();
         let records = self.tap.records(&run.learner, &run.event_store);
-        self.folder.save(records, description)?;
+        self.folder.save(records, manifest)?;
         self.last = Some((position, run.over.clone()));
         let best = self.best.map(|(step, _)| step);
         let step = position.step;
@@ -133,8 +123,9 @@ impl<M: LearnerModel> Checkpoints<M> {
         run: &mut TrainingRun<M>,
     ) -> Result<(usize, CallbackStates), CheckpointError> {
         let (newest, _) = self.folder.load_newest()?;
-        let checkpoint = newest.ok_or_else(|| CheckpointError::NoCheckpoint {
-            folder: self.folder.path().to_path_buf(),
+        let checkpoint = newest.ok_or_else(|| {
+            let folder = self.folder.path().display();
+            CheckpointError::Request(format!("there is no whole checkpoint in {folder}"))
         })?;
         let step = checkpoint.manifest.position.step;
         let states = checkpoint.manifest.callbacks.clone();
@@ -151,9 +142,10 @@ fn judge<M: LearnerModel>(
     metric: BestMetric,
 ) -> Result<Option<MetricValue>, CheckpointError> {
     match run.metric(&metric.name, Split::Valid) {
-        None => Err(CheckpointError::NoMetric {
-            metric: metric.name,
-        }),
+        None => Err(CheckpointError::Request(format!(
+            "the best checkpoint cannot be kept: the validation has no numeric metric {:?}",
+            metric.name
+        ))),
         Some(value) => Ok(value.is_finite().then_some(MetricValue { metric, value })),
     }
 }

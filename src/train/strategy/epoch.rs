@@ -51,11 +51,12 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             let Some(fetched) = next.take() else {
                 break;
             };
-            let Some(Fetched {
+            let fetched = fetched.map_err(|error| self.run.interrupter.fail(error));
+            let Ok(Fetched {
                 batch,
                 items,
                 progress,
-            }) = self.usable(fetched)
+            }) = fetched
             else {
                 break;
             };
@@ -77,7 +78,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             if let Some((grads, weight)) = grads {
                 let model = self.run.learner.model();
                 let grads = self.settings.placement.reduce(&model, grads, weight);
-                self.optimize(grads, &item);
+                self.optimize(grads);
             }
             self.report(item, progress);
             if self.run.has_failed() {
@@ -109,7 +110,12 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             match fetch(batches) {
                 Some(Ok(fetched)) => self.count_steps(&fetched),
                 None => {
-                    self.say_shorter(skipped, count);
+                    let message = format!(
+                        "the epoch has {skipped} batches, the checkpoint was written after {count} \
+                         of them: the data is not that of the earlier training"
+                    );
+                    self.run.notify("training", message);
+                    self.deliver();
                     return None;
                 }
                 error => return error,
@@ -120,15 +126,6 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             self.count_steps(first);
         }
         next
-    }
-
-    fn say_shorter(&mut self, batches: usize, count: usize) {
-        let message = format!(
-            "the epoch has {batches} batches, the checkpoint was written after {count} of them: the \
-             data is not that of the earlier training"
-        );
-        self.run.notify("training", message);
-        self.deliver();
     }
 
     /// Computes the number of steps of the training from the first batch of an epoch.
@@ -150,13 +147,6 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         self.run.num_steps = Some(before + epochs * an_epoch);
     }
 
-    /// Returns the batch; an error of the data ends the training.
-    fn usable<B>(&mut self, fetched: Result<Fetched<B>, DatasetError>) -> Option<Fetched<B>> {
-        fetched
-            .map_err(|error| self.run.interrupter.fail(error))
-            .ok()
-    }
-
     /// Returns the gradients of a batch of `items` items, and their weight within the step.
     fn forward_backward(
         &mut self,
@@ -170,7 +160,8 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let placement = &self.settings.placement;
         let mut output = placement.train_step(&self.run.learner, batch);
         let weight = self.settings.batch_weight(&output.item, items);
-        self.run.step_loss.begin_batch(weight);
+        let loss = (self.settings.loss)(&output.item);
+        self.run.step_loss.add(weight, loss);
         self.call(|callback, run| {
             let mut pass = BackwardPass {
                 output: &output.item,
@@ -181,7 +172,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         (output, weight)
     }
 
-    fn optimize(&mut self, mut grads: GradientsParams, item: &TrainOutputOf<M>) {
+    fn optimize(&mut self, mut grads: GradientsParams) {
         let mut skip = None;
         self.call(|callback, run| {
             let mut step = OptimizerStep {
@@ -200,7 +191,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         }
         self.run.skipped = skip;
         self.run.position.step += 1;
-        self.call(|callback, run| callback.after_optimizer_step(run, item));
+        self.call(|callback, run| callback.after_optimizer_step(run));
         self.run.step_loss = StepLoss::default();
         self.run.measured.clear();
     }
@@ -263,10 +254,7 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
         let model = self.run.learner.model().valid();
         let mut batches = loader.iter();
         let mut iteration = 0;
-        loop {
-            let Some(batch) = batches.next() else {
-                break;
-            };
+        while let Some(batch) = batches.next() {
             let Ok(batch) = batch.map_err(|error| self.run.interrupter.fail(error)) else {
                 return false;
             };

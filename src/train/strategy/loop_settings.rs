@@ -1,6 +1,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use burn::train::LearnerModel;
+use burn::train::{LearnerModel, metric::LossInput};
 
 use crate::train::{
     callback::{CallbackList, TrainOutputOf},
@@ -17,6 +17,8 @@ pub(super) struct LoopSettings<M: LearnerModel> {
     pub checkpoints: Option<CheckpointPolicy>,
     /// Number of optimizer steps, if limited.
     pub max_steps: Option<usize>,
+    /// Loss in the output of a batch.
+    pub loss: fn(&TrainOutputOf<M>) -> LossInput,
     pub batch_weight: Option<BatchWeight<M>>,
     pub callbacks: Mutex<CallbackList<M>>,
     /// Seeks to the first batch of the training.

@@ -5,6 +5,7 @@ use burn::train::{
 };
 
 use super::loop_settings::LoopSettings;
+use crate::train::callback::CallbackError;
 use crate::train::checkpoint::{
     Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
     Refused, Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition,
@@ -62,15 +63,21 @@ impl Start {
         epoch: Option<usize>,
     ) -> Result<Self, CheckpointError> {
         if let Some(epoch) = epoch.filter(|epoch| *epoch > 0 && settings.counts_steps()) {
-            return Err(CheckpointError::BurnCheckpoint { epoch });
+            return Err(CheckpointError::Request(format!(
+                "Burn's checkpoint of epoch {epoch} holds neither the step nor the state of \
+                 callbacks: resume with CallbackStrategy::with_checkpoints and a CheckpointPolicy"
+            )));
         }
         let begin = Self::at_epoch(epoch.unwrap_or(0) + 1);
         let Some(policy) = &settings.checkpoints else {
             return Ok(begin);
         };
         if let Some(metric) = policy.keep_best.as_ref().filter(|_| !policy.every_epoch) {
-            let metric = metric.name.clone();
-            return Err(CheckpointError::NoEpochs { metric });
+            return Err(CheckpointError::Request(format!(
+                "no checkpoint is the best by {:?} without checkpoints at the end of epochs: set \
+                 every_epoch",
+                metric.name
+            )));
         }
         let folder = CheckpointFolder::new(&policy.folder);
         folder.clean()?;
@@ -143,50 +150,42 @@ fn unused(folder: &CheckpointFolder) -> Result<(), CheckpointError> {
 }
 
 /// Returns the records of a checkpoint for a model, in its float types, and the number of
-/// parameters whose optimizer states are reset.
-///
-/// # Errors
-///
-/// If the checkpoint belongs to another run or model.
+/// parameters whose optimizer states are reset. Fails for a checkpoint of another run or model.
 pub(super) fn records_for<M: LearnerModel>(
     checkpoint: Checkpoint,
     policy: &CheckpointPolicy,
     model: &M,
 ) -> Result<(Records, usize), CheckpointError> {
-    let Checkpoint { manifest, records } = checkpoint;
-    let path = || {
-        policy
-            .folder
-            .join(format!("step-{:08}", manifest.position.step))
-    };
+    let Checkpoint {
+        path,
+        manifest,
+        records,
+    } = checkpoint;
     if manifest.fingerprint != policy.fingerprint {
         return Err(CheckpointError::OtherRun {
-            path: path(),
+            path,
             expected: policy.fingerprint.clone(),
-            found: manifest.fingerprint.clone(),
+            found: manifest.fingerprint,
         });
     }
-    let quantizers = manifest.settings.check_quantizers(model);
-    quantizers.map_err(|other| other.at(path()))?;
+    manifest.settings.check_quantizers(model, &path)?;
     let expected = TensorEntry::of(model);
     let difference = TensorDifference::between(&expected, &manifest.tensors, policy.cast_on_load);
     if let Some(difference) = difference {
         return Err(CheckpointError::OtherModel {
-            path: path(),
+            path,
             difference: Box::new(difference),
         });
     }
     let states = OptimizerStates::new(records.optimizer, &expected, &manifest.tensors);
-    let states = states.map_err(|error| CheckpointError::Record {
-        path: path(),
-        reason: error.to_string(),
-    })?;
+    let states = states.map_err(|error| CheckpointError::record(&path, error))?;
     if let Some((parameter, dtype)) = states.unloadable {
-        return Err(CheckpointError::OptimizerState {
-            parameter,
-            dtype,
-            loaded: loaded_dtype(),
-        });
+        let loaded = loaded_dtype();
+        return Err(CheckpointError::Request(format!(
+            "the optimizer has its state of `{parameter}` in {dtype:?}, which Burn loads as \
+             {loaded:?}: use an optimizer with states in {loaded:?}, such as a QatOptimizer with \
+             stochastic rounding, or AdamW8bit"
+        )));
     }
     let model = match expected == manifest.tensors {
         true => records.model,
@@ -213,9 +212,8 @@ fn load<M: LearnerModel>(
     learner.load_optim(records.optimizer);
     learner.load_scheduler(records.scheduler);
     let loaded = settings.callbacks().load_states(states);
-    loaded.map_err(|error| CheckpointError::CallbackState {
-        callback: error.callback,
-        reason: error.source.to_string(),
+    loaded.map_err(|CallbackError { callback, source }| {
+        CheckpointError::Request(format!("the state of the callback `{callback}`: {source}"))
     })?;
     Ok(dropped)
 }
@@ -225,7 +223,7 @@ fn load<M: LearnerModel>(
 /// errors can hold others.
 pub(super) fn training_error(error: CheckpointError) -> TrainingError {
     let kind = match &error {
-        CheckpointError::Io { source, .. } => source.kind(),
+        CheckpointError::Io(error) => error.source.kind(),
         _ => io::ErrorKind::Other,
     };
     TrainingError::Checkpoint(CheckpointerError::IOError(io::Error::new(kind, error)))

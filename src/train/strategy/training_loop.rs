@@ -161,8 +161,8 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
             false => self.run.num_epochs <= over.num_epochs,
         };
         if lasts && !by_steps {
-            self.run.stop(&over.source, &over.reason);
-            self.deliver();
+            // The log has the event already.
+            self.run.interrupter.stop(Some(&over.reason));
         }
         self.run.over = Some(over).filter(|_| lasts);
     }

@@ -4,6 +4,7 @@ use super::{
     LogitsType, StoredLogits, TeacherLogitsError, TeacherLogitsFormat,
     format::{CHECKSUM_SIZE, MAX_FINGERPRINT},
 };
+use crate::base::file_error::FileError;
 
 const MAGIC: &[u8; 8] = b"BNBTLOGS";
 const VERSION: u32 = 1;
@@ -14,17 +15,6 @@ const FIXED: usize = 46;
 pub(super) struct Header {
     pub format: TeacherLogitsFormat,
     pub num_examples: u64,
-}
-
-/// Header as stored in the file, not yet validated.
-struct Raw {
-    logits_type: u8,
-    stored: u8,
-    reserved: u16,
-    vocab: u32,
-    positions: u32,
-    num_stored: u32,
-    temperature: f64,
 }
 
 impl Header {
@@ -58,34 +48,23 @@ impl Header {
     }
 
     /// Reads the header from the start of a file of `length` bytes.
-    pub fn read(mut file: impl Read, length: u64, path: &Path) -> Result<Self, TeacherLogitsError> {
-        let io = TeacherLogitsError::io(path);
-        let too_short = |expected: usize| TeacherLogitsError::Length {
-            path: path.to_path_buf(),
-            expected: expected as u64,
-            found: length,
+    pub fn read(file: impl Read, length: u64, path: &Path) -> Result<Self, TeacherLogitsError> {
+        let longest = FIXED + usize::from(u16::MAX) + CHECKSUM_SIZE;
+        let mut bytes = Vec::new();
+        file.take(longest as u64)
+            .read_to_end(&mut bytes)
+            .map_err(FileError::at(path))?;
+        check_kind(&bytes, path)?;
+        let check_length = |end: usize| match bytes.len() < end {
+            true => {
+                let expected = format!("{end} bytes");
+                Err(TeacherLogitsError::of_file(path, expected, length))
+            }
+            false => Ok(()),
         };
-        let mut start = Vec::new();
-        let limit = (MAGIC.len() + size_of::<u32>()) as u64;
-        file.by_ref()
-            .take(limit)
-            .read_to_end(&mut start)
-            .map_err(&io)?;
-        check_kind(&start, path)?;
-        if length < FIXED as u64 {
-            return Err(too_short(FIXED));
-        }
-        let mut bytes = start;
-        bytes.resize(FIXED, 0);
-        file.read_exact(&mut bytes[limit as usize..]).map_err(&io)?;
-
-        let fingerprint = usize::from(u16::from_le_bytes(array(&bytes, FIXED - 2)));
-        let end = FIXED + fingerprint;
-        if length < (end + CHECKSUM_SIZE) as u64 {
-            return Err(too_short(end + CHECKSUM_SIZE));
-        }
-        bytes.resize(end + CHECKSUM_SIZE, 0);
-        file.read_exact(&mut bytes[FIXED..]).map_err(&io)?;
+        check_length(FIXED)?;
+        let end = FIXED + usize::from(u16::from_le_bytes(array(&bytes, FIXED - 2)));
+        check_length(end + CHECKSUM_SIZE)?;
         check_sum(
             "header",
             crc32fast::hash(&bytes[..end]),
@@ -97,118 +76,89 @@ impl Header {
 
     /// Parses a header whose checksum was verified.
     fn parse(bytes: &[u8], path: &Path) -> Result<Self, TeacherLogitsError> {
-        let raw = Raw {
-            logits_type: bytes[12],
-            stored: bytes[13],
-            reserved: u16::from_le_bytes(array(bytes, 14)),
-            vocab: u32::from_le_bytes(array(bytes, 16)),
-            positions: u32::from_le_bytes(array(bytes, 20)),
-            num_stored: u32::from_le_bytes(array(bytes, 24)),
-            temperature: f64::from_le_bytes(array(bytes, 28)),
+        let wrong = |expected: &str, found: String| {
+            Err(TeacherLogitsError::of_part(path, "header", expected, found))
         };
-        let fingerprint = &bytes[FIXED..];
-        let fingerprint = match core::str::from_utf8(fingerprint) {
+        let size = |start| u32::from_le_bytes(array(bytes, start)) as usize;
+        let (vocab, positions, num_stored) = (size(16), size(20), size(24));
+        let temperature = f64::from_le_bytes(array(bytes, 28));
+        let fingerprint = match core::str::from_utf8(&bytes[FIXED..]) {
             Ok(fingerprint) if fingerprint.len() <= MAX_FINGERPRINT => fingerprint.to_string(),
             _ => {
                 let expected = format!("a fingerprint of at most {MAX_FINGERPRINT} bytes of UTF-8");
-                let found = format!("{} bytes", fingerprint.len());
-                return Err(wrong(path, expected, found));
+                return wrong(&expected, format!("{} bytes", bytes.len() - FIXED));
             }
         };
-        Ok(Self {
-            format: raw.format(fingerprint, path)?,
-            num_examples: u64::from_le_bytes(array(bytes, 36)),
-        })
-    }
-}
-
-impl Raw {
-    fn format(
-        self,
-        fingerprint: String,
-        path: &Path,
-    ) -> Result<TeacherLogitsFormat, TeacherLogitsError> {
-        let wrong = |expected: &str, found: String| Err(wrong(path, expected.to_string(), found));
-        let logits_type = match self.logits_type {
+        let logits_type = match bytes[12] {
             0 => LogitsType::F32,
             1 => LogitsType::F16,
             other => return wrong("a type of logits of 0 or 1", other.to_string()),
         };
-        if self.vocab == 0 || self.positions == 0 || self.reserved != 0 {
-            let found = (self.vocab, self.positions, self.reserved);
+        let reserved = u16::from_le_bytes(array(bytes, 14));
+        if vocab == 0 || positions == 0 || reserved != 0 {
+            let found = (vocab, positions, reserved);
             return wrong("a vocabulary, positions, and zero", format!("{found:?}"));
         }
-        let k = self.num_stored;
-        let stored = match self.stored {
-            0 if k == self.vocab && self.temperature == 0.0 => StoredLogits::Full,
-            1 if 0 < k
-                && k < self.vocab
-                && self.temperature > 0.0
-                && self.temperature.is_finite() =>
-            {
-                StoredLogits::TopK {
-                    k: k as usize,
-                    temperature: self.temperature,
-                }
-            }
+        let is_part = 0 < num_stored && num_stored < vocab;
+        let stored = match bytes[13] {
+            0 if num_stored == vocab && temperature == 0.0 => StoredLogits::Full,
+            1 if is_part && temperature > 0.0 && temperature.is_finite() => StoredLogits::TopK {
+                k: num_stored,
+                temperature,
+            },
             other => {
-                let found = (other, k, self.vocab, self.temperature);
+                let found = (other, num_stored, vocab, temperature);
                 return wrong("all logits or the top k of them", format!("{found:?}"));
             }
         };
-        Ok(TeacherLogitsFormat {
-            vocab: self.vocab as usize,
-            positions: self.positions as usize,
+        let format = TeacherLogitsFormat {
+            vocab,
+            positions,
             logits_type,
             stored,
             fingerprint,
+        };
+        let num_examples = u64::from_le_bytes(array(bytes, 36));
+        Ok(Self {
+            format,
+            num_examples,
         })
     }
 }
 
 /// Fails unless the file starts with the magic bytes and the version.
-fn check_kind(start: &[u8], path: &Path) -> Result<(), TeacherLogitsError> {
-    let Some(version) = start.strip_prefix(MAGIC).filter(|rest| rest.len() == 4) else {
-        return Err(TeacherLogitsError::OtherKind {
-            path: path.to_path_buf(),
-            found: start.to_vec(),
-        });
+fn check_kind(bytes: &[u8], path: &Path) -> Result<(), TeacherLogitsError> {
+    let start = &bytes[..bytes.len().min(MAGIC.len() + size_of::<u32>())];
+    let version = start.strip_prefix(MAGIC);
+    let Some(version) = version.and_then(|version| version.try_into().ok()) else {
+        let found = format!("one that begins with {}", start.escape_ascii());
+        let expected = "a file of teacher logits";
+        return Err(TeacherLogitsError::of_file(path, expected, found));
     };
-    match u32::from_le_bytes(array(version, 0)) {
+    match u32::from_le_bytes(version) {
         VERSION => Ok(()),
-        found => Err(TeacherLogitsError::Version {
-            path: path.to_path_buf(),
-            expected: VERSION,
-            found,
-        }),
+        other => {
+            let expected = format!("version {VERSION} of the format");
+            let found = format!("version {other}");
+            Err(TeacherLogitsError::of_file(path, expected, found))
+        }
     }
 }
 
 /// Fails unless the checksum in the file matches the bytes.
 pub(super) fn check_sum(
-    place: &str,
+    part: &str,
     expected: u32,
     found: &[u8],
     path: &Path,
 ) -> Result<(), TeacherLogitsError> {
-    match u32::from_le_bytes(array(found, 0)) {
-        found if found == expected => Ok(()),
-        found => Err(TeacherLogitsError::Checksum {
-            path: path.to_path_buf(),
-            place: place.to_string(),
-            expected,
-            found,
-        }),
+    let found = u32::from_le_bytes(array(found, 0));
+    if found == expected {
+        return Ok(());
     }
-}
-
-fn wrong(path: &Path, expected: String, found: String) -> TeacherLogitsError {
-    TeacherLogitsError::Value {
-        path: path.to_path_buf(),
-        place: "header".to_string(),
-        expected,
-        found,
-    }
+    let expected = format!("checksum {expected:08x}");
+    let found = format!("{found:08x}");
+    Err(TeacherLogitsError::of_part(path, part, expected, found))
 }
 
 /// Returns the `N` bytes from `start` on; the caller ensures that they exist.

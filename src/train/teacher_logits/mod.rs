@@ -9,7 +9,6 @@
 //!
 //! All numbers are little-endian.
 //! | bytes | content |
-//! | bytes | what |
 //! |---|---|
 //! | 8 | `BNBTLOGS` |
 //! | 4 | version, 1 |
@@ -36,6 +35,7 @@ mod reader;
 mod writer;
 
 pub use error::TeacherLogitsError;
-pub use format::{LogitsType, StoredLogits, TeacherLogitsFormat};
+use format::StoredLogits;
+pub use format::{LogitsType, TeacherLogitsFormat};
 pub use reader::TeacherLogitsReader;
 pub use writer::TeacherLogitsWriter;

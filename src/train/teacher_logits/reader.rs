@@ -14,7 +14,10 @@ use super::{
     header::{Header, check_sum},
     writer::checksum,
 };
-use crate::loss::{TeacherLogits, TopKLogits};
+use crate::{
+    base::file_error::FileError,
+    loss::{TeacherLogits, TopKLogits},
+};
 
 /// Reads a file of teacher logits by the numbers of examples. Only the requested examples are in
 /// memory. Data loaders on several threads can share a reader.
@@ -48,12 +51,12 @@ impl TeacherLogitsReader {
         path: impl AsRef<Path>,
         expected: &TeacherLogitsFormat,
     ) -> Result<Self, TeacherLogitsError> {
-        let path = path.as_ref().to_path_buf();
-        let io = TeacherLogitsError::io(&path);
-        let mut file = File::open(&path).map_err(&io)?;
+        let path = path.as_ref();
+        let io = FileError::at(path);
+        let mut file = File::open(path).map_err(&io)?;
         let length = file.metadata().map_err(&io)?.len();
-        let header = Header::read(&mut file, length, &path)?;
-        check_content(&header.format, expected, &path)?;
+        let header = Header::read(&mut file, length, path)?;
+        check_content(&header.format, expected, path)?;
 
         let examples = header
             .num_examples
@@ -62,14 +65,11 @@ impl TeacherLogitsReader {
         // An overflowing size exceeds that of any file.
         let bytes = bytes.unwrap_or(u64::MAX);
         if length != bytes {
-            return Err(TeacherLogitsError::Length {
-                path,
-                expected: bytes,
-                found: length,
-            });
+            let expected = format!("{bytes} bytes");
+            return Err(TeacherLogitsError::of_file(path, expected, length));
         }
         Ok(Self {
-            path,
+            path: path.to_path_buf(),
             file: Mutex::new(file),
             format: header.format,
             num_examples: header.num_examples as usize,
@@ -128,13 +128,11 @@ impl TeacherLogitsReader {
     /// Reads the bytes of an example, verifies its checksum, and removes it.
     fn read_bytes(&self, example: usize, bytes: &mut Vec<u8>) -> Result<(), TeacherLogitsError> {
         if example >= self.num_examples {
-            return Err(TeacherLogitsError::NoExample {
-                path: self.path.clone(),
-                example,
-                num_examples: self.num_examples,
-            });
+            let expected = format!("example {example}");
+            let found = format!("{} examples", self.num_examples);
+            return Err(TeacherLogitsError::of_file(&self.path, expected, found));
         }
-        let io = TeacherLogitsError::io(&self.path);
+        let io = FileError::at(&self.path);
         let size = self.format.num_bytes_of_example();
         let start = Header::num_bytes(&self.format) + example as u64 * size;
         bytes.resize(size as usize, 0);
@@ -146,7 +144,7 @@ impl TeacherLogitsReader {
         }
         let found = bytes.split_off(bytes.len() - CHECKSUM_SIZE);
         let expected = checksum(example as u64, bytes);
-        check_sum(&place(example), expected, &found, &self.path)
+        check_sum(&part(example), expected, &found, &self.path)
     }
 
     /// Appends the values of an example.
@@ -198,16 +196,11 @@ impl TeacherLogitsReader {
     }
 
     fn wrong(&self, example: usize, expected: &str, found: String) -> TeacherLogitsError {
-        TeacherLogitsError::Value {
-            path: self.path.clone(),
-            place: place(example),
-            expected: expected.to_string(),
-            found,
-        }
+        TeacherLogitsError::of_part(&self.path, &part(example), expected, found)
     }
 }
 
-fn place(example: usize) -> String {
+fn part(example: usize) -> String {
     format!("example {example}")
 }
 
@@ -235,12 +228,9 @@ fn check_content(
     let fields = fields(expected).into_iter().zip(fields(found));
     for ((field, expected), (_, found)) in fields {
         if expected != found {
-            return Err(TeacherLogitsError::OtherContent {
-                path: path.to_path_buf(),
-                field,
-                expected,
-                found,
-            });
+            let expected = format!("{field} {expected}");
+            let found = format!("{found}: the file is of another teacher, data set or format");
+            return Err(TeacherLogitsError::of_file(path, expected, found));
         }
     }
     Ok(())

@@ -7,7 +7,10 @@ use burn::tensor::{DType, Int, Tensor};
 use half::f16;
 
 use super::{LogitsType, StoredLogits, TeacherLogitsError, TeacherLogitsFormat, header::Header};
-use crate::{base::atomic_file::NewFile, loss::TopKLogits};
+use crate::{
+    base::{atomic_file::NewFile, file_error::FileError},
+    loss::TopKLogits,
+};
 
 /// Writes a file of teacher logits, example by example.
 ///
@@ -60,7 +63,7 @@ impl TeacherLogitsWriter {
         format: TeacherLogitsFormat,
     ) -> Result<Self, TeacherLogitsError> {
         let path = path.as_ref().to_path_buf();
-        let file = NewFile::create(&path).map_err(TeacherLogitsError::io(&path))?;
+        let file = NewFile::create(&path).map_err(FileError::at(&path))?;
         let mut writer = Self {
             path,
             file: BufWriter::new(file),
@@ -89,7 +92,7 @@ impl TeacherLogitsWriter {
     /// fails. The examples before the one with an invalid logit are in the file.
     #[track_caller]
     pub fn push(&mut self, logits: Tensor<3>) -> Result<(), TeacherLogitsError> {
-        let [examples, positions, vocab] = logits.dims();
+        let [_, positions, vocab] = logits.dims();
         assert_eq!(
             [positions, vocab],
             [self.format.positions, self.format.vocab],
@@ -105,16 +108,11 @@ impl TeacherLogitsWriter {
             }
         };
         let stored = positions * self.format.num_stored();
-        let of = |values: usize, example: usize, length: usize| match values {
-            0 => 0..0,
-            _ => example * length..(example + 1) * length,
-        };
-        for example in 0..examples {
-            let bytes = self.example(
-                &logits[of(logits.len(), example, stored)],
-                &rest[of(rest.len(), example, positions)],
-                &tokens[of(tokens.len(), example, stored)],
-            )?;
+        // Without the top k, there are no masses and no tokens.
+        let (mut rest, mut tokens) = (rest.chunks(positions), tokens.chunks(stored));
+        for logits in logits.chunks(stored) {
+            let rest = rest.next().unwrap_or_default();
+            let bytes = self.example(logits, rest, tokens.next().unwrap_or_default())?;
             self.write(&bytes)?;
             self.num_examples += 1;
         }
@@ -129,12 +127,12 @@ impl TeacherLogitsWriter {
     /// afterwards.
     pub fn finish(self) -> Result<(), TeacherLogitsError> {
         let header = self.header();
-        let io = TeacherLogitsError::io(&self.path);
+        let io = FileError::at(&self.path);
         let file = self.file.into_inner();
         let mut file = file.map_err(|error| io(error.into_error()))?;
         file.file().seek(SeekFrom::Start(0)).map_err(&io)?;
         file.write_all(&header).map_err(&io)?;
-        file.finish().map_err(&io)
+        Ok(file.finish().map_err(&io)?)
     }
 
     fn header(&self) -> Vec<u8> {
@@ -147,7 +145,7 @@ impl TeacherLogitsWriter {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), TeacherLogitsError> {
         let written = self.file.write_all(bytes);
-        written.map_err(TeacherLogitsError::io(&self.path))
+        Ok(written.map_err(FileError::at(&self.path))?)
     }
 
     /// Returns the bytes of the next example.
@@ -196,13 +194,11 @@ pub(super) fn checksum(example: u64, bytes: &[u8]) -> u32 {
 }
 
 fn floats(tensor: Tensor<3>) -> Result<Vec<f32>, TeacherLogitsError> {
-    let data = tensor.try_into_data_dtype(DType::F32);
-    let data = data.map_err(|source| TeacherLogitsError::Device { source })?;
+    let data = tensor.try_into_data_dtype(DType::F32)?;
     Ok(data.iter::<f32>().collect())
 }
 
 fn integers(tensor: Tensor<3, Int>) -> Result<Vec<u32>, TeacherLogitsError> {
-    let data = tensor.try_into_data_dtype(DType::I64);
-    let data = data.map_err(|source| TeacherLogitsError::Device { source })?;
+    let data = tensor.try_into_data_dtype(DType::I64)?;
     Ok(data.iter::<i64>().map(|token| token as u32).collect())
 }

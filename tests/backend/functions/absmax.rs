@@ -1,8 +1,11 @@
 //! [`absmax_fake_quant`] against the scalar reference.
 
-use bitnet_burn::{functions::absmax_fake_quant, ops::Groups};
+use bitnet_burn::{
+    functions::{absmax_dequantize, absmax_fake_quant, absmax_quantize},
+    ops::Groups,
+};
 use bitnet_burn_kernels::reference;
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
 
 use crate::support::values::*;
 
@@ -149,4 +152,21 @@ fn non_finite_values_affect_only_their_group() {
 fn another_number_of_bits_is_refused() {
     let x = Tensor::<1>::zeros([4], &Device::default());
     absmax_fake_quant(x, Groups::per_tensor(4), 9);
+}
+
+#[test]
+fn codes_are_those_of_the_fake_quantizer() {
+    let device = Device::default();
+    for n in [1, 3, 15, 16, 17, 64, 65, 240, 256, 300, 1030] {
+        let x = tensor(&normal(9 * n, n as u64), [9, n], DType::F32, &device);
+        let (fake, expected_scales) = absmax_fake_quant(x.clone(), Groups::per_row(&[9, n]), 8);
+        let (codes, inverse_scales) = absmax_quantize(x, 8);
+        assert_eq!(
+            floats(inverse_scales.clone()),
+            floats(expected_scales),
+            "{n}"
+        );
+        let values = absmax_dequantize(codes, inverse_scales, n, FloatDType::F32);
+        assert_eq!(floats(values), floats(fake), "{n}");
+    }
 }

@@ -12,7 +12,7 @@ use burn::{
     tensor::{DType, Device, Tensor, module::linear},
 };
 
-use crate::support::values::*;
+use crate::support::{transformer_reference::assert_same_in_all_threads, values::*};
 
 struct Case {
     x: Tensor<2>,
@@ -321,4 +321,26 @@ fn the_bias_must_fit() {
         Groups::per_tensor(20),
         8,
     );
+}
+
+#[test]
+fn outputs_do_not_depend_on_the_number_of_threads() {
+    let device = Device::default();
+    let [tokens, d_input, d_output] = [600, 500, 700];
+    let shape = [d_input, d_output];
+    let x = tensor(
+        &normal(tokens * d_input, 1),
+        [tokens, d_input],
+        DType::F32,
+        &device,
+    );
+    let weight = tensor(&normal(d_input * d_output, 2), shape, DType::F32, &device);
+    let groups = Groups::per_tensor(d_input * d_output);
+    let outputs = |x: Tensor<2>| floats(bit_linear(x, weight.clone(), None, groups, 8));
+    assert_same_in_all_threads(|| {
+        let all = outputs(x.clone());
+        let few = outputs(x.clone().slice([0..30, 0..d_input]));
+        assert_eq!(few, all[..few.len()]);
+        vec![all]
+    });
 }

@@ -5,6 +5,7 @@ mod bit_linear;
 mod causal_attention;
 mod causal_attention_reference;
 mod gated_activation;
+mod group_layouts;
 mod hadamard;
 mod packed_gradient;
 mod packing;

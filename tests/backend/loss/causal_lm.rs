@@ -1,6 +1,6 @@
 //! [`CausalLmLoss`](bitnet_burn::loss::CausalLmLoss) against PyTorch's definition in `f64`.
 
-use bitnet_burn::loss::CausalLmLossConfig;
+use bitnet_burn::loss::CausalLmLoss;
 use burn::{
     nn::loss::{CrossEntropyLossConfig, Reduction},
     tensor::{DType, Device, Int, Tensor, TensorData},
@@ -36,7 +36,7 @@ fn reference(
     logits: &[f64],
     vocab: usize,
     targets: &[i64],
-    config: &CausalLmLossConfig,
+    config: &CausalLmLoss,
     divisor: f64,
 ) -> Reference {
     let (mut value, mut gradient) = (0.0, vec![0.0; logits.len()]);
@@ -66,7 +66,7 @@ fn reference(
 /// `V u`, its logarithm `2^-21 = 8 u`, the rest of the formula less than `16 u + R u`: together
 /// less than `(V + 6 R + 32) u`, relative for probabilities and absolute for the loss. The z-loss
 /// is a square: `2 |lse|` times that, and four roundings.
-fn bounds(logits: &[f64], vocab: usize, config: &CausalLmLossConfig, counted: usize) -> (f64, f64) {
+fn bounds(logits: &[f64], vocab: usize, config: &CausalLmLoss, counted: usize) -> (f64, f64) {
     let (mut value, mut gradient) = (0.0f64, 0.0f64);
     for x in logits.chunks(vocab) {
         let (lse, _, range) = softmax(x);
@@ -83,8 +83,8 @@ fn bounds(logits: &[f64], vocab: usize, config: &CausalLmLossConfig, counted: us
     (value, gradient)
 }
 
-fn configs() -> Vec<CausalLmLossConfig> {
-    let plain = CausalLmLossConfig::new;
+fn configs() -> Vec<CausalLmLoss> {
+    let plain = CausalLmLoss::new;
     vec![
         plain(),
         plain().with_label_smoothing(0.1),
@@ -107,7 +107,7 @@ fn values_and_gradients_equal_the_reference() {
     for config in configs() {
         for dtype in float_types(&Device::default()) {
             let logits = rounded(&logits(), dtype);
-            let loss = config.init();
+            let loss = &config;
             let (value, gradient) = evaluate(&logits, SHAPE, dtype, |x| {
                 let targets = targets(&TARGETS, &x.device());
                 loss.forward(x, targets)
@@ -134,11 +134,11 @@ fn reductions_divide_the_sum_by_what_they_say() {
         (Reduction::Auto, COUNTED as f64),
     ];
     for (reduction, divisor) in reductions {
-        let config = CausalLmLossConfig::new()
+        let config = CausalLmLoss::new()
             .with_z_loss(0.01)
             .with_label_smoothing(0.1)
             .with_reduction(reduction);
-        let loss = config.init();
+        let loss = &config;
         let value = loss.forward(x.clone(), targets(&TARGETS, &device));
         let logits = wide(&logits());
         let (expected, _) = reference(&logits, 5, &TARGETS, &config, divisor);
@@ -153,9 +153,9 @@ fn without_ignored_positions_all_count_and_a_token_can_be_ignored() {
     let device = Device::default();
     let all = [4, 1, 0, 2, 2, 3];
     for (ignore_index, counted) in [(None, 6.0), (Some(-100), 6.0), (Some(2), 4.0)] {
-        let config = CausalLmLossConfig::new().with_ignore_index(ignore_index);
+        let config = CausalLmLoss::new().with_ignore_index(ignore_index);
         let x = tensor(&logits(), SHAPE, DType::F32, &device);
-        let value = config.init().forward(x, targets(&all, &device));
+        let value = config.forward(x, targets(&all, &device));
         let logits = wide(&logits());
         let (expected, _) = reference(&logits, 5, &all, &config, counted);
         let (bound, _) = bounds(&logits, 5, &config, 6);
@@ -168,7 +168,7 @@ fn without_ignored_positions_all_count_and_a_token_can_be_ignored() {
 fn without_positions_that_count_loss_and_gradients_are_zero() {
     for config in configs() {
         for reduction in [Reduction::Mean, Reduction::Sum, Reduction::BatchMean] {
-            let loss = config.clone().with_reduction(reduction).init();
+            let loss = config.clone().with_reduction(reduction);
             let (value, gradient) = evaluate(&logits(), SHAPE, DType::F32, |x| {
                 let targets = targets(&[-100; 6], &x.device());
                 loss.forward(x, targets)
@@ -183,9 +183,7 @@ fn without_positions_that_count_loss_and_gradients_are_zero() {
 fn a_batch_of_nothing_has_loss_zero() {
     let device = Device::default();
     for ignore_index in [None, Some(-100)] {
-        let loss = CausalLmLossConfig::new()
-            .with_ignore_index(ignore_index)
-            .init();
+        let loss = CausalLmLoss::new().with_ignore_index(ignore_index);
         for [batch, positions] in [[0, 3], [2, 0]] {
             let logits = Tensor::zeros([batch, positions, 5], &device);
             let targets = Tensor::zeros([batch, positions], &device);
@@ -200,11 +198,11 @@ fn logits_of_ten_thousand_are_computed_to_the_last_digits() {
     // Their exponential is far beyond f32, and so is that of their differences.
     let logits: Vec<f32> = (0..30).map(|i| 1e4 * ((i * 7 % 11) as f32 - 5.0)).collect();
     for config in [
-        CausalLmLossConfig::new(),
-        CausalLmLossConfig::new().with_label_smoothing(0.1),
-        CausalLmLossConfig::new().with_z_loss(1e-4),
+        CausalLmLoss::new(),
+        CausalLmLoss::new().with_label_smoothing(0.1),
+        CausalLmLoss::new().with_z_loss(1e-4),
     ] {
-        let loss = config.init();
+        let loss = &config;
         let (value, gradient) = evaluate(&logits, SHAPE, DType::F32, |x| {
             let targets = targets(&TARGETS, &x.device());
             loss.forward(x, targets)
@@ -233,7 +231,7 @@ fn a_close_race_of_huge_logits_keeps_its_difference() {
     for (target, expected) in [(0, 1.3132616875182228), (1, 0.31326168751822286)] {
         let logits = Tensor::<3>::from_floats([[[30000.0, 30001.0]]], &device);
         let targets = Tensor::<2, Int>::from_ints([[target]], &device);
-        let loss = CausalLmLossConfig::new().init().forward(logits, targets);
+        let loss = CausalLmLoss::new().forward(logits, targets);
         let bound = ROUNDING * (2.0 + 6.0 + 32.0);
         assert_near(loss.into_scalar::<f32>() as f64, expected, bound, "loss");
     }
@@ -245,12 +243,9 @@ fn a_token_that_is_masked_out_has_no_gradient() {
     let logits = [1.0, f32::NEG_INFINITY, 2.0];
     let (value, gradient) = evaluate(&logits, [1, 1, 3], DType::F32, |x| {
         let targets = Tensor::<2, Int>::from_ints([[2]], &x.device());
-        CausalLmLossConfig::new()
-            .with_z_loss(0.1)
-            .init()
-            .forward(x, targets)
+        CausalLmLoss::new().with_z_loss(0.1).forward(x, targets)
     });
-    let config = CausalLmLossConfig::new().with_z_loss(0.1);
+    let config = CausalLmLoss::new().with_z_loss(0.1);
     let kept = [1.0, 2.0];
     let expected = reference(&kept, 2, &[1], &config, 1.0);
     let (bound, slope) = bounds(&kept, 2, &config, 1);
@@ -264,12 +259,11 @@ fn it_agrees_with_the_cross_entropy_of_burn() {
     let device = Device::default();
     let ids = [4, 1, 0, 2, 2, 1];
     for smoothing in [None, Some(0.25)] {
-        let config = CausalLmLossConfig::new()
+        let config = CausalLmLoss::new()
             .with_ignore_index(Some(1))
             .with_label_smoothing(smoothing.unwrap_or(0.0));
         let x = tensor(&logits(), SHAPE, DType::F32, &device);
         let actual = config
-            .init()
             .forward(x.clone(), targets(&ids, &device))
             .into_scalar::<f32>();
         let burn = CrossEntropyLossConfig::new()
@@ -292,7 +286,7 @@ fn targets_of_another_shape_are_refused() {
     let device = Device::default();
     let logits = Tensor::<3>::zeros([2, 3, 5], &device);
     let targets = Tensor::<2, Int>::zeros([2, 4], &device);
-    CausalLmLossConfig::new().init().forward(logits, targets);
+    CausalLmLoss::new().forward(logits, targets);
 }
 
 #[test]
@@ -301,17 +295,17 @@ fn an_empty_vocabulary_is_refused() {
     let device = Device::default();
     let logits = Tensor::<3>::zeros([2, 3, 0], &device);
     let targets = Tensor::<2, Int>::zeros([2, 3], &device);
-    CausalLmLossConfig::new().init().forward(logits, targets);
+    CausalLmLoss::new().forward(logits, targets);
 }
 
 #[test]
 #[should_panic(expected = "label_smoothing must be in [0, 1], got 1.5")]
 fn a_smoothing_above_one_is_refused() {
-    CausalLmLossConfig::new().with_label_smoothing(1.5).init();
+    let _ = CausalLmLoss::new().with_label_smoothing(1.5);
 }
 
 #[test]
 #[should_panic(expected = "z_loss must be zero or above and finite, got -1")]
 fn a_negative_z_loss_is_refused() {
-    CausalLmLossConfig::new().with_z_loss(-1.0).init();
+    let _ = CausalLmLoss::new().with_z_loss(-1.0);
 }

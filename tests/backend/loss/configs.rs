@@ -16,7 +16,7 @@ fn check<C: Serialize + DeserializeOwned>(config: C, expected: serde_json::Value
 
 #[test]
 fn losses_are_written_and_read() {
-    let config = CausalLmLossConfig::new()
+    let config = CausalLmLoss::new()
         .with_ignore_index(None)
         .with_label_smoothing(0.1)
         .with_z_loss(1e-4)
@@ -25,7 +25,7 @@ fn losses_are_written_and_read() {
         "ignore_index": null, "label_smoothing": 0.1, "z_loss": 1e-4, "reduction": "Sum",
     });
     check(config, expected);
-    let config = InfoNceLossConfig::new()
+    let config = InfoNceLoss::new()
         .with_temperature(0.5)
         .with_normalize(false)
         .with_symmetric(true);
@@ -37,22 +37,20 @@ fn losses_are_written_and_read() {
 fn regularizers_are_written_and_read() {
     let cases = [
         (
-            Regularizer::LevelDistance(
-                LevelDistanceLossConfig::new().with_distance(Distance::Absolute),
-            ),
+            Regularizer::LevelDistance(LevelDistanceLoss::new().with_distance(Distance::Absolute)),
             json!({"level_distance": {"distance": "absolute"}}),
         ),
         (
-            Regularizer::Kurtosis(KurtosisLossConfig::new()),
+            Regularizer::Kurtosis(KurtosisLoss::new()),
             json!({"kurtosis": {"target": 1.8}}),
         ),
         (Regularizer::L1, json!("l1")),
         (
-            Regularizer::SparsityTarget(SparsityTargetLossConfig::new(0.5)),
+            Regularizer::SparsityTarget(SparsityTargetLoss::new(0.5)),
             json!({"sparsity_target": {"target": 0.5, "temperature": 0.1}}),
         ),
         (
-            Regularizer::ScaleDecay(ScaleDecayLossConfig::new()),
+            Regularizer::ScaleDecay(ScaleDecayLoss::new()),
             json!({"scale_decay": {"coefficient": 1.0}}),
         ),
         (
@@ -62,7 +60,7 @@ fn regularizers_are_written_and_read() {
     ];
     for (regularizer, expected) in cases {
         check(regularizer.clone(), expected.clone());
-        let config = WeightRegularizerConfig::new(regularizer)
+        let config = WeightRegularizer::new(regularizer)
             .with_coefficient(0.5)
             .with_group(ParamGroup::from_path("head.weight"));
         let written = serde_json::to_value(&config).unwrap();
@@ -74,15 +72,15 @@ fn regularizers_are_written_and_read() {
 
 #[test]
 fn missing_fields_have_their_defaults() {
-    let config: CausalLmLossConfig = serde_json::from_str("{}").unwrap();
+    let config: CausalLmLoss = serde_json::from_str("{}").unwrap();
     assert_eq!(config.ignore_index, Some(-100));
-    let config: InfoNceLossConfig = serde_json::from_str(r#"{"symmetric": true}"#).unwrap();
-    assert_eq!(config, InfoNceLossConfig::new().with_symmetric(true));
-    let config: WeightRegularizerConfig =
+    let config: InfoNceLoss = serde_json::from_str(r#"{"symmetric": true}"#).unwrap();
+    assert_eq!(config, InfoNceLoss::new().with_symmetric(true));
+    let config: WeightRegularizer =
         serde_json::from_str(r#"{"regularizer": {"kurtosis": {}}}"#).unwrap();
     assert_eq!(
         config.regularizer,
-        Regularizer::Kurtosis(KurtosisLossConfig::new())
+        Regularizer::Kurtosis(KurtosisLoss::new())
     );
     assert_eq!(config.coefficient, 1.0);
 }
@@ -94,36 +92,33 @@ fn unknown_fields_and_values_out_of_range_are_refused() {
     }
     let cases = [
         (
-            error::<CausalLmLossConfig>(r#"{"smoothing": 1}"#),
+            error::<CausalLmLoss>(r#"{"smoothing": 1}"#),
             "unknown field `smoothing`",
         ),
         (
-            error::<CausalLmLossConfig>(r#"{"label_smoothing": 2}"#),
+            error::<CausalLmLoss>(r#"{"label_smoothing": 2}"#),
             "in [0, 1], got 2",
         ),
         (
-            error::<CausalLmLossConfig>(r#"{"z_loss": -1}"#),
+            error::<CausalLmLoss>(r#"{"z_loss": -1}"#),
             "zero or above and finite, got -1",
         ),
         (
-            error::<InfoNceLossConfig>(r#"{"temperature": 0}"#),
+            error::<InfoNceLoss>(r#"{"temperature": 0}"#),
             "positive and finite, got 0",
         ),
+        (error::<SparsityTargetLoss>("{}"), "missing field `target`"),
         (
-            error::<SparsityTargetLossConfig>("{}"),
-            "missing field `target`",
-        ),
-        (
-            error::<SparsityTargetLossConfig>(r#"{"target": -1}"#),
+            error::<SparsityTargetLoss>(r#"{"target": -1}"#),
             "in [0, 1], got -1",
         ),
         (
-            error::<KurtosisLossConfig>(r#"{"target": 0}"#),
+            error::<KurtosisLoss>(r#"{"target": 0}"#),
             "positive and finite, got 0",
         ),
         (error::<Regularizer>(r#""l2""#), "unknown variant `l2`"),
         (
-            error::<WeightRegularizerConfig>(r#"{"regularizer": "l1", "coefficient": -2}"#),
+            error::<WeightRegularizer>(r#"{"regularizer": "l1", "coefficient": -2}"#),
             "zero or above and finite, got -2",
         ),
     ];

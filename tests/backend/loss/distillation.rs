@@ -1,7 +1,7 @@
 //! Divergence of logits: against PyTorch, and against scalar code in `f64`.
 
 use bitnet_burn::loss::{
-    DistillationLossConfig, LogitsDistillationLossConfig, StudentStates, TeacherStates, TopKLogits,
+    DistillationLossConfig, LogitsDistillationLoss, StudentStates, TeacherStates, TopKLogits,
 };
 use burn::{
     nn::loss::CrossEntropyLossConfig,
@@ -78,9 +78,7 @@ fn divergence_and_gradient_equal_pytorch_at_each_temperature() {
             continue;
         }
         let t = case.number("temperature");
-        let loss = LogitsDistillationLossConfig::new()
-            .with_temperature(t)
-            .init();
+        let loss = LogitsDistillationLoss::new().with_temperature(t);
         let (value, gradient) = match case.shape("student").len() {
             2 => value_and_gradient(case.tensor::<2>("student", &device), |student| {
                 loss.forward(student, case.tensor("teacher", &device))
@@ -109,9 +107,7 @@ fn weighted_sum_with_cross_entropy_equals_pytorch() {
     let loss = DistillationLossConfig::new()
         .with_task_weight(1.0 - alpha)
         .with_logits_weight(alpha)
-        .with_logits(Some(
-            LogitsDistillationLossConfig::new().with_temperature(t),
-        ))
+        .with_logits(Some(LogitsDistillationLoss::new().with_temperature(t)))
         .init(&device);
     let labels = case.labels("labels", &device);
     let teacher: Tensor<2> = case.tensor("teacher", &device);
@@ -143,10 +139,10 @@ fn without_the_factor_the_loss_is_smaller_by_the_temperature_squared() {
     let student = tensor(&logits(12, 1), [3, 4], DType::F32, &device);
     let teacher = tensor(&logits(12, 2), [3, 4], DType::F32, &device);
     // A power of two, so that the factor is exact.
-    let config = LogitsDistillationLossConfig::new().with_temperature(4.0);
-    let with = config.init().forward(student.clone(), teacher.clone());
+    let config = LogitsDistillationLoss::new().with_temperature(4.0);
+    let with = config.forward(student.clone(), teacher.clone());
     let config = config.with_scale_by_temperature_squared(false);
-    let without = config.init().forward(student, teacher);
+    let without = config.forward(student, teacher);
     assert_equal(&floats(without.mul_scalar(16.0)), &floats(with), "loss");
 }
 
@@ -159,7 +155,7 @@ fn padding_counts_neither_in_the_mean_nor_in_the_gradient() {
         &device.clone().inner(),
     );
     let teacher = tensor::<3>(&z[..16], [2, 2, 4], DType::F32, &device);
-    let loss = LogitsDistillationLossConfig::new().init();
+    let loss = LogitsDistillationLoss::new();
     let (value, gradient) = value_and_gradient(
         tensor::<3>(&s[..16], [2, 2, 4], DType::F32, &device),
         |student| loss.forward_masked(student, teacher.clone(), mask.clone()),
@@ -183,7 +179,7 @@ fn tokens_that_a_teacher_rules_out_add_nothing() {
     let (s, mut z) = (logits(5, 5), logits(5, 6));
     z[4] = f32::NEG_INFINITY;
     let teacher = || tensor::<2>(&z, [1, 5], DType::F32, &device);
-    let loss = LogitsDistillationLossConfig::new().init();
+    let loss = LogitsDistillationLoss::new();
     let (value, gradient) =
         value_and_gradient(tensor::<2>(&s, [1, 5], DType::F32, &device), |student| {
             loss.forward(student, teacher())
@@ -207,7 +203,7 @@ fn no_gradient_reaches_the_teacher() {
     let device = Device::default().autodiff();
     let student = tensor::<2>(&logits(6, 7), [2, 3], DType::F32, &device).require_grad();
     let teacher = tensor::<2>(&logits(6, 8), [2, 3], DType::F32, &device).require_grad();
-    let loss = LogitsDistillationLossConfig::new().init();
+    let loss = LogitsDistillationLoss::new();
     let grads = loss.forward(student.clone(), teacher.clone()).backward();
     assert!(student.grad(&grads).is_some());
     assert!(teacher.grad(&grads).is_none());
@@ -221,7 +217,7 @@ fn halves_are_compared_in_full_precision() {
     }
     let (s, z) = (logits(8, 9), logits(8, 10));
     let half = |values: &[f32]| tensor::<2>(values, [2, 4], DType::F16, &device);
-    let loss = LogitsDistillationLossConfig::new().init();
+    let loss = LogitsDistillationLoss::new();
     let value = loss.forward(half(&s), half(&z));
     let exact = |values: &[f32]| wide(&rounded(values, DType::F16));
     let expected = reference(&exact(&s), &exact(&z), 4, 1.0);
@@ -259,9 +255,7 @@ fn top_k_divergence_is_that_of_the_k_tokens_and_the_rest() {
     let (vocab, t) = (9, 2.0);
     let (s, z) = (logits(4 * vocab, 11), logits(4 * vocab, 12));
     let teacher = tensor::<3>(&z, [2, 2, vocab], DType::F32, &device);
-    let loss = LogitsDistillationLossConfig::new()
-        .with_temperature(t)
-        .init();
+    let loss = LogitsDistillationLoss::new().with_temperature(t);
     let full = reference(&wide(&s), &wide(&z), vocab, t);
     for k in [1, 4, 8, 9] {
         let top = TopKLogits::from_logits(teacher.clone(), k, t);
@@ -292,7 +286,7 @@ fn top_k_of_a_teacher_that_rules_out_the_rest_is_its_whole_divergence() {
     z[3] = f32::NEG_INFINITY;
     let teacher = tensor::<3>(&z, [1, 1, 5], DType::F32, &device);
     let student = tensor::<3>(&s, [1, 1, 5], DType::F32, &device);
-    let loss = LogitsDistillationLossConfig::new().init();
+    let loss = LogitsDistillationLoss::new();
     let top = TopKLogits::from_logits(teacher, 3, 1.0);
     let mut tokens: Vec<i64> = ints(top.indices.clone());
     tokens.sort_unstable();
@@ -308,9 +302,7 @@ fn top_k_of_another_temperature_is_refused() {
     let device = Device::default();
     let logits = Tensor::<3>::zeros([1, 1, 4], &device);
     let top = TopKLogits::from_logits(logits.clone(), 2, 1.0);
-    let loss = LogitsDistillationLossConfig::new()
-        .with_temperature(2.0)
-        .init();
+    let loss = LogitsDistillationLoss::new().with_temperature(2.0);
     loss.forward_top_k_no_reduction(logits, top);
 }
 
@@ -318,7 +310,7 @@ fn top_k_of_another_temperature_is_refused() {
 #[should_panic(expected = "logits of student and teacher must have the same shape")]
 fn another_vocabulary_is_refused() {
     let device = Device::default();
-    let loss = LogitsDistillationLossConfig::new().init();
+    let loss = LogitsDistillationLoss::new();
     loss.forward(
         Tensor::<2>::zeros([1, 4], &device),
         Tensor::zeros([1, 5], &device),

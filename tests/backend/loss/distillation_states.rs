@@ -2,8 +2,8 @@
 //! code in `f64`.
 
 use bitnet_burn::loss::{
-    AttentionRelationLossConfig, AttentionStates, DistillationLossConfig, HiddenDistance,
-    HiddenDistillationLossConfig, LogitsDistillationLossConfig, StudentStates, TeacherStates,
+    AttentionRelationLoss, AttentionStates, DistillationLossConfig, HiddenDistance,
+    HiddenDistillationLossConfig, LogitsDistillationLoss, StudentStates, TeacherStates,
 };
 use burn::{
     module::Module,
@@ -192,8 +192,7 @@ fn attention_relations_and_gradients_are_those_of_algorithm_1() {
         key: on_device(&t[1]),
         value: on_device(&t[2]),
     };
-    let config = AttentionRelationLossConfig::new(heads).with_temperature(temperature);
-    let loss = config.init();
+    let loss = AttentionRelationLoss::new(heads).with_temperature(temperature);
     let mask = TensorData::from([[false, false, true], [false, false, false]]);
     let mask = Tensor::<2, Bool>::from_data(mask, &device);
 
@@ -204,10 +203,7 @@ fn attention_relations_and_gradients_are_those_of_algorithm_1() {
             key: student[1].clone(),
             value: student[2].clone(),
         };
-        let value = match masked {
-            true => loss.forward_masked(&states, &teacher, mask.clone()),
-            false => loss.forward(&states, &teacher),
-        };
+        let value = loss.forward(&states, &teacher, masked.then(|| mask.clone()));
         let grads = value.backward();
         let reference = |i: usize, s: &[f64]| {
             let counts = |row: usize| !masked || row != 2;
@@ -242,13 +238,17 @@ fn relations_depend_on_neither_the_scale_of_states_nor_how_they_come() {
     let draw = |seed| tensor::<4>(&states(24, seed), [1, 2, 3, 4], DType::F32, &device);
     let (q, k, v) = (draw(40), draw(41), draw(42));
     let teacher = AttentionStates::from_heads(draw(43), draw(44), draw(45));
-    let loss = AttentionRelationLossConfig::new(2).init();
+    let loss = AttentionRelationLoss::new(2);
     let states = AttentionStates::from_heads(q.clone(), k.clone(), v.clone());
-    let value = floats(loss.forward(&states, &teacher));
+    let value = floats(loss.forward(&states, &teacher, None));
     // Powers of two, which change no rounding.
     let larger = AttentionStates::from_heads(q.mul_scalar(4.0), k.mul_scalar(0.5), v);
-    assert_equal(&floats(loss.forward(&larger, &teacher)), &value, "scaled");
-    let itself = floats(loss.forward(&teacher, &teacher));
+    assert_equal(
+        &floats(loss.forward(&larger, &teacher, None)),
+        &value,
+        "scaled",
+    );
+    let itself = floats(loss.forward(&teacher, &teacher, None));
     assert_equal(&itself, &[0.0], "teacher against itself");
 }
 
@@ -276,13 +276,11 @@ fn the_total_is_the_weighted_sum_and_parts_that_are_off_read_nothing() {
     let all = DistillationLossConfig::new()
         .with_task_weight(0.5)
         .with_logits_weight(2.0)
-        .with_logits(Some(
-            LogitsDistillationLossConfig::new().with_temperature(2.0),
-        ))
+        .with_logits(Some(LogitsDistillationLoss::new().with_temperature(2.0)))
         .with_hidden_weight(3.0)
         .with_hidden(Some(HiddenDistillationLossConfig::new(4, 4)))
         .with_attention_weight(100.0)
-        .with_attention(Some(AttentionRelationLossConfig::new(2)));
+        .with_attention(Some(AttentionRelationLoss::new(2)));
     let task = Tensor::<1>::from_floats([1.5], &device);
     let losses = all.init(&device).forward(task.clone(), &student, &teacher);
     let part = |part: Option<Tensor<1>>| floats(part.expect("is on"))[0] as f64;
@@ -309,7 +307,7 @@ fn only_the_projection_is_a_parameter() {
         .with_hidden(Some(
             HiddenDistillationLossConfig::new(4, 6).with_projection(true),
         ))
-        .with_attention(Some(AttentionRelationLossConfig::new(2)));
+        .with_attention(Some(AttentionRelationLoss::new(2)));
     assert_eq!(config.init(&device).num_params(), 24);
 }
 

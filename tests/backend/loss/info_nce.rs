@@ -1,6 +1,6 @@
 //! [`InfoNceLoss`](bitnet_burn::loss::InfoNceLoss) against its definition in `f64`.
 
-use bitnet_burn::loss::InfoNceLossConfig;
+use bitnet_burn::loss::InfoNceLoss;
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::support::{loss_reference::*, values::*};
@@ -19,7 +19,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Computes value and gradients with respect to queries and keys, concatenated.
-fn reference(vectors: &[f64], n: usize, d: usize, config: &InfoNceLossConfig) -> Reference {
+fn reference(vectors: &[f64], n: usize, d: usize, config: &InfoNceLoss) -> Reference {
     let rows: Vec<&[f64]> = vectors.chunks(d).collect();
     let norms: Vec<f64> = rows
         .iter()
@@ -96,7 +96,7 @@ fn reference(vectors: &[f64], n: usize, d: usize, config: &InfoNceLossConfig) ->
 /// derived for the language model. The gradient is a sum, over `n` terms of weight `1 / n`, of
 /// slopes with that error times a vector over the temperature, projected and scaled by one over
 /// the norm of its own; the two projections at most double it, and `d` roundings are added.
-fn bounds(vectors: &[f64], n: usize, d: usize, config: &InfoNceLossConfig) -> (f64, f64) {
+fn bounds(vectors: &[f64], n: usize, d: usize, config: &InfoNceLoss) -> (f64, f64) {
     let norms = vectors.chunks(d).map(|x| dot(x, x).sqrt());
     let (shortest, longest) = norms.fold((f64::INFINITY, 0.0f64), |(low, high), norm| {
         (low.min(norm), high.max(norm))
@@ -113,13 +113,13 @@ fn bounds(vectors: &[f64], n: usize, d: usize, config: &InfoNceLossConfig) -> (f
     (unit + range * ROUNDING * n as f64, gradient)
 }
 
-fn configs() -> Vec<InfoNceLossConfig> {
+fn configs() -> Vec<InfoNceLoss> {
     let mut configs = Vec::new();
     for normalize in [true, false] {
         for symmetric in [false, true] {
             for temperature in [0.5, 2.0] {
                 configs.push(
-                    InfoNceLossConfig::new()
+                    InfoNceLoss::new()
                         .with_normalize(normalize)
                         .with_symmetric(symmetric)
                         .with_temperature(temperature),
@@ -131,12 +131,12 @@ fn configs() -> Vec<InfoNceLossConfig> {
 }
 
 /// Computes the loss of a tensor with queries above keys.
-fn loss(config: &InfoNceLossConfig, vectors: Tensor<2>) -> Tensor<1> {
+fn loss(config: &InfoNceLoss, vectors: Tensor<2>) -> Tensor<1> {
     let [rows, d] = vectors.dims();
     let n = rows / 2;
     let queries = vectors.clone().slice([0..n, 0..d]);
     let keys = vectors.slice([n..rows, 0..d]);
-    config.init().forward(queries, keys)
+    config.forward(queries, keys)
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn values_and_gradients_equal_the_reference() {
 fn extreme_temperatures_stay_finite_and_right() {
     // Similarities of up to 10 000 and a loss of thousands; and a softmax that is uniform.
     for temperature in [1e-4, 1e4] {
-        let config = InfoNceLossConfig::new()
+        let config = InfoNceLoss::new()
             .with_temperature(temperature)
             .with_symmetric(true);
         let (value, gradient) = evaluate(&vectors(), [2 * N, D], DType::F32, |x| loss(&config, x));
@@ -177,7 +177,7 @@ fn extreme_temperatures_stay_finite_and_right() {
         assert_near(value, expected.0, bound, &format!("{temperature}"));
         assert!(gradient.iter().all(|g| g.is_finite()));
     }
-    let uniform = InfoNceLossConfig::new().with_temperature(1e4);
+    let uniform = InfoNceLoss::new().with_temperature(1e4);
     let (value, _) = reference(&wide(&vectors()), N, D, &uniform);
     assert_near(value, (N as f64).ln(), 2e-4, "loss of a uniform choice");
 }
@@ -186,7 +186,7 @@ fn extreme_temperatures_stay_finite_and_right() {
 fn a_vector_of_zeros_has_similarity_zero_and_finite_gradients() {
     let mut vectors = vectors();
     vectors[..D].fill(0.0);
-    let config = InfoNceLossConfig::new().with_temperature(1.0);
+    let config = InfoNceLoss::new().with_temperature(1.0);
     let (value, gradient) = evaluate(&vectors, [2 * N, D], DType::F32, |x| loss(&config, x));
     assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
 
@@ -210,7 +210,7 @@ fn a_batch_of_one_or_none_has_loss_zero() {
     for batch in [0, 1] {
         let vectors = Tensor::<2>::ones([batch, 3], &device);
         for symmetric in [false, true] {
-            let loss = InfoNceLossConfig::new().with_symmetric(symmetric).init();
+            let loss = InfoNceLoss::new().with_symmetric(symmetric);
             let value = loss.forward(vectors.clone(), vectors.clone());
             assert_eq!(value.into_scalar::<f32>(), 0.0, "{batch}");
         }
@@ -223,11 +223,11 @@ fn keys_of_another_shape_are_refused() {
     let device = Device::default();
     let queries = Tensor::<2>::zeros([2, 3], &device);
     let keys = Tensor::<2>::zeros([2, 4], &device);
-    InfoNceLossConfig::new().init().forward(queries, keys);
+    InfoNceLoss::new().forward(queries, keys);
 }
 
 #[test]
 #[should_panic(expected = "temperature must be positive and finite, got 0")]
 fn a_temperature_of_zero_is_refused() {
-    InfoNceLossConfig::new().with_temperature(0.0).init();
+    let _ = InfoNceLoss::new().with_temperature(0.0);
 }

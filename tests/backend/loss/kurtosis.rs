@@ -1,6 +1,6 @@
 //! [`KurtosisLoss`](bitnet_burn::loss::KurtosisLoss) against its definition in `f64`.
 
-use bitnet_burn::loss::KurtosisLossConfig;
+use bitnet_burn::loss::KurtosisLoss;
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::support::{loss_reference::*, values::*};
@@ -58,7 +58,7 @@ fn check<const D: usize>(shape: [usize; D], sigma: f32) {
     for target in [1.8, 3.0] {
         for dtype in float_types(&Device::default()) {
             let values = rounded(&weights(n, sigma), dtype);
-            let loss = KurtosisLossConfig::new().with_target(target).init();
+            let loss = KurtosisLoss::new().with_target(target);
             let (value, gradient) = evaluate(&values, shape, dtype, |x| loss.forward(x));
             let values = wide(&values);
             let expected = reference(&values, target);
@@ -87,7 +87,7 @@ fn known_distributions_have_their_kurtosis() {
     let kurtosis = |values: &[f32]| {
         let weight = tensor(values, [values.len()], DType::F32, &Device::default());
         let target = 0.5;
-        let loss = KurtosisLossConfig::new().with_target(target).init();
+        let loss = KurtosisLoss::new().with_target(target);
         (loss.forward(weight).into_scalar::<f32>() as f64).sqrt() + target
     };
     // n equally spaced values: (3 / 5) (3 n^2 - 7) / (n^2 - 1).
@@ -108,9 +108,7 @@ fn known_distributions_have_their_kurtosis() {
 fn tiny_weights_have_the_kurtosis_of_large_ones() {
     // Their fourth power overflows f32.
     let values = [-3e-11f32, 1e-11, 1e-11, 2e-11, -1e-11];
-    let (value, gradient) = evaluate(&values, [5], DType::F32, |x| {
-        KurtosisLossConfig::new().init().forward(x)
-    });
+    let (value, gradient) = evaluate(&values, [5], DType::F32, |x| KurtosisLoss::new().forward(x));
     let values = wide(&values);
     let expected = reference(&values, 1.8);
     let (bound, slope) = bounds(&values, 1.8);
@@ -125,16 +123,15 @@ fn equal_values_count_as_kurtosis_zero_and_have_no_gradient() {
         // Neither the sum of values 0.1 is exact, nor their mean.
         for (value, n) in [(0.0, 5), (0.1, 7), (-3.0, 33), (0.1, 1)] {
             let values = rounded(&vec![value; n], dtype);
-            let (value, gradient) = evaluate(&values, [n], dtype, |x| {
-                KurtosisLossConfig::new().init().forward(x)
-            });
+            let (value, gradient) =
+                evaluate(&values, [n], dtype, |x| KurtosisLoss::new().forward(x));
             let what = format!("{n} values {value} {dtype:?}");
             assert_near(value, expected as f64, 2.0 * ROUNDING * value, &what);
             assert_equal(&gradient, &vec![0.0; n], &what);
         }
     }
     let empty = Tensor::<2>::zeros([3, 0], &Device::default());
-    let value = KurtosisLossConfig::new().init().forward(empty);
+    let value = KurtosisLoss::new().forward(empty);
     let value = value.into_scalar::<f32>() as f64;
     assert_near(value, expected as f64, 2.0 * ROUNDING * value, "empty");
 }
@@ -142,5 +139,5 @@ fn equal_values_count_as_kurtosis_zero_and_have_no_gradient() {
 #[test]
 #[should_panic(expected = "target kurtosis must be positive and finite, got -1")]
 fn a_negative_target_is_refused() {
-    KurtosisLossConfig::new().with_target(-1.0).init();
+    let _ = KurtosisLoss::new().with_target(-1.0);
 }

@@ -2,7 +2,7 @@
 
 use bitnet_burn::{
     functions::ternary_fake_quant,
-    loss::{Distance, LevelDistanceLossConfig},
+    loss::{Distance, LevelDistanceLoss},
     ops::Groups,
 };
 use burn::tensor::{DType, Device, Tensor};
@@ -33,9 +33,7 @@ fn check<const D: usize>(shape: [usize; D]) {
         let weight = tensor(&values, shape, dtype, &Device::default());
         let quantized = floats(ternary_fake_quant(weight, Groups::per_tensor(n)).0);
         for distance in [Distance::Squared, Distance::Absolute] {
-            let loss = LevelDistanceLossConfig::new()
-                .with_distance(distance)
-                .init();
+            let loss = LevelDistanceLoss::new().with_distance(distance);
             let (value, gradient) = evaluate(&values, shape, dtype, |weight| {
                 let quantized = ternary_fake_quant(weight.clone(), Groups::per_tensor(n)).0;
                 loss.forward(weight, quantized)
@@ -71,9 +69,7 @@ fn the_references_have_the_slope_of_their_value() {
 #[test]
 fn a_weight_at_its_levels_has_no_loss_and_no_gradient() {
     for distance in [Distance::Squared, Distance::Absolute] {
-        let loss = LevelDistanceLossConfig::new()
-            .with_distance(distance)
-            .init();
+        let loss = LevelDistanceLoss::new().with_distance(distance);
         let levels = [1.0, -1.0, 0.0];
         let (value, gradient) = evaluate(&levels, [3], DType::F32, |weight| {
             loss.forward(weight.clone(), weight)
@@ -85,7 +81,7 @@ fn a_weight_at_its_levels_has_no_loss_and_no_gradient() {
 #[test]
 fn a_weight_of_no_values_has_no_loss() {
     let empty = Tensor::<2>::zeros([0, 4], &Device::default());
-    let loss = LevelDistanceLossConfig::new().init();
+    let loss = LevelDistanceLoss::new();
     assert_eq!(loss.forward(empty.clone(), empty).into_scalar::<f32>(), 0.0);
 }
 
@@ -95,7 +91,5 @@ fn a_quantized_value_of_another_shape_is_refused() {
     let device = Device::default();
     let weight = Tensor::<2>::zeros([2, 3], &device);
     let quantized = Tensor::<2>::zeros([3, 2], &device);
-    LevelDistanceLossConfig::new()
-        .init()
-        .forward(weight, quantized);
+    LevelDistanceLoss::new().forward(weight, quantized);
 }

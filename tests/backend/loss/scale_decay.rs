@@ -1,6 +1,6 @@
 //! [`ScaleDecayLoss`](bitnet_burn::loss::ScaleDecayLoss) against its definition in `f64`.
 
-use bitnet_burn::loss::ScaleDecayLossConfig;
+use bitnet_burn::loss::ScaleDecayLoss;
 use burn::tensor::{Device, Tensor};
 
 use crate::support::{loss_reference::*, values::*};
@@ -10,9 +10,7 @@ fn check<const D: usize>(shape: [usize; D]) {
     for dtype in float_types(&Device::default()) {
         let scales = rounded(&normal(n, 61), dtype);
         for coefficient in [1.0, 0.25, 0.0] {
-            let loss = ScaleDecayLossConfig::new()
-                .with_coefficient(coefficient)
-                .init();
+            let loss = ScaleDecayLoss::new().with_coefficient(coefficient);
             let (value, gradient) = evaluate(&scales, shape, dtype, |x| loss.forward(x));
             let scales = wide(&scales);
             let squares: f64 = scales.iter().map(|s| s * s).sum();
@@ -38,14 +36,12 @@ fn values_and_gradients_equal_the_reference() {
 #[test]
 fn no_scales_have_no_loss() {
     let empty = Tensor::<2>::zeros([0, 3], &Device::default());
-    let loss = ScaleDecayLossConfig::new().init().forward(empty);
+    let loss = ScaleDecayLoss::new().forward(empty);
     assert_eq!(loss.into_scalar::<f32>(), 0.0);
 }
 
 #[test]
 #[should_panic(expected = "coefficient must be zero or above and finite, got NaN")]
 fn a_coefficient_that_is_no_number_is_refused() {
-    ScaleDecayLossConfig::new()
-        .with_coefficient(f64::NAN)
-        .init();
+    let _ = ScaleDecayLoss::new().with_coefficient(f64::NAN);
 }

@@ -3,7 +3,7 @@
 
 use bitnet_burn::{
     functions::ternary_fake_quant,
-    loss::{L1Loss, SparsityTargetLossConfig},
+    loss::{L1Loss, SparsityTargetLoss},
     ops::Groups,
 };
 use burn::tensor::{DType, Device, Tensor};
@@ -19,7 +19,7 @@ fn sigmoid(x: f64) -> f64 {
 }
 
 /// The loss with a constant `gamma`.
-fn reference(weight: &[f64], gamma: f64, config: &SparsityTargetLossConfig) -> Reference {
+fn reference(weight: &[f64], gamma: f64, config: &SparsityTargetLoss) -> Reference {
     let n = weight.len() as f64;
     let width = config.temperature * gamma;
     let zero = |w: &f64| sigmoid((gamma / 2.0 - w.abs()) / width);
@@ -39,7 +39,7 @@ fn reference(weight: &[f64], gamma: f64, config: &SparsityTargetLossConfig) -> R
 /// it with `3 + 2 |a|` units in the last place: all in all an error of
 /// `e = u ((n + 8) (|a| + 1 / temperature) + 4 |a| + 16)`. The estimate is a mean of these; the
 /// gradient a product of it, of `p (1 - p)`, and of factors with `n + 8` roundings.
-fn bounds(weight: &[f64], gamma: f64, config: &SparsityTargetLossConfig) -> (f64, f64) {
+fn bounds(weight: &[f64], gamma: f64, config: &SparsityTargetLoss) -> (f64, f64) {
     let n = weight.len() as f64;
     let argument = weight.iter().fold(0.0f64, |m, w| {
         m.max((gamma / 2.0 - w.abs()).abs() / (config.temperature * gamma))
@@ -53,11 +53,11 @@ fn bounds(weight: &[f64], gamma: f64, config: &SparsityTargetLossConfig) -> (f64
     )
 }
 
-fn configs() -> Vec<SparsityTargetLossConfig> {
+fn configs() -> Vec<SparsityTargetLoss> {
     let mut configs = Vec::new();
     for target in [0.0, 0.5, 1.0] {
         for temperature in [0.1, 1.0] {
-            configs.push(SparsityTargetLossConfig::new(target).with_temperature(temperature));
+            configs.push(SparsityTargetLoss::new(target).with_temperature(temperature));
         }
     }
     configs
@@ -70,7 +70,7 @@ fn check<const D: usize>(shape: [usize; D]) {
         let weight = wide(&values);
         let gamma = mean_magnitude(&weight);
         for config in configs() {
-            let loss = config.init();
+            let loss = &config;
             let (value, gradient) = evaluate(&values, shape, dtype, |x| loss.forward(x));
             let expected = reference(&weight, gamma, &config);
             let (bound, slope) = bounds(&weight, gamma, &config);
@@ -112,9 +112,7 @@ fn at_a_low_temperature_the_estimate_is_the_part_of_zero_codes() {
     let codes = floats(ternary_fake_quant(weight.clone(), Groups::per_tensor(n)).0);
     let zeros = codes.iter().filter(|code| **code == 0.0).count() as f64 / n as f64;
     assert!(zeros > 0.2 && zeros < 0.6, "{zeros}");
-    let loss = SparsityTargetLossConfig::new(zeros)
-        .with_temperature(1e-5)
-        .init();
+    let loss = SparsityTargetLoss::new(zeros).with_temperature(1e-5);
     // All but a weight within a few 1e-5 gamma of the threshold, of which there is none, are at
     // 0 or 1 to 1e-7.
     let gamma = mean_magnitude(&wide(&values));
@@ -126,9 +124,7 @@ fn at_a_low_temperature_the_estimate_is_the_part_of_zero_codes() {
 #[test]
 fn extreme_temperatures_have_finite_gradients() {
     for temperature in [1e-6, 1e6] {
-        let loss = SparsityTargetLossConfig::new(0.3)
-            .with_temperature(temperature)
-            .init();
+        let loss = SparsityTargetLoss::new(0.3).with_temperature(temperature);
         let (value, gradient) = evaluate(&normal(16, 54), [16], DType::F32, |x| loss.forward(x));
         assert!(value.is_finite() && gradient.iter().all(|g| g.is_finite()));
     }
@@ -136,7 +132,7 @@ fn extreme_temperatures_have_finite_gradients() {
 
 #[test]
 fn zeros_have_no_gradient() {
-    let loss = SparsityTargetLossConfig::new(0.3).init();
+    let loss = SparsityTargetLoss::new(0.3);
     let (value, gradient) = evaluate(&[0.0; 4], [4], DType::F32, |x| loss.forward(x));
     // Each is at half of the smallest scale below the threshold: sigmoid(5).
     let expected = (sigmoid(5.0) - 0.3).powi(2);
@@ -149,7 +145,7 @@ fn zeros_have_no_gradient() {
 #[test]
 fn a_weight_of_no_values_has_no_loss() {
     let empty = Tensor::<2>::zeros([3, 0], &Device::default());
-    let loss = SparsityTargetLossConfig::new(0.3).init();
+    let loss = SparsityTargetLoss::new(0.3);
     assert_eq!(loss.forward(empty.clone()).into_scalar::<f32>(), 0.0);
     assert_eq!(L1Loss::new().forward(empty).into_scalar::<f32>(), 0.0);
 }
@@ -157,13 +153,11 @@ fn a_weight_of_no_values_has_no_loss() {
 #[test]
 #[should_panic(expected = "target sparsity must be in [0, 1], got -0.5")]
 fn a_negative_target_is_refused() {
-    SparsityTargetLossConfig::new(-0.5).init();
+    SparsityTargetLoss::new(-0.5);
 }
 
 #[test]
 #[should_panic(expected = "temperature must be positive and finite, got inf")]
 fn an_infinite_temperature_is_refused() {
-    SparsityTargetLossConfig::new(0.5)
-        .with_temperature(f64::INFINITY)
-        .init();
+    let _ = SparsityTargetLoss::new(0.5).with_temperature(f64::INFINITY);
 }

@@ -3,8 +3,8 @@
 
 use bitnet_burn::{
     loss::{
-        KurtosisLossConfig, LevelDistanceLossConfig, Regularizer, ScaleDecayLossConfig,
-        SparsityTargetLossConfig, WeightRegularizerConfig,
+        KurtosisLoss, LevelDistanceLoss, Regularizer, ScaleDecayLoss, SparsityTargetLoss,
+        WeightRegularizer,
     },
     ops::Groups,
     qat::Prepare,
@@ -69,8 +69,8 @@ fn bound(n: usize, value: f64) -> f64 {
     (n + 8) as f64 * ROUNDING * value
 }
 
-fn penalty(config: &WeightRegularizerConfig, model: &impl Module) -> f64 {
-    let penalty = config.init().forward(model).expect("a weight");
+fn penalty(config: &WeightRegularizer, model: &impl Module) -> f64 {
+    let penalty = config.forward(model).expect("a weight");
     penalty.into_scalar::<f32>() as f64
 }
 
@@ -97,7 +97,7 @@ fn it_is_the_weighted_sum_over_the_weights_of_the_group() {
         ),
     ];
     for (group, expected) in cases {
-        let config = WeightRegularizerConfig::new(Regularizer::L1)
+        let config = WeightRegularizer::new(Regularizer::L1)
             .with_group(group)
             .with_coefficient(0.25);
         let value = penalty(&config, &model);
@@ -112,8 +112,8 @@ fn a_group_without_weights_has_no_loss() {
         ParamGroup::from_path("decoder.weight"),
         ParamGroup::from_predicate("bias"),
     ] {
-        let config = WeightRegularizerConfig::new(Regularizer::L1).with_group(group);
-        assert!(config.init().forward(&model).is_none());
+        let config = WeightRegularizer::new(Regularizer::L1).with_group(group);
+        assert!(config.forward(&model).is_none());
     }
 }
 
@@ -140,7 +140,7 @@ fn levels_are_those_of_the_output_channels_of_each_layer() {
     ];
     for (path, values, groups) in parts {
         let config = |regularizer| {
-            WeightRegularizerConfig::new(regularizer)
+            WeightRegularizer::new(regularizer)
                 .with_group(ParamGroup::from_path(path))
                 .with_quantizer(TernaryConfig::new(WeightGranularity::PerChannel))
         };
@@ -150,7 +150,7 @@ fn levels_are_those_of_the_output_channels_of_each_layer() {
         let slack = 2.0 * bound(values.len(), expected);
         assert_near(value, expected, slack, path);
 
-        let distance = Regularizer::LevelDistance(LevelDistanceLossConfig::new());
+        let distance = Regularizer::LevelDistance(LevelDistanceLoss::new());
         let value = penalty(&config(distance), &model);
         let expected = sum(&values, groups, |w, q, _| (w - q).powi(2)) / values.len() as f64;
         let slack = 2.0 * bound(values.len(), expected);
@@ -169,10 +169,10 @@ fn gradients_go_to_the_latent_weights_of_a_prepared_model() {
         .model;
     let values = exactly_summable(24, 81);
     let groups = Groups::per_tensor(24);
-    let config = WeightRegularizerConfig::new(Regularizer::OscillationDampening)
+    let config = WeightRegularizer::new(Regularizer::OscillationDampening)
         .with_group(group)
         .with_coefficient(0.5);
-    let loss = config.init().forward(&prepared).unwrap();
+    let loss = config.forward(&prepared).unwrap();
     let gradients = loss.backward();
     let value = loss.into_scalar::<f32>() as f64;
     // The penalty of the quantized weights would be 0.
@@ -198,26 +198,26 @@ fn every_regularizer_is_what_it_is_alone() {
     let device = Device::default();
     let model = model(&device);
     let weight = || weight([6, 4], 81, &device);
-    let kurtosis = KurtosisLossConfig::new();
-    let sparsity = SparsityTargetLossConfig::new(0.9);
-    let decay = ScaleDecayLossConfig::new().with_coefficient(3.0);
+    let kurtosis = KurtosisLoss::new();
+    let sparsity = SparsityTargetLoss::new(0.9);
+    let decay = ScaleDecayLoss::new().with_coefficient(3.0);
     let cases = [
         (
             Regularizer::Kurtosis(kurtosis.clone()),
-            kurtosis.init().forward(weight()),
+            kurtosis.forward(weight()),
         ),
         (
             Regularizer::SparsityTarget(sparsity.clone()),
-            sparsity.init().forward(weight()),
+            sparsity.forward(weight()),
         ),
         (
             Regularizer::ScaleDecay(decay.clone()),
-            decay.init().forward(weight()),
+            decay.forward(weight()),
         ),
     ];
     for (regularizer, expected) in cases {
-        let config = WeightRegularizerConfig::new(regularizer)
-            .with_group(ParamGroup::from_path("linear.weight"));
+        let config =
+            WeightRegularizer::new(regularizer).with_group(ParamGroup::from_path("linear.weight"));
         let expected = expected.into_scalar::<f32>() as f64;
         assert_eq!(penalty(&config, &model), expected, "{config:?}");
     }
@@ -229,8 +229,8 @@ fn scales_may_be_vectors() {
     let mut layer = LinearConfig::new(2, 2).init(&device);
     let bias = Tensor::<1>::from_floats([1.0, 3.0], &device);
     layer.bias = Some(Param::from_tensor(bias));
-    let decay = Regularizer::ScaleDecay(ScaleDecayLossConfig::new());
-    let config = WeightRegularizerConfig::new(decay).with_group(ParamGroup::from_path("bias"));
+    let decay = Regularizer::ScaleDecay(ScaleDecayLoss::new());
+    let config = WeightRegularizer::new(decay).with_group(ParamGroup::from_path("bias"));
     assert_eq!(penalty(&config, &layer), 5.0);
 }
 
@@ -269,16 +269,16 @@ fn parameters_of_a_reparameterization_are_scales_but_no_weights() {
     let layer = LinearConfig::new(6, 4).with_bias(false);
     let mut layer = layer.init(&Device::default());
     layer.weight = Param::from_tensor(weight([6, 4], 81, &Device::default()));
-    let l1 = WeightRegularizerConfig::new(Regularizer::L1);
+    let l1 = WeightRegularizer::new(Regularizer::L1);
     let alone = penalty(&l1, &layer);
     let layer = layer.apply_reparameterization(Attach);
     assert_eq!(penalty(&l1, &layer), alone);
 
-    let decay = Regularizer::ScaleDecay(ScaleDecayLossConfig::new());
+    let decay = Regularizer::ScaleDecay(ScaleDecayLoss::new());
     let group = ParamGroup::from_path("weight.scaled.scale");
-    let decay = WeightRegularizerConfig::new(decay).with_group(group.clone());
+    let decay = WeightRegularizer::new(decay).with_group(group.clone());
     assert_eq!(penalty(&decay, &layer), 9.0);
-    assert!(l1.with_group(group).init().forward(&layer).is_none());
+    assert!(l1.with_group(group).forward(&layer).is_none());
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn a_parameter_in_two_places_counts_once() {
     }
     let device = Device::default();
     let layer = LinearConfig::new(3, 2).init(&device);
-    let config = WeightRegularizerConfig::new(Regularizer::L1);
+    let config = WeightRegularizer::new(Regularizer::L1);
     let once = penalty(&config, &layer);
     let tied = Tied {
         first: layer.clone(),
@@ -313,7 +313,7 @@ fn half_precision_weights_beyond_the_levels_have_no_loss() {
             .collect();
         let mut layer = LinearConfig::new(4, 3).init(&device);
         layer.weight = Param::from_tensor(tensor(&values, [4, 3], dtype, &device));
-        let config = WeightRegularizerConfig::new(Regularizer::OscillationDampening);
+        let config = WeightRegularizer::new(Regularizer::OscillationDampening);
         assert_eq!(penalty(&config, &layer), 0.0, "{dtype:?}");
     }
 }
@@ -323,8 +323,8 @@ fn a_weight_without_values_counts_as_none() {
     let layer = LinearConfig::new(3, 0).with_bias(false);
     let mut layer = layer.init(&Device::default());
     layer.weight = Param::from_tensor(Tensor::zeros([3, 0], &Device::default()));
-    let config = WeightRegularizerConfig::new(Regularizer::OscillationDampening);
-    assert!(config.init().forward(&layer).is_none());
+    let config = WeightRegularizer::new(Regularizer::OscillationDampening);
+    assert!(config.forward(&layer).is_none());
 }
 
 #[test]
@@ -332,15 +332,14 @@ fn a_weight_without_values_counts_as_none() {
 fn a_granularity_that_does_not_fit_is_refused() {
     let layer = LinearConfig::new(6, 4).init(&Device::default());
     let granularity = WeightGranularity::PerGroup { group_size: 4 };
-    WeightRegularizerConfig::new(Regularizer::OscillationDampening)
+    WeightRegularizer::new(Regularizer::OscillationDampening)
         .with_quantizer(TernaryConfig::new(granularity))
-        .init()
         .forward(&layer);
 }
 
 #[test]
 #[should_panic(expected = "target kurtosis must be positive and finite, got 0")]
 fn a_regularizer_out_of_range_is_refused_at_the_start() {
-    let kurtosis = KurtosisLossConfig::new().with_target(0.0);
-    WeightRegularizerConfig::new(Regularizer::Kurtosis(kurtosis)).init();
+    let kurtosis = KurtosisLoss::new().with_target(0.0);
+    WeightRegularizer::new(Regularizer::Kurtosis(kurtosis));
 }

@@ -1,8 +1,11 @@
 //! Layers and language models.
 
+mod bit_linear;
 mod decoder_variants;
 mod degenerate_inputs;
 mod from_linear;
 mod kv_cache;
 mod oracle_bit_linear;
 mod oracle_lm;
+mod rope_scaling;
+mod rotary_embedding;

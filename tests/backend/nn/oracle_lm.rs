@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bitnet_burn::nn::{BitLinear, BitNetLm, DecoderLayer, Projection};
+use bitnet_burn::nn::{BitLinear, BitNetLm};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Device, Gradients, Tensor},
@@ -20,19 +20,6 @@ use crate::support::{
 /// of noise in the weights moves logits by 4e-6 and gradients by 5e-6 (see `manifest.json`). A larger
 /// difference is a code that flipped.
 const ROBUST: f32 = 1e-4;
-
-/// Projections of a layer, by the names of transformers.
-fn projections<P: Projection>(layer: &DecoderLayer<P>) -> [(&'static str, &P); 7] {
-    [
-        ("self_attn.q_proj", &layer.self_attn.q_proj),
-        ("self_attn.k_proj", &layer.self_attn.k_proj),
-        ("self_attn.v_proj", &layer.self_attn.v_proj),
-        ("self_attn.o_proj", &layer.self_attn.o_proj),
-        ("mlp.gate_proj", &layer.mlp.gate_proj),
-        ("mlp.up_proj", &layer.mlp.up_proj),
-        ("mlp.down_proj", &layer.mlp.down_proj),
-    ]
-}
 
 /// Returns gradients by the names and in the layouts of transformers.
 struct NamedGradients<'a> {
@@ -109,7 +96,7 @@ fn every_projection_equals_transformers_on_its_input() {
     let case = oracle.case("robust_1x8");
     let lm: BitNetLm = load(&device);
     for (i, layer) in lm.model.layers.iter().enumerate() {
-        for (name, projection) in projections(layer) {
+        for (name, projection) in layer.projections() {
             // Projections of the same input share it in the file.
             let input = name
                 .replace("k_proj", "q_proj")
@@ -118,7 +105,7 @@ fn every_projection_equals_transformers_on_its_input() {
             let x: Tensor<3> = case.tensor(&format!("in.L{i}.{input}"), &device);
             let y = floats(projection.forward(x));
             let expected = case.floats(&format!("out.L{i}.{name}"));
-            assert_within(&y, &expected, |_| ROBUST as f64, name);
+            assert_within(&y, &expected, |_| ROBUST as f64, &name);
         }
     }
 }
@@ -145,7 +132,7 @@ fn packed_weights_equal_those_that_transformers_exported() {
     let file = SafeTensors::deserialize(&file).unwrap();
     let packed = load::<BitLinear>(&Device::default()).pack();
     for (i, layer) in packed.model.layers.iter().enumerate() {
-        for (name, projection) in projections(layer) {
+        for (name, projection) in layer.projections() {
             let name = format!("model.layers.{i}.{name}.weight");
             let weight = &projection.weight;
             let [rows, columns] = weight.dims();

@@ -2,7 +2,7 @@
 //! else.
 
 use bitnet_burn::{
-    loss::{Regularizer, WeightRegularizerConfig},
+    loss::{Regularizer, WeightRegularizer},
     nn::{BitLinear, BitLinearConfig},
     optim::{
         FreezingThreshold, LatentClipping, OscillationFreezingConfig, OscillationMonitor,
@@ -218,7 +218,7 @@ fn regularizers_take_no_step_sizes_for_weights() {
         .with_scheme(scheme())
         .init(&device);
     let weight = floats(layer.weight.val());
-    let penalty = WeightRegularizerConfig::new(Regularizer::L1).init();
+    let penalty = WeightRegularizer::new(Regularizer::L1);
     let penalty = floats(penalty.forward(&layer).unwrap())[0] as f64;
     let expected = weight.iter().map(|w| w.abs() as f64).sum::<f64>() / 24.0;
     assert_near(penalty, expected, 32.0 * ROUNDING * expected, "mean|W|");

@@ -9,3 +9,5 @@ mod oracle_adamw;
 mod oscillation;
 mod paged;
 mod qat_optimizer;
+mod two_stage_lr;
+mod weight_decay_schedule;

@@ -4,18 +4,22 @@ use bitnet_burn::{
     functions::ternary_fake_quant,
     ops::Groups,
     optim::{
-        FreezingThreshold, OscillationFreezingConfig, OscillationMonitor, QatOptimizerConfig,
-        QatSgd,
+        FreezingThreshold, OscillationFreezingConfig, OscillationMonitor, QatOptimizer,
+        QatOptimizerConfig,
     },
 };
 use burn::{
-    optim::{Optimizer, SgdConfig},
+    optim::{Optimizer, Sgd, SgdConfig},
     tensor::{DType, Device, Tensor},
 };
 
 use crate::support::values::*;
 
-fn sgd(momentum: f64, threshold: FreezingThreshold, monitor: &OscillationMonitor) -> QatSgd {
+fn sgd(
+    momentum: f64,
+    threshold: FreezingThreshold,
+    monitor: &OscillationMonitor,
+) -> QatOptimizer<Sgd> {
     let freezing = OscillationFreezingConfig::new()
         .with_momentum(momentum)
         .with_threshold(threshold);
@@ -297,5 +301,32 @@ fn freezing_lowers_the_flip_rate() {
     assert!(
         loss_frozen < 2.0 * loss_free,
         "{loss_free} became {loss_frozen}"
+    );
+}
+
+#[test]
+fn the_threshold_follows_half_a_cosine_and_stays_at_its_end() {
+    let threshold = FreezingThreshold::Cosine {
+        start: 0.04,
+        end: 0.01,
+        total_steps: 100,
+    };
+    let expected = [(0, 0.04), (50, 0.025), (100, 0.01), (1000, 0.01)];
+    for (step, value) in expected {
+        let at = threshold.at(step);
+        assert!((at - value).abs() < 1e-15, "step {step}: {at}");
+    }
+    assert_eq!(FreezingThreshold::Never.at(5), f64::INFINITY);
+}
+
+#[test]
+fn the_configuration_reads_back_from_json() {
+    let json = r#"{"momentum": 0.02, "threshold": {"constant": 0.05}}"#;
+    let config: OscillationFreezingConfig = serde_json::from_str(json).unwrap();
+    assert_eq!(
+        config,
+        OscillationFreezingConfig::new()
+            .with_momentum(0.02)
+            .with_threshold(FreezingThreshold::Constant(0.05))
     );
 }

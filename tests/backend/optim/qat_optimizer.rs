@@ -3,8 +3,8 @@
 use bitnet_burn::{
     optim::{
         DecoupledWeightDecay, FreezingThreshold, LatentClipping, LatentQuantizer,
-        OscillationFreezingConfig, OscillationMonitor, QatAdam, QatAdamW, QatOptimizerConfig,
-        QatSgd, WeightDecaySchedule, WeightDecayScheduler,
+        OscillationFreezingConfig, OscillationMonitor, QatOptimizerConfig, WeightDecaySchedule,
+        WeightDecayScheduler,
     },
     qat::{FakeQuant, Prepare},
     quant::{QatScheme, TernaryConfig, WeightGranularity},
@@ -79,11 +79,11 @@ fn momentum() -> SgdConfig {
 #[test]
 fn without_parts_the_steps_are_those_of_burn() {
     let ours = QatOptimizerConfig::new();
-    let adamw: QatAdamW = ours.build(AdamWConfig::new().build());
+    let adamw = ours.build(AdamWConfig::new().build());
     assert_same_steps(adamw, AdamWConfig::new().build(), "AdamW");
-    let adam: QatAdam = ours.build(AdamConfig::new().build());
+    let adam = ours.build(AdamConfig::new().build());
     assert_same_steps(adam, AdamConfig::new().build(), "Adam");
-    let sgd: QatSgd = ours.build(momentum().build());
+    let sgd = ours.build(momentum().build());
     assert_same_steps(sgd, momentum().build(), "SGD");
 }
 

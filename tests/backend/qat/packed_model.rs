@@ -3,12 +3,12 @@
 use std::{fs, path::Path};
 
 use bitnet_burn::{
-    nn::PackedForward,
+    nn::{BitLinearConfig, PackedForward},
     qat::{
         ConvertError, PackedModel, PackedModelError, PackedParameter, Prepare, QuantControls,
         convert,
     },
-    quant::{NoiseConfig, QatScheme, WeightGranularity},
+    quant::{NoiseConfig, QatScheme, TopKConfig, WeightGranularity},
 };
 use burn::{
     module::{Initializer, Lora, Module, Param, ParamGroup},
@@ -151,6 +151,27 @@ fn layers_compute_from_packed_weights_part_by_part() {
     );
     let x = tensor(&normal(2 * 9, 8), [1, 2, 3, 3], DType::F32, &device);
     assert_same(deployed.up.forward(x.clone()), layers.up.forward(x));
+}
+
+#[test]
+fn a_bit_linear_unpacks_parts_with_every_scheme() {
+    let device = Device::default();
+    let x = tensor(&normal(3 * 1024, 9), [3, 1024], DType::F32, &device);
+    for granularity in GRANULARITIES {
+        let weights = scheme(granularity);
+        let topk = TopKConfig { keep: 0.5, bits: 8 };
+        let both = weights.clone().with_activation(Some(topk.into()));
+        for scheme in [QatScheme::b1_58(), weights, both] {
+            let config = BitLinearConfig::new(1024, 1100)
+                .with_bias(true)
+                .with_rms_norm_epsilon(Some(1e-5))
+                .with_scheme(scheme);
+            let layer = config.init(&device);
+            let packed = convert(&layer).unwrap();
+            let deployed = packed.load_into(config.init(&device)).unwrap();
+            assert_same(deployed.forward_packed(x.clone()), layer.forward(x.clone()));
+        }
+    }
 }
 
 #[test]

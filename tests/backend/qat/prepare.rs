@@ -36,11 +36,8 @@ impl Tagger {
 }
 
 fn decisions(report: &PrepareReport) -> Vec<(&str, Decision)> {
-    let decision = |p| -> (&str, Decision) {
-        let p: &bitnet_burn::qat::ParameterReport = p;
-        (&p.path, p.decision)
-    };
-    report.parameters.iter().map(decision).collect()
+    let parameters = report.parameters.iter();
+    parameters.map(|p| (p.path.as_str(), p.decision)).collect()
 }
 
 #[test]

@@ -6,9 +6,9 @@ use bitnet_burn::{
     qat::PackedWeight,
     quant::{
         AbsmaxConfig, AbsmeanConfig, ActivationGranularity, ActivationQuantizer, AsymmetricConfig,
-        BinaryConfig, BitWidth, ClippedSte, LearnedActivationConfig, LearnedStepConfig, SigmoidSte,
-        StaticConfig, Ste, SymmetricConfig, TanhSte, TernaryConfig, TernaryScale, TopKConfig,
-        WeightGranularity, WeightQuantizer,
+        BinaryConfig, BitWidth, LearnedActivationConfig, LearnedStepConfig, StaticConfig, Ste,
+        SymmetricConfig, TernaryConfig, TernaryScale, TopKConfig, WeightGranularity,
+        WeightQuantizer,
     },
 };
 use bitnet_burn_kernels::reference::{EPSILON, absmax, absmean, round_clamp};
@@ -228,10 +228,10 @@ fn activation_rows() -> Vec<(ActivationGranularity, Row<ActivationQuantizer>)> {
 fn estimators() -> [Ste; 5] {
     [
         Ste::Identity,
-        ClippedSte::new(1.0).into(),
-        ClippedSte::new(0.5).into(),
-        TanhSte::new(0.5).into(),
-        SigmoidSte::new(0.3).into(),
+        Ste::clipped(1.0),
+        Ste::clipped(0.5),
+        Ste::tanh(0.5),
+        Ste::sigmoid(0.3),
     ]
 }
 
@@ -239,17 +239,17 @@ fn estimators() -> [Ste; 5] {
 fn factor(ste: Ste, v: f64, z: f64, codes: CodeRange) -> f64 {
     let (min, max) = (codes.min as f64, codes.max as f64);
     match ste {
-        Ste::Clipped(ClippedSte { bound }) => {
+        Ste::Clipped { bound } => {
             let bound = bound as f64;
             f64::from(bound * (min - z) <= v - z && v - z <= bound * (max - z))
         }
-        Ste::Tanh(TanhSte { temperature }) => {
+        Ste::Tanh { temperature } => {
             let k = 1.0 / temperature as f64;
             let nearest = (v - 0.5).round().clamp(min, max - 1.0) + 0.5;
             let slope = k / (2.0 * (k / 2.0).tanh()) / (k * (v - nearest)).cosh().powi(2);
             if (min..=max).contains(&v) { slope } else { 0.0 }
         }
-        Ste::Sigmoid(SigmoidSte { temperature }) => {
+        Ste::Sigmoid { temperature } => {
             let t = temperature as f64;
             let thresholds = (0..(max - min) as usize).map(|i| min + i as f64 + 0.5);
             let slope = |threshold: f64| 1.0 / (4.0 * ((v - threshold) / (2.0 * t)).cosh().powi(2));
@@ -299,7 +299,7 @@ fn check<Q: core::fmt::Debug>(
                 .grad(&(quantized * g).sum().backward())
                 .expect("a gradient");
             let ste = match has_own_gradient(&name) {
-                true => ClippedSte::new(1.0).into(),
+                true => Ste::clipped(1.0),
                 false => ste,
             };
             let formula: Vec<f64> = (0..count)
@@ -318,7 +318,7 @@ fn check<Q: core::fmt::Debug>(
             // rounding to the type of the result.
             let operations = if on_cpu_library() { 16.0 } else { 64.0 };
             let soft = match ste {
-                Ste::Tanh(_) | Ste::Sigmoid(_) => operations * ROUNDING * 1.31,
+                Ste::Tanh { .. } | Ste::Sigmoid { .. } => operations * ROUNDING * 1.31,
                 _ => 0.0,
             };
             let bound = |i: usize| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitnet_burn::{
     loss::{
-        DistillationLossConfig, HiddenDistillationLossConfig, LogitsDistillationLossConfig,
+        DistillationLossConfig, HiddenDistillationLossConfig, LogitsDistillationLoss,
         StudentStates, TeacherStates,
     },
     nn::{BitLinear, BitLinearConfig},
@@ -119,9 +119,7 @@ fn distiller(device: &Device) -> SmallAndLarge {
     let hidden = HiddenDistillationLossConfig::new(INPUTS, 16).with_projection(true);
     let loss = DistillationLossConfig::new()
         .with_task_weight(0.0)
-        .with_logits(Some(
-            LogitsDistillationLossConfig::new().with_temperature(2.0),
-        ))
+        .with_logits(Some(LogitsDistillationLoss::new().with_temperature(2.0)))
         .with_hidden_weight(0.1)
         .with_hidden(Some(hidden));
     Distiller::new(

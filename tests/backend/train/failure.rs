@@ -62,5 +62,5 @@ fn an_error_of_a_checkpoint_is_what_the_checkpoint_returned() {
     std::fs::write(&file, "").unwrap();
     let error = launch(CheckpointPolicy::new(&file)).unwrap();
     let found = error.checkpoint_error().unwrap();
-    assert!(matches!(found, CheckpointError::Io { path, .. } if *path == file));
+    assert!(matches!(found, CheckpointError::Io(error) if error.path == file));
 }

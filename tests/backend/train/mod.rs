@@ -9,6 +9,7 @@ mod faults;
 mod learning_rate;
 mod no_data;
 mod oracle;
+mod ordered_data_loader;
 #[cfg(feature = "text")]
 mod seekable_loaders;
 mod sequences;

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use bitnet_burn::{
     text::dataset::{
-        Document, DocumentBatchesConfig, PackingConfig, RandomWindowsConfig, TokenBatch,
+        Document, DocumentBatchesConfig, EvenWindowsConfig, PackingConfig, RandomWindowsConfig,
+        TokenBatch,
     },
     train::{OrderedDataLoader, SeekableDataLoader},
 };
 use burn::{
-    data::{dataloader::batcher::Batcher, dataset::InMemDataset},
+    data::{
+        dataloader::{DataLoader, batcher::Batcher},
+        dataset::InMemDataset,
+    },
     tensor::Device,
 };
 
@@ -113,6 +117,49 @@ fn shards_take_turns_in_the_batches() {
     check_shards(windows, tokens);
     check_shards(documents, tokens);
     check_shards(ordered, |batch| batch);
+}
+
+/// Checks that a second epoch is an error while one is read, and that a shard is read beside it.
+fn check_readers<O>(new: fn() -> Arc<dyn SeekableDataLoader<O>>, values: fn(O) -> Vec<i64>) {
+    let loader = new();
+    let other = loader.shard(0, 1);
+    let mut first = loader.iter();
+    let begun = values(first.next().unwrap().unwrap());
+    let copy = loader.to_device(&Device::default());
+    for mut second in [loader.iter(), copy.iter()] {
+        let error = second.next().unwrap().err().unwrap().to_string();
+        assert!(error.contains("expected one reader at a time"), "{error}");
+        assert!(second.next().is_none());
+    }
+    let rest = first.map(|batch| values(batch.unwrap())).collect();
+    let read = [vec![begun], rest].concat();
+    assert_eq!(epoch(&*other, values), read);
+    assert_eq!(epoch(&*loader, values), epoch(&*other, values));
+}
+
+#[test]
+fn two_epochs_of_one_loader_at_a_time_are_an_error() {
+    check_readers(windows, tokens);
+    check_readers(documents, tokens);
+    check_readers(ordered, |batch| batch);
+}
+
+#[test]
+fn windows_that_are_the_same_in_each_epoch_have_several_readers() {
+    let config = EvenWindowsConfig::new(4, 2, 5);
+    let tokens: Vec<u32> = (0..50).collect();
+    let windows = config.init(tokens, &Device::default()).unwrap();
+    let pairs = windows.iter().zip(windows.iter());
+    let equal = pairs.map(|(a, b)| self::tokens(a.unwrap()) == self::tokens(b.unwrap()));
+    assert_eq!(Vec::from_iter(equal), [true; 3]);
+}
+
+#[test]
+fn a_shard_of_a_shard_is_one_of_the_whole() {
+    let (shard, whole) = (windows().shard(1, 2), windows());
+    // Batches 1, 3 and 5, of which the second process has the second.
+    let part = shard.shard(1, 2);
+    assert_eq!(epoch(&*part, tokens), [epoch(&*whole, tokens)[3].clone()]);
 }
 
 #[test]

@@ -111,11 +111,7 @@ impl Callback<Net> for Script {
         Ok(())
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<Net>,
-        _output: &TrainOutputOf<Net>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
         let step = run.position().step;
         if self.checkpoints.contains(&step) {
             run.request_checkpoint();

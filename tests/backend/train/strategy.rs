@@ -11,12 +11,12 @@ use bitnet_burn::{
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
     train::{
-        CallbackStrategy,
+        CallbackStrategy, TrainingFailure,
         callback::{
-            BackwardPass, Calibration, Callback, CallbackError, CallbackResult, OptimizerStep,
-            ProgressiveQuantization, QuantizationNoise, TrainOutputOf, TrainingRun,
+            BackwardPass, Calibration, Callback, CallbackResult, OptimizerStep,
+            ProgressiveQuantization, QuantizationNoise, TrainingRun,
         },
-        checkpoint::{BestMetric, CheckpointFolder, CheckpointPolicy, Resume, TrainingPosition},
+        checkpoint::{BestMetric, CheckpointFolder, CheckpointPolicy, Resume},
     },
 };
 use burn::{
@@ -98,11 +98,7 @@ impl Callback<Net> for Recorder {
         self.add("before optimizer step", run)
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<Net>,
-        _output: &TrainOutputOf<Net>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
         self.add("after optimizer step", run)
     }
 
@@ -300,12 +296,8 @@ fn the_newest_and_the_best_checkpoints_are_kept() {
     let checkpoints = CheckpointFolder::new(folder.0.join("checkpoints"));
     assert_eq!(checkpoints.steps().unwrap(), [BATCHES, 3 * BATCHES]);
     let newest = checkpoints.newest().unwrap().manifest.unwrap();
-    let position = TrainingPosition {
-        step: 3 * BATCHES,
-        epoch: 4,
-        batches: 0,
-    };
-    assert_eq!(newest.position, position);
+    let at = newest.position;
+    assert_eq!((at.step, at.epoch, at.batches), (3 * BATCHES, 4, 0));
     let best = checkpoints.verify(BATCHES).unwrap().metric.unwrap();
     assert!(best.value > newest.metric.unwrap().value);
 }
@@ -325,9 +317,7 @@ fn a_failing_callback_ends_the_training_with_its_error() {
         error.to_string().contains("callback `at`: no more"),
         "{error}"
     );
-    let source = std::error::Error::source(&*error).unwrap();
-    let source = source.source().unwrap();
-    assert!(source.downcast_ref::<CallbackError>().is_some());
+    assert_eq!(error.callback_error().unwrap().callback, "at");
     // That of step 4 is the last: an error writes none.
     let steps = CheckpointFolder::new(folder.0.join("checkpoints")).steps();
     assert_eq!(steps.unwrap(), [2, 4]);
@@ -350,11 +340,7 @@ fn a_rollback_brings_back_the_weights_of_the_checkpoint_and_goes_on() {
             Ok(())
         }
 
-        fn after_optimizer_step(
-            &mut self,
-            run: &mut TrainingRun<Net>,
-            _output: &TrainOutputOf<Net>,
-        ) -> CallbackResult {
+        fn after_optimizer_step(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
             match run.position().step {
                 6 => run.request_checkpoint(),
                 9 => run.request_rollback("watch", "astray"),

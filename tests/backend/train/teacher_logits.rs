@@ -205,12 +205,10 @@ fn a_file_of_another_length_is_refused_when_opened() {
     for length in 0..bytes.len() {
         fs::write(folder.file(), &bytes[..length]).unwrap();
         let error = TeacherLogitsReader::open(folder.file(), &format()).unwrap_err();
-        let short = matches!(
-            error,
-            TeacherLogitsError::Length { found, .. } if found == length as u64
-        );
+        let error = error.to_string();
+        let short = error.ends_with(&format!(" bytes, found {length}"));
         // Without magic bytes and version, it cannot be distinguished from other files.
-        let other = length < 12 && matches!(error, TeacherLogitsError::OtherKind { .. });
+        let other = length < 12 && error.contains("expected a file of teacher logits");
         assert!(short || other, "length {length}: {error}");
     }
     fs::write(folder.file(), [&bytes[..], &[0]].concat()).unwrap();
@@ -318,11 +316,8 @@ fn examples_that_changed_places_are_noticed() {
     let start = bytes.len() - EXAMPLES * size;
     bytes[start..].rotate_left(size);
     fs::write(folder.file(), &bytes).unwrap();
-    let error = read(&folder.file(), &format()).unwrap_err();
-    assert!(
-        matches!(error, TeacherLogitsError::Checksum { .. }),
-        "{error}"
-    );
+    let error = read(&folder.file(), &format()).unwrap_err().to_string();
+    assert!(error.contains("example 0: expected checksum"), "{error}");
 }
 
 #[test]

@@ -3,13 +3,11 @@
 use std::sync::{Arc, Mutex};
 
 use bitnet_burn::{
-    loss::CausalLmLossConfig,
+    loss::CausalLmLoss,
     text::dataset::{Sequence, SequenceBatcher, TokenBatch},
     train::{
         CallbackStrategy, SilentRenderer, TokenLoss, TokenLossMetric,
-        callback::{
-            BackwardPass, Callback, CallbackResult, GradientClipping, TrainOutputOf, TrainingRun,
-        },
+        callback::{Callback, CallbackResult, GradientClipping, TrainingRun},
     },
 };
 use burn::{
@@ -58,7 +56,7 @@ impl Bigrams {
 
     fn loss(&self, batch: TokenBatch) -> TokenLoss {
         let logits = self.head.forward(self.embedding.forward(batch.inputs));
-        let loss = CausalLmLossConfig::new().init();
+        let loss = CausalLmLoss::new();
         TokenLoss::new(loss.forward(logits, batch.targets), batch.tokens)
     }
 
@@ -117,20 +115,8 @@ impl Callback<Bigrams> for Seen {
         "seen"
     }
 
-    fn after_backward(
-        &mut self,
-        run: &mut TrainingRun<Bigrams>,
-        pass: &mut BackwardPass<'_, Bigrams>,
-    ) -> CallbackResult {
-        Ok(run.record_loss(pass.output)?)
-    }
-
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<Bigrams>,
-        output: &TrainOutputOf<Bigrams>,
-    ) -> CallbackResult {
-        self.steps.lock().unwrap().push(run.step_loss(output)?);
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<Bigrams>) -> CallbackResult {
+        self.steps.lock().unwrap().push(run.step_loss()?);
         Ok(())
     }
 

@@ -7,12 +7,12 @@ use bitnet_burn::{
     quant::{LearnedStepConfig, QatScheme},
     text::{
         TextError,
-        dataset::{EvenWindows, EvenWindowsConfig, RandomWindows, RandomWindowsConfig},
+        dataset::{EvenWindowsConfig, RandomWindowsConfig, TokenBatches},
         evaluate,
     },
     train::{
         LanguageModel, Trained, Trainer,
-        callback::{Callback, CallbackResult, TrainOutputOf, TrainingRun},
+        callback::{Callback, CallbackResult, TrainingRun},
         checkpoint::{BestMetric, CheckpointPolicy, Resume},
         config::{LearningRateConfig, ParameterGroupConfig, TrainingConfig},
     },
@@ -45,7 +45,7 @@ fn model(config: &TrainingConfig) -> LanguageModel<BitLinear> {
     LanguageModel::new(lm.init(&device.autodiff()))
 }
 
-fn loaders() -> (Arc<RandomWindows>, Arc<EvenWindows>) {
+fn loaders() -> (Arc<TokenBatches>, Arc<TokenBatches>) {
     let device = Device::default();
     let tokens: Vec<u32> = (0..200).map(|i| i * i % 16).collect();
     let train = RandomWindowsConfig::new(8, 4, STEPS).with_steps_per_epoch(Some(STEPS / 2));
@@ -78,6 +78,30 @@ fn the_report_is_of_the_whole_training() {
     assert!((found - expected).abs() < 1e-6, "{found} {expected}");
 }
 
+#[test]
+fn trainings_and_validations_that_share_a_loader_do_not_move_each_other() {
+    let config = config();
+    let model = model(&config);
+    let expected = train(Trainer::new(model.clone(), config.clone()).unwrap());
+    let expected = expected.report.train_loss;
+    let loss = |train: &Arc<TokenBatches>, valid: &Arc<TokenBatches>, model| {
+        let trainer = Trainer::new(model, config.clone()).unwrap();
+        let trained = trainer
+            .with_token_losses()
+            .train(train.clone(), valid.clone());
+        trained.unwrap().report.train_loss
+    };
+    let (train, valid) = loaders();
+    let at_once = std::thread::scope(|scope| {
+        let models = [model.clone(), model.clone()];
+        let threads = models.map(|model| scope.spawn(|| loss(&train, &valid, model)));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    assert_eq!(at_once, [expected; 2]);
+    // Validated with its own data.
+    assert_eq!(loss(&train, &train, model), expected);
+}
+
 /// Stops after a step.
 struct StopAt(usize);
 
@@ -86,11 +110,7 @@ impl<M: LearnerModel> Callback<M> for StopAt {
         "stop_at"
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<M>,
-        _output: &TrainOutputOf<M>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<M>) -> CallbackResult {
         if run.position().step == self.0 {
             run.stop("stop_at", "enough");
         }

@@ -21,7 +21,9 @@ pub fn gguf(data: &[u8]) {
 fn tensors(reader: &GgufReader, length: usize) {
     let mut total = 0;
     for tensor in reader.tensors() {
-        assert_eq!(tensor.bytes().len() as u64, tensor.info().num_bytes());
+        let shape = tensor.shape();
+        let num_bytes = tensor.ggml_type().num_bytes(shape.row_len(), shape.rows());
+        assert_eq!(num_bytes, Some(tensor.bytes().len() as u64));
         total += tensor.bytes().len();
         if let Ok(values) = tensor.decode() {
             assert_eq!(values.len() as u64, tensor.shape().num_elements());
@@ -32,12 +34,13 @@ fn tensors(reader: &GgufReader, length: usize) {
 }
 
 fn of_metadata(metadata: &GgufMetadata) {
-    let json = tokenizer::from_metadata(metadata);
-    let config = tokenizer::config_from_metadata(metadata);
-    let (Ok(json), Ok(config)) = (json, config) else {
+    let Ok(files) = tokenizer::from_metadata(metadata) else {
         return;
     };
-    let files = [(TOKENIZER_FILE, json), (CONFIG_FILE, config)];
+    let files = [
+        (TOKENIZER_FILE, files.tokenizer),
+        (CONFIG_FILE, files.config),
+    ];
     let files = files.map(|(name, value)| (name, value.to_string()));
     let files = files.iter().map(|(name, text)| (*name, text.as_bytes()));
     use_tokenizer(&super::folder::folder_bytes(files));

@@ -2,9 +2,7 @@ use std::sync::{Arc, LazyLock};
 
 use bitnet_burn::text::{
     ChatTemplate, Tokenizer,
-    dataset::{
-        Document, DocumentSource, JsonLines, JsonRecord, MalformedLines, SkippedLines, TrainedTurns,
-    },
+    dataset::{Document, DocumentSource, JsonLines, JsonRecord, SkippedLines, TrainedTurns},
 };
 
 use super::folder::one_file;
@@ -40,7 +38,7 @@ pub fn json_lines(data: &[u8]) {
         let lines = JsonLines::new([&path], record, TOKENIZER.clone());
         let strict: Result<Vec<_>, _> = lines.documents().collect();
         let skipped = SkippedLines::new();
-        let lenient = lines.with_malformed(MalformedLines::Skip(skipped.clone()));
+        let lenient = lines.with_skipped(skipped.clone());
         let documents: Vec<_> = lenient.documents().filter_map(Result::ok).collect();
         documents.iter().for_each(check);
         if strict.is_ok() {

@@ -1,6 +1,4 @@
-use bitnet_burn::text::dataset::{
-    DocumentSource, DocumentSplit, MalformedLines, SkippedLines, TextFiles,
-};
+use bitnet_burn::text::dataset::{DocumentSource, DocumentSplit, SkippedLines, TextFiles};
 
 use super::{
     folder::one_file,
@@ -18,7 +16,7 @@ pub fn text_files(data: &[u8]) {
     ] {
         let files = TextFiles::new([&path], TOKENIZER.clone()).with_split(split);
         let _: Result<Vec<_>, _> = files.documents().collect();
-        let lenient = files.with_malformed(MalformedLines::Skip(SkippedLines::new()));
+        let lenient = files.with_skipped(SkippedLines::new());
         let documents: Vec<_> = lenient.documents().filter_map(Result::ok).collect();
         documents.iter().for_each(check);
     }

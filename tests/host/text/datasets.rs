@@ -7,8 +7,8 @@ use bitnet_burn::text::{
     ChatTemplate, TextError, Tokenizer,
     dataset::{
         Document, DocumentBatchesConfig, DocumentSource, DocumentSplit, EvenWindowsConfig,
-        IGNORE_INDEX, JsonLines, JsonRecord, MalformedLines, PackingConfig, RandomWindowsConfig,
-        SkippedLines, TextFiles, TokenBatch, TrainedTurns,
+        JsonLines, JsonRecord, PackingConfig, RandomWindowsConfig, SkippedLines, TextFiles,
+        TokenBatch, TrainedTurns,
     },
 };
 use burn::{data::dataloader::DataLoader, tensor::Device};
@@ -90,7 +90,7 @@ fn malformed_text_is_skipped_with_its_line() {
     assert!(error.contains("data:2: expected text in UTF-8"), "{error}");
 
     let skipped = SkippedLines::new();
-    let files = files.with_malformed(MalformedLines::Skip(skipped.clone()));
+    let files = files.with_skipped(skipped.clone());
     assert_eq!(texts(&files), ["one", "two", "three"]);
     let messages = skipped.messages();
     assert_eq!((skipped.count(), messages.len()), (2, 2));
@@ -104,15 +104,14 @@ fn a_paragraph_with_a_malformed_line_is_left_out_whole() {
     let skipped = SkippedLines::new();
     let files = TextFiles::new([file.path()], tokenizer())
         .with_split(DocumentSplit::Paragraph)
-        .with_malformed(MalformedLines::Skip(skipped.clone()));
+        .with_skipped(skipped.clone());
     assert_eq!(texts(&files), ["two"]);
     assert_eq!(skipped.count(), 1);
 }
 
 #[test]
 fn a_file_that_is_not_there_is_never_skipped() {
-    let missing = TextFiles::new(["/no/such/file"], tokenizer())
-        .with_malformed(MalformedLines::Skip(SkippedLines::new()));
+    let missing = TextFiles::new(["/no/such/file"], tokenizer()).with_skipped(SkippedLines::new());
     let error = missing.documents().next().unwrap().unwrap_err();
     assert!(matches!(error, TextError::Io { .. }), "{error}");
 }
@@ -176,7 +175,7 @@ fn malformed_records_say_what_is_wrong() {
     );
     let skipped = SkippedLines::new();
     let lines = JsonLines::new([file.path()], JsonRecord::text(), tokenizer())
-        .with_malformed(MalformedLines::Skip(skipped.clone()));
+        .with_skipped(skipped.clone());
     assert_eq!(texts(&lines), ["good"]);
     let expected = [
         "data:2: expected a string in `text`, found the number 3",
@@ -283,7 +282,7 @@ fn documents_go_on_where_an_epoch_ended() {
 fn a_source_without_documents_is_an_error() {
     let file = File::new("no JSON\n");
     let lines = JsonLines::new([file.path()], JsonRecord::text(), tokenizer())
-        .with_malformed(MalformedLines::Skip(SkippedLines::new()));
+        .with_skipped(SkippedLines::new());
     let config = DocumentBatchesConfig::new(PackingConfig::new(6), 2, 7);
     let batches = config.init(lines, &Device::default()).unwrap();
     let error = batches.iter().next().unwrap().unwrap_err().to_string();
@@ -295,7 +294,7 @@ fn masked_targets_are_ignored() {
     let documents = vec![Document::with_prompt(&[1, 2, 3], &[4, 5])];
     let config = DocumentBatchesConfig::new(PackingConfig::new(5).with_eos(Some(9)), 1, 1);
     let batches = config.init(documents, &Device::default()).unwrap();
-    let no = i64::from(IGNORE_INDEX);
+    let no = -100;
     assert_eq!(
         epoch(&batches, 0),
         [(vec![1, 2, 3, 4, 5], vec![no, no, 4, 5, 9])]

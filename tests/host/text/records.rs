@@ -6,7 +6,7 @@ use bitnet_burn::text::{
     TextError, Tokenizer,
     dataset::{
         Document, DocumentBatchesConfig, DocumentSource, DocumentSplit, JsonLines, JsonRecord,
-        MalformedLines, PackingConfig, SkippedLines, TextFiles, read_documents,
+        PackingConfig, SkippedLines, TextFiles, read_documents,
     },
 };
 use burn::{data::dataloader::DataLoader, tensor::Device};
@@ -61,7 +61,7 @@ fn a_record_of_a_list_has_a_line() {
     let file = File::new("[\n{\"text\": \"a\"},\n{\"text\":\n 3},\n{\"text\": \"b\"}]");
     let skipped = SkippedLines::new();
     let records = file.records(JsonRecord::text());
-    let records = records.with_malformed(MalformedLines::Skip(skipped.clone()));
+    let records = records.with_skipped(skipped.clone());
     assert_eq!(texts(&records).unwrap(), ["a", "b"]);
     assert!(
         skipped.messages()[0].ends_with("data:3: expected a string in `text`, found the number 3"),
@@ -71,7 +71,7 @@ fn a_record_of_a_list_has_a_line() {
     // Truncated content is never skipped.
     let file = File::new("[{\"text\": \"a\"},\n{\"te");
     let records = file.records(JsonRecord::text());
-    let records = records.with_malformed(MalformedLines::Skip(SkippedLines::new()));
+    let records = records.with_skipped(SkippedLines::new());
     let error = texts(&records).unwrap_err();
     assert!(error.contains("`]`, the end of the list"), "{error}");
 }
@@ -112,9 +112,10 @@ fn text_in_another_encoding_is_never_skipped() {
         .flat_map(u16::to_le_bytes)
         .collect();
     let file = File::new(utf_16);
-    let skip = || MalformedLines::Skip(SkippedLines::new());
-    let records = file.records(JsonRecord::text()).with_malformed(skip());
-    let files = TextFiles::new([file.path()], tokenizer()).with_malformed(skip());
+    let records = file
+        .records(JsonRecord::text())
+        .with_skipped(SkippedLines::new());
+    let files = TextFiles::new([file.path()], tokenizer()).with_skipped(SkippedLines::new());
     for error in [texts(&records).unwrap_err(), texts(&files).unwrap_err()] {
         assert!(
             error.ends_with("expected text in UTF-8, found text in UTF-16"),

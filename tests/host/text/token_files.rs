@@ -5,7 +5,8 @@ use std::{fs, path::PathBuf};
 use bitnet_burn::text::{
     TextError,
     dataset::{
-        RandomWindowsConfig, TokenDType, TokenFile, TokenFileWriter, TokenFiles, TokenStore,
+        RandomWindowsConfig, TokenDType, TokenFile, TokenFileWriter, TokenFiles, TokenPart,
+        TokenStore,
     },
 };
 use burn::tensor::Device;
@@ -154,6 +155,14 @@ fn windows_go_over_the_ends_of_files() {
         .inputs
         .to_data()
         .assert_eq(&in_memory.inputs.to_data(), true);
+}
+
+#[test]
+fn a_part_is_read_from_its_start() {
+    let part = TokenPart::new(std::sync::Arc::new(vec![1, 2, 3, 4, 5]), 1..4);
+    let mut tokens = vec![0];
+    part.read(1..3, &mut tokens).unwrap();
+    assert_eq!(tokens, [0, 3, 4]);
 }
 
 proptest! {

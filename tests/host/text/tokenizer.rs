@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use bitnet_burn::text::{END_OF_TEXT, TextError, TextStream, Tokenizer};
+use bitnet_burn::text::{TextError, TextStream, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+const END_OF_TEXT: &str = "<|endoftext|>";
 const TEXT: &str = "How much wood would a woodchuck chuck?\n\n  naïve — 你好 😀🦀\t'tis \"it\"";
 
 #[test]
@@ -152,6 +153,45 @@ fn tokens_around_a_text_are_those_of_the_post_processor() {
             .to_string()
             .contains("keeps a text once, found one that has it 0 times")
     );
+}
+
+#[test]
+fn merges_and_templates_without_their_tokens_are_refused() {
+    let folder = folder_with(Value::Null, json!({}));
+    let path = folder.path().join("tokenizer.json");
+    let whole: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let read = |change: &dyn Fn(&mut Value)| {
+        let mut json = whole.clone();
+        change(&mut json);
+        fs::write(&path, json.to_string()).unwrap();
+        Tokenizer::from_file(&folder)
+    };
+    let merged = |merges: Value| {
+        read(&|json| {
+            json["model"]["vocab"]["ab"] = json!(4);
+            json["model"]["merges"] = merges.clone();
+        })
+    };
+    assert_eq!(merged(json!(["a b"])).unwrap().encode("ab").unwrap(), [4]);
+    assert_eq!(
+        merged(json!([["a", "b"]])).unwrap().encode("ab").unwrap(),
+        [4]
+    );
+    let error = merged(json!([["b", "a"]])).unwrap_err().to_string();
+    assert!(error.contains("makes no token"), "{error}");
+
+    // The library recognizes a template by its fields, regardless of its type.
+    let token =
+        json!({"single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}], "special_tokens": {}});
+    let second = json!({"single": [{"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": {}});
+    for template in [token, second] {
+        let error = read(&|json| json["post_processor"] = template.clone());
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("the post-processor has nothing for"),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
     let tensors = reader.tensors().map(|tensor| {
         let values = match values {
             true => self::values(&reader, &tensor)?,
-            false => Values::Unknown,
+            false => Values::Unknown {},
         };
         Ok(Tensor {
             name: tensor.name().to_string(),
@@ -47,7 +47,7 @@ pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
         json: json!({
             "version": reader.version(),
             "metadata": metadata,
-            "tensors": tensor::json(&tensors),
+            "tensors": tensors,
         }),
         text,
     })
@@ -68,7 +68,7 @@ fn values(reader: &GgufReader, tensor: &GgufTensor<'_>) -> Result<Values, GgufEr
             Values::of_codes(ternary.into_codes(), scale)
         }
         ggml_type if ggml_type.is_decoded() => Values::of_floats(&tensor.decode()?, is_matrix),
-        _ => Values::Unknown,
+        _ => Values::Unknown {},
     };
     Ok(match (found, beside) {
         (Values::Codes { counts, scale }, Some(beside)) => Values::Codes {

@@ -25,7 +25,7 @@ pub fn file(path: &Path, values: bool) -> Result<Found, Failure> {
     let tensors = tensors(path, values, None, &mut metadata)?;
     Ok(Found {
         kind: "safetensors",
-        json: json!({"metadata": metadata, "tensors": tensor::json(&tensors)}),
+        json: json!({"metadata": metadata, "tensors": tensors}),
         text: tensor::text(&tensors),
     })
 }
@@ -36,8 +36,7 @@ pub fn folder(path: &Path, values: bool) -> Result<Found, Failure> {
     let mut convention = None;
     if config_path.is_file() {
         let config = HfConfig::read(&config_path)?;
-        let class = config.quantization.as_ref().and_then(|q| q.linear_class);
-        convention = class.map(|class| class.scale_convention());
+        convention = config.quantization.as_ref().and_then(|q| q.linear_class);
         let raw = fs::read(&config_path).map_err(Failure::io(&config_path))?;
         json["config"] = serde_json::from_slice(&raw).unwrap_or(Value::Null);
         let lm = &config.lm;
@@ -77,7 +76,7 @@ pub fn folder(path: &Path, values: bool) -> Result<Found, Failure> {
     text += &tensor::text(&all);
     json["tokenizer"] = tokenizer.into();
     json["metadata"] = json!(metadata);
-    json["tensors"] = tensor::json(&all);
+    json["tensors"] = json!(all);
     Ok(Found {
         kind: "Hugging Face folder",
         json,
@@ -127,7 +126,7 @@ fn tensors(
                 file.tensor(&format!("{name}{SCALE_SUFFIX}")).ok(),
                 convention,
             ),
-            false => Values::Unknown,
+            false => Values::Unknown {},
         };
         Ok(Tensor {
             name: name.to_string(),
@@ -162,7 +161,7 @@ fn values(
         }
         _ => match floats(view) {
             Some(values) => Values::of_floats(&values, is_matrix),
-            None => Values::Unknown,
+            None => Values::Unknown {},
         },
     }
 }

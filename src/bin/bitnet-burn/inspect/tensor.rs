@@ -2,21 +2,25 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 /// Description of a tensor.
+#[derive(Serialize)]
 pub struct Tensor {
     pub name: String,
     pub dtype: String,
     pub shape: Vec<usize>,
     pub bytes: usize,
+    #[serde(flatten)]
     pub values: Values,
 }
 
 /// Statistics of the values of a tensor.
+#[derive(Serialize)]
+#[serde(untagged)]
 pub enum Values {
     /// Not read, or of an unsupported type.
-    Unknown,
+    Unknown {},
     Floats {
         absmean: f64,
         min: f32,
@@ -25,6 +29,7 @@ pub enum Values {
     /// Ternary codes -1, 0 and 1.
     Codes {
         /// Number of occurrences of each code.
+        #[serde(rename = "codes", serialize_with = "by_code")]
         counts: [u64; 3],
         /// Scale of the codes, if known.
         scale: Option<f32>,
@@ -66,22 +71,9 @@ impl Values {
         Self::Codes { counts, scale }
     }
 
-    fn json(&self) -> Value {
-        match self {
-            Self::Unknown => json!({}),
-            Self::Floats { absmean, min, max } => {
-                json!({"absmean": absmean, "min": min, "max": max})
-            }
-            Self::Codes { counts, scale } => json!({
-                "codes": {"-1": counts[0], "0": counts[1], "1": counts[2]},
-                "scale": scale,
-            }),
-        }
-    }
-
     fn text(&self) -> String {
         match self {
-            Self::Unknown => String::new(),
+            Self::Unknown {} => String::new(),
             Self::Floats { absmean, min, max } => {
                 format!("absmean {absmean:.5}, {min:.4} to {max:.4}")
             }
@@ -95,18 +87,8 @@ impl Values {
     }
 }
 
-pub fn json(tensors: &[Tensor]) -> Value {
-    let tensors = tensors.iter().map(|tensor| {
-        let mut json = json!({
-            "name": tensor.name, "dtype": tensor.dtype, "shape": tensor.shape,
-            "bytes": tensor.bytes,
-        });
-        if let (Some(all), Value::Object(values)) = (json.as_object_mut(), tensor.values.json()) {
-            all.extend(values);
-        }
-        json
-    });
-    tensors.collect()
+fn by_code<S: Serializer>(counts: &[u64; 3], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(["-1", "0", "1"].into_iter().zip(counts))
 }
 
 pub fn text(tensors: &[Tensor]) -> String {

@@ -51,9 +51,7 @@ pub fn tokenizer(path: &Path) -> Result<Found, Failure> {
 }
 
 pub fn tokens(path: &Path) -> Result<Found, Failure> {
-    let mut description = path.as_os_str().to_os_string();
-    description.push(".json");
-    let described = Path::new(&description).exists();
+    let described = path.with_added_extension("json").exists();
     let file = match described {
         true => TokenFile::open(path)?,
         // The format of nanoGPT.

@@ -10,53 +10,27 @@ use crate::interop::{
 
 /// Texts of tokens that end a turn, of which a file may have one as `eot_token_id`
 /// ([llama-vocab.cpp](https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp)).
+#[rustfmt::skip]
 const TURN_ENDS: [&str; 11] = [
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>",
+    "<EOT>", "_<EOT>", "[EOT]", "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
     "<end_of_utterance>",
 ];
 
 /// Other texts of tokens that llama.cpp ends with.
+#[rustfmt::skip]
 const OTHER_ENDS: [&str; 11] = [
-    "<|return|>",
-    "<|call|>",
-    "<|flush|>",
-    "<|calls|>",
-    "</s>",
-    MESSAGE_END,
-    "[EOS]",
-    "<eos>",
-    "<turn|>",
-    "<|tool_response>",
-    "[e~[",
+    "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>", MESSAGE_END, "[EOS]", "<eos>",
+    "<turn|>", "<|tool_response>", "[e~[",
 ];
 
 const MESSAGE_END: &str = "<|eom_id|>";
 
 /// Ends of texts that are filled in, by key, and the texts that llama.cpp knows them by without it.
+#[rustfmt::skip]
 const FILLED_IN: [(&str, &[&str]); 3] = [
-    (
-        keys::FIM_PAD_ID,
-        &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"],
-    ),
-    (
-        keys::FIM_REP_ID,
-        &[
-            "<|fim_repo|>",
-            "<|repo_name|>",
-            "<fim-repo>",
-            "<REPO>",
-            "<reponame>",
-        ],
-    ),
+    (keys::FIM_PAD_ID, &["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"]),
+    (keys::FIM_REP_ID, &["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"]),
     (keys::FIM_SEP_ID, &["<|file_sep|>"]),
 ];
 
@@ -69,7 +43,7 @@ const FILLED_IN: [(&str, &[&str]); 3] = [
 /// # Errors
 ///
 /// If a key is no id, or there is no first or last token of its id.
-pub fn end_ids(metadata: &GgufMetadata) -> Result<Vec<u32>, GgufError> {
+pub(in crate::interop::gguf) fn end_ids(metadata: &GgufMetadata) -> Result<Vec<u32>, GgufError> {
     let ids = SpecialIds::from_metadata(metadata)?;
     let named: Vec<u32> = [ids.eos, ids.eot, ids.eom].into_iter().flatten().collect();
     let own: Option<&[u32]> = metadata.optional(keys::OWN_ENDS)?;
@@ -168,11 +142,7 @@ pub(in crate::interop::gguf) fn add_special_ids(
 }
 
 /// The `generation_config.json` of a file: the tokens that begin, end and fill up.
-///
-/// # Errors
-///
-/// As [`end_ids`].
-pub fn generation_config_from_metadata(metadata: &GgufMetadata) -> Result<Value, GgufError> {
+pub(super) fn generation_config(metadata: &GgufMetadata) -> Result<Value, GgufError> {
     let ids = SpecialIds::from_metadata(metadata)?;
     let mut config = Map::new();
     for (field, id) in [("bos_token_id", ids.bos), ("pad_token_id", ids.pad)] {

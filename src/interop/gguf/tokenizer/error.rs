@@ -96,3 +96,32 @@ pub enum TokenizerError {
         found: usize,
     },
 }
+
+impl TokenizerError {
+    pub(super) fn unsupported(
+        part: &'static str,
+        found: impl Into<String>,
+        expected: &'static str,
+    ) -> Self {
+        Self::Unsupported {
+            part,
+            found: found.into(),
+            expected,
+        }
+    }
+
+    pub(super) fn missing(purpose: &'static str, token: impl ToString) -> Self {
+        Self::MissingToken {
+            purpose,
+            token: token.to_string(),
+        }
+    }
+
+    pub(super) fn conflict(token: &str, id: u64, other: String) -> Self {
+        Self::Conflict {
+            token: token.to_string(),
+            id,
+            other,
+        }
+    }
+}

@@ -27,9 +27,7 @@ pub fn to_metadata(
     options: &TokenizerOptions,
 ) -> Result<GgufMetadata, TokenizerError> {
     let mut source = Source::parse(json, options.vocab_size)?;
-    merges::check(&source.merges, |text| {
-        source.vocabulary.type_of(text).is_some()
-    })?;
+    merges::check(&source.merges, &source.vocabulary)?;
 
     let mut metadata = GgufMetadata::new();
     if pre_tokenizer::is_byte_level(optional(json, "pre_tokenizer"))? {
@@ -37,11 +35,9 @@ pub fn to_metadata(
     } else if source.byte_fallback {
         characters(json, &mut source, options, &mut metadata)?;
     } else {
-        return Err(TokenizerError::Unsupported {
-            part: "tokenizer",
-            found: shown(optional(json, "pre_tokenizer")),
-            expected: "one of bytes (ByteLevel), or of characters with byte_fallback",
-        });
+        let found = shown(optional(json, "pre_tokenizer"));
+        let expected = "one of bytes (ByteLevel), or of characters with byte_fallback";
+        return Err(TokenizerError::unsupported("tokenizer", found, expected));
     }
     types_and_merges(&source, &mut metadata)?;
     special_tokens(json, config, &source, options, &mut metadata)?;
@@ -98,11 +94,12 @@ fn characters(
     let space_prefix = normalizer::space_prefix(normalizer, optional(json, "pre_tokenizer"))?;
     source.vocabulary.mark_bytes(source.unk_token)?;
     if source.ignore_merges {
-        return Err(TokenizerError::Unsupported {
-            part: "ignore_merges",
-            found: "true".to_string(),
-            expected: "false, as the tokens are of characters",
-        });
+        let expected = "false, as the tokens are of characters";
+        return Err(TokenizerError::unsupported(
+            "ignore_merges",
+            "true",
+            expected,
+        ));
     }
     if !options.inexact_merges {
         merges::check_scores(&source.vocabulary, &source.merges)?;
@@ -127,11 +124,8 @@ fn texts_of_characters(source: &Source<'_>) -> Result<Vec<String>, TokenizerErro
         if matches!(token, Some((_, TokenType::UserDefined))) && text.contains(keys::SPACE) {
             let spaces = text.replace(keys::SPACE, " ");
             if all.contains(&spaces) {
-                return Err(TokenizerError::Conflict {
-                    token: text.clone(),
-                    id: id as u64,
-                    other: format!("{spaces:?}"),
-                });
+                let other = format!("{spaces:?}");
+                return Err(TokenizerError::conflict(text, id as u64, other));
             }
             *text = spaces;
         }
@@ -187,11 +181,9 @@ fn added_tokens(
         // The template, unless the configuration tells otherwise, as in llama.cpp's converter.
         let add = flag(flags, field, of_template.is_some())?;
         if add && (id.is_none() || of_template.is_some_and(|token| Some(token) != id)) {
-            return Err(TokenizerError::Unsupported {
-                part: field,
-                found: format!("with token {id:?} and template {of_template:?}"),
-                expected: "a token that is known, and the same in the template",
-            });
+            let found = format!("with token {id:?} and template {of_template:?}");
+            let expected = "a token that is known, and the same in the template";
+            return Err(TokenizerError::unsupported(field, found, expected));
         }
         metadata.insert(key, add)?;
     }

@@ -1,33 +1,45 @@
-use std::collections::HashMap;
-
 use serde_json::{Map, Value, json};
 
 use super::{
-    SpecialIds, TokenType, TokenizerError, keys,
+    SpecialIds, TokenType, TokenizerError,
+    ends::generation_config,
+    keys,
     merges::{self, Merge},
     normalizer, post_processor, pre_tokenizer, templates,
+    vocabulary::Vocabulary,
 };
 use crate::interop::gguf::GgufMetadata;
 
-/// The tokens of a file.
-struct Tokens<'a> {
-    texts: &'a [String],
-    types: Vec<TokenType>,
-    /// Ids of all but those that only fill the vocabulary up.
-    ids: HashMap<&'a str, usize>,
+/// The files of a tokenizer beside a model of Hugging Face.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenizerFiles {
+    /// `tokenizer.json`.
+    pub tokenizer: Value,
+    /// `tokenizer_config.json`: the special tokens, and the chat template or templates if there are any.
+    pub config: Value,
+    /// `generation_config.json`: the tokens that begin, end and fill up.
+    pub generation_config: Value,
 }
 
-/// The `tokenizer.json` of a file's tokenizer.
+/// Returns the tokenizer of a file as the files that Hugging Face has for one.
 ///
-/// If the file has `tokenizer.huggingface.json`, it is that. Otherwise it is made of the keys of
+/// If the file has `tokenizer.huggingface.json`, the tokenizer is that. Otherwise it is made of the keys of
 /// llama.cpp, and tokenizes as llama.cpp does, except for what depends on the place of a token in
 /// the text. A tokenizer of bytes without `tokenizer.ggml.pre` splits text as llama.cpp's `default`.
 ///
 /// # Errors
 ///
-/// If the file has no tokenizer or one that is no byte-pair encoding, its pre-tokenizer is not known,
-/// or its keys contradict each other.
-pub fn from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
+/// If the file has no tokenizer or one that is no byte-pair encoding, its pre-tokenizer is not known, a
+/// special token is none of the file's, or its keys contradict each other.
+pub fn from_metadata(metadata: &GgufMetadata) -> Result<TokenizerFiles, TokenizerError> {
+    Ok(TokenizerFiles {
+        tokenizer: tokenizer(metadata)?,
+        config: config(metadata)?,
+        generation_config: generation_config(metadata)?,
+    })
+}
+
+fn tokenizer(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
     if let Some(text) = metadata.optional::<&str>(keys::HUGGING_FACE)? {
         return serde_json::from_str(text).map_err(|error| TokenizerError::Field {
             path: keys::HUGGING_FACE.to_string(),
@@ -35,26 +47,18 @@ pub fn from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
             found: error.to_string(),
         });
     }
-    let tokens = Tokens::read(metadata)?;
+    let vocabulary = Vocabulary::from_metadata(metadata)?;
     match metadata.required::<&str>(keys::MODEL)? {
-        keys::BYTES => bytes(metadata, &tokens),
-        keys::CHARACTERS => characters(metadata, &tokens),
-        other => Err(TokenizerError::Unsupported {
-            part: "tokenizer",
-            found: other.to_string(),
-            expected: "a byte-pair encoding, `gpt2` or `llama`",
-        }),
+        keys::BYTES => bytes(metadata, &vocabulary),
+        keys::CHARACTERS => characters(metadata, &vocabulary),
+        other => {
+            let expected = "a byte-pair encoding, `gpt2` or `llama`";
+            Err(TokenizerError::unsupported("tokenizer", other, expected))
+        }
     }
 }
 
-/// The `tokenizer_config.json` of a file's tokenizer: its special tokens, and the chat template or
-/// templates if there are any.
-///
-/// # Errors
-///
-/// If a special token is none of the file's.
-pub fn config_from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
-    let texts: &[String] = metadata.required(keys::TOKENS)?;
+fn config(metadata: &GgufMetadata) -> Result<Value, TokenizerError> {
     let ids = SpecialIds::from_metadata(metadata)?;
     let mut config = Map::new();
     config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
@@ -64,15 +68,9 @@ pub fn config_from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerE
         ("unk_token", "unknown", ids.unk),
         ("pad_token", "padding", ids.pad),
     ] {
-        let Some(id) = id else {
-            continue;
-        };
-        let text = texts.get(id as usize);
-        let text = text.ok_or_else(|| TokenizerError::MissingToken {
-            purpose,
-            token: id.to_string(),
-        })?;
-        config.insert(field.into(), text.as_str().into());
+        if let Some(id) = id {
+            config.insert(field.into(), text_of(metadata, id, purpose)?.into());
+        }
     }
     if let Some(template) = templates::read(metadata)? {
         config.insert("chat_template".into(), template);
@@ -80,117 +78,59 @@ pub fn config_from_metadata(metadata: &GgufMetadata) -> Result<Value, TokenizerE
     Ok(config.into())
 }
 
-impl<'a> Tokens<'a> {
-    fn read(metadata: &'a GgufMetadata) -> Result<Self, TokenizerError> {
-        let texts: &[String] = metadata.required(keys::TOKENS)?;
-        let types = match metadata.optional::<&[i32]>(keys::TOKEN_TYPES)? {
-            None => vec![TokenType::Normal; texts.len()],
-            Some(types) => {
-                check_length(keys::TOKEN_TYPES, texts.len(), types.len())?;
-                types.iter().map(token_type).collect::<Result<_, _>>()?
-            }
+fn text_of<'a>(
+    metadata: &'a GgufMetadata,
+    id: u32,
+    purpose: &'static str,
+) -> Result<&'a str, TokenizerError> {
+    let texts: &[String] = metadata.required(keys::TOKENS)?;
+    let text = texts.get(id as usize).map(String::as_str);
+    text.ok_or_else(|| TokenizerError::missing(purpose, id))
+}
+
+/// All tokens by their ids. Those that are added are among them: that gives them their ids.
+fn vocab(vocabulary: &Vocabulary<'_>) -> Map<String, Value> {
+    let tokens = vocabulary.tokens();
+    tokens
+        .map(|(id, text, _)| (text.to_string(), id.into()))
+        .collect()
+}
+
+/// Tokens that are found in text before it is split.
+fn added(vocabulary: &Vocabulary<'_>) -> Vec<Value> {
+    let added = vocabulary.tokens().filter_map(|(id, text, token_type)| {
+        let special = match token_type {
+            TokenType::Control | TokenType::Unknown => true,
+            TokenType::UserDefined => false,
+            _ => return None,
         };
-        let mut ids = HashMap::with_capacity(texts.len());
-        for (id, (text, token_type)) in texts.iter().zip(&types).enumerate() {
-            if *token_type == TokenType::Unused && *text == keys::padding(id) {
-                continue;
-            }
-            if let Some(other) = ids.insert(text.as_str(), id) {
-                return Err(TokenizerError::Conflict {
-                    token: text.clone(),
-                    id: id as u64,
-                    other: format!("its id {other}"),
-                });
-            }
-        }
-        Ok(Self { texts, types, ids })
-    }
-
-    fn text(&self, id: u32, purpose: &'static str) -> Result<(&'a str, u32), TokenizerError> {
-        match self.texts.get(id as usize) {
-            Some(text) => Ok((text, id)),
-            None => Err(TokenizerError::MissingToken {
-                purpose,
-                token: id.to_string(),
-            }),
-        }
-    }
-
-    /// All tokens by their ids. Those that are added are among them: that gives them their ids.
-    fn vocabulary(&self) -> Map<String, Value> {
-        let ids = self.ids.iter();
-        ids.map(|(text, &id)| (text.to_string(), id.into()))
-            .collect()
-    }
-
-    /// Tokens that are found in text before it is split.
-    fn added(&self) -> Vec<Value> {
-        let tokens = self.texts.iter().zip(&self.types).enumerate();
-        let added = tokens.filter_map(|(id, (text, token_type))| {
-            let special = match token_type {
-                TokenType::Control | TokenType::Unknown => true,
-                TokenType::UserDefined => false,
-                _ => return None,
-            };
-            Some(json!({
-                "id": id, "content": text, "single_word": false, "lstrip": false,
-                "rstrip": false, "normalized": false, "special": special,
-            }))
-        });
-        added.collect()
-    }
-
-    /// Ids of the tokens that are made by merging.
-    fn mergeable(&self) -> HashMap<&'a str, usize> {
-        let ids = self.ids.iter();
-        ids.filter(|&(_, &id)| self.types[id] == TokenType::Normal)
-            .map(|(&text, &id)| (text, id))
-            .collect()
-    }
-}
-
-fn token_type(id: &i32) -> Result<TokenType, TokenizerError> {
-    TokenType::from_id(*id).ok_or_else(|| TokenizerError::Field {
-        path: keys::TOKEN_TYPES.to_string(),
-        expected: "types from 1 to 6",
-        found: id.to_string(),
-    })
-}
-
-fn check_length(key: &'static str, expected: usize, found: usize) -> Result<(), TokenizerError> {
-    if expected == found {
-        return Ok(());
-    }
-    Err(TokenizerError::Length {
-        key,
-        expected,
-        found,
-    })
+        Some(json!({
+            "id": id, "content": text, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": special,
+        }))
+    });
+    added.collect()
 }
 
 /// The merges of the file, of tokens that it has.
 fn read_merges<'a>(
     merges: &'a [String],
-    tokens: &Tokens<'_>,
+    vocabulary: &Vocabulary<'_>,
 ) -> Result<Vec<Merge<'a>>, TokenizerError> {
     let merges = merges.iter().map(|text| merges::split(text));
     let merges: Vec<Merge<'a>> = merges.collect::<Result<_, _>>()?;
-    merges::check(&merges, |text| tokens.ids.contains_key(text))?;
+    merges::check(&merges, vocabulary)?;
     Ok(merges)
 }
 
 /// The tokens around a text as a template, if there are any; `add_bos` is what llama.cpp does if the
 /// file does not tell.
-fn template(
-    metadata: &GgufMetadata,
-    tokens: &Tokens<'_>,
-    add_bos: bool,
-) -> Result<Option<Value>, TokenizerError> {
+fn template(metadata: &GgufMetadata, add_bos: bool) -> Result<Option<Value>, TokenizerError> {
     let ids = SpecialIds::from_metadata(metadata)?;
     let add_bos = metadata.optional(keys::ADD_BOS)?.unwrap_or(add_bos);
     let add_eos = metadata.optional(keys::ADD_EOS)?.unwrap_or(false);
     let around = |add: bool, id: Option<u32>, purpose| match id.filter(|_| add) {
-        Some(id) => tokens.text(id, purpose).map(Some),
+        Some(id) => Ok::<_, TokenizerError>(Some((text_of(metadata, id, purpose)?, id))),
         None => Ok(None),
     };
     let first = around(add_bos, ids.bos, "first")?;
@@ -199,15 +139,15 @@ fn template(
     Ok(any.then(|| post_processor::template(first, last)))
 }
 
-fn bytes(metadata: &GgufMetadata, tokens: &Tokens<'_>) -> Result<Value, TokenizerError> {
+fn bytes(metadata: &GgufMetadata, vocabulary: &Vocabulary<'_>) -> Result<Value, TokenizerError> {
     let pre = metadata.optional::<&str>(keys::PRE)?;
     let pre = pre
         .filter(|pre| !pre.is_empty())
         .unwrap_or(keys::DEFAULT_PRE);
     let (pre_tokenizer, ignore_merges) = pre_tokenizer::of_name(pre)?;
-    let merges = read_merges(metadata.required(keys::MERGES)?, tokens)?;
+    let merges = read_merges(metadata.required(keys::MERGES)?, vocabulary)?;
     // The tokenizers that llama.cpp does not merge for are those that it adds a first token for.
-    let template = template(metadata, tokens, ignore_merges)?;
+    let template = template(metadata, ignore_merges)?;
     let byte_level = |trim_offsets: bool| {
         json!({
             "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": trim_offsets,
@@ -228,7 +168,7 @@ fn bytes(metadata: &GgufMetadata, tokens: &Tokens<'_>) -> Result<Value, Tokenize
     };
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": tokens.added(),
+        "added_tokens": added(vocabulary),
         "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
         "post_processor": post_processor,
@@ -237,39 +177,44 @@ fn bytes(metadata: &GgufMetadata, tokens: &Tokens<'_>) -> Result<Value, Tokenize
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
             "ignore_merges": ignore_merges,
-            "vocab": tokens.vocabulary(), "merges": merges,
+            "vocab": vocab(vocabulary), "merges": merges,
         },
     }))
 }
 
-fn characters(metadata: &GgufMetadata, tokens: &Tokens<'_>) -> Result<Value, TokenizerError> {
+fn characters(
+    metadata: &GgufMetadata,
+    vocabulary: &Vocabulary<'_>,
+) -> Result<Value, TokenizerError> {
     let space_prefix = metadata.optional(keys::ADD_SPACE_PREFIX)?.unwrap_or(true);
-    let mergeable = tokens.mergeable();
     let merges = match metadata.optional::<&[String]>(keys::MERGES)? {
-        Some(merges) => read_merges(merges, tokens)?,
+        Some(merges) => read_merges(merges, vocabulary)?,
         // Files of llama.cpp's own converter.
         None => {
-            let scores: &[f32] = metadata.required(keys::SCORES)?;
-            check_length(keys::SCORES, tokens.texts.len(), scores.len())?;
-            merges::of_scores(&mergeable, scores)?
+            let (texts, scores): (&[String], &[f32]) = (
+                metadata.required(keys::TOKENS)?,
+                metadata.required(keys::SCORES)?,
+            );
+            keys::check_length(keys::SCORES, texts.len(), scores.len())?;
+            merges::of_scores(vocabulary, scores)?
         }
     };
     let unk_token = match SpecialIds::from_metadata(metadata)?.unk {
-        Some(id) => Some(tokens.text(id, "unknown")?.0),
+        Some(id) => Some(text_of(metadata, id, "unknown")?),
         None => None,
     };
     Ok(json!({
         "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": tokens.added(),
+        "added_tokens": added(vocabulary),
         "normalizer": normalizer::of_characters(space_prefix),
         "pre_tokenizer": null,
-        "post_processor": template(metadata, tokens, true)?,
+        "post_processor": template(metadata, true)?,
         "decoder": normalizer::decoder(space_prefix),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": unk_token,
             "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true,
             "byte_fallback": true, "ignore_merges": false,
-            "vocab": tokens.vocabulary(), "merges": merges,
+            "vocab": vocab(vocabulary), "merges": merges,
         },
     }))
 }

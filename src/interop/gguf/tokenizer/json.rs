@@ -30,38 +30,40 @@ pub fn optional<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
     value.get(field).filter(|value| !value.is_null())
 }
 
+fn typed<'a, T>(
+    value: Option<&'a Value>,
+    path: &str,
+    expected: &'static str,
+    read: fn(&'a Value) -> Option<T>,
+) -> Result<T, TokenizerError> {
+    let found = value.and_then(read);
+    found.ok_or_else(|| wrong(path, expected, value))
+}
+
 pub fn object<'a>(
     value: Option<&'a Value>,
     path: &str,
 ) -> Result<&'a Map<String, Value>, TokenizerError> {
-    let object = value.and_then(Value::as_object);
-    object.ok_or_else(|| wrong(path, "an object", value))
+    typed(value, path, "an object", Value::as_object)
 }
 
-pub fn array<'a>(value: Option<&'a Value>, path: &str) -> Result<&'a [Value], TokenizerError> {
-    let array = value.and_then(Value::as_array);
-    array
-        .map(Vec::as_slice)
-        .ok_or_else(|| wrong(path, "an array", value))
+pub fn array<'a>(value: Option<&'a Value>, path: &str) -> Result<&'a Vec<Value>, TokenizerError> {
+    typed(value, path, "an array", Value::as_array)
 }
 
 pub fn string<'a>(value: Option<&'a Value>, path: &str) -> Result<&'a str, TokenizerError> {
-    let string = value.and_then(Value::as_str);
-    string.ok_or_else(|| wrong(path, "a string", value))
+    typed(value, path, "a string", Value::as_str)
 }
 
 pub fn id(value: Option<&Value>, path: &str) -> Result<u64, TokenizerError> {
-    let id = value.and_then(Value::as_u64);
-    id.ok_or_else(|| wrong(path, "an id", value))
+    typed(value, path, "an id", Value::as_u64)
 }
 
 /// A truth value, or `default` if it is missing or null.
 pub fn flag(value: &Value, field: &str, default: bool) -> Result<bool, TokenizerError> {
     match optional(value, field) {
         None => Ok(default),
-        Some(found) => found
-            .as_bool()
-            .ok_or_else(|| wrong(field, "true or false", Some(found))),
+        found => typed(found, field, "true or false", Value::as_bool),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Keys of tokenizers in the metadata.
 
+use super::TokenizerError;
+
 pub const MODEL: &str = "tokenizer.ggml.model";
 pub const PRE: &str = "tokenizer.ggml.pre";
 pub const TOKENS: &str = "tokenizer.ggml.tokens";
@@ -37,6 +39,22 @@ pub const CHARACTERS: &str = "llama";
 
 /// What stands for a space in tokens of characters.
 pub const SPACE: &str = "\u{2581}";
+
+/// Checks that a list has an element for each token.
+pub fn check_length(
+    key: &'static str,
+    expected: usize,
+    found: usize,
+) -> Result<(), TokenizerError> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(TokenizerError::Length {
+            key,
+            expected,
+            found,
+        }),
+    }
+}
 
 /// Token of an id that the tokenizer does not have, as llama.cpp's converter calls it.
 pub fn padding(id: usize) -> String {

@@ -27,7 +27,7 @@ pub fn parse_merge(merge: &Value) -> Result<Merge<'_>, TokenizerError> {
     let path = "model.merges";
     let (left, right) = match merge {
         Value::String(text) => split(text)?,
-        pair => match array(Some(pair), path)? {
+        pair => match array(Some(pair), path)?.as_slice() {
             [left, right] => (string(Some(left), path)?, string(Some(right), path)?),
             _ => return Err(wrong(&pair.to_string(), "", "expected two parts")),
         },
@@ -58,10 +58,11 @@ pub fn split(text: &str) -> Result<Merge<'_>, TokenizerError> {
 
 /// Checks that parts and results of merges are tokens, without which Hugging Face's library does not
 /// load a tokenizer.
-pub fn check(merges: &[Merge<'_>], is_token: impl Fn(&str) -> bool) -> Result<(), TokenizerError> {
+pub fn check(merges: &[Merge<'_>], vocabulary: &Vocabulary<'_>) -> Result<(), TokenizerError> {
+    let is_token = |text: &str| vocabulary.type_of(text).is_some();
     for &(left, right) in merges {
         let whole = [left, right].concat();
-        if ![left, right, &whole].into_iter().all(&is_token) {
+        if ![left, right, &whole].into_iter().all(is_token) {
             return Err(wrong(left, right, "its parts or its result are no tokens"));
         }
     }
@@ -125,11 +126,12 @@ pub fn check_scores(
 /// All ways to cut a token in two.
 fn parts(text: &str) -> Result<impl Iterator<Item = Merge<'_>>, TokenizerError> {
     if text.len() > MAX_LEN {
-        return Err(TokenizerError::Unsupported {
-            part: "token",
-            found: format!("of {} bytes", text.len()),
-            expected: "at most 1024 bytes",
-        });
+        let found = format!("of {} bytes", text.len());
+        return Err(TokenizerError::unsupported(
+            "token",
+            found,
+            "at most 1024 bytes",
+        ));
     }
     let places = text.char_indices().skip(1);
     Ok(places.map(|(place, _)| text.split_at(place)))
@@ -137,16 +139,18 @@ fn parts(text: &str) -> Result<impl Iterator<Item = Merge<'_>>, TokenizerError> 
 
 /// The merges that scores stand for, as transformers derives them from sentencepiece's models: those
 /// of the token with the highest score first, and of one token those with the longest left part.
-///
-/// `ids` are the ids of the tokens that are made by merging.
 pub fn of_scores<'a>(
-    ids: &HashMap<&'a str, usize>,
+    vocabulary: &Vocabulary<'a>,
     scores: &[f32],
 ) -> Result<Vec<Merge<'a>>, TokenizerError> {
+    let is_normal = |text: &str| vocabulary.type_of(text) == Some(TokenType::Normal);
     let mut merges = Vec::new();
-    for (text, &id) in ids {
+    for (id, text, _) in vocabulary
+        .tokens()
+        .filter(|token| token.2 == TokenType::Normal)
+    {
         let parts = parts(text)?;
-        let parts = parts.filter(|(left, right)| ids.contains_key(left) && ids.contains_key(right));
+        let parts = parts.filter(|(left, right)| is_normal(left) && is_normal(right));
         merges.extend(parts.map(|(left, right)| (id, left, right)));
     }
     let score = |id: usize| scores.get(id).copied().unwrap_or(f32::MIN);

@@ -22,11 +22,10 @@ mod templates;
 mod token_type;
 mod vocabulary;
 
-pub(super) use ends::add_special_ids;
-pub use ends::{end_ids, generation_config_from_metadata};
+pub(super) use ends::{add_special_ids, end_ids};
 pub use error::TokenizerError;
 pub use export::to_metadata;
-pub use import::{config_from_metadata, from_metadata};
+pub use import::from_metadata;
 pub use options::TokenizerOptions;
 pub use special_ids::SpecialIds;
-pub use token_type::TokenType;
+use token_type::TokenType;

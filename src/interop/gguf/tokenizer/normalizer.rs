@@ -7,11 +7,7 @@ use super::{
 };
 
 fn unsupported(part: &'static str, found: &Value, expected: &'static str) -> TokenizerError {
-    TokenizerError::Unsupported {
-        part,
-        found: shown(Some(found)),
-        expected,
-    }
+    TokenizerError::unsupported(part, shown(Some(found)), expected)
 }
 
 /// Checks the normalizer of a tokenizer of bytes.

@@ -50,11 +50,8 @@ impl<'a> Around<'a> {
 }
 
 fn unsupported(found: &Value) -> TokenizerError {
-    TokenizerError::Unsupported {
-        part: "post-processor",
-        found: shown(Some(found)),
-        expected: "a template with at most one token before and one behind the text",
-    }
+    let expected = "a template with at most one token before and one behind the text";
+    TokenizerError::unsupported("post-processor", shown(Some(found)), expected)
 }
 
 /// A post-processor that puts tokens, given with their ids, around a text.

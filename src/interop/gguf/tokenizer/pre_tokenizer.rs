@@ -6,114 +6,59 @@ use super::{
     keys,
 };
 
-/// How a tokenizer of bytes splits text into words before it merges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Split {
-    /// The expression that `ByteLevel` has built in, that of GPT-2.
-    Gpt2,
-    /// The same, after single digits.
-    Gpt2Digits,
-    /// Llama 3's expression: up to three digits are a word.
-    Llama3,
-    /// Qwen 2's expression, which differs from Llama 3's in that each digit is a word.
-    Qwen2,
-    /// llama.cpp's own, for files that name none: [`DEFAULT`], one after the other.
-    Default,
-}
-
-/// A way to split, and the names that llama.cpp has for it; the first one is written.
+/// A way to split text into words before a tokenizer of bytes merges, and the names that llama.cpp has for
+/// it; the first one is written.
 struct Known {
-    split: Split,
+    /// True if each digit is split from all else first.
+    digits: bool,
+    /// Expressions of words, one after the other; none for the one that `ByteLevel` has built in.
+    words: &'static [&'static str],
     /// Whether llama.cpp takes a word that is a token without merging.
     ignore_merges: bool,
     names: &'static [&'static str],
 }
 
-/// From llama.cpp's
-/// [llama-vocab.cpp](https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp), where
-/// the names of one line share their expressions. It looks names up, and has none for every
-/// combination.
-const KNOWN: [Known; 6] = [
-    Known {
-        split: Split::Gpt2,
-        ignore_merges: false,
-        names: &[
-            "gpt-2",
-            "phi-2",
-            "mpt",
-            "olmo",
-            "jais",
-            "gigachat",
-            "a.x-4.0",
-            "mellum",
-            "exaone4",
-            "trillion",
-            "granite-docling",
-        ],
-    },
-    Known {
-        split: Split::Gpt2Digits,
-        ignore_merges: false,
-        names: &[
-            "smollm",
-            "starcoder",
-            "refact",
-            "command-r",
-            "codeshell",
-            "exaone",
-            "minerva-7b",
-            "mellum2",
-        ],
-    },
-    Known {
-        split: Split::Llama3,
-        ignore_merges: true,
-        names: &[
-            "llama-bpe",
-            "llama3",
-            "llama-v3",
-            "falcon3",
-            "falcon-h1",
-            "pixtral",
-            "lfm2",
-            "midm-2.0",
-        ],
-    },
-    Known {
-        split: Split::Llama3,
-        ignore_merges: false,
-        names: &["dbrx", "smaug-bpe"],
-    },
-    Known {
-        split: Split::Qwen2,
-        ignore_merges: false,
-        names: &[
-            "qwen2",
-            "deepseek-r1-qwen",
-            "stablelm2",
-            "megrez",
-            "hunyuan",
-            "kormo",
-            "f2llmv2",
-            "solar-open",
-        ],
-    },
-    Known {
-        split: Split::Default,
-        ignore_merges: false,
-        names: &[keys::DEFAULT_PRE],
-    },
+const GPT2: &[&str] = &[];
+/// Up to three digits are a word.
+const LLAMA3: &[&str] = &[
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 ];
-
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// Punctuation, words of GPT-2, numbers, and of these three digits at a time.
-const DEFAULT: [&str; 4] = [
+/// As Llama 3, but each digit is a word.
+const QWEN2: &[&str] = &[
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+];
+/// llama.cpp's own, for files that name none: punctuation, words of GPT-2, numbers, and of these three
+/// digits at a time.
+const DEFAULT: &[&str] = &[
     r"[\p{P}\$\+<=>\^~\|]+",
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
     r"\p{N}+",
     r"[0-9][0-9][0-9]",
+];
+
+/// From llama.cpp's
+/// [llama-vocab.cpp](https://github.com/ggml-org/llama.cpp/blob/master/src/llama-vocab.cpp), where
+/// the names of one line share their expressions. It looks names up, and has none for every
+/// combination.
+#[rustfmt::skip]
+static KNOWN: [Known; 6] = [
+    Known { digits: false, words: GPT2, ignore_merges: false, names: &[
+        "gpt-2", "phi-2", "mpt", "olmo", "jais", "gigachat", "a.x-4.0", "mellum", "exaone4",
+        "trillion", "granite-docling",
+    ]},
+    Known { digits: true, words: GPT2, ignore_merges: false, names: &[
+        "smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b",
+        "mellum2",
+    ]},
+    Known { digits: false, words: LLAMA3, ignore_merges: true, names: &[
+        "llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2", "midm-2.0",
+    ]},
+    Known { digits: false, words: LLAMA3, ignore_merges: false, names: &["dbrx", "smaug-bpe"] },
+    Known { digits: false, words: QWEN2, ignore_merges: false, names: &[
+        "qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan", "kormo", "f2llmv2",
+        "solar-open",
+    ]},
+    Known { digits: false, words: DEFAULT, ignore_merges: false, names: &[keys::DEFAULT_PRE] },
 ];
 
 /// Whether words are made of bytes, as opposed to characters.
@@ -128,9 +73,10 @@ pub fn recognize(
     ignore_merges: bool,
 ) -> Result<&'static str, TokenizerError> {
     let split = split(&parts(pre_tokenizer, "pretokenizers")?)?;
-    let known = KNOWN
-        .iter()
-        .find(|known| Some(known.split) == split && known.ignore_merges == ignore_merges);
+    let known = KNOWN.iter().find(|known| {
+        let same = |(digits, words)| known.digits == digits && known.words == words;
+        known.ignore_merges == ignore_merges && split.clone().is_some_and(same)
+    });
     match known {
         Some(known) => Ok(known.names[0]),
         None => Err(TokenizerError::PreTokenizer {
@@ -139,7 +85,10 @@ pub fn recognize(
     }
 }
 
-fn split(parts: &[&Value]) -> Result<Option<Split>, TokenizerError> {
+/// A flag that digits are split first, and the expressions of words.
+type Split<'a> = (bool, Vec<&'a str>);
+
+fn split<'a>(parts: &[&'a Value]) -> Result<Option<Split<'a>>, TokenizerError> {
     // The bytes come last; a space before the text is something that llama.cpp does not add.
     let Some((bytes, before)) = parts.split_last() else {
         return Ok(None);
@@ -149,21 +98,14 @@ fn split(parts: &[&Value]) -> Result<Option<Split>, TokenizerError> {
     }
     let built_in = flag(bytes, "use_regex", true)?;
     Ok(match (before, built_in) {
-        ([], true) => Some(Split::Gpt2),
+        ([], true) => Some((false, Vec::new())),
         ([digits], true) if type_of(digits) == "Digits" => {
-            flag(digits, "individual_digits", false)?.then_some(Split::Gpt2Digits)
+            flag(digits, "individual_digits", false)?.then(|| (true, Vec::new()))
         }
-        ([split], false) if type_of(split) == "Split" => match expression(split) {
-            Some(LLAMA3) => Some(Split::Llama3),
-            Some(QWEN2) => Some(Split::Qwen2),
-            _ => None,
-        },
-        (splits, false) if splits.len() == DEFAULT.len() => {
-            let same = splits
-                .iter()
-                .zip(DEFAULT)
-                .all(|(split, regex)| type_of(split) == "Split" && isolated(split) == Some(regex));
-            same.then_some(Split::Default)
+        ([split], false) => expression(split).map(|words| (false, vec![words])),
+        ([_, ..], false) => {
+            let words = before.iter().map(|split| isolated(split));
+            words.collect::<Option<_>>().map(|words| (false, words))
         }
         _ => None,
     })
@@ -188,7 +130,7 @@ fn expression(split: &Value) -> Option<&str> {
         .get("pattern")?
         .get("Regex")?
         .as_str()
-        .filter(|_| words)
+        .filter(|_| words && type_of(split) == "Split")
 }
 
 /// A pre-tokenizer that splits as llama.cpp does under a name, and whether words that are tokens are
@@ -206,24 +148,19 @@ pub fn of_name(name: &str) -> Result<(Value, bool), TokenizerError> {
             "use_regex": use_regex,
         })
     };
-    let sequence = |parts: Vec<Value>| json!({"type": "Sequence", "pretokenizers": parts});
-    let split = |regex: &str| {
+    let split = |regex: &&str| {
         json!({
             "type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false,
         })
     };
-    let pre_tokenizer = match known.split {
-        Split::Gpt2 => bytes(true),
-        Split::Gpt2Digits => sequence(vec![
-            json!({"type": "Digits", "individual_digits": true}),
-            bytes(true),
-        ]),
-        Split::Llama3 => sequence(vec![split(LLAMA3), bytes(false)]),
-        Split::Qwen2 => sequence(vec![split(QWEN2), bytes(false)]),
-        Split::Default => {
-            let splits = DEFAULT.map(split).into_iter();
-            sequence(splits.chain([bytes(false)]).collect())
-        }
+    let digits = json!({"type": "Digits", "individual_digits": true});
+    let digits = Some(digits).filter(|_| known.digits);
+    let before = digits.into_iter().chain(known.words.iter().map(split));
+    let mut parts: Vec<Value> = before.collect();
+    parts.push(bytes(known.words.is_empty()));
+    let pre_tokenizer = match parts.len() {
+        1 => parts.remove(0),
+        _ => json!({"type": "Sequence", "pretokenizers": parts}),
     };
     Ok((pre_tokenizer, known.ignore_merges))
 }
@@ -234,7 +171,7 @@ mod tests {
 
     #[test]
     fn every_name_is_recognized_again() {
-        for known in KNOWN {
+        for known in &KNOWN {
             for name in known.names {
                 let (pre_tokenizer, ignore_merges) = of_name(name).unwrap();
                 assert!(is_byte_level(Some(&pre_tokenizer)).unwrap());

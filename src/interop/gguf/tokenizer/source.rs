@@ -55,11 +55,7 @@ impl<'a> Source<'a> {
 /// Checks that the model is a byte-pair encoding without what llama.cpp does not know.
 fn check_model(model: &Value) -> Result<(), TokenizerError> {
     let unsupported = |part, found: Option<&Value>, expected| {
-        Err(TokenizerError::Unsupported {
-            part,
-            found: shown(found),
-            expected,
-        })
+        Err(TokenizerError::unsupported(part, shown(found), expected))
     };
     // Old files do not name it.
     if !["BPE", ""].contains(&type_of(model)) {

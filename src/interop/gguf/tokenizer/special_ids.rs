@@ -48,11 +48,11 @@ impl SpecialIds {
             Ok(found.or((defaults && default != NONE && is_token(&default)).then_some(default)))
         };
         let needed = |key: &str, default| match id(key, default)? {
-            Some(id) if !is_token(&id) => Err(GgufError::Unsupported {
-                key: key.to_string(),
-                found: id.to_string(),
-                supported: format!("one of the {} tokens", tokens.map_or(0, <[String]>::len)),
-            }),
+            Some(id) if !is_token(&id) => {
+                let tokens = tokens.map_or(0, <[String]>::len);
+                let supported = format!("one of the {tokens} tokens");
+                Err(GgufError::unsupported(key, id, supported))
+            }
             id => Ok(id),
         };
         let optional = |key, default| Ok(id(key, default)?.filter(is_token));

@@ -62,33 +62,3 @@ pub(super) fn read(metadata: &GgufMetadata) -> Result<Option<Value>, GgufError> 
     }
     Ok(Some(named.into()))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn again(template: Value) -> Option<Value> {
-        let mut metadata = GgufMetadata::new();
-        write(Some(&json!({"chat_template": template})), &mut metadata).unwrap();
-        read(&metadata).unwrap()
-    }
-
-    #[test]
-    fn templates_come_back_with_their_names() {
-        let one = json!("one {{ bos_token }}");
-        assert_eq!(again(one.clone()), Some(one));
-        let named = json!([
-            {"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"},
-        ]);
-        assert_eq!(again(named.clone()), Some(named));
-        let alone = json!([{"name": "rag-1", "template": "c"}]);
-        assert_eq!(
-            again(alone),
-            Some(json!([{"name": "rag_1", "template": "c"}]))
-        );
-        assert_eq!(again(Value::Null), None);
-        let mut metadata = GgufMetadata::new();
-        let wrong = json!({"chat_template": 3});
-        assert!(write(Some(&wrong), &mut metadata).is_err());
-    }
-}

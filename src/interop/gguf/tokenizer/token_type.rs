@@ -1,3 +1,5 @@
+use super::{TokenizerError, keys};
+
 /// What llama.cpp does with a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenType {
@@ -30,10 +32,14 @@ impl TokenType {
         self as i32 + 1
     }
 
-    /// The type with a number, if there is one.
-    pub fn from_id(id: i32) -> Option<Self> {
-        let place = usize::try_from(id).ok()?.checked_sub(1)?;
-        Self::ALL.get(place).copied()
+    /// The type with a number.
+    pub fn from_id(id: i32) -> Result<Self, TokenizerError> {
+        let known = Self::ALL.into_iter().find(|known| known.id() == id);
+        known.ok_or_else(|| TokenizerError::Field {
+            path: keys::TOKEN_TYPES.to_string(),
+            expected: "types from 1 to 6",
+            found: id.to_string(),
+        })
     }
 }
 
@@ -47,7 +53,7 @@ mod tests {
             assert_eq!(TokenType::from_id(id).unwrap().id(), id);
         }
         for id in [i32::MIN, -1, 0, 7] {
-            assert_eq!(TokenType::from_id(id), None);
+            assert!(TokenType::from_id(id).is_err());
         }
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use super::{TokenType, TokenizerError, keys};
+use crate::interop::gguf::GgufMetadata;
 
 /// Most tokens: ids and ranks must be exact in `f32`, which scores are.
 const MAX_TOKENS: usize = 1 << 24;
@@ -14,16 +15,34 @@ pub struct Vocabulary<'a> {
 impl<'a> Vocabulary<'a> {
     pub fn new(vocab_size: usize) -> Result<Self, TokenizerError> {
         if vocab_size > MAX_TOKENS {
-            return Err(TokenizerError::Unsupported {
-                part: "vocabulary",
-                found: format!("of {vocab_size} tokens"),
-                expected: "at most 2^24 tokens",
-            });
+            let found = format!("of {vocab_size} tokens");
+            let expected = "at most 2^24 tokens";
+            return Err(TokenizerError::unsupported("vocabulary", found, expected));
         }
         Ok(Self {
             tokens: vec![None; vocab_size],
             ids: HashMap::new(),
         })
+    }
+
+    /// The tokens of a file, without those that only fill the vocabulary up.
+    pub fn from_metadata(metadata: &'a GgufMetadata) -> Result<Self, TokenizerError> {
+        let texts: &[String] = metadata.required(keys::TOKENS)?;
+        let types: Option<&[i32]> = metadata.optional(keys::TOKEN_TYPES)?;
+        if let Some(types) = types {
+            keys::check_length(keys::TOKEN_TYPES, texts.len(), types.len())?;
+        }
+        let mut vocabulary = Self::new(texts.len())?;
+        for (id, text) in texts.iter().enumerate() {
+            let token_type = match types {
+                Some(types) => TokenType::from_id(types[id])?,
+                None => TokenType::Normal,
+            };
+            if token_type != TokenType::Unused || *text != keys::padding(id) {
+                vocabulary.add(text, id as u64, token_type)?;
+            }
+        }
+        Ok(vocabulary)
     }
 
     /// Adds a token, or changes its type.
@@ -42,11 +61,7 @@ impl<'a> Vocabulary<'a> {
                 vocab_size,
             });
         };
-        let conflict = |other| TokenizerError::Conflict {
-            token: text.to_string(),
-            id,
-            other,
-        };
+        let conflict = |other| TokenizerError::conflict(text, id, other);
         match self.tokens[place] {
             Some((other, _)) if other != text => return Err(conflict(format!("{other:?}"))),
             _ => self.tokens[place] = Some((text, token_type)),
@@ -60,26 +75,21 @@ impl<'a> Vocabulary<'a> {
     /// The id of a token.
     pub fn id_of(&self, text: &str, purpose: &'static str) -> Result<u32, TokenizerError> {
         let id = self.ids.get(text).copied();
-        id.ok_or_else(|| TokenizerError::MissingToken {
-            purpose,
-            token: format!("{text:?}"),
-        })
+        id.ok_or_else(|| TokenizerError::missing(purpose, format!("{text:?}")))
     }
 
     /// The id, if the model has it.
     pub fn check_id(&self, id: u32, purpose: &'static str) -> Result<u32, TokenizerError> {
-        if (id as usize) < self.tokens.len() {
-            return Ok(id);
+        match (id as usize) < self.tokens.len() {
+            true => Ok(id),
+            false => Err(TokenizerError::missing(purpose, id)),
         }
-        Err(TokenizerError::MissingToken {
-            purpose,
-            token: id.to_string(),
-        })
     }
 
-    /// Text and type of a token, if there is one of the id.
-    pub fn get(&self, id: u32) -> Option<(&'a str, TokenType)> {
-        self.tokens.get(id as usize).copied().flatten()
+    /// Number, text and type of every token.
+    pub fn tokens(&self) -> impl Iterator<Item = (usize, &'a str, TokenType)> {
+        let tokens = self.tokens.iter().enumerate();
+        tokens.filter_map(|(id, token)| token.map(|(text, token_type)| (id, text, token_type)))
     }
 
     /// Text and type of every id; `None` for those without a token.
@@ -89,7 +99,7 @@ impl<'a> Vocabulary<'a> {
 
     pub fn type_of(&self, text: &str) -> Option<TokenType> {
         let id = *self.ids.get(text)?;
-        self.get(id).map(|(_, token_type)| token_type)
+        self.tokens[id as usize].map(|(_, token_type)| token_type)
     }
 
     /// Gives tokens of bytes and the unknown one their types.
@@ -119,11 +129,10 @@ impl<'a> Vocabulary<'a> {
                 // llama.cpp looks texts up: two of one text would be one.
                 return match self.ids.get(padding.as_str()) {
                     None => Ok(padding),
-                    Some(other) => Err(TokenizerError::Conflict {
-                        token: padding,
-                        id: id as u64,
-                        other: format!("its id {other}"),
-                    }),
+                    Some(other) => {
+                        let other = format!("its id {other}");
+                        Err(TokenizerError::conflict(&padding, id as u64, other))
+                    }
                 };
             };
             Ok(text.to_string())

@@ -49,10 +49,27 @@ impl<'a> Fields<'a> {
         Ok(value.unwrap_or(if self.has(key) { null } else { missing }))
     }
 
-    /// A number above 0.
+    /// A finite number.
+    pub fn finite(&self, key: &str) -> Result<Option<f64>, HfError> {
+        let value = self.optional(key)?;
+        self.check(key, value, f64::is_finite)
+    }
+
+    /// A finite number above 0.
     pub fn positive(&self, key: &str) -> Result<Option<f64>, HfError> {
-        match self.optional::<f64>(key)? {
-            Some(value) if !(value.is_finite() && value > 0.0) => {
+        let value = self.optional(key)?;
+        self.check(key, value, is_positive)
+    }
+
+    /// Checks a number that a key says, or that follows from it.
+    pub fn check(
+        &self,
+        key: &str,
+        value: Option<f64>,
+        is_right: impl Fn(f64) -> bool,
+    ) -> Result<Option<f64>, HfError> {
+        match value {
+            Some(value) if !is_right(value) => {
                 Err(self.wrong(format!("{}{key} is {value}", self.prefix)))
             }
             value => Ok(value),
@@ -60,15 +77,16 @@ impl<'a> Fields<'a> {
     }
 
     pub fn wrong(&self, reason: impl Into<String>) -> HfError {
-        HfError::config(self.path, reason.into())
+        HfError::file(self.path, reason.into())
     }
 
     pub fn unsupported(&self, key: &str, found: impl ToString, supported: &str) -> HfError {
-        HfError::Unsupported {
-            path: self.path.to_path_buf(),
-            field: format!("{}{key}", self.prefix),
-            found: found.to_string(),
-            supported: supported.to_string(),
-        }
+        let field = format!("{}{key}", self.prefix);
+        HfError::unsupported(self.path, &field, found.to_string(), supported)
     }
+}
+
+/// Returns true for a finite number above 0.
+pub(super) fn is_positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
 }

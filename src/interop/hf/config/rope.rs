@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::{fields::Fields, keys};
+use super::{
+    fields::{Fields, is_positive},
+    keys,
+};
 use crate::{
     interop::{
         UnknownKey,
@@ -137,18 +140,8 @@ fn yarn(config: &Fields<'_>, rope: &Fields<'_>) -> Result<RopeScaling, HfError> 
     // Zero is none, as in transformers.
     let beta = |key: &str, default: f64| -> Result<f64, HfError> {
         let beta = rope.optional::<f64>(key)?.filter(|beta| *beta != 0.0);
-        match beta.unwrap_or(default) {
-            beta if beta.is_finite() && beta > 0.0 => Ok(beta),
-            beta => Err(rope.wrong(format!("{}{key} is {beta}", rope.prefix))),
-        }
-    };
-    let finite = |key: &str| -> Result<Option<f64>, HfError> {
-        match rope.optional::<f64>(key)? {
-            Some(value) if !value.is_finite() => {
-                Err(rope.wrong(format!("{}{key} is {value}", rope.prefix)))
-            }
-            value => Ok(value),
-        }
+        let beta = rope.check(key, beta, is_positive)?;
+        Ok(beta.unwrap_or(default))
     };
     let factor = match (rope.positive("factor")?, rope.has("factor")) {
         (Some(factor), _) => factor,
@@ -161,21 +154,20 @@ fn yarn(config: &Fields<'_>, rope: &Fields<'_>) -> Result<RopeScaling, HfError> 
         beta_fast: beta("beta_fast", 32.0)?,
         beta_slow: beta("beta_slow", 1.0)?,
         truncate: rope.optional("truncate")?.unwrap_or(!rope.has("truncate")),
-        attention_factor: finite("attention_factor")?,
-        mscale: finite("mscale")?,
-        mscale_all_dim: finite("mscale_all_dim")?,
+        attention_factor: rope.finite("attention_factor")?,
+        mscale: rope.finite("mscale")?,
+        mscale_all_dim: rope.finite("mscale_all_dim")?,
     };
-    match scaling.attention_factor() {
-        factor if factor.is_finite() && factor > 0.0 => Ok(scaling),
-        factor => Err(rope.wrong(format!("{}attention_factor is {factor}", rope.prefix))),
-    }
+    let factor = Some(scaling.attention_factor());
+    rope.check("attention_factor", factor, is_positive)?;
+    Ok(scaling)
 }
 
 fn longrope(config: &Fields<'_>, rope: &Fields<'_>) -> Result<RopeScaling, HfError> {
     let original_max_positions = original_max_positions(config, rope)?;
     let factors = |key: &str| -> Result<Vec<f64>, HfError> {
         let factors = rope.required::<Vec<f64>>(key)?;
-        match factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
+        match factors.iter().find(|factor| !is_positive(**factor)) {
             Some(factor) => Err(rope.wrong(format!("{}{key} has {factor}", rope.prefix))),
             None => Ok(factors),
         }
@@ -193,12 +185,7 @@ fn longrope(config: &Fields<'_>, rope: &Fields<'_>) -> Result<RopeScaling, HfErr
             }
         }
     };
-    if !attention_factor.is_finite() {
-        return Err(rope.wrong(format!(
-            "{}attention_factor is {attention_factor}",
-            rope.prefix
-        )));
-    }
+    rope.check("attention_factor", Some(attention_factor), f64::is_finite)?;
     Ok(RopeScaling::Longrope {
         short_factor: factors("short_factor")?,
         long_factor: factors("long_factor")?,

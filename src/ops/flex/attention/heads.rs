@@ -34,19 +34,16 @@ impl Heads {
         Self { tensor, strides }
     }
 
-    fn dims(&self) -> [usize; 4] {
-        self.tensor.shape().dims()
-    }
-
     /// Returns a range of positions of a head.
     pub fn rows(&self, [batch, head]: [usize; 2], positions: Range<usize>) -> Matrix<'_> {
         let [by_batch, by_head, by_position] = self.strides;
+        let [.., d_head] = self.tensor.shape().dims::<4>();
         let start = self.tensor.layout().start_offset()
             + batch * by_batch
             + head * by_head
             + positions.start * by_position;
         let values = &self.tensor.storage::<f32>()[start..];
-        Matrix::new(values, positions.len(), self.dims()[3], by_position)
+        Matrix::new(values, positions.len(), d_head, by_position)
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     COLUMNS, Rows,
     dot::FeatureSums,
     panels::{Block, Panel},
-    rows::Sums,
+    rows::{Sums, put},
 };
 
 /// Rows of a tile, whose sums are held in registers.
@@ -87,30 +87,6 @@ fn add_block<const N: usize>(block: &Block, rows: [&[u32]; N], narrow: &mut [[__
     }
 }
 
-/// Computes the sums of rows with the columns of panels.
-#[target_feature(enable = "avx2")]
-pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
-    for (p, &panel) in panels.iter().enumerate() {
-        let mut done = 0;
-        while done < sums.len() {
-            let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
-            done += match sums.len() {
-                4.. => put(p, rows_tile::<4>(panel, rows), sums),
-                2.. => put(p, rows_tile::<2>(panel, rows), sums),
-                _ => put(p, rows_tile::<1>(panel, rows), sums),
-            };
-        }
-    }
-}
-
-/// Stores the sums with a panel in their rows, and returns the number of rows.
-fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums]) -> usize {
-    for (sums, tile) in sums.iter_mut().zip(tile) {
-        sums[panel] = tile;
-    }
-    N
-}
-
 /// Returns the sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes are
 /// stored one after the other. The row is unpacked once for all of them.
 #[inline]
@@ -142,23 +118,6 @@ fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
     })
 }
 
-/// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
-#[target_feature(enable = "avx2")]
-pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
-    let length = codes.len() / sums.len().max(1);
-    let (fours, rest) = sums.as_chunks_mut::<4>();
-    let (codes, rest_codes) = codes.split_at(4 * fours.len() * length);
-    for (sums, codes) in fours.iter_mut().zip(codes.chunks((4 * length).max(1))) {
-        for (i, row) in rows.iter().enumerate() {
-            let row_sums = dot_row::<4>(row, codes);
-            sums.iter_mut()
-                .zip(row_sums)
-                .for_each(|(sums, sum)| sums[i] = sum);
-        }
-    }
-    for (sums, codes) in rest.iter_mut().zip(rest_codes.chunks(length.max(1))) {
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            [*sum] = dot_row::<1>(row, codes);
-        }
-    }
-}
+super::rows::loops_over_rows!(
+    #[target_feature(enable = "avx2")]
+);

@@ -20,14 +20,14 @@ fn unpack(words: __m512i) -> [__m512i; 4] {
     ]
 }
 
-/// Returns the sums of `N` rows with the columns of `P` panels.
+/// Stores the sums of the first `N` rows with the columns of `P` panels, and returns `N`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn rows_tile<const N: usize, const P: usize>(
     panels: &[Panel<'_>; P],
     rows: Rows<'_>,
     sums: &mut [Sums],
-) {
+) -> usize {
     let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
     let mask = _mm512_set1_epi8(3);
     let mut acc = [[_mm512_setzero_si512(); P]; N];
@@ -57,6 +57,7 @@ fn rows_tile<const N: usize, const P: usize>(
             unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc) };
         }
     }
+    N
 }
 
 /// Computes the sums of at most [`ROWS`] rows with the columns of panels.
@@ -77,26 +78,11 @@ fn tile_panels<const P: usize>(panels: &[Panel<'_>; P], rows: Rows<'_>, sums: &m
     while done < sums.len() {
         let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
         done += match sums.len() {
-            12.. => {
-                rows_tile::<12, P>(panels, rows, sums);
-                12
-            }
-            8.. => {
-                rows_tile::<8, P>(panels, rows, sums);
-                8
-            }
-            4.. => {
-                rows_tile::<4, P>(panels, rows, sums);
-                4
-            }
-            2.. => {
-                rows_tile::<2, P>(panels, rows, sums);
-                2
-            }
-            _ => {
-                rows_tile::<1, P>(panels, rows, sums);
-                1
-            }
+            12.. => rows_tile::<12, P>(panels, rows, sums),
+            8.. => rows_tile::<8, P>(panels, rows, sums),
+            4.. => rows_tile::<4, P>(panels, rows, sums),
+            2.. => rows_tile::<2, P>(panels, rows, sums),
+            _ => rows_tile::<1, P>(panels, rows, sums),
         };
     }
 }
@@ -171,7 +157,7 @@ fn add_quarters(a: __m512i, b: __m512i) -> __m512i {
     )
 }
 
-/// Computes the sums of all rows with `M` tokens, `N` rows at a time; `N * M` is sixteen.
+/// Computes the sums of all rows with `M` tokens, `N` rows at a time, and returns `M`; `N * M` is sixteen.
 ///
 /// # Safety
 ///
@@ -182,7 +168,7 @@ unsafe fn dot_tokens<const N: usize, const M: usize>(
     rows: &[&[u32]],
     codes: &[i8],
     sums: &mut [FeatureSums],
-) {
+) -> usize {
     let (tiles, rest) = rows.as_chunks::<N>();
     for (tile, rows) in tiles.iter().enumerate() {
         // SAFETY: guaranteed by the caller.
@@ -199,6 +185,7 @@ unsafe fn dot_tokens<const N: usize, const M: usize>(
             sums[i] = _mm512_reduce_add_epi32(acc);
         }
     }
+    M
 }
 
 /// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
@@ -215,22 +202,10 @@ pub(super) unsafe fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]
         // SAFETY: guaranteed by the caller.
         done += unsafe {
             match sums.len() {
-                8.. => {
-                    dot_tokens::<2, 8>(rows, &codes[..8 * length], sums);
-                    8
-                }
-                4.. => {
-                    dot_tokens::<4, 4>(rows, &codes[..4 * length], sums);
-                    4
-                }
-                2.. => {
-                    dot_tokens::<8, 2>(rows, &codes[..2 * length], sums);
-                    2
-                }
-                _ => {
-                    dot_tokens::<16, 1>(rows, codes, sums);
-                    1
-                }
+                8.. => dot_tokens::<2, 8>(rows, &codes[..8 * length], sums),
+                4.. => dot_tokens::<4, 4>(rows, &codes[..4 * length], sums),
+                2.. => dot_tokens::<8, 2>(rows, &codes[..2 * length], sums),
+                _ => dot_tokens::<16, 1>(rows, codes, sums),
             }
         };
     }

@@ -51,8 +51,8 @@ const PARALLEL_PRODUCTS: usize = 1 << 21;
 /// Factors of the integer sums, and the bias.
 #[derive(Clone, Copy)]
 pub(super) struct Output<'a> {
-    /// Step size of each token, the inverse of its scale.
-    pub steps: &'a [f32],
+    /// Scale of the codes of each token.
+    pub scales: &'a [f32],
     /// One scale for all output features, or one for each.
     pub weight_scales: &'a [f32],
     /// Bias of each output feature, or empty.
@@ -60,7 +60,7 @@ pub(super) struct Output<'a> {
 }
 
 impl Output<'_> {
-    /// Writes `sum * (weight_scale * step) + bias` for neighboring output features of a token.
+    /// Writes `sum * (weight_scale * scale) + bias` for neighboring output features of a token.
     #[inline(always)]
     fn write(
         &self,
@@ -70,18 +70,18 @@ impl Output<'_> {
         total: i32,
         output: &mut [MaybeUninit<f32>],
     ) {
-        let step = self.steps[token];
-        let scaled = |sum: i32, scale: f32| (sum - total) as f32 * (scale * step);
+        let scale = self.scales[token];
+        let scaled = |sum: i32, weight_scale: f32| (sum - total) as f32 * (weight_scale * scale);
         match *self.weight_scales {
-            [scale] => {
+            [weight_scale] => {
                 for (y, &sum) in output.iter_mut().zip(sums) {
-                    y.write(scaled(sum, scale));
+                    y.write(scaled(sum, weight_scale));
                 }
             }
             _ => {
                 let scales = &self.weight_scales[first..];
-                for ((y, &sum), &scale) in output.iter_mut().zip(sums).zip(scales) {
-                    y.write(scaled(sum, scale));
+                for ((y, &sum), &weight_scale) in output.iter_mut().zip(sums).zip(scales) {
+                    y.write(scaled(sum, weight_scale));
                 }
             }
         }

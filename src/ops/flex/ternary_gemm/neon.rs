@@ -6,7 +6,12 @@ use std::arch::{aarch64::*, asm};
 
 #[cfg(not(target_arch = "aarch64"))]
 use super::neon_scalar::*;
-use super::{COLUMNS, Rows, dot::FeatureSums, panels::Panel, rows::Sums};
+use super::{
+    COLUMNS, Rows,
+    dot::FeatureSums,
+    panels::Panel,
+    rows::{Sums, put},
+};
 
 /// Rows of a tile, whose sums are held in registers.
 pub(super) const ROWS: usize = 4;
@@ -72,30 +77,6 @@ fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS
     sums
 }
 
-/// Computes the sums of rows with the columns of panels.
-#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
-pub(super) fn tile(panels: &[Panel<'_>], rows: Rows<'_>, sums: &mut [Sums]) {
-    for (p, &panel) in panels.iter().enumerate() {
-        let mut done = 0;
-        while done < sums.len() {
-            let (rows, sums) = (rows.slice(done, sums.len() - done), &mut sums[done..]);
-            done += match sums.len() {
-                4.. => put(p, rows_tile::<4>(panel, rows), sums),
-                2.. => put(p, rows_tile::<2>(panel, rows), sums),
-                _ => put(p, rows_tile::<1>(panel, rows), sums),
-            };
-        }
-    }
-}
-
-/// Stores the sums with a panel in their rows, and returns the number of rows.
-fn put<const N: usize>(panel: usize, tile: [[i32; COLUMNS]; N], sums: &mut [Sums]) -> usize {
-    for (sums, tile) in sums.iter_mut().zip(tile) {
-        sums[panel] = tile;
-    }
-    N
-}
-
 /// Returns the sums of one packed row with `M` tokens, whose [arranged](super::dot::arrange) codes are
 /// stored one after the other. The row is unpacked once for all of them.
 #[inline]
@@ -127,23 +108,6 @@ fn dot_row<const M: usize>(row: &[u32], codes: &[i8]) -> [i32; M] {
     sums
 }
 
-/// Computes the sums of packed rows with tokens of [arranged](super::dot::arrange) codes.
-#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
-pub(super) fn dot(rows: &[&[u32]], codes: &[i8], sums: &mut [FeatureSums]) {
-    let length = codes.len() / sums.len().max(1);
-    let (fours, rest) = sums.as_chunks_mut::<4>();
-    let (codes, rest_codes) = codes.split_at(4 * fours.len() * length);
-    for (sums, codes) in fours.iter_mut().zip(codes.chunks((4 * length).max(1))) {
-        for (i, row) in rows.iter().enumerate() {
-            let row_sums = dot_row::<4>(row, codes);
-            sums.iter_mut()
-                .zip(row_sums)
-                .for_each(|(sums, sum)| sums[i] = sum);
-        }
-    }
-    for (sums, codes) in rest.iter_mut().zip(rest_codes.chunks(length.max(1))) {
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            [*sum] = dot_row::<1>(row, codes);
-        }
-    }
-}
+super::rows::loops_over_rows!(
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon,dotprod"))]
+);

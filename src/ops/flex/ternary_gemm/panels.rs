@@ -153,7 +153,7 @@ impl Panels {
             totals: &totals,
             output,
         };
-        let block = instructions.rows();
+        let block = instructions.rows;
         if threads == 1 {
             tile.fill(0, result, block);
         } else if tokens >= 2 * threads * block {
@@ -233,7 +233,7 @@ impl Tile<'_> {
         tokens: usize,
         mut write: impl FnMut(usize, usize, &[i32]),
     ) {
-        let block = self.instructions.rows();
+        let block = self.instructions.rows;
         let last = end.div_ceil(COLUMNS);
         let mut sums = [[[0; COLUMNS]; PANELS]; MAX_ROWS];
         for at in (first..first + tokens).step_by(block) {

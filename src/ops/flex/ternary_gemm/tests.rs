@@ -8,12 +8,12 @@ use super::{
     Output, Panels, Rows,
     dot::{dot_product, packed_product},
     instructions::Instructions,
-    quantize::{dequantize, quantize},
+    quantize::quantize,
 };
 use crate::ops::flex::{
-    fake_quant::{fake_quant, statistics},
+    fake_quant::statistics,
     packing::ternary_pack,
-    quantizer::{Absmax, Ternary, ternary_code},
+    quantizer::{Ternary, ternary_code},
 };
 
 /// Numbers of tokens at every edge of tiles, panels, blocks and groups of blocks, and beyond.
@@ -44,14 +44,9 @@ impl Problem {
 
     /// Returns the groups of the weight `[d_input, d_output]`, one for all or one for each output feature.
     fn groups(&self, per_channel: bool) -> Groups {
-        let (size, inner) = match per_channel {
-            true => (self.d_input, self.d_output),
-            false => (self.d_input * self.d_output, 1),
-        };
-        Groups {
-            outer: 1,
-            size,
-            inner,
+        match per_channel {
+            true => Groups::along_axis(&[self.d_input, self.d_output], 0, self.d_input),
+            false => Groups::per_tensor(self.d_input * self.d_output),
         }
     }
 
@@ -61,14 +56,9 @@ impl Problem {
         let transposed: Vec<f32> = (0..d_input * d_output)
             .map(|i| self.weight[i % d_input * d_output + i / d_input])
             .collect();
-        let (outer, size) = match scales.len() {
-            1 => (1, d_input * d_output),
-            _ => (d_output, d_input),
-        };
-        let groups = Groups {
-            outer,
-            size,
-            inner: 1,
+        let groups = match scales.len() {
+            1 => Groups::per_tensor(d_input * d_output),
+            _ => Groups::per_row(&[d_output, d_input]),
         };
         ternary_pack(&transposed, scales, groups, d_input)
     }
@@ -84,12 +74,12 @@ impl Problem {
             let scale = output.weight_scales[n % output.weight_scales.len()];
             ternary_code(self.weight[k * d_output + n] * (1.0 / scale))
         };
-        (0..output.steps.len() * d_output)
+        (0..output.scales.len() * d_output)
             .map(|i| {
                 let (token, n) = (i / d_output, i % d_output);
                 let sum: i32 = (0..d_input).map(|k| codes(token, k) * code(k, n)).sum();
                 let scale = output.weight_scales[n % output.weight_scales.len()];
-                let y = sum as f32 * (scale * output.steps[token]);
+                let y = sum as f32 * (scale * output.scales[token]);
                 output.bias.get(n).map_or(y, |bias| y + bias)
             })
             .collect()
@@ -115,10 +105,10 @@ fn every_path_gives_the_sums_of_the_scalar_loop() {
     for_all_shapes(|problem, per_channel| {
         let groups = problem.groups(per_channel);
         let weight_scales = statistics::<Ternary>(&problem.weight, groups);
-        let (words, scales) = quantize(&problem.x, problem.d_input, 127.0);
-        let steps: Vec<f32> = scales.iter().map(|s| 1.0 / s).collect();
+        let (words, inverse_scales) = quantize(&problem.x, problem.d_input, 127.0);
+        let scales: Vec<f32> = inverse_scales.iter().map(|s| 1.0 / s).collect();
         let output = Output {
-            steps: &steps,
+            scales: &scales,
             weight_scales: &weight_scales,
             bias: if per_channel { &problem.bias } else { &[] },
         };
@@ -155,7 +145,7 @@ fn sums_of_the_largest_codes_do_not_overflow() {
     for (word, code) in [(0, -1), (0xAAAA_AAAA, 1)] {
         let packed = vec![word; d_output * words_per_row(d_input)];
         let output = Output {
-            steps: &[1.0; 5],
+            scales: &[1.0; 5],
             weight_scales: &[1.0],
             bias: &[],
         };
@@ -166,48 +156,5 @@ fn sums_of_the_largest_codes_do_not_overflow() {
             let dots = dot_product(instructions, &packed, d_output, rows, output);
             assert_eq!(dots, expected, "{instructions:?}");
         }
-    }
-}
-
-#[test]
-fn outputs_do_not_depend_on_the_number_of_threads() {
-    let problem = Problem::new(600, 500, 700);
-    let weight_scales = statistics::<Ternary>(&problem.weight, problem.groups(false));
-    let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build().unwrap().install(|| {
-            let (words, scales) = quantize(&problem.x, problem.d_input, 127.0);
-            let output = Output {
-                steps: &scales,
-                weight_scales: &weight_scales,
-                bias: &[],
-            };
-            let panels = Panels::from_latent(&problem.weight, problem.d_output, &weight_scales);
-            let all = panels.product(Rows::new(&words, problem.d_input), output);
-            let few = Rows::new(&words, problem.d_input).slice(0, 30);
-            let few = panels.product(few, output);
-            assert_eq!(few, all[..few.len()]);
-            all
-        })
-    };
-    let expected = run(1);
-    for threads in [2, 3, 7] {
-        assert_eq!(run(threads), expected, "{threads} threads");
-    }
-}
-
-#[test]
-fn codes_are_those_of_the_fake_quantizer() {
-    for d_input in INPUTS {
-        let problem = Problem::new(9, d_input, 1);
-        let (words, scales) = quantize(&problem.x, d_input, 127.0);
-        let groups = Groups {
-            outer: 9,
-            size: d_input,
-            inner: 1,
-        };
-        let (fake, fake_scales) = fake_quant(&problem.x, groups, Absmax { max_code: 127.0 });
-        assert_eq!(scales, fake_scales);
-        assert_eq!(dequantize(&words, &scales, d_input), fake);
     }
 }

@@ -162,20 +162,12 @@ fn truth(value: &Value) -> &'static str {
 }
 
 fn number(value: &Value) -> String {
-    let float_value = match value.is_integer() {
-        true => None,
-        false => f64::try_from(value.clone()).ok(),
-    };
-    match float_value {
-        None => value.to_string(),
-        Some(number) if number.is_nan() => "NaN".to_string(),
-        Some(number) if number.is_infinite() => if number > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        }
-        .to_string(),
-        Some(number) => float(number),
+    match f64::try_from(value.clone()) {
+        Ok(number) if number.is_nan() => "NaN".to_string(),
+        Ok(f64::INFINITY) => "Infinity".to_string(),
+        Ok(f64::NEG_INFINITY) => "-Infinity".to_string(),
+        Ok(number) if !value.is_integer() => float(number),
+        _ => value.to_string(),
     }
 }
 
@@ -209,11 +201,9 @@ fn level(indent: &Value) -> Result<String, Error> {
 
 fn pair(separators: &Value) -> Result<(String, String), Error> {
     let given: Vec<Value> = separators.try_iter()?.collect();
-    match given.as_slice() {
-        [item, key] => match (item.as_str(), key.as_str()) {
-            (Some(item), Some(key)) => Ok((item.to_string(), key.to_string())),
-            _ => Err(wrong("`separators` of `tojson` are two texts")),
-        },
+    let texts: Vec<Option<&str>> = given.iter().map(Value::as_str).collect();
+    match texts[..] {
+        [Some(item), Some(key)] => Ok((item.to_string(), key.to_string())),
         _ => Err(wrong("`separators` of `tojson` are two texts")),
     }
 }

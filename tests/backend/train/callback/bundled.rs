@@ -10,8 +10,7 @@ use bitnet_burn::{
         callback::{
             BackwardPass, BitWidthAnnealing, Callback, CallbackResult, EarlyStopping,
             GradientStatistics, Interruption, JsonLogger, LossScaling, NanGuard, OptimizerStep,
-            PlainProgress, ScheduledWeightDecay, SharedLossScaler, TrainOutputOf, TrainingEvent,
-            TrainingRun,
+            PlainProgress, ScheduledWeightDecay, SharedLossScaler, TrainingEvent, TrainingRun,
         },
         checkpoint::{BestMetric, CheckpointPolicy, Resume},
     },
@@ -125,11 +124,7 @@ impl Callback<Net> for Poison {
         "poison"
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<Net>,
-        _output: &TrainOutputOf<Net>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
         if run.position().step != self.step {
             return Ok(());
         }

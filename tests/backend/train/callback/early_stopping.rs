@@ -21,11 +21,7 @@ impl Callback<Net> for Steps {
         "steps"
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        _run: &mut TrainingRun<Net>,
-        _output: &TrainOutputOf<Net>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, _run: &mut TrainingRun<Net>) -> CallbackResult {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -50,6 +46,7 @@ fn train(
     let steps = Arc::new(AtomicUsize::new(0));
     let mut strategy = strategy()
         .with_callback(Steps(steps.clone()))
+        .with_callback(JsonLogger::new(folder.0.join("log.jsonl")))
         .with_checkpoints(policy);
     for (number, patience) in patience.iter().enumerate() {
         let stopping = EarlyStopping::new(BestMetric::loss(), *patience);
@@ -101,6 +98,8 @@ fn a_training_that_is_over_stays_so_until_more_is_asked_for() {
         assert_eq!(again.interrupted.unwrap().reason.as_deref(), Some(reason));
         assert_eq!(again.model.weights(), first.model.weights());
     }
+    let log = std::fs::read_to_string(folder.0.join("log.jsonl")).unwrap();
+    assert_eq!(log.matches("the training stops").count(), 1, "{log}");
     // One more epoch completes a patience of 3, and no more follow.
     assert_eq!(train(&folder, &losses, 9, &[3]).1, 1);
     assert_eq!(train(&folder, &losses, 9, &[3]).1, 0);

@@ -6,10 +6,10 @@ use std::{
 };
 
 use bitnet_burn::{
-    monitor::{ErrorHistory, ErrorReport, HistoryError, HtmlReport},
+    monitor::{ErrorHistory, HistoryError, HtmlReport},
     qat::QuantControls,
     train::{
-        QuantizationErrorMetric, SharedErrorHistory, SilentRenderer,
+        QuantizationErrorMetric, SilentRenderer,
         callback::{Callback, CallbackResult, ErrorMonitor, TrainingRun},
         checkpoint::{CheckpointPolicy, Resume},
     },
@@ -20,7 +20,7 @@ use burn::train::{
 
 use crate::support::training::{BATCHES, Folder, Net, Run, loader, strategy};
 
-fn monitored(folder: &Folder, resume: Resume, epochs: usize) -> SharedErrorHistory {
+fn monitored(folder: &Folder, resume: Resume, epochs: usize) -> ErrorHistory {
     let run = Run {
         epochs,
         ..Run::new(&folder.0)
@@ -35,13 +35,13 @@ fn monitored(folder: &Folder, resume: Resume, epochs: usize) -> SharedErrorHisto
     let strategy = strategy().with_callback(monitor).with_checkpoints(policy);
     let result = run.launch_learner(learner, strategy);
     assert!(result.error.is_none(), "{:?}", result.error);
-    history
+    history.get()
 }
 
 #[test]
 fn a_training_is_measured_every_so_many_steps_and_goes_on_after_a_break() {
     let whole = Folder::new("monitor");
-    let expected = monitored(&whole, Resume::Never, 3).get();
+    let expected = monitored(&whole, Resume::Never, 3);
     let steps = |history: &ErrorHistory| -> Vec<usize> {
         history.reports.iter().map(|report| report.step).collect()
     };
@@ -76,7 +76,7 @@ fn a_training_is_measured_every_so_many_steps_and_goes_on_after_a_break() {
         expected
             .reports
             .iter()
-            .flat_map(ErrorReport::weights)
+            .flat_map(|report| report.weights())
             .any(|l| l.flip_rate > Some(0.0))
     );
     assert_eq!(
@@ -86,14 +86,14 @@ fn a_training_is_measured_every_so_many_steps_and_goes_on_after_a_break() {
 
     let broken = Folder::new("monitor");
     monitored(&broken, Resume::Never, 1);
-    let resumed = monitored(&broken, Resume::Latest, 3).get();
+    let resumed = monitored(&broken, Resume::Latest, 3);
     assert_eq!(steps(&resumed), steps(&expected));
 }
 
 #[test]
 fn the_page_holds_all_drawings_and_escapes_what_it_shows() {
     let folder = Folder::new("monitor");
-    let history = monitored(&folder, Resume::Never, 2).get();
+    let history = monitored(&folder, Resume::Never, 2);
     let html = fs::read_to_string(folder.0.join("report.html")).unwrap();
     assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n"));
     assert!(html.contains("a &lt;b&gt;run&lt;/b&gt;") && !html.contains("<b>"));
@@ -129,6 +129,21 @@ fn the_page_holds_all_drawings_and_escapes_what_it_shows() {
         .with_sensitivity(vec![("</svg><script>".to_string(), 0.25)])
         .to_html();
     assert!(page.contains("&lt;/svg&gt;&lt;script&gt;") && !page.contains("<script"));
+}
+
+#[test]
+fn the_page_keeps_its_events_over_a_break() {
+    let folder = Folder::new("monitor-events");
+    monitored(&folder, Resume::Never, 2);
+    monitored(&folder, Resume::Latest, 3);
+    let html = fs::read_to_string(folder.0.join("report.html")).unwrap();
+    for event in [
+        "step 7 is saved",
+        "going on after step 14",
+        "step 21 is saved",
+    ] {
+        assert_eq!(html.matches(event).count(), 1, "{event}");
+    }
 }
 
 #[test]

@@ -1,14 +1,12 @@
 //! Loss scaling combined with the NaN guard: persistent bad steps end a training.
 
-use core::error::Error;
-
 use bitnet_burn::{
     optim::LossScalerConfig,
     train::{
-        CallbackStrategy,
+        CallbackStrategy, TrainingFailure,
         callback::{
-            BackwardPass, Callback, CallbackError, CallbackResult, LossScaling, MinimumLossScale,
-            NanGuard, NonFinite, OptimizerStep, SharedLossScaler, TrainingRun,
+            BackwardPass, Callback, CallbackResult, LossScaling, NanGuard, NonFinite,
+            OptimizerStep, SharedLossScaler, TrainingRun,
         },
         checkpoint::{CheckpointPolicy, Resume},
     },
@@ -62,25 +60,18 @@ impl Callback<Net> for Skip {
     }
 }
 
-/// Result of a callback, with its name.
-fn error_of<E: Error + Clone + 'static>(result: &LearningResult<Net>) -> (String, E) {
-    let error = result.error.as_deref().expect("an error");
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<CallbackError>() {
-            let own = error.source.downcast_ref::<E>();
-            let own = own.unwrap_or_else(|| panic!("another error: {error}"));
-            return (error.callback.clone(), own.clone());
-        }
-        source = error.source();
-    }
-    panic!("no error of a callback: {error}");
-}
-
-fn found(result: &LearningResult<Net>) -> NonFinite {
-    let (callback, found) = error_of::<NonFinite>(result);
-    assert_eq!(callback, "nan_guard");
+/// Returns the error of a callback.
+fn found(result: &LearningResult<Net>, callback: &str) -> NonFinite {
+    let error = result
+        .error
+        .as_deref()
+        .and_then(|error| error.callback_error());
+    let error = error.expect("an error of a callback");
+    assert_eq!(error.callback, callback);
+    let found = error.source.downcast_ref::<NonFinite>();
     found
+        .unwrap_or_else(|| panic!("another error: {error}"))
+        .clone()
 }
 
 #[test]
@@ -98,12 +89,12 @@ fn a_nan_that_no_scale_cures_ends_the_training_at_the_smallest_one() {
         .with_checkpoints(policy.clone());
     let run = Run::new(&folder.0);
     let result = run.launch(spoiled);
-    let (callback, error) = error_of::<MinimumLossScale>(&result);
-    assert_eq!((callback.as_str(), error.scale), ("loss_scaling", 8.0));
+    let error = found(&result, "loss_scaling");
+    assert_eq!(error.min_scale, Some(8.0));
     // Skipped at 32 and at 16, and an error at 8.
-    assert_eq!((error.found.since, error.found.skips), (8, 2));
-    assert_eq!(error.found.gradients, ["second.weight"]);
-    assert!(error.found.loss.is_some_and(f64::is_finite));
+    assert_eq!((error.since, error.skips), (8, 2));
+    assert_eq!(error.gradients, ["second.weight"]);
+    assert!(error.loss.is_some_and(f64::is_finite));
     let text = "the loss scale is at its minimum, 8, and a gradient is still not finite: NaN or \
                 infinite values in the gradients of second.weight, after 2 skipped steps in a row, \
                 since step 8; the loss of the last batch is ";
@@ -130,7 +121,7 @@ fn steps_that_loss_scaling_skips_count_in_either_order() {
             LossScaling::new(&scaler),
         );
         let result = Run::new(&folder.0).launch(strategy);
-        (found(&result), scaler.get())
+        (found(&result, "nan_guard"), scaler.get())
     };
     let guard = || NanGuard::skip(3);
     let (mut after, scale) = run(&|s, scaling| s.with_callback(scaling).with_callback(guard()));
@@ -161,10 +152,10 @@ fn a_step_that_is_skipped_does_not_end_the_count_and_a_good_one_does() {
         // Consecutive bad steps, each followed by a good one.
         assert!(launch(|_| false, 1).error.is_none());
         // Without the skipped steps between them, they are five in a row.
-        let error = found(&launch(|step| matches!(step, 3 | 5), 4));
+        let error = found(&launch(|step| matches!(step, 3 | 5), 4), "nan_guard");
         assert_eq!((error.since, error.skips), (2, 4));
         assert_eq!(error.gradients, ["second.weight"]);
-        let error = found(&launch(|step| matches!(step, 3 | 5), 3));
+        let error = found(&launch(|step| matches!(step, 3 | 5), 3), "nan_guard");
         assert_eq!((error.since, error.skips), (2, 3));
         assert_eq!(error.skipped.as_deref(), Some("the batch is left out"));
         assert!(error.gradients.is_empty());
@@ -181,11 +172,36 @@ fn the_count_goes_on_from_a_checkpoint() {
             .with_callback(Spoil(|step| step >= 3))
             .with_callback(NanGuard::skip(max_skips))
             .with_checkpoints(policy);
-        found(&Run::new(&folder.0).launch(strategy))
+        found(&Run::new(&folder.0).launch(strategy), "nan_guard")
     };
     // Ends in step 6, after the checkpoint of step 5.
     let error = launch(3, policy.clone());
     assert_eq!((error.since, error.skips), (3, 3));
     let error = launch(4, policy.resume(Resume::Latest));
     assert_eq!((error.since, error.skips), (3, 4));
+}
+
+#[test]
+fn the_message_says_what_is_not_finite_and_since_when() {
+    let mut found = NonFinite {
+        parameters: Vec::new(),
+        gradients: vec!["a.weight".into(), "b.weight".into()],
+        loss: Some(f64::NAN),
+        skips: 3,
+        since: 5,
+        skipped: Some("a gradient is not finite at scale 8".into()),
+        min_scale: None,
+    };
+    assert_eq!(
+        found.to_string(),
+        "NaN or infinite values in the gradients of a.weight, b.weight, after 3 skipped steps in \
+         a row, since step 5; the loss of the last batch is NaN"
+    );
+    found.gradients.clear();
+    found.loss = None;
+    assert_eq!(
+        found.to_string(),
+        "the step is skipped (a gradient is not finite at scale 8), after 3 skipped steps in a \
+         row, since step 5"
+    );
 }

@@ -7,7 +7,7 @@ use bitnet_burn::{
     train::{
         callback::{
             Callback, CallbackResult, ErrorMonitor, Mitigation, MitigationRule, Mitigations,
-            Remedy, Symptom, TrainOutputOf, TrainingRun,
+            Remedy, Symptom, TrainingRun,
         },
         checkpoint::{CheckpointPolicy, Resume},
     },
@@ -202,11 +202,7 @@ impl Callback<Net> for Spoil {
         "spoil"
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<Net>,
-        _output: &TrainOutputOf<Net>,
-    ) -> CallbackResult {
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
         if run.position().step == self.0 {
             let mut model = run.model();
             let weight = floats(model.second.weight.val());

@@ -42,6 +42,26 @@ fn two_loggers_write_two_logs() {
 }
 
 #[test]
+fn two_loggers_of_one_file_are_refused() {
+    let folder = Folder::new("one-log");
+    let path = folder.0.join("log.jsonl");
+    let run = Run::new(&folder.0);
+    let one = || strategy().with_callback(JsonLogger::new(&path));
+    let two = || one().with_callback(JsonLogger::new(&path).every(2).with_name("few"));
+    let refused = |two: CallbackStrategy<Net>| {
+        let error = run.launch(two).error.unwrap().to_string();
+        let expected = "log.jsonl: expected a file of its own, found one that another logger";
+        assert!(error.contains("callback `few`: "), "{error}");
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(two());
+    let policy = CheckpointPolicy::new(folder.0.join("checkpoints"));
+    let trained = run.launch(one().with_checkpoints(policy.clone()));
+    assert!(trained.error.is_none(), "{:?}", trained.error);
+    refused(two().with_checkpoints(policy.resume(Resume::Latest)));
+}
+
+#[test]
 fn two_monitors_of_the_same_quantizers_both_see_them() {
     let folder = Folder::new("two-monitors");
     let path = |name: &str| folder.0.join(name);

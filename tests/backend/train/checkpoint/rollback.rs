@@ -78,12 +78,8 @@ impl Callback<Net> for Boxed {
         self.0.before_forward(run)
     }
 
-    fn after_optimizer_step(
-        &mut self,
-        run: &mut TrainingRun<Net>,
-        output: &TrainOutputOf<Net>,
-    ) -> CallbackResult {
-        self.0.after_optimizer_step(run, output)
+    fn after_optimizer_step(&mut self, run: &mut TrainingRun<Net>) -> CallbackResult {
+        self.0.after_optimizer_step(run)
     }
 
     fn on_rollback(

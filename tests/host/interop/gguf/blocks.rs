@@ -3,11 +3,10 @@
 //! `e_gguf_tq.safetensors` holds the weights of each case, and the bytes and dequantized numbers of
 //! TQ1_0 and TQ2_0 computed by `gguf.quants.quantize` and `dequantize`.
 
-use bitnet_burn::interop::gguf::{
-    GgmlType, GgufShape, TernaryScales, decode, decode_ternary, encode, encode_ternary,
-};
+use bitnet_burn::interop::gguf::{GgmlType, GgufShape, TernaryScales, encode, encode_ternary};
 use safetensors::SafeTensors;
 
+use super::file::{decode, file_of};
 use crate::support::oracle::data_path;
 
 /// Weights of a case, with their encodings.
@@ -60,7 +59,7 @@ fn bytes_and_numbers_are_those_of_the_package() {
         for (ggml_type, bytes, dequant) in &case.quantized {
             let encoded = encode(&case.name, *ggml_type, case.shape, &case.weight).unwrap();
             assert_eq!(&encoded, bytes, "{} {ggml_type}", case.name);
-            let decoded = decode(&case.name, *ggml_type, case.shape, bytes).unwrap();
+            let decoded = decode(*ggml_type, case.shape, bytes).unwrap();
             assert_eq!(bits(&decoded), bits(dequant), "{} {ggml_type}", case.name);
         }
     }
@@ -70,7 +69,8 @@ fn bytes_and_numbers_are_those_of_the_package() {
 fn codes_and_scales_are_the_numbers() {
     for case in cases() {
         for (ggml_type, bytes, dequant) in case.quantized {
-            let tensor = decode_ternary(&case.name, ggml_type, case.shape, &bytes).unwrap();
+            let reader = file_of(ggml_type, case.shape, &bytes).unwrap();
+            let tensor = reader.tensor("w").unwrap().decode_ternary().unwrap();
             let scales = tensor.scales().iter();
             let scales = scales.flat_map(|&scale| std::iter::repeat_n(scale, 256));
             let products = scales
@@ -90,7 +90,8 @@ fn codes_and_scales_are_the_numbers() {
 fn codes_with_one_scale_are_encoded_as_their_product() {
     for case in cases() {
         for (ggml_type, bytes, _) in case.quantized {
-            let tensor = decode_ternary(&case.name, ggml_type, case.shape, &bytes).unwrap();
+            let reader = file_of(ggml_type, case.shape, &bytes).unwrap();
+            let tensor = reader.tensor("w").unwrap().decode_ternary().unwrap();
             let row_len = case.shape.row_len() as usize;
             let Some(scales) = tensor.row_scales(row_len) else {
                 continue;
@@ -127,7 +128,7 @@ fn quantized_types_decode_to_the_numbers_of_the_package() {
     for (ggml_type, bytes, expected) in types {
         assert!(ggml_type.is_decoded(), "{ggml_type}");
         let shape = GgufShape::from_row_major(&[1, expected.len()]).unwrap();
-        let decoded = decode("w", ggml_type, shape, &bytes).unwrap();
+        let decoded = decode(ggml_type, shape, &bytes).unwrap();
         for (i, (found, expected)) in decoded.iter().zip(&expected).enumerate() {
             let same = found.to_bits() == expected.to_bits();
             let nan = found.is_nan() && expected.is_nan();

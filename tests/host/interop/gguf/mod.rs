@@ -1,9 +1,14 @@
 //! GGUF files.
 
 mod blocks;
+mod codecs;
 mod damage;
 pub mod file;
-mod metadata;
+mod keys;
 mod model;
+mod models;
+mod positions;
 mod round_trip;
 mod tokenizer;
+mod values;
+mod weights;

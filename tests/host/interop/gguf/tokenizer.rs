@@ -2,10 +2,7 @@
 
 use bitnet_burn::interop::gguf::{
     GgufMetadata,
-    tokenizer::{
-        SpecialIds, TokenizerError, TokenizerOptions, config_from_metadata, from_metadata,
-        to_metadata,
-    },
+    tokenizer::{SpecialIds, TokenizerError, TokenizerOptions, from_metadata, to_metadata},
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -76,11 +73,13 @@ fn options(vocab_size: usize) -> TokenizerOptions {
     TokenizerOptions::new(vocab_size)
 }
 
-fn get<'a, T: bitnet_burn::interop::gguf::FromGgufValue<'a>>(
-    metadata: &'a GgufMetadata,
-    key: &str,
-) -> T {
-    metadata.required(&format!("tokenizer.ggml.{key}")).unwrap()
+/// Returns the value of a key as a type.
+macro_rules! get {
+    ($type:ty, $metadata:expr, $key:expr) => {
+        $metadata
+            .required::<$type>(&format!("tokenizer.ggml.{}", $key))
+            .unwrap()
+    };
 }
 
 fn error(json: &Value, vocab_size: usize) -> String {
@@ -92,39 +91,39 @@ fn error(json: &Value, vocab_size: usize) -> String {
 #[test]
 fn tokens_of_bytes() {
     let metadata = to_metadata(&bytes(), None, &options(9)).unwrap();
-    assert_eq!(get::<&str>(&metadata, "model"), "gpt2");
-    assert_eq!(get::<&str>(&metadata, "pre"), "llama-bpe");
+    assert_eq!(get!(&str, metadata, "model"), "gpt2");
+    assert_eq!(get!(&str, metadata, "pre"), "llama-bpe");
     assert_eq!(
-        get::<&[String]>(&metadata, "tokens"),
+        get!(&[String], metadata, "tokens"),
         [
             "a", "b", "Ġ", "ab", "Ġab", "[PAD5]", "<|end|>", "<tool>", "[PAD8]"
         ]
     );
     assert_eq!(
-        get::<&[i32]>(&metadata, "token_type"),
+        get!(&[i32], metadata, "token_type"),
         [1, 1, 1, 1, 1, 5, 3, 4, 5]
     );
-    assert_eq!(get::<&[String]>(&metadata, "merges"), ["a b", "Ġ ab"]);
-    assert_eq!(get::<u32>(&metadata, "bos_token_id"), 6);
-    assert!(get::<bool>(&metadata, "add_bos_token"));
+    assert_eq!(get!(&[String], metadata, "merges"), ["a b", "Ġ ab"]);
+    assert_eq!(get!(u32, metadata, "bos_token_id"), 6);
+    assert!(get!(bool, metadata, "add_bos_token"));
     // Given explicitly, as llama.cpp would decide by the name of the pre-tokenizer.
-    assert!(!get::<bool>(&metadata, "add_eos_token"));
+    assert!(!get!(bool, metadata, "add_eos_token"));
     assert!(metadata.get("tokenizer.ggml.scores").is_none());
 }
 
 #[test]
 fn tokens_of_characters() {
     let metadata = to_metadata(&characters(), None, &options(267)).unwrap();
-    assert_eq!(get::<&str>(&metadata, "model"), "llama");
-    assert_eq!(get::<&str>(&metadata, "pre"), "default");
-    let tokens = get::<&[String]>(&metadata, "tokens");
+    assert_eq!(get!(&str, metadata, "model"), "llama");
+    assert_eq!(get!(&str, metadata, "pre"), "default");
+    let tokens = get!(&[String], metadata, "tokens");
     // llama.cpp matches it before spaces are replaced.
     assert_eq!(tokens[265..], ["  ", "[PAD266]"]);
-    let types = get::<&[i32]>(&metadata, "token_type");
+    let types = get!(&[i32], metadata, "token_type");
     assert_eq!(types[..4], [2, 3, 3, 6]);
     assert_eq!(types[258..], [6, 1, 1, 1, 1, 1, 1, 4, 5]);
     // Ranks: ab 0, ▁ab 1 and 2, ▁a 3; others below.
-    let scores = get::<&[f32]>(&metadata, "scores");
+    let scores = get!(&[f32], metadata, "scores");
     assert_eq!(scores[258..265], [-4.0, 0.0, -1.0, -3.0, -4.0, -4.0, -4.0]);
     let ids = SpecialIds::from_metadata(&metadata).unwrap();
     let expected = SpecialIds {
@@ -135,7 +134,7 @@ fn tokens_of_characters() {
     };
     assert_eq!(ids, expected);
     for key in ["add_bos_token", "add_eos_token", "add_space_prefix"] {
-        assert!(get::<bool>(&metadata, key), "{key}");
+        assert!(get!(bool, metadata, key), "{key}");
     }
 }
 
@@ -151,13 +150,13 @@ fn special_tokens_of_the_configuration() {
     };
     let options = options(9).with_special_ids(special_ids).with_pre("falcon3");
     let metadata = to_metadata(&bytes(), Some(&config), &options).unwrap();
-    assert_eq!(get::<&str>(&metadata, "pre"), "falcon3");
+    assert_eq!(get!(&str, metadata, "pre"), "falcon3");
     let ids = SpecialIds::from_metadata(&metadata).unwrap();
     assert_eq!(
         (ids.bos, ids.eos, ids.unk, ids.pad),
         (Some(6), Some(6), None, Some(5))
     );
-    assert!(!get::<bool>(&metadata, "add_bos_token"));
+    assert!(!get!(bool, metadata, "add_bos_token"));
     let template: &str = metadata.required("tokenizer.chat_template").unwrap();
     assert_eq!(template, "{{ messages }}");
 
@@ -182,7 +181,7 @@ fn special_tokens_of_the_configuration() {
 #[test]
 fn a_tokenizer_of_bytes_comes_back() {
     let metadata = to_metadata(&bytes(), None, &options(9)).unwrap();
-    let json = from_metadata(&metadata).unwrap();
+    let json = from_metadata(&metadata).unwrap().tokenizer;
     // Added tokens are in the vocabulary, too; padding tokens are not.
     let vocab = json!({
         "a": 0, "b": 1, "Ġ": 2, "ab": 3, "Ġab": 4, "<|end|>": 6, "<tool>": 7,
@@ -202,7 +201,7 @@ fn a_tokenizer_of_bytes_comes_back() {
 #[test]
 fn a_tokenizer_of_characters_comes_back() {
     let metadata = to_metadata(&characters(), None, &options(268)).unwrap();
-    let json = from_metadata(&metadata).unwrap();
+    let json = from_metadata(&metadata).unwrap().tokenizer;
     assert_eq!(
         json["model"]["merges"],
         json!([["a", "b"], ["▁a", "b"], ["▁", "ab"], ["▁", "a"]])
@@ -216,7 +215,7 @@ fn a_tokenizer_of_characters_comes_back() {
             without.insert(key, value.clone()).unwrap();
         }
     }
-    assert_eq!(from_metadata(&without).unwrap(), json);
+    assert_eq!(from_metadata(&without).unwrap().tokenizer, json);
 }
 
 #[test]
@@ -224,7 +223,7 @@ fn special_tokens_and_the_template_come_back() {
     let config = json!({"eos_token": "<|end|>", "chat_template": "{{ messages }}"});
     let metadata = to_metadata(&bytes(), Some(&config), &options(8)).unwrap();
     assert_eq!(
-        config_from_metadata(&metadata).unwrap(),
+        from_metadata(&metadata).unwrap().config,
         json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": "<|end|>", "eos_token": "<|end|>", "chat_template": "{{ messages }}",
@@ -234,15 +233,37 @@ fn special_tokens_and_the_template_come_back() {
     metadata
         .replace("tokenizer.ggml.eos_token_id", 99u32)
         .unwrap();
-    let error = config_from_metadata(&metadata).unwrap_err().to_string();
+    let error = from_metadata(&metadata).unwrap_err().to_string();
     assert!(error.contains("99"), "{error}");
+}
+
+#[test]
+fn chat_templates_come_back_with_their_names() {
+    let written = |template: Value| {
+        let config = json!({"chat_template": template});
+        to_metadata(&bytes(), Some(&config), &options(8))
+    };
+    let again = |template: Value| {
+        let mut config = from_metadata(&written(template).unwrap()).unwrap().config;
+        config["chat_template"].take()
+    };
+    let one = json!("one {{ bos_token }}");
+    assert_eq!(again(one.clone()), one);
+    let named = json!([
+        {"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"},
+    ]);
+    assert_eq!(again(named.clone()), named);
+    let alone = json!([{"name": "rag-1", "template": "c"}]);
+    assert_eq!(again(alone), json!([{"name": "rag_1", "template": "c"}]));
+    assert_eq!(again(Value::Null), Value::Null);
+    assert!(written(json!(3)).is_err());
 }
 
 #[test]
 fn an_embedded_tokenizer_comes_back_whole() {
     let options = options(9).with_embedded_json(true);
     let metadata = to_metadata(&bytes(), None, &options).unwrap();
-    assert_eq!(from_metadata(&metadata).unwrap(), bytes());
+    assert_eq!(from_metadata(&metadata).unwrap().tokenizer, bytes());
 }
 
 #[test]
@@ -291,7 +312,7 @@ fn tokenizers_that_llama_cpp_does_not_support_are_refused() {
     json["normalizer"] = json!({"type": "NFC"});
     json["model"]["merges"] = json!([]);
     let metadata = to_metadata(&json, None, &options(9)).unwrap();
-    assert!(get::<&[String]>(&metadata, "merges").is_empty());
+    assert!(get!(&[String], metadata, "merges").is_empty());
 
     let characters_with = |path: &str, value: Value| {
         let mut json = characters();
@@ -317,7 +338,7 @@ fn merges_that_scores_cannot_express_are_refused() {
     let inexact = options(267).with_inexact_merges(true);
     let metadata = to_metadata(&json, None, &inexact).unwrap();
     assert_eq!(
-        get::<&[f32]>(&metadata, "scores")[259..262],
+        get!(&[f32], metadata, "scores")[259..262],
         [0.0, -1.0, -2.0]
     );
     // One token has two ranks, and another one is between.
@@ -333,7 +354,7 @@ fn spaces_of_the_pre_tokenizer() {
         json["pre_tokenizer"] =
             json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme});
         let metadata = to_metadata(&json, None, &options(267)).unwrap();
-        assert_eq!(get::<bool>(&metadata, "add_space_prefix"), prefix);
+        assert_eq!(get!(bool, metadata, "add_space_prefix"), prefix);
     }
 }
 
@@ -396,7 +417,7 @@ proptest! {
             *json.pointer_mut(&places[place.index(places.len())]).unwrap() = values[value].clone();
         }
         if let Ok(metadata) = to_metadata(&json, Some(&json), &options(vocab_size)) {
-            prop_assert_eq!(get::<&[String]>(&metadata, "tokens").len(), vocab_size);
+            prop_assert_eq!(get!(&[String], metadata, "tokens").len(), vocab_size);
             let _ = from_metadata(&metadata);
         }
     }

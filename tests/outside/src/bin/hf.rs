@@ -2,7 +2,7 @@
 //! and packs it into FOLDER/packed for transformers; `hf use FOLDER/packed FOLDER` runs the packed model.
 use std::{error::Error, fs, path::Path};
 
-use bitnet_burn::{interop::*, loss::CausalLmLossConfig, prelude::*, quant::schedule::*};
+use bitnet_burn::{interop::*, loss::CausalLmLoss, prelude::*, quant::schedule::*};
 use burn::{module::Module, optim::*, store::ModuleRecord, tensor::*};
 
 fn train(pretrained: PretrainedLm, tokens: Tensor<2, Int>, folder: &Path) -> Result<PretrainedLm, Box<dyn Error>> {
@@ -19,7 +19,7 @@ fn train(pretrained: PretrainedLm, tokens: Tensor<2, Int>, folder: &Path) -> Res
     }
     for step in latest..200 {
         controls.set_lambda(lambda.value(step));
-        let loss = CausalLmLossConfig::new().init().forward(lm.forward(inputs.clone()), targets.clone());
+        let loss = CausalLmLoss::new().forward(lm.forward(inputs.clone()), targets.clone());
         let grads = GradientsParams::from_grads(loss.backward(), &lm);
         lm = optimizer.step(1e-3, lm, grads);
         lm.clone().into_record().save(file("model", step + 1))?;

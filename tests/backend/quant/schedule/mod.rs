@@ -1,0 +1,6 @@
+//! Schedules of a training.
+
+mod bit_width;
+mod layer_order;
+mod layerwise;
+mod progressive;

@@ -1,0 +1,3 @@
+//! Atomic file writes.
+
+mod atomic_file;

@@ -1,0 +1,3 @@
+//! Files of trainings.
+
+mod run_folder;
