@@ -3,10 +3,10 @@
 
 use bitnet_burn::{
     functions::{
-        AffineParams, absmax_fake_quant, affine_fake_quant, hadamard_transform, ternary_fake_quant,
-        ternary_pack, ternary_unpack,
+        AffineParams, absmax_fake_quant, affine_fake_quant, four_bit_dequantize, four_bit_linear,
+        four_bit_quantize, hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
     },
-    ops::{AffineLevels, CodeRange, GradientRule, Groups, QatOps},
+    ops::{AffineLevels, CodeRange, FourBitFormat, FourBitType, GradientRule, Groups, QatOps},
 };
 use burn::{
     backend::Dispatch,
@@ -364,5 +364,47 @@ mod hadamard_transform_2048x1024 {
     #[divan::bench]
     fn copy(bencher: Bencher) {
         time_copy(bencher, ACTIVATION);
+    }
+}
+
+/// Format of QLoRA.
+const NF4: FourBitFormat = FourBitFormat {
+    quant_type: FourBitType::Nf4,
+    block_size: 64,
+};
+
+#[divan::bench_group]
+mod four_bit_1024x4096 {
+    use super::*;
+
+    #[divan::bench]
+    fn quantize(bencher: Bencher) {
+        let weight = random(WEIGHT);
+        time(bencher, || four_bit_quantize(weight.clone(), NF4));
+    }
+
+    #[divan::bench]
+    fn dequantize(bencher: Bencher) {
+        let weight = four_bit_quantize(random(WEIGHT), NF4);
+        time(bencher, || four_bit_dequantize(&weight, FloatDType::F32));
+    }
+
+    #[divan::bench(args = [1, 64, 2048])]
+    fn linear(bencher: Bencher, tokens: usize) {
+        let weight = four_bit_quantize(random(WEIGHT), NF4).double_quantized();
+        let x = random([tokens, WEIGHT[1]]);
+        time(bencher, || four_bit_linear(x.clone(), &weight, None));
+    }
+
+    #[divan::bench(args = [1, 64, 2048])]
+    fn dense_linear(bencher: Bencher, tokens: usize) {
+        let weight = random(WEIGHT).transpose();
+        let x = random([tokens, WEIGHT[1]]);
+        time(bencher, || x.clone().matmul(weight.clone()));
+    }
+
+    #[divan::bench]
+    fn copy(bencher: Bencher) {
+        time_copy(bencher, WEIGHT);
     }
 }

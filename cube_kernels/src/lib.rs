@@ -11,6 +11,7 @@
 
 mod affine;
 mod dynamic_map;
+mod four_bit;
 mod groups;
 #[cfg(feature = "cube")]
 pub mod kernels;
@@ -20,5 +21,6 @@ mod statistic;
 
 pub use affine::{CodeRange, GradientRule};
 pub use dynamic_map::{BLOCK, DynamicMap};
+pub use four_bit::{FourBitFormat, FourBitType, MIN_ABSMAX};
 pub use groups::Groups;
 pub use statistic::Statistic;

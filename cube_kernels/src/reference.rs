@@ -11,9 +11,11 @@
 mod affine;
 
 pub use affine::{affine_code, affine_fake_quant, affine_gradient, gradient_factor};
+mod four_bit;
 mod hadamard;
 mod stochastic_round;
 
+pub use four_bit::{four_bit_dequantize, four_bit_quantize};
 pub use hadamard::{hadamard_scale, hadamard_transform};
 pub use stochastic_round::{random_bits, stochastic_round_bf16};
 

@@ -3,6 +3,7 @@
 pub(crate) mod atomic_file;
 pub(crate) mod bits;
 pub(crate) mod bounds;
+pub(crate) mod cascade_sum;
 #[cfg(any(feature = "text", feature = "train"))]
 pub(crate) mod data_position;
 pub(crate) mod distinct;

@@ -5,6 +5,8 @@ mod affine;
 mod attention;
 mod bit_linear;
 mod blockwise;
+mod four_bit;
+mod four_bit_linear;
 mod gated_activation;
 mod hadamard;
 mod packing;
@@ -20,6 +22,8 @@ pub(super) use bit_linear::{
     ternary_linear,
 };
 pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize};
+pub(super) use four_bit::{four_bit_dequantize, four_bit_quantize};
+pub(super) use four_bit_linear::{FourBitRows, block_maxima};
 pub(super) use gated_activation::{gated_activation, gated_activation_gradient};
 pub(super) use hadamard::hadamard_transform;
 pub(super) use packing::{ternary_pack, ternary_unpack};

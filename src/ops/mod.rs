@@ -4,7 +4,7 @@
 //! implementation at run time. Its default methods are chains of Burn operations (`composed`). Flex and
 //! CubeCL have their own loops and kernels, Autodiff its own backward steps, and Fusion defers to the
 //! backend below. [`TransformerOps`] holds the operations between the quantized projections of a
-//! transformer; only Flex has its own loops for them.
+//! transformer, [`FourBitOps`] those on weights of 4 bits; only Flex has its own loops for them.
 //!
 //! User code calls [`functions`](crate::functions), not these traits.
 
@@ -19,6 +19,7 @@ mod cube;
 mod device;
 #[cfg(feature = "flex")]
 mod flex;
+mod four_bit;
 #[cfg(all(feature = "fusion", feature = "cube"))]
 mod fusion;
 mod gated_activation;
@@ -37,10 +38,15 @@ pub(crate) use bitnet_burn_kernels::{
     BLOCK, packing,
     reference::{EPSILON, mean_prescale},
 };
-pub use bitnet_burn_kernels::{CodeRange, DynamicMap, GradientRule, Groups, Statistic};
+pub use bitnet_burn_kernels::{
+    CodeRange, DynamicMap, FourBitFormat, FourBitType, GradientRule, Groups, Statistic,
+};
 pub use device::{DeviceError, device};
+pub use four_bit::FourBitOps;
 pub use gated_activation::GatedActivation;
-pub use operand::{AbsmaxCodes, AffineLevels, BlockwiseCodes, PackedTernary};
+pub use operand::{
+    AbsmaxCodes, AffineLevels, BlockMaxima, BlockwiseCodes, FourBitWeight, PackedTernary,
+};
 pub use transformer::TransformerOps;
 
 /// Operations of quantization-aware training on backend primitives.

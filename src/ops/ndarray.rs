@@ -2,8 +2,10 @@
 
 use burn::backend::NdArray;
 
-use super::{QatOps, TransformerOps};
+use super::{FourBitOps, QatOps, TransformerOps};
 
 impl QatOps for NdArray {}
 
 impl TransformerOps for NdArray {}
+
+impl FourBitOps for NdArray {}

@@ -1,6 +1,6 @@
 //! Tensors and settings that belong together.
 
-use bitnet_burn_kernels::{CodeRange, Groups};
+use bitnet_burn_kernels::{CodeRange, FourBitFormat, Groups};
 use burn::backend::{
     Backend, ExtensionType,
     tensor::{FloatTensor, IntTensor},
@@ -52,6 +52,37 @@ pub struct BlockwiseCodes<B: Backend> {
     pub words: IntTensor<B>,
     /// Absolute maximum of each block, `[ceil(n / 256)]`.
     pub absmax: FloatTensor<B>,
+}
+
+/// Absolute maxima of blocks of values.
+#[derive(Debug, Clone, ExtensionType)]
+#[extension_type(fusion: cfg(all(feature = "fusion", feature = "cube")))]
+pub enum BlockMaxima<B: Backend> {
+    /// One for each block, `[blocks]`.
+    Plain(FloatTensor<B>),
+    /// Codes by [`DynamicMap::Signed`](super::DynamicMap::Signed), to whose values an offset is added.
+    Quantized {
+        /// Codes of the maxima less the offset.
+        #[extension_type]
+        codes: BlockwiseCodes<B>,
+        /// Mean of the maxima, `[1]`.
+        offset: FloatTensor<B>,
+    },
+}
+
+/// A weight `[d_output, d_input]` of 4 bits.
+#[derive(Debug, Clone, ExtensionType)]
+#[extension_type(fusion: cfg(all(feature = "fusion", feature = "cube")))]
+pub struct FourBitWeight<B: Backend> {
+    /// Eight codes to a `u32`, in the layout of the format.
+    pub words: IntTensor<B>,
+    /// Absolute maximum of each block.
+    #[extension_type]
+    pub absmax: BlockMaxima<B>,
+    /// Codes and size of a block.
+    pub format: FourBitFormat,
+    /// Numbers of output and input features.
+    pub shape: [usize; 2],
 }
 
 impl<B: Backend> AffineLevels<B> {

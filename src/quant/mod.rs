@@ -5,6 +5,7 @@ mod activation;
 mod bit_width;
 mod blend;
 pub mod calibration;
+mod four_bit;
 mod granularity;
 mod group;
 mod learned_step;
@@ -22,6 +23,7 @@ pub use activation::{
 };
 pub use bit_width::BitWidth;
 pub(crate) use blend::blend;
+pub use four_bit::{FourBitConfig, FourBitType};
 pub(crate) use granularity::GranularityError;
 pub use granularity::{ActivationGranularity, WeightGranularity};
 pub(crate) use group::reshape;

@@ -6,6 +6,7 @@ mod blockwise;
 mod columns;
 mod disjoint;
 mod fake_quant;
+mod four_bit;
 mod gated_activation;
 mod hadamard;
 mod half_precision;

@@ -4,6 +4,8 @@ mod absmax;
 mod bit_linear;
 mod causal_attention;
 mod causal_attention_reference;
+mod four_bit;
+mod four_bit_linear;
 mod gated_activation;
 mod group_layouts;
 mod hadamard;

@@ -5,6 +5,7 @@ mod decoder_variants;
 mod degenerate_inputs;
 mod from_linear;
 mod kv_cache;
+mod linear_4bit;
 mod oracle_bit_linear;
 mod oracle_lm;
 mod rope_scaling;

@@ -1,0 +1,121 @@
+use burn::{
+    module::{Content, DisplaySettings, Module, ModuleDisplay, Param},
+    nn::Linear,
+    tensor::{Tensor, assert_shape},
+};
+
+use super::{Projection, SavedTensors};
+use crate::{
+    qat::{FakeQuant, PackedFourBit, PackedParameter},
+    quant::FourBitConfig,
+};
+
+/// Linear layer with a frozen weight of 4 bits, the base of QLoRA: `Y = X dequant(W) + b`.
+///
+/// Codes and absolute maxima are those of bitsandbytes' `Linear4bit`, bit for bit. The weight has no gradient
+/// and saves nothing for backward; under autodiff the input has one, and the bias if it is trained. There is
+/// never a matrix of all dequantized values: see [`four_bit_linear`](crate::functions::four_bit_linear).
+///
+/// Source: [QLoRA](https://arxiv.org/abs/2305.14314).
+///
+/// # Example
+///
+/// ```
+/// use bitnet_burn::{nn::Linear4bit, quant::FourBitConfig};
+/// use burn::{nn::LinearConfig, tensor::{Device, Distribution, Tensor}};
+///
+/// let device = Device::default();
+/// let linear = LinearConfig::new(256, 128).init(&device);
+/// let layer = Linear4bit::from_linear(&linear, &FourBitConfig::default());
+/// let x = Tensor::<3>::random([2, 5, 256], Distribution::Default, &device);
+/// assert_eq!(layer.forward(x).dims(), [2, 5, 128]);
+/// assert!(layer.weight.bits_per_weight() < 4.2);
+/// ```
+#[derive(Module, Debug)]
+#[module(custom_display)]
+pub struct Linear4bit {
+    /// Weight, `[d_output, d_input]`.
+    pub weight: PackedFourBit,
+    /// Bias of shape `[d_output]`, in full precision.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear4bit {
+    /// Quantizes the weight of a full-precision layer. The bias keeps its identifier and its `require_grad`.
+    ///
+    /// # Panics
+    ///
+    /// If the size of a block is out of its range, or the weight has an adapter or is quantized already.
+    #[track_caller]
+    pub fn from_linear(linear: &Linear, config: &FourBitConfig) -> Self {
+        let weight = &linear.weight;
+        assert!(
+            weight.adapter().is_none()
+                && weight.reparameterization::<FakeQuant>().is_none()
+                && weight.reparameterization::<PackedParameter>().is_none(),
+            "a Linear4bit is made from a plain weight, got one with a reparameterization"
+        );
+        let matrix = weight.base().without_autodiff().transpose();
+        Self {
+            weight: PackedFourBit::from_matrix(matrix, config),
+            bias: linear.bias.clone(),
+        }
+    }
+
+    /// Applies the layer.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[.., d_input]`
+    /// - output: `[.., d_output]`
+    ///
+    /// # Panics
+    ///
+    /// If the last dimension of `x` is not `d_input`.
+    #[track_caller]
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let [_, d_input] = self.weight.dims();
+        assert_shape!(x, [.., d_input]);
+        self.weight.linear(x, self.bias.as_ref().map(Param::val))
+    }
+
+    /// Returns the full-precision layer with the dequantized weight, in the type that it was quantized from.
+    pub fn dequantize(&self) -> Linear {
+        Linear {
+            weight: Param::from_tensor(self.weight.dequantize().transpose()),
+            bias: self.bias.clone(),
+        }
+    }
+}
+
+impl Projection for Linear4bit {
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        Linear4bit::forward(self, x)
+    }
+
+    fn saved(&self) -> SavedTensors {
+        SavedTensors {
+            input: false,
+            input_copy: 0,
+            weight_copy: false,
+        }
+    }
+}
+
+impl ModuleDisplay for Linear4bit {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        DisplaySettings::new()
+            .with_new_line_after_attribute(false)
+            .optional()
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        let [d_output, d_input] = self.weight.dims();
+        content
+            .add("d_input", &d_input)
+            .add("d_output", &d_output)
+            .add("bias", &self.bias.is_some())
+            .add("weight", &self.weight.config().to_string())
+            .optional()
+    }
+}

@@ -1,0 +1,78 @@
+//! Weights of 4 bits.
+
+mod codes;
+mod product;
+
+use bitnet_burn_kernels::FourBitFormat;
+use burn::backend::{
+    Flex, FloatDType, Shape, TensorMetadata,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn_flex::FlexTensor;
+
+use codes::Decoder;
+use product::Weight;
+
+use super::values::{Values, from_values, tensor};
+use crate::ops::{FourBitOps, FourBitWeight, composed};
+
+impl FourBitOps for Flex {
+    fn four_bit_quantize(
+        values: FloatTensor<Self>,
+        format: FourBitFormat,
+    ) -> (IntTensor<Self>, FloatTensor<Self>) {
+        let (words, absmax) = codes::quantize(&Values::of(&values), format);
+        let [words_shape, absmax_shape] = [words.len(), absmax.len()].map(|n| Shape::new([n]));
+        (tensor(words, words_shape), tensor(absmax, absmax_shape))
+    }
+
+    fn four_bit_dequantize(
+        words: IntTensor<Self>,
+        absmax: FloatTensor<Self>,
+        format: FourBitFormat,
+        shape: Shape,
+        dtype: FloatDType,
+    ) -> FloatTensor<Self> {
+        let words = words.to_contiguous();
+        let absmax = Values::of(&absmax);
+        let decoder = Decoder::new(words.storage::<u32>(), &absmax, format);
+        let values = codes::dequantize(&decoder, shape.num_elements());
+        from_values(values, shape, dtype.into())
+    }
+
+    fn four_bit_linear(x: FloatTensor<Self>, weight: FourBitWeight<Self>) -> FloatTensor<Self> {
+        by_weight(&x, weight, product::product)
+    }
+
+    fn four_bit_linear_gradient(
+        grads: FloatTensor<Self>,
+        weight: FourBitWeight<Self>,
+    ) -> FloatTensor<Self> {
+        by_weight(&grads, weight, product::input_gradient)
+    }
+}
+
+/// Returns the product of an operand with a weight whose values are rounded to the type of the operand;
+/// `product` computes its transpose.
+fn by_weight(
+    operand: &FlexTensor,
+    weight: FourBitWeight<Flex>,
+    product: fn(&[f32], &Weight<'_>) -> Vec<f32>,
+) -> FlexTensor {
+    let FourBitWeight { format, shape, .. } = weight;
+    let words = weight.words.to_contiguous();
+    let blocks = format.num_blocks(shape.iter().product());
+    let absmax = composed::block_maxima::<Flex>(weight.absmax, blocks);
+    let absmax = Values::of(&absmax);
+    let weight = Weight {
+        values: Decoder::new(words.storage::<u32>(), &absmax, format),
+        shape,
+        dtype: operand.dtype(),
+    };
+    let transposed = product(&Values::of(operand), &weight);
+    let tokens = operand.shape()[0];
+    let transposed_shape = Shape::new([transposed.len() / tokens, tokens]);
+    from_values(transposed, transposed_shape, operand.dtype())
+        .transpose(0, 1)
+        .to_contiguous()
+}

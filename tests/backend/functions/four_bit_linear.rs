@@ -1,0 +1,166 @@
+//! Products with weights of 4 bits against sums in `f64`.
+
+use bitnet_burn::{
+    functions::{FourBitTensor, four_bit_dequantize, four_bit_linear, four_bit_quantize},
+    ops::{FourBitFormat, FourBitType},
+};
+use burn::tensor::{DType, Device, Tensor};
+
+use crate::support::values::*;
+
+const NF4: FourBitFormat = FourBitFormat {
+    quant_type: FourBitType::Nf4,
+    block_size: 64,
+};
+
+/// Returns half a unit in the last place, relative to the value.
+fn rounding(dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => ROUNDING,
+        DType::F16 => 1.0 / (1 << 11) as f64,
+        _ => 1.0 / (1 << 8) as f64,
+    }
+}
+
+/// Returns the sums of products of rows of `a` with rows of `b`, and the sums of their magnitudes.
+fn products(a: &[f32], b: &[f32], k: usize) -> (Vec<f32>, Vec<f64>) {
+    let pairs = a.chunks(k).flat_map(|a| b.chunks(k).map(move |b| (a, b)));
+    pairs
+        .map(|(a, b)| {
+            let terms = || a.iter().zip(b).map(|(a, b)| *a as f64 * *b as f64);
+            (
+                terms().sum::<f64>() as f32,
+                terms().map(f64::abs).sum::<f64>(),
+            )
+        })
+        .unzip()
+}
+
+/// Checks a product, with one rounding for each term and addition, and one of the result.
+fn assert_products(actual: &[f32], a: &[f32], b: &[f32], k: usize, dtype: DType, what: &str) {
+    let (expected, magnitudes) = products(a, b, k);
+    // Other devices may add up in the type of the result.
+    let of_sum = if on_flex() { ROUNDING } else { rounding(dtype) };
+    let bound = |i: usize| {
+        (k + 4) as f64 * of_sum * magnitudes[i] + 2.0 * rounding(dtype) * expected[i].abs() as f64
+    };
+    assert_within(actual, &expected, bound, what);
+}
+
+fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    let rows = values.len() / columns;
+    let at = |i: usize| values[i % rows * columns + i / rows];
+    (0..values.len()).map(at).collect()
+}
+
+fn weight(shape: [usize; 2], seed: u64, double_quant: bool) -> FourBitTensor<2> {
+    let values = normal(shape[0] * shape[1], seed);
+    let values = tensor(&values, shape, DType::F32, &Device::default());
+    let quantized = four_bit_quantize(values, NF4);
+    match double_quant {
+        true => quantized.double_quantized(),
+        false => quantized,
+    }
+}
+
+/// Checks the product of a weight and the gradient of its input.
+fn check(tokens: usize, shape: [usize; 2], double_quant: bool, dtype: DType) {
+    let device = Device::default();
+    let [d_output, d_input] = shape;
+    let what = format!("{tokens} tokens, {shape:?} {dtype:?} {double_quant}");
+    let weight = weight(shape, 1, double_quant);
+    let values = floats(four_bit_dequantize(&weight, dtype.into()));
+    let [x, grads] = [(d_input, 2), (d_output, 3)]
+        .map(|(features, seed)| rounded(&normal(tokens * features, seed), dtype));
+
+    let input = tensor(&x, [tokens, d_input], dtype, &device);
+    let y = four_bit_linear(input.clone(), &weight, None);
+    assert_eq!((y.dims(), y.dtype()), ([tokens, d_output], dtype));
+    assert_products(&floats(y), &x, &values, d_input, dtype, &what);
+
+    let input = Tensor::from_inner(input).require_grad();
+    let y = four_bit_linear(input.clone(), &weight, None);
+    let of_y = Tensor::from_inner(tensor(&grads, [tokens, d_output], dtype, &device));
+    let gradients = (y * of_y).sum().backward();
+    let found = floats(input.grad(&gradients).expect("a gradient of the input"));
+    let columns = transposed(&values, d_input);
+    assert_products(&found, &grads, &columns, d_output, dtype, &what);
+}
+
+#[test]
+fn products_and_gradients_are_within_rounding() {
+    for (tokens, shape) in [
+        (1, [1, 1]),
+        (1, [33, 50]),
+        (3, [7, 50]),
+        (4, [48, 32]),
+        (5, [3, 129]),
+        (2, [130, 300]),
+    ] {
+        for double_quant in [false, true] {
+            for dtype in float_types(&Device::default()) {
+                check(tokens, shape, double_quant, dtype);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_large_weight_in_parts_that_blocks_cross_equals_the_sums() {
+    // More rows than are dequantized at a time, each of an odd number of values.
+    check(2, [1100, 1001], true, DType::F32);
+}
+
+#[test]
+fn the_shape_of_the_input_is_kept_and_the_bias_added_and_learned() {
+    let device = Device::default().autodiff();
+    let weight = weight([6, 10], 1, false);
+    let x = tensor(&normal(60, 2), [2, 3, 10], DType::F32, &device);
+    let bias = tensor(&normal(6, 3), [6], DType::F32, &device).require_grad();
+    let y = four_bit_linear(x.clone(), &weight, Some(bias.clone()));
+    assert_eq!(y.dims(), [2, 3, 6]);
+    let without = four_bit_linear(x, &weight, None);
+    let expected = floats(without + bias.clone().unsqueeze());
+    assert_equal(&floats(y.clone()), &expected, "with a bias");
+    let grads = y.sum().backward();
+    let of_bias = floats(bias.grad(&grads).unwrap());
+    assert_equal(&of_bias, &[6.0; 6], "gradient of the bias");
+}
+
+#[test]
+fn nothing_times_a_weight_is_the_bias() {
+    let device = Device::default();
+    let bias = || tensor(&[1.0, 2.0], [2], DType::F32, &device);
+    let no_tokens = Tensor::<2>::zeros([0, 10], &device);
+    let y = four_bit_linear(no_tokens, &weight([2, 10], 1, true), Some(bias()));
+    assert_eq!(y.dims(), [0, 2]);
+    let no_features = Tensor::<2>::zeros([3, 0], &device);
+    let y = four_bit_linear(no_features, &weight([2, 0], 1, true), Some(bias()));
+    assert_equal(&floats(y), &[1.0, 2.0, 1.0, 2.0, 1.0, 2.0], "the bias");
+    let x = Tensor::<2>::zeros([3, 10], &device);
+    let y = four_bit_linear(x, &weight([0, 10], 1, false), None);
+    assert_eq!(y.dims(), [3, 0]);
+}
+
+#[test]
+fn a_value_that_is_no_number_stays_in_its_rows_and_tokens() {
+    let device = Device::default();
+    let mut values = normal(4 * 64, 1);
+    values[64] = f32::NAN;
+    let values = tensor(&values, [4, 64], DType::F32, &device);
+    let weight = four_bit_quantize(values, NF4);
+    let mut x = normal(3 * 64, 2);
+    x[2 * 64] = f32::INFINITY;
+    let x = tensor(&x, [3, 64], DType::F32, &device);
+    let y = floats(four_bit_linear(x, &weight, None));
+    let finite: Vec<bool> = y.iter().map(|v| v.is_finite()).collect();
+    let expected: Vec<bool> = (0..12).map(|i| i % 4 != 1 && i < 8).collect();
+    assert_eq!(finite, expected);
+}
+
+#[test]
+#[should_panic(expected = "the weight of 4 bits takes 10 features, got x of shape [3, 9]")]
+fn an_input_of_another_width_is_refused() {
+    let x = Tensor::<2>::zeros([3, 9], &Device::default());
+    four_bit_linear(x, &weight([2, 10], 1, false), None);
+}
