@@ -36,6 +36,7 @@
 //! - [`functions`]: operations on tensors
 //! - [`ops`]: operations on backends
 //! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
+//! - `peft` (feature `peft`): adapters beside frozen weights
 //! - `interop` (feature `interop`): model folders of Hugging Face Transformers, GGUF for llama.cpp
 //! - `text` (feature `text`): tokenizers, text data sets, generation
 //! - `train` (feature `train`): callbacks, checkpoints, configuration and distillation for Burn's
@@ -52,6 +53,8 @@ pub mod monitor;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+#[cfg(feature = "peft")]
+pub mod peft;
 pub mod prelude;
 pub mod qat;
 pub mod quant;
@@ -81,6 +84,10 @@ mod guide {
     #[cfg(all(feature = "interop", feature = "text"))]
     #[doc = include_str!("../docs/finetune_llama.md")]
     struct FinetuneLlama;
+
+    #[cfg(all(feature = "interop", feature = "peft"))]
+    #[doc = include_str!("../docs/peft.md")]
+    struct Adapters;
 
     #[cfg(feature = "train")]
     #[doc = include_str!("../docs/learner.md")]

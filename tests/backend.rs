@@ -16,6 +16,8 @@ mod backend {
     mod misuse;
     mod nn;
     mod optim;
+    #[cfg(feature = "peft")]
+    mod peft;
     mod qat;
     mod quant;
     #[cfg(feature = "train")]

@@ -10,6 +10,8 @@ mod floats;
 pub mod gguf;
 pub mod hf;
 mod parameters;
+#[cfg(feature = "peft")]
+pub mod peft;
 
 use crate::base::key_table::UnknownKey;
 pub use causal_lm::{CausalLm, PretrainedLm};

@@ -40,6 +40,8 @@ pub use layer_cache::KvCacheDType;
 pub use linear_4bit::Linear4bit;
 pub use packed_bit_linear::PackedBitLinear;
 pub use packed_forward::PackedForward;
+#[cfg(feature = "peft")]
+pub(crate) use projection::by_tokens;
 pub use projection::{Projection, SavedTensors, TrainableProjection};
 pub use projection_bias::ProjectionBias;
 pub use qk_norm::QkNorm;

@@ -63,7 +63,7 @@ impl Projection for Linear {
 
 /// Applies a linear map to `[.., d_input]` as `[tokens, d_input]`. With a batch dimension, Burn computes the
 /// gradient of the weight for each of its elements before summing them, and holds them all in memory.
-pub(super) fn by_tokens<const D: usize>(
+pub(crate) fn by_tokens<const D: usize>(
     x: Tensor<D>,
     map: impl FnOnce(Tensor<2>) -> Tensor<2>,
 ) -> Tensor<D> {

@@ -29,6 +29,8 @@ mod tensors;
 
 pub use config::HfConfig;
 pub use error::HfError;
+#[cfg(feature = "peft")]
+pub(in crate::interop) use error::TensorProblem;
 pub use family::Family;
 pub use load::load;
 pub use options::{LoadOptions, SaveOptions, WeightForm};

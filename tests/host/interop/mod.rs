@@ -2,3 +2,5 @@
 
 pub mod gguf;
 mod hf;
+#[cfg(feature = "peft")]
+mod peft;

@@ -1,0 +1,187 @@
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use safetensors::{Dtype, SafeTensors};
+
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, config_json};
+use crate::{
+    base::key_table::UnknownKey,
+    interop::{
+        floats::{self, Order},
+        hf::TensorProblem,
+    },
+    nn::BitNetLm,
+    peft::{AdaptedLinear, AdapterBase, Lora, LoraConfig},
+};
+
+/// An adapter folder that has been read.
+#[derive(Debug, Clone)]
+pub struct AdapterFolder {
+    /// Its configuration.
+    pub config: LoraConfig,
+    /// Keys of the configuration that this crate does not know: they may ask for what it does not do.
+    pub unknown_keys: Vec<UnknownKey>,
+    /// Tensors by their names without the prefix, in `f32` and in the layout of files.
+    tensors: BTreeMap<String, TensorData>,
+    path: PathBuf,
+}
+
+/// Reads an adapter folder of peft.
+///
+/// # Errors
+///
+/// If a file cannot be read or is damaged, or the configuration asks for what is not supported.
+pub fn load(folder: impl AsRef<Path>) -> Result<AdapterFolder, PeftFileError> {
+    let path = folder.as_ref().join(CONFIG_FILE);
+    let text = fs::read(&path).map_err(PeftFileError::io(&path))?;
+    let (config, unknown_keys) = config_json::read(&path, &text)?;
+    let path = folder.as_ref().join(MODEL_FILE);
+    let bytes = fs::read(&path).map_err(PeftFileError::io(&path))?;
+    Ok(AdapterFolder {
+        config,
+        unknown_keys,
+        tensors: tensors(&path, &bytes)?,
+        path,
+    })
+}
+
+/// Reads the tensors of a file, whose names begin with the prefix of peft.
+fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, PeftFileError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| PeftFileError::file(path, error))?;
+    let mut tensors = BTreeMap::new();
+    for (name, view) in file.tensors() {
+        let Some(short) = name.strip_prefix(PREFIX) else {
+            let reason = format!("{name} does not begin with {PREFIX}");
+            return Err(PeftFileError::file(path, reason));
+        };
+        let dtype = match view.dtype() {
+            Dtype::F32 => FloatDType::F32,
+            Dtype::F16 => FloatDType::F16,
+            Dtype::BF16 => FloatDType::BF16,
+            other => {
+                let reason =
+                    format!("{name} has the type {other}, supported are F32, F16 and BF16");
+                return Err(PeftFileError::file(path, reason));
+            }
+        };
+        let types = [dtype, FloatDType::F32];
+        let data = floats::read(view.data(), types, Order::Kept, view.shape(), &|_| ());
+        tensors.insert(short.to_string(), data);
+    }
+    Ok(tensors)
+}
+
+impl AdapterFolder {
+    /// Adds the adapter to a model, active and frozen but for training, under a name of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration targets no projection of the model, or tensors are missing, left over, or of another
+    /// shape.
+    pub fn attach<P: AdapterBase>(
+        &self,
+        lm: BitNetLm<P>,
+        name: &str,
+    ) -> Result<BitNetLm<AdaptedLinear<P>>, PeftFileError> {
+        self.add(lm.map_projections(|_, base| AdaptedLinear::new(base)), name)
+    }
+
+    /// Adds the adapter to a model that has others.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach`](Self::attach), and if there is an adapter of this name.
+    pub fn add<P: AdapterBase>(
+        &self,
+        lm: BitNetLm<AdaptedLinear<P>>,
+        name: &str,
+    ) -> Result<BitNetLm<AdaptedLinear<P>>, PeftFileError> {
+        let (lm, report) =
+            lm.add_adapter(name, &self.config)
+                .map_err(|source| PeftFileError::Config {
+                    path: self.path.with_file_name(CONFIG_FILE),
+                    source,
+                })?;
+        let modules: Vec<&str> = report.modules.iter().map(|m| m.name.as_str()).collect();
+        let mut reader = Reader {
+            tensors: self.tensors.clone(),
+            problems: Vec::new(),
+        };
+        let lm = lm.map_projections(|module, mut linear| {
+            if modules.contains(&module) {
+                linear.map_adapter(name, |lora| reader.fill(module, lora));
+            }
+            linear
+        });
+        let left = reader.tensors.into_keys();
+        let unexpected = left.map(|name| TensorProblem::Unexpected {
+            name: format!("{PREFIX}{name}"),
+        });
+        reader.problems.extend(unexpected);
+        match reader.problems.is_empty() {
+            true => Ok(lm),
+            false => Err(PeftFileError::Tensors {
+                path: self.path.clone(),
+                problems: reader.problems,
+            }),
+        }
+    }
+}
+
+/// Moves tensors of a file into adapters.
+struct Reader {
+    tensors: BTreeMap<String, TensorData>,
+    problems: Vec<TensorProblem>,
+}
+
+impl Reader {
+    /// Replaces the values of an adapter.
+    fn fill(&mut self, module: &str, lora: Lora) -> Lora {
+        let device = lora.a.device();
+        let [d_input, rank] = lora.a.shape().dims();
+        let [_, d_output] = lora.b.shape().dims();
+        let a = self.take(format!("{module}.lora_A.weight"), [rank, d_input], &device);
+        let b = self.take(format!("{module}.lora_B.weight"), [d_output, rank], &device);
+        let magnitude = lora.magnitude.is_some().then(|| {
+            let name = format!("{module}.lora_magnitude_vector");
+            self.take(name, [d_output], &device)
+        });
+        let (Some(a), Some(b)) = (a, b) else {
+            return lora;
+        };
+        let mut filled = lora.with_factors(a.transpose(), b.transpose());
+        if let Some(Some(magnitude)) = magnitude {
+            filled = filled.with_norms(magnitude);
+        }
+        filled
+    }
+
+    fn take<const D: usize>(
+        &mut self,
+        name: String,
+        shape: [usize; D],
+        device: &Device,
+    ) -> Option<Tensor<D>> {
+        let full = format!("{PREFIX}{name}");
+        let problem = match self.tensors.remove(&name) {
+            Some(data) if data.shape()[..] == shape => {
+                return Some(Tensor::from_data(data, device));
+            }
+            Some(data) => TensorProblem::Shape {
+                name: full,
+                expected: shape.to_vec(),
+                found: data.shape().to_vec(),
+            },
+            None => TensorProblem::Missing {
+                name: full,
+                shape: shape.to_vec(),
+            },
+        };
+        self.problems.push(problem);
+        None
+    }
+}

@@ -1,0 +1,35 @@
+//! Adapter folders of Hugging Face's [peft](https://huggingface.co/docs/peft): `adapter_config.json` and
+//! `adapter_model.safetensors` with LoRA, rsLoRA and DoRA adapters of language models.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use bitnet_burn::{interop::{CausalLm, hf, peft}, nn::BitNetLm};
+//! use burn::{nn::Linear, tensor::Device};
+//!
+//! let device = Device::default();
+//! let CausalLm::Full(lm) = hf::load("llama", &hf::LoadOptions::new(), &device)?.lm else {
+//!     panic!("a model in full precision");
+//! };
+//! let adapter = peft::load("adapter")?;
+//! let lm = adapter.attach(lm, "default")?;
+//! peft::save("copy", &lm, "default", &adapter.config)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config_json;
+mod error;
+mod keys;
+mod load;
+mod save;
+
+pub use error::PeftFileError;
+pub use load::{AdapterFolder, load};
+pub use save::save;
+
+/// File of the configuration.
+const CONFIG_FILE: &str = "adapter_config.json";
+/// File of the tensors.
+const MODEL_FILE: &str = "adapter_model.safetensors";
+/// Prefix of the names of tensors.
+const PREFIX: &str = "base_model.model.";

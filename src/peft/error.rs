@@ -1,0 +1,62 @@
+use crate::base::bounds::OutOfBounds;
+
+/// Error of an adapter that does not fit its configuration or its model.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeftError {
+    /// A value of the configuration is out of its bounds.
+    #[error(transparent)]
+    OutOfBounds(#[from] OutOfBounds),
+    /// A regular expression cannot be read.
+    #[error("{field} is not a regular expression of Rust's regex crate: {message}")]
+    Pattern {
+        /// Field of the configuration.
+        field: &'static str,
+        /// Message of the parser.
+        message: String,
+    },
+    /// Layers were chosen for targets that are not a list of names.
+    #[error(
+        "layers_to_transform chooses layers of a list of target_modules, which are {targets} here: \
+         put the layers into the regular expression"
+    )]
+    LayersOfPattern {
+        /// The target modules.
+        targets: String,
+    },
+    /// No module has a name that the configuration targets.
+    #[error("target_modules {targets} match no projection of the model, which has {modules}")]
+    NoMatch {
+        /// The target modules.
+        targets: String,
+        /// Last names of the projections of the model.
+        modules: String,
+    },
+    /// There is an adapter of this name already.
+    #[error("the model has an adapter {name:?} already: delete it or choose another name")]
+    Exists {
+        /// Name of the adapter.
+        name: String,
+    },
+    /// There is no adapter of this name.
+    #[error("the model has no adapter {name:?}; it has {adapters:?}")]
+    Unknown {
+        /// Name that was asked for.
+        name: String,
+        /// Names of the adapters of the model.
+        adapters: Vec<String>,
+    },
+    /// An initialization changes the base weight, which this base cannot.
+    #[error(
+        "{module}: init {init} subtracts the adapter from the base weight, which is {base} here and would be \
+         rounded: choose kaiming, gaussian or orthogonal"
+    )]
+    FixedBase {
+        /// Name of the module.
+        module: String,
+        /// Name of the initialization.
+        init: &'static str,
+        /// Kind of the base.
+        base: &'static str,
+    },
+}

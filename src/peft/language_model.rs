@@ -1,0 +1,249 @@
+use std::collections::BTreeSet;
+
+use burn::{
+    module::{Module, Param, ParamGroup, ParamId},
+    tensor::{Device, Tensor},
+};
+
+use super::{
+    AdaptedLinear, AdaptedModule, AdapterBase, AdapterReport, Lora, LoraBias, LoraConfig,
+    PeftError, adapted_linear::column_norms,
+};
+use crate::{
+    base::path_visitor::{ModulePath, PathVisitor, visit_paths},
+    nn::BitNetLm,
+};
+
+impl<P: AdapterBase> BitNetLm<P> {
+    /// Adds an adapter to the projections that a configuration targets, and freezes all other parameters.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is invalid or targets no projection, or an initialization would round the base weight.
+    pub fn with_adapter(
+        self,
+        name: &str,
+        config: &LoraConfig,
+    ) -> Result<(BitNetLm<AdaptedLinear<P>>, AdapterReport), PeftError> {
+        let adapted = self.map_projections(|_, base| AdaptedLinear::new(base));
+        adapted.add_adapter(name, config)
+    }
+}
+
+impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
+    /// Adds another adapter, which becomes the active one and trains; the others keep their values.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_adapter`](BitNetLm::with_adapter), and if there is an adapter of this name.
+    pub fn add_adapter(
+        self,
+        name: &str,
+        config: &LoraConfig,
+    ) -> Result<(Self, AdapterReport), PeftError> {
+        if self.adapter_names().contains(name) {
+            let name = name.to_string();
+            return Err(PeftError::Exists { name });
+        }
+        let compiled = config.compile()?;
+        let names: Vec<String> = self.projections().map(|(name, _)| name).collect();
+        if !names.iter().any(|name| compiled.selection.matches(name)) {
+            return Err(no_match(config, &names));
+        }
+        let device = self.model.embed_tokens.weight.device();
+        let mut modules = Vec::new();
+        let lm = self.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
+            linear.set_active(&[]);
+            if compiled.selection.matches(module) {
+                let (rank, alpha) = compiled.rank_and_alpha(config, module);
+                let scaling = config.scaling(rank, alpha);
+                linear = with_lora(linear, (module, name), config, (rank, scaling), &device)?;
+                modules.push(AdaptedModule {
+                    name: module.to_string(),
+                    rank,
+                    scaling,
+                });
+            }
+            Ok(linear)
+        })?;
+        let mut unmatched = compiled
+            .selection
+            .unmatched(names.iter().map(String::as_str));
+        let lm = lm.train_adapter(name, config, &mut unmatched);
+        let parameters = Parameters::of(&lm);
+        let report = AdapterReport {
+            method: config.to_string(),
+            modules,
+            unmatched,
+            num_trainable: parameters.num_trainable,
+            num_params: lm.num_params(),
+        };
+        Ok((lm, report))
+    }
+
+    /// Returns the names of the adapters.
+    pub fn adapter_names(&self) -> BTreeSet<String> {
+        let projections = self.projections();
+        projections
+            .flat_map(|(_, p)| {
+                p.adapters()
+                    .map(|(name, _)| name.to_string())
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    /// Makes exactly these adapters active: their products are added. None is the base model.
+    ///
+    /// # Errors
+    ///
+    /// If there is no adapter of one of the names.
+    pub fn with_active_adapters(self, names: &[&str]) -> Result<Self, PeftError> {
+        for name in names {
+            self.check_name(name)?;
+        }
+        Ok(self.map_projections(|_, mut linear| {
+            linear.set_active(names);
+            linear
+        }))
+    }
+
+    /// Deletes an adapter.
+    ///
+    /// # Errors
+    ///
+    /// If there is no adapter of this name.
+    pub fn delete_adapter(self, name: &str) -> Result<Self, PeftError> {
+        self.check_name(name)?;
+        Ok(self.map_projections(|_, mut linear| {
+            linear.remove(name);
+            linear
+        }))
+    }
+
+    /// Removes all adapters: returns the model as it was.
+    pub fn into_base(self) -> BitNetLm<P> {
+        self.map_projections(|_, linear| linear.base)
+    }
+
+    pub(super) fn check_name(&self, name: &str) -> Result<(), PeftError> {
+        let adapters = self.adapter_names();
+        match adapters.contains(name) {
+            true => Ok(()),
+            false => Err(PeftError::Unknown {
+                name: name.to_string(),
+                adapters: adapters.into_iter().collect(),
+            }),
+        }
+    }
+
+    /// Freezes everything but the adapter, and what its configuration trains beside it.
+    fn train_adapter(self, name: &str, config: &LoraConfig, unmatched: &mut Vec<String>) -> Self {
+        let mut ids = Vec::new();
+        for (_, linear) in self.projections() {
+            let Some(lora) = linear.adapter(name) else {
+                continue;
+            };
+            ids.extend([lora.a.id, lora.b.id]);
+            ids.extend(lora.magnitude.as_ref().map(|magnitude| magnitude.id));
+            if config.bias == LoraBias::LoraOnly {
+                ids.extend(linear.base.bias().map(|bias| bias.id));
+            }
+        }
+        let parameters = Parameters::of(&self);
+        if config.bias == LoraBias::All {
+            ids.extend(parameters.below("bias"));
+        }
+        for module in &config.modules_to_save {
+            let found: Vec<ParamId> = parameters.below(module).collect();
+            if found.is_empty() {
+                unmatched.push(module.clone());
+            }
+            ids.extend(found);
+        }
+        self.freeze().unfreeze_group(ParamGroup::from_ids(ids))
+    }
+}
+
+/// Adds a LoRA adapter to a projection, `(module, name)` of it.
+fn with_lora<P: AdapterBase>(
+    mut linear: AdaptedLinear<P>,
+    (module, name): (&str, &str),
+    config: &LoraConfig,
+    (rank, scaling): (usize, f64),
+    device: &Device,
+) -> Result<AdaptedLinear<P>, PeftError> {
+    let factors = match config.init.changes_base() {
+        false => config.init.drawn(linear.base.size(), rank, device),
+        true if !linear.base.is_float() => {
+            return Err(PeftError::FixedBase {
+                module: module.to_string(),
+                init: config.init.name(),
+                base: P::KIND,
+            });
+        }
+        true => {
+            let (a, b) = (config.init).of_weight(linear.base.dense_weight(), rank, scaling);
+            let product = a.clone().matmul(b.clone()) * scaling;
+            linear.base = linear.base.with_added(product.neg(), None);
+            (on(a, device), on(b, device))
+        }
+    };
+    let mut lora = Lora::new(factors.0, factors.1, scaling).with_dropout(config.dropout);
+    if config.use_dora {
+        let directed = linear.base.dense_weight() + lora.delta().without_autodiff();
+        let norms = column_norms(directed).squeeze_dim::<1>(0);
+        lora = lora.with_magnitude(on(norms, device));
+    }
+    Ok(linear.with_adapter(name, lora))
+}
+
+/// Returns a tensor computed without autodiff on the device of a model.
+fn on<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
+    match device.is_autodiff() {
+        true => tensor.autodiff(),
+        false => tensor,
+    }
+}
+
+fn no_match(config: &LoraConfig, names: &[String]) -> PeftError {
+    let last = |name: &String| name.rsplit('.').next().unwrap_or(name).to_string();
+    let modules: BTreeSet<String> = names.iter().map(last).collect();
+    PeftError::NoMatch {
+        targets: config.targets.target_modules.to_string(),
+        modules: modules.into_iter().collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Float parameters of a model.
+#[derive(Default)]
+struct Parameters {
+    paths: Vec<(String, ParamId)>,
+    num_trainable: usize,
+}
+
+impl Parameters {
+    fn of<M: Module>(module: &M) -> Self {
+        let mut parameters = Self::default();
+        visit_paths(module, &mut parameters);
+        parameters
+    }
+
+    /// Returns the parameters with a name, or of the modules with it.
+    fn below(&self, name: &str) -> impl Iterator<Item = ParamId> {
+        let part = format!(".{name}.");
+        let paths = self.paths.iter();
+        paths
+            .filter(move |(path, _)| format!(".{path}.").contains(&part))
+            .map(|(_, id)| *id)
+    }
+}
+
+impl PathVisitor for Parameters {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        self.paths.push((path.join(), param.id));
+        if param.is_require_grad() {
+            self.num_trainable += param.shape().num_elements();
+        }
+    }
+}

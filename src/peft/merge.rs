@@ -1,0 +1,77 @@
+use core::fmt;
+
+use super::{AdaptedLinear, AdapterBase};
+use crate::{nn::BitNetLm, quant::WeightQuantizer};
+
+/// What became of the adapters of a module in its weight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MergedModule {
+    /// Name, such as `model.layers.0.self_attn.q_proj`.
+    pub name: String,
+    /// `|W' - (W + D)| / |D|` with the weight before `W` and after `W'`, and what the adapters add, `D`: 0 if
+    /// nothing is lost, 1 if the weight is as wrong as without the adapters.
+    pub loss: f64,
+}
+
+/// What merging lost in each adapted module.
+///
+/// A weight in full precision takes up an adapter but for rounding. One of a few bits is quantized again, which
+/// can undo a small adapter: keep the adapter beside it then, choose finer scales, or merge into latent weights and
+/// train on.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MergeReport {
+    /// The adapted modules.
+    pub modules: Vec<MergedModule>,
+}
+
+impl MergeReport {
+    /// Returns the module that lost most.
+    pub fn worst(&self) -> Option<&MergedModule> {
+        let modules = self.modules.iter();
+        modules.max_by(|a, b| a.loss.total_cmp(&b.loss))
+    }
+}
+
+impl fmt::Display for MergeReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(worst) = self.worst() else {
+            return f.write_str("no adapter to merge");
+        };
+        let mean = self.modules.iter().map(|m| m.loss).sum::<f64>() / self.modules.len() as f64;
+        write!(
+            f,
+            "{} modules merged; relative error of the merged adapters {mean:.2e} on average, {:.2e} at most ({})",
+            self.modules.len(),
+            worst.loss,
+            worst.name
+        )
+    }
+}
+
+impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
+    /// Merges the active adapters into the weights: returns the model without adapters, and what was lost.
+    ///
+    /// A latent weight of a [`BitLinear`](crate::nn::BitLinear) takes up the adapter in full, and is quantized with
+    /// it from then on. A packed weight is quantized again, by `quantizer` or else with the granularity of
+    /// its scales.
+    pub fn merge(self, quantizer: Option<&WeightQuantizer>) -> (BitNetLm<P>, MergeReport) {
+        let mut report = MergeReport::default();
+        let lm = self.map_projections(|name, linear| {
+            if linear.active().next().is_none() {
+                return linear.base;
+            }
+            let (delta, expected) = (linear.delta(), linear.dense_weight());
+            let merged = linear.base.with_added(delta.clone(), quantizer);
+            let norm = |t: burn::Tensor<2>| t.square().sum().into_scalar::<f32>() as f64;
+            let lost = norm(merged.dense_weight() - expected);
+            let of = norm(delta);
+            let loss = if of > 0.0 { (lost / of).sqrt() } else { 0.0 };
+            report.modules.push(MergedModule {
+                name: name.to_string(),
+                loss,
+            });
+            merged
+        });
+        (lm, report)
+    }
+}

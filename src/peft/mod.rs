@@ -1,0 +1,51 @@
+//! Parameter-efficient fine-tuning (PEFT): adapters beside frozen weights.
+//!
+//! An [`AdaptedLinear`] is a projection with adapters by name: `y = base(x) + s B(A(dropout(x)))` for
+//! [LoRA](LoraConfig). The base may be any projection of [`nn`](crate::nn): in full precision
+//! ([`Linear`](burn::nn::Linear)), in 4 bits ([`Linear4bit`](crate::nn::Linear4bit), QLoRA), trained with quantization
+//! ([`BitLinear`](crate::nn::BitLinear)), or packed to 2 bits ([`PackedBitLinear`](crate::nn::PackedBitLinear)). No dense
+//! `W + s A B` is formed, and a frozen base has no gradient.
+//!
+//! [`BitNetLm::with_adapter`](crate::nn::BitNetLm::with_adapter) adapts a language model.
+//!
+//! Names, defaults and rules are those of Hugging Face's [peft](https://huggingface.co/docs/peft); weights
+//! have Burn's layout, `A: [d_input, rank]` and `B: [rank, d_output]`.
+//!
+//! # Example
+//!
+//! ```
+//! use bitnet_burn::{nn::{BitLinear, BitNetLm, BitNetLmConfig}, peft::{LoraConfig, TargetModules}};
+//! use burn::{module::Module, tensor::{Device, Int, Tensor}};
+//!
+//! let device = Device::default().autodiff();
+//! let lm: BitNetLm<BitLinear> = BitNetLmConfig::new(64, 32, 2, 4, 48).init(&device);
+//! let lora = LoraConfig::new(4).with_targets(TargetModules::AllLinear);
+//! let (lm, report) = lm.pack().train().with_adapter("default", &lora)?;
+//! println!("{report}");
+//! assert_eq!(report.modules.len(), 14);
+//! let tokens = Tensor::<2, Int>::from_ints([[1, 2, 3]], &device);
+//! assert_eq!(lm.forward(tokens).dims(), [1, 3, 64]);
+//! # Ok::<(), bitnet_burn::peft::PeftError>(())
+//! ```
+
+mod adapted_linear;
+mod adapter_base;
+mod adapter_report;
+mod error;
+mod language_model;
+mod lora;
+mod lora_config;
+mod lora_init;
+mod merge;
+mod pattern;
+mod targets;
+
+pub use adapted_linear::AdaptedLinear;
+pub use adapter_base::AdapterBase;
+pub use adapter_report::{AdaptedModule, AdapterReport};
+pub use error::PeftError;
+pub use lora::Lora;
+pub use lora_config::{LoraBias, LoraConfig};
+pub use lora_init::LoraInit;
+pub use merge::{MergeReport, MergedModule};
+pub use targets::{TargetModules, Targets};

@@ -1,0 +1,4 @@
+//! Adapters beside frozen weights.
+
+mod language_model;
+mod lora;
