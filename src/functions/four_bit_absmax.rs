@@ -10,6 +10,10 @@ use crate::{
 };
 
 /// Absolute maxima of the blocks of a [`FourBitTensor`](super::FourBitTensor).
+#[allow(
+    clippy::large_enum_variant,
+    reason = "tensors are handles, and few are held"
+)]
 #[derive(Debug, Clone)]
 pub enum FourBitAbsmax {
     /// One for each block, `[blocks]`, f32.

@@ -46,6 +46,7 @@ impl FloatParameter {
 }
 
 /// The values of a parameter that is written.
+#[allow(clippy::large_enum_variant, reason = "one is held at a time")]
 pub(super) enum Values {
     Floats(FloatParameter),
     Packed(PackedWeight),

@@ -13,9 +13,9 @@ use crate::{
     quant::QatScheme,
 };
 
-/// Inference form of [`BitLinear`]: packed weights of 2 bits.
+/// Inference form of [`BitLinear`](super::BitLinear): packed weights of 2 bits.
 ///
-/// Created by [`BitLinear::pack`]; the values are those of training, bit for bit. The weight is a constant:
+/// Created by [`BitLinear::pack`](super::BitLinear::pack); the values are those of training, bit for bit. The weight is a constant:
 /// under autodiff the input and the bias have gradients.
 ///
 /// With absmean ternary weights and absmax inputs per token, Flex multiplies the packed codes directly, and
@@ -81,18 +81,18 @@ impl PackedBitLinear {
         }
     }
 
-    /// See [`BitLinear::is_b1_58`].
+    /// See [`BitLinear::is_b1_58`](super::BitLinear::is_b1_58).
     pub fn is_b1_58(&self) -> bool {
         let bits = self.input_quant.as_ref().and_then(|q| q.absmax_bits());
         self.fused && bits == Some(8) && self.is_b1_58_weight()
     }
 
-    /// See [`BitLinear::is_full_precision`].
+    /// See [`BitLinear::is_full_precision`](super::BitLinear::is_full_precision).
     pub fn is_full_precision(&self) -> bool {
         self.float_weight.is_some()
     }
 
-    /// See [`BitLinear::is_b1_58_weight`].
+    /// See [`BitLinear::is_b1_58_weight`](super::BitLinear::is_b1_58_weight).
     pub fn is_b1_58_weight(&self) -> bool {
         !self.is_full_precision()
             && self.weight.groups().num_groups() == 1

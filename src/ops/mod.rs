@@ -97,7 +97,7 @@ pub trait QatOps: Backend {
     }
 
     /// Packs the ternary codes of `weight` for the given scales along the last dimension, in the layout of
-    /// [`packing`](bitnet_burn_kernels::packing): `[.., n]` to `u32` `[.., ceil(n / 16)]`.
+    /// [`packing`]: `[.., n]` to `u32` `[.., ceil(n / 16)]`.
     #[fusion(dtype = burn::backend::DType::U32, shape = packed_shape(weight))]
     fn ternary_pack(
         weight: FloatTensor<Self>,

@@ -4,8 +4,9 @@
 //! Versions 2 and 3 are read, 3 is written, little-endian, as
 //! [the format's description](https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) says.
 //!
-//! [`load`] and [`save`] read and write language models. Below them, [`GgufReader`] and [`GgufWriter`] read and write files; [`encode`], [`decode`],
-//! [`encode_ternary`] and [`decode_ternary`] are the codecs of the tensors' bytes.
+//! [`load`] and [`save`] read and write language models. Below them, [`GgufReader`] and [`GgufWriter`] read and
+//! write files; [`GgufTensor::decode`] and [`encode`] convert the values of a tensor, [`GgufTensor::decode_ternary`] and
+//! [`encode_ternary`] its ternary codes and scales.
 
 pub mod tokenizer;
 

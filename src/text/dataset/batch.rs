@@ -7,7 +7,7 @@ use super::Sequence;
 pub struct TokenBatch {
     /// Shape `[sequences, context]`.
     pub inputs: Tensor<2, Int>,
-    /// Shape `[sequences, context]`; -100, which [`CausalLmLossConfig`](crate::loss::CausalLmLossConfig) ignores,
+    /// Shape `[sequences, context]`; -100, which [`CausalLmLoss`](crate::loss::CausalLmLoss) ignores,
     /// where the target does not count.
     pub targets: Tensor<2, Int>,
     /// Number of targets that count in the loss.

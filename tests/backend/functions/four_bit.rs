@@ -223,8 +223,8 @@ fn views_are_quantized_as_what_they_show() {
     let blocks = absmax.dims()[0];
     let absmax = Tensor::cat(vec![absmax.clone(), absmax], 0);
     let views = FourBitTensor {
-        codes: codes.slice([words..2 * words]),
-        absmax: FourBitAbsmax::Plain(absmax.slice([blocks..2 * blocks])),
+        codes: codes.narrow(0, words, words),
+        absmax: FourBitAbsmax::Plain(absmax.narrow(0, blocks, blocks)),
         format,
         shape: [21, 37],
     };

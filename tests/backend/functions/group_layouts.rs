@@ -27,12 +27,15 @@ const GROUPS: [[usize; 3]; 12] = [
     [2, 3, 9000],
 ];
 
+/// Returns the values and their scales.
+type Reference = fn(&[f32], Groups) -> (Vec<f32>, Vec<f32>);
+
 /// A fake quantizer, its scale for a statistic, and the largest relative error of its results.
 struct Quantizer {
     fake_quant: fn(Tensor<3>, Groups) -> (Tensor<3>, Tensor<2>),
     statistic: Statistic,
     scale: fn(f32) -> f32,
-    expected: fn(&[f32], Groups) -> (Vec<f32>, Vec<f32>),
+    expected: Reference,
     expected_statistics: fn(&[f32], Groups) -> Vec<f32>,
     relative: f32,
 }

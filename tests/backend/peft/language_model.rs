@@ -143,7 +143,7 @@ fn only_the_adapter_trains<P: AdapterBase>(lm: BitNetLm<P>) {
         before.values.iter().map(count).sum::<usize>()
     );
 
-    let mut optimizer: ModuleOptimizer = AdamWConfig::new().init().into();
+    let mut optimizer: ModuleOptimizer = AdamWConfig::new().init();
     let grads = lm.forward(tokens()).square().mean().backward();
     let grads = GradientsParams::from_grads(grads, &lm);
     assert_eq!(grads.len(), 28, "gradients");
