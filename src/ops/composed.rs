@@ -23,7 +23,9 @@ pub(super) use bit_linear::{
 };
 pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize};
 pub(super) use four_bit::{four_bit_dequantize, four_bit_quantize};
-pub(super) use four_bit_linear::{FourBitRows, block_maxima};
+pub(super) use four_bit_linear::FourBitRows;
+#[cfg(feature = "flex")]
+pub(super) use four_bit_linear::block_maxima;
 pub(super) use gated_activation::{gated_activation, gated_activation_gradient};
 pub(super) use hadamard::hadamard_transform;
 pub(super) use packing::{ternary_pack, ternary_unpack};
