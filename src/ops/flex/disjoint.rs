@@ -33,3 +33,27 @@ impl<'a> Disjoint<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rayon::prelude::*;
+
+    use super::*;
+    use crate::ops::flex::slices::filled;
+
+    #[test]
+    fn parts_of_several_threads_make_up_the_output() {
+        let (parts, length) = (40, 7);
+        let fill = |output: &mut [MaybeUninit<f32>]| {
+            let output = Disjoint::new(output);
+            (0..parts).into_par_iter().for_each(|part| {
+                // SAFETY: each part is that of one iteration.
+                let part_of_output = unsafe { output.at(part * length..(part + 1) * length) };
+                part_of_output.fill(MaybeUninit::new(part as f32));
+            });
+        };
+        // SAFETY: the parts cover the whole.
+        let values = unsafe { filled(parts * length, fill) };
+        assert!((0..parts * length).all(|i| values[i] == (i / length) as f32));
+    }
+}

@@ -125,3 +125,24 @@ pub(super) fn round(value: f32) -> f32 {
 
 /// The rounding constant, `1.5 * 2^23`.
 pub(super) const MAGIC: f32 = 12_582_912.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_all_threads_are_in_their_places() {
+        let double = |_: usize, input: &[u8], output: &mut [MaybeUninit<u16>]| {
+            for (output, &value) in output.iter_mut().zip(input) {
+                output.write(2 * u16::from(value));
+            }
+        };
+        for n in [0, 1, 1000, PARALLEL_THRESHOLD + 77] {
+            let input: Vec<u8> = (0..n).map(|i| i as u8).collect();
+            // SAFETY: `double` writes all of its output.
+            let doubled = unsafe { map_chunks(&input, PARALLEL_CHUNK, double) };
+            let expected: Vec<u16> = input.iter().map(|&value| 2 * u16::from(value)).collect();
+            assert_eq!(doubled, expected);
+        }
+    }
+}
