@@ -74,7 +74,7 @@ impl<const D: usize> FourBitTensor<D> {
 ///
 /// # Panics
 ///
-/// If the type is none of the above, or the size of a block is not a power of two from 32 to 4096.
+/// If the type is not f32, f16 or bf16, or the block size is not a power of two from 32 to 4096.
 ///
 /// # Example
 ///
@@ -125,7 +125,7 @@ pub fn four_bit_quantize<const D: usize>(
 ///
 /// # Panics
 ///
-/// If codes and absolute maxima are not those of the shape.
+/// If the number of codes or absolute maxima does not match the shape.
 #[track_caller]
 pub fn four_bit_dequantize<const D: usize>(
     tensor: &FourBitTensor<D>,
