@@ -1,5 +1,5 @@
 use burn::{
-    module::Param,
+    module::{Module, Param},
     nn::Linear,
     tensor::{DType, Tensor},
 };
@@ -28,11 +28,16 @@ pub trait AdapterBase: Projection {
     /// Returns the bias of shape `[d_output]`.
     fn bias(&self) -> Option<&Param<Tensor<1>>>;
 
-    /// Returns the projection with `delta` of shape `[d_input, d_output]` added to its weight: to the
-    /// latent one of a [`BitLinear`], and quantized again in a [`Linear4bit`] and a [`PackedBitLinear`], the latter by
-    /// `quantizer` or else with the granularity of its scales.
+    /// Returns the projection with another weight of shape `[d_input, d_output]`, in the type of its own: added to
+    /// the latent one of a [`BitLinear`] is its difference from [`dense_weight`](Self::dense_weight); that of a
+    /// [`Linear4bit`] and a [`PackedBitLinear`] is quantized, the latter by `quantizer` or else with the granularity
+    /// of its scales.
     #[must_use]
-    fn with_added(self, delta: Tensor<2>, quantizer: Option<&WeightQuantizer>) -> Self;
+    fn with_weight(self, weight: Tensor<2>, quantizer: Option<&WeightQuantizer>) -> Self;
+
+    /// Returns the projection with another bias of shape `[d_output]`.
+    #[must_use]
+    fn with_bias(self, bias: Option<Tensor<1>>) -> Self;
 }
 
 /// Returns a weight as it is computed with here.
@@ -40,15 +45,28 @@ fn dense(weight: Tensor<2>) -> Tensor<2> {
     weight.without_autodiff().cast(DType::F32)
 }
 
-/// Adds to a parameter in `f32`, in its own type.
-fn added(param: Param<Tensor<2>>, delta: Tensor<2>) -> Param<Tensor<2>> {
-    param.map(|weight| {
-        let (dtype, trains) = (weight.dtype(), weight.is_require_grad());
-        let is_autodiff = weight.is_autodiff();
-        let sum = (dense(weight) + delta.without_autodiff()).cast(dtype);
-        let sum = if is_autodiff { sum.autodiff() } else { sum };
-        sum.set_require_grad(trains)
+/// Returns a parameter with other values, in its own type.
+fn replaced<const D: usize>(param: Param<Tensor<D>>, value: Tensor<D>) -> Param<Tensor<D>> {
+    param.map(|old| {
+        let value = value.without_autodiff().cast(old.dtype());
+        let value = match old.is_autodiff() {
+            true => value.autodiff(),
+            false => value,
+        };
+        value.set_require_grad(old.is_require_grad())
     })
+}
+
+/// Returns a bias with other values, which is frozen if it is new.
+fn replaced_bias(
+    param: Option<Param<Tensor<1>>>,
+    bias: Option<Tensor<1>>,
+) -> Option<Param<Tensor<1>>> {
+    match (param, bias) {
+        (Some(param), Some(bias)) => Some(replaced(param, bias)),
+        (None, Some(bias)) => Some(Param::from_tensor(bias).freeze()),
+        (_, None) => None,
+    }
 }
 
 impl AdapterBase for Linear {
@@ -70,8 +88,13 @@ impl AdapterBase for Linear {
         self.bias.as_ref()
     }
 
-    fn with_added(mut self, delta: Tensor<2>, _quantizer: Option<&WeightQuantizer>) -> Self {
-        self.weight = added(self.weight, delta);
+    fn with_weight(mut self, weight: Tensor<2>, _quantizer: Option<&WeightQuantizer>) -> Self {
+        self.weight = replaced(self.weight, weight);
+        self
+    }
+
+    fn with_bias(mut self, bias: Option<Tensor<1>>) -> Self {
+        self.bias = replaced_bias(self.bias, bias);
         self
     }
 }
@@ -95,8 +118,15 @@ impl AdapterBase for BitLinear {
         self.bias.as_ref()
     }
 
-    fn with_added(mut self, delta: Tensor<2>, _quantizer: Option<&WeightQuantizer>) -> Self {
-        self.weight = added(self.weight, delta);
+    fn with_weight(mut self, weight: Tensor<2>, _quantizer: Option<&WeightQuantizer>) -> Self {
+        let change = weight.without_autodiff() - self.dense_weight();
+        let latent = dense(self.weight.val()) + change;
+        self.weight = replaced(self.weight, latent);
+        self
+    }
+
+    fn with_bias(mut self, bias: Option<Tensor<1>>) -> Self {
+        self.bias = replaced_bias(self.bias, bias);
         self
     }
 }
@@ -129,15 +159,19 @@ impl AdapterBase for PackedBitLinear {
         self.bias.as_ref()
     }
 
-    fn with_added(mut self, delta: Tensor<2>, quantizer: Option<&WeightQuantizer>) -> Self {
-        if let Some(weight) = self.float_weight.take() {
-            self.float_weight = Some(added(weight, delta));
+    fn with_weight(mut self, weight: Tensor<2>, quantizer: Option<&WeightQuantizer>) -> Self {
+        if let Some(float) = self.float_weight.take() {
+            self.float_weight = Some(replaced(float, weight));
             return self;
         }
         let same = || TernaryConfig::new(granularity(&self.weight)).into();
         let quantizer = quantizer.cloned().unwrap_or_else(same);
-        let sum = self.dense_weight() + delta.without_autodiff();
-        self.weight = PackedWeight::from_latent(sum, &quantizer, 1);
+        self.weight = PackedWeight::from_latent(weight.without_autodiff(), &quantizer, 1);
+        self
+    }
+
+    fn with_bias(mut self, bias: Option<Tensor<1>>) -> Self {
+        self.bias = replaced_bias(self.bias, bias);
         self
     }
 }
@@ -162,9 +196,14 @@ impl AdapterBase for Linear4bit {
         self.bias.as_ref()
     }
 
-    fn with_added(mut self, delta: Tensor<2>, _quantizer: Option<&WeightQuantizer>) -> Self {
-        let sum = self.dense_weight() + delta.without_autodiff();
-        self.weight = PackedFourBit::from_matrix(sum.transpose(), self.weight.config());
+    fn with_weight(mut self, weight: Tensor<2>, _quantizer: Option<&WeightQuantizer>) -> Self {
+        let matrix = weight.without_autodiff().transpose();
+        self.weight = PackedFourBit::from_matrix(matrix, self.weight.config());
+        self
+    }
+
+    fn with_bias(mut self, bias: Option<Tensor<1>>) -> Self {
+        self.bias = replaced_bias(self.bias, bias);
         self
     }
 }

@@ -1,14 +1,12 @@
 use core::fmt;
 
 /// An adapted module.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdaptedModule {
     /// Name, such as `model.layers.0.self_attn.q_proj`.
     pub name: String,
-    /// Rank of its adapter.
-    pub rank: usize,
-    /// Factor of its adapter.
-    pub scaling: f64,
+    /// Number of values of its adapter.
+    pub num_params: usize,
 }
 
 /// Modules that got an adapter, and the parameters that train.

@@ -1,13 +1,12 @@
 use std::collections::BTreeSet;
 
 use burn::{
-    module::{Module, Param, ParamGroup, ParamId},
+    module::{Module, Param, ParamGroup, ParamId, list_param_ids},
     tensor::{Device, Tensor},
 };
 
 use super::{
-    AdaptedLinear, AdaptedModule, AdapterBase, AdapterReport, Lora, LoraBias, LoraConfig,
-    PeftError, adapted_linear::column_norms,
+    AdaptedLinear, AdaptedModule, AdapterBase, AdapterReport, LoraBias, PeftConfig, PeftError,
 };
 use crate::{
     base::path_visitor::{ModulePath, PathVisitor, visit_paths},
@@ -23,7 +22,7 @@ impl<P: AdapterBase> BitNetLm<P> {
     pub fn with_adapter(
         self,
         name: &str,
-        config: &LoraConfig,
+        config: impl Into<PeftConfig>,
     ) -> Result<(BitNetLm<AdaptedLinear<P>>, AdapterReport), PeftError> {
         let adapted = self.map_projections(|_, base| AdaptedLinear::new(base));
         adapted.add_adapter(name, config)
@@ -39,37 +38,36 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     pub fn add_adapter(
         self,
         name: &str,
-        config: &LoraConfig,
+        config: impl Into<PeftConfig>,
     ) -> Result<(Self, AdapterReport), PeftError> {
+        let config = config.into();
         if self.adapter_names().contains(name) {
             let name = name.to_string();
             return Err(PeftError::Exists { name });
         }
-        let compiled = config.compile()?;
+        let selection = config.selection()?;
         let names: Vec<String> = self.projections().map(|(name, _)| name).collect();
-        if !names.iter().any(|name| compiled.selection.matches(name)) {
-            return Err(no_match(config, &names));
+        if !names.iter().any(|name| selection.matches(name)) {
+            return Err(no_match(&config, &names));
         }
         let device = self.model.embed_tokens.weight.device();
+        let init = config.init::<P>()?;
         let mut modules = Vec::new();
         let lm = self.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
             linear.set_active(&[]);
-            if compiled.selection.matches(module) {
-                let (rank, alpha) = compiled.rank_and_alpha(config, module);
-                let scaling = config.scaling(rank, alpha);
-                linear = with_lora(linear, (module, name), config, (rank, scaling), &device)?;
+            if selection.matches(module) {
+                let (base, adapter) = init(module, linear.base, &device)?;
+                linear.base = base;
                 modules.push(AdaptedModule {
                     name: module.to_string(),
-                    rank,
-                    scaling,
+                    num_params: adapter.num_params(),
                 });
+                linear = linear.with_adapter(name, adapter);
             }
             Ok(linear)
         })?;
-        let mut unmatched = compiled
-            .selection
-            .unmatched(names.iter().map(String::as_str));
-        let lm = lm.train_adapter(name, config, &mut unmatched);
+        let mut unmatched = selection.unmatched(names.iter().map(String::as_str));
+        let lm = lm.train_adapter(name, &config, &mut unmatched);
         let parameters = Parameters::of(&lm);
         let report = AdapterReport {
             method: config.to_string(),
@@ -138,23 +136,22 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     }
 
     /// Freezes everything but the adapter, and what its configuration trains beside it.
-    fn train_adapter(self, name: &str, config: &LoraConfig, unmatched: &mut Vec<String>) -> Self {
+    fn train_adapter(self, name: &str, config: &PeftConfig, unmatched: &mut Vec<String>) -> Self {
         let mut ids = Vec::new();
         for (_, linear) in self.projections() {
-            let Some(lora) = linear.adapter(name) else {
+            let Some(adapter) = linear.adapter(name) else {
                 continue;
             };
-            ids.extend([lora.a.id, lora.b.id]);
-            ids.extend(lora.magnitude.as_ref().map(|magnitude| magnitude.id));
-            if config.bias == LoraBias::LoraOnly {
+            ids.extend(list_param_ids(adapter));
+            if config.bias() == LoraBias::LoraOnly {
                 ids.extend(linear.base.bias().map(|bias| bias.id));
             }
         }
         let parameters = Parameters::of(&self);
-        if config.bias == LoraBias::All {
+        if config.bias() == LoraBias::All {
             ids.extend(parameters.below("bias"));
         }
-        for module in &config.modules_to_save {
+        for module in config.modules_to_save() {
             let found: Vec<ParamId> = parameters.below(module).collect();
             if found.is_empty() {
                 unmatched.push(module.clone());
@@ -165,52 +162,19 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     }
 }
 
-/// Adds a LoRA adapter to a projection, `(module, name)` of it.
-fn with_lora<P: AdapterBase>(
-    mut linear: AdaptedLinear<P>,
-    (module, name): (&str, &str),
-    config: &LoraConfig,
-    (rank, scaling): (usize, f64),
-    device: &Device,
-) -> Result<AdaptedLinear<P>, PeftError> {
-    let factors = match config.init.changes_base() {
-        false => config.init.drawn(linear.base.size(), rank, device),
-        true if !linear.base.is_float() => {
-            return Err(PeftError::FixedBase {
-                module: module.to_string(),
-                init: config.init.name(),
-                base: P::KIND,
-            });
-        }
-        true => {
-            let (a, b) = (config.init).of_weight(linear.base.dense_weight(), rank, scaling);
-            let product = a.clone().matmul(b.clone()) * scaling;
-            linear.base = linear.base.with_added(product.neg(), None);
-            (on(a, device), on(b, device))
-        }
-    };
-    let mut lora = Lora::new(factors.0, factors.1, scaling).with_dropout(config.dropout);
-    if config.use_dora {
-        let directed = linear.base.dense_weight() + lora.delta().without_autodiff();
-        let norms = column_norms(directed).squeeze_dim::<1>(0);
-        lora = lora.with_magnitude(on(norms, device));
-    }
-    Ok(linear.with_adapter(name, lora))
-}
-
 /// Returns a tensor computed without autodiff on the device of a model.
-fn on<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
+pub(super) fn on<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
     match device.is_autodiff() {
         true => tensor.autodiff(),
         false => tensor,
     }
 }
 
-fn no_match(config: &LoraConfig, names: &[String]) -> PeftError {
+fn no_match(config: &PeftConfig, names: &[String]) -> PeftError {
     let last = |name: &String| name.rsplit('.').next().unwrap_or(name).to_string();
     let modules: BTreeSet<String> = names.iter().map(last).collect();
     PeftError::NoMatch {
-        targets: config.targets.target_modules.to_string(),
+        targets: config.targets().target_modules.to_string(),
         modules: modules.into_iter().collect::<Vec<_>>().join(", "),
     }
 }

@@ -4,9 +4,16 @@ use burn::{
     tensor::{DType, Tensor, assert_shape},
 };
 
+use super::{
+    AdapterBase,
+    adapter::{AdapterMethod, BasePass, Merged},
+};
 use crate::nn::by_tokens;
 
-/// LoRA adapter of one projection: `s B(A(dropout(x)))`.
+/// LoRA adapter of one projection: `y = base(x) + s B(A(dropout(x)))`.
+///
+/// With norms ([DoRA](super::LoraConfig::use_dora)), `y = m / n (base(x) - b + s B(A(x))) + b` with the
+/// trained norms `m` and the norms `n` of the columns of `W + s A B`, which have no gradient.
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Lora {
@@ -102,6 +109,78 @@ impl Lora {
     pub fn delta(&self) -> Tensor<2> {
         let [a, b] = [&self.a, &self.b].map(|factor| factor.val().detach().cast(DType::F32));
         a.matmul(b) * self.scaling
+    }
+}
+
+/// Returns the norm of each column, of shape `[1, d_output]`.
+pub(super) fn column_norms(weight: Tensor<2>) -> Tensor<2> {
+    weight.square().sum_dim(0).sqrt()
+}
+
+impl Lora {
+    /// Returns what a DoRA adapter adds to the outputs of the base.
+    fn directed<P: AdapterBase, const D: usize>(
+        &self,
+        magnitude: Tensor<1>,
+        pass: &BasePass<'_, P, D>,
+    ) -> Tensor<D> {
+        // The base sees the dropped input here, as in peft.
+        let drops = self.dropout.prob > 0.0 && pass.x.is_autodiff();
+        let x = self.dropout.forward(pass.x.clone());
+        let output = match drops {
+            true => pass.base.forward(x.clone()),
+            false => pass.output.clone(),
+        };
+        let linear = match pass.base.bias() {
+            Some(bias) => output - bias.val().unsqueeze(),
+            None => output,
+        };
+        let dtype = linear.dtype();
+        let directed = pass.base.dense_weight() + self.delta().without_autodiff();
+        let norms: Tensor<1> = column_norms(directed).squeeze_dim(0);
+        let norms = match x.is_autodiff() {
+            true => norms.autodiff(),
+            false => norms,
+        };
+        let ratio = (magnitude / norms).cast(dtype).unsqueeze::<D>();
+        let product = self.product(x).cast(dtype);
+        linear * (ratio.clone() - 1.0) + product * ratio
+    }
+}
+
+impl AdapterMethod for Lora {
+    fn check(&self, [d_input, d_output]: [usize; 2]) {
+        assert_shape!(self.a.val(), [d_input, _]);
+        assert_shape!(self.b.val(), [_, d_output]);
+    }
+
+    fn output<P: AdapterBase, const D: usize>(
+        &self,
+        pass: &BasePass<'_, P, D>,
+        y: Tensor<D>,
+    ) -> Tensor<D> {
+        let dtype = y.dtype();
+        y + match &self.magnitude {
+            None => self
+                .product(self.dropout.forward(pass.x.clone()))
+                .cast(dtype),
+            Some(magnitude) => self.directed(magnitude.val(), pass),
+        }
+    }
+
+    fn merged(&self, base: &Tensor<2>, mut merged: Merged) -> Merged {
+        let delta = self.delta().without_autodiff();
+        merged.weight = merged.weight
+            + match &self.magnitude {
+                None => delta,
+                Some(magnitude) => {
+                    let directed = base.clone() + delta;
+                    let norms = column_norms(directed.clone());
+                    let ratio = magnitude.val().without_autodiff().unsqueeze() / norms;
+                    directed * ratio - base.clone()
+                }
+            };
+        merged
     }
 }
 

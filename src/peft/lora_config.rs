@@ -1,13 +1,16 @@
 use core::fmt;
 
+use burn::tensor::Device;
 use indexmap::IndexMap;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    LoraInit, PeftError, TargetModules, Targets,
+    Adapter, AdapterBase, Lora, LoraInit, PeftError, TargetModules, Targets,
+    language_model::on,
+    lora::column_norms,
     pattern::{first_match, last_parts},
-    targets::Selection,
+    peft_config::Init,
 };
 use crate::base::bounds::OutOfBounds;
 
@@ -138,10 +141,54 @@ impl LoraConfig {
     ///
     /// The first value out of its bounds, or pattern that cannot be read.
     pub fn validate(&self) -> Result<(), PeftError> {
+        self.targets.compile(&self.modules_to_save)?;
         self.compile().map(drop)
     }
 
-    pub(super) fn compile(&self) -> Result<CompiledLora, PeftError> {
+    /// Returns what creates the adapter of a projection.
+    pub(super) fn init<P: AdapterBase>(&self) -> Result<Init<'_, P>, PeftError> {
+        let compiled = self.compile()?;
+        Ok(Box::new(move |module, base, device| {
+            let (rank, alpha) = compiled.rank_and_alpha(self, module);
+            let scaling = self.scaling(rank, alpha);
+            self.adapter(module, base, (rank, scaling), device)
+        }))
+    }
+
+    fn adapter<P: AdapterBase>(
+        &self,
+        module: &str,
+        mut base: P,
+        (rank, scaling): (usize, f64),
+        device: &Device,
+    ) -> Result<(P, Adapter), PeftError> {
+        let (a, b) = match self.init.changes_base() {
+            false => self.init.drawn(base.size(), rank, device),
+            true if !base.is_float() => {
+                return Err(PeftError::FixedBase {
+                    module: module.to_string(),
+                    init: self.init.name(),
+                    base: P::KIND,
+                });
+            }
+            true => {
+                let weight = base.dense_weight();
+                let (a, b) = self.init.of_weight(weight.clone(), rank, scaling);
+                let product = a.clone().matmul(b.clone()) * scaling;
+                base = base.with_weight(weight - product, None);
+                (on(a, device), on(b, device))
+            }
+        };
+        let mut lora = Lora::new(a, b, scaling).with_dropout(self.dropout);
+        if self.use_dora {
+            let directed = base.dense_weight() + lora.delta().without_autodiff();
+            let norms = column_norms(directed).squeeze_dim::<1>(0);
+            lora = lora.with_magnitude(on(norms, device));
+        }
+        Ok((base, lora.into()))
+    }
+
+    fn compile(&self) -> Result<CompiledLora, PeftError> {
         OutOfBounds::unless(self.rank > 0, "rank", "1 or more", self.rank)?;
         for (key, &rank) in &self.rank_pattern {
             OutOfBounds::unless(rank > 0, &format!("rank_pattern.{key}"), "1 or more", rank)?;
@@ -162,7 +209,6 @@ impl LoraConfig {
             )?;
         }
         Ok(CompiledLora {
-            selection: self.targets.compile(&self.modules_to_save)?,
             ranks: compiled("rank_pattern", &self.rank_pattern)?,
             alphas: compiled("alpha_pattern", &self.alpha_pattern)?,
         })
@@ -174,7 +220,7 @@ impl LoraConfig {
     }
 
     /// Returns the factor of the adapter of a rank: `alpha / rank`, or `alpha / sqrt(rank)`.
-    pub(super) fn scaling(&self, rank: usize, alpha: f64) -> f64 {
+    fn scaling(&self, rank: usize, alpha: f64) -> f64 {
         match self.use_rslora {
             true => alpha / (rank as f64).sqrt(),
             false => alpha / rank as f64,
@@ -207,15 +253,14 @@ fn compiled<T: Copy>(
 }
 
 /// Compiled patterns of a [`LoraConfig`].
-pub(super) struct CompiledLora {
-    pub(super) selection: Selection,
+struct CompiledLora {
     ranks: Vec<(Regex, usize)>,
     alphas: Vec<(Regex, f64)>,
 }
 
 impl CompiledLora {
     /// Returns rank and alpha of a module.
-    pub(super) fn rank_and_alpha(&self, config: &LoraConfig, name: &str) -> (usize, f64) {
+    fn rank_and_alpha(&self, config: &LoraConfig, name: &str) -> (usize, f64) {
         (
             first_match(&self.ranks, name).unwrap_or(config.rank),
             first_match(&self.alphas, name).unwrap_or(config.alpha),

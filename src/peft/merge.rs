@@ -1,6 +1,8 @@
 use core::fmt;
 
-use super::{AdaptedLinear, AdapterBase};
+use burn::tensor::Tensor;
+
+use super::{AdaptedLinear, AdapterBase, language_model::on};
 use crate::{nn::BitNetLm, quant::WeightQuantizer};
 
 /// What became of the adapters of a module in its weight.
@@ -8,7 +10,7 @@ use crate::{nn::BitNetLm, quant::WeightQuantizer};
 pub struct MergedModule {
     /// Name, such as `model.layers.0.self_attn.q_proj`.
     pub name: String,
-    /// `|W' - (W + D)| / |D|` with the weight before `W` and after `W'`, and what the adapters add, `D`: 0 if
+    /// `|W' - M| / |M - W|` with the weight before `W` and after `W'`, and with the adapters in it, `M`: 0 if
     /// nothing is lost, 1 if the weight is as wrong as without the adapters.
     pub loss: f64,
 }
@@ -56,15 +58,19 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     /// its scales.
     pub fn merge(self, quantizer: Option<&WeightQuantizer>) -> (BitNetLm<P>, MergeReport) {
         let mut report = MergeReport::default();
+        let device = self.model.embed_tokens.weight.device();
         let lm = self.map_projections(|name, linear| {
             if linear.active().next().is_none() {
                 return linear.base;
             }
-            let (delta, expected) = (linear.delta(), linear.dense_weight());
-            let merged = linear.base.with_added(delta.clone(), quantizer);
-            let norm = |t: burn::Tensor<2>| t.square().sum().into_scalar::<f32>() as f64;
-            let lost = norm(merged.dense_weight() - expected);
-            let of = norm(delta);
+            let (before, expected) = (linear.base.dense_weight(), linear.merged());
+            let bias = expected.bias.map(|bias| on(bias, &device));
+            let weight = expected.weight;
+            let merged = linear.base.with_weight(weight.clone(), quantizer);
+            let merged = merged.with_bias(bias);
+            let norm = |t: Tensor<2>| f64::from(t.square().sum().into_scalar::<f32>());
+            let lost = norm(merged.dense_weight() - weight.clone());
+            let of = norm(weight - before);
             let loss = if of > 0.0 { (lost / of).sqrt() } else { 0.0 };
             report.modules.push(MergedModule {
                 name: name.to_string(),

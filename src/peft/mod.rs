@@ -20,7 +20,7 @@
 //! let device = Device::default().autodiff();
 //! let lm: BitNetLm<BitLinear> = BitNetLmConfig::new(64, 32, 2, 4, 48).init(&device);
 //! let lora = LoraConfig::new(4).with_targets(TargetModules::AllLinear);
-//! let (lm, report) = lm.pack().train().with_adapter("default", &lora)?;
+//! let (lm, report) = lm.pack().train().with_adapter("default", lora)?;
 //! println!("{report}");
 //! assert_eq!(report.modules.len(), 14);
 //! let tokens = Tensor::<2, Int>::from_ints([[1, 2, 3]], &device);
@@ -29,6 +29,7 @@
 //! ```
 
 mod adapted_linear;
+mod adapter;
 mod adapter_base;
 mod adapter_report;
 mod error;
@@ -38,9 +39,11 @@ mod lora_config;
 mod lora_init;
 mod merge;
 mod pattern;
+mod peft_config;
 mod targets;
 
 pub use adapted_linear::AdaptedLinear;
+pub use adapter::Adapter;
 pub use adapter_base::AdapterBase;
 pub use adapter_report::{AdaptedModule, AdapterReport};
 pub use error::PeftError;
@@ -48,4 +51,5 @@ pub use lora::Lora;
 pub use lora_config::{LoraBias, LoraConfig};
 pub use lora_init::LoraInit;
 pub use merge::{MergeReport, MergedModule};
+pub use peft_config::PeftConfig;
 pub use targets::{TargetModules, Targets};

@@ -7,7 +7,7 @@ use std::{
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, config_json};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, config_json, lora};
 use crate::{
     base::key_table::UnknownKey,
     interop::{
@@ -15,14 +15,14 @@ use crate::{
         hf::TensorProblem,
     },
     nn::BitNetLm,
-    peft::{AdaptedLinear, AdapterBase, Lora, LoraConfig},
+    peft::{AdaptedLinear, Adapter, AdapterBase, PeftConfig},
 };
 
 /// An adapter folder that has been read.
 #[derive(Debug, Clone)]
 pub struct AdapterFolder {
     /// Its configuration.
-    pub config: LoraConfig,
+    pub config: PeftConfig,
     /// Keys of the configuration that this crate does not know: they may ask for what it does not do.
     pub unknown_keys: Vec<UnknownKey>,
     /// Tensors by their names without the prefix, in `f32` and in the layout of files.
@@ -113,7 +113,7 @@ impl AdapterFolder {
         };
         let lm = lm.map_projections(|module, mut linear| {
             if modules.contains(&module) {
-                linear.map_adapter(name, |lora| reader.fill(module, lora));
+                linear.map_adapter(name, |adapter| reader.fill(module, adapter));
             }
             linear
         });
@@ -133,34 +133,21 @@ impl AdapterFolder {
 }
 
 /// Moves tensors of a file into adapters.
-struct Reader {
+pub(super) struct Reader {
     tensors: BTreeMap<String, TensorData>,
     problems: Vec<TensorProblem>,
 }
 
 impl Reader {
     /// Replaces the values of an adapter.
-    fn fill(&mut self, module: &str, lora: Lora) -> Lora {
-        let device = lora.a.device();
-        let [d_input, rank] = lora.a.shape().dims();
-        let [_, d_output] = lora.b.shape().dims();
-        let a = self.take(format!("{module}.lora_A.weight"), [rank, d_input], &device);
-        let b = self.take(format!("{module}.lora_B.weight"), [d_output, rank], &device);
-        let magnitude = lora.magnitude.is_some().then(|| {
-            let name = format!("{module}.lora_magnitude_vector");
-            self.take(name, [d_output], &device)
-        });
-        let (Some(a), Some(b)) = (a, b) else {
-            return lora;
-        };
-        let mut filled = lora.with_factors(a.transpose(), b.transpose());
-        if let Some(Some(magnitude)) = magnitude {
-            filled = filled.with_norms(magnitude);
+    fn fill(&mut self, module: &str, adapter: Adapter) -> Adapter {
+        match adapter {
+            Adapter::Lora(adapter) => lora::fill(self, module, adapter).into(),
         }
-        filled
     }
 
-    fn take<const D: usize>(
+    /// Returns the tensor of a name, or notes the problem with it.
+    pub(super) fn take<const D: usize>(
         &mut self,
         name: String,
         shape: [usize; D],

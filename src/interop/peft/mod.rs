@@ -19,9 +19,11 @@
 
 mod config_json;
 mod error;
-mod keys;
+mod fields;
 mod load;
+mod lora;
 mod save;
+mod targets;
 
 pub use error::PeftFileError;
 pub use load::{AdapterFolder, load};

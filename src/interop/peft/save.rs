@@ -3,11 +3,11 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 use burn::tensor::{DType, Tensor};
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, config_json};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, config_json, lora};
 use crate::{
     base::atomic_file,
     nn::BitNetLm,
-    peft::{AdaptedLinear, AdapterBase, LoraBias, LoraConfig},
+    peft::{AdaptedLinear, Adapter, AdapterBase, LoraBias, PeftConfig},
 };
 
 /// Writes an adapter of a model as a folder that peft loads, with the values in `f32`.
@@ -20,11 +20,11 @@ pub fn save<P: AdapterBase>(
     folder: impl AsRef<Path>,
     lm: &BitNetLm<AdaptedLinear<P>>,
     name: &str,
-    config: &LoraConfig,
+    config: impl Into<PeftConfig>,
 ) -> Result<(), PeftFileError> {
-    let folder = folder.as_ref();
+    let (folder, config) = (folder.as_ref(), config.into());
     let path = folder.join(CONFIG_FILE);
-    if config.bias != LoraBias::None || !config.modules_to_save.is_empty() {
+    if config.bias() != LoraBias::None || !config.modules_to_save().is_empty() {
         let reason = "biases and modules_to_save are not written: save the model merged, or train the adapter alone";
         return Err(PeftFileError::file(path, reason));
     }
@@ -41,7 +41,7 @@ pub fn save<P: AdapterBase>(
     let bytes = serialized(&tensors).map_err(|error| PeftFileError::file(&model, error))?;
     let written = atomic_file::write(&model, |file| file.write_all(&bytes));
     written.map_err(PeftFileError::io(&model))?;
-    let text = format!("{:#}\n", config_json::write(config));
+    let text = format!("{:#}\n", config_json::write(&config));
     let written = atomic_file::write(&path, |file| file.write_all(text.as_bytes()));
     written.map_err(PeftFileError::io(&path))
 }
@@ -49,30 +49,47 @@ pub fn save<P: AdapterBase>(
 /// A tensor of a file: its shape and the bytes of its values.
 type Written = (Vec<usize>, Vec<u8>);
 
+/// Tensors of a file, by name.
+pub(super) struct Tensors<'a> {
+    written: BTreeMap<String, Written>,
+    /// Module whose tensors are added.
+    module: &'a str,
+}
+
+impl Tensors<'_> {
+    /// Adds a tensor of the module, in `f32`.
+    pub(super) fn add<const D: usize>(
+        &mut self,
+        part: &str,
+        tensor: Tensor<D>,
+    ) -> Result<(), PeftFileError> {
+        let data = tensor.try_into_data_dtype(DType::F32)?;
+        let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
+        let name = format!("{PREFIX}{}.{part}", self.module);
+        self.written.insert(name, (data.shape().to_vec(), bytes));
+        Ok(())
+    }
+}
+
 fn tensors<P: AdapterBase>(
     lm: &BitNetLm<AdaptedLinear<P>>,
     name: &str,
 ) -> Result<BTreeMap<String, Written>, PeftFileError> {
-    let mut tensors = BTreeMap::new();
+    let mut written = BTreeMap::new();
     for (module, linear) in lm.projections() {
-        let Some(lora) = linear.adapter(name) else {
+        let Some(adapter) = linear.adapter(name) else {
             continue;
         };
-        let mut add =
-            |part: &str, written| tensors.insert(format!("{PREFIX}{module}.{part}"), written);
-        add("lora_A.weight", written(lora.a.val().transpose())?);
-        add("lora_B.weight", written(lora.b.val().transpose())?);
-        if let Some(magnitude) = &lora.magnitude {
-            add("lora_magnitude_vector", written(magnitude.val())?);
+        let mut tensors = Tensors {
+            written,
+            module: &module,
+        };
+        match adapter {
+            Adapter::Lora(adapter) => lora::add(&mut tensors, adapter)?,
         }
+        written = tensors.written;
     }
-    Ok(tensors)
-}
-
-fn written<const D: usize>(tensor: Tensor<D>) -> Result<Written, PeftFileError> {
-    let data = tensor.try_into_data_dtype(DType::F32)?;
-    let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
-    Ok((data.shape().to_vec(), bytes))
+    Ok(written)
 }
 
 fn serialized(

@@ -3,8 +3,8 @@
 use bitnet_burn::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig, Linear4bit, Projection, TrainableProjection},
     peft::{
-        AdaptedLinear, AdapterBase, LoraBias, LoraConfig, LoraInit, PeftError, TargetModules,
-        Targets,
+        AdaptedLinear, Adapter, AdapterBase, LoraBias, LoraConfig, LoraInit, PeftError,
+        TargetModules, Targets,
     },
     quant::{FourBitConfig, TernaryConfig, WeightGranularity},
 };
@@ -50,14 +50,15 @@ fn drawn<P: AdapterBase>(lm: BitNetLm<AdaptedLinear<P>>, seed: u64) -> BitNetLm<
         linear.adapters = linear
             .adapters
             .into_iter()
-            .map(|mut lora| {
+            .map(|adapter| {
+                let Adapter::Lora(mut lora) = adapter;
                 seed += 1;
                 lora.b = lora.b.map(|b| {
                     let values = normal(b.shape().num_elements(), seed);
                     tensor(&values, b.dims(), b.dtype(), &b.device())
                         .set_require_grad(b.is_require_grad())
                 });
-                lora
+                lora.into()
             })
             .collect();
         linear
@@ -119,7 +120,7 @@ fn values<M: Module>(module: &M) -> Values {
 }
 
 fn only_the_adapter_trains<P: AdapterBase>(lm: BitNetLm<P>) {
-    let (lm, report) = lm.with_adapter("default", &all_linear(4)).unwrap();
+    let (lm, report) = lm.with_adapter("default", all_linear(4)).unwrap();
     let lm = drawn(lm, 10);
     let before = values(&lm);
     assert_eq!(before.trains.len(), 28);
@@ -180,7 +181,7 @@ fn biases_and_whole_modules_train_where_the_configuration_says_so() {
 #[test]
 fn a_merged_adapter_gives_the_logits_of_the_one_beside_the_weight() {
     let (lm, _) = lm::<Linear>()
-        .with_adapter("default", &all_linear(4))
+        .with_adapter("default", all_linear(4))
         .unwrap();
     let lm = drawn(lm, 20);
     let beside = logits(&lm);
@@ -194,7 +195,7 @@ fn a_merged_adapter_gives_the_logits_of_the_one_beside_the_weight() {
 #[test]
 fn merging_into_codes_tells_what_it_loses() {
     let packed = lm::<BitLinear>().pack().train();
-    let (lm, _) = packed.with_adapter("default", &all_linear(4)).unwrap();
+    let (lm, _) = packed.with_adapter("default", all_linear(4)).unwrap();
     let lm = drawn(lm, 30);
     let (_, coarse) = lm.clone().merge(None);
     let groups = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 4 }).into();
@@ -204,7 +205,7 @@ fn merging_into_codes_tells_what_it_loses() {
     };
     assert!(mean(&coarse) > 0.1, "{coarse}");
     assert!(mean(&fine) < mean(&coarse), "{fine} against {coarse}");
-    let (lm, _) = four_bit().with_adapter("default", &all_linear(4)).unwrap();
+    let (lm, _) = four_bit().with_adapter("default", all_linear(4)).unwrap();
     let (_, of_nf4) = drawn(lm, 30).merge(None);
     assert!(mean(&of_nf4) > 0.0 && mean(&of_nf4) < 1.0, "{of_nf4}");
     assert!(logits(&merged).iter().all(|v| v.is_finite()));
@@ -214,10 +215,10 @@ fn merging_into_codes_tells_what_it_loses() {
 fn adapters_are_added_chosen_and_deleted_by_name() {
     let base = lm::<Linear>();
     let of_base = logits(&base);
-    let (lm, _) = base.with_adapter("one", &all_linear(4)).unwrap();
+    let (lm, _) = base.with_adapter("one", all_linear(4)).unwrap();
     let lm = drawn(lm, 40);
     let of_one = logits(&lm);
-    let (lm, report) = lm.add_adapter("two", &LoraConfig::new(2)).unwrap();
+    let (lm, report) = lm.add_adapter("two", LoraConfig::new(2)).unwrap();
     assert_eq!(report.modules.len(), 4, "{report}");
     assert_equal(&logits(&lm), &of_base, "two is untrained, and one rests");
     let trains = values(&lm).trains;
@@ -233,7 +234,7 @@ fn adapters_are_added_chosen_and_deleted_by_name() {
         error.to_string(),
         r#"the model has no adapter "three"; it has ["one", "two"]"#
     );
-    let error = lm.clone().add_adapter("one", &all_linear(4)).unwrap_err();
+    let error = lm.clone().add_adapter("one", all_linear(4)).unwrap_err();
     assert!(matches!(error, PeftError::Exists { .. }), "{error}");
     let lm = lm.delete_adapter("one").unwrap();
     assert_equal(&logits(&lm), &of_base, "one is deleted");
@@ -276,7 +277,7 @@ fn targets_that_match_nothing_are_an_error_that_lists_the_modules() {
     let mut targets = Targets::from(TargetModules::names(["q_proj", "query"]));
     targets.layers_to_transform = Some(vec![1]);
     let (_, report) = lm::<Linear>()
-        .with_adapter("default", &LoraConfig::new(2).with_targets(targets))
+        .with_adapter("default", LoraConfig::new(2).with_targets(targets))
         .unwrap();
     assert_eq!(report.unmatched, ["query"]);
     assert_eq!(report.modules[0].name, "model.layers.1.self_attn.q_proj");

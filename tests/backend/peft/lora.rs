@@ -2,7 +2,7 @@
 
 use bitnet_burn::{
     nn::{BitLinear, Projection},
-    peft::{AdaptedLinear, AdapterBase, Lora},
+    peft::{AdaptedLinear, Adapter, AdapterBase, Lora},
     quant::QatScheme,
 };
 use burn::{
@@ -30,6 +30,11 @@ fn linear(case: &Case<'_>, weight: &str, bias: &str) -> Linear {
         weight: Param::from_tensor(transposed(case, weight)),
         bias: Some(Param::from_tensor(case.tensor(bias, &device()))),
     }
+}
+
+fn of(adapter: &Adapter) -> &Lora {
+    let Adapter::Lora(lora) = adapter;
+    lora
 }
 
 /// Returns a layer of the case with its adapter.
@@ -91,7 +96,7 @@ fn outputs_gradients_and_merged_weights_are_those_of_peft() {
             "x",
         );
         for (name, layer) in [("fc1", &fc1), ("fc2", &fc2)] {
-            let lora = layer.adapter("default").unwrap();
+            let lora = of(layer.adapter("default").unwrap());
             assert_gradient(
                 lora.a.val().grad(&grads),
                 &case,
@@ -137,7 +142,7 @@ fn an_adapter_beside_a_bitlinear_sees_the_input_before_it_is_quantized() {
             &case.floats("grad_x"),
             "x",
         );
-        let lora = &layer.adapters[0];
+        let lora = of(&layer.adapters[0]);
         assert_gradient(lora.a.val().grad(&grads), &case, "lora_A");
         assert_gradient(lora.b.val().grad(&grads), &case, "lora_B");
     }

@@ -9,7 +9,7 @@ use bitnet_burn::{
         peft::{load, save},
     },
     nn::{BitNetLm, Projection},
-    peft::LoraConfig,
+    peft::{LoraConfig, PeftConfig, TargetModules},
 };
 use burn::{
     nn::Linear,
@@ -107,14 +107,16 @@ fn folders_of_peft_have_its_logits_and_ours_are_read_back() {
 #[test]
 fn tensors_that_do_not_fit_are_all_named() {
     let mut adapter = load(data_path("g_adapter_lora")).unwrap();
-    adapter.config.rank = 2;
+    let PeftConfig::Lora(mut config) = adapter.config;
+    config.rank = 2;
+    adapter.config = config.into();
     let error = adapter.attach(llama(), "default").unwrap_err().to_string();
     let first = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight: expected shape [2, 32], found [4, 32]";
     assert!(error.contains(first), "{error}");
     assert!(error.contains("more"), "{error}");
 
-    adapter.config =
-        LoraConfig::new(4).with_targets(bitnet_burn::peft::TargetModules::names(["q_proj"]));
+    let config = LoraConfig::new(4).with_targets(TargetModules::names(["q_proj"]));
+    adapter.config = config.into();
     let error = adapter.attach(llama(), "default").unwrap_err().to_string();
     assert!(error.contains("not part of this architecture"), "{error}");
 }

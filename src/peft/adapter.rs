@@ -1,0 +1,98 @@
+use burn::{
+    module::{Content, DisplaySettings, Module, ModuleDisplay},
+    tensor::Tensor,
+};
+
+use super::{AdapterBase, Lora};
+
+/// An adapter of one projection, by its method.
+#[derive(Module, Debug, derive_more::From)]
+#[module(custom_display)]
+pub enum Adapter {
+    /// Product of two factors of low rank beside the weight.
+    Lora(Lora),
+}
+
+/// Evaluates an expression on the method of an adapter.
+macro_rules! each {
+    ($adapter:expr, $method:ident => $value:expr) => {
+        match $adapter {
+            Adapter::Lora($method) => $value,
+        }
+    };
+}
+
+/// Input and output of the base of an adapted projection.
+pub(super) struct BasePass<'a, P, const D: usize> {
+    pub(super) base: &'a P,
+    /// Input of the projection, `[.., d_input]`.
+    pub(super) x: Tensor<D>,
+    /// Output of the base, `[.., d_output]`.
+    pub(super) output: Tensor<D>,
+}
+
+/// Weight `[d_input, d_output]` and bias of a projection with adapters in them.
+#[derive(Debug, Clone)]
+pub(super) struct Merged {
+    pub(super) weight: Tensor<2>,
+    pub(super) bias: Option<Tensor<1>>,
+}
+
+/// Computation of a method beside a projection.
+pub(super) trait AdapterMethod {
+    /// Checks that the adapter fits a projection `[d_input, d_output]`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    #[track_caller]
+    fn check(&self, size: [usize; 2]);
+
+    /// Returns the input that the base sees.
+    fn input<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        x
+    }
+
+    /// Returns the output with this adapter, from the output `y` of the base and the adapters before.
+    fn output<P: AdapterBase, const D: usize>(
+        &self,
+        pass: &BasePass<'_, P, D>,
+        y: Tensor<D>,
+    ) -> Tensor<D>;
+
+    /// Returns weight and bias with this adapter, of a projection with the weight `base` and the adapters before
+    /// in `merged`, all without autodiff and in `f32`.
+    fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged;
+}
+
+impl AdapterMethod for Adapter {
+    fn check(&self, size: [usize; 2]) {
+        each!(self, method => method.check(size));
+    }
+
+    fn input<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        each!(self, method => method.input(x))
+    }
+
+    fn output<P: AdapterBase, const D: usize>(
+        &self,
+        pass: &BasePass<'_, P, D>,
+        y: Tensor<D>,
+    ) -> Tensor<D> {
+        each!(self, method => method.output(pass, y))
+    }
+
+    fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged {
+        each!(self, method => method.merged(base, merged))
+    }
+}
+
+impl ModuleDisplay for Adapter {
+    fn custom_settings(&self) -> Option<DisplaySettings> {
+        each!(self, method => method.custom_settings())
+    }
+
+    fn custom_content(&self, content: Content) -> Option<Content> {
+        each!(self, method => method.custom_content(content))
+    }
+}
