@@ -1,6 +1,7 @@
 //! A training configuration for tests of its formats.
 
 use bitnet_burn::{
+    peft::{LoraConfig, PeftConfig},
     quant::{
         BitWidth, HadamardConfig, NoiseConfig, QatScheme, StaticConfig, TernaryConfig,
         WeightGranularity,
@@ -49,6 +50,9 @@ pub fn unusual() -> TrainingConfig {
                 ParameterGroupConfig::new("steps$").with_learning_rate(0.1),
             ],
         },
+        peft: Some(PeftConfig::Lora(
+            LoraConfig::new(3).with_alpha(5.0).with_dropout(0.1),
+        )),
         learning_rate: LearningRateConfig::Cosine {
             peak: 1.5e-3,
             warm_up_steps: 7,

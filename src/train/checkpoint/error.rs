@@ -51,6 +51,17 @@ pub enum CheckpointError {
         /// First parameter that differs.
         difference: Box<TensorDifference>,
     },
+    /// The checkpoint leaves out parameters that do not train, and the model has other values in one.
+    #[error(
+        "{path} leaves out `{parameter}`, which does not train, and the model has other values there: resume with \
+         the model that the training began with"
+    )]
+    OtherFrozen {
+        /// Path of the checkpoint.
+        path: PathBuf,
+        /// First parameter with other values.
+        parameter: String,
+    },
     /// The checkpoint belongs to a model with another quantization.
     #[error(
         "{path} is of a training with another scheme: expected {expected} at `{quantizer}`, found \

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BestMetric, TensorEntry, TrainingSettings};
+use super::{BestMetric, TensorEntry, TrainingSettings, frozen_parameters::FrozenParameter};
 
 /// Format name in the manifest of a checkpoint.
 pub(super) const FORMAT: &str = "bitnet-burn checkpoint";
@@ -78,6 +78,9 @@ pub struct CheckpointManifest {
     pub settings: TrainingSettings,
     /// Parameters of the model.
     pub tensors: Vec<TensorEntry>,
+    /// Those that the checkpoint leaves out, as they do not train.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub frozen: Vec<FrozenParameter>,
     /// Metric by which the best checkpoint is kept, if its value was known and finite.
     pub metric: Option<MetricValue>,
     /// Reason for the end of the training, if it was over.
@@ -105,6 +108,7 @@ impl CheckpointManifest {
             fingerprint: fingerprint.to_string(),
             settings: settings.clone(),
             tensors: tensors.to_vec(),
+            frozen: Vec::new(),
             metric: None,
             over: None,
             files: Vec::new(),

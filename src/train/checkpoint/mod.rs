@@ -14,6 +14,9 @@
 //!                          /manifest.crc32
 //! ```
 //!
+//! With [`trained_only`](CheckpointPolicy::trained_only), as with adapters, parameters that neither train nor change
+//! are left out; their checksums tell whether a training resumes with the same.
+//!
 //! There is one timeline: a training that resumes from a step before the last sets the later
 //! checkpoints aside, as `abandoned-00000250`. [`Resume::Latest`], rollbacks and the search for the
 //! best checkpoint ignore them. Each is removed when the new training has passed its step; until
@@ -22,6 +25,7 @@
 mod error;
 mod files;
 mod folder;
+mod frozen_parameters;
 mod manifest;
 mod optimizer_states;
 mod policy;
@@ -35,6 +39,7 @@ pub use manifest::CheckpointManifest;
 pub use policy::{BestMetric, CheckpointPolicy, Resume};
 
 pub(super) use folder::{BestCheckpoint, Checkpoint, Refused};
+pub(super) use frozen_parameters::{FrozenParameter, FrozenParameters};
 pub(super) use manifest::{FileEntry, MetricValue, TrainingOver, TrainingPosition};
 pub(super) use optimizer_states::{OptimizerStates, loaded_dtype};
 pub(super) use records::{RecordTap, Records};

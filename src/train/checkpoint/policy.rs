@@ -94,6 +94,10 @@ pub struct CheckpointPolicy {
     /// error.
     #[serde(default)]
     pub cast_on_load: bool,
+    /// `true` to leave out parameters that do not train, such as the base of adapters, unless something else changes
+    /// them. A training is resumed with a model that has the same, which their checksums tell.
+    #[serde(default)]
+    pub trained_only: bool,
 }
 
 fn yes() -> bool {
@@ -116,6 +120,7 @@ impl CheckpointPolicy {
             resume: Resume::Never,
             fingerprint: String::new(),
             cast_on_load: false,
+            trained_only: false,
         }
     }
 
@@ -173,6 +178,13 @@ impl CheckpointPolicy {
     #[must_use]
     pub fn cast_on_load(mut self, cast: bool) -> Self {
         self.cast_on_load = cast;
+        self
+    }
+
+    /// Sets whether parameters that do not train are left out.
+    #[must_use]
+    pub fn trained_only(mut self, trained_only: bool) -> Self {
+        self.trained_only = trained_only;
         self
     }
 }

@@ -27,6 +27,10 @@ pub enum TrainingConfigError {
     /// A value is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfBounds),
+    /// The configuration of adapters is invalid.
+    #[cfg(feature = "peft")]
+    #[error("peft: {0}")]
+    Peft(#[from] crate::peft::PeftError),
 }
 
 /// Returns the field as the prefix of a message, if there is one.

@@ -12,6 +12,8 @@ use super::{
     CalibrationConfig, LearningRateConfig, MonitoringConfig, OptimizerConfig, ScheduleConfig,
     TrainingConfigError, TrainingHandles,
 };
+#[cfg(feature = "peft")]
+use crate::peft::PeftConfig;
 use crate::{
     base::bounds::{Bounds, OutOfBounds},
     qat::QuantControls,
@@ -77,6 +79,12 @@ pub struct TrainingConfig {
     pub learning_rate: LearningRateConfig,
     /// Quantization schedules.
     pub schedule: ScheduleConfig,
+    /// Method of parameter-efficient fine-tuning, with which the model was
+    /// [made](crate::nn::BitNetLm::with_adapter); none if absent. Checkpoints then hold
+    /// [trained parameters alone](CheckpointPolicy::trained_only).
+    #[cfg(feature = "peft")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peft: Option<PeftConfig>,
     /// Calibration of static activation ranges; none if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationConfig>,
@@ -135,6 +143,10 @@ impl TrainingConfig {
         self.optimizer.validate()?;
         self.learning_rate.validate()?;
         self.schedule.validate()?;
+        #[cfg(feature = "peft")]
+        if let Some(peft) = &self.peft {
+            peft.validate()?;
+        }
         if let Some(calibration) = &self.calibration {
             calibration.validate()?;
         }
@@ -204,7 +216,11 @@ impl TrainingConfig {
                     .map(|path| JsonLogger::new(path).every(monitoring.log_every)),
             );
         Ok(match &self.checkpoints {
-            Some(policy) => strategy.with_checkpoints(self.with_fingerprint(policy.clone())),
+            Some(policy) => {
+                let mut policy = self.with_fingerprint(policy.clone());
+                policy.trained_only |= self.has_adapters();
+                strategy.with_checkpoints(policy)
+            }
             None => strategy,
         })
     }
@@ -238,6 +254,13 @@ impl TrainingConfig {
             .with_optional(bit_width.map(|width| BitWidthAnnealing::new(controls(), width)))
             .with_optional(noise.map(|_| QuantizationNoise::new(controls())))
             .with_optional(calibration.map(|config| config.calibration(controls()))))
+    }
+
+    fn has_adapters(&self) -> bool {
+        #[cfg(feature = "peft")]
+        return self.peft.is_some();
+        #[cfg(not(feature = "peft"))]
+        false
     }
 
     /// Sets the fingerprint to all values that must not change on resume: all but output paths.

@@ -1,11 +1,12 @@
 use burn::train::{LearnerModel, metric::store::Split};
 
-use super::resume::records_for;
+use super::resume::{Start, records_for};
 use crate::train::{
     callback::{CallbackList, CallbackStates, TrainingEvent, TrainingRun},
     checkpoint::{
         BestMetric, CheckpointError, CheckpointFolder, CheckpointManifest, CheckpointPolicy,
-        MetricValue, RecordTap, TensorEntry, TrainingOver, TrainingPosition, TrainingSettings,
+        FrozenParameter, FrozenParameters, MetricValue, RecordTap, TensorEntry, TrainingOver,
+        TrainingPosition, TrainingSettings,
     },
 };
 
@@ -16,6 +17,8 @@ pub(super) struct Checkpoints<M: LearnerModel> {
     tap: RecordTap<M>,
     settings: TrainingSettings,
     tensors: Vec<TensorEntry>,
+    /// Parameters that are left out as long as they have these values.
+    frozen: Vec<FrozenParameter>,
     /// Step and metric of the best checkpoint so far.
     best: Option<(usize, f64)>,
     /// Position and end of the checkpoint that was last written or loaded.
@@ -24,25 +27,37 @@ pub(super) struct Checkpoints<M: LearnerModel> {
 
 impl<M: LearnerModel> Checkpoints<M> {
     /// Creates the writer for a new or resumed training.
+    ///
+    /// # Errors
+    ///
+    /// If parameters that are to be left out cannot be read back from the device.
     pub fn new(
         policy: CheckpointPolicy,
         settings: TrainingSettings,
         model: &M,
-        loaded: Option<(TrainingPosition, Option<TrainingOver>)>,
-    ) -> Self {
+        start: &Start,
+    ) -> Result<Self, CheckpointError> {
         let folder = CheckpointFolder::new(&policy.folder);
+        let frozen = match &start.frozen {
+            // Those that changed before are in the checkpoint, and stay in later ones.
+            Some(frozen) => frozen.clone(),
+            None if policy.trained_only => FrozenParameters::of(model)?.entries(),
+            None => Vec::new(),
+        };
+        let loaded = start.loaded.then(|| (start.position, start.over.clone()));
         // By the same metric, from an earlier part of the training.
         let metric = policy.keep_best.as_ref();
         let best = metric.and_then(|metric| folder.best(metric).ok()?);
-        Self {
+        Ok(Self {
             settings,
+            frozen,
             tensors: TensorEntry::of(model),
             tap: RecordTap::new(),
             folder,
             policy,
             best: best.map(|best| (best.step, best.metric.value)),
             last: loaded,
-        }
+        })
     }
 
     /// Returns `true` if the last checkpoint is of this position.
@@ -105,7 +120,13 @@ impl<M: LearnerModel> Checkpoints<M> {
             CheckpointManifest::new(position, fingerprint, &self.settings, &self.tensors, states);
         manifest.metric = metric;
         manifest.over = run.over.clone();
-        let records = self.tap.records(&run.learner, &run.event_store);
+        let mut records = self.tap.records(&run.learner, &run.event_store);
+        if !self.frozen.is_empty() {
+            let model = run.learner.model();
+            let (unchanged, others) = FrozenParameters::of(&model)?.unchanged(&self.frozen);
+            manifest.frozen = unchanged;
+            records.model = model.into_record_group(others);
+        }
         self.folder.save(records, manifest)?;
         self.last = Some((position, run.over.clone()));
         let best = self.best.map(|(step, _)| step);

@@ -7,9 +7,9 @@ use burn::train::{
 use super::loop_settings::LoopSettings;
 use crate::train::callback::CallbackError;
 use crate::train::checkpoint::{
-    Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, OptimizerStates, Records,
-    Refused, Resume, TensorDifference, TensorEntry, TrainingOver, TrainingPosition,
-    TrainingSettings, loaded_dtype,
+    Checkpoint, CheckpointError, CheckpointFolder, CheckpointPolicy, FrozenParameter,
+    FrozenParameters, OptimizerStates, Records, Refused, Resume, TensorDifference, TensorEntry,
+    TrainingOver, TrainingPosition, TrainingSettings, loaded_dtype,
 };
 
 /// Start of a training, with messages about it.
@@ -23,6 +23,8 @@ pub(super) struct Start {
     pub over: Option<TrainingOver>,
     /// Settings of the training in the checkpoint, if one was loaded.
     pub settings: Option<TrainingSettings>,
+    /// Parameters that the checkpoint leaves out, if one was loaded.
+    pub frozen: Option<Vec<FrozenParameter>>,
 }
 
 impl Start {
@@ -38,6 +40,7 @@ impl Start {
             messages: Vec::new(),
             over: None,
             settings: None,
+            frozen: None,
         }
     }
 
@@ -100,6 +103,7 @@ impl Start {
         let position = checkpoint.manifest.position;
         let over = checkpoint.manifest.over.clone();
         let made_with = checkpoint.manifest.settings.clone();
+        let frozen = checkpoint.manifest.frozen.clone();
         let dropped = load(settings, learner, policy, checkpoint)?;
         messages.push(format!("going on after step {}", position.step));
         if dropped > 0 {
@@ -123,6 +127,7 @@ impl Start {
             messages,
             over,
             settings: Some(made_with),
+            frozen: Some(frozen),
         })
     }
 }
@@ -177,6 +182,13 @@ pub(super) fn records_for<M: LearnerModel>(
             difference: Box::new(difference),
         });
     }
+    if !manifest.frozen.is_empty() {
+        let frozen = FrozenParameters::of(model)?;
+        if let Some(other) = frozen.first_difference(&manifest.frozen) {
+            let parameter = other.path.clone();
+            return Err(CheckpointError::OtherFrozen { path, parameter });
+        }
+    }
     let states = OptimizerStates::new(records.optimizer, &expected, &manifest.tensors);
     let states = states.map_err(|error| CheckpointError::record(&path, error))?;
     if let Some((parameter, dtype)) = states.unloadable {
@@ -192,7 +204,7 @@ pub(super) fn records_for<M: LearnerModel>(
         false => records.model.cast_to_module_dtype(),
     };
     let records = Records {
-        model,
+        model: model.allow_partial(!manifest.frozen.is_empty()),
         optimizer: states.record,
         scheduler: records.scheduler,
     };

@@ -55,9 +55,12 @@ impl<'a, M: LearnerModel> TrainingLoop<'a, M> {
         let changes = start.changes(&made_with);
         let failed = components.interrupter.error().is_some();
         let policy = settings.checkpoints.clone().filter(|_| !failed);
-        let loaded = start.loaded.then(|| (start.position, start.over.clone()));
         let model = learner.model();
-        let checkpoints = policy.map(|policy| Checkpoints::new(policy, made_with, &model, loaded));
+        let checkpoints = policy.map(|policy| Checkpoints::new(policy, made_with, &model, &start));
+        let checkpoints = checkpoints.transpose().unwrap_or_else(|error| {
+            components.interrupter.fail(training_error(error));
+            None
+        });
         let mut run = TrainingRun {
             learner,
             position: start.position,

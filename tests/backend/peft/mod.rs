@@ -2,3 +2,4 @@
 
 mod language_model;
 mod lora;
+mod training;
