@@ -1,12 +1,17 @@
 use burn::{
     config::Config,
     nn::loss::Reduction,
-    tensor::{Bool, Int, Tensor, assert_shape},
+    tensor::{Bool, DType, Int, Tensor, assert_shape},
 };
 use serde::{Deserialize, Serialize};
 
 use super::precision::full_precision;
-use crate::base::bounds::{Bounds, fraction, not_negative};
+use crate::{
+    base::bounds::{Bounds, fraction, not_negative},
+    functions::linear_cross_entropy,
+    nn::{BitNetLm, Projection},
+    ops::CrossEntropyTerms,
+};
 
 /// Cross-entropy of a language model: the mean of `-log p(target)` over the counted positions.
 ///
@@ -151,7 +156,87 @@ impl CausalLmLoss {
             None => targets,
         };
         let losses = self.losses(logits, targets);
-        self.reduce(losses, ignored)
+        let losses = match &ignored {
+            Some(ignored) => losses.mask_fill(ignored.clone(), 0),
+            None => losses,
+        };
+        self.reduce(losses.sum(), [batch, positions], ignored)
+    }
+
+    /// Computes the loss of the logits `hidden head^T` without holding all of them, by
+    /// [`linear_cross_entropy`]; the logits of a large vocabulary take more memory than the rest of a small model.
+    ///
+    /// # Shapes
+    ///
+    /// - hidden: `[batch, positions, d_model]`, f32, f16 or bf16
+    /// - head: `[vocab, d_model]`, of the type of `hidden`
+    /// - targets: `[batch, positions]`
+    /// - output: `[1]`, f32
+    ///
+    /// # Panics
+    ///
+    /// If shapes or types do not fit, or the vocabulary is empty. On Flex, if a target that counts is not in it.
+    #[track_caller]
+    pub fn forward_hidden(
+        &self,
+        hidden: Tensor<3>,
+        head: Tensor<2>,
+        targets: Tensor<2, Int>,
+    ) -> Tensor<1> {
+        let [batch, positions, d_model] = hidden.dims();
+        assert_shape!(targets, [batch, positions]);
+        let ignored = self
+            .ignore_index
+            .map(|index| targets.clone().equal_scalar(index));
+        let rows = batch * positions;
+        let device = hidden.device().inner();
+        let ones = Tensor::<2>::ones([batch, positions], (&device, DType::F32));
+        let (targets, weights) = match &ignored {
+            Some(ignored) => (
+                targets.mask_fill(ignored.clone(), 0),
+                ones.mask_fill(ignored.clone(), 0),
+            ),
+            None => (targets, ones),
+        };
+        let weights = match hidden.is_autodiff() {
+            true => weights.autodiff(),
+            false => weights,
+        };
+        let terms = CrossEntropyTerms {
+            label_smoothing: self.label_smoothing as f32,
+            z_loss: self.z_loss as f32,
+        };
+        let sum = linear_cross_entropy(
+            hidden.reshape([rows, d_model]),
+            head,
+            targets.reshape([rows]),
+            weights.reshape([rows]),
+            terms,
+        );
+        self.reduce(sum, [batch, positions], ignored)
+    }
+
+    /// Computes the loss of a language model on targets, without holding all logits if its head allows it.
+    ///
+    /// # Shapes
+    ///
+    /// - tokens, targets: `[batch, positions]`
+    /// - output: `[1]`, f32
+    ///
+    /// # Panics
+    ///
+    /// As [`BitNetLm::forward`] and [`forward_hidden`](Self::forward_hidden).
+    #[track_caller]
+    pub fn forward_lm<P: Projection>(
+        &self,
+        lm: &BitNetLm<P>,
+        tokens: Tensor<2, Int>,
+        targets: Tensor<2, Int>,
+    ) -> Tensor<1> {
+        match lm.head_weight() {
+            Some(head) => self.forward_hidden(lm.model.forward(tokens), head, targets),
+            None => self.forward(lm.forward(tokens), targets),
+        }
     }
 
     /// Returns the loss of each position, counted or not.
@@ -174,12 +259,13 @@ impl CausalLmLoss {
         losses.squeeze_dim(2)
     }
 
-    fn reduce(&self, losses: Tensor<2>, ignored: Option<Tensor<2, Bool>>) -> Tensor<1> {
-        let [batch, positions] = losses.dims();
-        let sum = match &ignored {
-            Some(ignored) => losses.mask_fill(ignored.clone(), 0).sum(),
-            None => losses.sum(),
-        };
+    /// Reduces the sum of the losses that count.
+    fn reduce(
+        &self,
+        sum: Tensor<1>,
+        [batch, positions]: [usize; 2],
+        ignored: Option<Tensor<2, Bool>>,
+    ) -> Tensor<1> {
         match (&self.reduction, ignored) {
             (Reduction::Sum, _) => sum,
             (Reduction::BatchMean, _) => sum.div_scalar(batch as f64),

@@ -181,6 +181,14 @@ impl<P: Projection> BitNetLm<P> {
         self
     }
 
+    /// Returns the weight `[vocab_size, d_model]` of the output head, if its logits are products with it alone.
+    pub fn head_weight(&self) -> Option<Tensor<2>> {
+        match &self.lm_head {
+            None => Some(self.model.embed_tokens.weight.val()),
+            Some(head) => (head.bias.is_none()).then(|| head.weight.val().transpose()),
+        }
+    }
+
     pub(super) fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
         match &self.lm_head {
             Some(head) => Projection::forward(head, hidden),

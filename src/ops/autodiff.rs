@@ -5,6 +5,7 @@
 //! 4 % of normally distributed weights by one unit in the last place.
 
 mod bit_linear;
+mod cross_entropy;
 mod four_bit;
 mod learned_step;
 mod operation;

@@ -5,6 +5,7 @@ mod affine;
 mod attention;
 mod bit_linear;
 mod blockwise;
+mod cross_entropy;
 mod four_bit;
 mod four_bit_linear;
 mod gated_activation;
@@ -22,6 +23,7 @@ pub(super) use bit_linear::{
     ternary_linear,
 };
 pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize};
+pub(super) use cross_entropy::{linear_cross_entropy, linear_cross_entropy_gradients};
 pub(super) use four_bit::{four_bit_dequantize, four_bit_quantize};
 pub(super) use four_bit_linear::FourBitRows;
 #[cfg(feature = "flex")]

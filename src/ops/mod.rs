@@ -4,7 +4,8 @@
 //! implementation at run time. Its default methods are chains of Burn operations (`composed`). Flex and
 //! CubeCL have their own loops and kernels, Autodiff its own backward steps, and Fusion defers to the
 //! backend below. [`TransformerOps`] holds the operations between the quantized projections of a
-//! transformer, [`FourBitOps`] those on weights of 4 bits; only Flex has its own loops for them.
+//! transformer, [`CrossEntropyOps`] its output head with the loss, [`FourBitOps`] those on weights of 4 bits; only Flex
+//! has its own loops for them.
 //!
 //! User code calls [`functions`](crate::functions), not these traits.
 
@@ -14,6 +15,7 @@
 mod adamw_step;
 mod autodiff;
 mod composed;
+mod cross_entropy;
 #[cfg(feature = "cube")]
 mod cube;
 mod device;
@@ -41,6 +43,7 @@ pub(crate) use bitnet_burn_kernels::{
 pub use bitnet_burn_kernels::{
     CodeRange, DynamicMap, FourBitFormat, FourBitType, GradientRule, Groups, Statistic,
 };
+pub use cross_entropy::{CrossEntropyOps, CrossEntropyTerms};
 pub use device::{DeviceError, device};
 pub use four_bit::FourBitOps;
 pub use gated_activation::GatedActivation;

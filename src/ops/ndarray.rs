@@ -2,10 +2,12 @@
 
 use burn::backend::NdArray;
 
-use super::{FourBitOps, QatOps, TransformerOps};
+use super::{CrossEntropyOps, FourBitOps, QatOps, TransformerOps};
 
 impl QatOps for NdArray {}
 
 impl TransformerOps for NdArray {}
+
+impl CrossEntropyOps for NdArray {}
 
 impl FourBitOps for NdArray {}

@@ -61,8 +61,7 @@ pub fn evaluate<P: Projection, E: From<TextError>>(
     for batch in batches {
         let batch = batch?;
         tokens += batch.tokens;
-        let logits = lm.forward(batch.inputs);
-        sum += read(loss.forward(logits, batch.targets))?;
+        sum += read(loss.forward_lm(lm, batch.inputs, batch.targets))?;
     }
     match tokens {
         0 => Err(E::from(TextError::TooFewTokens {

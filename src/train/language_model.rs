@@ -43,6 +43,12 @@ impl<P: Projection> LanguageModel<P> {
         Self { lm }
     }
 
+    /// Returns the loss of a batch.
+    fn loss(&self, batch: TokenBatch) -> TokenLoss {
+        let mean = CausalLmLoss::new().forward_lm(&self.lm, batch.inputs, batch.targets);
+        TokenLoss::new(mean, batch.tokens)
+    }
+
     /// Returns the loss of a batch and the logits.
     fn forward(&self, batch: TokenBatch) -> (TokenLoss, StudentStates) {
         let logits = self.lm.forward(batch.inputs);
@@ -58,7 +64,7 @@ impl<P: Projection> TrainStep for LanguageModel<P> {
     type Output = TokenLoss;
 
     fn step(&self, batch: TokenBatch) -> TrainOutput<TokenLoss> {
-        let (loss, _) = self.forward(batch);
+        let loss = self.loss(batch);
         let grads = loss.mean.backward();
         TrainOutput::new(self, grads, loss)
     }
@@ -69,7 +75,7 @@ impl<P: Projection> InferenceStep for LanguageModel<P> {
     type Output = TokenLoss;
 
     fn step(&self, batch: TokenBatch) -> TokenLoss {
-        self.forward(batch).0
+        self.loss(batch)
     }
 }
 

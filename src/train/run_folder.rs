@@ -12,9 +12,10 @@ use super::{
 use crate::base::atomic_file;
 
 /// Files of a run. Checkpoints are removed first: without them nothing can be resumed.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "checkpoints",
     "model",
+    "adapter",
     "tokenizer",
     "metrics",
     "config.toml",
@@ -59,6 +60,11 @@ impl RunFolder {
     /// Returns the path for the trained model.
     pub fn model(&self) -> PathBuf {
         self.0.join("model")
+    }
+
+    /// Returns the path for the trained adapter.
+    pub fn adapter(&self) -> PathBuf {
+        self.0.join("adapter")
     }
 
     /// Returns the path for the tokenizer, if it was made for the run.

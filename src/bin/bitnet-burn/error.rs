@@ -7,9 +7,10 @@ use std::{
 };
 
 use bitnet_burn::{
-    interop::{gguf, hf::HfError},
+    interop::{gguf, hf::HfError, peft::PeftFileError},
     monitor::HistoryError,
     ops::DeviceError,
+    peft::PeftError,
     text::{TextError, dataset::TextDataError},
     train::{
         RunFolderError, TrainerError, checkpoint::CheckpointError, config::TrainingConfigError,
@@ -117,6 +118,8 @@ from_library!(
     DatasetError,
     HfError,
     HistoryError,
+    PeftError,
+    PeftFileError,
     TextError,
     TrainerError,
     TrainingConfigError,

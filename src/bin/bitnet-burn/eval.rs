@@ -3,7 +3,6 @@
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use bitnet_burn::{
-    interop::CausalLm,
     nn::{BitNetLm, Projection},
     text::{
         Evaluation, Tokenizer,
@@ -15,6 +14,7 @@ use burn::{data::dataloader::DataLoader, tensor::Device};
 use serde_json::json;
 
 use crate::{
+    adapters::{AdapterArguments, InferenceTask},
     device::{DeviceArguments, on_pool},
     error::Failure,
     model_file::{self, ModelFile, ReadArguments},
@@ -38,6 +38,8 @@ pub struct Arguments {
     model: PathBuf,
     #[command(flatten)]
     text: TextArguments,
+    #[command(flatten)]
+    adapters: AdapterArguments,
     #[command(flatten)]
     read: ReadArguments,
     #[command(flatten)]
@@ -98,6 +100,16 @@ pub fn loss<P: Projection>(
     evaluate(lm, windows.iter().map(|batch| batch.map_err(Failure::from)))
 }
 
+struct Loss<'a>(&'a TokenBatches);
+
+impl InferenceTask for Loss<'_> {
+    type Output = Evaluation;
+
+    fn run<P: Projection>(self, lm: &BitNetLm<P>) -> Result<Evaluation, Failure> {
+        loss(lm, self.0)
+    }
+}
+
 pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let device = arguments.device.device()?;
     let file = ModelFile::find(&arguments.model)?;
@@ -109,14 +121,9 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let windows = text.windows(tokenizer, model.config.max_positions, &device)?;
     let form = model.lm.form();
     let start = Instant::now();
-    let evaluation = on_pool(
-        arguments.device.name(),
-        || match model_file::for_inference(model.lm) {
-            CausalLm::Full(lm) => loss(&lm, &windows),
-            CausalLm::Qat(lm) => loss(&lm, &windows),
-            CausalLm::Packed(lm) => loss(&lm, &windows),
-        },
-    )?;
+    let evaluation = on_pool(arguments.device.name(), || {
+        arguments.adapters.run(model.lm, Loss(&windows), output)
+    })?;
     if !evaluation.loss.is_finite() {
         return Err(Failure::failed(format!(
             "{}: the loss is {}: the model or its scales have values that overflow",
@@ -134,6 +141,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
             json!({
                 "model": file.path(),
                 "form": form,
+                "adapters": arguments.adapters.adapter,
                 "loss": evaluation.loss,
                 "perplexity": evaluation.perplexity(),
                 "bits_per_token": evaluation.bits_per_token(),

@@ -1,16 +1,26 @@
 //! `bitnet-burn finetune`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use bitnet_burn::{interop::CausalLm, ops};
+use bitnet_burn::{
+    interop::{self, CausalLm, PretrainedLm},
+    nn::BitNetLm,
+    ops,
+    peft::{AdapterBase, PeftConfig},
+};
 
 use crate::{
+    base::{BaseLm, LmTask},
     error::Failure,
     flags::TrainingFlags,
     model_file::{self, GgufArguments, ModelFile, ReadArguments, TokenizerFolder},
     model_settings::ModelSettings,
     output::Output,
-    settings::Precision,
+    peft_flags::PeftArguments,
+    settings::{Precision, Settings},
     training::{Job, SpecialTokens},
 };
 
@@ -23,13 +33,15 @@ Examples:
       converts a full-precision model to BitNet gradually
   bitnet-burn finetune run/model --text chats.jsonl --records messages --out tuned
       trains a quantized model further
-  bitnet-burn finetune llama --text book.txt --out run --insert-sub-norm --progressive 200 --resume";
+  bitnet-burn finetune llama --text book.txt --out run --insert-sub-norm --progressive 200 --resume
+  bitnet-burn finetune llama --text book.txt --out run --peft lora --rank 16 --base nf4
+      trains adapters beside 4-bit weights (QLoRA), for eval, generate and merge with --adapter run/adapter";
 
-/// Fine-tune all weights of a Hugging Face model into a BitNet model.
+/// Fine-tune a Hugging Face model: all weights, into a BitNet model, or adapters beside frozen weights.
 ///
 /// MODEL is a folder of the Llama or BitNet family, in full precision or with latent (master) weights, or
 /// a GGUF file in full precision or one of llama.cpp's quantized types, which is dequantized.
-/// Writes DIR/model with the files of MODEL's tokenizer.
+/// Writes DIR/model with the files of MODEL's tokenizer, or DIR/adapter.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -39,15 +51,32 @@ pub struct Arguments {
     #[arg(long, help_heading = "Model")]
     insert_sub_norm: bool,
     #[command(flatten)]
+    peft: PeftArguments,
+    #[command(flatten)]
     gguf: GgufArguments,
     #[command(flatten)]
     training: TrainingFlags,
 }
 
+impl Arguments {
+    fn settings(&self) -> Result<Settings, Failure> {
+        let mut settings = self.training.settings(LEARNING_RATE)?;
+        self.peft.apply(&mut settings)?;
+        let run = &mut settings.run;
+        run.precision = Precision::Qat;
+        run.insert_sub_norm |= self.insert_sub_norm;
+        if run.insert_sub_norm && settings.training.peft.is_some() {
+            return Err(Failure::usage(
+                "--insert-sub-norm changes what the model computes, which adapters cannot repair: fine-tune all \
+                 weights first",
+            ));
+        }
+        Ok(settings)
+    }
+}
+
 pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
-    let mut settings = arguments.training.settings(LEARNING_RATE)?;
-    settings.run.precision = Precision::Qat;
-    settings.run.insert_sub_norm |= arguments.insert_sub_norm;
+    let mut settings = arguments.settings()?;
     let device = ops::device(&settings.run.device)?;
     let read = ReadArguments {
         gguf: arguments.gguf,
@@ -69,12 +98,11 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     }
     model_file::check_vocabulary(&model, &tokenizer)?;
     let mut config = model.config.clone();
-    let scheme = settings.training.qat.clone();
-    let insert = settings.run.insert_sub_norm && !config.sub_norm;
-    config.sub_norm |= insert;
-    config.scheme = scheme.clone();
+    if settings.training.peft.is_none() {
+        config.sub_norm |= settings.run.insert_sub_norm;
+        config.scheme = settings.training.qat.clone();
+    }
     settings.model = ModelSettings::of_source(&arguments.model, &config)?;
-    let memory = settings.run.memory;
     let job = Job {
         settings,
         flags: &arguments.training,
@@ -94,13 +122,23 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         },
         device,
     };
+    match job.settings.training.peft.clone() {
+        Some(peft) => adapters(job, model, peft),
+        None => all_weights(job, model, &arguments.model),
+    }
+}
+
+/// Trains all weights, quantized.
+fn all_weights(job: Job<'_>, model: PretrainedLm, path: &Path) -> Result<(), Failure> {
+    let (scheme, memory) = (job.config.scheme.clone(), job.settings.run.memory);
+    let insert = job.config.sub_norm && !model.config.sub_norm;
     job.run(
         |config, _| {
             let lm = model.into_qat(&scheme).ok_or_else(|| {
                 Failure::failed(format!(
-                    "{}: expected trainable weights, found packed ones: fine-tune the model that they \
-                     were packed from",
-                    arguments.model.display()
+                    "{}: expected trainable weights, found packed ones: fine-tune the model that they were packed \
+                     from, or train adapters beside them with --peft lora",
+                    path.display()
                 ))
             })?;
             let lm = match insert {
@@ -109,6 +147,44 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
             };
             Ok(memory.cast(lm))
         },
-        CausalLm::Qat,
+        |job, lm| job.save(CausalLm::Qat(lm)),
     )
+}
+
+/// Trains adapters beside frozen weights.
+fn adapters(mut job: Job<'_>, model: PretrainedLm, peft: PeftConfig) -> Result<(), Failure> {
+    let base = BaseLm::new(model.lm, job.settings.run.base)?;
+    if !matches!(base, BaseLm::Latent(_)) {
+        // There are no quantizers to set.
+        job.settings.run.precision = Precision::Fp;
+    }
+    base.run(Adapters { job, peft })
+}
+
+/// Name of the adapter in the model.
+const ADAPTER: &str = "default";
+
+struct Adapters<'a> {
+    job: Job<'a>,
+    peft: PeftConfig,
+}
+
+impl LmTask for Adapters<'_> {
+    type Output = ();
+
+    fn run<P: AdapterBase>(self, lm: BitNetLm<P>) -> Result<(), Failure> {
+        let (output, peft) = (self.job.output, &self.peft);
+        self.job.run(
+            |_, _| {
+                let (lm, report) = lm.with_adapter(ADAPTER, peft)?;
+                output.note(report.to_string());
+                Ok(lm)
+            },
+            |job, lm| {
+                let folder = job.flags.folder().adapter();
+                interop::peft::save(&folder, &lm, ADAPTER, peft)?;
+                Ok(folder)
+            },
+        )
+    }
 }

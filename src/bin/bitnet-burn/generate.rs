@@ -7,7 +7,6 @@ use std::{
 };
 
 use bitnet_burn::{
-    interop::CausalLm,
     nn::{BitNetLm, KvCacheDType, Projection},
     text::{
         ChatMessage, ChatTemplate, GeneratedText, GenerationConfig, Generator, Tokenizer,
@@ -17,6 +16,7 @@ use bitnet_burn::{
 use serde_json::json;
 
 use crate::{
+    adapters::{AdapterArguments, InferenceTask},
     choice::{Choice, one_of},
     device::{DeviceArguments, on_pool},
     error::Failure,
@@ -79,6 +79,8 @@ pub struct Arguments {
     /// A tokenizer.json or a folder with one [default: that of the model]
     #[arg(long, value_name = "PATH")]
     tokenizer: Option<PathBuf>,
+    #[command(flatten)]
+    adapters: AdapterArguments,
     #[command(flatten)]
     read: ReadArguments,
     #[command(flatten)]
@@ -148,14 +150,15 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     model_file::check_vocabulary(&model, &tokenizer)?;
     let config = arguments.config();
     let start = Instant::now();
-    let generated = on_pool(
-        arguments.device.name(),
-        || match model_file::for_inference(model.lm) {
-            CausalLm::Full(lm) => generate(&lm, &tokenizer, config, &prompt, output),
-            CausalLm::Qat(lm) => generate(&lm, &tokenizer, config, &prompt, output),
-            CausalLm::Packed(lm) => generate(&lm, &tokenizer, config, &prompt, output),
-        },
-    )?;
+    let generation = Generation {
+        tokenizer: &tokenizer,
+        config,
+        prompt: &prompt,
+        output,
+    };
+    let generated = on_pool(arguments.device.name(), || {
+        arguments.adapters.run(model.lm, generation, output)
+    })?;
     let rate = generated.tokens.len() as f64 / start.elapsed().as_secs_f64();
     let finish = format!("{:?}", generated.finish).to_lowercase();
     output.note(format!(
@@ -179,23 +182,28 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// Generates a continuation of the prompt and streams it to stdout.
-fn generate<P: Projection>(
-    lm: &BitNetLm<P>,
-    tokenizer: &Tokenizer,
+/// Continuation of a prompt, streamed to stdout.
+struct Generation<'a> {
+    tokenizer: &'a Tokenizer,
     config: GenerationConfig,
-    prompt: &str,
+    prompt: &'a str,
     output: Output,
-) -> Result<GeneratedText, Failure> {
-    let generator = Generator::new(lm, tokenizer, config)?;
-    let mut stdout = std::io::stdout();
-    let mut texts = generator.stream(&[prompt], &mut |piece| {
-        if !output.json {
-            // A closed stdout does not stop the generation, whose length is reported at the end.
-            let written = stdout.write_all(piece.text.as_bytes());
-            let _ = written.and_then(|()| stdout.flush());
-        }
-    })?;
-    let text = texts.pop();
-    text.ok_or_else(|| Failure::failed("no text was generated"))
+}
+
+impl InferenceTask for Generation<'_> {
+    type Output = GeneratedText;
+
+    fn run<P: Projection>(self, lm: &BitNetLm<P>) -> Result<GeneratedText, Failure> {
+        let generator = Generator::new(lm, self.tokenizer, self.config)?;
+        let mut stdout = std::io::stdout();
+        let mut texts = generator.stream(&[self.prompt], &mut |piece| {
+            if !self.output.json {
+                // A closed stdout does not stop the generation, whose length is reported at the end.
+                let written = stdout.write_all(piece.text.as_bytes());
+                let _ = written.and_then(|()| stdout.flush());
+            }
+        })?;
+        let text = texts.pop();
+        text.ok_or_else(|| Failure::failed("no text was generated"))
+    }
 }

@@ -1,5 +1,7 @@
 //! The program `bitnet-burn`: a command line for the library.
 
+mod adapters;
+mod base;
 mod choice;
 mod convert;
 mod device;
@@ -10,9 +12,11 @@ mod flags;
 mod generate;
 mod inspect;
 mod interrupt;
+mod merge;
 mod model_file;
 mod model_settings;
 mod output;
+mod peft_flags;
 mod progress;
 mod report;
 mod sensitivity;
@@ -51,6 +55,7 @@ enum Command {
     Finetune(finetune::Arguments),
     Eval(eval::Arguments),
     Generate(generate::Arguments),
+    Merge(merge::Arguments),
     Convert(convert::Arguments),
     Inspect(inspect::Arguments),
     Sensitivity(sensitivity::Arguments),
@@ -80,6 +85,7 @@ fn main() -> ExitCode {
         Command::Finetune(arguments) => finetune::run(arguments, output),
         Command::Eval(arguments) => eval::run(&arguments, output),
         Command::Generate(arguments) => generate::run(&arguments, output),
+        Command::Merge(arguments) => merge::run(&arguments, output),
         Command::Convert(arguments) => convert::run(&arguments, output),
         Command::Inspect(arguments) => inspect::run(&arguments, output),
         Command::Sensitivity(arguments) => sensitivity::run(&arguments, output),

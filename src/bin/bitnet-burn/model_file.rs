@@ -7,11 +7,10 @@ use std::{
 
 use bitnet_burn::{
     interop::{
-        CausalLm, PretrainedLm,
+        PretrainedLm,
         gguf::{self, GgufReader},
         hf::{self, ScaleConvention},
     },
-    nn::BitNetLm,
     text::{ChatTemplate, Tokenizer, UnknownKey},
     train::RunFolder,
 };
@@ -261,13 +260,5 @@ pub fn add_ends(model: &mut PretrainedLm, tokenizer: &Tokenizer) {
         if !model.eos_token_ids.contains(&end) {
             model.eos_token_ids.push(end);
         }
-    }
-}
-
-/// Returns the fastest form: packed latent weights, which give the same logits.
-pub fn for_inference(lm: CausalLm) -> CausalLm {
-    match lm {
-        CausalLm::Qat(lm) => CausalLm::Packed(BitNetLm::pack(&lm)),
-        other => other,
     }
 }

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
-use crate::{device::FLEX, error::Failure, model_settings::ModelSettings};
+use crate::{base::Base, device::FLEX, error::Failure, model_settings::ModelSettings};
 
 /// Default number of steps.
 const STEPS: usize = 300;
@@ -60,6 +60,9 @@ pub struct RunSettings {
     pub device: String,
     /// `true` if fine-tuning inserts missing norms before the last projections of a block.
     pub insert_sub_norm: bool,
+    /// Form of the weights beside adapters; absent for that of the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// Steps between validations; absent for those of `training.epochs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validate_every: Option<usize>,
@@ -72,6 +75,7 @@ impl Default for RunSettings {
             memory: Memory::Full,
             device: FLEX.to_string(),
             insert_sub_norm: false,
+            base: None,
             validate_every: None,
         }
     }
@@ -194,7 +198,8 @@ impl Settings {
             training.monitoring.errors = None;
             training.qat.noise = None;
             training.calibration = None;
-            if self.run.memory == Memory::Small {
+            // Adapters stay in f32 beside their base; small are their optimizer states.
+            if self.run.memory == Memory::Small && training.peft.is_none() {
                 return Err(Failure::usage(
                     "--memory small is for --precision qat, whose latent weights are rounded",
                 ));
@@ -218,7 +223,7 @@ impl Settings {
         training.monitoring.progress_every = None;
         if self.run.memory == Memory::Small {
             training.optimizer.kind = OptimizerKind::AdamW8bit;
-            training.optimizer.stochastic_rounding = true;
+            training.optimizer.stochastic_rounding = training.peft.is_none();
         }
         if let Some(policy) = &mut training.checkpoints
             && policy.fingerprint.is_empty()

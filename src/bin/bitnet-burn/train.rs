@@ -121,10 +121,11 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     match precision {
         Precision::Qat => job.run(
             |config, device| Ok(memory.cast(config.init(device))),
-            CausalLm::Qat,
+            |job, lm| job.save(CausalLm::Qat(lm)),
         ),
-        Precision::Fp => {
-            job.run::<Linear>(|config, device| Ok(config.init(device)), CausalLm::Full)
-        }
+        Precision::Fp => job.run::<Linear>(
+            |config, device| Ok(config.init(device)),
+            |job, lm| job.save(CausalLm::Full(lm)),
+        ),
     }
 }

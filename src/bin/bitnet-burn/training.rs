@@ -1,7 +1,7 @@
 //! A training, from scratch or from a model file.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -51,11 +51,11 @@ pub struct SpecialTokens {
 }
 
 impl Job<'_> {
-    /// Trains and saves the model.
+    /// Trains the model, and saves it: `save` returns what it wrote.
     pub fn run<P: Projection>(
         mut self,
         init: impl FnOnce(&BitNetLmConfig, &Device) -> Result<BitNetLm<P>, Failure> + Send,
-        causal_lm: fn(BitNetLm<P>) -> CausalLm,
+        save: impl FnOnce(&Self, BitNetLm<P>) -> Result<PathBuf, Failure>,
     ) -> Result<(), Failure> {
         self.settings.check()?;
         self.open_folder()?;
@@ -78,7 +78,10 @@ impl Job<'_> {
         let interrupted = interruption.flag().load(Ordering::SeqCst);
         match interrupted && !report.is_complete {
             true => self.say_interrupted(&report),
-            false => self.save(causal_lm(lm), &report),
+            false => {
+                let saved = save(&self, lm)?;
+                self.say_done(&saved, &report)
+            }
         }
     }
 
@@ -182,7 +185,8 @@ impl Job<'_> {
         )
     }
 
-    fn save(&self, lm: CausalLm, report: &TrainingReport) -> Result<(), Failure> {
+    /// Writes the trained model to the folder of the run, and returns its path.
+    pub fn save(&self, lm: CausalLm) -> Result<PathBuf, Failure> {
         let folder = self.flags.folder();
         let special = &self.special;
         let mut model = PretrainedLm::new(self.config.clone(), lm);
@@ -204,13 +208,17 @@ impl Job<'_> {
             // Existing files belong to this run: others were rejected at the beginning.
             .with_overwrite(true);
         hf::save(folder.model(), &model, &options)?;
-        self.say_done(&folder.model(), report)
+        Ok(folder.model())
     }
 
     fn say_done(&self, folder: &Path, report: &TrainingReport) -> Result<(), Failure> {
         let (seconds, loss) = (report.seconds, report.valid_loss);
         let tokens = report.steps_here * self.settings.tokens_per_step();
         let rate = tokens as f64 / seconds.max(1e-9);
+        let what = match folder == self.flags.folder().adapter() {
+            true => "adapter",
+            false => "model",
+        };
         let line = json!({
             "kind": "done",
             "step": report.steps,
@@ -218,13 +226,13 @@ impl Job<'_> {
             "perplexity": loss.map(f64::exp),
             "seconds": seconds,
             "tokens_per_second": rate,
-            "model": folder,
+            (what): folder,
         });
         let loss = loss.map_or(String::new(), |loss| {
             format!("validation loss {loss:.4}, perplexity {:.3}, ", loss.exp())
         });
         let text = format!(
-            "{} steps, {loss}{seconds:.1} s of training, {rate:.0} tokens/s\nsaved the model to {}",
+            "{} steps, {loss}{seconds:.1} s of training, {rate:.0} tokens/s\nsaved the {what} to {}",
             report.steps,
             folder.display()
         );

@@ -60,6 +60,18 @@ where
     }
 }
 
+/// Returns whether backward needs the gradient of a tensor.
+pub(super) fn is_tracked<B: Backend, C: CheckpointStrategy>(
+    tensor: &FloatTensor<Autodiff<B, C>>,
+) -> bool {
+    let (_, node) = tensor.clone().into_parts();
+    let operation = Operation::<B, (), 1> {
+        gradients: |(), grad, _| [Some(grad)],
+    };
+    let prepared = operation.prepare::<C>([node]).compute_bound();
+    matches!(prepared.stateful(), OpsKind::Tracked(_))
+}
+
 /// Returns the gradient of a tensor that does not affect the result.
 pub(super) fn zeros_like<B: Backend>(tensor: &FloatTensor<B>) -> FloatTensor<B> {
     B::float_zeros(tensor.shape(), &tensor.device(), tensor.dtype().into())

@@ -43,6 +43,28 @@ impl<'a> Matrix<'a> {
 
 /// Computes the row-major `output = scale * a b`, or adds it to `output` with `add`, on this thread only.
 pub(super) fn product(output: &mut [f32], scale: f32, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
+    product_on(output, scale, a, b, add, Parallelism::None);
+}
+
+/// Computes [`product`] on all threads.
+pub(super) fn parallel_product(
+    output: &mut [f32],
+    scale: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    add: bool,
+) {
+    product_on(output, scale, a, b, add, Parallelism::Rayon(0));
+}
+
+fn product_on(
+    output: &mut [f32],
+    scale: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    add: bool,
+    parallelism: Parallelism,
+) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert!(k == b.rows && m * n == output.len());
     // SAFETY: the matrices are inside their slices, and the output is as large as the product.
@@ -66,7 +88,7 @@ pub(super) fn product(output: &mut [f32], scale: f32, a: Matrix<'_>, b: Matrix<'
             false,
             false,
             false,
-            Parallelism::None,
+            parallelism,
         );
     }
 }

@@ -4,6 +4,7 @@ mod affine;
 mod attention;
 mod blockwise;
 mod columns;
+mod cross_entropy;
 mod disjoint;
 mod fake_quant;
 mod four_bit;

@@ -9,6 +9,7 @@ mod four_bit_linear;
 mod gated_activation;
 mod group_layouts;
 mod hadamard;
+mod linear_cross_entropy;
 mod packed_gradient;
 mod packing;
 mod rms_norm;

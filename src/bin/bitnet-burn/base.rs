@@ -1,0 +1,87 @@
+//! Forms of the base weights beside which adapters stand.
+
+use bitnet_burn::{
+    interop::CausalLm,
+    nn::{BitLinear, BitNetLm, Linear4bit, PackedBitLinear, Projection},
+    peft::AdapterBase,
+    quant::FourBitConfig,
+};
+use burn::{module::Module, nn::Linear};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+
+/// Form of the base weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Base {
+    /// Floats: full precision, or latent weights that are quantized in each pass
+    Float,
+    /// 4 bits: NF4 with double quantization, as in QLoRA; for models in full precision
+    Nf4,
+    /// 2 bits, for BitNet models
+    Packed,
+}
+
+/// Model with base weights of one form.
+pub enum BaseLm {
+    Full(BitNetLm<Linear>),
+    Latent(BitNetLm<BitLinear>),
+    FourBit(BitNetLm<Linear4bit>),
+    Packed(BitNetLm<PackedBitLinear>),
+}
+
+/// What is done with a model, whatever the form of its weights.
+pub trait LmTask {
+    type Output;
+
+    fn run<P: AdapterBase>(self, lm: BitNetLm<P>) -> Result<Self::Output, Failure>;
+}
+
+impl BaseLm {
+    /// Brings a model into a form; by default full precision, or packed if it is a BitNet model, which computes the
+    /// same in less memory.
+    pub fn new(lm: CausalLm, base: Option<Base>) -> Result<Self, Failure> {
+        let form = lm.form();
+        Ok(match (lm, base) {
+            (CausalLm::Full(lm), None | Some(Base::Float)) => Self::Full(lm),
+            (CausalLm::Full(lm), Some(Base::Nf4)) => Self::FourBit(four_bit(lm)),
+            (CausalLm::Qat(lm), Some(Base::Float)) => Self::Latent(lm),
+            (CausalLm::Qat(lm), None | Some(Base::Packed)) => {
+                let trains = trains(&lm);
+                let packed = lm.pack();
+                Self::Packed(if trains { packed.train() } else { packed })
+            }
+            (CausalLm::Packed(lm), None | Some(Base::Packed)) => Self::Packed(lm),
+            (_, Some(base)) => {
+                let name = base
+                    .to_possible_value()
+                    .map(|name| name.get_name().to_string());
+                return Err(Failure::usage(format!(
+                    "--base {} does not fit a model with {form} weights",
+                    name.unwrap_or_default()
+                )));
+            }
+        })
+    }
+
+    pub fn run<T: LmTask>(self, task: T) -> Result<T::Output, Failure> {
+        match self {
+            Self::Full(lm) => task.run(lm),
+            Self::Latent(lm) => task.run(lm),
+            Self::FourBit(lm) => task.run(lm),
+            Self::Packed(lm) => task.run(lm),
+        }
+    }
+}
+
+fn trains<P: Projection>(lm: &BitNetLm<P>) -> bool {
+    lm.model.embed_tokens.weight.val().is_autodiff()
+}
+
+/// Quantizes the projections one by one, so that no second model in full precision is in memory.
+fn four_bit(lm: BitNetLm<Linear>) -> BitNetLm<Linear4bit> {
+    let config = FourBitConfig::default();
+    lm.map_projections(|_, linear| Linear4bit::from_linear(&linear, &config))
+}
