@@ -2,7 +2,7 @@
 
 use crate::{
     alternate::median,
-    stepping::{self, Measured},
+    stepping::{self, Measured, own},
     table::{Table, number},
     training::Model,
     variant::VARIANTS,
@@ -36,8 +36,10 @@ pub fn run(quick: bool) -> Table {
         "ratio to full precision with AdamW, shorter is better",
     );
     for model in Model::ALL {
-        let arguments = VARIANTS.map(|variant| ["variant", variant.name, model.name()]);
-        let measured = stepping::measure(&arguments, if quick { 2 } else { STEPS });
+        let commands = VARIANTS
+            .map(|v| own(&["variant", v.name, model.name()]))
+            .into();
+        let measured = stepping::measure(commands, if quick { 2 } else { STEPS });
         rows(&mut table, model, &measured);
     }
     table

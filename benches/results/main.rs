@@ -4,6 +4,7 @@
 //! Compared functions are sampled in turn, so that drift of the machine favors none of them.
 //! Measurements of memory or thread counts run in a process of their own.
 
+mod adapters;
 mod alternate;
 mod bit_linear;
 mod chart;
@@ -38,7 +39,7 @@ struct Section {
     run: fn(quick: bool) -> Table,
 }
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section {
         name: "operations",
         about: operations::ABOUT,
@@ -60,6 +61,11 @@ const SECTIONS: [Section; 6] = [
         run: language_model::run,
     },
     Section {
+        name: "adapters",
+        about: adapters::ABOUT,
+        run: adapters::run,
+    },
+    Section {
         name: "decode",
         about: decode::ABOUT,
         run: decode::run,
@@ -77,6 +83,7 @@ fn main() {
     match arguments[..] {
         // Subprocesses.
         ["variant", name, model] => variant::take_turns(name, model),
+        ["adapter", name] => adapters::take_turns(name),
         ["threads"] => println!("{}", scaling::measure_threads()),
         _ => measure(&arguments),
     }

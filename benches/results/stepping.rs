@@ -22,9 +22,17 @@ pub struct Measured {
     pub memory: Memory,
 }
 
-/// Starts this program once for each list of arguments; each process takes its turn in each round.
-pub fn measure<const N: usize>(arguments: &[[&str; N]], rounds: usize) -> Vec<Measured> {
-    let mut processes: Vec<Process> = arguments.iter().map(|a| Process::start(a)).collect();
+/// Returns this program with other arguments.
+pub fn own(arguments: &[&str]) -> Command {
+    let program = std::env::current_exe().unwrap_or_else(|e| fail(&e.to_string()));
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+/// Starts each program; each process takes its turn in each round.
+pub fn measure(commands: Vec<Command>, rounds: usize) -> Vec<Measured> {
+    let mut processes: Vec<Process> = commands.into_iter().map(Process::start).collect();
     let mut times = vec![Vec::new(); processes.len()];
     for round in 0..WARM_UP + rounds {
         for i in order(processes.len(), round) {
@@ -61,17 +69,15 @@ struct Process {
 }
 
 impl Process {
-    fn start(arguments: &[&str]) -> Self {
-        let program = std::env::current_exe().unwrap_or_else(|e| fail(&e.to_string()));
-        let mut child = Command::new(program)
-            .args(arguments)
+    fn start(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| fail(&e.to_string()));
         let output = child.stdout.take().expect("a pipe");
         Self {
-            name: arguments.join(" "),
+            name: format!("{command:?}"),
             child,
             answers: BufReader::new(output).lines(),
         }

@@ -73,6 +73,31 @@ impl Text {
         Ok(text)
     }
 
+    /// Returns the text in capitals, in the tokens of this one.
+    ///
+    /// # Errors
+    ///
+    /// If the tokens cannot be read, or a capital is not in the text.
+    pub fn in_capitals(&self) -> Result<Self, Error> {
+        let mut tokens = Vec::new();
+        self.tokens.read(0..self.tokens.len(), &mut tokens)?;
+        let capital = |token: u32| -> Result<u32, Error> {
+            let capital = self.tokenizer.decode(&[token])?.to_uppercase();
+            match self.tokenizer.encode(&capital)?.first() {
+                Some(&capital) if (capital as usize) < self.vocab_size => Ok(capital),
+                _ => Ok(token),
+            }
+        };
+        let capitals = (0..self.vocab_size as u32).map(capital);
+        let capitals: Vec<u32> = capitals.collect::<Result<_, _>>()?;
+        let changed = |token: &u32| capitals.get(*token as usize).copied().unwrap_or(*token);
+        Ok(Self {
+            tokenizer: self.tokenizer.clone(),
+            tokens: Arc::new(tokens.iter().map(changed).collect::<Vec<_>>()),
+            vocab_size: self.vocab_size,
+        })
+    }
+
     /// Number of training tokens.
     pub fn train_len(&self) -> usize {
         self.tokens.len() - self.tokens.len() / VALID_SHARE

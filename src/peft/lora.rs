@@ -102,7 +102,8 @@ impl Lora {
     pub(super) fn product<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (a, b) = (self.a.val(), self.b.val());
         let x = x.cast(a.dtype());
-        by_tokens(x, |x| x.matmul(a).matmul(b) * self.scaling)
+        // The factor on the `rank` values of a token, which are fewer than its outputs.
+        by_tokens(x, |x| (x.matmul(a) * self.scaling).matmul(b))
     }
 
     /// Returns `s A B` of shape `[d_input, d_output]`, in `f32`.

@@ -58,7 +58,7 @@ pub struct TextDataConfig {
     pub context: usize,
     /// Number of windows in a batch.
     pub batch: usize,
-    /// Maximum number of windows of a validation.
+    /// Maximum number of windows of a validation; fewer if they cover a short text.
     pub validation_windows: usize,
 }
 
@@ -162,8 +162,11 @@ impl TextDataConfig {
             .with_steps_per_epoch(Some(batches_per_epoch))
             .with_seed(seed)
             .init(train, &device)?;
-        let valid = EvenWindowsConfig::new(self.context, self.batch, self.validation_windows)
-            .init(valid, &device)?;
+        // No more windows than cover the text: each token is evaluated once, but for an overlap of the last.
+        let cover = valid_tokens.saturating_sub(1).div_ceil(self.context);
+        let windows = self.validation_windows.min(cover.max(1));
+        let valid =
+            EvenWindowsConfig::new(self.context, self.batch, windows).init(valid, &device)?;
         Ok(TextData {
             train: Arc::new(train),
             valid: Arc::new(valid),
