@@ -27,6 +27,7 @@ mod qk_norm;
 mod quantized_product;
 mod rope_scaling;
 mod rotary_embedding;
+mod tied_head;
 
 pub use attention::BitNetAttention;
 pub use bit_linear::BitLinear;

@@ -59,4 +59,12 @@ pub enum PeftError {
         /// Kind of the base.
         base: &'static str,
     },
+    /// A module is to be trained as a whole whose weight does not train.
+    #[error("modules_to_save: the weight of {module} is {base} here and does not train")]
+    FixedModule {
+        /// Name of the module.
+        module: String,
+        /// Kind of the base.
+        base: &'static str,
+    },
 }

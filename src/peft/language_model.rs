@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 
 use burn::{
-    module::{Module, Param, ParamGroup, ParamId, list_param_ids},
+    module::{Module, Param, ParamGroup, list_param_ids},
     tensor::{Device, Tensor},
 };
 
 use super::{
-    AdaptedLinear, AdaptedModule, AdapterBase, AdapterReport, LoraBias, PeftConfig, PeftError,
+    AdaptedLinear, AdaptedModule, AdapterBase, AdapterReport, PeftConfig, PeftError,
+    trained_beside::{TrainedBeside, check_weights, with_own_head},
 };
 use crate::{
     base::path_visitor::{ModulePath, PathVisitor, visit_paths},
@@ -14,11 +15,18 @@ use crate::{
 };
 
 impl<P: AdapterBase> BitNetLm<P> {
-    /// Adds an adapter to the projections that a configuration targets, and freezes all other parameters.
+    /// Adds an adapter to the projections that a configuration targets, and freezes all other parameters, except
+    /// the biases and modules that it trains as a whole. Those train in place: [`into_base`] keeps their new values.
+    ///
+    /// Of a model whose head is the embedding table, `modules_to_save` trains the table or the head alone, as in
+    /// peft: the model [gets a head of its own](BitNetLm::with_own_head).
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid or targets no projection, or an initialization would round the base weight.
+    /// If the configuration is invalid or targets no projection, an initialization would round the base weight, or a
+    /// module that trains as a whole has a packed weight.
+    ///
+    /// [`into_base`]: BitNetLm::into_base
     pub fn with_adapter(
         self,
         name: &str,
@@ -50,6 +58,7 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         if !names.iter().any(|name| selection.matches(name)) {
             return Err(no_match(&config, &names));
         }
+        check_weights(&self, config.modules_to_save())?;
         let device = self.model.embed_tokens.weight.device();
         let init = config.init::<P>()?;
         let mut modules = Vec::new();
@@ -67,13 +76,15 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             Ok(linear)
         })?;
         let mut unmatched = selection.unmatched(names.iter().map(String::as_str));
+        let lm = with_own_head(lm, config.modules_to_save());
         let lm = lm.train_adapter(name, &config, &mut unmatched);
-        let parameters = Parameters::of(&lm);
+        let mut trainable = Trainable::default();
+        visit_paths(&lm, &mut trainable);
         let report = AdapterReport {
             method: config.to_string(),
             modules,
             unmatched,
-            num_trainable: parameters.num_trainable,
+            num_trainable: trainable.0,
             num_params: lm.num_params(),
         };
         Ok((lm, report))
@@ -137,27 +148,11 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
 
     /// Freezes everything but the adapter, and what its configuration trains beside it.
     fn train_adapter(self, name: &str, config: &PeftConfig, unmatched: &mut Vec<String>) -> Self {
-        let mut ids = Vec::new();
-        for (_, linear) in self.projections() {
-            let Some(adapter) = linear.adapter(name) else {
-                continue;
-            };
-            ids.extend(list_param_ids(adapter));
-            if config.bias() == LoraBias::LoraOnly {
-                ids.extend(linear.base.bias().map(|bias| bias.id));
-            }
-        }
-        let parameters = Parameters::of(&self);
-        if config.bias() == LoraBias::All {
-            ids.extend(parameters.below("bias"));
-        }
-        for module in config.modules_to_save() {
-            let found: Vec<ParamId> = parameters.below(module).collect();
-            if found.is_empty() {
-                unmatched.push(module.clone());
-            }
-            ids.extend(found);
-        }
+        let mut ids = TrainedBeside::of(&self, name, config).ids(&self, unmatched);
+        let adapters = self
+            .projections()
+            .filter_map(|(_, linear)| linear.adapter(name).map(list_param_ids));
+        ids.extend(adapters.flatten());
         self.freeze().unfreeze_group(ParamGroup::from_ids(ids))
     }
 }
@@ -179,35 +174,14 @@ fn no_match(config: &PeftConfig, names: &[String]) -> PeftError {
     }
 }
 
-/// Float parameters of a model.
+/// Number of values that train.
 #[derive(Default)]
-struct Parameters {
-    paths: Vec<(String, ParamId)>,
-    num_trainable: usize,
-}
+struct Trainable(usize);
 
-impl Parameters {
-    fn of<M: Module>(module: &M) -> Self {
-        let mut parameters = Self::default();
-        visit_paths(module, &mut parameters);
-        parameters
-    }
-
-    /// Returns the parameters with a name, or of the modules with it.
-    fn below(&self, name: &str) -> impl Iterator<Item = ParamId> {
-        let part = format!(".{name}.");
-        let paths = self.paths.iter();
-        paths
-            .filter(move |(path, _)| format!(".{path}.").contains(&part))
-            .map(|(_, id)| *id)
-    }
-}
-
-impl PathVisitor for Parameters {
-    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
-        self.paths.push((path.join(), param.id));
+impl PathVisitor for Trainable {
+    fn visit_float<const D: usize>(&mut self, _path: &ModulePath, param: &Param<Tensor<D>>) {
         if param.is_require_grad() {
-            self.num_trainable += param.shape().num_elements();
+            self.0 += param.shape().num_elements();
         }
     }
 }

@@ -41,6 +41,7 @@ mod merge;
 mod pattern;
 mod peft_config;
 mod targets;
+mod trained_beside;
 
 pub use adapted_linear::AdaptedLinear;
 pub use adapter::Adapter;
@@ -53,3 +54,5 @@ pub use lora_init::LoraInit;
 pub use merge::{MergeReport, MergedModule};
 pub use peft_config::PeftConfig;
 pub use targets::{TargetModules, Targets};
+#[cfg(feature = "interop")]
+pub(crate) use trained_beside::TrainedBeside;

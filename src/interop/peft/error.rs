@@ -52,6 +52,12 @@ pub enum PeftFileError {
         /// Each of them.
         problems: Vec<TensorProblem>,
     },
+    /// A module that trains as a whole has a parameter that peft does not know.
+    #[error("modules_to_save: {path} trains, but has no name in files of peft")]
+    NoName {
+        /// Path of the parameter.
+        path: String,
+    },
     /// A device did not give the values away.
     #[error("cannot read a tensor back: {source}")]
     Device {

@@ -7,7 +7,7 @@ use std::{
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, config_json, lora};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, lora};
 use crate::{
     base::key_table::UnknownKey,
     interop::{
@@ -76,7 +76,8 @@ fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, Pe
 }
 
 impl AdapterFolder {
-    /// Adds the adapter to a model, active and frozen but for training, under a name of its own.
+    /// Adds the adapter to a model, active and frozen but for training, under a name of its own. Biases and whole
+    /// modules of the file replace those of the model.
     ///
     /// # Errors
     ///
@@ -117,6 +118,7 @@ impl AdapterFolder {
             }
             linear
         });
+        let lm = beside::fill(&mut reader, lm, name, &self.config);
         let left = reader.tensors.into_keys();
         let unexpected = left.map(|name| TensorProblem::Unexpected {
             name: format!("{PREFIX}{name}"),

@@ -15,7 +15,7 @@ use crate::{
         Off::{Empty, False},
         UnknownKey,
     },
-    peft::{Lora, LoraConfig, LoraInit},
+    peft::{Lora, LoraConfig, LoraInit, TargetModules},
 };
 
 /// Keys of `adapter_config.json` of LoRA adapters in peft 0.21.
@@ -23,13 +23,13 @@ use crate::{
 const KEYS: KeyTable = KeyTable(&[
     (Honored, &[
         "peft_type", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora", "bias", "init_lora_weights",
-        "rank_pattern", "alpha_pattern", "modules_to_save",
+        "rank_pattern", "alpha_pattern", "modules_to_save", "ensure_weight_tying",
     ]),
     (Honored, targets::KEYS),
     (Harmless, fields::ORIGIN),
     // Settings of methods that are off.
     (Harmless, &[
-        "ensure_weight_tying", "megatron_core", "qalora_group_size", "runtime_config", "loftq_config", "corda_config",
+        "megatron_core", "qalora_group_size", "runtime_config", "loftq_config", "corda_config",
         "eva_config", "lora_ga_config",
     ]),
     (OffAt(&[Empty, False]), &[
@@ -53,7 +53,23 @@ pub(super) fn read(fields: &Fields<'_>) -> Result<(LoraConfig, Vec<UnknownKey>),
     config.alpha_pattern = fields.or("alpha_pattern", Default::default())?;
     config.modules_to_save = fields.or("modules_to_save", Vec::new())?;
     config.targets = targets::read(fields, None)?;
+    check_tying(fields, &config)?;
     Ok((config, unknown))
+}
+
+/// Refuses an adapter of the embedding table that is that of the head, too: here each has its own.
+fn check_tying(fields: &Fields<'_>, config: &LoraConfig) -> Result<(), PeftFileError> {
+    let is_end = |name: &String| name.ends_with("embed_tokens") || name.ends_with("lm_head");
+    let targeted = match &config.targets.target_modules {
+        TargetModules::AllLinear => false,
+        TargetModules::Names(names) => names.iter().any(is_end),
+        TargetModules::Pattern(_) => true,
+    };
+    let ends = targeted || config.modules_to_save.iter().any(is_end);
+    match ends && fields.or("ensure_weight_tying", false)? {
+        true => Err(fields.unsupported("ensure_weight_tying", true, false)),
+        false => Ok(()),
+    }
 }
 
 /// Returns the initialization, which says whether the base weight is that of the file of the model.
@@ -95,6 +111,9 @@ pub(super) fn write(config: &LoraConfig) -> Value {
         {
             fields[key] = pattern;
         }
+    }
+    if !config.modules_to_save.is_empty() {
+        fields["modules_to_save"] = json!(config.modules_to_save);
     }
     fields
 }

@@ -1,5 +1,6 @@
 //! Adapter folders of Hugging Face's [peft](https://huggingface.co/docs/peft): `adapter_config.json` and
-//! `adapter_model.safetensors` with LoRA, rsLoRA and DoRA adapters of language models.
+//! `adapter_model.safetensors` with LoRA, rsLoRA and DoRA adapters of language models, and the biases and whole
+//! modules (`modules_to_save`) that train beside them.
 //!
 //! # Example
 //!
@@ -17,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod beside;
 mod config_json;
 mod error;
 mod fields;

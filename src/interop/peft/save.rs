@@ -1,21 +1,22 @@
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, TensorReadError};
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, config_json, lora};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, lora};
 use crate::{
     base::atomic_file,
     nn::BitNetLm,
-    peft::{AdaptedLinear, Adapter, AdapterBase, LoraBias, PeftConfig},
+    peft::{AdaptedLinear, Adapter, AdapterBase, PeftConfig},
 };
 
-/// Writes an adapter of a model as a folder that peft loads, with the values in `f32`.
+/// Writes an adapter of a model as a folder that peft loads, with the values in `f32`. `config` is the configuration that
+/// the adapter was added with; biases and modules that it trains as a whole are written, too.
 ///
 /// # Errors
 ///
-/// If the model has no adapter of this name, the configuration trains modules beside it, which are not written yet, or a
-/// file cannot be written.
+/// If the model has no adapter of this name, a module that trains as a whole has parameters that are unknown to peft, or
+/// a file cannot be written.
 pub fn save<P: AdapterBase>(
     folder: impl AsRef<Path>,
     lm: &BitNetLm<AdaptedLinear<P>>,
@@ -24,11 +25,7 @@ pub fn save<P: AdapterBase>(
 ) -> Result<(), PeftFileError> {
     let (folder, config) = (folder.as_ref(), config.into());
     let path = folder.join(CONFIG_FILE);
-    if config.bias() != LoraBias::None || !config.modules_to_save().is_empty() {
-        let reason = "biases and modules_to_save are not written: save the model merged, or train the adapter alone";
-        return Err(PeftFileError::file(path, reason));
-    }
-    let tensors = tensors(lm, name)?;
+    let mut tensors = tensors(lm, name)?;
     if tensors.is_empty() {
         let reason = format!(
             "the model has no adapter {name:?}; it has {:?}",
@@ -36,6 +33,7 @@ pub fn save<P: AdapterBase>(
         );
         return Err(PeftFileError::file(path, reason));
     }
+    beside::add(&mut tensors, lm, name, &config)?;
     fs::create_dir_all(folder).map_err(PeftFileError::io(folder))?;
     let model = folder.join(MODEL_FILE);
     let bytes = serialized(&tensors).map_err(|error| PeftFileError::file(&model, error))?;
@@ -47,7 +45,14 @@ pub fn save<P: AdapterBase>(
 }
 
 /// A tensor of a file: its shape and the bytes of its values.
-type Written = (Vec<usize>, Vec<u8>);
+pub(super) type Written = (Vec<usize>, Vec<u8>);
+
+/// Returns the values of a tensor for a file, in `f32`.
+pub(super) fn written<const D: usize>(tensor: Tensor<D>) -> Result<Written, TensorReadError> {
+    let data = tensor.try_into_data_dtype(DType::F32)?;
+    let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
+    Ok((data.shape().to_vec(), bytes))
+}
 
 /// Tensors of a file, by name.
 pub(super) struct Tensors<'a> {
@@ -63,10 +68,8 @@ impl Tensors<'_> {
         part: &str,
         tensor: Tensor<D>,
     ) -> Result<(), PeftFileError> {
-        let data = tensor.try_into_data_dtype(DType::F32)?;
-        let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
         let name = format!("{PREFIX}{}.{part}", self.module);
-        self.written.insert(name, (data.shape().to_vec(), bytes));
+        self.written.insert(name, written(tensor)?);
         Ok(())
     }
 }

@@ -4,3 +4,5 @@ pub mod gguf;
 mod hf;
 #[cfg(feature = "peft")]
 mod peft;
+#[cfg(feature = "peft")]
+mod peft_lora;
