@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use burn::{
     module::{Content, DisplaySettings, Module, ModuleDisplay},
     tensor::{DType, Tensor},
@@ -65,11 +67,20 @@ impl<P: AdapterBase> AdaptedLinear<P> {
         self
     }
 
-    /// Removes an adapter and returns it.
-    pub(super) fn remove(&mut self, name: &str) -> Option<Adapter> {
-        let at = self.entries.iter().position(|entry| entry.name == name)?;
+    /// Removes an adapter: the base is again as it was without it.
+    pub(super) fn without(mut self, name: &str) -> Self {
+        let Some(at) = self.entries.iter().position(|entry| entry.name == name) else {
+            return self;
+        };
         self.entries.remove(at);
-        Some(self.adapters.remove(at))
+        let removed = self.adapters.remove(at);
+        self.base = restored(self.base, &removed);
+        self
+    }
+
+    /// Removes all adapters.
+    pub(super) fn into_base(self) -> P {
+        self.adapters.iter().fold(self.base, restored)
     }
 
     /// Replaces an adapter.
@@ -106,6 +117,15 @@ impl<P: AdapterBase> AdaptedLinear<P> {
         active.filter(|(entry, _)| entry.is_active).map(|(_, a)| a)
     }
 
+    /// Returns the adapters that take part: the active ones, and what stands for the others.
+    fn taking_part(&self) -> impl Iterator<Item = Cow<'_, Adapter>> {
+        let entries = self.entries.iter().zip(&self.adapters);
+        entries.filter_map(|(entry, adapter)| match entry.is_active {
+            true => Some(Cow::Borrowed(adapter)),
+            false => adapter.at_rest().map(Cow::Owned),
+        })
+    }
+
     /// Returns the weight `[d_input, d_output]` with all active adapters in it, in `f32` and without autodiff:
     /// `W + s A B`.
     pub fn dense_weight(&self) -> Tensor<2> {
@@ -120,14 +140,29 @@ impl<P: AdapterBase> AdaptedLinear<P> {
             bias: bias.map(|bias| bias.val().without_autodiff().cast(DType::F32)),
             weight: weight.clone(),
         };
-        self.active()
+        self.taking_part()
             .fold(merged, |merged, adapter| adapter.merged(&weight, merged))
     }
 }
 
+/// Returns the base as it was before an adapter was subtracted from it.
+fn restored<P: AdapterBase>(base: P, adapter: &Adapter) -> P {
+    let Some(initial) = adapter.at_rest() else {
+        return base;
+    };
+    let weight = base.dense_weight();
+    let merged = Merged {
+        weight: weight.clone(),
+        bias: None,
+    };
+    let merged = initial.merged(&weight, merged);
+    base.with_weight(merged.weight, None)
+}
+
 impl<P: AdapterBase> Projection for AdaptedLinear<P> {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let input = self.active().fold(x.clone(), |x, adapter| adapter.input(x));
+        let adapters: Vec<_> = self.taking_part().collect();
+        let input = adapters.iter().fold(x.clone(), |x, a| a.input(x));
         let output = self.base.forward(input);
         let y = output.clone();
         let pass = BasePass {
@@ -135,7 +170,7 @@ impl<P: AdapterBase> Projection for AdaptedLinear<P> {
             x,
             output,
         };
-        self.active().fold(y, |y, adapter| adapter.output(&pass, y))
+        adapters.iter().fold(y, |y, a| a.output(&pass, y))
     }
 
     fn saved(&self) -> SavedTensors {

@@ -1,9 +1,12 @@
 use burn::{
-    module::{Content, DisplaySettings, Module, ModuleDisplay},
+    module::{
+        Content, DisplaySettings, Module, ModuleDisplay, ModuleVisitor, Param, ParamId,
+        list_param_ids,
+    },
     tensor::Tensor,
 };
 
-use super::{AdapterBase, Lora};
+use super::{AdapterBase, Lora, lora::InitialFactors};
 
 /// An adapter of one projection, by its method.
 #[derive(Module, Debug, derive_more::From)]
@@ -48,6 +51,16 @@ pub(super) trait AdapterMethod {
     #[track_caller]
     fn check(&self, size: [usize; 2]);
 
+    /// Returns the factors that were subtracted from the base, which do not train.
+    fn initial(&self) -> Option<&InitialFactors> {
+        None
+    }
+
+    /// Returns the adapter that stands for this one where it is not active: `None` leaves the base as it is.
+    fn at_rest(&self) -> Option<Adapter> {
+        None
+    }
+
     /// Returns the input that the base sees.
     fn input<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         x
@@ -65,9 +78,38 @@ pub(super) trait AdapterMethod {
     fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged;
 }
 
+impl Adapter {
+    /// Returns the parameters that train, with their numbers of values.
+    pub(super) fn trained(&self) -> Vec<(ParamId, usize)> {
+        let mut trained = Sizes::default();
+        self.visit(&mut trained);
+        let constants = self.initial().map(list_param_ids).unwrap_or_default();
+        trained.0.retain(|(id, _)| !constants.contains(id));
+        trained.0
+    }
+}
+
+/// Numbers of values of float parameters.
+#[derive(Default)]
+struct Sizes(Vec<(ParamId, usize)>);
+
+impl ModuleVisitor for Sizes {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.0.push((param.id, param.shape().num_elements()));
+    }
+}
+
 impl AdapterMethod for Adapter {
     fn check(&self, size: [usize; 2]) {
         each!(self, method => method.check(size));
+    }
+
+    fn initial(&self) -> Option<&InitialFactors> {
+        each!(self, method => method.initial())
+    }
+
+    fn at_rest(&self) -> Option<Adapter> {
+        each!(self, method => method.at_rest())
     }
 
     fn input<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

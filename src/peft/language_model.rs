@@ -1,12 +1,12 @@
 use std::collections::BTreeSet;
 
 use burn::{
-    module::{Module, Param, ParamGroup, list_param_ids},
+    module::{Module, Param, ParamGroup},
     tensor::{Device, Tensor},
 };
 
 use super::{
-    AdaptedLinear, AdaptedModule, AdapterBase, AdapterReport, PeftConfig, PeftError,
+    AdaptedLinear, AdaptedModule, Adapter, AdapterBase, AdapterReport, PeftConfig, PeftError,
     trained_beside::{TrainedBeside, check_weights, with_own_head},
 };
 use crate::{
@@ -69,7 +69,7 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
                 linear.base = base;
                 modules.push(AdaptedModule {
                     name: module.to_string(),
-                    num_params: adapter.num_params(),
+                    num_params: adapter.trained().iter().map(|(_, size)| size).sum(),
                 });
                 linear = linear.with_adapter(name, adapter);
             }
@@ -102,7 +102,8 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             .collect()
     }
 
-    /// Makes exactly these adapters active: their products are added. None is the base model.
+    /// Makes exactly these adapters active: their products are added. None is the base model, also of adapters that
+    /// were subtracted from it ([PiSSA](super::LoraInit::Pissa), [OLoRA](super::LoraInit::Olora)).
     ///
     /// # Errors
     ///
@@ -124,15 +125,12 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     /// If there is no adapter of this name.
     pub fn delete_adapter(self, name: &str) -> Result<Self, PeftError> {
         self.check_name(name)?;
-        Ok(self.map_projections(|_, mut linear| {
-            linear.remove(name);
-            linear
-        }))
+        Ok(self.map_projections(|_, linear| linear.without(name)))
     }
 
     /// Removes all adapters: returns the model as it was.
     pub fn into_base(self) -> BitNetLm<P> {
-        self.map_projections(|_, linear| linear.base)
+        self.map_projections(|_, linear| linear.into_base())
     }
 
     pub(super) fn check_name(&self, name: &str) -> Result<(), PeftError> {
@@ -151,8 +149,8 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         let mut ids = TrainedBeside::of(&self, name, config).ids(&self, unmatched);
         let adapters = self
             .projections()
-            .filter_map(|(_, linear)| linear.adapter(name).map(list_param_ids));
-        ids.extend(adapters.flatten());
+            .filter_map(|(_, linear)| linear.adapter(name));
+        ids.extend(adapters.flat_map(Adapter::trained).map(|(id, _)| id));
         self.freeze().unfreeze_group(ParamGroup::from_ids(ids))
     }
 }

@@ -1,11 +1,11 @@
 use burn::{
-    module::{Content, DisplaySettings, Module, ModuleDisplay, Param},
+    module::{Content, DisplaySettings, Module, ModuleDisplay, Param, ParamId},
     nn::{Dropout, DropoutConfig},
     tensor::{DType, Tensor, assert_shape},
 };
 
 use super::{
-    AdapterBase,
+    Adapter, AdapterBase,
     adapter::{AdapterMethod, BasePass, Merged},
 };
 use crate::nn::by_tokens;
@@ -23,6 +23,8 @@ pub struct Lora {
     pub b: Param<Tensor<2>>,
     /// Norm of each output's weights, of shape `[d_output]`, for DoRA.
     pub magnitude: Option<Param<Tensor<1>>>,
+    /// Factors whose product was subtracted from the weight of the base.
+    pub initial: Option<InitialFactors>,
     /// Dropout of the input.
     pub dropout: Dropout,
     /// Factor `s` of the product.
@@ -47,9 +49,36 @@ impl Lora {
             a: Param::from_tensor(a),
             b: Param::from_tensor(b),
             magnitude: None,
+            initial: None,
             dropout: DropoutConfig::new(0.0).init(),
             scaling,
         }
+    }
+
+    /// Says that the product of the factors, as they are now, was subtracted from the weight of the base:
+    /// [PiSSA](super::LoraInit::Pissa) and [OLoRA](super::LoraInit::Olora). It is added again wherever the adapter
+    /// does not take part.
+    #[must_use]
+    pub fn subtracted(mut self) -> Self {
+        let [a, b] = [&self.a, &self.b].map(constant);
+        self.initial = Some(InitialFactors { a, b });
+        self
+    }
+
+    /// Returns the adapter of the weight from which nothing was subtracted: with the initial factors `A0` and `B0`
+    /// it is `[A, A0]` and `[B; -B0]`, of twice the rank and the same scale.
+    #[must_use]
+    pub fn into_plain(mut self) -> Self {
+        let Some(initial) = self.initial.take() else {
+            return self;
+        };
+        let join = |of: Param<Tensor<2>>, with: Tensor<2>, dim| {
+            let joined = Tensor::cat(vec![of.val().detach(), with], dim);
+            Param::from_tensor(joined)
+        };
+        self.a = join(self.a, initial.a.val(), 1);
+        self.b = join(self.b, -initial.b.val(), 0);
+        self
     }
 
     /// Sets the dropout of the input.
@@ -113,6 +142,21 @@ impl Lora {
     }
 }
 
+/// Factors of an adapter before training, whose product times the scale was subtracted from the weight of the base. They
+/// do not train.
+#[derive(Module, Debug)]
+pub struct InitialFactors {
+    /// Factor `A0` of shape `[d_input, rank]`.
+    pub a: Param<Tensor<2>>,
+    /// Factor `B0` of shape `[rank, d_output]`.
+    pub b: Param<Tensor<2>>,
+}
+
+/// Returns the value of a parameter as one that does not train.
+fn constant(param: &Param<Tensor<2>>) -> Param<Tensor<2>> {
+    Param::initialized(ParamId::new(), param.val().detach().set_require_grad(false))
+}
+
 /// Returns the norm of each column, of shape `[1, d_output]`.
 pub(super) fn column_norms(weight: Tensor<2>) -> Tensor<2> {
     weight.square().sum_dim(0).sqrt()
@@ -150,6 +194,23 @@ impl Lora {
 }
 
 impl AdapterMethod for Lora {
+    fn initial(&self) -> Option<&InitialFactors> {
+        self.initial.as_ref()
+    }
+
+    fn at_rest(&self) -> Option<Adapter> {
+        let InitialFactors { a, b } = self.initial.clone()?;
+        let lora = Self {
+            a,
+            b,
+            magnitude: None,
+            initial: None,
+            dropout: DropoutConfig::new(0.0).init(),
+            scaling: self.scaling,
+        };
+        Some(lora.into())
+    }
+
     fn check(&self, [d_input, d_output]: [usize; 2]) {
         assert_shape!(self.a.val(), [d_input, _]);
         assert_shape!(self.b.val(), [_, d_output]);

@@ -135,6 +135,28 @@ impl LoraConfig {
         self
     }
 
+    /// Returns the configuration of the adapters as they are [beside the original
+    /// weights](Lora::into_plain): of twice the ranks and the same scales, where initial factors were subtracted
+    /// from the weights.
+    #[must_use]
+    pub fn into_plain(mut self) -> Self {
+        if !self.init.changes_base() {
+            return self;
+        }
+        self.init = LoraInit::Kaiming;
+        self.rank *= 2;
+        self.rank_pattern.values_mut().for_each(|rank| *rank *= 2);
+        let factor = match self.use_rslora {
+            true => 2f64.sqrt(),
+            false => 2.0,
+        };
+        self.alpha *= factor;
+        self.alpha_pattern
+            .values_mut()
+            .for_each(|alpha| *alpha *= factor);
+        self
+    }
+
     /// Checks the values.
     ///
     /// # Errors
@@ -180,6 +202,9 @@ impl LoraConfig {
             }
         };
         let mut lora = Lora::new(a, b, scaling).with_dropout(self.dropout);
+        if self.init.changes_base() {
+            lora = lora.subtracted();
+        }
         if self.use_dora {
             let directed = base.dense_weight() + lora.delta().without_autodiff();
             let norms = column_norms(directed).squeeze_dim::<1>(0);

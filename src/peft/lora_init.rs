@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// The first three leave the model as it is (except [`Orthogonal`](Self::Orthogonal), whose product is not
 /// zero: as in peft, that is part of the method). [`Pissa`](Self::Pissa) and [`Olora`](Self::Olora) take
-/// their directions from the base weight, and subtract the product from it.
+/// their directions from the base weight, and subtract the product from it. The adapter [keeps
+/// it](super::Lora::subtracted): the base comes back where the adapter is not active, and files hold a plain LoRA
+/// adapter of twice the rank for the original weight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoraInit {
@@ -33,11 +35,11 @@ const SVD_SWEEPS: usize = 20;
 
 impl LoraInit {
     /// Returns whether the product of the factors is subtracted from the base weight.
-    pub(super) fn changes_base(self) -> bool {
+    pub(crate) fn changes_base(self) -> bool {
         matches!(self, Self::Pissa | Self::Olora)
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kaiming => "kaiming",
             Self::Gaussian => "gaussian",

@@ -61,7 +61,7 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         let device = self.model.embed_tokens.weight.device();
         let lm = self.map_projections(|name, linear| {
             if linear.active().next().is_none() {
-                return linear.base;
+                return linear.into_base();
             }
             let (before, expected) = (linear.base.dense_weight(), linear.merged());
             let bias = expected.bias.map(|bias| on(bias, &device));

@@ -48,7 +48,7 @@ pub use adapter::Adapter;
 pub use adapter_base::AdapterBase;
 pub use adapter_report::{AdaptedModule, AdapterReport};
 pub use error::PeftError;
-pub use lora::Lora;
+pub use lora::{InitialFactors, Lora};
 pub use lora_config::{LoraBias, LoraConfig};
 pub use lora_init::LoraInit;
 pub use merge::{MergeReport, MergedModule};

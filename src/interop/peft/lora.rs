@@ -89,6 +89,7 @@ fn init(fields: &Fields<'_>) -> Result<LoraInit, PeftFileError> {
 
 /// Returns the configuration as peft reads it: few keys, as all others have defaults.
 pub(super) fn write(config: &LoraConfig) -> Value {
+    let config = config.clone().into_plain();
     let mut fields = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -120,6 +121,7 @@ pub(super) fn write(config: &LoraConfig) -> Value {
 
 /// Adds the tensors of an adapter to those of a file.
 pub(super) fn add(tensors: &mut Tensors<'_>, lora: &Lora) -> Result<(), PeftFileError> {
+    let lora = lora.clone().into_plain();
     tensors.add("lora_A.weight", lora.a.val().transpose())?;
     tensors.add("lora_B.weight", lora.b.val().transpose())?;
     match &lora.magnitude {

@@ -11,7 +11,9 @@ use crate::{
 };
 
 /// Writes an adapter of a model as a folder that peft loads, with the values in `f32`. `config` is the configuration that
-/// the adapter was added with; biases and modules that it trains as a whole are written, too.
+/// the adapter was added with; biases and modules that it trains as a whole are written, too. An adapter that was
+/// subtracted from the weights (PiSSA, OLoRA) is written as a [plain one](crate::peft::Lora::into_plain) of twice the
+/// rank, beside the original weights.
 ///
 /// # Errors
 ///
@@ -25,6 +27,7 @@ pub fn save<P: AdapterBase>(
 ) -> Result<(), PeftFileError> {
     let (folder, config) = (folder.as_ref(), config.into());
     let path = folder.join(CONFIG_FILE);
+    check_init(lm, name, &config).map_err(|reason| PeftFileError::file(&path, reason))?;
     let mut tensors = tensors(lm, name)?;
     if tensors.is_empty() {
         let reason = format!(
@@ -42,6 +45,29 @@ pub fn save<P: AdapterBase>(
     let text = format!("{:#}\n", config_json::write(&config));
     let written = atomic_file::write(&path, |file| file.write_all(text.as_bytes()));
     written.map_err(PeftFileError::io(&path))
+}
+
+/// Checks that the configuration says of each adapter whether it was subtracted from the base.
+fn check_init<P: AdapterBase>(
+    lm: &BitNetLm<AdaptedLinear<P>>,
+    name: &str,
+    config: &PeftConfig,
+) -> Result<(), String> {
+    let PeftConfig::Lora(config) = config;
+    for (module, linear) in lm.projections() {
+        let Some(Adapter::Lora(lora)) = linear.adapter(name) else {
+            continue;
+        };
+        if lora.initial.is_some() != config.init.changes_base() {
+            return Err(format!(
+                "init is {}, but the adapter of {module} was {}subtracted from its base: save with the configuration \
+                 that it was added with",
+                config.init.name(),
+                if lora.initial.is_some() { "" } else { "not " },
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A tensor of a file: its shape and the bytes of its values.
