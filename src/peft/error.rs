@@ -67,4 +67,12 @@ pub enum PeftError {
         /// Kind of the base.
         base: &'static str,
     },
+    /// Adapters have no weighted sum.
+    #[error("{module}: {reason}")]
+    NoSum {
+        /// Name of the module.
+        module: String,
+        /// Reason.
+        reason: String,
+    },
 }

@@ -42,6 +42,7 @@ mod pattern;
 mod peft_config;
 mod targets;
 mod trained_beside;
+mod weighted_sum;
 
 pub use adapted_linear::AdaptedLinear;
 pub use adapter::Adapter;
@@ -56,3 +57,4 @@ pub use peft_config::PeftConfig;
 pub use targets::{TargetModules, Targets};
 #[cfg(feature = "interop")]
 pub(crate) use trained_beside::TrainedBeside;
+pub use weighted_sum::Combination;

@@ -2,6 +2,7 @@
 
 mod beside;
 mod subtracted;
+mod weighted;
 
 use std::fs;
 
