@@ -67,6 +67,10 @@ pub struct LoraConfig {
     /// Modules that train as a whole, such as `lm_head`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub modules_to_save: Vec<String>,
+    /// Learning rate of the factors `B` and of trained vectors over that of the factors `A`, 1 or more
+    /// ([LoRA+](super::lora_plus_group)); `None` for one rate. For training alone: files of peft do not have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loraplus_lr_ratio: Option<f64>,
 }
 
 impl Default for LoraConfig {
@@ -90,6 +94,7 @@ impl LoraConfig {
             rank_pattern: IndexMap::new(),
             alpha_pattern: IndexMap::new(),
             modules_to_save: Vec::new(),
+            loraplus_lr_ratio: None,
         }
     }
 
@@ -132,6 +137,13 @@ impl LoraConfig {
     #[must_use]
     pub fn with_dora(mut self) -> Self {
         self.use_dora = true;
+        self
+    }
+
+    /// Sets the learning rate of the factors `B` over that of the factors `A`.
+    #[must_use]
+    pub fn with_loraplus_lr_ratio(mut self, ratio: f64) -> Self {
+        self.loraplus_lr_ratio = Some(ratio);
         self
     }
 
@@ -233,6 +245,15 @@ impl LoraConfig {
                 alpha,
             )?;
         }
+        if let Some(ratio) = self.loraplus_lr_ratio {
+            let in_range = ratio.is_finite() && ratio >= 1.0;
+            OutOfBounds::unless(
+                in_range,
+                "loraplus_lr_ratio",
+                "1 or more, and finite",
+                ratio,
+            )?;
+        }
         Ok(CompiledLora {
             ranks: compiled("rank_pattern", &self.rank_pattern)?,
             alphas: compiled("alpha_pattern", &self.alpha_pattern)?,
@@ -328,6 +349,10 @@ mod tests {
                 "alpha must be positive and finite, got 0",
             ),
             (
+                r#"{"loraplus_lr_ratio": 0.5}"#,
+                "loraplus_lr_ratio must be 1 or more, and finite, got 0.5",
+            ),
+            (
                 r#"{"rank_pattern": {"(": 2}}"#,
                 "rank_pattern is not a regular expression",
             ),
@@ -343,7 +368,8 @@ mod tests {
         let mut config = LoraConfig::new(4)
             .with_alpha(2.0)
             .with_dropout(0.1)
-            .with_rslora();
+            .with_rslora()
+            .with_loraplus_lr_ratio(16.0);
         config.rank_pattern.insert("q_proj".to_string(), 2);
         config.targets.layers_to_transform = Some(vec![1]);
         config.bias = LoraBias::LoraOnly;
