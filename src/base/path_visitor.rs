@@ -40,6 +40,15 @@ impl ModulePath {
         self.0.iter().any(|field| field.is_reparameterization)
     }
 
+    /// Returns the fields down to the parameter in whose reparameterization the path leads, if it does.
+    pub(crate) fn reparameterized(&self) -> Option<&[Field]> {
+        let end = self
+            .0
+            .iter()
+            .position(|field| field.is_reparameterization)?;
+        Some(&self.0[..end])
+    }
+
     fn enter(&mut self, name: &str, container_type: &str) {
         // Burn writes `Struct:Linear`, with the kind of the type as a prefix.
         let container = container_type.rsplit(':').next().unwrap_or(container_type);

@@ -46,6 +46,18 @@ pub enum PeftError {
         /// Names of the adapters of the model.
         adapters: Vec<String>,
     },
+    /// An initialization has no factors of a rank.
+    #[error("{module}: init {init} takes {expected}, got rank {rank}")]
+    Rank {
+        /// Name of the module.
+        module: String,
+        /// Name of the initialization.
+        init: &'static str,
+        /// Ranks that it takes.
+        expected: String,
+        /// Rank of the configuration.
+        rank: usize,
+    },
     /// An initialization changes the base weight, which this base cannot.
     #[error(
         "{module}: init {init} subtracts the adapter from the base weight, which is {base} here and would be \

@@ -6,7 +6,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adapter, AdapterBase, Lora, LoraInit, PeftError, TargetModules, Targets,
+    AdapterBase, Lora, LoraInit, PeftError, TargetModules, Targets,
     language_model::on,
     lora::column_norms,
     pattern::{first_match, last_parts},
@@ -183,19 +183,29 @@ impl LoraConfig {
     pub(super) fn init<P: AdapterBase>(&self) -> Result<Init<'_, P>, PeftError> {
         let compiled = self.compile()?;
         Ok(Box::new(move |module, base, device| {
-            let (rank, alpha) = compiled.rank_and_alpha(self, module);
-            let scaling = self.scaling(rank, alpha);
-            self.adapter(module, base, (rank, scaling), device)
+            let (base, lora) = self.lora(&compiled, module, base, device)?;
+            Ok((base, lora.into()))
         }))
     }
 
-    fn adapter<P: AdapterBase>(
+    /// Returns the base of an adapter, whose weight an initialization may change, and the adapter.
+    pub(super) fn lora<P: AdapterBase>(
         &self,
+        compiled: &CompiledLora,
         module: &str,
         mut base: P,
-        (rank, scaling): (usize, f64),
         device: &Device,
-    ) -> Result<(P, Adapter), PeftError> {
+    ) -> Result<(P, Lora), PeftError> {
+        let (rank, alpha) = compiled.rank_and_alpha(self, module);
+        let scaling = self.scaling(rank, alpha);
+        if let Some(expected) = self.init.other_ranks(base.size(), rank) {
+            return Err(PeftError::Rank {
+                module: module.to_string(),
+                init: self.init.name(),
+                expected,
+                rank,
+            });
+        }
         let (a, b) = match self.init.changes_base() {
             false => self.init.drawn(base.size(), rank, device),
             true if !base.is_float() => {
@@ -222,10 +232,10 @@ impl LoraConfig {
             let norms = column_norms(directed).squeeze_dim::<1>(0);
             lora = lora.with_magnitude(on(norms, device));
         }
-        Ok((base, lora.into()))
+        Ok((base, lora))
     }
 
-    fn compile(&self) -> Result<CompiledLora, PeftError> {
+    pub(super) fn compile(&self) -> Result<CompiledLora, PeftError> {
         OutOfBounds::unless(self.rank > 0, "rank", "1 or more", self.rank)?;
         for (key, &rank) in &self.rank_pattern {
             OutOfBounds::unless(rank > 0, &format!("rank_pattern.{key}"), "1 or more", rank)?;
@@ -299,7 +309,7 @@ fn compiled<T: Copy>(
 }
 
 /// Compiled patterns of a [`LoraConfig`].
-struct CompiledLora {
+pub(super) struct CompiledLora {
     ranks: Vec<(Regex, usize)>,
     alphas: Vec<(Regex, f64)>,
 }

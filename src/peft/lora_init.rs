@@ -39,6 +39,19 @@ impl LoraInit {
         matches!(self, Self::Pissa | Self::Olora)
     }
 
+    /// Returns the ranks that the factors of a weight have, if `rank` is none of them.
+    pub(super) fn other_ranks(self, size: [usize; 2], rank: usize) -> Option<String> {
+        let [d_input, d_output] = size;
+        let most = d_input.min(d_output);
+        match self {
+            Self::Orthogonal if !rank.is_multiple_of(2) => Some("an even rank".to_string()),
+            Self::Pissa | Self::Olora if rank > most => {
+                Some(format!("a rank of {most} at most for a weight {size:?}"))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kaiming => "kaiming",

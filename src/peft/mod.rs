@@ -6,7 +6,8 @@
 //! ([`BitLinear`](crate::nn::BitLinear)), or packed to 2 bits ([`PackedBitLinear`](crate::nn::PackedBitLinear)). No dense
 //! `W + s A B` is formed, and a frozen base has no gradient.
 //!
-//! [`BitNetLm::with_adapter`](crate::nn::BitNetLm::with_adapter) adapts a language model.
+//! [`BitNetLm::with_adapter`](crate::nn::BitNetLm::with_adapter) adapts a language model, and [`Attach`] the `Linear`
+//! layers of any Burn model.
 //!
 //! Names, defaults and rules are those of Hugging Face's [peft](https://huggingface.co/docs/peft); weights
 //! have Burn's layout, `A: [d_input, rank]` and `B: [rank, d_output]`.
@@ -32,6 +33,7 @@ mod adapted_linear;
 mod adapter;
 mod adapter_base;
 mod adapter_report;
+mod attach;
 mod error;
 mod language_model;
 mod lora;
@@ -49,6 +51,9 @@ pub use adapted_linear::AdaptedLinear;
 pub use adapter::Adapter;
 pub use adapter_base::AdapterBase;
 pub use adapter_report::{AdaptedModule, AdapterReport};
+pub use attach::{
+    AdaptedWeight, Attach, AttachError, Attached, QuantizedPart, detach_adapters, merge_adapters,
+};
 pub use error::PeftError;
 pub use lora::{InitialFactors, Lora};
 pub use lora_config::{LoraBias, LoraConfig};

@@ -47,6 +47,16 @@ impl QuantControl {
         }
     }
 
+    /// Returns the control that a parameter represents, if any.
+    #[cfg(feature = "peft")]
+    pub fn of_parameter(parameter: &Param<Tensor<1, Int>>) -> Option<Self> {
+        let values = ControlValues::of_parameter(parameter)?;
+        let quantizer = values.settings.quantizer.clone();
+        Some(Self {
+            state: Tagged::new(&quantizer, parameter.clone(), values),
+        })
+    }
+
     /// Returns the shared values.
     pub fn values(&self) -> &ControlValues {
         self.state.represented()

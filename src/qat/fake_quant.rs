@@ -69,6 +69,24 @@ impl FakeQuant {
         fake_quant
     }
 
+    /// Returns the fake quantization of a control and its trained scales, if the control is that of a weight.
+    #[cfg(feature = "peft")]
+    pub(super) fn of_control(
+        control: QuantControl,
+        scale: Option<Param<Tensor<2>>>,
+    ) -> Option<Self> {
+        let values = control.values();
+        let (weight, settings) = (values.weight()?, &values.settings);
+        Some(Self {
+            quantizer: weight.quantizer.clone(),
+            ste: settings.ste,
+            noise: settings.noise,
+            output_axis: weight.output_axis,
+            scale,
+            control,
+        })
+    }
+
     /// Returns the quantizer.
     pub fn quantizer(&self) -> &WeightQuantizer {
         &self.quantizer

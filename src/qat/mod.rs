@@ -15,6 +15,8 @@ mod packed_four_bit;
 mod packed_model;
 mod packed_parameter;
 mod packed_weight;
+#[cfg(feature = "peft")]
+mod parameter_quantizers;
 mod parameters;
 mod prepare;
 mod quantization_error;
@@ -34,8 +36,14 @@ pub use packed_four_bit::PackedFourBit;
 pub use packed_model::{PackedModel, PackedModelError};
 pub use packed_parameter::PackedParameter;
 pub use packed_weight::PackedWeight;
+#[cfg(feature = "peft")]
+pub(crate) use parameter_quantizers::parameter_quantizers;
 pub(crate) use parameters::Inventory;
+#[cfg(feature = "peft")]
+pub(crate) use parameters::Parameter;
 pub use prepare::{Decision, Prepare, PrepareError, PrepareReport};
 pub use quantization_error::QuantizationError;
 pub(crate) use quantizer_settings::QuantizerSettings;
 pub use sensitivity::{LayerSensitivity, Sensitivity, SensitivityError, SensitivityReport};
+#[cfg(feature = "peft")]
+pub(crate) use tagged::Tagged;

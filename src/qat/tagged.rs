@@ -15,14 +15,14 @@ use burn::{
 /// one. Thus [`try_load_record`](Module::try_load_record) also checks values that are not tensors, such as a
 /// scheme, and its error names them.
 #[derive(Debug, Clone)]
-pub(super) struct Tagged<T> {
+pub(crate) struct Tagged<T> {
     tag: String,
     parameter: Param<Tensor<1, Int>>,
     represented: T,
 }
 
 /// A value that a parameter represents in the module tree.
-pub(super) trait Represented: Clone + fmt::Debug + Send {
+pub(crate) trait Represented: Clone + fmt::Debug + Send {
     /// Returns the value that a parameter represents, if it may have been replaced with the parameter.
     fn of_parameter(parameter: &Param<Tensor<1, Int>>) -> Option<Self>;
 }

@@ -10,7 +10,7 @@ use super::{ControlState, ControlValues, Detach};
 use crate::{
     base::{
         bounds::Bounds,
-        path_visitor::{ModulePath, PathVisitor, visit_paths},
+        path_visitor::{Field, ModulePath, PathVisitor, join, visit_paths},
         random::mix,
     },
     qat::QuantizerSettings,
@@ -315,24 +315,28 @@ pub(in crate::qat) fn layer_of(path: &str) -> &str {
     path.rsplit_once('.').map_or("model", |(layer, _)| layer)
 }
 
+/// Returns the path of a quantizer that is a field of a layer, from the path of its control.
+fn of_layer(fields: &[Field]) -> String {
+    // It ends in `control.state`, and then in the tag of the scheme.
+    let own = ["fake_quant", "control", "state"];
+    let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+    let names = names.split_last().map_or(&names[..], |(_tag, names)| names);
+    let names = names.strip_suffix(&own[1..]).unwrap_or(names);
+    names.strip_suffix(&own[..1]).unwrap_or(names).join(".")
+}
+
 /// Finds the controls of a module by the parameters that represent them in records.
 struct Collector(Vec<Named>);
 
 impl PathVisitor for Collector {
     fn visit_int<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D, Int>>) {
         if let Some(values) = ControlValues::of_parameter(param) {
-            // The path ends in `fake_quant.control.state` for a reparameterization, which belongs to
-            // its parameter, else in `control.state`, and then in the tag of the scheme.
-            let own = ["fake_quant", "control", "state"];
-            let fields = path.fields().iter();
-            let names: Vec<&str> = fields.map(|field| field.name.as_str()).collect();
-            let names = names.split_last().map_or(&names[..], |(_tag, names)| names);
-            let names = names.strip_suffix(&own[1..]).unwrap_or(names);
-            let names = names.strip_suffix(&own[..1]).unwrap_or(names);
-            self.0.push(Named {
-                path: names.join("."),
-                values,
-            });
+            let path = match path.reparameterized() {
+                // A reparameterization, or an adapter in it, belongs to its parameter.
+                Some(parameter) => join(parameter),
+                None => of_layer(path.fields()),
+            };
+            self.0.push(Named { path, values });
         }
     }
 }
