@@ -11,12 +11,13 @@ use super::{
 };
 use crate::nn::{Projection, SavedTensors};
 
-/// A projection with adapters beside it: `y = base(x) + s B(A(dropout(x)))` for each active [LoRA] adapter.
+/// A projection with adapters beside it: `y = base(x) + s B(A(dropout(x)))` for a [LoRA](super::Lora) adapter; see
+/// [`Adapter`] for the methods.
 ///
-/// Each active adapter changes the output of the base and the adapters before it, in the order in which they were
-/// added; see [`Adapter`] for the methods.
-///
-/// [LoRA]: super::Lora
+/// Active adapters are composed in the order in which they were added: each changes the input or the output of the
+/// projection that those before it make. Between sums (LoRA, BitFit) and between factors ((IA)³) the order does not
+/// count, but `f2 = l f1` of `f1(x) = base(x) + d` is another projection than `f2(x) = f1(x) + d` of `f1 = l base`.
+/// DoRA always takes the direction of its weight from the base alone.
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct AdaptedLinear<P: AdapterBase> {
@@ -139,6 +140,7 @@ impl<P: AdapterBase> AdaptedLinear<P> {
         let merged = Merged {
             bias: bias.map(|bias| bias.val().without_autodiff().cast(DType::F32)),
             weight: weight.clone(),
+            of_base: weight.clone(),
         };
         self.taking_part()
             .fold(merged, |merged, adapter| adapter.merged(&weight, merged))
@@ -154,30 +156,45 @@ fn restored<P: AdapterBase>(base: P, adapter: &Adapter) -> P {
     let merged = Merged {
         weight: weight.clone(),
         bias: None,
+        of_base: weight.clone(),
     };
     let merged = initial.merged(&weight, merged);
     base.with_weight(merged.weight, None)
 }
 
+/// Returns the output of a base, and that with adapters.
+fn outputs<P: AdapterBase, const D: usize>(
+    base: &P,
+    adapters: &[&Adapter],
+    x: Tensor<D>,
+) -> [Tensor<D>; 2] {
+    let Some((last, before)) = adapters.split_last() else {
+        let output = base.forward(x);
+        return [output.clone(), output];
+    };
+    let [output, y] = outputs(base, before, last.input(x.clone()));
+    let pass = BasePass {
+        base,
+        before,
+        x,
+        output,
+    };
+    let y = last.output(&pass, y);
+    [pass.output, y]
+}
+
 impl<P: AdapterBase> Projection for AdaptedLinear<P> {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let adapters: Vec<_> = self.taking_part().collect();
-        let input = adapters.iter().fold(x.clone(), |x, a| a.input(x));
-        let output = self.base.forward(input);
-        let y = output.clone();
-        let pass = BasePass {
-            base: &self.base,
-            x,
-            output,
-        };
-        adapters.iter().fold(y, |y, a| a.output(&pass, y))
+        let adapters: Vec<&Adapter> = adapters.iter().map(AsRef::as_ref).collect();
+        let [_, y] = outputs(&self.base, &adapters, x);
+        y
     }
 
     fn saved(&self) -> SavedTensors {
-        // The input of `A`; that of `B` has `rank` values.
         let base = self.base.saved();
         SavedTensors {
-            input: true,
+            input: base.input || self.active().any(AdapterMethod::saves_input),
             ..base
         }
     }

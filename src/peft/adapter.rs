@@ -6,7 +6,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{AdapterBase, Lora, lora::InitialFactors};
+use super::{AdapterBase, BitFit, Ia3, Lora, lora::InitialFactors};
 
 /// An adapter of one projection, by its method.
 #[derive(Module, Debug, derive_more::From)]
@@ -14,6 +14,10 @@ use super::{AdapterBase, Lora, lora::InitialFactors};
 pub enum Adapter {
     /// Product of two factors of low rank beside the weight.
     Lora(Lora),
+    /// Factor of each output, or of each input.
+    Ia3(Ia3),
+    /// Difference of the bias.
+    BitFit(BitFit),
 }
 
 /// Evaluates an expression on the method of an adapter.
@@ -21,23 +25,38 @@ macro_rules! each {
     ($adapter:expr, $method:ident => $value:expr) => {
         match $adapter {
             Adapter::Lora($method) => $value,
+            Adapter::Ia3($method) => $value,
+            Adapter::BitFit($method) => $value,
         }
     };
 }
 
-/// Input and output of the base of an adapted projection.
+/// Input and output of the base of an adapted projection, as an adapter sees them.
 pub(super) struct BasePass<'a, P, const D: usize> {
     pub(super) base: &'a P,
-    /// Input of the projection, `[.., d_input]`.
+    /// Adapters before this one, which change the input of the base.
+    pub(super) before: &'a [&'a Adapter],
+    /// Input of the adapter, `[.., d_input]`.
     pub(super) x: Tensor<D>,
     /// Output of the base, `[.., d_output]`.
     pub(super) output: Tensor<D>,
+}
+
+impl<P: AdapterBase, const D: usize> BasePass<'_, P, D> {
+    /// Returns the output of the base for another input of the adapter.
+    pub(super) fn output_of(&self, x: Tensor<D>) -> Tensor<D> {
+        let before = self.before.iter().rev();
+        self.base
+            .forward(before.fold(x, |x, adapter| adapter.input(x)))
+    }
 }
 
 /// Weight `[d_input, d_output]` and bias of a projection with adapters in them.
 #[derive(Debug, Clone)]
 pub(super) struct Merged {
     pub(super) weight: Tensor<2>,
+    /// Weight of the base alone, with the changes of its input.
+    pub(super) of_base: Tensor<2>,
     pub(super) bias: Option<Tensor<1>>,
 }
 
@@ -61,7 +80,7 @@ pub(super) trait AdapterMethod {
         None
     }
 
-    /// Returns the input that the base sees.
+    /// Returns the input that the base and the adapters before see.
     fn input<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         x
     }
@@ -72,6 +91,12 @@ pub(super) trait AdapterMethod {
         pass: &BasePass<'_, P, D>,
         y: Tensor<D>,
     ) -> Tensor<D>;
+
+    /// Returns whether the input is saved for backward: that of `A` of a LoRA adapter, whose `B` has an input of `rank`
+    /// values.
+    fn saves_input(&self) -> bool {
+        true
+    }
 
     /// Returns weight and bias with this adapter, of a projection with the weight `base` and the adapters before
     /// in `merged`, all without autodiff and in `f32`.
@@ -122,6 +147,10 @@ impl AdapterMethod for Adapter {
         y: Tensor<D>,
     ) -> Tensor<D> {
         each!(self, method => method.output(pass, y))
+    }
+
+    fn saves_input(&self) -> bool {
+        each!(self, method => method.saves_input())
     }
 
     fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged {

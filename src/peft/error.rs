@@ -24,6 +24,14 @@ pub enum PeftError {
         /// The target modules.
         targets: String,
     },
+    /// The feed-forward modules of (IA)³ are not among its targets.
+    #[error("feedforward_modules must be {expected}, got {found}")]
+    FeedForward {
+        /// The feed-forward modules.
+        found: String,
+        /// What they may be.
+        expected: String,
+    },
     /// No module has a name that the configuration targets.
     #[error("target_modules {targets} match no projection of the model, which has {modules}")]
     NoMatch {

@@ -173,7 +173,7 @@ impl Lora {
         let drops = self.dropout.prob > 0.0 && pass.x.is_autodiff();
         let x = self.dropout.forward(pass.x.clone());
         let output = match drops {
-            true => pass.base.forward(x.clone()),
+            true => pass.output_of(x.clone()),
             false => pass.output.clone(),
         };
         let linear = match pass.base.bias() {
@@ -236,10 +236,9 @@ impl AdapterMethod for Lora {
             + match &self.magnitude {
                 None => delta,
                 Some(magnitude) => {
-                    let directed = base.clone() + delta;
-                    let norms = column_norms(directed.clone());
+                    let norms = column_norms(base.clone() + delta.clone());
                     let ratio = magnitude.val().without_autodiff().unsqueeze() / norms;
-                    directed * ratio - base.clone()
+                    (merged.of_base.clone() + delta) * ratio - merged.of_base.clone()
                 }
             };
         merged

@@ -1,7 +1,7 @@
 //! Parameter-efficient fine-tuning (PEFT): adapters beside frozen weights.
 //!
 //! An [`AdaptedLinear`] is a projection with adapters by name: `y = base(x) + s B(A(dropout(x)))` for
-//! [LoRA](LoraConfig). The base may be any projection of [`nn`](crate::nn): in full precision
+//! [LoRA](LoraConfig), `y = l base(x)` for [(IA)³](Ia3Config), `y = base(x) + d` for [BitFit](BitFitConfig). The base may be any projection of [`nn`](crate::nn): in full precision
 //! ([`Linear`](burn::nn::Linear)), in 4 bits ([`Linear4bit`](crate::nn::Linear4bit), QLoRA), trained with quantization
 //! ([`BitLinear`](crate::nn::BitLinear)), or packed to 2 bits ([`PackedBitLinear`](crate::nn::PackedBitLinear)). No dense
 //! `W + s A B` is formed, and a frozen base has no gradient.
@@ -34,7 +34,11 @@ mod adapter;
 mod adapter_base;
 mod adapter_report;
 mod attach;
+mod bit_fit;
+mod bit_fit_config;
 mod error;
+mod ia3;
+mod ia3_config;
 mod language_model;
 mod lora;
 mod lora_config;
@@ -54,7 +58,11 @@ pub use adapter_report::{AdaptedModule, AdapterReport};
 pub use attach::{
     AdaptedWeight, Attach, AttachError, Attached, QuantizedPart, detach_adapters, merge_adapters,
 };
+pub use bit_fit::BitFit;
+pub use bit_fit_config::BitFitConfig;
 pub use error::PeftError;
+pub use ia3::Ia3;
+pub use ia3_config::Ia3Config;
 pub use lora::{InitialFactors, Lora};
 pub use lora_config::{LoraBias, LoraConfig};
 pub use lora_init::LoraInit;

@@ -3,7 +3,10 @@ use core::fmt;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::{Adapter, AdapterBase, LoraBias, LoraConfig, PeftError, Targets, targets::Selection};
+use super::{
+    Adapter, AdapterBase, BitFitConfig, Ia3Config, LoraBias, LoraConfig, PeftError, Targets,
+    targets::Selection,
+};
 
 /// Configuration of a method of parameter-efficient fine-tuning.
 ///
@@ -21,6 +24,11 @@ use super::{Adapter, AdapterBase, LoraBias, LoraConfig, PeftError, Targets, targ
 pub enum PeftConfig {
     /// LoRA, rsLoRA or DoRA.
     Lora(LoraConfig),
+    /// (IA)³.
+    Ia3(Ia3Config),
+    /// BitFit.
+    #[serde(rename = "bitfit")]
+    BitFit(BitFitConfig),
 }
 
 /// Creates the adapter of a projection from its name, the projection, and the device of the model; returns the
@@ -36,6 +44,8 @@ impl PeftConfig {
     pub fn validate(&self) -> Result<(), PeftError> {
         match self {
             Self::Lora(config) => config.validate(),
+            Self::Ia3(config) => config.validate(),
+            Self::BitFit(config) => config.validate(),
         }
     }
 
@@ -43,6 +53,8 @@ impl PeftConfig {
     pub fn targets(&self) -> &Targets {
         match self {
             Self::Lora(config) => &config.targets,
+            Self::Ia3(config) => &config.targets,
+            Self::BitFit(config) => &config.targets,
         }
     }
 
@@ -50,6 +62,8 @@ impl PeftConfig {
     pub fn modules_to_save(&self) -> &[String] {
         match self {
             Self::Lora(config) => &config.modules_to_save,
+            Self::Ia3(config) => &config.modules_to_save,
+            Self::BitFit(config) => &config.modules_to_save,
         }
     }
 
@@ -57,6 +71,7 @@ impl PeftConfig {
     pub fn bias(&self) -> LoraBias {
         match self {
             Self::Lora(config) => config.bias,
+            Self::Ia3(_) | Self::BitFit(_) => LoraBias::None,
         }
     }
 
@@ -67,6 +82,8 @@ impl PeftConfig {
     pub(super) fn init<P: AdapterBase>(&self) -> Result<Init<'_, P>, PeftError> {
         match self {
             Self::Lora(config) => config.init(),
+            Self::Ia3(config) => config.init(),
+            Self::BitFit(config) => Ok(config.init()),
         }
     }
 }
@@ -81,6 +98,8 @@ impl fmt::Display for PeftConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lora(config) => config.fmt(f),
+            Self::Ia3(config) => config.fmt(f),
+            Self::BitFit(config) => config.fmt(f),
         }
     }
 }

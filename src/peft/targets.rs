@@ -1,7 +1,7 @@
 use core::fmt;
 
 use regex::Regex;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{PeftError, pattern::full_match};
 
@@ -72,8 +72,7 @@ impl fmt::Display for TargetModules {
 
 /// Choice of the modules that get an adapter, by the rules of peft: excluded modules first, then modules that
 /// are saved as a whole, then the targets, then their layers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Targets {
     /// Modules that get an adapter.
     pub target_modules: TargetModules,
@@ -103,6 +102,38 @@ impl From<TargetModules> for Targets {
             layers_to_transform: None,
             layers_pattern: Vec::new(),
         }
+    }
+}
+
+/// Fields of [`Targets`] in files, of which each may be missing.
+#[derive(Deserialize)]
+struct Fields {
+    target_modules: Option<TargetModules>,
+    exclude_modules: Option<TargetModules>,
+    layers_to_transform: Option<Vec<usize>>,
+    #[serde(default)]
+    layers_pattern: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for Targets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize_or(deserializer, Self::default().target_modules)
+    }
+}
+
+impl Targets {
+    /// Deserializes the choice, with `default` where no target modules are named.
+    pub(super) fn deserialize_or<'de, D: Deserializer<'de>>(
+        deserializer: D,
+        default: TargetModules,
+    ) -> Result<Self, D::Error> {
+        let fields = Fields::deserialize(deserializer)?;
+        Ok(Self {
+            target_modules: fields.target_modules.unwrap_or(default),
+            exclude_modules: fields.exclude_modules,
+            layers_to_transform: fields.layers_to_transform,
+            layers_pattern: fields.layers_pattern,
+        })
     }
 }
 

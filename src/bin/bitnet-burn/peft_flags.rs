@@ -70,13 +70,13 @@ impl PeftArguments {
             ))),
             (None, None) => Ok(()),
             (Some(config), _) => {
-                self.set(config);
+                self.set(config)?;
                 Ok(config.validate()?)
             }
         }
     }
 
-    fn set(&self, config: &mut PeftConfig) {
+    fn set(&self, config: &mut PeftConfig) -> Result<(), Failure> {
         match config {
             PeftConfig::Lora(lora) => {
                 let new = self.peft.is_some();
@@ -87,7 +87,32 @@ impl PeftArguments {
                 if let Some(targets) = self.targets() {
                     lora.targets.target_modules = targets;
                 }
+                Ok(())
             }
+            PeftConfig::Ia3(ia3) => {
+                if let Some(targets) = self.targets() {
+                    ia3.targets.target_modules = targets;
+                }
+                self.check_no_lora(config)
+            }
+            PeftConfig::BitFit(_) => Err(Failure::usage(
+                "finetune saves adapters as folders of peft, which has no BitFit: train it with the library",
+            )),
+        }
+    }
+
+    /// Refuses flags of LoRA for another method.
+    fn check_no_lora(&self, config: &PeftConfig) -> Result<(), Failure> {
+        let flags = [
+            ("--rank", self.rank.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--dropout", self.dropout.is_some()),
+        ];
+        match flags.iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((flag, _)) => Err(Failure::usage(format!(
+                "{flag} is for LoRA, and the configuration has {config}"
+            ))),
         }
     }
 

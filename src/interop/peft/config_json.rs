@@ -2,7 +2,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{PeftFileError, fields::Fields, lora};
+use super::{PeftFileError, fields::Fields, ia3, lora};
 use crate::{base::key_table::UnknownKey, peft::PeftConfig};
 
 /// Reads the configuration of an adapter. Keys that are absent have peft's defaults.
@@ -18,7 +18,8 @@ pub(super) fn read(
     let method: String = fields.required("peft_type")?;
     let (config, unknown): (PeftConfig, _) = match method.as_str() {
         "LORA" => into(lora::read(&fields)?),
-        _ => return Err(fields.unsupported("peft_type", method, "LORA")),
+        "IA3" => into(ia3::read(&fields)?),
+        _ => return Err(fields.unsupported("peft_type", method, "LORA or IA3")),
     };
     config.validate().map_err(|source| fields.invalid(source))?;
     Ok((config, unknown))
@@ -31,9 +32,20 @@ fn into<T: Into<PeftConfig>>(
 }
 
 /// Returns the configuration as peft reads it: few keys, as all others have defaults.
-pub(super) fn write(config: &PeftConfig) -> Value {
+///
+/// # Errors
+///
+/// If peft has no such method, or the method has no such setting there.
+pub(super) fn write(path: &Path, config: &PeftConfig) -> Result<Value, PeftFileError> {
     match config {
-        PeftConfig::Lora(config) => lora::write(config),
+        PeftConfig::Lora(config) => Ok(lora::write(config)),
+        PeftConfig::Ia3(config) => ia3::write(path, config),
+        PeftConfig::BitFit(_) => Err(PeftFileError::NotInPeft {
+            path: path.to_path_buf(),
+            method: "BitFit",
+            instead: "save a record of the trained parameters, or merge the adapter and save the model, with the \
+                      biases in its configuration",
+        }),
     }
 }
 
@@ -42,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::peft::{LoraConfig, TargetModules};
+    use crate::peft::{BitFitConfig, Ia3Config, LoraConfig, TargetModules};
 
     fn of(json: Value) -> Result<PeftConfig, String> {
         let read = read(Path::new("a"), json.to_string().as_bytes());
@@ -59,7 +71,74 @@ mod tests {
         config.targets.layers_to_transform = Some(vec![0, 3]);
         config.rank_pattern.insert("down_proj".to_string(), 2);
         let config = config.into();
-        assert_eq!(of(write(&config)).unwrap(), config);
+        let written = write(Path::new("a"), &config).unwrap();
+        assert_eq!(of(written).unwrap(), config);
+    }
+
+    #[test]
+    fn ia3_is_read_back_and_what_peft_does_not_have_is_refused() {
+        let mut config = Ia3Config::new(
+            TargetModules::Pattern(".*_proj".to_string()),
+            TargetModules::Pattern(".*mlp.*".to_string()),
+        );
+        config.init_ia3_weights = false;
+        config.targets.exclude_modules = Some(TargetModules::names(["up_proj"]));
+        let written = write(Path::new("a"), &config.clone().into()).unwrap();
+        assert_eq!(of(written.clone()).unwrap(), config.clone().into());
+
+        let with = |key: &str, value: Value| {
+            let mut json = written.clone();
+            json[key] = value;
+            of(json).unwrap_err()
+        };
+        for (key, value, expected) in [
+            (
+                "fan_in_fan_out",
+                json!(true),
+                "a: fan_in_fan_out is true, supported is null or empty or false",
+            ),
+            (
+                "layers_to_transform",
+                json!([1]),
+                "a: layers_to_transform is [1], supported is null or empty",
+            ),
+            (
+                "feedforward_modules",
+                Value::Null,
+                "a: feedforward_modules is missing",
+            ),
+            (
+                "target_modules",
+                Value::Null,
+                "a: target_modules is missing",
+            ),
+            (
+                "init_ia3_weights",
+                json!("ones"),
+                "a: init_ia3_weights: invalid type",
+            ),
+        ] {
+            let error = with(key, value);
+            assert!(error.starts_with(expected), "{error}");
+        }
+        config.targets = TargetModules::names(["k_proj"]).into();
+        config.targets.layers_to_transform = Some(vec![1]);
+        let error = write(Path::new("a"), &config.into()).unwrap_err();
+        assert!(
+            error.to_string().contains("no layers_to_transform"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn bitfit_is_not_in_peft() {
+        let error = write(Path::new("a"), &BitFitConfig::default().into()).unwrap_err();
+        assert!(matches!(error, PeftFileError::NotInPeft { .. }));
+        let text = error.to_string();
+        assert!(
+            text.starts_with("a: peft has no BitFit: save a record"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -76,7 +155,7 @@ mod tests {
         );
         assert_eq!(
             with("peft_type", json!("ADALORA")).unwrap_err(),
-            "a: peft_type is ADALORA, supported is LORA"
+            "a: peft_type is ADALORA, supported is LORA or IA3"
         );
         let error = with("init_lora_weights", json!("pissa")).unwrap_err();
         assert!(

@@ -44,6 +44,16 @@ pub enum PeftFileError {
         /// What is wrong.
         source: PeftError,
     },
+    /// peft has no such method.
+    #[error("{path}: peft has no {method}: {instead}")]
+    NotInPeft {
+        /// The file.
+        path: PathBuf,
+        /// The method.
+        method: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
     /// Tensors are missing, unknown, or not of the shape and type that the model and the configuration say.
     #[error("{path}: {}", listed(.problems))]
     Tensors {

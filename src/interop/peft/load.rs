@@ -7,7 +7,7 @@ use std::{
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, lora};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ia3, lora};
 use crate::{
     base::key_table::UnknownKey,
     interop::{
@@ -145,6 +145,9 @@ impl Reader {
     fn fill(&mut self, module: &str, adapter: Adapter) -> Adapter {
         match adapter {
             Adapter::Lora(adapter) => lora::fill(self, module, adapter).into(),
+            Adapter::Ia3(adapter) => ia3::fill(self, module, adapter).into(),
+            // No configuration that is read has it.
+            Adapter::BitFit(adapter) => adapter.into(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! Adapter folders of Hugging Face's [peft](https://huggingface.co/docs/peft): `adapter_config.json` and
-//! `adapter_model.safetensors` with LoRA, rsLoRA and DoRA adapters of language models, and the biases and whole
+//! `adapter_model.safetensors` with LoRA, rsLoRA, DoRA and (IA)³ adapters of language models, and the biases and whole
 //! modules (`modules_to_save`) that train beside them.
 //!
 //! # Example
@@ -22,6 +22,7 @@ mod beside;
 mod config_json;
 mod error;
 mod fields;
+mod ia3;
 mod load;
 mod lora;
 mod save;

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 use burn::tensor::{DType, Tensor, TensorReadError};
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, lora};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ia3, lora};
 use crate::{
     base::atomic_file,
     nn::BitNetLm,
@@ -17,8 +17,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// If the model has no adapter of this name, a module that trains as a whole has parameters that are unknown to peft, or
-/// a file cannot be written.
+/// If the model has no adapter of this name, peft has no such method, a module that trains as a whole has parameters
+/// that are unknown to peft, or a file cannot be written.
 pub fn save<P: AdapterBase>(
     folder: impl AsRef<Path>,
     lm: &BitNetLm<AdaptedLinear<P>>,
@@ -28,6 +28,7 @@ pub fn save<P: AdapterBase>(
     let (folder, config) = (folder.as_ref(), config.into());
     let path = folder.join(CONFIG_FILE);
     check_init(lm, name, &config).map_err(|reason| PeftFileError::file(&path, reason))?;
+    let fields = config_json::write(&path, &config)?;
     let mut tensors = tensors(lm, name)?;
     if tensors.is_empty() {
         let reason = format!(
@@ -42,7 +43,7 @@ pub fn save<P: AdapterBase>(
     let bytes = serialized(&tensors).map_err(|error| PeftFileError::file(&model, error))?;
     let written = atomic_file::write(&model, |file| file.write_all(&bytes));
     written.map_err(PeftFileError::io(&model))?;
-    let text = format!("{:#}\n", config_json::write(&config));
+    let text = format!("{fields:#}\n");
     let written = atomic_file::write(&path, |file| file.write_all(text.as_bytes()));
     written.map_err(PeftFileError::io(&path))
 }
@@ -53,7 +54,9 @@ fn check_init<P: AdapterBase>(
     name: &str,
     config: &PeftConfig,
 ) -> Result<(), String> {
-    let PeftConfig::Lora(config) = config;
+    let PeftConfig::Lora(config) = config else {
+        return Ok(());
+    };
     for (module, linear) in lm.projections() {
         let Some(Adapter::Lora(lora)) = linear.adapter(name) else {
             continue;
@@ -115,6 +118,9 @@ fn tensors<P: AdapterBase>(
         };
         match adapter {
             Adapter::Lora(adapter) => lora::add(&mut tensors, adapter)?,
+            Adapter::Ia3(adapter) => ia3::add(&mut tensors, adapter)?,
+            // Refused with its configuration.
+            Adapter::BitFit(_) => {}
         }
         written = tensors.written;
     }

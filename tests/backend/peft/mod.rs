@@ -1,7 +1,7 @@
 //! Adapters beside frozen weights.
 
-mod beside;
 mod attach;
+mod beside;
 mod language_model;
 mod lora;
 mod training;
