@@ -78,6 +78,7 @@ const SECTIONS: [Section; 7] = [
 ];
 
 fn main() {
+    peak::keep_freed_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {

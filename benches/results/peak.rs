@@ -42,6 +42,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
+/// Keeps freed memory for the next step, as the program and the examples do (`mi_option_purge_delay`).
+pub fn keep_freed_memory() {
+    if std::env::var_os("MIMALLOC_PURGE_DELAY").is_none() {
+        // SAFETY: sets a number that the allocator reads.
+        unsafe { libmimalloc_sys::mi_option_set(15, -1) };
+    }
+}
+
 /// Peak memory of a process, and its planned memory, in MiB.
 pub struct Memory {
     pub peak: f64,

@@ -2,12 +2,13 @@ use std::{fmt::Display, process::ExitCode, str::FromStr};
 
 use clap::{Parser, ValueEnum};
 
-use crate::Error;
+use crate::{Error, allocator};
 
 /// Parses the command line of an example and runs it.
 ///
 /// An error is printed as one sentence on stderr; the exit code is then 2.
 pub fn run_example<O: Parser>(run: impl FnOnce(O) -> Result<(), Error>) -> ExitCode {
+    allocator::keep_freed_memory();
     match run(O::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,5 +1,6 @@
 //! Code shared by the examples: command lines, a text, and training of a small model.
 
+mod allocator;
 mod command_line;
 mod sample;
 mod text;
@@ -12,8 +13,3 @@ pub use training::{train, training_config, warm_up_steps};
 
 /// Any error, printed as one sentence.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// Training on a CPU allocates and frees activations of a megabyte in every operation. The system
-/// allocator maps them anew each time, which costs a fifth of the CPU time in page faults.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,6 +1,7 @@
 //! The program `bitnet-burn`: a command line for the library.
 
 mod adapters;
+mod allocator;
 mod base;
 mod choice;
 mod convert;
@@ -29,11 +30,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use output::Output;
-
-/// Training on a CPU allocates and frees activations of a megabyte in every operation. The system
-/// allocator maps them anew each time, which costs a fifth of the CPU time in page faults.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Trains, fine-tunes, converts and runs BitNet language models.
 #[derive(Parser)]
@@ -74,6 +70,7 @@ Examples:
 Exit codes: 0 done (or a training that was interrupted and saved), 1 failed, 2 wrong usage.";
 
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let Arguments {
         command,
         json,

@@ -43,22 +43,25 @@ impl<'a> Matrix<'a> {
 
 /// Computes the row-major `output = scale * a b`, or adds it to `output` with `add`, on this thread only.
 pub(super) fn product(output: &mut [f32], scale: f32, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
-    product_on(output, scale, a, b, add, Parallelism::None);
+    let parallelism = Parallelism::None;
+    product_on(output, b.columns, scale, a, b, add, parallelism);
 }
 
-/// Computes [`product`] on all threads.
+/// Computes `output = a b`, or adds it to `output` with `add`, on all threads. The rows of the output are `row_stride`
+/// apart.
 pub(super) fn parallel_product(
     output: &mut [f32],
-    scale: f32,
+    row_stride: usize,
     a: Matrix<'_>,
     b: Matrix<'_>,
     add: bool,
 ) {
-    product_on(output, scale, a, b, add, Parallelism::Rayon(0));
+    product_on(output, row_stride, 1.0, a, b, add, Parallelism::Rayon(0));
 }
 
 fn product_on(
     output: &mut [f32],
+    row_stride: usize,
     scale: f32,
     a: Matrix<'_>,
     b: Matrix<'_>,
@@ -66,8 +69,8 @@ fn product_on(
     parallelism: Parallelism,
 ) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
-    assert!(k == b.rows && m * n == output.len());
-    // SAFETY: the matrices are inside their slices, and the output is as large as the product.
+    assert!(k == b.rows && n <= row_stride && (m == 0 || (m - 1) * row_stride + n <= output.len()));
+    // SAFETY: the matrices are inside their slices, and the product inside the output.
     unsafe {
         gemm::gemm(
             m,
@@ -75,7 +78,7 @@ fn product_on(
             k,
             output.as_mut_ptr(),
             1,
-            n as isize,
+            row_stride as isize,
             add,
             a.values.as_ptr(),
             a.column_stride as isize,

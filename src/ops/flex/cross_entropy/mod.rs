@@ -118,7 +118,7 @@ fn sum(
         let n = part.len();
         let x = Matrix::new(&rows.x[part.start * d_model..], n, d_model, d_model);
         logits.resize(n * classes, 0.0);
-        parallel_product(&mut logits, 1.0, x, weight.matrix().transposed(), false);
+        parallel_product(&mut logits, classes, x, weight.matrix().transposed(), false);
         let losses: Vec<f64> = (logits.par_chunks_exact_mut(classes))
             .zip(
                 rows.targets[part.clone()]
@@ -154,12 +154,12 @@ impl Gradients {
     fn add(&mut self, part: Range<usize>, grads: Matrix<'_>, x: Matrix<'_>, weight: &Weight<'_>) {
         let d_model = weight.d_model;
         let of_x = &mut self.of_x[part.start * d_model..part.end * d_model];
-        parallel_product(of_x, 1.0, grads, weight.matrix(), false);
+        parallel_product(of_x, d_model, grads, weight.matrix(), false);
         if let Some(of_weight) = &mut self.of_weight {
             let add = part.start > 0;
             match weight.is_transposed {
-                false => parallel_product(of_weight, 1.0, grads.transposed(), x, add),
-                true => parallel_product(of_weight, 1.0, x.transposed(), grads, add),
+                false => parallel_product(of_weight, d_model, grads.transposed(), x, add),
+                true => parallel_product(of_weight, weight.classes, x.transposed(), grads, add),
             }
         }
     }

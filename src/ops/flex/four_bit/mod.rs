@@ -52,8 +52,7 @@ impl FourBitOps for Flex {
     }
 }
 
-/// Returns the product of an operand with a weight whose values are rounded to the type of the operand;
-/// `product` computes its transpose.
+/// Returns the product of an operand with a weight whose values are rounded to the type of the operand.
 fn by_weight(
     operand: &FlexTensor,
     weight: FourBitWeight<Flex>,
@@ -69,10 +68,8 @@ fn by_weight(
         shape,
         dtype: operand.dtype(),
     };
-    let transposed = product(&Values::of(operand), &weight);
+    let values = product(&Values::of(operand), &weight);
     let tokens = operand.shape()[0];
-    let transposed_shape = Shape::new([transposed.len() / tokens, tokens]);
-    from_values(transposed, transposed_shape, operand.dtype())
-        .transpose(0, 1)
-        .to_contiguous()
+    let shape = Shape::new([tokens, values.len() / tokens]);
+    from_values(values, shape, operand.dtype())
 }
