@@ -85,7 +85,6 @@ impl<P: AdapterBase> AdaptedLinear<P> {
     }
 
     /// Replaces an adapter.
-    #[cfg(feature = "interop")]
     pub(crate) fn map_adapter(&mut self, name: &str, map: impl FnOnce(Adapter) -> Adapter) {
         let at = self.entries.iter().position(|entry| entry.name == name);
         if let Some(at) = at {

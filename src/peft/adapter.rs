@@ -6,7 +6,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{AdapterBase, BitFit, Ia3, Lora, lora::InitialFactors};
+use super::{AdapterBase, BitFit, Ia3, InitialFactors, Lora};
 
 /// An adapter of one projection, by its method.
 #[derive(Module, Debug, derive_more::From)]

@@ -54,18 +54,6 @@ pub enum PeftError {
         /// Names of the adapters of the model.
         adapters: Vec<String>,
     },
-    /// An initialization has no factors of a rank.
-    #[error("{module}: init {init} takes {expected}, got rank {rank}")]
-    Rank {
-        /// Name of the module.
-        module: String,
-        /// Name of the initialization.
-        init: &'static str,
-        /// Ranks that it takes.
-        expected: String,
-        /// Rank of the configuration.
-        rank: usize,
-    },
     /// An initialization changes the base weight, which this base cannot.
     #[error(
         "{module}: init {init} subtracts the adapter from the base weight, which is {base} here and would be \
@@ -75,7 +63,7 @@ pub enum PeftError {
         /// Name of the module.
         module: String,
         /// Name of the initialization.
-        init: &'static str,
+        init: String,
         /// Kind of the base.
         base: &'static str,
     },
@@ -95,4 +83,9 @@ pub enum PeftError {
         /// Reason.
         reason: String,
     },
+    /// LoftQ was asked for a base that exists already.
+    #[error(
+        "init loftq quantizes a model in full precision: BitNetLm::with_loftq adds the adapter"
+    )]
+    Loftq,
 }

@@ -108,7 +108,6 @@ impl Lora {
     }
 
     /// Replaces the values of the factors, which keep their identifiers.
-    #[cfg(feature = "interop")]
     pub(crate) fn with_factors(mut self, a: Tensor<2>, b: Tensor<2>) -> Self {
         self.a = replaced(self.a, a);
         self.b = replaced(self.b, b);
@@ -116,7 +115,6 @@ impl Lora {
     }
 
     /// Replaces the values of the norms, if there are any.
-    #[cfg(feature = "interop")]
     pub(crate) fn with_norms(mut self, norms: Tensor<1>) -> Self {
         self.magnitude = self.magnitude.map(|magnitude| replaced(magnitude, norms));
         self
@@ -245,7 +243,6 @@ impl AdapterMethod for Lora {
     }
 }
 
-#[cfg(feature = "interop")]
 fn replaced<const D: usize>(param: Param<Tensor<D>>, value: Tensor<D>) -> Param<Tensor<D>> {
     param.map(|old| value.set_require_grad(old.is_require_grad()))
 }

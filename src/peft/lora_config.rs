@@ -182,6 +182,9 @@ impl LoraConfig {
     /// Returns what creates the adapter of a projection.
     pub(super) fn init<P: AdapterBase>(&self) -> Result<Init<'_, P>, PeftError> {
         let compiled = self.compile()?;
+        if let LoraInit::Loftq(_) = self.init {
+            return Err(PeftError::Loftq);
+        }
         Ok(Box::new(move |module, base, device| {
             let (base, lora) = self.lora(&compiled, module, base, device)?;
             Ok((base, lora.into()))
@@ -196,22 +199,14 @@ impl LoraConfig {
         mut base: P,
         device: &Device,
     ) -> Result<(P, Lora), PeftError> {
-        let (rank, alpha) = compiled.rank_and_alpha(self, module);
-        let scaling = self.scaling(rank, alpha);
-        if let Some(expected) = self.init.other_ranks(base.size(), rank) {
-            return Err(PeftError::Rank {
-                module: module.to_string(),
-                init: self.init.name(),
-                expected,
-                rank,
-            });
-        }
+        let (rank, scaling) = compiled.rank_and_scaling(self, module);
+        self.init.check_rank(module, base.size(), rank)?;
         let (a, b) = match self.init.changes_base() {
             false => self.init.drawn(base.size(), rank, device),
             true if !base.is_float() => {
                 return Err(PeftError::FixedBase {
                     module: module.to_string(),
-                    init: self.init.name(),
+                    init: self.init.to_string(),
                     base: P::KIND,
                 });
             }
@@ -236,6 +231,7 @@ impl LoraConfig {
     }
 
     pub(super) fn compile(&self) -> Result<CompiledLora, PeftError> {
+        self.init.check()?;
         OutOfBounds::unless(self.rank > 0, "rank", "1 or more", self.rank)?;
         for (key, &rank) in &self.rank_pattern {
             OutOfBounds::unless(rank > 0, &format!("rank_pattern.{key}"), "1 or more", rank)?;
@@ -315,6 +311,12 @@ pub(super) struct CompiledLora {
 }
 
 impl CompiledLora {
+    /// Returns the rank and the scale of a module.
+    pub(super) fn rank_and_scaling(&self, config: &LoraConfig, name: &str) -> (usize, f64) {
+        let (rank, alpha) = self.rank_and_alpha(config, name);
+        (rank, config.scaling(rank, alpha))
+    }
+
     /// Returns rank and alpha of a module.
     fn rank_and_alpha(&self, config: &LoraConfig, name: &str) -> (usize, f64) {
         (

@@ -7,13 +7,14 @@ use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json,
 use crate::{
     base::atomic_file,
     nn::BitNetLm,
-    peft::{AdaptedLinear, Adapter, AdapterBase, PeftConfig},
+    peft::{AdaptedLinear, Adapter, AdapterBase, LoraInit, PeftConfig},
 };
 
 /// Writes an adapter of a model as a folder that peft loads, with the values in `f32`. `config` is the configuration that
 /// the adapter was added with; biases and modules that it trains as a whole are written, too. An adapter that was
 /// subtracted from the weights (PiSSA, OLoRA) is written as a [plain one](crate::peft::Lora::into_plain) of twice the
-/// rank, beside the original weights.
+/// rank, beside the original weights. One of [LoftQ](crate::peft::loftq) with one iteration stands beside the quantized
+/// original; with more, a folder has no base for it.
 ///
 /// # Errors
 ///
@@ -57,6 +58,12 @@ fn check_init<P: AdapterBase>(
     let PeftConfig::Lora(config) = config else {
         return Ok(());
     };
+    if let LoraInit::Loftq(iterations @ 2..) = config.init {
+        return Err(format!(
+            "the adapter belongs to a base that was quantized with it in {iterations} iterations of loftq, which a \
+             folder does not hold: save the model as a record, or merged"
+        ));
+    }
     for (module, linear) in lm.projections() {
         let Some(Adapter::Lora(lora)) = linear.adapter(name) else {
             continue;
@@ -65,7 +72,7 @@ fn check_init<P: AdapterBase>(
             return Err(format!(
                 "init is {}, but the adapter of {module} was {}subtracted from its base: save with the configuration \
                  that it was added with",
-                config.init.name(),
+                config.init,
                 if lora.initial.is_some() { "" } else { "not " },
             ));
         }

@@ -3,5 +3,6 @@
 mod attach;
 mod beside;
 mod language_model;
+mod loftq;
 mod lora;
 mod training;

@@ -107,7 +107,7 @@ fn ranks_without_factors_are_refused() {
     ] {
         let error = error(Net::new(&device()), hidden(rank).with_init(init));
         assert!(
-            matches!(error, AttachError::Config(PeftError::Rank { .. })),
+            matches!(error, AttachError::Config(PeftError::OutOfBounds(_))),
             "{error}"
         );
         assert_eq!(error.to_string(), format!("fc.0: {expected}"));

@@ -1,8 +1,10 @@
 //! PiSSA and OLoRA in files: plain adapters of the original weights.
 
 use bitnet_burn::{
-    interop::peft::save,
+    interop::peft::{load, save},
+    nn::Linear4bit,
     peft::{Adapter, Lora, LoraConfig, LoraInit, TargetModules},
+    quant::FourBitConfig,
 };
 use burn::tensor::DType;
 
@@ -76,7 +78,7 @@ fn config(init: LoraInit, use_rslora: bool, use_dora: bool) -> LoraConfig {
 #[test]
 fn saved_adapters_stand_beside_the_original_weights() {
     let base = logits(&model("l_llama"));
-    for init in [LoraInit::Pissa, LoraInit::Olora] {
+    for init in [LoraInit::Pissa, LoraInit::PissaNiter(1), LoraInit::Olora] {
         for (use_rslora, use_dora) in [(false, false), (true, false), (false, true)] {
             let config = config(init, use_rslora, use_dora);
             let (lm, _) = model("l_llama").with_adapter("default", &config).unwrap();
@@ -143,4 +145,28 @@ fn a_configuration_that_says_something_else_is_refused() {
         error.contains("was not subtracted from its base"),
         "{error}"
     );
+}
+
+#[test]
+fn an_adapter_of_a_base_that_a_folder_does_not_hold_is_refused() {
+    for (iterations, is_written) in [(1, true), (2, false)] {
+        let config = LoraConfig::new(2).with_init(LoraInit::Loftq(iterations));
+        let nf4 = FourBitConfig::default();
+        let quantize = |linear: Linear| Linear4bit::from_linear(&linear, &nf4);
+        let lm = model("l_llama").with_loftq("default", &config, |_, linear| quantize(linear));
+        let (lm, _) = lm.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let saved = save(folder.path(), &lm, "default", &config);
+        assert_eq!(saved.is_ok(), is_written);
+        if let Err(error) = saved {
+            assert!(
+                error.to_string().contains("2 iterations of loftq"),
+                "{error}"
+            );
+            continue;
+        }
+        let base = model("l_llama").map_projections(|_, linear| quantize(linear));
+        let again = load(folder.path()).unwrap().attach(base, "again").unwrap();
+        assert_logits(&again, &logits(&lm), "beside the quantized original");
+    }
 }
