@@ -149,7 +149,9 @@ impl PathVisitor for Floats<'_> {
 
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         let name = path.fields().last().map_or("", |field| &field.name);
-        let is_of_layer = OF_LAYERS.contains(&name) && !path.is_reparameterizing();
+        let container = path.fields().last().map(|field| field.container.as_str());
+        let is_of_layer = OF_LAYERS.contains(&name) || container == Some("LowRankProduct");
+        let is_of_layer = is_of_layer && !path.is_reparameterizing();
         let path = path.join();
         let path = match path.strip_suffix(".float_weight") {
             Some(projection) => format!("{projection}.weight"),

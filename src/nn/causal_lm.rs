@@ -7,9 +7,9 @@ use burn::{
 };
 
 use super::{
-    BitLinear, BitNetLmConfig, PackedBitLinear, Projection, RotaryEmbedding, TrainableProjection,
-    causal_lm_config::projection_scheme, decoder_layer::DecoderLayer, norm::normalize,
-    projection::by_tokens,
+    BitLinear, BitNetLmConfig, LowRankProducts, PackedBitLinear, Projection, RotaryEmbedding,
+    TrainableProjection, causal_lm_config::projection_scheme, decoder_layer::DecoderLayer,
+    norm::normalize, projection::by_tokens,
 };
 use crate::quant::QatScheme;
 
@@ -18,6 +18,8 @@ use crate::quant::QatScheme;
 pub struct BitNetModel<P: Projection = BitLinear> {
     /// Token embedding.
     pub embed_tokens: Embedding,
+    /// Products of low rank beside the token embedding; a head that is the same table does not see them.
+    pub embed_products: LowRankProducts,
     /// Decoder layers.
     pub layers: Vec<DecoderLayer<P>>,
     /// Final norm.
@@ -57,6 +59,8 @@ pub struct BitNetLm<P: Projection = BitLinear> {
     pub model: BitNetModel<P>,
     /// Output head; `None` if it is the embedding table.
     pub lm_head: Option<Linear>,
+    /// Products of low rank beside the output head.
+    pub head_products: LowRankProducts,
 }
 
 impl BitNetLmConfig {
@@ -81,11 +85,13 @@ impl BitNetLmConfig {
         BitNetLm {
             model: BitNetModel {
                 embed_tokens,
+                embed_products: LowRankProducts::default(),
                 layers: layers.collect(),
                 norm: self.norm(self.d_model, device),
                 rotary: self.rotary().init(device),
             },
             lm_head,
+            head_products: LowRankProducts::default(),
         }
     }
 }
@@ -103,11 +109,17 @@ impl<P: Projection> BitNetModel<P> {
     /// If there are more positions than `max_positions`.
     #[track_caller]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let mut x = self.embed_tokens.forward(tokens);
+        let mut x = self.embed(tokens);
         for layer in &self.layers {
             x = layer.forward(x, &self.rotary);
         }
         normalize(&self.norm, x)
+    }
+
+    /// Returns the embeddings of tokens, with the active products.
+    pub(super) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let x = self.embed_tokens.forward(tokens.clone());
+        (self.embed_products).added_to(x, |product| product.rows(tokens.clone()))
     }
 }
 
@@ -150,11 +162,13 @@ impl<P: Projection> BitNetLm<P> {
         Ok(BitNetLm {
             model: BitNetModel {
                 embed_tokens: self.model.embed_tokens,
+                embed_products: self.model.embed_products,
                 layers: layers.collect::<Result<_, _>>()?,
                 norm: self.model.norm,
                 rotary: self.model.rotary,
             },
             lm_head: self.lm_head,
+            head_products: self.head_products,
         })
     }
 
@@ -190,13 +204,14 @@ impl<P: Projection> BitNetLm<P> {
     }
 
     pub(super) fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
-        match &self.lm_head {
-            Some(head) => Projection::forward(head, hidden),
+        let logits = match &self.lm_head {
+            Some(head) => Projection::forward(head, hidden.clone()),
             None => {
                 let weight = self.model.embed_tokens.weight.val().transpose();
-                by_tokens(hidden, |hidden| linear(hidden, weight, None))
+                by_tokens(hidden.clone(), |hidden| linear(hidden, weight, None))
             }
-        }
+        };
+        (self.head_products).added_to(logits, |product| product.forward(hidden.clone()))
     }
 }
 

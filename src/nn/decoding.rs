@@ -19,7 +19,7 @@ impl<P: Projection> BitNetModel<P> {
     pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let [batch, positions] = tokens.dims();
         let start = cache.len();
-        let mut x = self.embed_tokens.forward(tokens);
+        let mut x = self.embed(tokens);
         for (layer, cache) in self.layers.iter().zip(cache.layers(batch, positions)) {
             x = layer.decode(x, &self.rotary, start, cache);
         }

@@ -18,6 +18,7 @@ mod feed_forward;
 mod kv_cache;
 mod layer_cache;
 mod linear_4bit;
+mod low_rank_product;
 mod norm;
 mod packed_bit_linear;
 mod packed_forward;
@@ -39,6 +40,7 @@ pub use feed_forward::FeedForward;
 pub use kv_cache::{KvCache, KvCacheConfig};
 pub use layer_cache::KvCacheDType;
 pub use linear_4bit::Linear4bit;
+pub use low_rank_product::{LowRankProduct, LowRankProducts};
 pub use packed_bit_linear::PackedBitLinear;
 pub use packed_forward::PackedForward;
 #[cfg(feature = "peft")]

@@ -46,7 +46,10 @@ fn dense(weight: Tensor<2>) -> Tensor<2> {
 }
 
 /// Returns a parameter with other values, in its own type.
-fn replaced<const D: usize>(param: Param<Tensor<D>>, value: Tensor<D>) -> Param<Tensor<D>> {
+pub(super) fn replaced<const D: usize>(
+    param: Param<Tensor<D>>,
+    value: Tensor<D>,
+) -> Param<Tensor<D>> {
     param.map(|old| {
         let value = value.without_autodiff().cast(old.dtype());
         let value = match old.is_autodiff() {

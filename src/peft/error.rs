@@ -75,6 +75,14 @@ pub enum PeftError {
         /// Kind of the base.
         base: &'static str,
     },
+    /// The embedding table or the output head cannot have an adapter of this kind.
+    #[error("{module}: {what} of it is not supported")]
+    UnsupportedEnd {
+        /// Name of the module.
+        module: &'static str,
+        /// What was asked for.
+        what: String,
+    },
     /// Adapters have no weighted sum.
     #[error("{module}: {reason}")]
     NoSum {

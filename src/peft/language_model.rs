@@ -7,6 +7,7 @@ use burn::{
 
 use super::{
     AdaptedLinear, AdaptedModule, Adapter, AdapterBase, AdapterReport, PeftConfig, PeftError,
+    ends::{self, End},
     trained_beside::{TrainedBeside, check_weights, with_own_head},
 };
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
 impl<P: AdapterBase> BitNetLm<P> {
     /// Adds an adapter to the projections that a configuration targets, and freezes all other parameters, except
     /// the biases and modules that it trains as a whole. Those train in place: [`into_base`] keeps their new values.
+    ///
+    /// Targets by name may be the token embedding `embed_tokens` and the output head `lm_head`, too. If these are one
+    /// table, each has its own adapter, as in peft: the head does not see that of the embedding.
     ///
     /// Of a model whose head is the embedding table, `modules_to_save` trains the table or the head alone, as in
     /// peft: the model [gets a head of its own](BitNetLm::with_own_head).
@@ -55,14 +59,16 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         }
         let selection = config.selection()?;
         let names: Vec<String> = self.projections().map(|(name, _)| name).collect();
-        if !names.iter().any(|name| selection.matches(name)) {
+        let ends = End::ALL.map(End::name);
+        let any_end = ends.iter().any(|name| selection.matches_end(name));
+        if !any_end && !names.iter().any(|name| selection.matches(name)) {
             return Err(no_match(&config, &names));
         }
         check_weights(&self, config.modules_to_save())?;
         let device = self.model.embed_tokens.weight.device();
         let init = config.init::<P>()?;
         let mut modules = Vec::new();
-        let lm = self.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
+        let mut lm = self.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
             linear.set_active(&[]);
             if selection.matches(module) {
                 let (base, adapter) = init(module, linear.base, &device)?;
@@ -75,7 +81,10 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             }
             Ok(linear)
         })?;
-        let mut unmatched = selection.unmatched(names.iter().map(String::as_str));
+        let of_ends = ends::add(&mut lm, name, (&config, &selection), &device)?;
+        modules.extend(of_ends);
+        let all = names.iter().map(String::as_str).chain(ends);
+        let mut unmatched = selection.unmatched(all);
         let lm = with_own_head(lm, config.modules_to_save());
         let lm = lm.train_adapter(name, &config, &mut unmatched);
         let mut trainable = Trainable::default();
@@ -93,13 +102,12 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     /// Returns the names of the adapters.
     pub fn adapter_names(&self) -> BTreeSet<String> {
         let projections = self.projections();
-        projections
-            .flat_map(|(_, p)| {
-                p.adapters()
-                    .map(|(name, _)| name.to_string())
-                    .collect::<Vec<_>>()
-            })
-            .collect()
+        let of_projections = projections.flat_map(|(_, p)| {
+            p.adapters()
+                .map(|(name, _)| name.to_string())
+                .collect::<Vec<_>>()
+        });
+        of_projections.chain(ends::names(self)).collect()
     }
 
     /// Makes exactly these adapters active: their products are added. None is the base model, also of adapters that
@@ -108,10 +116,11 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     /// # Errors
     ///
     /// If there is no adapter of one of the names.
-    pub fn with_active_adapters(self, names: &[&str]) -> Result<Self, PeftError> {
+    pub fn with_active_adapters(mut self, names: &[&str]) -> Result<Self, PeftError> {
         for name in names {
             self.check_name(name)?;
         }
+        ends::set_active(&mut self, names);
         Ok(self.map_projections(|_, mut linear| {
             linear.set_active(names);
             linear
@@ -123,13 +132,15 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     /// # Errors
     ///
     /// If there is no adapter of this name.
-    pub fn delete_adapter(self, name: &str) -> Result<Self, PeftError> {
+    pub fn delete_adapter(mut self, name: &str) -> Result<Self, PeftError> {
         self.check_name(name)?;
+        ends::remove(&mut self, Some(name));
         Ok(self.map_projections(|_, linear| linear.without(name)))
     }
 
     /// Removes all adapters: returns the model as it was.
-    pub fn into_base(self) -> BitNetLm<P> {
+    pub fn into_base(mut self) -> BitNetLm<P> {
+        ends::remove(&mut self, None);
         self.map_projections(|_, linear| linear.into_base())
     }
 
@@ -151,6 +162,7 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             .projections()
             .filter_map(|(_, linear)| linear.adapter(name));
         ids.extend(adapters.flat_map(Adapter::trained).map(|(id, _)| id));
+        ids.extend(ends::ids(&self, name));
         self.freeze().unfreeze_group(ParamGroup::from_ids(ids))
     }
 }

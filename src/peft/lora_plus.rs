@@ -3,11 +3,11 @@ use burn::{
     tensor::Tensor,
 };
 
-use crate::base::path_visitor::{ModulePath, PathVisitor, visit_paths};
+use crate::base::path_visitor::{Field, ModulePath, PathVisitor, visit_paths};
 
 /// Returns the parameters that [LoRA+](https://arxiv.org/abs/2402.12354) trains with a larger learning rate
 /// `lr_B = ratio * lr_A`: the factors `B` of LoRA adapters, and the trained vectors (norms of DoRA, biases), as peft
-/// does.
+/// does. Adapters of the token embedding keep the rate of the factors `A`.
 ///
 /// The group is that of the parameters that train now: it is made after the adapter is added, for a scheduler or an
 /// optimizer of the model.
@@ -44,7 +44,12 @@ struct Faster(Vec<ParamId>);
 impl PathVisitor for Faster {
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         let last = path.fields().last();
-        let is_b = last.is_some_and(|field| field.name == "b" && field.container == "Lora");
+        let is_of = |field: &Field| match field.container.as_str() {
+            "Lora" => true,
+            "LowRankProduct" => path.fields()[0].name == "head_products",
+            _ => false,
+        };
+        let is_b = last.is_some_and(|field| field.name == "b" && is_of(field));
         if param.is_require_grad() && (is_b || D == 1) {
             self.0.push(param.id);
         }

@@ -2,7 +2,7 @@ use core::fmt;
 
 use burn::tensor::Tensor;
 
-use super::{AdaptedLinear, AdapterBase, language_model::on};
+use super::{AdaptedLinear, AdapterBase, ends, language_model::on};
 use crate::{nn::BitNetLm, quant::WeightQuantizer};
 
 /// What became of the adapters of a module in its weight.
@@ -50,16 +50,25 @@ impl fmt::Display for MergeReport {
     }
 }
 
+/// Returns `|W' - M| / |M - W|` of a weight before `W`, with its adapters `M` and as it was merged, `W'`.
+pub(super) fn loss(before: Tensor<2>, expected: Tensor<2>, merged: Tensor<2>) -> f64 {
+    let norm = |t: Tensor<2>| f64::from(t.square().sum().into_scalar::<f32>());
+    let (lost, of) = (norm(merged - expected.clone()), norm(expected - before));
+    if of > 0.0 { (lost / of).sqrt() } else { 0.0 }
+}
+
 impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     /// Merges the active adapters into the weights: returns the model without adapters, and what was lost.
     ///
     /// A latent weight of a [`BitLinear`](crate::nn::BitLinear) takes up the adapter in full, and is quantized with
     /// it from then on. A packed weight is quantized again, by `quantizer` or else with the granularity of
-    /// its scales.
+    /// its scales. Of a model whose head is the embedding table, an adapter of either makes two of them.
     pub fn merge(self, quantizer: Option<&WeightQuantizer>) -> (BitNetLm<P>, MergeReport) {
         let mut report = MergeReport::default();
         let device = self.model.embed_tokens.weight.device();
-        let lm = self.map_projections(|name, linear| {
+        let (lm, ends) = ends::merge(self);
+        report.modules.extend(ends);
+        let lm = lm.map_projections(|name, linear| {
             if linear.active().next().is_none() {
                 return linear.into_base();
             }
@@ -68,13 +77,9 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             let weight = expected.weight;
             let merged = linear.base.with_weight(weight.clone(), quantizer);
             let merged = merged.with_bias(bias);
-            let norm = |t: Tensor<2>| f64::from(t.square().sum().into_scalar::<f32>());
-            let lost = norm(merged.dense_weight() - weight.clone());
-            let of = norm(weight - before);
-            let loss = if of > 0.0 { (lost / of).sqrt() } else { 0.0 };
             report.modules.push(MergedModule {
                 name: name.to_string(),
-                loss,
+                loss: loss(before, weight, merged.dense_weight()),
             });
             merged
         });

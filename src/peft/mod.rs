@@ -36,6 +36,7 @@ mod adapter_report;
 mod attach;
 mod bit_fit;
 mod bit_fit_config;
+mod ends;
 mod error;
 mod ia3;
 mod ia3_config;
@@ -62,6 +63,8 @@ pub use attach::{
 };
 pub use bit_fit::BitFit;
 pub use bit_fit_config::BitFitConfig;
+#[cfg(feature = "interop")]
+pub(crate) use ends::End;
 pub use error::PeftError;
 pub use ia3::Ia3;
 pub use ia3_config::Ia3Config;

@@ -9,7 +9,8 @@ use super::{PeftError, pattern::full_match};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Names", into = "Names")]
 pub enum TargetModules {
-    /// All projections of the decoder layers: `"all-linear"`. The output head is none of them.
+    /// All projections of the decoder layers: `"all-linear"`. The token embedding `embed_tokens` and the output head
+    /// `lm_head` get an adapter by name alone.
     AllLinear,
     /// Modules whose name ends with one of these: `q_proj` for `model.layers.0.self_attn.q_proj`.
     Names(Vec<String>),
@@ -219,6 +220,11 @@ impl Selection {
         let layer = lists.iter().find_map(|list| list.captures(name));
         let layer = layer.and_then(|captures| captures[1].parse().ok());
         layer.is_some_and(|layer: usize| layers.contains(&layer))
+    }
+
+    /// Returns whether the embedding table or the output head of a name gets an adapter: not by `"all-linear"`.
+    pub(super) fn matches_end(&self, name: &str) -> bool {
+        !matches!(self.targets, Matcher::All) && self.matches(name)
     }
 
     /// Returns the target names that match none of the modules.

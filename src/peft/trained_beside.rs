@@ -5,7 +5,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{AdaptedLinear, AdapterBase, LoraBias, PeftConfig, PeftError};
+use super::{AdaptedLinear, AdapterBase, LoraBias, PeftConfig, PeftError, ends::End};
 use crate::{
     base::path_visitor::{ModulePath, PathVisitor, visit_paths},
     nn::BitNetLm,
@@ -30,7 +30,10 @@ pub(crate) struct BesideParameter<'a> {
 impl<'a> BesideParameter<'a> {
     /// Splits the path of a parameter that is not part of an adapter.
     fn new(path: &'a str) -> Option<Self> {
-        if path.split('.').any(|part| part == "adapters") {
+        if path
+            .split('.')
+            .any(|part| part == "adapters" || part == "products")
+        {
             return None;
         }
         let split = path.split_once(".base.").or_else(|| path.rsplit_once('.'));
@@ -46,10 +49,16 @@ impl TrainedBeside {
         config: &PeftConfig,
     ) -> Self {
         let adapted = lm.projections().filter(|(_, p)| p.adapter(name).is_some());
+        let adapted = adapted.map(|(module, _)| module);
+        let ends = End::ALL
+            .into_iter()
+            .filter(|end| end.products(lm).get(name).is_some());
         Self {
             bias: config.bias(),
             saved: config.modules_to_save().to_vec(),
-            adapted: adapted.map(|(module, _)| module).collect(),
+            adapted: adapted
+                .chain(ends.map(|end| end.name().to_string()))
+                .collect(),
         }
     }
 
@@ -109,7 +118,7 @@ pub(super) fn with_own_head<P: AdapterBase>(
     lm: BitNetLm<AdaptedLinear<P>>,
     saved: &[String],
 ) -> BitNetLm<AdaptedLinear<P>> {
-    let ends = ["model.embed_tokens", "lm_head"];
+    let ends = End::ALL.map(End::name);
     let is_saved = |end: &&str| saved.iter().any(|name| is_in(end, name));
     match ends.iter().any(|end| is_saved(end)) {
         true => lm.with_own_head(),

@@ -1,7 +1,12 @@
 use burn::{module::Module, tensor::Tensor};
 
-use super::{AdaptedLinear, Adapter, AdapterBase, Lora, LoraConfig, PeftError, TargetModules};
-use crate::{base::bounds::OutOfBounds, nn::BitNetLm};
+use super::{
+    AdaptedLinear, Adapter, AdapterBase, Lora, LoraConfig, PeftError, TargetModules, ends::End,
+};
+use crate::{
+    base::bounds::OutOfBounds,
+    nn::{BitNetLm, LowRankProduct},
+};
 
 /// Combination of LoRA adapters into one, whose factor `s` is 1.
 ///
@@ -54,7 +59,7 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     ) -> Result<(Self, LoraConfig), PeftError> {
         self.check_sum(name, adapters)?;
         let mut ranks = Vec::new();
-        let lm = self.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
+        let mut lm = self.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
             linear.set_active(&[]);
             let summands = summands(module, &linear, adapters)?;
             let Some(sum) = combined(module, &summands, combination)? else {
@@ -63,6 +68,23 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             ranks.push((module.to_string(), sum.rank()));
             Ok(linear.with_adapter(name, sum.no_grad()))
         })?;
+        for end in End::ALL {
+            let products = end.products_mut(&mut lm);
+            products.set_active(&[]);
+            let found = adapters
+                .iter()
+                .filter_map(|&(name, weight)| Some((products.get(name)?, weight)));
+            let summands: Vec<Summand> = found
+                .map(|(product, weight)| Summand {
+                    lora: product.into(),
+                    weight: weight * product.scaling,
+                })
+                .collect();
+            if let Some(sum) = combined(end.name(), &summands, combination)? {
+                ranks.push((end.name().to_string(), sum.rank()));
+                products.add(name, LowRankProduct::from(sum).no_grad());
+            }
+        }
         Ok((lm, config(&ranks)))
     }
 

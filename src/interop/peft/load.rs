@@ -7,7 +7,7 @@ use std::{
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ia3, lora};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ends, ia3, lora};
 use crate::{
     base::key_table::UnknownKey,
     interop::{
@@ -15,7 +15,7 @@ use crate::{
         hf::TensorProblem,
     },
     nn::BitNetLm,
-    peft::{AdaptedLinear, Adapter, AdapterBase, PeftConfig},
+    peft::{AdaptedLinear, Adapter, AdapterBase, End, PeftConfig},
 };
 
 /// An adapter folder that has been read.
@@ -118,6 +118,13 @@ impl AdapterFolder {
             }
             linear
         });
+        let mut lm = lm;
+        for end in End::ALL {
+            if let Some(product) = end.products_mut(&mut lm).get_mut(name) {
+                ends::fill(&mut reader, end, product);
+            }
+        }
+        let lm = ends::fill_bases(&mut reader, lm);
         let lm = beside::fill(&mut reader, lm, name, &self.config);
         let left = reader.tensors.into_keys();
         let unexpected = left.map(|name| TensorProblem::Unexpected {
@@ -149,6 +156,11 @@ impl Reader {
             // No configuration that is read has it.
             Adapter::BitFit(adapter) => adapter.into(),
         }
+    }
+
+    /// Returns whether the file has a tensor that was not taken.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
     }
 
     /// Returns the tensor of a name, or notes the problem with it.

@@ -20,6 +20,7 @@
 
 mod beside;
 mod config_json;
+mod ends;
 mod error;
 mod fields;
 mod ia3;

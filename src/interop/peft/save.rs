@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 use burn::tensor::{DType, Tensor, TensorReadError};
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ia3, lora};
+use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ends, ia3, lora};
 use crate::{
     base::atomic_file,
     nn::BitNetLm,
@@ -131,6 +131,7 @@ fn tensors<P: AdapterBase>(
         }
         written = tensors.written;
     }
+    ends::add(&mut written, lm, name)?;
     Ok(written)
 }
 

@@ -43,7 +43,7 @@ impl Adapting<'_> {
             (QuantizedPart::Base, Some(_)) if self.config.init.changes_base() => {
                 Err(PeftError::FixedBase {
                     module: module.to_string(),
-                    init: self.config.init,
+                    init: self.config.init.to_string(),
                     base: QUANTIZED,
                 })
             }

@@ -1,12 +1,12 @@
 //! What trains beside and within adapters: biases, whole modules, and LoRA+'s two learning rates.
 
 use bitnet_burn::{
-    nn::{BitNetLm, BitNetLmConfig, ProjectionBias},
-    peft::{AdaptedLinear, LoraBias, LoraConfig, lora_plus_group},
+    nn::{BitNetLm, BitNetLmConfig, KvCacheConfig, ProjectionBias},
+    peft::{AdaptedLinear, LoraBias, LoraConfig, TargetModules, lora_plus_group},
 };
 use burn::{
     lr_scheduler::{constant::ConstantLr, module_lr_scheduler::ModuleLrScheduler},
-    module::{Module, ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param, ParamId},
     nn::Linear,
     optim::{GradientsParams, ModuleOptimizer, SgdConfig},
     tensor::{Device, Int, Tensor},
@@ -132,4 +132,64 @@ fn lora_plus_steps_b_and_vectors_by_the_ratio() {
             );
         }
     }
+}
+
+#[test]
+fn adapters_of_table_and_head_train_alone_with_their_decoding() {
+    let targets = TargetModules::names(["embed_tokens", "lm_head"]);
+    let config = LoraConfig::new(2)
+        .with_targets(targets)
+        .with_loraplus_lr_ratio(4.0);
+    for tied in [true, false] {
+        let (lm, report) = lm(tied).with_adapter("default", &config).unwrap();
+        let expected = 2 * (24 * 2 + 2 * 16);
+        assert_eq!(report.num_trainable, expected);
+        let lm = lm.map(&mut Drawn::new(920, 0.15));
+        let before = trained(&lm);
+        let paths: Vec<&str> = before.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "model.embed_products.products.0.a",
+                "model.embed_products.products.0.b",
+                "head_products.products.0.a",
+                "head_products.products.0.b",
+            ]
+        );
+        let grads = lm.forward(tokens()).square().mean().backward();
+        let grads = GradientsParams::from_grads(grads, &lm);
+        assert_eq!(grads.len(), 4);
+        let mut optimizer: ModuleOptimizer = SgdConfig::new().init();
+        let stepped = trained(&optimizer.step(0.5, lm.clone(), grads));
+        for ((path, before), (_, after)) in before.iter().zip(&stepped) {
+            assert_ne!(before, after, "{path}");
+        }
+        let of_head = lm_head_factor(&lm);
+        assert!(lora_plus_group(&lm).matches(&of_head, None));
+
+        // Decoding sees the products, too.
+        let lm = lm.valid();
+        let tokens = Tensor::<2, Int>::from_ints([[5, 3, 17]], &Device::default());
+        let all = lm.forward(tokens.clone());
+        let last = floats(all.narrow(1, 2, 1));
+        let mut cache = KvCacheConfig::new(1, 8).init(&lm);
+        let decoded = floats(lm.decode(tokens, &mut cache));
+        let bound = |i: usize| 256.0 * ROUNDING * f64::from(last[i].abs().max(1.0));
+        assert_within(&decoded, &last, bound, "decoded");
+    }
+}
+
+fn lm_head_factor(lm: &BitNetLm<AdaptedLinear<Linear>>) -> ParamId {
+    lm.head_products.products[0].b.id
+}
+
+#[test]
+fn records_hold_the_adapters_of_table_and_head() {
+    let targets = TargetModules::names(["embed_tokens", "lm_head"]);
+    let config = LoraConfig::new(2).with_targets(targets);
+    let adapted = || lm(true).with_adapter("default", &config).unwrap().0;
+    let drawn = adapted().map(&mut Drawn::new(930, 0.15));
+    let expected = floats(drawn.forward(tokens()));
+    let loaded = adapted().load_record(drawn.into_record());
+    assert_equal(&floats(loaded.forward(tokens())), &expected, "loaded");
 }

@@ -1,6 +1,7 @@
 //! LoRA of peft beside plain factors: models and adapters that `peft_lora.py` wrote, with its logits.
 
 mod beside;
+mod ends;
 mod subtracted;
 mod weighted;
 
