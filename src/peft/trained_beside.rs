@@ -120,7 +120,7 @@ pub(super) fn with_own_head<P: AdapterBase>(
 ) -> BitNetLm<AdaptedLinear<P>> {
     let ends = End::ALL.map(End::name);
     let is_saved = |end: &&str| saved.iter().any(|name| is_in(end, name));
-    match ends.iter().any(|end| is_saved(end)) {
+    match ends.iter().any(is_saved) {
         true => lm.with_own_head(),
         false => lm,
     }
