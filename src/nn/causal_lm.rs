@@ -197,6 +197,9 @@ impl<P: Projection> BitNetLm<P> {
 
     /// Returns the weight `[vocab_size, d_model]` of the output head, if its logits are products with it alone.
     pub fn head_weight(&self) -> Option<Tensor<2>> {
+        if self.head_products.active().next().is_some() {
+            return None;
+        }
         match &self.lm_head {
             None => Some(self.model.embed_tokens.weight.val()),
             Some(head) => (head.bias.is_none()).then(|| head.weight.val().transpose()),
