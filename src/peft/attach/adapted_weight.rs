@@ -5,7 +5,7 @@ use burn::{
 
 use super::quantized_part::QuantizedPart;
 use crate::{
-    peft::Lora,
+    peft::{InitialFactors, Lora},
     qat::{FakeQuant, Tagged},
 };
 
@@ -23,6 +23,9 @@ use crate::{
 pub struct AdaptedWeight {
     /// The factors, norms and scale. Its dropout is not used: a reparameterization does not see the input.
     pub lora: Lora,
+    /// Factors whose product was subtracted from the weight, which left `W` of it:
+    /// [PiSSA](crate::peft::LoraInit::Pissa) and [OLoRA](crate::peft::LoraInit::Olora). The first has the scale `s` in it.
+    pub initial: Option<InitialFactors>,
     /// Fake quantizer of `W`.
     pub base_quant: Option<FakeQuant>,
     /// Fake quantizer of the result.
@@ -33,21 +36,27 @@ pub struct AdaptedWeight {
 /// Fields of [`AdaptedWeight`] that train, and those that its records need besides.
 pub(super) const LORA: &str = "lora";
 pub(super) const SETTINGS: &str = "settings";
+pub(super) const INITIAL: &str = "initial";
 /// Field of [`AdaptedWeight`] with the quantizer of the result.
 pub(super) const SUM_QUANT: &str = "sum_quant";
 
 impl AdaptedWeight {
     /// Creates the reparameterization, with the fake quantizer of a part.
-    pub(super) fn new(lora: Lora, fake_quant: Option<FakeQuant>, part: QuantizedPart) -> Self {
+    pub(super) fn new(mut lora: Lora, fake_quant: Option<FakeQuant>, part: QuantizedPart) -> Self {
         let placeholder = Tensor::from_data([0], &lora.a.lazy_device());
         let placeholder = Param::initialized(ParamId::new(), placeholder);
         let settings = Tagged::new(&format!("scaling {}", lora.scaling), placeholder, ());
+        let initial = lora.initial.take().map(|InitialFactors { a, b }| {
+            let a = a.map(|a| a * lora.scaling);
+            InitialFactors { a, b }
+        });
         let (base_quant, sum_quant) = match part {
             QuantizedPart::Base => (fake_quant, None),
             QuantizedPart::Sum => (None, fake_quant),
         };
         Self {
             lora,
+            initial,
             base_quant,
             sum_quant,
             settings,

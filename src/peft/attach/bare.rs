@@ -32,6 +32,11 @@ impl Values {
         values
     }
 
+    /// Adds a value.
+    pub(super) fn set<const D: usize>(&mut self, path: String, value: Tensor<D>) {
+        self.values.insert(path, Box::new(value));
+    }
+
     /// Adds other values.
     pub(super) fn with(mut self, others: Self) -> Self {
         self.values.extend(others.values);

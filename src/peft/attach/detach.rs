@@ -1,20 +1,26 @@
 use std::collections::{HashMap, HashSet};
 
-use burn::module::{Module, Reparameterization};
+use burn::{
+    module::{Module, Param, Reparameterization},
+    tensor::{DType, Tensor},
+};
 
 use super::{
-    adapted_weight::{AdaptedWeight, SUM_QUANT},
+    adapted_weight::{AdaptedWeight, INITIAL, SUM_QUANT},
     bare::{Requantize, Values, bare},
     error::AttachError,
 };
-use crate::qat::{Inventory, QuantControls, detach_controls, parameter_quantizers};
+use crate::{
+    base::path_visitor::{ModulePath, PathVisitor, join, visit_paths},
+    qat::{Inventory, QuantControls, detach_controls, parameter_quantizers},
+};
 
 /// Removes the adapters that [`Attach`](super::Attach) attached: returns the model with the stored values of its
 /// weights, bit for bit, and their fake quantizers.
 ///
-/// Parameters that adapting froze stay frozen; [`Module::unfreeze`] trains all of them. With the initializations
-/// [PiSSA](crate::peft::LoraInit::Pissa) and [OLoRA](crate::peft::LoraInit::Olora), the stored weight is what they
-/// left of it, as in peft.
+/// What the initializations [PiSSA](crate::peft::LoraInit::Pissa) and [OLoRA](crate::peft::LoraInit::Olora) subtracted
+/// from a weight is added to it again, which gives the weight but for rounding. Parameters that adapting froze stay
+/// frozen; [`Module::unfreeze`] trains all of them.
 ///
 /// # Errors
 ///
@@ -24,7 +30,9 @@ pub fn detach_adapters<M: Module>(model: M) -> Result<M, AttachError> {
     adapted(&inventory)?;
     let quantizers = parameter_quantizers(&model).into_iter();
     let quantizers = quantizers.map(|q| (q.parameter, q.fake_quant)).collect();
-    let model = bare(model, &inventory, Values::default())?;
+    let mut originals = Originals::default();
+    visit_paths(&model, &mut originals);
+    let model = bare(model, &inventory, originals.values())?;
     Ok(model.apply_reparameterization(Requantize(quantizers)))
 }
 
@@ -64,5 +72,50 @@ fn adapted(inventory: &Inventory) -> Result<HashSet<String>, AttachError> {
     match paths.is_empty() {
         true => Err(AttachError::NotAttached),
         false => Ok(paths),
+    }
+}
+
+/// Weights from which an initialization subtracted a product.
+#[derive(Default)]
+struct Originals {
+    /// Stored values of the parameters by their paths.
+    weights: HashMap<String, Tensor<2>>,
+    /// Initial factors by the paths of the weights.
+    factors: HashMap<String, Vec<Tensor<2>>>,
+}
+
+impl Originals {
+    /// Returns the weights with what was subtracted.
+    fn values(self) -> Values {
+        let mut values = Values::default();
+        for (path, factors) in self.factors {
+            if let (Some(weight), [a, b]) = (self.weights.get(&path), &factors[..]) {
+                let weight = weight.clone().cast(DType::F32);
+                values.set(path, weight + a.clone().matmul(b.clone()));
+            }
+        }
+        values
+    }
+}
+
+impl PathVisitor for Originals {
+    fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
+        let &[rows, columns] = &param.lazy_shape()[..] else {
+            return;
+        };
+        let value = || param.base().without_autodiff().reshape([rows, columns]);
+        match path.reparameterized() {
+            None => drop(self.weights.insert(path.join(), value())),
+            Some(parameter) => {
+                // The fields of the adapter: the parameter, `adapter`, `initial`, and the factor.
+                let own = path.fields().get(parameter.len() + 1);
+                if own.is_some_and(|field| field.name == INITIAL) {
+                    self.factors
+                        .entry(join(parameter))
+                        .or_default()
+                        .push(value());
+                }
+            }
+        }
     }
 }

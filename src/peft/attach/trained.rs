@@ -5,7 +5,7 @@ use burn::{
     tensor::{Int, Tensor},
 };
 
-use super::adapted_weight::{AdaptedWeight, LORA, SETTINGS};
+use super::adapted_weight::{AdaptedWeight, INITIAL, LORA, SETTINGS};
 use crate::{
     base::path_visitor::{ModulePath, PathVisitor, join, visit_paths},
     peft::{LoraBias, LoraConfig},
@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Trained {
     /// Parameters that train.
     pub(super) paths: Vec<String>,
-    /// Settings of the adapters, without which records of the others are refused.
+    /// Scales and initial factors of the adapters, which records of the others need.
     pub(super) settings: Vec<String>,
     /// Number of their values.
     pub(super) num_params: usize,
@@ -47,7 +47,7 @@ impl Trained {
         let is_saved = |path: &str| config.modules_to_save.iter().any(|m| is_below(path, m));
         let is_bias = |path: &str| match config.bias {
             LoraBias::None => false,
-            LoraBias::All => is_below(path, "bias"),
+            LoraBias::All => path.rsplit('.').next() == Some("bias"),
             LoraBias::LoraOnly => {
                 let mut biases = adapted.iter().map(|module| path.strip_prefix(&**module));
                 biases.any(|rest| rest == Some("bias"))
@@ -64,9 +64,10 @@ impl Trained {
     }
 }
 
-/// Returns whether a parameter has a name, or is in a module with it.
+/// Returns whether a parameter is in a module with a name.
 fn is_below(path: &str, name: &str) -> bool {
-    format!(".{path}.").contains(&format!(".{name}."))
+    let module = path.rsplit_once('.').map_or("", |(module, _)| module);
+    format!(".{module}.").contains(&format!(".{name}."))
 }
 
 /// Float parameters of a model by their kinds.
@@ -104,9 +105,12 @@ impl PathVisitor for Parameters {
 
     fn visit_float<const D: usize>(&mut self, path: &ModulePath, param: &Param<Tensor<D>>) {
         let found = (path.join(), param.lazy_shape().num_elements());
-        match is_in(path, LORA) {
-            true => self.factors.push(found),
-            false => self.floats.push(found),
+        if is_in(path, LORA) {
+            self.factors.push(found);
+        } else if is_in(path, INITIAL) {
+            self.settings.push(found.0);
+        } else {
+            self.floats.push(found);
         }
     }
 

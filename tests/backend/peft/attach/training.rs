@@ -1,6 +1,8 @@
 //! What attaching leaves as it is, and what trains.
 
-use bitnet_burn::peft::{AdaptedWeight, Attach, LoraBias, LoraInit, TargetModules};
+use bitnet_burn::peft::{
+    AdaptedWeight, Attach, LoraBias, LoraInit, TargetModules, detach_adapters,
+};
 use burn::{
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
     tensor::Int,
@@ -42,6 +44,16 @@ fn inits_of_the_weight_keep_the_outputs() {
             "{init:?} takes a part of the weight"
         );
         assert_close(&outputs(&model), &before, "W - s A B + s A B");
+        assert_eq!(values(&model).trains.len(), 4);
+        let trained = drawn(model, 70);
+        assert_ne!(outputs(&trained), before);
+        let detached = detach_adapters(trained).unwrap();
+        assert_close(
+            &outputs(&detached),
+            &before,
+            "what was subtracted is added again",
+        );
+        assert_eq!(detached.num_params(), net.num_params());
     }
 }
 
