@@ -134,8 +134,8 @@ struct Floats<'a> {
     unknown: Option<String>,
 }
 
-/// Names of the parameters of layers, beside which quantizers have others.
-const OF_LAYERS: [&str; 4] = ["weight", "bias", "gamma", "float_weight"];
+/// Names of the parameters of layers and prompts, beside which quantizers have others.
+const OF_LAYERS: [&str; 5] = ["weight", "bias", "gamma", "float_weight", "embedding"];
 
 impl PathVisitor for Floats<'_> {
     fn enter(&mut self, path: &ModulePath) {

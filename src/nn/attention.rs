@@ -5,7 +5,7 @@ use burn::{
 };
 
 use super::{
-    BitLinear, BitNetLmConfig, Projection, QkNorm, RotaryEmbedding, TrainableProjection,
+    BitLinear, BitNetLmConfig, KeyValues, Projection, QkNorm, RotaryEmbedding, TrainableProjection,
     layer_cache::LayerCache, norm::normalize_if,
 };
 use crate::functions::causal_attention;
@@ -78,14 +78,32 @@ impl<P: TrainableProjection> BitNetAttention<P> {
 }
 
 impl<P: Projection> BitNetAttention<P> {
-    /// Applies the block.
+    /// Applies the block to the positions after the past, or from the first on.
+    ///
+    /// Gradients pass into the keys and values of the past.
     ///
     /// # Shapes
     ///
     /// - x, output: `[batch, positions, d_model]`
-    pub fn forward(&self, x: Tensor<3>, rotary: &RotaryEmbedding) -> Tensor<3> {
-        let [query, key, value] = self.project(x, rotary, 0);
-        self.attend(query, key, value)
+    /// - past: `[batch or 1, n_kv_heads, positions, d_head]`
+    ///
+    /// # Panics
+    ///
+    /// If the past has another number of heads or sequences, or a position is beyond those of `rotary`.
+    #[track_caller]
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rotary: &RotaryEmbedding,
+        past: Option<KeyValues>,
+    ) -> Tensor<3> {
+        let start = past.as_ref().map_or(0, KeyValues::positions);
+        let (query, next) = self.project(x, rotary, start);
+        let all = match past {
+            Some(past) => past.append(next),
+            None => next,
+        };
+        self.attend(query, all)
     }
 
     /// Applies the block to the positions from `start`, with the keys and values of earlier positions
@@ -97,9 +115,8 @@ impl<P: Projection> BitNetAttention<P> {
         start: usize,
         cache: &mut LayerCache,
     ) -> Tensor<3> {
-        let [query, key, value] = self.project(x, rotary, start);
-        let [key, value] = cache.append(start, key, value);
-        self.attend(query, key, value)
+        let (query, next) = self.project(x, rotary, start);
+        self.attend(query, cache.append(start, next))
     }
 
     /// Replaces each projection; `map` receives its name, such as `q_proj`.
@@ -146,7 +163,13 @@ impl<P: Projection> BitNetAttention<P> {
     }
 
     /// Returns queries, keys and values as `[batch, heads, positions, d_head]`, rotated by their positions.
-    fn project(&self, x: Tensor<3>, rotary: &RotaryEmbedding, start: usize) -> [Tensor<4>; 3] {
+    #[track_caller]
+    fn project(
+        &self,
+        x: Tensor<3>,
+        rotary: &RotaryEmbedding,
+        start: usize,
+    ) -> (Tensor<4>, KeyValues) {
         let [batch, positions, _] = x.dims();
         let heads = |x: Tensor<3>, n: usize, norm: &Option<RmsNorm>| {
             let x = x.reshape([batch, positions, n, self.d_head]);
@@ -158,17 +181,17 @@ impl<P: Projection> BitNetAttention<P> {
             self.n_kv_heads,
             &self.k_norm,
         );
-        [
+        let value = heads(self.v_proj.forward(x), self.n_kv_heads, &None);
+        (
             rotary.forward(query, start),
-            rotary.forward(key, start),
-            heads(self.v_proj.forward(x), self.n_kv_heads, &None),
-        ]
+            KeyValues::new(rotary.forward(key, start), value),
+        )
     }
 
     /// Returns the output for queries at the last of the positions of keys and values.
-    fn attend(&self, query: Tensor<4>, key: Tensor<4>, value: Tensor<4>) -> Tensor<3> {
+    fn attend(&self, query: Tensor<4>, all: KeyValues) -> Tensor<3> {
         let [batch, n_heads, positions, d_head] = query.dims();
-        let context = causal_attention(query, key, value)
+        let context = causal_attention(query, all.key, all.value)
             .swap_dims(1, 2)
             .reshape([batch, positions, n_heads * d_head]);
         self.o_proj

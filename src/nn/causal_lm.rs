@@ -2,31 +2,16 @@ use std::convert::Infallible;
 
 use burn::{
     module::Module,
-    nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, RmsNorm},
+    nn::{EmbeddingConfig, Linear, LinearConfig},
     tensor::{Device, Int, Tensor, module::linear},
 };
 
 use super::{
-    BitLinear, BitNetLmConfig, LowRankProducts, PackedBitLinear, Projection, RotaryEmbedding,
+    BitLinear, BitNetLmConfig, BitNetModel, LowRankProducts, PackedBitLinear, Projection,
     TrainableProjection, causal_lm_config::projection_scheme, decoder_layer::DecoderLayer,
-    norm::normalize, projection::by_tokens,
+    projection::by_tokens,
 };
 use crate::quant::QatScheme;
-
-/// The decoder stack of a [`BitNetLm`].
-#[derive(Module, Debug)]
-pub struct BitNetModel<P: Projection = BitLinear> {
-    /// Token embedding.
-    pub embed_tokens: Embedding,
-    /// Products of low rank beside the token embedding; a head that is the same table does not see them.
-    pub embed_products: LowRankProducts,
-    /// Decoder layers.
-    pub layers: Vec<DecoderLayer<P>>,
-    /// Final norm.
-    pub norm: RmsNorm,
-    /// Position embedding.
-    pub rotary: RotaryEmbedding,
-}
 
 /// BitNet b1.58 language model: Hugging Face's `BitNetForCausalLM`.
 ///
@@ -89,37 +74,11 @@ impl BitNetLmConfig {
                 layers: layers.collect(),
                 norm: self.norm(self.d_model, device),
                 rotary: self.rotary().init(device),
+                prompt: None,
             },
             lm_head,
             head_products: LowRankProducts::default(),
         }
-    }
-}
-
-impl<P: Projection> BitNetModel<P> {
-    /// Computes the normalized hidden states of each position.
-    ///
-    /// # Shapes
-    ///
-    /// - tokens: `[batch, positions]`
-    /// - output: `[batch, positions, d_model]`
-    ///
-    /// # Panics
-    ///
-    /// If there are more positions than `max_positions`.
-    #[track_caller]
-    pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let mut x = self.embed(tokens);
-        for layer in &self.layers {
-            x = layer.forward(x, &self.rotary);
-        }
-        normalize(&self.norm, x)
-    }
-
-    /// Returns the embeddings of tokens, with the active products.
-    pub(super) fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
-        let x = self.embed_tokens.forward(tokens.clone());
-        (self.embed_products).added_to(x, |product| product.rows(tokens.clone()))
     }
 }
 
@@ -133,7 +92,7 @@ impl<P: Projection> BitNetLm<P> {
     ///
     /// # Panics
     ///
-    /// If there are more positions than `max_positions`.
+    /// If there are more tokens than [`max_tokens`](BitNetModel::max_tokens), or the prompt does not fit the model.
     #[track_caller]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         self.head(self.model.forward(tokens))
@@ -166,6 +125,7 @@ impl<P: Projection> BitNetLm<P> {
                 layers: layers.collect::<Result<_, _>>()?,
                 norm: self.model.norm,
                 rotary: self.model.rotary,
+                prompt: self.model.prompt,
             },
             lm_head: self.lm_head,
             head_products: self.head_products,

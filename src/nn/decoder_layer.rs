@@ -5,7 +5,7 @@ use burn::{
 };
 
 use super::{
-    BitLinear, BitNetLmConfig, Projection, RotaryEmbedding, TrainableProjection,
+    BitLinear, BitNetLmConfig, KeyValues, Projection, RotaryEmbedding, TrainableProjection,
     attention::BitNetAttention, feed_forward::FeedForward, layer_cache::LayerCache,
     norm::normalize,
 };
@@ -41,14 +41,25 @@ impl<P: TrainableProjection> DecoderLayer<P> {
 }
 
 impl<P: Projection> DecoderLayer<P> {
-    /// Applies the block.
+    /// Applies the block to the positions after the past, or from the first on.
     ///
     /// # Shapes
     ///
     /// - x, output: `[batch, positions, d_model]`
-    pub fn forward(&self, x: Tensor<3>, rotary: &RotaryEmbedding) -> Tensor<3> {
+    /// - past: `[batch or 1, n_kv_heads, positions, d_head]`
+    ///
+    /// # Panics
+    ///
+    /// As [`BitNetAttention::forward`].
+    #[track_caller]
+    pub fn forward(
+        &self,
+        x: Tensor<3>,
+        rotary: &RotaryEmbedding,
+        past: Option<KeyValues>,
+    ) -> Tensor<3> {
         let hidden = normalize(&self.input_layernorm, x.clone());
-        let attention = self.self_attn.forward(hidden, rotary);
+        let attention = self.self_attn.forward(hidden, rotary, past);
         self.feed_forward(x + attention)
     }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{BitNetLm, KvCache, Projection, causal_lm::BitNetModel, norm::normalize};
+use super::{BitNetLm, BitNetModel, KvCache, Projection};
 
 impl<P: Projection> BitNetModel<P> {
     /// Computes the normalized hidden states of further positions of the sequences in the cache.
@@ -14,17 +14,27 @@ impl<P: Projection> BitNetModel<P> {
     ///
     /// # Panics
     ///
-    /// If the cache has no space for them.
+    /// If the cache has no space for them, or was created for a model with another prompt.
     #[track_caller]
     pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<3> {
         let [batch, positions] = tokens.dims();
-        let start = cache.len();
-        let mut x = self.embed(tokens);
-        for (layer, cache) in self.layers.iter().zip(cache.layers(batch, positions)) {
+        let (len, n_virtual) = (cache.len(), self.n_virtual());
+        let x = self.embed(tokens);
+        let (mut x, pasts) = match len {
+            0 => self.prompted(x),
+            _ => (x, self.no_pasts()),
+        };
+        let caches = cache.layers([batch, positions], n_virtual);
+        // Virtual tokens in `x` are positions of this call.
+        let start = n_virtual + len + positions - x.dims()[1];
+        for ((layer, cache), past) in self.layers.iter().zip(caches).zip(pasts) {
+            if let Some(past) = past {
+                cache.write(0, past.expand(batch));
+            }
             x = layer.decode(x, &self.rotary, start, cache);
         }
         cache.advance(positions);
-        normalize(&self.norm, x)
+        self.last_states(x, positions)
     }
 }
 
@@ -43,7 +53,7 @@ impl<P: Projection> BitNetLm<P> {
     ///
     /// # Panics
     ///
-    /// If there is no token, or the cache has no space for them.
+    /// If there is no token, the cache has no space for them, or was created for a model with another prompt.
     #[track_caller]
     pub fn decode(&self, tokens: Tensor<2, Int>, cache: &mut KvCache) -> Tensor<2> {
         let [_, positions] = tokens.dims();

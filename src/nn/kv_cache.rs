@@ -10,7 +10,7 @@ use super::{
 pub struct KvCacheConfig {
     /// Number of sequences that are decoded together.
     pub batch_size: usize,
-    /// Capacity in positions.
+    /// Capacity in positions of tokens.
     pub max_positions: usize,
     /// Storage type of keys and values.
     #[config(default = "KvCacheDType::F32")]
@@ -23,6 +23,9 @@ pub struct KvCacheConfig {
 /// The memory is allocated at once. The cache is for inference: no gradient passes through it, even if the
 /// model has gradients. [`truncate`](Self::truncate) returns to an earlier position, for example to decode
 /// another answer to the same prompt.
+///
+/// Before the positions of the tokens it has those of the model's [`Prompt`](super::Prompt), which it takes with the
+/// first tokens.
 ///
 /// # Example
 ///
@@ -49,6 +52,8 @@ pub struct KvCache {
     batch_size: usize,
     max_positions: usize,
     len: usize,
+    /// Positions of the prompt of the model, before those of tokens.
+    n_virtual: usize,
 }
 
 impl KvCacheConfig {
@@ -56,10 +61,10 @@ impl KvCacheConfig {
     ///
     /// # Panics
     ///
-    /// If the capacity is no sequence, or more positions than the model has.
+    /// If the capacity is no sequence, or more positions than the model has for tokens.
     #[track_caller]
     pub fn init<P: Projection>(&self, lm: &BitNetLm<P>) -> KvCache {
-        let max_positions = lm.model.rotary.max_positions();
+        let (max_positions, n_virtual) = (lm.model.max_tokens(), lm.model.n_virtual());
         assert!(
             self.batch_size > 0 && (1..=max_positions).contains(&self.max_positions),
             "a cache has at least one sequence and 1 to {max_positions} positions, got {} and {}",
@@ -69,7 +74,8 @@ impl KvCacheConfig {
         let device = lm.model.embed_tokens.weight.val().device().inner();
         let layers = lm.model.layers.iter().map(|layer| {
             let [n_kv_heads, d_head] = layer.self_attn.key_shape();
-            let shape = [self.batch_size, n_kv_heads, self.max_positions, d_head];
+            let positions = n_virtual + self.max_positions;
+            let shape = [self.batch_size, n_kv_heads, positions, d_head];
             LayerCache::new(self.dtype, shape, &device)
         });
         KvCache {
@@ -77,27 +83,28 @@ impl KvCacheConfig {
             batch_size: self.batch_size,
             max_positions: self.max_positions,
             len: 0,
+            n_virtual,
         }
     }
 }
 
 impl KvCache {
-    /// Returns the number of cached positions.
+    /// Returns the number of cached positions of tokens.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Returns whether the cache is empty.
+    /// Returns whether the cache has no token.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Returns the capacity in positions.
+    /// Returns the capacity in positions of tokens.
     pub fn max_positions(&self) -> usize {
         self.max_positions
     }
 
-    /// Removes all positions after the first `len`.
+    /// Removes all tokens after the first `len`.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
     }
@@ -107,17 +114,23 @@ impl KvCache {
         self.layers.iter().map(LayerCache::num_bytes).sum()
     }
 
-    /// Returns the caches of the layers, for `positions` more of each of `batch_size` sequences.
+    /// Returns the caches of the layers, for `positions` more of each of `batch_size` sequences after a prompt of
+    /// `n_virtual` positions.
     ///
     /// # Panics
     ///
-    /// If there is no space for them.
+    /// If there is no space for them, or the cache was created for another prompt.
     #[track_caller]
     pub(super) fn layers(
         &mut self,
-        batch_size: usize,
-        positions: usize,
+        [batch_size, positions]: [usize; 2],
+        n_virtual: usize,
     ) -> impl Iterator<Item = &mut LayerCache> {
+        assert!(
+            n_virtual == self.n_virtual,
+            "a cache after a prompt of {} positions is not one of a model whose prompt has {n_virtual}",
+            self.n_virtual
+        );
         assert!(
             batch_size == self.batch_size && self.len + positions <= self.max_positions,
             "a cache of {} sequences of {} positions, {} of them taken, has no room for {positions} \

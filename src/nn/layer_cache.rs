@@ -1,6 +1,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, s};
 use serde::{Deserialize, Serialize};
 
+use super::KeyValues;
 use crate::{
     functions::{absmax_dequantize, absmax_quantize},
     ops::packing::code_words_per_row,
@@ -57,13 +58,18 @@ impl LayerCache {
     }
 
     /// Stores keys and values from position `start` on, and returns all up to them.
+    pub fn append(&mut self, start: usize, next: KeyValues) -> KeyValues {
+        let len = start + next.positions();
+        self.write(start, next);
+        KeyValues::new(self.keys.read(len), self.values.read(len))
+    }
+
+    /// Stores keys and values from position `start` on.
     ///
     /// The stored values have no gradient: otherwise the graphs of all tokens would stay in memory.
-    pub fn append(&mut self, start: usize, key: Tensor<4>, value: Tensor<4>) -> [Tensor<4>; 2] {
-        let len = start + key.dims()[2];
-        self.keys.write(start, key.without_autodiff());
-        self.values.write(start, value.without_autodiff());
-        [&self.keys, &self.values].map(|slots| slots.read(len))
+    pub fn write(&mut self, start: usize, next: KeyValues) {
+        self.keys.write(start, next.key.without_autodiff());
+        self.values.write(start, next.value.without_autodiff());
     }
 }
 
@@ -153,8 +159,8 @@ mod tests {
         for dtype in [KvCacheDType::F32, KvCacheDType::Int8] {
             let mut cache = LayerCache::new(dtype, [1, 1, 4, 16], &device);
             let x = Tensor::ones([1, 1, 2, 16], &device.clone().autodiff()).require_grad();
-            let [keys, values] = cache.append(1, x.clone(), x.clone() * 2.0);
-            let grads = (x.clone().sum() + keys.sum() + values.sum()).backward();
+            let all = cache.append(1, KeyValues::new(x.clone(), x.clone() * 2.0));
+            let grads = (x.clone().sum() + all.key.sum() + all.value.sum()).backward();
             let grad = x.grad(&grads).unwrap().into_data();
             assert_eq!(grad.try_to_vec::<f32>().unwrap(), [1.0; 32], "{dtype:?}");
         }

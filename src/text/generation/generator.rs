@@ -128,7 +128,7 @@ impl<'a, P: Projection> Generator<'a, P> {
     }
 
     fn check_prompt(&self, prompt: usize, tokens: &[u32]) -> Result<(), TextError> {
-        let context = self.model.model.rotary.max_positions();
+        let context = self.model.model.max_tokens();
         if !(1..=context).contains(&tokens.len()) {
             return Err(TextError::PromptLength {
                 prompt,
@@ -182,7 +182,7 @@ impl<'a, P: Projection> Generator<'a, P> {
     fn cache(&self, prompts: &[&[u32]]) -> KvCache {
         let len = prompts[0].len();
         let wanted = len.saturating_add(self.config.max_new_tokens.saturating_sub(1));
-        let positions = wanted.min(self.model.model.rotary.max_positions());
+        let positions = wanted.min(self.model.model.max_tokens());
         KvCacheConfig::new(prompts.len(), positions)
             .with_dtype(self.config.cache_dtype)
             .init(self.model)

@@ -8,5 +8,6 @@ mod kv_cache;
 mod linear_4bit;
 mod oracle_bit_linear;
 mod oracle_lm;
+mod prompt;
 mod rope_scaling;
 mod rotary_embedding;

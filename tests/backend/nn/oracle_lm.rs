@@ -67,7 +67,7 @@ fn logits_hidden_states_loss_and_gradients_equal_transformers() {
         let mut hidden = lm.model.embed_tokens.forward(tokens.clone());
         for (i, layer) in lm.model.layers.iter().enumerate() {
             check(&floats(hidden.clone()), &format!("hidden_states.{i}"));
-            hidden = layer.forward(hidden, &lm.model.rotary);
+            hidden = layer.forward(hidden, &lm.model.rotary, None);
         }
         check(&floats(lm.model.norm.forward(hidden)), "hidden_states.2");
     }

@@ -1,13 +1,13 @@
 //! Generated texts: with a cache equal to the full forward pass, in a batch equal to single prompts.
 
 use bitnet_burn::{
-    nn::{BitNetLm, BitNetLmConfig, KvCacheDType, Projection, TrainableProjection},
+    nn::{BitNetLm, BitNetLmConfig, KvCacheDType, Projection, Prompt, TrainableProjection},
     text::{FinishReason, GeneratedText, GenerationConfig, Generator, TextError, Tokenizer},
 };
 use burn::{
     module::Module,
     nn::Linear,
-    tensor::{Device, Int, Tensor},
+    tensor::{DType, Device, Int, Tensor},
 };
 
 use crate::support::values::*;
@@ -47,11 +47,9 @@ fn generate<P: Projection>(
     generator.generate(prompts).unwrap()
 }
 
-#[test]
-fn greedy_tokens_are_the_likeliest_of_the_forward_pass() {
+fn assert_greedy(lm: &BitNetLm<Linear>) {
     let tokenizer = tokenizer();
     let vocab_size = tokenizer.vocab_size();
-    let lm: BitNetLm<Linear> = lm(vocab_size);
     let mut tokens = tokenizer.encode("some words").unwrap();
     let prompt = tokens.len();
     for _ in 0..10 {
@@ -62,9 +60,39 @@ fn greedy_tokens_are_the_likeliest_of_the_forward_pass() {
         let likelier = |a: &usize, b: &usize| last[*a].total_cmp(&last[*b]);
         tokens.push((0..vocab_size).max_by(likelier).unwrap() as u32);
     }
-    let generated = generate(&lm, &greedy(), &["some words"]).remove(0);
+    let generated = generate(lm, &greedy(), &["some words"]).remove(0);
     assert_eq!(generated.tokens, tokens[prompt..]);
     assert_eq!(generated.finish, FinishReason::Length);
+}
+
+#[test]
+fn greedy_tokens_are_the_likeliest_of_the_forward_pass() {
+    assert_greedy(&lm(tokenizer().vocab_size()));
+}
+
+#[test]
+fn texts_stand_behind_the_trained_prompt_of_the_model() {
+    let device = Device::default();
+    let values = |d: usize| tensor(&normal(4 * d, 6), [4, d], DType::F32, &device) * 10.0;
+    for prompt in [
+        Prompt::prefix("prefix", values(2 * 2 * 16)),
+        Prompt::input("input", values(32)),
+    ] {
+        let mut lm: BitNetLm<Linear> = lm(tokenizer().vocab_size());
+        lm.model.prompt = Some(prompt);
+        assert_greedy(&lm);
+        let long = greedy().with_max_new_tokens(1000);
+        let text = generate(&lm, &long, &["some words"]).remove(0);
+        assert_eq!(text.finish, FinishReason::Context);
+        assert_eq!(text.tokens.len(), CONTEXT - 4 - 10 + 1);
+        let (tokenizer, too_long) = (tokenizer(), "x".repeat(CONTEXT - 4 + 1));
+        let generator = Generator::new(&lm, &tokenizer, greedy()).unwrap();
+        let error = generator.generate(&[&too_long]).unwrap_err().to_string();
+        assert!(
+            error.ends_with("has 21 tokens, expected 1 to 20"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
