@@ -7,7 +7,7 @@ use burn::{
 
 use super::{
     Adapter, AdapterBase,
-    adapter::{AdapterMethod, BasePass, Merged},
+    adapter_method::{AdapterMethod, BasePass, Merged},
 };
 use crate::nn::{Projection, SavedTensors};
 
@@ -172,9 +172,10 @@ fn outputs<P: AdapterBase, const D: usize>(
         return [output.clone(), output];
     };
     let [output, y] = outputs(base, before, last.input(x.clone()));
+    let base_input = |x| before.iter().rev().fold(x, |x, adapter| adapter.input(x));
     let pass = BasePass {
         base,
-        before,
+        base_input: &base_input,
         x,
         output,
     };

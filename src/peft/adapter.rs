@@ -1,12 +1,12 @@
 use burn::{
-    module::{
-        Content, DisplaySettings, Module, ModuleDisplay, ModuleVisitor, Param, ParamId,
-        list_param_ids,
-    },
-    tensor::Tensor,
+    module::{Content, DisplaySettings, Module, ModuleDisplay, ModuleVisitor, Param, ParamId},
+    tensor::{Device, Tensor},
 };
 
-use super::{AdapterBase, BitFit, Ia3, InitialFactors, Lora};
+use super::{
+    AdapterBase, BitFit, Ia3, Lora, PeftError,
+    adapter_method::{AdapterMethod, BasePass, Merged},
+};
 
 /// An adapter of one projection, by its method.
 #[derive(Module, Debug, derive_more::From)]
@@ -31,84 +31,24 @@ macro_rules! each {
     };
 }
 
-/// Input and output of the base of an adapted projection, as an adapter sees them.
-pub(super) struct BasePass<'a, P, const D: usize> {
-    pub(super) base: &'a P,
-    /// Adapters before this one, which change the input of the base.
-    pub(super) before: &'a [&'a Adapter],
-    /// Input of the adapter, `[.., d_input]`.
-    pub(super) x: Tensor<D>,
-    /// Output of the base, `[.., d_output]`.
-    pub(super) output: Tensor<D>,
-}
-
-impl<P: AdapterBase, const D: usize> BasePass<'_, P, D> {
-    /// Returns the output of the base for another input of the adapter.
-    pub(super) fn output_of(&self, x: Tensor<D>) -> Tensor<D> {
-        let before = self.before.iter().rev();
-        self.base
-            .forward(before.fold(x, |x, adapter| adapter.input(x)))
-    }
-}
-
-/// Weight `[d_input, d_output]` and bias of a projection with adapters in them.
-#[derive(Debug, Clone)]
-pub(super) struct Merged {
-    pub(super) weight: Tensor<2>,
-    /// Weight of the base alone, with the changes of its input.
-    pub(super) of_base: Tensor<2>,
-    pub(super) bias: Option<Tensor<1>>,
-}
-
-/// Computation of a method beside a projection.
-pub(super) trait AdapterMethod {
-    /// Checks that the adapter fits a projection `[d_input, d_output]`.
-    ///
-    /// # Panics
-    ///
-    /// If it does not.
-    #[track_caller]
-    fn check(&self, size: [usize; 2]);
-
-    /// Returns the factors that were subtracted from the base, which do not train.
-    fn initial(&self) -> Option<&InitialFactors> {
-        None
-    }
-
-    /// Returns the adapter that stands for this one where it is not active: `None` leaves the base as it is.
-    fn at_rest(&self) -> Option<Adapter> {
-        None
-    }
-
-    /// Returns the input that the base and the adapters before see.
-    fn input<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        x
-    }
-
-    /// Returns the output with this adapter, from the output `y` of the base and the adapters before.
-    fn output<P: AdapterBase, const D: usize>(
-        &self,
-        pass: &BasePass<'_, P, D>,
-        y: Tensor<D>,
-    ) -> Tensor<D>;
-
-    /// Returns whether the input is saved for backward: that of `A` of a LoRA adapter, whose `B` has an input of `rank`
-    /// values.
-    fn saves_input(&self) -> bool {
-        true
-    }
-
-    /// Returns weight and bias with this adapter, of a projection with the weight `base` and the adapters before
-    /// in `merged`, all without autodiff and in `f32`.
-    fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged;
-}
+/// Creates the adapter of a projection from its name, the projection, and the device of the model; returns the
+/// projection, whose weight an initialization may change, and the adapter.
+pub(super) type Init<'a, P> = Box<dyn Fn(&str, P, &Device) -> Result<(P, Adapter), PeftError> + 'a>;
 
 impl Adapter {
+    /// Returns the LoRA adapter, if it is one.
+    pub fn as_lora(&self) -> Option<&Lora> {
+        match self {
+            Self::Lora(lora) => Some(lora),
+            _ => None,
+        }
+    }
+
     /// Returns the parameters that train, with their numbers of values.
     pub(super) fn trained(&self) -> Vec<(ParamId, usize)> {
         let mut trained = Sizes::default();
         self.visit(&mut trained);
-        let constants = self.initial().map(list_param_ids).unwrap_or_default();
+        let constants = self.constants();
         trained.0.retain(|(id, _)| !constants.contains(id));
         trained.0
     }
@@ -129,12 +69,12 @@ impl AdapterMethod for Adapter {
         each!(self, method => method.check(size));
     }
 
-    fn initial(&self) -> Option<&InitialFactors> {
-        each!(self, method => method.initial())
+    fn constants(&self) -> Vec<ParamId> {
+        each!(self, method => method.constants())
     }
 
     fn at_rest(&self) -> Option<Adapter> {
-        each!(self, method => method.at_rest())
+        each!(self, method => method.at_rest().map(Self::from))
     }
 
     fn input<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

@@ -1,7 +1,7 @@
 use burn::{
     module::{Module, Param},
     nn::Linear,
-    tensor::{DType, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 
 use crate::{
@@ -43,6 +43,14 @@ pub trait AdapterBase: Projection {
 /// Returns a weight as it is computed with here.
 fn dense(weight: Tensor<2>) -> Tensor<2> {
     weight.without_autodiff().cast(DType::F32)
+}
+
+/// Returns a tensor computed without autodiff on the device of a model.
+pub(super) fn on<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
+    match device.is_autodiff() {
+        true => tensor.autodiff(),
+        false => tensor,
+    }
 }
 
 /// Returns a parameter with other values, in its own type.

@@ -5,7 +5,7 @@ use burn::{
 
 use super::{
     AdapterBase,
-    adapter::{AdapterMethod, BasePass, Merged},
+    adapter_method::{AdapterMethod, BasePass, Merged},
 };
 
 /// BitFit adapter of one projection: a trained difference of the bias, `y = base(x) + d`.

@@ -3,7 +3,7 @@ use core::fmt;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{AdapterBase, BitFit, PeftError, TargetModules, Targets, peft_config::Init};
+use super::{AdapterBase, BitFit, PeftError, TargetModules, Targets, adapter::Init};
 
 /// Configuration of [BitFit](https://arxiv.org/abs/2106.10199): `y = base(x) + d` with a trained difference `d` of the
 /// bias, which starts at 0.

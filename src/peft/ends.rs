@@ -8,7 +8,7 @@ use burn::{
 
 use super::{
     AdaptedModule, Lora, LoraConfig, MergedModule, PeftConfig, PeftError, adapter_base::replaced,
-    merge::loss, targets::Selection,
+    merge_report::loss, targets::Selection,
 };
 use crate::nn::{BitNetLm, LowRankProduct, LowRankProducts, Projection};
 
@@ -110,6 +110,12 @@ pub(super) fn add<P: Projection>(
         }
         let product = match config {
             PeftConfig::Lora(config) => end.product(lm, config, device)?,
+            other => {
+                return Err(PeftError::MethodOfEnd {
+                    module: end.name(),
+                    method: other.to_string(),
+                });
+            }
         };
         modules.push(AdaptedModule {
             name: end.name().to_string(),

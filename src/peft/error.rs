@@ -40,6 +40,16 @@ pub enum PeftError {
         /// Last names of the projections of the model.
         modules: String,
     },
+    /// A method other than LoRA targets the token embedding or the output head.
+    #[error(
+        "{module} can have an adapter of LoRA or rsLoRA alone, and the configuration has {method}"
+    )]
+    MethodOfEnd {
+        /// The embedding or the head.
+        module: &'static str,
+        /// The configuration, in words.
+        method: String,
+    },
     /// There is an adapter of this name already.
     #[error("the model has an adapter {name:?} already: delete it or choose another name")]
     Exists {
@@ -53,6 +63,36 @@ pub enum PeftError {
         name: String,
         /// Names of the adapters of the model.
         adapters: Vec<String>,
+    },
+    /// A model has a prompt already.
+    #[error(
+        "the model has the prompt {existing:?}, and {name:?} would stand before the same tokens: delete the first"
+    )]
+    PromptExists {
+        /// Name of the new prompt.
+        name: String,
+        /// Name of the prompt of the model.
+        existing: String,
+    },
+    /// A prompt leaves no position for a token.
+    #[error(
+        "{num_virtual_tokens} virtual tokens leave no position for others in a model of {max_positions} positions"
+    )]
+    PromptLength {
+        /// Number of virtual tokens.
+        num_virtual_tokens: usize,
+        /// Number of positions of the model.
+        max_positions: usize,
+    },
+    /// A prompt is one of a model of another size.
+    #[error("{field} of the prompt is {found}, and that of the model {expected}")]
+    PromptSize {
+        /// Field of the configuration.
+        field: &'static str,
+        /// What it has.
+        found: usize,
+        /// What the model has.
+        expected: usize,
     },
     /// An initialization changes the base weight, which this base cannot.
     #[error(

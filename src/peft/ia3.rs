@@ -5,7 +5,7 @@ use burn::{
 
 use super::{
     AdapterBase,
-    adapter::{AdapterMethod, BasePass, Merged},
+    adapter_method::{AdapterMethod, BasePass, Merged},
 };
 
 /// (IA)³ adapter of one projection: a factor for each output, `y = l base(x)`, or for each input, `y = base(l x)`, of

@@ -5,7 +5,7 @@ use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    AdapterBase, Ia3, PeftError, TargetModules, Targets, pattern::full_match, peft_config::Init,
+    AdapterBase, Ia3, PeftError, TargetModules, Targets, adapter::Init, pattern::full_match,
 };
 
 /// Configuration of [(IA)³](https://arxiv.org/abs/2205.05638): `y = l base(x)`, and `y = base(l x)` of feed-forward

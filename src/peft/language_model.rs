@@ -1,13 +1,17 @@
 use std::collections::BTreeSet;
 
 use burn::{
-    module::{Module, Param, ParamGroup},
-    tensor::{Device, Tensor},
+    module::{Module, Param, ParamGroup, list_param_ids},
+    tensor::Tensor,
 };
 
 use super::{
     AdaptedLinear, AdaptedModule, Adapter, AdapterBase, AdapterReport, PeftConfig, PeftError,
+    Targets,
+    adapter::Init,
     ends::{self, End},
+    peft_config::Addition,
+    targets::Selection,
     trained_beside::{TrainedBeside, check_weights, with_own_head},
 };
 use crate::{
@@ -16,8 +20,9 @@ use crate::{
 };
 
 impl<P: AdapterBase> BitNetLm<P> {
-    /// Adds an adapter to the projections that a configuration targets, and freezes all other parameters, except
-    /// the biases and modules that it trains as a whole. Those train in place: [`into_base`] keeps their new values.
+    /// Adds an adapter to the projections that a configuration targets, or a prompt before the tokens, and freezes all
+    /// other parameters, except the biases and modules that it trains as a whole. Those train in place: [`into_base`]
+    /// keeps their new values.
     ///
     /// Targets by name may be the token embedding `embed_tokens` and the output head `lm_head`, too. If these are one
     /// table, each has its own adapter, as in peft: the head does not see that of the embedding.
@@ -27,8 +32,9 @@ impl<P: AdapterBase> BitNetLm<P> {
     ///
     /// # Errors
     ///
-    /// If the configuration is invalid or targets no projection, an initialization would round the base weight, or a
-    /// module that trains as a whole has a packed weight.
+    /// If the configuration is invalid or targets no projection, an initialization would round the base weight, a
+    /// module that trains as a whole has a packed weight, or the model has a prompt already or is of another size than
+    /// one.
     ///
     /// [`into_base`]: BitNetLm::into_base
     pub fn with_adapter(
@@ -57,34 +63,28 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             let name = name.to_string();
             return Err(PeftError::Exists { name });
         }
-        let selection = config.selection()?;
-        let names: Vec<String> = self.projections().map(|(name, _)| name).collect();
-        let ends = End::ALL.map(End::name);
-        let any_end = ends.iter().any(|name| selection.matches_end(name));
-        if !any_end && !names.iter().any(|name| selection.matches(name)) {
-            return Err(no_match(&config, &names));
-        }
         check_weights(&self, config.modules_to_save())?;
-        let device = self.model.embed_tokens.weight.device();
-        let init = config.init::<P>()?;
-        let mut modules = Vec::new();
-        let mut lm = self.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
-            linear.set_active(&[]);
-            if selection.matches(module) {
-                let (base, adapter) = init(module, linear.base, &device)?;
-                linear.base = base;
-                modules.push(AdaptedModule {
-                    name: module.to_string(),
-                    num_params: adapter.trained().iter().map(|(_, size)| size).sum(),
-                });
-                linear = linear.with_adapter(name, adapter);
+        let (lm, modules, mut unmatched) = match config.addition()? {
+            Addition::Prompt(new) => {
+                let (lm, module) = self.add_prompt(name, &new)?;
+                (lm, vec![module], Vec::new())
             }
-            Ok(linear)
-        })?;
-        let of_ends = ends::add(&mut lm, name, (&config, &selection), &device)?;
-        modules.extend(of_ends);
-        let all = names.iter().map(String::as_str).chain(ends);
-        let mut unmatched = selection.unmatched(all);
+            Addition::Adapters(targets, init) => {
+                let selection = targets.compile(config.modules_to_save())?;
+                let names: Vec<String> = self.projections().map(|(name, _)| name).collect();
+                let ends = End::ALL.map(End::name);
+                let any_end = ends.iter().any(|name| selection.matches_end(name));
+                if !any_end && !names.iter().any(|name| selection.matches(name)) {
+                    return Err(no_match(targets, &names));
+                }
+                let device = self.model.embed_tokens.weight.device();
+                let (mut lm, mut modules) = self.add_to_projections(name, &selection, &init)?;
+                modules.extend(ends::add(&mut lm, name, (&config, &selection), &device)?);
+                let all = names.iter().map(String::as_str).chain(ends);
+                let unmatched = selection.unmatched(all);
+                (lm, modules, unmatched)
+            }
+        };
         let lm = with_own_head(lm, config.modules_to_save());
         let lm = lm.train_adapter(name, &config, &mut unmatched);
         let mut trainable = Trainable::default();
@@ -99,19 +99,50 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         Ok((lm, report))
     }
 
-    /// Returns the names of the adapters.
+    /// Adds an adapter to the projections that are selected, active in place of other adapters and the prompt.
+    fn add_to_projections(
+        self,
+        name: &str,
+        selection: &Selection,
+        init: &Init<'_, P>,
+    ) -> Result<(Self, Vec<AdaptedModule>), PeftError> {
+        let device = self.model.embed_tokens.weight.device();
+        let mut modules = Vec::new();
+        let lm = self.with_active_prompt(&[]);
+        let lm = lm.try_map_projections(|module, mut linear| -> Result<_, PeftError> {
+            linear.set_active(&[]);
+            if selection.matches(module) {
+                let (base, adapter) = init(module, linear.base, &device)?;
+                linear.base = base;
+                modules.push(AdaptedModule {
+                    name: module.to_string(),
+                    num_params: adapter.trained().iter().map(|(_, size)| size).sum(),
+                });
+                linear = linear.with_adapter(name, adapter);
+            }
+            Ok(linear)
+        })?;
+        Ok((lm, modules))
+    }
+
+    /// Returns the names of the adapters, and of the prompt.
     pub fn adapter_names(&self) -> BTreeSet<String> {
         let projections = self.projections();
-        let of_projections = projections.flat_map(|(_, p)| {
+        let names = projections.flat_map(|(_, p)| {
             p.adapters()
                 .map(|(name, _)| name.to_string())
                 .collect::<Vec<_>>()
         });
-        of_projections.chain(ends::names(self)).collect()
+        let prompt = self.model.prompt.iter();
+        names
+            .chain(prompt.map(|prompt| prompt.name().to_string()))
+            .chain(ends::names(self))
+            .collect()
     }
 
-    /// Makes exactly these adapters active: their products are added. None is the base model, also of adapters that
-    /// were subtracted from it ([PiSSA](super::LoraInit::Pissa), [OLoRA](super::LoraInit::Olora)).
+    /// Makes exactly these adapters active: their products are added, and the tokens stand behind a prompt that is
+    /// one of them. None is the base model, also of adapters that were subtracted from it
+    /// ([PiSSA](super::LoraInit::Pissa), [OLoRA](super::LoraInit::Olora)).
     ///
     /// # Errors
     ///
@@ -121,13 +152,14 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             self.check_name(name)?;
         }
         ends::set_active(&mut self, names);
-        Ok(self.map_projections(|_, mut linear| {
+        let lm = self.with_active_prompt(names);
+        Ok(lm.map_projections(|_, mut linear| {
             linear.set_active(names);
             linear
         }))
     }
 
-    /// Deletes an adapter.
+    /// Deletes an adapter or the prompt.
     ///
     /// # Errors
     ///
@@ -135,13 +167,15 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     pub fn delete_adapter(mut self, name: &str) -> Result<Self, PeftError> {
         self.check_name(name)?;
         ends::remove(&mut self, Some(name));
-        Ok(self.map_projections(|_, linear| linear.without(name)))
+        let lm = self.without_prompt(|prompt| prompt.name() == name);
+        Ok(lm.map_projections(|_, linear| linear.without(name)))
     }
 
-    /// Removes all adapters: returns the model as it was.
+    /// Removes all adapters and the prompt: returns the model as it was.
     pub fn into_base(mut self) -> BitNetLm<P> {
         ends::remove(&mut self, None);
-        self.map_projections(|_, linear| linear.into_base())
+        let lm = self.without_prompt(|_| true);
+        lm.map_projections(|_, linear| linear.into_base())
     }
 
     pub(super) fn check_name(&self, name: &str) -> Result<(), PeftError> {
@@ -158,6 +192,7 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     /// Freezes everything but the adapter, and what its configuration trains beside it.
     fn train_adapter(self, name: &str, config: &PeftConfig, unmatched: &mut Vec<String>) -> Self {
         let mut ids = TrainedBeside::of(&self, name, config).ids(&self, unmatched);
+        ids.extend(self.prompt(name).map(list_param_ids).unwrap_or_default());
         let adapters = self
             .projections()
             .filter_map(|(_, linear)| linear.adapter(name));
@@ -167,19 +202,11 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     }
 }
 
-/// Returns a tensor computed without autodiff on the device of a model.
-pub(super) fn on<const D: usize>(tensor: Tensor<D>, device: &Device) -> Tensor<D> {
-    match device.is_autodiff() {
-        true => tensor.autodiff(),
-        false => tensor,
-    }
-}
-
-fn no_match(config: &PeftConfig, names: &[String]) -> PeftError {
+fn no_match(targets: &Targets, names: &[String]) -> PeftError {
     let last = |name: &String| name.rsplit('.').next().unwrap_or(name).to_string();
     let modules: BTreeSet<String> = names.iter().map(last).collect();
     PeftError::NoMatch {
-        targets: config.targets().target_modules.to_string(),
+        targets: targets.target_modules.to_string(),
         modules: modules.into_iter().collect::<Vec<_>>().join(", "),
     }
 }

@@ -4,7 +4,7 @@ use burn::{nn::Linear, tensor::Tensor};
 
 use super::{
     AdaptedLinear, Adapter, AdapterBase, AdapterReport, Lora, LoraConfig, LoraInit, PeftError,
-    language_model::on,
+    adapter_base::on,
     lora::column_norms,
     low_rank::{Factors, LowRank},
 };
@@ -147,7 +147,9 @@ impl BitNetLm<Linear> {
 
 /// Replaces the factors of an adapter, and its norms by those of the base with them.
 fn with_factors(adapter: Adapter, fitted: Lora, base: Tensor<2>) -> Adapter {
-    let Adapter::Lora(lora) = adapter;
+    let Adapter::Lora(lora) = adapter else {
+        unreachable!("a configuration of LoRA adds it");
+    };
     let device = fitted.a.device();
     let norms = column_norms(base + fitted.delta().without_autodiff()).squeeze_dim::<1>(0);
     let lora = lora.with_factors(fitted.a.val().detach(), fitted.b.val().detach());

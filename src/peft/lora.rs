@@ -1,12 +1,12 @@
 use burn::{
-    module::{Content, DisplaySettings, Module, ModuleDisplay, Param, ParamId},
+    module::{Content, DisplaySettings, Module, ModuleDisplay, Param, ParamId, list_param_ids},
     nn::{Dropout, DropoutConfig},
     tensor::{DType, Tensor, assert_shape},
 };
 
 use super::{
-    Adapter, AdapterBase,
-    adapter::{AdapterMethod, BasePass, Merged},
+    AdapterBase,
+    adapter_method::{AdapterMethod, BasePass, Merged},
 };
 use crate::nn::by_tokens;
 
@@ -192,21 +192,23 @@ impl Lora {
 }
 
 impl AdapterMethod for Lora {
-    fn initial(&self) -> Option<&InitialFactors> {
-        self.initial.as_ref()
+    fn constants(&self) -> Vec<ParamId> {
+        self.initial
+            .as_ref()
+            .map(list_param_ids)
+            .unwrap_or_default()
     }
 
-    fn at_rest(&self) -> Option<Adapter> {
+    fn at_rest(&self) -> Option<Self> {
         let InitialFactors { a, b } = self.initial.clone()?;
-        let lora = Self {
+        Some(Self {
             a,
             b,
             magnitude: None,
             initial: None,
             dropout: DropoutConfig::new(0.0).init(),
             scaling: self.scaling,
-        };
-        Some(lora.into())
+        })
     }
 
     fn check(&self, [d_input, d_output]: [usize; 2]) {

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AdapterBase, Lora, LoraInit, PeftError, TargetModules, Targets,
-    language_model::on,
+    adapter::Init,
+    adapter_base::on,
     lora::column_norms,
     pattern::{first_match, last_parts},
-    peft_config::Init,
 };
 use crate::base::bounds::OutOfBounds;
 

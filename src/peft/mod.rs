@@ -6,8 +6,9 @@
 //! ([`BitLinear`](crate::nn::BitLinear)), or packed to 2 bits ([`PackedBitLinear`](crate::nn::PackedBitLinear)). No dense
 //! `W + s A B` is formed, and a frozen base has no gradient.
 //!
-//! [`BitNetLm::with_adapter`](crate::nn::BitNetLm::with_adapter) adapts a language model, and [`Attach`] the `Linear`
-//! layers of any Burn model.
+//! [`BitNetLm::with_adapter`](crate::nn::BitNetLm::with_adapter) adapts a language model, also with a trained
+//! [`Prompt`](crate::nn::Prompt) in place of adapters: [prefix tuning](PrefixTuningConfig), which without projection is
+//! P-tuning v2, [P-tuning](PTuningConfig) and [prompt tuning](PromptTuningConfig). [`Attach`] adapts the `Linear` layers of any Burn model.
 //!
 //! Names, defaults and rules are those of Hugging Face's [peft](https://huggingface.co/docs/peft); weights
 //! have Burn's layout, `A: [d_input, rank]` and `B: [rank, d_output]`.
@@ -32,6 +33,7 @@
 mod adapted_linear;
 mod adapter;
 mod adapter_base;
+mod adapter_method;
 mod adapter_report;
 mod attach;
 mod bit_fit;
@@ -48,8 +50,14 @@ mod lora_init;
 mod lora_plus;
 mod low_rank;
 mod merge;
+mod merge_report;
+mod p_tuning;
 mod pattern;
 mod peft_config;
+mod prefix_tuning;
+mod prompt;
+mod prompt_host;
+mod prompt_tuning;
 mod targets;
 mod trained_beside;
 mod weighted_sum;
@@ -73,8 +81,12 @@ pub use lora::{InitialFactors, Lora};
 pub use lora_config::{LoraBias, LoraConfig};
 pub use lora_init::LoraInit;
 pub use lora_plus::lora_plus_group;
-pub use merge::{MergeReport, MergedModule};
+pub use merge_report::{MergeReport, MergedModule};
+pub use p_tuning::PTuningConfig;
 pub use peft_config::PeftConfig;
+pub use prefix_tuning::{PrefixInit, PrefixTuningConfig};
+pub use prompt_host::PromptSize;
+pub use prompt_tuning::{PromptTuningConfig, PromptTuningInit};
 pub use targets::{TargetModules, Targets};
 #[cfg(feature = "interop")]
 pub(crate) use trained_beside::TrainedBeside;

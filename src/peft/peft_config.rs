@@ -1,12 +1,12 @@
 use core::fmt;
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Adapter, AdapterBase, BitFitConfig, Ia3Config, LoraBias, LoraConfig, PeftError, Targets,
-    targets::Selection,
+    AdapterBase, BitFitConfig, Ia3Config, LoraBias, LoraConfig, PTuningConfig, PeftError,
+    PrefixTuningConfig, PromptTuningConfig, Targets, adapter::Init, prompt_host::PromptHost,
 };
+use crate::nn::Prompt;
 
 /// Configuration of a method of parameter-efficient fine-tuning.
 ///
@@ -21,6 +21,7 @@ use super::{
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, derive_more::From)]
 #[serde(tag = "method", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a model has few")]
 pub enum PeftConfig {
     /// LoRA, rsLoRA or DoRA.
     Lora(LoraConfig),
@@ -29,11 +30,24 @@ pub enum PeftConfig {
     /// BitFit.
     #[serde(rename = "bitfit")]
     BitFit(BitFitConfig),
+    /// Keys and values before those of the tokens: prefix tuning, P-tuning v2.
+    PrefixTuning(PrefixTuningConfig),
+    /// Embeddings before those of the tokens, from a perceptron.
+    PTuning(PTuningConfig),
+    /// Embeddings before those of the tokens.
+    PromptTuning(PromptTuningConfig),
 }
 
-/// Creates the adapter of a projection from its name, the projection, and the device of the model; returns the
-/// projection, whose weight an initialization may change, and the adapter.
-pub(super) type Init<'a, P> = Box<dyn Fn(&str, P, &Device) -> Result<(P, Adapter), PeftError> + 'a>;
+/// What a method adds to a model.
+pub(super) enum Addition<'a, P> {
+    /// Adapters of the projections that are targets.
+    Adapters(&'a Targets, Init<'a, P>),
+    /// A prompt.
+    Prompt(NewPrompt<'a>),
+}
+
+/// Creates the prompt of a name for a model.
+pub(super) type NewPrompt<'a> = Box<dyn Fn(&str, &PromptHost) -> Result<Prompt, PeftError> + 'a>;
 
 impl PeftConfig {
     /// Checks the values.
@@ -46,15 +60,29 @@ impl PeftConfig {
             Self::Lora(config) => config.validate(),
             Self::Ia3(config) => config.validate(),
             Self::BitFit(config) => config.validate(),
+            Self::PrefixTuning(config) => config.validate(),
+            Self::PTuning(config) => config.validate(),
+            Self::PromptTuning(config) => config.validate(),
         }
     }
 
-    /// Returns the choice of the modules that get an adapter.
-    pub fn targets(&self) -> &Targets {
+    /// Returns the choice of the modules that get an adapter; `None` for a prompt, which adapts none.
+    pub fn targets(&self) -> Option<&Targets> {
         match self {
-            Self::Lora(config) => &config.targets,
-            Self::Ia3(config) => &config.targets,
-            Self::BitFit(config) => &config.targets,
+            Self::Lora(config) => Some(&config.targets),
+            Self::Ia3(config) => Some(&config.targets),
+            Self::BitFit(config) => Some(&config.targets),
+            Self::PrefixTuning(_) | Self::PTuning(_) | Self::PromptTuning(_) => None,
+        }
+    }
+
+    /// Returns the number of positions of the prompt, 0 of adapters: the model has so many fewer for tokens.
+    pub fn num_virtual_tokens(&self) -> usize {
+        match self {
+            Self::Lora(_) | Self::Ia3(_) | Self::BitFit(_) => 0,
+            Self::PrefixTuning(config) => config.num_virtual_tokens,
+            Self::PTuning(config) => config.num_virtual_tokens,
+            Self::PromptTuning(config) => config.num_virtual_tokens,
         }
     }
 
@@ -64,6 +92,9 @@ impl PeftConfig {
             Self::Lora(config) => &config.modules_to_save,
             Self::Ia3(config) => &config.modules_to_save,
             Self::BitFit(config) => &config.modules_to_save,
+            Self::PrefixTuning(config) => &config.modules_to_save,
+            Self::PTuning(config) => &config.modules_to_save,
+            Self::PromptTuning(config) => &config.modules_to_save,
         }
     }
 
@@ -71,20 +102,25 @@ impl PeftConfig {
     pub fn bias(&self) -> LoraBias {
         match self {
             Self::Lora(config) => config.bias,
-            Self::Ia3(_) | Self::BitFit(_) => LoraBias::None,
+            _ => LoraBias::None,
         }
     }
 
-    pub(super) fn selection(&self) -> Result<Selection, PeftError> {
-        self.targets().compile(self.modules_to_save())
-    }
-
-    pub(super) fn init<P: AdapterBase>(&self) -> Result<Init<'_, P>, PeftError> {
-        match self {
-            Self::Lora(config) => config.init(),
-            Self::Ia3(config) => config.init(),
-            Self::BitFit(config) => Ok(config.init()),
-        }
+    pub(super) fn addition<P: AdapterBase>(&self) -> Result<Addition<'_, P>, PeftError> {
+        Ok(match self {
+            Self::Lora(config) => Addition::Adapters(&config.targets, config.init()?),
+            Self::Ia3(config) => Addition::Adapters(&config.targets, config.init()?),
+            Self::BitFit(config) => Addition::Adapters(&config.targets, config.init()),
+            Self::PrefixTuning(config) => {
+                Addition::Prompt(Box::new(|name, host| config.prompt(name, host)))
+            }
+            Self::PTuning(config) => {
+                Addition::Prompt(Box::new(|name, host| config.prompt(name, host)))
+            }
+            Self::PromptTuning(config) => {
+                Addition::Prompt(Box::new(|name, host| config.prompt(name, host)))
+            }
+        })
     }
 }
 
@@ -100,6 +136,9 @@ impl fmt::Display for PeftConfig {
             Self::Lora(config) => config.fmt(f),
             Self::Ia3(config) => config.fmt(f),
             Self::BitFit(config) => config.fmt(f),
+            Self::PrefixTuning(config) => config.fmt(f),
+            Self::PTuning(config) => config.fmt(f),
+            Self::PromptTuning(config) => config.fmt(f),
         }
     }
 }

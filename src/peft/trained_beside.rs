@@ -28,11 +28,11 @@ pub(crate) struct BesideParameter<'a> {
 }
 
 impl<'a> BesideParameter<'a> {
-    /// Splits the path of a parameter that is not part of an adapter.
+    /// Splits the path of a parameter that is not part of an adapter or a prompt.
     fn new(path: &'a str) -> Option<Self> {
         if path
             .split('.')
-            .any(|part| part == "adapters" || part == "products")
+            .any(|part| ["adapters", "products", "prompt"].contains(&part))
         {
             return None;
         }

@@ -35,7 +35,7 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
     ///
     /// # Errors
     ///
-    /// If one of the adapters does not exist, is listed twice, or is not LoRA or is DoRA (whose norms have no sum),
+    /// If one of the adapters does not exist, is listed twice, or is not LoRA or is DoRA (whose norms have no sum) or a prompt,
     /// `name` exists, a weight is not finite, or ranks differ for [`Combination::Linear`].
     ///
     /// # Example
@@ -96,6 +96,12 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         OutOfBounds::unless(!adapters.is_empty(), "adapters", "1 or more", 0)?;
         for (i, (adapter, weight)) in adapters.iter().enumerate() {
             self.check_name(adapter)?;
+            if self.prompt(adapter).is_some() {
+                return Err(PeftError::NoSum {
+                    module: "model.prompt".to_string(),
+                    reason: format!("{adapter} is a prompt, which has no sum with adapters"),
+                });
+            }
             let field = format!("the weight of {adapter}");
             OutOfBounds::unless(weight.is_finite(), &field, "finite", *weight)?;
             let is_new = adapters[..i].iter().all(|(other, _)| other != adapter);
@@ -115,7 +121,12 @@ fn summands<P: AdapterBase>(
         .iter()
         .filter_map(|&(name, weight)| Some((name, weight, linear.adapter(name)?)));
     let summands = found.map(|(name, weight, adapter)| {
-        let Adapter::Lora(lora) = adapter;
+        let Adapter::Lora(lora) = adapter else {
+            return Err(PeftError::NoSum {
+                module: module.to_string(),
+                reason: format!("{name} is no LoRA adapter"),
+            });
+        };
         if lora.magnitude.is_some() {
             return Err(PeftError::NoSum {
                 module: module.to_string(),

@@ -5,7 +5,8 @@
 
 Every parameter of a prompt is randn of generator 1, in the order of `named_parameters`. For each method
 `<method>.logits` are those of the tokens, `<method>.grad` is the gradient of `sum(logits * probe)` with respect to
-the embedding, and `<method>.parameter.<name>` are the parameters before the prompt is computed and saved.
+the embedding, and `<method>.parameter.<name>` are the parameters before the prompt is computed and saved. `with_head`
+trains the head, too, which is 0.1 * randn.
 """
 
 import json
@@ -27,6 +28,7 @@ METHODS = {
     "prefix_projected": PrefixTuningConfig(**TASK, prefix_projection=True, encoder_hidden_size=6),
     "p_tuning": PromptEncoderConfig(**TASK, encoder_hidden_size=6),
     "prompt_tuning": PromptTuningConfig(**TASK),
+    "with_head": PromptTuningConfig(**TASK, modules_to_save=["lm_head"]),
 }
 
 
@@ -51,6 +53,9 @@ for name, config in METHODS.items():
     for path, parameter in encoder.named_parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator)
         case[f"parameter.{path}"] = parameter.data.clone()
+    if config.modules_to_save:
+        head = model.base_model.lm_head.modules_to_save["default"].weight
+        head.data = 0.1 * torch.randn(head.shape, generator=generator)
     case["logits"] = of_tokens(model, tokens)
     (case["logits"] * probe).sum().backward()
     case["grad"] = encoder.embedding.weight.grad

@@ -67,7 +67,7 @@ pub struct TextArguments {
 }
 
 impl TextArguments {
-    /// Returns the windows of the text, for a model with `positions` positions.
+    /// Returns the windows of the text, for a model with `positions` positions for tokens.
     pub fn windows(
         &self,
         tokenizer: Tokenizer,
@@ -100,13 +100,21 @@ pub fn loss<P: Projection>(
     evaluate(lm, windows.iter().map(|batch| batch.map_err(Failure::from)))
 }
 
-struct Loss<'a>(&'a TokenBatches);
+struct Loss<'a> {
+    text: &'a TextArguments,
+    tokenizer: Tokenizer,
+    device: &'a Device,
+}
 
 impl InferenceTask for Loss<'_> {
-    type Output = Evaluation;
+    type Output = (Evaluation, usize);
 
-    fn run<P: Projection>(self, lm: &BitNetLm<P>) -> Result<Evaluation, Failure> {
-        loss(lm, self.0)
+    /// Returns the evaluation, and the number of windows.
+    fn run<P: Projection>(self, lm: &BitNetLm<P>) -> Result<(Evaluation, usize), Failure> {
+        // A prompt of the adapters takes positions.
+        let positions = lm.model.max_tokens();
+        let windows = self.text.windows(self.tokenizer, positions, self.device)?;
+        Ok((loss(lm, &windows)?, windows.num_items()))
     }
 }
 
@@ -118,11 +126,15 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     model_file::note_unknown(tokenizer.unknown_keys(), output);
     let model = file.load(read, &device, output)?;
     model_file::check_vocabulary(&model, &tokenizer)?;
-    let windows = text.windows(tokenizer, model.config.max_positions, &device)?;
     let form = model.lm.form();
     let start = Instant::now();
-    let evaluation = on_pool(arguments.device.name(), || {
-        arguments.adapters.run(model.lm, Loss(&windows), output)
+    let task = Loss {
+        text,
+        tokenizer,
+        device: &device,
+    };
+    let (evaluation, windows) = on_pool(arguments.device.name(), || {
+        arguments.adapters.run(model.lm, task, output)
     })?;
     if !evaluation.loss.is_finite() {
         return Err(Failure::failed(format!(
@@ -132,10 +144,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         )));
     }
     let rate = evaluation.tokens as f64 / start.elapsed().as_secs_f64();
-    output.note(format!(
-        "{} windows, {rate:.0} tokens/s",
-        windows.num_items()
-    ));
+    output.note(format!("{windows} windows, {rate:.0} tokens/s"));
     output.result(
         || {
             json!({

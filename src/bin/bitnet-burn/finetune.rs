@@ -89,10 +89,12 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let files = file.tokenizer_folder(&read)?;
     // Loaded with the positions of the file, which the saved model keeps.
     let model = file.load(&read, &device.clone().autodiff(), output)?;
-    let positions = model.config.max_positions;
+    let prompt = settings.training.peft.as_ref();
+    let prompt = prompt.map_or(0, PeftConfig::num_virtual_tokens);
+    let positions = model.config.max_positions.saturating_sub(prompt);
     if settings.data.context > positions {
         return Err(Failure::usage(format!(
-            "--context is at most the {positions} positions of the model, got {}",
+            "--context is at most the {positions} positions of the model for tokens, got {}",
             settings.data.context
         )));
     }

@@ -69,6 +69,11 @@ impl PeftArguments {
                 "{flag} is for adapters: add --peft lora or another method"
             ))),
             (None, None) => Ok(()),
+            (Some(config), Some((flag, _))) if config.targets().is_none() && flag != "--base" => {
+                Err(Failure::usage(format!(
+                    "{flag} is for adapters of projections, and the settings have a prompt: {config}"
+                )))
+            }
             (Some(config), _) => {
                 self.set(config)?;
                 Ok(config.validate()?)
@@ -94,6 +99,9 @@ impl PeftArguments {
                     ia3.targets.target_modules = targets;
                 }
                 self.check_no_lora(config)
+            }
+            PeftConfig::PrefixTuning(_) | PeftConfig::PTuning(_) | PeftConfig::PromptTuning(_) => {
+                Ok(())
             }
             PeftConfig::BitFit(_) => Err(Failure::usage(
                 "finetune saves adapters as folders of peft, which has no BitFit: train it with the library",

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use burn::{module::Param, tensor::Tensor};
 
 use super::{
-    PREFIX, PeftFileError,
-    load::Reader,
-    save::{Written, written},
+    PeftFileError, prefix,
+    reader::Reader,
+    tensors::{Written, written},
 };
 use crate::{
     base::path_visitor::{ModulePath, PathMapper, PathVisitor, map_paths, visit_paths},
@@ -24,6 +24,7 @@ pub(super) fn add<P: AdapterBase>(
 ) -> Result<(), PeftFileError> {
     let mut writer = Writer {
         beside: TrainedBeside::of(lm, name, config),
+        prefix: prefix(config),
         tensors,
         result: Ok(()),
     };
@@ -50,6 +51,8 @@ fn is_transposed<const D: usize>(path: &ModulePath) -> bool {
 
 struct Writer<'a> {
     beside: TrainedBeside,
+    /// Prefix of the names in the file.
+    prefix: &'static str,
     tensors: &'a mut BTreeMap<String, Written>,
     /// The first error, as a visitor returns none.
     result: Result<(), PeftFileError>,
@@ -75,8 +78,8 @@ impl Writer<'_> {
             true => value.swap_dims(0, 1),
             false => value,
         };
-        self.tensors
-            .insert(format!("{PREFIX}{name}"), written(value)?);
+        let name = format!("{}{name}", self.prefix);
+        self.tensors.insert(name, written(value)?);
         Ok(())
     }
 }

@@ -2,8 +2,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{PeftFileError, fields::Fields, ia3, lora};
+use super::{PeftFileError, fields::Fields, ia3, lora, prompts};
 use crate::{base::key_table::UnknownKey, peft::PeftConfig};
+
+/// Methods that are read and written.
+const SUPPORTED: &str = "LORA, IA3, PREFIX_TUNING, P_TUNING, PROMPT_TUNING";
 
 /// Reads the configuration of an adapter. Keys that are absent have peft's defaults.
 ///
@@ -19,7 +22,10 @@ pub(super) fn read(
     let (config, unknown): (PeftConfig, _) = match method.as_str() {
         "LORA" => into(lora::read(&fields)?),
         "IA3" => into(ia3::read(&fields)?),
-        _ => return Err(fields.unsupported("peft_type", method, "LORA or IA3")),
+        "PREFIX_TUNING" => into(prompts::read_prefix(&fields)?),
+        "P_TUNING" => into(prompts::read_p_tuning(&fields)?),
+        "PROMPT_TUNING" => into(prompts::read_prompt_tuning(&fields)?),
+        _ => return Err(fields.unsupported("peft_type", method, SUPPORTED)),
     };
     config.validate().map_err(|source| fields.invalid(source))?;
     Ok((config, unknown))
@@ -40,6 +46,9 @@ pub(super) fn write(path: &Path, config: &PeftConfig) -> Result<Value, PeftFileE
     match config {
         PeftConfig::Lora(config) => Ok(lora::write(config)),
         PeftConfig::Ia3(config) => ia3::write(path, config),
+        PeftConfig::PrefixTuning(config) => Ok(prompts::write_prefix(config)),
+        PeftConfig::PTuning(config) => Ok(prompts::write_p_tuning(config)),
+        PeftConfig::PromptTuning(config) => Ok(prompts::write_prompt_tuning(config)),
         PeftConfig::BitFit(_) => Err(PeftFileError::NotInPeft {
             path: path.to_path_buf(),
             method: "BitFit",
@@ -155,7 +164,7 @@ mod tests {
         );
         assert_eq!(
             with("peft_type", json!("ADALORA")).unwrap_err(),
-            "a: peft_type is ADALORA, supported is LORA or IA3"
+            "a: peft_type is ADALORA, supported is LORA, IA3, PREFIX_TUNING, P_TUNING, PROMPT_TUNING"
         );
         let error = with("init_lora_weights", json!("pissa")).unwrap_err();
         assert!(
@@ -172,6 +181,7 @@ mod tests {
             with("layers_to_transform", json!(1))
                 .unwrap()
                 .targets()
+                .unwrap()
                 .layers_to_transform,
             Some(vec![1])
         );

@@ -6,8 +6,8 @@ use burn::{module::Param, tensor::Tensor};
 
 use super::{
     PREFIX, PeftFileError,
-    load::Reader,
-    save::{Written, written},
+    reader::Reader,
+    tensors::{Written, written},
 };
 use crate::{
     nn::{BitNetLm, LowRankProduct, Projection},

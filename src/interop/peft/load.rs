@@ -4,17 +4,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{FloatDType, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ends, ia3, lora};
+use super::{
+    CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, beside, config_json, ends, ia3, lora,
+    prefix, reader::Reader,
+};
 use crate::{
     base::key_table::UnknownKey,
     interop::{
         floats::{self, Order},
         hf::TensorProblem,
     },
-    nn::BitNetLm,
+    nn::{BitNetLm, Prompt},
     peft::{AdaptedLinear, Adapter, AdapterBase, End, PeftConfig},
 };
 
@@ -41,21 +44,30 @@ pub fn load(folder: impl AsRef<Path>) -> Result<AdapterFolder, PeftFileError> {
     let (config, unknown_keys) = config_json::read(&path, &text)?;
     let path = folder.as_ref().join(MODEL_FILE);
     let bytes = fs::read(&path).map_err(PeftFileError::io(&path))?;
+    let prefix = prefix(&config);
     Ok(AdapterFolder {
-        config,
         unknown_keys,
-        tensors: tensors(&path, &bytes)?,
+        tensors: tensors(&path, &bytes, prefix)?,
+        config,
         path,
     })
 }
 
 /// Reads the tensors of a file, whose names begin with the prefix of peft.
-fn tensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, TensorData>, PeftFileError> {
+fn tensors(
+    path: &Path,
+    bytes: &[u8],
+    prefix: &str,
+) -> Result<BTreeMap<String, TensorData>, PeftFileError> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| PeftFileError::file(path, error))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors() {
-        let Some(short) = name.strip_prefix(PREFIX) else {
-            let reason = format!("{name} does not begin with {PREFIX}");
+        let short = match name.as_str() {
+            PROMPT_TENSOR => Some(PROMPT_TENSOR),
+            name => name.strip_prefix(prefix),
+        };
+        let Some(short) = short else {
+            let reason = format!("{name} does not begin with {prefix}");
             return Err(PeftFileError::file(path, reason));
         };
         let dtype = match view.dtype() {
@@ -81,8 +93,8 @@ impl AdapterFolder {
     ///
     /// # Errors
     ///
-    /// If the configuration targets no projection of the model, or tensors are missing, left over, or of another
-    /// shape.
+    /// If the configuration targets no projection of the model or is of a model of another size, the model has a prompt
+    /// already, or tensors are missing, left over, or of another shape.
     pub fn attach<P: AdapterBase>(
         &self,
         lm: BitNetLm<P>,
@@ -101,20 +113,25 @@ impl AdapterFolder {
         lm: BitNetLm<AdaptedLinear<P>>,
         name: &str,
     ) -> Result<BitNetLm<AdaptedLinear<P>>, PeftFileError> {
-        let (lm, report) =
-            lm.add_adapter(name, &self.config)
-                .map_err(|source| PeftFileError::Config {
-                    path: self.path.with_file_name(CONFIG_FILE),
-                    source,
-                })?;
+        let (lm, report) = lm
+            .add_adapter(name, prompts::folded(&self.config))
+            .map_err(|source| PeftFileError::Config {
+                path: self.path.with_file_name(CONFIG_FILE),
+                source,
+            })?;
         let modules: Vec<&str> = report.modules.iter().map(|m| m.name.as_str()).collect();
         let mut reader = Reader {
             tensors: self.tensors.clone(),
+            prefix: prefix(&self.config),
             problems: Vec::new(),
         };
+        let mut lm = lm;
+        if let Some(prompt) = lm.model.prompt.take_if(|prompt| prompt.name() == name) {
+            lm.model.prompt = Some(fill_prompt(&mut reader, prompt));
+        }
         let lm = lm.map_projections(|module, mut linear| {
             if modules.contains(&module) {
-                linear.map_adapter(name, |adapter| reader.fill(module, adapter));
+                linear.map_adapter(name, |adapter| fill(&mut reader, module, adapter));
             }
             linear
         });
@@ -126,10 +143,11 @@ impl AdapterFolder {
         }
         let lm = ends::fill_bases(&mut reader, lm);
         let lm = beside::fill(&mut reader, lm, name, &self.config);
-        let left = reader.tensors.into_keys();
+        let left = std::mem::take(&mut reader.tensors).into_keys();
         let unexpected = left.map(|name| TensorProblem::Unexpected {
-            name: format!("{PREFIX}{name}"),
+            name: reader.in_file(&name),
         });
+        let unexpected: Vec<_> = unexpected.collect();
         reader.problems.extend(unexpected);
         match reader.problems.is_empty() {
             true => Ok(lm),
@@ -141,51 +159,22 @@ impl AdapterFolder {
     }
 }
 
-/// Moves tensors of a file into adapters.
-pub(super) struct Reader {
-    tensors: BTreeMap<String, TensorData>,
-    problems: Vec<TensorProblem>,
+/// Replaces the values of an adapter.
+fn fill(reader: &mut Reader, module: &str, adapter: Adapter) -> Adapter {
+    match adapter {
+        Adapter::Lora(adapter) => lora::fill(reader, module, adapter).into(),
+        Adapter::Ia3(adapter) => ia3::fill(reader, module, adapter).into(),
+        // No configuration that is read has it.
+        Adapter::BitFit(adapter) => adapter.into(),
+    }
 }
 
-impl Reader {
-    /// Replaces the values of an adapter.
-    fn fill(&mut self, module: &str, adapter: Adapter) -> Adapter {
-        match adapter {
-            Adapter::Lora(adapter) => lora::fill(self, module, adapter).into(),
-            Adapter::Ia3(adapter) => ia3::fill(self, module, adapter).into(),
-            // No configuration that is read has it.
-            Adapter::BitFit(adapter) => adapter.into(),
-        }
-    }
-
-    /// Returns whether the file has a tensor that was not taken.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
-    }
-
-    /// Returns the tensor of a name, or notes the problem with it.
-    pub(super) fn take<const D: usize>(
-        &mut self,
-        name: String,
-        shape: [usize; D],
-        device: &Device,
-    ) -> Option<Tensor<D>> {
-        let full = format!("{PREFIX}{name}");
-        let problem = match self.tensors.remove(&name) {
-            Some(data) if data.shape()[..] == shape => {
-                return Some(Tensor::from_data(data, device));
-            }
-            Some(data) => TensorProblem::Shape {
-                name: full,
-                expected: shape.to_vec(),
-                found: data.shape().to_vec(),
-            },
-            None => TensorProblem::Missing {
-                name: full,
-                shape: shape.to_vec(),
-            },
-        };
-        self.problems.push(problem);
-        None
+/// Replaces the values of a prompt.
+fn fill_prompt(reader: &mut Reader, prompt: Prompt) -> Prompt {
+    let shape = [prompt.n_virtual(), prompt.d_values()];
+    let device = prompt.embedding.device();
+    match reader.take(PROMPT_TENSOR.to_string(), shape, &device) {
+        Some(values) => prompt.with_values(values),
+        None => prompt,
     }
 }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use super::{
     PeftFileError,
     fields::{self, Fields},
-    load::Reader,
-    save::Tensors,
+    reader::Reader,
     targets,
+    tensors::Tensors,
 };
 use crate::{
     base::key_table::{

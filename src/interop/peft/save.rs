@@ -1,9 +1,12 @@
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
-use burn::tensor::{DType, Tensor, TensorReadError};
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::{CONFIG_FILE, MODEL_FILE, PREFIX, PeftFileError, beside, config_json, ends, ia3, lora};
+use super::{
+    CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, beside, config_json, ends, ia3, lora,
+    prompts,
+    tensors::{Tensors, Written, written},
+};
 use crate::{
     base::atomic_file,
     nn::BitNetLm,
@@ -37,6 +40,9 @@ pub fn save<P: AdapterBase>(
             lm.adapter_names()
         );
         return Err(PeftFileError::file(path, reason));
+    }
+    if let Some(mismatch) = prompts::mismatch(lm.prompt(name), &config) {
+        return Err(PeftFileError::file(path, mismatch));
     }
     beside::add(&mut tensors, lm, name, &config)?;
     fs::create_dir_all(folder).map_err(PeftFileError::io(folder))?;
@@ -80,40 +86,14 @@ fn check_init<P: AdapterBase>(
     Ok(())
 }
 
-/// A tensor of a file: its shape and the bytes of its values.
-pub(super) type Written = (Vec<usize>, Vec<u8>);
-
-/// Returns the values of a tensor for a file, in `f32`.
-pub(super) fn written<const D: usize>(tensor: Tensor<D>) -> Result<Written, TensorReadError> {
-    let data = tensor.try_into_data_dtype(DType::F32)?;
-    let bytes = data.iter::<f32>().flat_map(f32::to_le_bytes).collect();
-    Ok((data.shape().to_vec(), bytes))
-}
-
-/// Tensors of a file, by name.
-pub(super) struct Tensors<'a> {
-    written: BTreeMap<String, Written>,
-    /// Module whose tensors are added.
-    module: &'a str,
-}
-
-impl Tensors<'_> {
-    /// Adds a tensor of the module, in `f32`.
-    pub(super) fn add<const D: usize>(
-        &mut self,
-        part: &str,
-        tensor: Tensor<D>,
-    ) -> Result<(), PeftFileError> {
-        let name = format!("{PREFIX}{}.{part}", self.module);
-        self.written.insert(name, written(tensor)?);
-        Ok(())
-    }
-}
-
 fn tensors<P: AdapterBase>(
     lm: &BitNetLm<AdaptedLinear<P>>,
     name: &str,
 ) -> Result<BTreeMap<String, Written>, PeftFileError> {
+    if let Some(prompt) = lm.prompt(name) {
+        let values = written(prompts::values(prompt))?;
+        return Ok([(PROMPT_TENSOR.to_string(), values)].into());
+    }
     let mut written = BTreeMap::new();
     for (module, linear) in lm.projections() {
         let Some(adapter) = linear.adapter(name) else {

@@ -51,7 +51,9 @@ fn drawn<P: AdapterBase>(lm: BitNetLm<AdaptedLinear<P>>, seed: u64) -> BitNetLm<
             .adapters
             .into_iter()
             .map(|adapter| {
-                let Adapter::Lora(mut lora) = adapter;
+                let Adapter::Lora(mut lora) = adapter else {
+                    panic!("LoRA adapters")
+                };
                 seed += 1;
                 lora.b = lora.b.map(|b| {
                     let values = normal(b.shape().num_elements(), seed);

@@ -202,7 +202,7 @@ fn subspace_iterations_come_to_the_largest_singular_values() {
                 .with_targets(TargetModules::names([targets]));
             let (lm, _) = lm.with_adapter("default", &config).unwrap();
             let adapted = lm.projections().find_map(|(_, p)| {
-                let bitnet_burn::peft::Adapter::Lora(lora) = p.adapter("default")?;
+                let lora = p.adapter("default")?.as_lora()?;
                 Some((lora.delta(), p.base.dense_weight()))
             });
             adapted.unwrap()

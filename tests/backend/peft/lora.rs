@@ -33,8 +33,7 @@ fn linear(case: &Case<'_>, weight: &str, bias: &str) -> Linear {
 }
 
 fn of(adapter: &Adapter) -> &Lora {
-    let Adapter::Lora(lora) = adapter;
-    lora
+    adapter.as_lora().unwrap()
 }
 
 /// Returns a layer of the case with its adapter.

@@ -5,4 +5,5 @@ mod beside;
 mod language_model;
 mod loftq;
 mod lora;
+mod prompts;
 mod training;

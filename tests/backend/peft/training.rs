@@ -4,7 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use bitnet_burn::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig, PackedBitLinear},
-    peft::{AdaptedLinear, LoraConfig, PeftConfig, TargetModules},
+    peft::{
+        AdaptedLinear, LoraConfig, PeftConfig, PrefixTuningConfig, PromptTuningConfig,
+        TargetModules,
+    },
     text::dataset::{EvenWindowsConfig, RandomWindowsConfig, TokenBatches},
     train::{
         LanguageModel, Trained, Trainer, TrainerError,
@@ -50,8 +53,10 @@ fn base(seed: u64) -> BitNetLm<PackedBitLinear> {
 /// Adds the adapter of the configuration, always with the same values.
 fn adapted(base: BitNetLm<PackedBitLinear>, config: &TrainingConfig) -> Model {
     let peft = config.peft.as_ref().unwrap();
-    let (lm, _) = base.with_adapter("default", peft).unwrap();
+    let (mut lm, _) = base.with_adapter("default", peft).unwrap();
     let mut drawn = Drawn::new(900, 0.05);
+    let prompt = lm.model.prompt.take();
+    lm.model.prompt = prompt.map(|prompt| prompt.map(&mut drawn));
     LanguageModel::new(lm.map_projections(|_, mut linear| {
         linear.adapters = linear
             .adapters
@@ -119,6 +124,31 @@ fn a_killed_training_of_adapters_resumes_with_the_same_bits() {
         let new = config(&cut.0, kind, Resume::Never);
         assert!(train(adapted(base(1), &new), new, Some(5)).is_err());
         let latest = config(&cut.0, kind, Resume::Latest);
+        let resumed = train(adapted(base(1), &latest), latest, None).unwrap();
+        assert_eq!(resumed.report.steps_here, STEPS - 4);
+        let (resumed, expected) = (logits(&resumed.model), logits(&expected.model));
+        assert_equal(&resumed, &expected, "after the resume");
+    }
+}
+
+#[test]
+fn a_killed_training_of_a_prompt_resumes_with_the_same_bits() {
+    let prefix = PrefixTuningConfig::new(3).with_projection(Some(6));
+    for peft in [PeftConfig::from(prefix), PromptTuningConfig::new(3).into()] {
+        let (whole, cut) = (Folder::new("whole prompt"), Folder::new("cut prompt"));
+        let config = |folder: &Folder, resume| {
+            let mut config = config(&folder.0, OptimizerKind::AdamW, resume);
+            config.peft = Some(peft.clone());
+            config
+        };
+        let new = config(&whole, Resume::Never);
+        let before = logits(&adapted(base(1), &new));
+        let expected = train(adapted(base(1), &new), new, None).unwrap();
+        assert_ne!(logits(&expected.model), before);
+
+        let new = config(&cut, Resume::Never);
+        assert!(train(adapted(base(1), &new), new, Some(5)).is_err());
+        let latest = config(&cut, Resume::Latest);
         let resumed = train(adapted(base(1), &latest), latest, None).unwrap();
         assert_eq!(resumed.report.steps_here, STEPS - 4);
         let (resumed, expected) = (logits(&resumed.model), logits(&expected.model));

@@ -6,3 +6,5 @@ mod hf;
 mod peft;
 #[cfg(feature = "peft")]
 mod peft_lora;
+#[cfg(feature = "peft")]
+mod prompts;

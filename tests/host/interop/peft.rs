@@ -107,7 +107,9 @@ fn folders_of_peft_have_its_logits_and_ours_are_read_back() {
 #[test]
 fn tensors_that_do_not_fit_are_all_named() {
     let mut adapter = load(data_path("g_adapter_lora")).unwrap();
-    let PeftConfig::Lora(mut config) = adapter.config;
+    let PeftConfig::Lora(mut config) = adapter.config else {
+        panic!("{}", adapter.config);
+    };
     config.rank = 2;
     adapter.config = config.into();
     let error = adapter.attach(llama(), "default").unwrap_err().to_string();

@@ -47,7 +47,9 @@ fn moved(lm: BitNetLm<AdaptedLinear<Linear>>, mut seed: u64) -> BitNetLm<Adapted
             .adapters
             .into_iter()
             .map(|adapter| {
-                let Adapter::Lora(mut lora) = adapter;
+                let Adapter::Lora(mut lora) = adapter else {
+                    panic!("LoRA adapters")
+                };
                 let mut moved = |value: Tensor<2>| {
                     seed += 1;
                     let change = normal(value.shape().num_elements(), seed);
@@ -90,7 +92,9 @@ fn saved_adapters_stand_beside_the_original_weights() {
             let ranks = again
                 .projections()
                 .filter_map(|(_, p)| p.adapters.first().cloned());
-            let ranks: Vec<usize> = ranks.map(|Adapter::Lora(lora)| lora.rank()).collect();
+            let ranks: Vec<usize> = ranks
+                .filter_map(|adapter| Some(adapter.as_lora()?.rank()))
+                .collect();
             assert_eq!(ranks, [4, 6, 4, 6]);
         }
     }
@@ -133,8 +137,9 @@ fn a_configuration_that_says_something_else_is_refused() {
         "{error}"
     );
     let lm = lm.map_projections(|_, mut linear| {
-        for Adapter::Lora(lora) in &mut linear.adapters {
-            *lora = Lora::new(lora.a.val(), lora.b.val(), lora.scaling);
+        for adapter in &mut linear.adapters {
+            let lora = adapter.as_lora().unwrap();
+            *adapter = Lora::new(lora.a.val(), lora.b.val(), lora.scaling).into();
         }
         linear
     });

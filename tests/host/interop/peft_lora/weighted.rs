@@ -1,6 +1,6 @@
 //! Weighted sums of adapters, against peft and the sum of the products.
 
-use bitnet_burn::peft::{Adapter, Combination, Lora, LoraConfig};
+use bitnet_burn::peft::{Combination, Lora, LoraConfig};
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn both() -> BitNetLm<AdaptedLinear<Linear>> {
 }
 
 fn lora<'a>(linear: &'a AdaptedLinear<Linear>, name: &str) -> Option<&'a Lora> {
-    linear.adapter(name).map(|Adapter::Lora(lora)| lora)
+    linear.adapter(name)?.as_lora()
 }
 
 #[test]
