@@ -80,6 +80,21 @@ const fn midpoints(values: &[f32; CODES], ascending: &[u8; CODES]) -> [f32; CODE
 }
 
 impl FourBitType {
+    /// Returns the name in files, that of bitsandbytes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nf4 => "nf4",
+            Self::Fp4 => "fp4",
+        }
+    }
+
+    /// Returns the codes of a name in files.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Nf4, Self::Fp4]
+            .into_iter()
+            .find(|quant_type| quant_type.name() == name)
+    }
+
     /// Returns the value of each code.
     pub const fn values(self) -> &'static [f32; 16] {
         match self {

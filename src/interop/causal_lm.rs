@@ -5,7 +5,7 @@ use burn::{
 
 use super::UnknownKey;
 use crate::{
-    nn::{BitLinear, BitNetLm, BitNetLmConfig, PackedBitLinear},
+    nn::{BitLinear, BitNetLm, BitNetLmConfig, Linear4bit, PackedBitLinear},
     quant::QatScheme,
 };
 
@@ -18,6 +18,8 @@ pub enum CausalLm {
     Qat(BitNetLm<BitLinear>),
     /// Packed weights, for inference.
     Packed(BitNetLm<PackedBitLinear>),
+    /// Frozen weights of 4 bits, the base of QLoRA.
+    FourBit(BitNetLm<Linear4bit>),
 }
 
 impl CausalLm {
@@ -37,6 +39,7 @@ impl CausalLm {
             Self::Full(lm) => lm.forward(tokens),
             Self::Qat(lm) => lm.forward(tokens),
             Self::Packed(lm) => lm.forward(tokens),
+            Self::FourBit(lm) => lm.forward(tokens),
         }
     }
 
@@ -46,6 +49,16 @@ impl CausalLm {
             Self::Full(_) => "full precision",
             Self::Qat(_) => "latent weights",
             Self::Packed(_) => "packed",
+            Self::FourBit(_) => "4 bits",
+        }
+    }
+
+    /// Dequantizes weights of 4 bits, as [`BitNetLm::dequantize`]; other models stay as they are.
+    #[must_use]
+    pub fn dequantize(self) -> Self {
+        match self {
+            Self::FourBit(lm) => Self::Full(lm.dequantize()),
+            other => other,
         }
     }
 }
@@ -81,13 +94,13 @@ impl PretrainedLm {
     }
 
     /// Returns the model to fine-tune with the quantizers of a scheme: one with latent weights as
-    /// [`BitNetLm::with_scheme`] makes it, one in full precision as [`BitNetLm::into_bitnet`] does; `None` for
-    /// packed weights, which do not train.
+    /// [`BitNetLm::with_scheme`] makes it, one in full precision as [`BitNetLm::into_bitnet`] does, one of 4 bits
+    /// [dequantized](CausalLm::dequantize) before; `None` for packed weights, which do not train.
     pub fn into_qat(self, scheme: &QatScheme) -> Option<BitNetLm> {
-        match self.lm {
+        match self.lm.dequantize() {
             CausalLm::Full(lm) => Some(lm.into_bitnet(scheme)),
             CausalLm::Qat(lm) => Some(lm.with_scheme(scheme)),
-            CausalLm::Packed(_) => None,
+            CausalLm::Packed(_) | CausalLm::FourBit(_) => None,
         }
     }
 }

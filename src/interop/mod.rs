@@ -9,6 +9,7 @@ mod checks;
 mod floats;
 pub mod gguf;
 pub mod hf;
+mod load_parameters;
 mod parameters;
 #[cfg(feature = "peft")]
 pub mod peft;

@@ -1,18 +1,19 @@
-//! The parameters of a language model by their paths, on their way to files and back.
+//! The parameters of a language model by their paths, on their way to files.
 
 use std::collections::BTreeMap;
 
 use burn::{
     module::{Param, Reparameterization},
     nn::Linear,
-    tensor::{DType, Tensor, TensorData, TensorReadError},
+    tensor::{DType, FloatDType, Tensor, TensorReadError},
 };
 
 use super::{CausalLm, architecture::Parameter, floats::Order};
 use crate::{
-    base::path_visitor::{ModulePath, PathMapper, PathVisitor, join, map_paths, visit_paths},
+    base::path_visitor::{ModulePath, PathVisitor, join, visit_paths},
     nn::{BitNetLm, PackedBitLinear},
-    qat::{FakeQuant, PackedWeight},
+    qat::{FakeQuant, PackedFourBit, PackedWeight},
+    quant::FourBitConfig,
 };
 
 /// Values of a tensor, as they are or with its first two dimensions swapped.
@@ -50,6 +51,7 @@ impl FloatParameter {
 pub(super) enum Values {
     Floats(FloatParameter),
     Packed(PackedWeight),
+    FourBit(PackedFourBit),
 }
 
 /// The values of a model's parameters.
@@ -57,6 +59,8 @@ pub(super) struct ModelValues {
     floats: BTreeMap<String, FloatParameter>,
     /// Packed weights by the paths of their projections.
     packed: BTreeMap<String, PackedWeight>,
+    /// Weights of 4 bits by the paths of their projections.
+    four_bit: BTreeMap<String, PackedFourBit>,
 }
 
 impl ModelValues {
@@ -77,11 +81,13 @@ impl ModelValues {
             CausalLm::Full(lm) => visit_paths(lm, &mut floats),
             CausalLm::Qat(lm) => visit_paths(lm, &mut floats),
             CausalLm::Packed(lm) => visit_paths(lm, &mut floats),
+            CausalLm::FourBit(lm) => visit_paths(lm, &mut floats),
         }
         match floats.unknown {
             None => Ok(Self {
                 floats: floats.found,
                 packed: BTreeMap::new(),
+                four_bit: BTreeMap::new(),
             }),
             Some(path) => Err(format!(
                 "the model has {path}, which its configuration does not have"
@@ -89,19 +95,45 @@ impl ModelValues {
         }
     }
 
-    /// The values with the packed weights of a model; latent ones are packed. A model in full precision has
-    /// none.
+    /// The values with the packed weights of a model; latent ones are packed. A model in full precision and one
+    /// of 4 bits have none.
     pub fn with_packed(self, lm: &CausalLm) -> Self {
         let weights = |lm: &BitNetLm<PackedBitLinear>| {
             let packed = lm.projections().filter(|(_, p)| !p.is_full_precision());
             packed.map(|(path, p)| (path, p.weight.clone())).collect()
         };
         let packed = match lm {
-            CausalLm::Full(_) => BTreeMap::new(),
+            CausalLm::Full(_) | CausalLm::FourBit(_) => BTreeMap::new(),
             CausalLm::Qat(lm) => weights(&lm.pack()),
             CausalLm::Packed(lm) => weights(lm),
         };
         Self { packed, ..self }
+    }
+
+    /// The values with the weights of 4 bits of a model; those of one in full precision are quantized, in the type
+    /// `dtype`. Other models have none.
+    pub fn with_four_bit(self, lm: &CausalLm, config: &FourBitConfig, dtype: FloatDType) -> Self {
+        let quantized = |linear: &Linear| {
+            let matrix = linear.weight.base().without_autodiff().transpose();
+            PackedFourBit::from_matrix(matrix.cast(dtype), config)
+        };
+        let four_bit = match lm {
+            CausalLm::Full(lm) => {
+                // Others have adapters, which are not in the values of a file.
+                let plain = lm.projections();
+                let plain =
+                    plain.filter(|(path, _)| self.floats.contains_key(&format!("{path}.weight")));
+                plain.map(|(path, p)| (path, quantized(p))).collect()
+            }
+            CausalLm::FourBit(lm) => {
+                let quantized = lm.projections().filter(|(_, p)| !p.is_full_precision());
+                quantized
+                    .map(|(path, p)| (path, p.weight.clone()))
+                    .collect()
+            }
+            CausalLm::Qat(_) | CausalLm::Packed(_) => BTreeMap::new(),
+        };
+        Self { four_bit, ..self }
     }
 
     /// The float values of a parameter, if the model has them.
@@ -117,13 +149,19 @@ impl ModelValues {
             let fits = weight.dims()[..] == parameter.shape;
             return fits.then_some(Values::Packed(weight));
         }
+        if parameter.is_projection()
+            && let Some(weight) = self.four_bit.remove(parameter.module())
+        {
+            let fits = weight.dims()[..] == parameter.shape;
+            return fits.then_some(Values::FourBit(weight));
+        }
         let float = self.floats.remove(&parameter.path)?;
         let fits = float.shape == parameter.tensor_shape();
         fits.then_some(Values::Floats(float))
     }
 }
 
-fn by_path(table: &[Parameter]) -> BTreeMap<&str, &Parameter> {
+pub(super) fn by_path(table: &[Parameter]) -> BTreeMap<&str, &Parameter> {
     table.iter().map(|p| (p.path.as_str(), p)).collect()
 }
 
@@ -179,80 +217,5 @@ impl PathVisitor for Floats<'_> {
             read: Box::new(read),
         };
         self.found.insert(path, float);
-    }
-}
-
-/// The model with packed weights by the paths of their projections. The other projections are in full
-/// precision.
-pub(super) fn with_packed(
-    lm: BitNetLm<Linear>,
-    mut weights: BTreeMap<String, PackedWeight>,
-) -> BitNetLm<PackedBitLinear> {
-    lm.map_projections(|path, linear| match weights.remove(path) {
-        Some(weight) => PackedBitLinear::b1_58(weight).with_bias(linear.bias),
-        None => PackedBitLinear::full_precision(linear),
-    })
-}
-
-/// The model with the parameters of a table that `read` has, in the layout of the model. Others stay as
-/// they are.
-///
-/// # Errors
-///
-/// The first error of `read`, after which nothing more is read.
-pub(super) fn with_floats<E>(
-    lm: BitNetLm<Linear>,
-    table: &[Parameter],
-    read: impl FnMut(&Parameter) -> Result<Option<TensorData>, E>,
-) -> Result<BitNetLm<Linear>, E> {
-    let mut mapper = WithFloats {
-        table: by_path(table),
-        read,
-        failure: None,
-    };
-    let lm = map_paths(lm, &mut mapper);
-    mapper.failure.map_or(Ok(lm), Err)
-}
-
-struct WithFloats<'a, F, E> {
-    table: BTreeMap<&'a str, &'a Parameter>,
-    read: F,
-    /// The first error, as a mapper returns none.
-    failure: Option<E>,
-}
-
-impl<F, E> WithFloats<'_, F, E>
-where
-    F: FnMut(&Parameter) -> Result<Option<TensorData>, E>,
-{
-    fn data(&mut self, path: &str) -> Option<TensorData> {
-        let parameter = self.table.get(path)?;
-        if self.failure.is_some() {
-            return None;
-        }
-        (self.read)(parameter).unwrap_or_else(|error| {
-            self.failure = Some(error);
-            None
-        })
-    }
-}
-
-impl<F, E> PathMapper for WithFloats<'_, F, E>
-where
-    F: FnMut(&Parameter) -> Result<Option<TensorData>, E>,
-{
-    fn map_float<const D: usize>(
-        &mut self,
-        path: &ModulePath,
-        param: Param<Tensor<D>>,
-    ) -> Param<Tensor<D>> {
-        let Some(data) = self.data(&path.join()) else {
-            return param;
-        };
-        // A parameter is made when it is first asked for, which its device is not.
-        let dtype = data.dtype();
-        let tensor = Tensor::from_data(data, (&param.lazy_device(), dtype));
-        let id = param.id;
-        param.transform_for_load(tensor, id)
     }
 }

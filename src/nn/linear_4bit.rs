@@ -1,10 +1,10 @@
 use burn::{
     module::{Content, DisplaySettings, Module, ModuleDisplay, Param},
     nn::Linear,
-    tensor::{Tensor, assert_shape},
+    tensor::{DType, Tensor, assert_shape, module::linear},
 };
 
-use super::{Projection, SavedTensors};
+use super::{Projection, SavedTensors, projection::by_tokens};
 use crate::{
     qat::{FakeQuant, PackedFourBit, PackedParameter},
     quant::FourBitConfig,
@@ -34,8 +34,10 @@ use crate::{
 #[derive(Module, Debug)]
 #[module(custom_display)]
 pub struct Linear4bit {
-    /// Weight, `[d_output, d_input]`.
+    /// Weight, `[d_output, d_input]`; without rows in a layer that is not quantized.
     pub weight: PackedFourBit,
+    /// Weight of shape `[d_input, d_output]` of a layer that is not quantized, in place of the one of 4 bits.
+    pub float_weight: Option<Param<Tensor<2>>>,
     /// Bias of shape `[d_output]`, in full precision.
     pub bias: Option<Param<Tensor<1>>>,
 }
@@ -56,10 +58,36 @@ impl Linear4bit {
             "a Linear4bit is made from a plain weight, got one with a reparameterization"
         );
         let matrix = weight.base().without_autodiff().transpose();
+        Self::from_packed(
+            PackedFourBit::from_matrix(matrix, config),
+            linear.bias.clone(),
+        )
+    }
+
+    /// Creates a layer from a weight that was quantized elsewhere.
+    pub fn from_packed(weight: PackedFourBit, bias: Option<Param<Tensor<1>>>) -> Self {
         Self {
-            weight: PackedFourBit::from_matrix(matrix, config),
-            bias: linear.bias.clone(),
+            weight,
+            float_weight: None,
+            bias,
         }
+    }
+
+    /// Creates a layer that is not quantized, for use among those that are.
+    pub fn full_precision(linear: Linear) -> Self {
+        let Linear { weight, bias } = linear;
+        let [d_input, _] = weight.lazy_shape().dims();
+        let rows = Tensor::zeros([0, d_input], (&weight.lazy_device().inner(), DType::F32));
+        Self {
+            weight: PackedFourBit::from_matrix(rows, &FourBitConfig::default()),
+            float_weight: Some(weight),
+            bias,
+        }
+    }
+
+    /// Returns whether it is not quantized.
+    pub fn is_full_precision(&self) -> bool {
+        self.float_weight.is_some()
     }
 
     /// Applies the layer.
@@ -76,13 +104,21 @@ impl Linear4bit {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let [_, d_input] = self.weight.dims();
         assert_shape!(x, [.., d_input]);
-        self.weight.linear(x, self.bias.as_ref().map(Param::val))
+        let bias = self.bias.as_ref().map(Param::val);
+        match &self.float_weight {
+            Some(weight) => {
+                let weight = weight.val().cast(x.dtype());
+                by_tokens(x, |x| linear(x, weight, bias))
+            }
+            None => self.weight.linear(x, bias),
+        }
     }
 
     /// Returns the full-precision layer with the dequantized weight, in the type that it was quantized from.
     pub fn dequantize(&self) -> Linear {
+        let dequantized = || Param::from_tensor(self.weight.dequantize().transpose());
         Linear {
-            weight: Param::from_tensor(self.weight.dequantize().transpose()),
+            weight: self.float_weight.clone().unwrap_or_else(dequantized),
             bias: self.bias.clone(),
         }
     }
@@ -95,7 +131,8 @@ impl Projection for Linear4bit {
 
     fn saved(&self) -> SavedTensors {
         SavedTensors {
-            input: false,
+            // Of a weight that has a gradient.
+            input: self.is_full_precision(),
             input_copy: 0,
             weight_copy: false,
         }
@@ -111,11 +148,15 @@ impl ModuleDisplay for Linear4bit {
 
     fn custom_content(&self, content: Content) -> Option<Content> {
         let [d_output, d_input] = self.weight.dims();
+        let (d_output, weight) = match &self.float_weight {
+            Some(weight) => (weight.shape()[1], "full precision".to_string()),
+            None => (d_output, self.weight.config().to_string()),
+        };
         content
             .add("d_input", &d_input)
             .add("d_output", &d_output)
             .add("bias", &self.bias.is_some())
-            .add("weight", &self.weight.config().to_string())
+            .add("weight", &weight)
             .optional()
     }
 }

@@ -16,6 +16,7 @@ mod causal_lm_config;
 mod decoder_layer;
 mod decoding;
 mod feed_forward;
+mod four_bit_lm;
 mod key_values;
 mod kv_cache;
 mod layer_cache;

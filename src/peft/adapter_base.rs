@@ -191,16 +191,24 @@ impl AdapterBase for Linear4bit {
     const KIND: &'static str = "in 4 bits";
 
     fn is_float(&self) -> bool {
-        false
+        self.is_full_precision()
     }
 
     fn size(&self) -> [usize; 2] {
-        let [d_output, d_input] = self.weight.dims();
-        [d_input, d_output]
+        match &self.float_weight {
+            Some(weight) => weight.shape().dims(),
+            None => {
+                let [d_output, d_input] = self.weight.dims();
+                [d_input, d_output]
+            }
+        }
     }
 
     fn dense_weight(&self) -> Tensor<2> {
-        dense(self.weight.dequantize().transpose())
+        dense(match &self.float_weight {
+            Some(weight) => weight.val(),
+            None => self.weight.dequantize().transpose(),
+        })
     }
 
     fn bias(&self) -> Option<&Param<Tensor<1>>> {
@@ -208,6 +216,10 @@ impl AdapterBase for Linear4bit {
     }
 
     fn with_weight(mut self, weight: Tensor<2>, _quantizer: Option<&WeightQuantizer>) -> Self {
+        if let Some(float) = self.float_weight.take() {
+            self.float_weight = Some(replaced(float, weight));
+            return self;
+        }
         let matrix = weight.without_autodiff().transpose();
         self.weight = PackedFourBit::from_matrix(matrix, self.weight.config());
         self

@@ -112,10 +112,7 @@ impl Default for FourBitConfig {
 
 impl fmt::Display for FourBitConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.quant_type {
-            FourBitType::Nf4 => "nf4",
-            FourBitType::Fp4 => "fp4",
-        };
+        let name = self.quant_type.name();
         write!(f, "{name} in blocks of {}", self.block_size)?;
         match self.double_quant {
             true => f.write_str(", double quantized"),

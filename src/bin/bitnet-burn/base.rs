@@ -18,7 +18,7 @@ use crate::error::Failure;
 pub enum Base {
     /// Floats: full precision, or latent weights that are quantized in each pass
     Float,
-    /// 4 bits: NF4 with double quantization, as in QLoRA; for models in full precision
+    /// 4 bits: NF4 with double quantization, as in QLoRA, or the codes of a model in 4 bits
     Nf4,
     /// 2 bits, for BitNet models
     Packed,
@@ -46,7 +46,11 @@ impl BaseLm {
         let form = lm.form();
         Ok(match (lm, base) {
             (CausalLm::Full(lm), None | Some(Base::Float)) => Self::Full(lm),
-            (CausalLm::Full(lm), Some(Base::Nf4)) => Self::FourBit(four_bit(lm)),
+            (CausalLm::Full(lm), Some(Base::Nf4)) => {
+                Self::FourBit(lm.into_four_bit(&FourBitConfig::default()))
+            }
+            (CausalLm::FourBit(lm), None | Some(Base::Nf4)) => Self::FourBit(lm),
+            (CausalLm::FourBit(lm), Some(Base::Float)) => Self::Full(lm.dequantize()),
             (CausalLm::Qat(lm), Some(Base::Float)) => Self::Latent(lm),
             (CausalLm::Qat(lm), None | Some(Base::Packed)) => {
                 let trains = trains(&lm);
@@ -78,10 +82,4 @@ impl BaseLm {
 
 fn trains<P: Projection>(lm: &BitNetLm<P>) -> bool {
     lm.model.embed_tokens.weight.val().is_autodiff()
-}
-
-/// Quantizes the projections one by one, so that no second model in full precision is in memory.
-fn four_bit(lm: BitNetLm<Linear>) -> BitNetLm<Linear4bit> {
-    let config = FourBitConfig::default();
-    lm.map_projections(|_, linear| Linear4bit::from_linear(&linear, &config))
 }

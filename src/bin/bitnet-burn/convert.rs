@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use bitnet_burn::{
     interop::{
-        PretrainedLm,
+        CausalLm, PretrainedLm,
         gguf::{
             self, GgmlType,
             tokenizer::{SpecialIds, TokenizerOptions, to_metadata},
         },
         hf::{self, Family, SaveOptions, ScaleConvention, WeightForm},
     },
+    nn::{BitNetLm, Linear4bit},
+    quant::{FourBitConfig, FourBitType},
     text::{ChatTemplate, Tokenizer},
 };
 use burn::tensor::{Device, FloatDType};
@@ -33,11 +35,13 @@ Examples:
   bitnet-burn convert run/model model.gguf --type TQ2_0        2 bits per weight
   bitnet-burn convert run/model model.gguf --type I2_S --allow-i2-s     for bitnet.cpp
   bitnet-burn convert model.gguf packed                        and back
-  bitnet-burn convert run/model half --to float --dtype bf16 --max-shard-size 2GB";
+  bitnet-burn convert run/model half --to float --dtype bf16 --max-shard-size 2GB
+  bitnet-burn convert llama qlora --to 4bit --dtype bf16       NF4 of bitsandbytes, the base of QLoRA
+  bitnet-burn convert qlora llama --to float                   dequantized";
 
-/// Convert a model to another format: float or packed folders of Hugging Face, GGUF.
+/// Convert a model to another format: float, packed or 4-bit folders of Hugging Face, GGUF.
 ///
-/// Codes and scales of quantized weights are preserved.
+/// Codes and scales of quantized weights are preserved; those of 4 bits are dequantized for other formats.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -45,15 +49,22 @@ pub struct Arguments {
     input: PathBuf,
     /// Output folder, or a file that ends in .gguf
     output: PathBuf,
-    /// Output format [default: gguf for files that end so, else packed if the model is quantized, else float]
+    /// Output format [default: gguf for files that end so, else that of the model: packed if it is quantized, 4bit,
+    /// or float]
     #[arg(long, value_name = "FORM")]
     to: Option<Form>,
-    /// Data type of the floats of a folder [default: f32]
+    /// Data type of the floats of a folder [default: f32; of a 4-bit folder also that of the weights before]
     #[arg(long, value_name = "TYPE", value_parser = one_of(&DTYPES), help_heading = "Folders")]
     dtype: Option<FloatDType>,
     /// Use of the scales of packed weights [default: multiply]
     #[arg(long, value_name = "KIND", value_parser = one_of(&SCALES), help_heading = "Folders")]
     scale: Option<ScaleConvention>,
+    /// Codes of 4 bits: nf4 or fp4 [default: those of the model, or nf4]
+    #[arg(long, value_name = "NAME", value_parser = one_of(&FOUR_BIT_TYPES), help_heading = "Folders")]
+    quant_type: Option<FourBitType>,
+    /// Do not quantize the scales of 4-bit weights
+    #[arg(long, help_heading = "Folders")]
+    no_double_quant: bool,
     /// Architecture and tensor names [default: those of transformers]
     #[arg(long, value_name = "NAME", value_parser = one_of(&FAMILIES), help_heading = "Folders")]
     family: Option<Family>,
@@ -110,6 +121,9 @@ enum Form {
     Float,
     /// Folder with 2 bits per weight
     Packed,
+    /// Folder with 4 bits per weight of bitsandbytes
+    #[value(name = "4bit")]
+    FourBit,
     /// File for llama.cpp
     Gguf,
 }
@@ -119,6 +133,15 @@ pub const DTYPES: [Choice<FloatDType>; 3] = [
     ("f32", "", FloatDType::F32),
     ("f16", "", FloatDType::F16),
     ("bf16", "", FloatDType::BF16),
+];
+
+const FOUR_BIT_TYPES: [Choice<FourBitType>; 2] = [
+    (
+        "nf4",
+        "quantiles of the normal distribution",
+        FourBitType::Nf4,
+    ),
+    ("fp4", "floats of 4 bits", FourBitType::Fp4),
 ];
 
 const FAMILIES: [Choice<Family>; 6] = [
@@ -168,11 +191,11 @@ fn size(text: &str) -> Result<usize, String> {
 impl Arguments {
     fn form(&self, model: &PretrainedLm) -> Result<Form, Failure> {
         let is_gguf = self.output.extension().is_some_and(|name| name == "gguf");
-        let quantized = !matches!(model.lm, bitnet_burn::interop::CausalLm::Full(_));
-        let form = self.to.unwrap_or(match (is_gguf, quantized) {
-            (true, _) => Form::Gguf,
-            (false, true) => Form::Packed,
-            (false, false) => Form::Float,
+        let form = self.to.unwrap_or(match &model.lm {
+            _ if is_gguf => Form::Gguf,
+            CausalLm::Full(_) => Form::Float,
+            CausalLm::Qat(_) | CausalLm::Packed(_) => Form::Packed,
+            CausalLm::FourBit(_) => Form::FourBit,
         });
         let gguf_only = [
             ("--type", self.weights.is_some()),
@@ -185,6 +208,8 @@ impl Arguments {
             ("--dtype", self.dtype.is_some()),
             ("--scale", self.scale.is_some()),
             ("--family", self.family.is_some()),
+            ("--quant-type", self.quant_type.is_some()),
+            ("--no-double-quant", self.no_double_quant),
         ];
         let (options, meant) = match form {
             Form::Gguf => (&folders_only[..], "folders, and this is GGUF"),
@@ -194,6 +219,18 @@ impl Arguments {
             Some((option, _)) => Err(Failure::usage(format!("{option} is for {meant}"))),
             None => Ok(form),
         }
+    }
+
+    /// Returns the configuration of 4-bit weights: that of a model which has them, or the one asked for.
+    fn four_bit(&self, model: &PretrainedLm) -> FourBitConfig {
+        let of_model = match &model.lm {
+            CausalLm::FourBit(lm) => four_bit_config(lm),
+            _ => None,
+        };
+        let mut config = of_model.unwrap_or_default();
+        config.quant_type = self.quant_type.unwrap_or(config.quant_type);
+        config.double_quant &= !self.no_double_quant;
+        config
     }
 
     fn folder(
@@ -276,6 +313,12 @@ impl Arguments {
     }
 }
 
+/// Returns the configuration of the weights of a model in 4 bits.
+pub fn four_bit_config(lm: &BitNetLm<Linear4bit>) -> Option<FourBitConfig> {
+    let mut projections = lm.projections().filter(|(_, p)| !p.is_full_precision());
+    projections.next().map(|(_, p)| *p.weight.config())
+}
+
 pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.input)?;
     let mut model = file.load(&arguments.read, &Device::default(), output)?;
@@ -293,7 +336,15 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     }
     let dtype = arguments.dtype.unwrap_or(FloatDType::F32);
     let scale = arguments.scale.unwrap_or(ScaleConvention::Multiply);
+    if matches!(form, Form::Float | Form::Gguf) {
+        model.lm = model.lm.dequantize();
+    }
     match form {
+        Form::FourBit => {
+            let config = arguments.four_bit(&model);
+            let form = WeightForm::FourBit { config, dtype };
+            arguments.folder(&model, form, tokenizer.as_ref())
+        }
         Form::Float => arguments.folder(&model, WeightForm::Float(dtype), tokenizer.as_ref()),
         Form::Packed => arguments.folder(&model, WeightForm::Packed(scale), tokenizer.as_ref()),
         Form::Gguf => {
@@ -304,7 +355,8 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         }
     }?;
     let [before, after] = [file.path(), &arguments.output].map(inspect::size);
-    let name = format!("{form:?}").to_lowercase();
+    let name = form.to_possible_value().expect("no form is skipped");
+    let name = name.get_name();
     output.result(
         || {
             json!({

@@ -40,7 +40,8 @@ Examples:
 /// Fine-tune a Hugging Face model: all weights, into a BitNet model, or adapters beside frozen weights.
 ///
 /// MODEL is a folder of the Llama or BitNet family, in full precision or with latent (master) weights, or
-/// a GGUF file in full precision or one of llama.cpp's quantized types, which is dequantized.
+/// a GGUF file in full precision. 4-bit weights of bitsandbytes, which adapters are trained beside as they are, and
+/// llama.cpp's quantized types are dequantized.
 /// Writes DIR/model with the files of MODEL's tokenizer, or DIR/adapter.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::{
     adapters::attached,
     choice::one_of,
-    convert::DTYPES,
+    convert::{DTYPES, four_bit_config},
     error::Failure,
     model_file::{ModelFile, ReadArguments},
     output::Output,
@@ -31,8 +31,8 @@ Examples:
 
 /// Merge adapters into the weights of a model.
 ///
-/// Weights in full precision and latent weights take up the adapters but for rounding. Packed weights are quantized
-/// again, which can undo a small adapter: the error is printed. Keep the adapter beside the model then, or merge it
+/// Weights in full precision and latent weights take up the adapters but for rounding. Those of 4 bits and packed ones
+/// are quantized again, which can undo a small adapter: the error is printed. Keep the adapter beside the model then, or merge it
 /// into the latent weights and train on.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -66,8 +66,13 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         CausalLm::Full(lm) => merge.run(lm, CausalLm::Full)?,
         CausalLm::Qat(lm) => merge.run(lm, CausalLm::Qat)?,
         CausalLm::Packed(lm) => merge.run(lm, CausalLm::Packed)?,
+        CausalLm::FourBit(lm) => merge.run(lm, CausalLm::FourBit)?,
     };
     let weights = match &lm {
+        CausalLm::FourBit(lm) => WeightForm::FourBit {
+            config: four_bit_config(lm).unwrap_or_default(),
+            dtype: arguments.dtype,
+        },
         CausalLm::Packed(_) => WeightForm::Packed(ScaleConvention::Multiply),
         _ => WeightForm::Float(arguments.dtype),
     };

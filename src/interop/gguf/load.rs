@@ -8,7 +8,7 @@ use super::{
     model_tensors::ModelTensors,
     tokenizer::{self, SpecialIds},
 };
-use crate::interop::{CausalLm, PretrainedLm, architecture, parameters::with_packed};
+use crate::interop::{CausalLm, PretrainedLm, architecture, load_parameters::with_packed};
 
 /// Loads a language model from a file of the architectures `bitnet`, `llama`, `qwen2` and `qwen3`.
 ///

@@ -15,7 +15,7 @@ use crate::{
     interop::{
         architecture::Parameter,
         floats::{self, Order},
-        parameters,
+        load_parameters,
     },
     nn::BitNetLm,
     ops::packing::pack_rows,
@@ -78,7 +78,7 @@ impl ModelTensors<'_> {
         lm: BitNetLm<Linear>,
         wanted: impl Fn(&Parameter) -> bool,
     ) -> Result<BitNetLm<Linear>, GgufError> {
-        parameters::with_floats(lm, self.table, |parameter| match wanted(parameter) {
+        load_parameters::with_floats(lm, self.table, |parameter| match wanted(parameter) {
             true => self.data(parameter).map(Some),
             false => Ok(None),
         })

@@ -47,6 +47,10 @@ pub(super) fn check(
         CausalLm::Packed(lm) => {
             check_packable(lm.projections().map(|(n, p)| (n, p.is_b1_58_weight())))
         }
+        CausalLm::FourBit(_) => Err(GgufError::model(
+            "GGUF has no type for the weights of 4 bits of bitsandbytes: dequantize the model first \
+             (CausalLm::dequantize)",
+        )),
         CausalLm::Full(_) => Ok(()),
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn add_tensors(
             Some(Values::Floats(float)) => {
                 add_float(writer, parameter, float, architecture, options)?;
             }
-            None => {
+            Some(Values::FourBit(_)) | None => {
                 return Err(GgufError::model(format!(
                     "the model has no {} as its configuration has it",
                     parameter.path

@@ -3,11 +3,10 @@
 mod attention_window;
 mod fields;
 mod keys;
+mod quantization;
 mod rope;
 
 use std::path::Path;
-
-use serde_json::Value;
 
 use self::fields::Fields;
 use super::{
@@ -60,7 +59,7 @@ impl HfConfig {
         let family = family(&fields)?;
         let mut unknown_keys = checked(&keys::CONFIG, &fields)?;
         check_bits(&fields)?;
-        let quantization = quantization(&fields, &mut unknown_keys)?;
+        let quantization = quantization::read(&fields, &mut unknown_keys)?;
         let mut lm = sizes(&fields, family)?;
         let rope = rope::read(&fields, family)?;
         (lm.rope_theta, lm.rope_scaling) = (rope.theta, rope.scaling);
@@ -120,35 +119,6 @@ fn check_bits(fields: &Fields<'_>) -> Result<(), HfError> {
         }
     }
     Ok(())
-}
-
-fn quantization(
-    fields: &Fields<'_>,
-    unknown: &mut Vec<UnknownKey>,
-) -> Result<Option<QuantizationConfig>, HfError> {
-    const KEY: &str = "quantization_config";
-    let json = match fields.raw(KEY) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Object(json)) => json,
-        Some(other) => return Err(fields.unsupported(KEY, other, "an object")),
-    };
-    let inner = Fields {
-        path: fields.path,
-        prefix: "quantization_config.",
-        json,
-    };
-    // Before its other keys, which are those of the method.
-    let method: String = inner.required("quant_method")?;
-    if method != "bitnet" {
-        return Err(inner.unsupported("quant_method", method, "bitnet"));
-    }
-    unknown.extend(checked(&keys::QUANTIZATION, &inner)?);
-    if let Some(mode) = inner.optional::<String>("quantization_mode")?
-        && !["online", "offline"].contains(&mode.as_str())
-    {
-        return Err(inner.unsupported("quantization_mode", mode, "online or offline"));
-    }
-    fields.optional(KEY)
 }
 
 /// Everything but the positions.

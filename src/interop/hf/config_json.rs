@@ -68,7 +68,7 @@ pub(super) fn config_json(
         Family::BitNet => {}
     }
     if let Some(quantization) = quantization {
-        json["quantization_config"] = json!(quantization);
+        json["quantization_config"] = quantization.json();
     }
     json
 }

@@ -33,3 +33,9 @@ pub(super) fn dtype_name(dtype: FloatDType) -> &'static str {
         _ => "float32",
     }
 }
+
+/// The type of a name in `config.json`; `None` for types that are none of them.
+pub(super) fn dtype_of_name(name: &str) -> Option<FloatDType> {
+    let types = [FloatDType::F32, FloatDType::F16, FloatDType::BF16];
+    types.into_iter().find(|dtype| dtype_name(*dtype) == name)
+}

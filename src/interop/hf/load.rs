@@ -5,14 +5,19 @@ use burn::{nn::Linear, tensor::Device};
 use super::{
     Family, HfConfig, HfError, LoadOptions, ScaleConvention,
     checkpoint::Checkpoint,
+    four_bit::{is_quant_state, quant_states},
     head::Head,
-    load_checks::{check_mode, check_positions, check_size, check_tensors},
+    load_checks::{check_mode, check_names, check_positions, check_size, check_tensors},
     not_converted::NotConverted,
-    source::Source,
+    quantization::QuantizationConfig,
+    source::{Source, Storage, is_converted},
     special_tokens::SpecialTokens,
 };
 use crate::{
-    interop::{CausalLm, PretrainedLm, architecture, parameters::with_packed},
+    interop::{
+        CausalLm, PretrainedLm, architecture,
+        load_parameters::{with_four_bit, with_packed},
+    },
     nn::BitNetLm,
     qat::QuantControls,
     quant::QatScheme,
@@ -27,6 +32,7 @@ use crate::{
 /// | the same | float, `quantization_config` of `bitnet` | [`CausalLm::Qat`] |
 /// | `BitnetForCausalLM` (1bitLLM) | float | [`CausalLm::Qat`] |
 /// | any | `U8` and `weight_scale` | [`CausalLm::Packed`] |
+/// | any but `BitnetForCausalLM` | `U8` and `absmax`, `quantization_config` of `bitsandbytes` | [`CausalLm::FourBit`] |
 ///
 /// Files are mapped into memory and let go of tensor by tensor, so that loading takes little more than
 /// the model.
@@ -36,7 +42,7 @@ use crate::{
 /// If a file cannot be read, is damaged, describes a model that this crate has no layers for, or if
 /// tensors are not as `config.json` says, all of which are listed; if the device lacks the type that is
 /// asked for. Packed weights whose
-/// [scale convention](ScaleConvention) nothing tells are refused.
+/// [scale convention](ScaleConvention) nothing tells are refused, and 8-bit weights of bitsandbytes.
 ///
 /// # Example
 ///
@@ -68,13 +74,21 @@ pub fn load(
     let head = Head::of(&checkpoint, config.lm.tied_embeddings);
     config.lm.tied_embeddings = head != Head::Own;
     let table = architecture::parameters(&config.lm);
+    let names = table.iter().map(|p| config.family.tensor_name(p));
+    check_names(folder, &checkpoint, names, head)?;
     let packed = is_packed(&checkpoint);
     check_mode(&config_path, &config, packed)?;
-    let convention = match packed {
-        true => Some(convention(&config_path, &config, options)?),
-        false => None,
-    };
     let not_converted = not_converted(&config_path, &config)?;
+    let storage = match &config.quantization {
+        Some(QuantizationConfig::BitsAndBytes(quantization)) => {
+            let weights = table.iter().filter(|p| is_converted(p, &not_converted));
+            let (states, problems) = quant_states(&checkpoint, weights, quantization);
+            HfError::check(folder, problems)?;
+            Storage::FourBit(states)
+        }
+        _ if packed => Storage::Ternary(convention(&config_path, &config, &checkpoint, options)?),
+        _ => Storage::Floats,
+    };
     let source = Source {
         folder,
         checkpoint: &checkpoint,
@@ -82,16 +96,16 @@ pub fn load(
         family: config.family,
         head,
         dtype: options.dtype,
-        packed,
-        not_converted: &not_converted,
         // Nothing of a packed model is trained.
-        device: &match packed {
-            true => device.clone().inner(),
-            false => device.clone(),
+        device: &match &storage {
+            Storage::Ternary(_) => device.clone().inner(),
+            _ => device.clone(),
         },
+        storage,
+        not_converted: &not_converted,
     };
     check_tensors(&source)?;
-    let lm = read_lm(&source, &config, convention)?;
+    let lm = read_lm(&source, &config)?;
     Ok(PretrainedLm {
         config: config.lm,
         lm,
@@ -103,18 +117,19 @@ pub fn load(
 }
 
 /// The model in the form that the folder has it in.
-fn read_lm(
-    source: &Source<'_>,
-    config: &HfConfig,
-    convention: Option<ScaleConvention>,
-) -> Result<CausalLm, HfError> {
+fn read_lm(source: &Source<'_>, config: &HfConfig) -> Result<CausalLm, HfError> {
     let lm = source.with_floats(config.lm.init(source.device))?;
-    Ok(match convention {
-        Some(convention) => CausalLm::Packed(with_packed(lm, source.packed_weights(convention)?)),
-        None if config.quantization.is_some() || config.family == Family::OneBitLlm => {
+    Ok(match &source.storage {
+        Storage::Ternary(convention) => {
+            CausalLm::Packed(with_packed(lm, source.packed_weights(*convention)?))
+        }
+        Storage::FourBit(states) => {
+            CausalLm::FourBit(with_four_bit(lm, source.four_bit_weights(states)?))
+        }
+        Storage::Floats if config.quantization.is_some() || config.family == Family::OneBitLlm => {
             CausalLm::Qat(latent_lm(lm, source.not_converted))
         }
-        None => CausalLm::Full(lm),
+        Storage::Floats => CausalLm::Full(lm),
     })
 }
 
@@ -141,9 +156,20 @@ fn is_packed(checkpoint: &Checkpoint) -> bool {
 fn convention(
     path: &Path,
     config: &HfConfig,
+    checkpoint: &Checkpoint,
     options: &LoadOptions,
 ) -> Result<ScaleConvention, HfError> {
-    let of_file = config.quantization.as_ref().and_then(|q| q.linear_class);
+    if let Some((name, _)) = checkpoint.entries().find(|(name, _)| is_quant_state(name)) {
+        let found = format!("none of bitsandbytes, whose {name} is in the files");
+        return Err(HfError::unsupported(
+            path,
+            "quantization_config",
+            found,
+            "bitsandbytes",
+        ));
+    }
+    let of_file = config.quantization.as_ref().and_then(|q| q.bitnet());
+    let of_file = of_file.and_then(|q| q.linear_class);
     let unknown = || HfError::UnknownScaleConvention {
         path: path.to_path_buf(),
     };
@@ -153,11 +179,9 @@ fn convention(
 /// The projections that stay in full precision.
 fn not_converted(path: &Path, config: &HfConfig) -> Result<NotConverted, HfError> {
     let quantization = config.quantization.as_ref();
-    let patterns = quantization.and_then(|q| q.modules_to_not_convert.as_deref());
-    let unsupported = |found: String, supported: &str| {
-        let field = "quantization_config.modules_to_not_convert";
-        HfError::unsupported(path, field, found, supported)
-    };
+    let (field, patterns) = quantization.map_or(("", None), QuantizationConfig::not_converted);
+    let unsupported =
+        |found: String, supported: &str| HfError::unsupported(path, field, found, supported);
     let not_converted = NotConverted::new(patterns.unwrap_or_default())
         .map_err(|pattern| unsupported(pattern, "names, or regular expressions without an end"))?;
     match patterns {

@@ -3,15 +3,10 @@
 use std::path::Path;
 
 use super::{
-    Family, HfConfig, HfError, LoadOptions,
-    checkpoint::Checkpoint,
-    source::Source,
-    tensors::{ExpectedTensor, expected, problems},
+    Family, HfConfig, HfError, LoadOptions, checkpoint::Checkpoint, error::TensorProblem,
+    head::Head, quantization::QuantizationConfig, source::Source, tensors::problems,
 };
-use crate::{
-    interop::{architecture::Parameter, checks},
-    nn::BitNetLmConfig,
-};
+use crate::{interop::checks, nn::BitNetLmConfig};
 
 /// Refuses sizes that would take more memory than the files have a reason for.
 pub(super) fn check_size(
@@ -72,8 +67,10 @@ pub(super) fn check_positions(path: &Path, config: &HfConfig) -> Result<(), HfEr
 
 /// Refuses floats that transformers takes for what is left of a quantization, without quantizing them.
 pub(super) fn check_mode(path: &Path, config: &HfConfig, packed: bool) -> Result<(), HfError> {
-    let Some(quantization) = &config.quantization else {
-        return Ok(());
+    let quantization = match &config.quantization {
+        None => return Ok(()),
+        Some(QuantizationConfig::BitNet(quantization)) => quantization,
+        Some(QuantizationConfig::BitsAndBytes(_)) => return check_four_bit(path, config.family),
     };
     let mode = quantization.quantization_mode.as_deref();
     match packed || mode == Some("online") || config.family == Family::OneBitLlm {
@@ -87,34 +84,56 @@ pub(super) fn check_mode(path: &Path, config: &HfConfig, packed: bool) -> Result
     }
 }
 
+/// Refuses 4 bits of weights that are trained quantized.
+fn check_four_bit(path: &Path, family: Family) -> Result<(), HfError> {
+    match family {
+        Family::OneBitLlm => Err(HfError::unsupported(
+            path,
+            "quantization_config.quant_method",
+            "bitsandbytes",
+            format!("bitnet of a {}", family.architecture()),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses tensors that are not those of the model, all of which are listed.
 pub(super) fn check_tensors(source: &Source<'_>) -> Result<(), HfError> {
     let folder = source.folder;
-    let is_packed = |parameter: &Parameter| source.is_packed(parameter);
-    let expected = expected(source.table, source.family, is_packed);
-    check_names(folder, source, &expected)?;
+    let (mut expected, mut large) = (Vec::new(), Vec::new());
+    for parameter in source.table {
+        match source.expected_tensors(parameter) {
+            Some(tensors) => expected.extend(tensors),
+            None => large.push(TensorProblem::Value {
+                name: parameter.hf.clone(),
+                reason: format!("a weight of {:?} is too large", parameter.shape),
+            }),
+        }
+    }
+    HfError::check(folder, large)?;
     let problems = problems(source.checkpoint, &expected, source.head);
     HfError::check(folder, problems)
 }
 
 /// Refuses files whose names are those of another program, instead of listing all of them.
-fn check_names(
+pub(super) fn check_names(
     folder: &Path,
-    source: &Source<'_>,
-    expected: &[ExpectedTensor],
+    checkpoint: &Checkpoint,
+    mut names: impl Iterator<Item = String> + Clone,
+    head: Head,
 ) -> Result<(), HfError> {
-    let Source {
-        checkpoint, head, ..
-    } = source;
-    let mut names = expected.iter().map(|tensor| tensor.name.as_str());
     let first = names.clone().next();
     let is_there =
         |name: &str| name.starts_with("model.") && checkpoint.get(&head.file_name(name)).is_some();
-    match (names.any(is_there), first, checkpoint.entries().next()) {
+    match (
+        names.any(|name| is_there(&name)),
+        first,
+        checkpoint.entries().next(),
+    ) {
         (false, Some(expected), Some((found, _))) => Err(HfError::TensorNames {
             folder: folder.to_path_buf(),
             found: found.to_string(),
-            expected: expected.to_string(),
+            expected,
         }),
         _ => Ok(()),
     }

@@ -11,6 +11,7 @@ mod error;
 mod exact_scales;
 mod family;
 mod folder;
+mod four_bit;
 mod head;
 mod header;
 mod load;
@@ -34,5 +35,7 @@ pub(in crate::interop) use error::TensorProblem;
 pub use family::Family;
 pub use load::load;
 pub use options::{LoadOptions, SaveOptions, WeightForm};
-pub use quantization::ScaleConvention;
+pub use quantization::{
+    BitNetQuantization, BitsAndBytesQuantization, QuantizationConfig, ScaleConvention,
+};
 pub use save::save;

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use burn::tensor::FloatDType;
 
 use super::{Family, ScaleConvention};
+use crate::quant::FourBitConfig;
 
 /// Options to read a folder.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -50,6 +51,23 @@ pub enum WeightForm {
     Float(FloatDType),
     /// Codes of 2 bits, four in a byte, and a scale.
     Packed(ScaleConvention),
+    /// Codes of 4 bits of bitsandbytes. Embedding, norms, biases and head are floats.
+    FourBit {
+        /// Codes and blocks, which must be those of a model in 4 bits.
+        config: FourBitConfig,
+        /// Type of the floats, and that of weights in full precision when they are quantized.
+        dtype: FloatDType,
+    },
+}
+
+impl WeightForm {
+    /// Type of what is not in codes.
+    pub(super) fn dtype(self) -> FloatDType {
+        match self {
+            Self::Float(dtype) | Self::FourBit { dtype, .. } => dtype,
+            Self::Packed(_) => FloatDType::F32,
+        }
+    }
 }
 
 /// Options to write a folder.

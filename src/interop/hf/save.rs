@@ -1,14 +1,13 @@
 use std::path::Path;
 
-use burn::tensor::FloatDType;
-
 use super::{
     Family, HfError, SaveOptions, ScaleConvention, WeightForm,
     config_json::config_json,
     dtype::dtype_name,
     exact_scales::ExactScales,
     folder::NewFolder,
-    quantization::QuantizationConfig,
+    four_bit,
+    quantization::{BitNetQuantization, BitsAndBytesQuantization, QuantizationConfig},
     save_checks::{family, full_precision},
     saved_tensor::SavedTensor,
     shards::write_shards,
@@ -28,7 +27,7 @@ use crate::{
 /// Models with norms before the last projections are written as `BitNetForCausalLM`, others as the first of
 /// `LlamaForCausalLM`, `Qwen2ForCausalLM`, `Qwen3ForCausalLM` and `MistralForCausalLM` that has their parts.
 /// [Loading](super::load) it gives the same logits, bit for bit, where the form
-/// keeps the parameters, which f32 does, and packing does for quantized models.
+/// keeps the parameters, which f32 does, and packing and 4 bits do for models that are quantized so.
 ///
 /// Everything is written beside the folder first, so that a model that is there stays until the new one
 /// is whole.
@@ -49,16 +48,8 @@ pub fn save(
     let family = family(model, options, &full_precision)?;
     let new = NewFolder::create(folder, options.overwrite)?;
     let (tensors, exact) = tensors(model, family, options.form)?;
-    let (dtype, quantization) = match (options.form, &model.lm) {
-        (WeightForm::Packed(convention), _) => (
-            FloatDType::F32,
-            Some(QuantizationConfig::offline(convention, full_precision)),
-        ),
-        (WeightForm::Float(dtype), CausalLm::Qat(_)) => {
-            (dtype, Some(QuantizationConfig::online(full_precision)))
-        }
-        (WeightForm::Float(dtype), _) => (dtype, None),
-    };
+    let quantization = quantization(&model.lm, options.form, full_precision);
+    let dtype = options.form.dtype();
     let json = config_json(model, family, dtype_name(dtype), quantization);
     new.write_json("config.json", &json)?;
     write_shards(&new, tensors, &exact, options.max_shard_bytes)?;
@@ -66,6 +57,26 @@ pub fn save(
         new.copy_tokenizer(tokenizer)?;
     }
     new.finish()
+}
+
+/// What `config.json` says of the weights.
+fn quantization(
+    lm: &CausalLm,
+    form: WeightForm,
+    full_precision: Vec<String>,
+) -> Option<QuantizationConfig> {
+    match (form, lm) {
+        (WeightForm::Packed(convention), _) => {
+            Some(BitNetQuantization::offline(convention, full_precision).into())
+        }
+        (WeightForm::FourBit { config, dtype }, _) => {
+            Some(BitsAndBytesQuantization::new(config, dtype, full_precision).into())
+        }
+        (WeightForm::Float(_), CausalLm::Qat(_)) => {
+            Some(BitNetQuantization::online(full_precision).into())
+        }
+        (WeightForm::Float(_), _) => None,
+    }
 }
 
 /// The tensors of a model in their order, and the scales that they do not tell.
@@ -77,24 +88,32 @@ fn tensors(
     let table = architecture::parameters(&model.config);
     let values = ModelValues::floats(&model.lm, &table);
     let mut values = values.map_err(HfError::unwritable)?;
-    let (dtype, convention) = match form {
-        WeightForm::Float(dtype) => (dtype, None),
-        WeightForm::Packed(convention) => (FloatDType::F32, Some(convention)),
-    };
-    if convention.is_some() {
-        check_latent(&model.lm, &table, &values)?;
-        values = values.with_packed(&model.lm);
+    let dtype = form.dtype();
+    match form {
+        WeightForm::Float(_) => {}
+        WeightForm::Packed(_) => {
+            check_latent(&model.lm, &table, &values)?;
+            values = values.with_packed(&model.lm);
+        }
+        WeightForm::FourBit { config, dtype } => {
+            check_latent(&model.lm, &table, &values)?;
+            values = values.with_four_bit(&model.lm, &config, dtype);
+        }
     }
     let (mut tensors, mut exact) = (Vec::new(), ExactScales::default());
     for parameter in &table {
         let name = family.tensor_name(parameter);
-        match (values.take(parameter), convention) {
+        match (values.take(parameter), form) {
             (Some(Values::Floats(float)), _) => {
                 let shape = parameter.shape.clone();
                 tensors.push(SavedTensor::floats(name, shape, float, dtype));
             }
-            (Some(Values::Packed(weight)), Some(convention)) => {
+            (Some(Values::Packed(weight)), WeightForm::Packed(convention)) => {
                 tensors.extend(packed_tensors(parameter, weight, convention, &mut exact)?);
+            }
+            (Some(Values::FourBit(weight)), WeightForm::FourBit { .. }) => {
+                // As packed weights, under the names of transformers.
+                tensors.extend(four_bit::saved_tensors(&parameter.hf, weight)?);
             }
             _ => {
                 return Err(HfError::unwritable(format!(
@@ -106,9 +125,10 @@ fn tensors(
     Ok((tensors, exact))
 }
 
-/// Refuses latent weights that have no scale.
+/// Refuses weights that have no scale.
 fn check_latent(lm: &CausalLm, table: &[Parameter], values: &ModelValues) -> Result<(), HfError> {
-    let is_latent = |p: &&Parameter| matches!(lm, CausalLm::Qat(_)) && p.is_projection();
+    let has_floats = matches!(lm, CausalLm::Qat(_) | CausalLm::Full(_));
+    let is_latent = |p: &&Parameter| has_floats && p.is_projection();
     for parameter in table.iter().filter(is_latent) {
         // A packed weight has scales already.
         let Some(float) = values.float(parameter) else {

@@ -3,7 +3,8 @@
 use super::{Family, HfError, SaveOptions, WeightForm};
 use crate::{
     interop::{CausalLm, PretrainedLm},
-    nn::{BitLinear, BitNetLm, PackedBitLinear, Projection},
+    nn::{BitLinear, BitNetLm, Linear4bit, PackedBitLinear, Projection},
+    quant::FourBitConfig,
 };
 
 /// Family that a model is written as, with the form that the options ask for. The projections of
@@ -20,6 +21,11 @@ pub(super) fn family(
     if family == Family::OneBitLlm && matches!(options.form, WeightForm::Packed(_)) {
         return Err(HfError::unwritable(
             "folders of 1bitLLM hold latent weights: write packed ones as BitNetForCausalLM",
+        ));
+    }
+    if family == Family::OneBitLlm && matches!(options.form, WeightForm::FourBit { .. }) {
+        return Err(HfError::unwritable(
+            "folders of 1bitLLM hold latent weights, and none of 4 bits: write BitNetForCausalLM",
         ));
     }
     check_form(&model.lm, options.form)?;
@@ -46,9 +52,37 @@ fn check_form(lm: &CausalLm, form: WeightForm) -> Result<(), HfError> {
             "a packed model has no latent weights any more: programs that quantize again what was \
              unpacked take a smaller scale; write it packed",
         )),
+        (CausalLm::Qat(_) | CausalLm::Packed(_), WeightForm::FourBit { .. }) => {
+            Err(HfError::unwritable(
+                "a model trained to codes -1, 0 and 1 is another one in 4 bits: write it packed",
+            ))
+        }
+        (CausalLm::FourBit(_), WeightForm::Float(_) | WeightForm::Packed(_)) => {
+            Err(HfError::unwritable(
+                "the weights are codes of 4 bits: write them so (WeightForm::FourBit), or dequantize the model \
+                 first (CausalLm::dequantize)",
+            ))
+        }
+        (CausalLm::FourBit(lm), WeightForm::FourBit { config, .. }) => check_four_bit(lm, &config),
         (CausalLm::Full(_), WeightForm::Float(_)) => Ok(()),
+        (CausalLm::Full(_), WeightForm::FourBit { config, .. }) => {
+            let checked = config.validate();
+            checked.map_err(|error| HfError::unwritable(error.to_string()))
+        }
         (CausalLm::Qat(lm), _) => check_b1_58(lm, |p| p.is_b1_58() || p.is_full_precision()),
         (CausalLm::Packed(lm), _) => check_b1_58(lm, |p| p.is_b1_58() || p.is_full_precision()),
+    }
+}
+
+/// Refuses weights that were quantized in another way.
+fn check_four_bit(lm: &BitNetLm<Linear4bit>, config: &FourBitConfig) -> Result<(), HfError> {
+    let mut quantized = lm.projections().filter(|(_, p)| !p.is_full_precision());
+    match quantized.find(|(_, p)| p.weight.config() != config) {
+        Some((name, p)) => Err(HfError::unwritable(format!(
+            "{name} is {}, not {config}: write the model as it is, or dequantize it first (CausalLm::dequantize)",
+            p.weight.config()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -58,6 +92,7 @@ pub(super) fn full_precision(lm: &CausalLm) -> Vec<String> {
         CausalLm::Full(_) => Vec::new(),
         CausalLm::Qat(lm) => paths(lm, BitLinear::is_full_precision),
         CausalLm::Packed(lm) => paths(lm, PackedBitLinear::is_full_precision),
+        CausalLm::FourBit(lm) => paths(lm, Linear4bit::is_full_precision),
     }
 }
 

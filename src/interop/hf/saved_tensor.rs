@@ -8,7 +8,8 @@ use safetensors::{Dtype, View};
 use super::{HfError, dtype::file_dtype, packed_rows};
 use crate::{
     interop::{checks, floats, parameters::FloatParameter},
-    qat::PackedWeight,
+    ops::FourBitFormat,
+    qat::{PackedFourBit, PackedWeight},
 };
 
 /// A tensor of a file.
@@ -25,6 +26,8 @@ enum Values {
     Floats(FloatParameter, FloatDType),
     Codes(Box<PackedWeight>),
     Scale(f32),
+    FourBitCodes(Box<PackedFourBit>),
+    Bytes(Vec<u8>),
 }
 
 impl SavedTensor {
@@ -55,6 +58,18 @@ impl SavedTensor {
         Self::new(name, Dtype::F32, vec![1], Values::Scale(scale))
     }
 
+    /// Codes of 4 bits, two in a byte.
+    pub fn four_bit_codes(name: String, weight: PackedFourBit) -> Self {
+        let bytes = FourBitFormat::num_bytes(weight.dims().iter().product());
+        let values = Values::FourBitCodes(Box::new(weight));
+        Self::new(name, Dtype::U8, vec![bytes, 1], values)
+    }
+
+    /// The bytes of so many values of a type.
+    pub fn bytes(name: String, dtype: Dtype, values: usize, bytes: Vec<u8>) -> Self {
+        Self::new(name, dtype, vec![values], Values::Bytes(bytes))
+    }
+
     fn new(name: String, dtype: Dtype, shape: Vec<usize>, values: Values) -> Self {
         Self {
             name,
@@ -78,11 +93,13 @@ impl SavedTensor {
         self.error.take()
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, HfError> {
+    fn to_bytes(&self) -> Result<Vec<u8>, HfError> {
         Ok(match &self.values {
             Values::Floats(values, dtype) => self.float_bytes(&values.values()?, *dtype)?,
             Values::Codes(weight) => packed_rows::from_words(&weight.to_words()?, weight.dims()),
             Values::Scale(scale) => scale.to_le_bytes().to_vec(),
+            Values::FourBitCodes(weight) => weight.to_bytes()?,
+            Values::Bytes(bytes) => bytes.clone(),
         })
     }
 
@@ -112,7 +129,7 @@ impl View for &SavedTensor {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let bytes = self.bytes().unwrap_or_else(|error| {
+        let bytes = self.to_bytes().unwrap_or_else(|error| {
             *self.error.borrow_mut() = Some(error);
             vec![0; self.num_bytes()]
         });

@@ -13,16 +13,27 @@ use super::{
     dtype::float_dtype,
     error::TensorProblem,
     exact_scales::ExactScales,
+    four_bit::{self, QuantState},
     head::Head,
     not_converted::NotConverted,
     packed_rows,
-    tensors::SCALE_SUFFIX,
+    tensors::{ExpectedTensor, SCALE_SUFFIX, float_tensors, packed_tensors},
 };
 use crate::{
-    interop::{architecture::Parameter, floats, parameters},
+    interop::{architecture::Parameter, floats, load_parameters},
     nn::BitNetLm,
-    qat::PackedWeight,
+    qat::{PackedFourBit, PackedWeight},
 };
+
+/// Form of the projections of a folder, but for those that are not converted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Storage {
+    Floats,
+    /// Codes of 2 bits.
+    Ternary(ScaleConvention),
+    /// Codes of 4 bits, with what is beside them by the names of the weights.
+    FourBit(BTreeMap<String, QuantState>),
+}
 
 /// Folder that the parameters of a model are read from. All tensors were checked to be there, with their types
 /// and shapes.
@@ -34,15 +45,31 @@ pub(super) struct Source<'a> {
     pub family: Family,
     pub head: Head,
     pub dtype: Option<FloatDType>,
-    pub packed: bool,
+    pub storage: Storage,
     pub not_converted: &'a NotConverted,
     pub device: &'a Device,
+}
+
+/// Whether a parameter is one of the weights that a quantization converts.
+pub(super) fn is_converted(parameter: &Parameter, not_converted: &NotConverted) -> bool {
+    parameter.is_projection() && !not_converted.matches(parameter.module())
 }
 
 impl Source<'_> {
     /// Whether a parameter is packed.
     pub fn is_packed(&self, parameter: &Parameter) -> bool {
-        self.packed && parameter.is_projection() && !self.not_converted.matches(parameter.module())
+        self.storage != Storage::Floats && is_converted(parameter, self.not_converted)
+    }
+
+    /// The tensors of a parameter; `None` if it is too large for any.
+    pub fn expected_tensors(&self, parameter: &Parameter) -> Option<Vec<ExpectedTensor>> {
+        match &self.storage {
+            _ if !self.is_packed(parameter) => Some(float_tensors(self.family, parameter)),
+            Storage::FourBit(states) => {
+                four_bit::expected_tensors(parameter, &states[&parameter.hf], self.checkpoint)
+            }
+            _ => Some(packed_tensors(self.family, parameter)),
+        }
     }
 
     fn entry(&self, name: &str) -> &Entry {
@@ -56,7 +83,7 @@ impl Source<'_> {
     /// All tensors that have a value which is not finite.
     pub fn with_floats(&self, lm: BitNetLm<Linear>) -> Result<BitNetLm<Linear>, HfError> {
         let mut problems = Vec::new();
-        let Ok(lm) = parameters::with_floats(lm, self.table, |parameter| {
+        let Ok(lm) = load_parameters::with_floats(lm, self.table, |parameter| {
             if self.is_packed(parameter) {
                 return Ok::<_, Infallible>(None);
             }
@@ -71,14 +98,19 @@ impl Source<'_> {
         HfError::check(self.folder, problems).map(|()| lm)
     }
 
-    fn floats(&self, parameter: &Parameter, name: &str) -> TensorData {
-        let entry = self.entry(&self.head.file_name(name));
-        let from = float_dtype(entry.info.dtype).expect("checked before");
+    /// The type that floats of a type in the folder get.
+    fn dtype_of(&self, from: FloatDType) -> FloatDType {
         let kept = match self.device.supports_dtype(from) {
             true => from,
             false => FloatDType::F32,
         };
-        let types = [from, self.dtype.unwrap_or(kept)];
+        self.dtype.unwrap_or(kept)
+    }
+
+    fn floats(&self, parameter: &Parameter, name: &str) -> TensorData {
+        let entry = self.entry(&self.head.file_name(name));
+        let from = float_dtype(entry.info.dtype).expect("checked before");
+        let types = [from, self.dtype_of(from)];
         let (order, shape) = (parameter.order(), parameter.tensor_shape());
         let release = |bytes| self.checkpoint.release(entry, bytes);
         floats::read(self.checkpoint.bytes(entry), types, order, &shape, &release)
@@ -97,6 +129,31 @@ impl Source<'_> {
         let (mut weights, mut problems) = (BTreeMap::new(), Vec::new());
         for parameter in self.table.iter().filter(|p| self.is_packed(p)) {
             match self.packed_weight(parameter, convention, &exact) {
+                Ok(weight) => {
+                    weights.insert(parameter.module().to_string(), weight);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        HfError::check(self.folder, problems).map(|()| weights)
+    }
+
+    /// The weights of 4 bits of the folder by the paths of their projections.
+    ///
+    /// # Errors
+    ///
+    /// All tensors that have a value which is none of theirs.
+    pub fn four_bit_weights(
+        &self,
+        states: &BTreeMap<String, QuantState>,
+    ) -> Result<BTreeMap<String, PackedFourBit>, HfError> {
+        // They are never trained.
+        let device = self.device.clone().inner();
+        let (mut weights, mut problems) = (BTreeMap::new(), Vec::new());
+        for parameter in self.table.iter().filter(|p| self.is_packed(p)) {
+            let state = &states[&parameter.hf];
+            let dtype = self.dtype_of(state.dtype);
+            match four_bit::read_weight(self.checkpoint, parameter, state, dtype, &device) {
                 Ok(weight) => {
                     weights.insert(parameter.module().to_string(), weight);
                 }

@@ -38,30 +38,22 @@ pub(super) enum TensorKind {
     Float,
     Codes,
     Scale,
+    /// Floats of F32 and no other type.
+    Single,
 }
 
-/// The tensors of the parameters of a model. `is_packed` is asked for each of them.
-pub(super) fn expected(
-    table: &[Parameter],
-    family: Family,
-    is_packed: impl Fn(&Parameter) -> bool,
-) -> Vec<ExpectedTensor> {
-    let tensors = table.iter().flat_map(|parameter| {
-        let name = family.tensor_name(parameter);
-        match is_packed(parameter) {
-            true => packed_tensors(name, parameter),
-            false => vec![ExpectedTensor {
-                name,
-                shape: parameter.shape.clone(),
-                kind: TensorKind::Float,
-            }],
-        }
-    });
-    tensors.collect()
+/// The tensors of a parameter in full precision.
+pub(super) fn float_tensors(family: Family, parameter: &Parameter) -> Vec<ExpectedTensor> {
+    vec![ExpectedTensor {
+        name: family.tensor_name(parameter),
+        shape: parameter.shape.clone(),
+        kind: TensorKind::Float,
+    }]
 }
 
 /// Codes and scale of a packed weight.
-fn packed_tensors(name: String, parameter: &Parameter) -> Vec<ExpectedTensor> {
+pub(super) fn packed_tensors(family: Family, parameter: &Parameter) -> Vec<ExpectedTensor> {
+    let name = family.tensor_name(parameter);
     let scale = ExpectedTensor {
         name: format!("{name}{SCALE_SUFFIX}"),
         shape: vec![1],
@@ -111,6 +103,7 @@ fn problem(expected: &ExpectedTensor, found: &TensorInfo) -> Option<TensorProble
     let name = expected.name.clone();
     let (types, right_type) = match expected.kind {
         TensorKind::Codes => ("U8", found.dtype == Dtype::U8),
+        TensorKind::Single => ("F32", found.dtype == Dtype::F32),
         _ => (FLOAT_TYPES, float_dtype(found.dtype).is_some()),
     };
     if !right_type {

@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{
     CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, beside, config_json, ends, ia3, lora,
-    prefix, reader::Reader,
+    prefix, prompts, reader::Reader,
 };
 use crate::{
     base::key_table::UnknownKey,

@@ -36,7 +36,8 @@ pub fn folder(path: &Path, values: bool) -> Result<Found, Failure> {
     let mut convention = None;
     if config_path.is_file() {
         let config = HfConfig::read(&config_path)?;
-        convention = config.quantization.as_ref().and_then(|q| q.linear_class);
+        let bitnet = config.quantization.as_ref().and_then(|q| q.bitnet());
+        convention = bitnet.and_then(|q| q.linear_class);
         let raw = fs::read(&config_path).map_err(Failure::io(&config_path))?;
         json["config"] = serde_json::from_slice(&raw).unwrap_or(Value::Null);
         let lm = &config.lm;
@@ -55,10 +56,7 @@ pub fn folder(path: &Path, values: bool) -> Result<Found, Failure> {
             if lm.tied_embeddings { "tied" } else { "untied" },
             match &config.quantization {
                 None => String::new(),
-                Some(q) => format!(
-                    ", quantized {}",
-                    q.quantization_mode.as_deref().unwrap_or("bitnet")
-                ),
+                Some(quantization) => format!(", quantized {quantization}"),
             }
         );
     }

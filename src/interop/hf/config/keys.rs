@@ -105,11 +105,24 @@ pub(super) const ROPE: KeyTable = KeyTable(&[
     (FALSE, &["mrope_interleaved"]),
 ]);
 
-/// Keys of `quantization_config`.
+/// Keys of `quantization_config` of BitNet.
 #[rustfmt::skip]
-pub(super) const QUANTIZATION: KeyTable = KeyTable(&[
+pub(super) const BITNET: KeyTable = KeyTable(&[
     (Honored, &["quant_method", "linear_class", "quantization_mode", "modules_to_not_convert"]),
     (FALSE, &["use_rms_norm"]),
     // Of the norms that `use_rms_norm` asks for.
     (Harmless, &["rms_norm_eps"]),
+]);
+
+/// Keys of `quantization_config` of bitsandbytes.
+#[rustfmt::skip]
+pub(super) const BITSANDBYTES: KeyTable = KeyTable(&[
+    (Honored, &[
+        "quant_method", "load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant",
+        "bnb_4bit_compute_dtype", "bnb_4bit_quant_storage", "llm_int8_skip_modules",
+    ]),
+    // The same once more, as transformers stores them and does not read them.
+    (Harmless, &["_load_in_4bit", "_load_in_8bit"]),
+    // Of 8 bits, and of the place of modules.
+    (Harmless, &["llm_int8_threshold", "llm_int8_has_fp16_weight", "llm_int8_enable_fp32_cpu_offload"]),
 ]);

@@ -3,6 +3,8 @@
 mod config;
 mod families;
 mod folder;
+mod four_bit;
+mod four_bit_damage;
 mod full_precision;
 mod hostile;
 mod models;
