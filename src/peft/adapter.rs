@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::{
-    AdapterBase, BitFit, Ia3, Lora, PeftError,
+    AdaLora, AdapterBase, BitFit, Ia3, Lora, PeftError,
     adapter_method::{AdapterMethod, BasePass, Merged},
 };
 
@@ -14,6 +14,8 @@ use super::{
 pub enum Adapter {
     /// Product of two factors of low rank beside the weight.
     Lora(Lora),
+    /// Product of two factors of low rank with a value for each direction.
+    AdaLora(AdaLora),
     /// Factor of each output, or of each input.
     Ia3(Ia3),
     /// Difference of the bias.
@@ -25,6 +27,7 @@ macro_rules! each {
     ($adapter:expr, $method:ident => $value:expr) => {
         match $adapter {
             Adapter::Lora($method) => $value,
+            Adapter::AdaLora($method) => $value,
             Adapter::Ia3($method) => $value,
             Adapter::BitFit($method) => $value,
         }

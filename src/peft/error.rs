@@ -136,4 +136,18 @@ pub enum PeftError {
         "init loftq quantizes a model in full precision: BitNetLm::with_loftq adds the adapter"
     )]
     Loftq,
+    /// A configuration of a prompt was asked for the adapter of a projection.
+    #[error("a prompt stands before the tokens of a model, not beside a projection")]
+    PromptOfProjection,
+    /// No AdaLoRA adapter trains.
+    #[error("no AdaLoRA adapter of the model trains: add one with an AdaLoraConfig")]
+    NoDirections,
+    /// The state of a rank allocation belongs to a model with other adapters.
+    #[error(
+        "the state of the rank allocation is of other adapters than those that train: they differ at {path}"
+    )]
+    OtherDirections {
+        /// Path of the adapter or of one of its factors.
+        path: String,
+    },
 }

@@ -1,7 +1,9 @@
 //! Parameter-efficient fine-tuning (PEFT): adapters beside frozen weights.
 //!
 //! An [`AdaptedLinear`] is a projection with adapters by name: `y = base(x) + s B(A(dropout(x)))` for
-//! [LoRA](LoraConfig), `y = l base(x)` for [(IA)³](Ia3Config), `y = base(x) + d` for [BitFit](BitFitConfig). The base may be any projection of [`nn`](crate::nn): in full precision
+//! [LoRA](LoraConfig), `base(x) + s B(E * A(dropout(x)))` with a value for each direction for
+//! [AdaLoRA](AdaLoraConfig), `y = l base(x)` for [(IA)³](Ia3Config), `y = base(x) + d` for [BitFit](BitFitConfig). The
+//! base may be any projection of [`nn`](crate::nn): in full precision
 //! ([`Linear`](burn::nn::Linear)), in 4 bits ([`Linear4bit`](crate::nn::Linear4bit), QLoRA), trained with quantization
 //! ([`BitLinear`](crate::nn::BitLinear)), or packed to 2 bits ([`PackedBitLinear`](crate::nn::PackedBitLinear)). No dense
 //! `W + s A B` is formed, and a frozen base has no gradient.
@@ -30,6 +32,8 @@
 //! # Ok::<(), bitnet_burn::peft::PeftError>(())
 //! ```
 
+mod ada_lora;
+mod ada_lora_config;
 mod adapted_linear;
 mod adapter;
 mod adapter_base;
@@ -42,6 +46,7 @@ mod ends;
 mod error;
 mod ia3;
 mod ia3_config;
+mod importance;
 mod language_model;
 mod loftq;
 mod lora;
@@ -51,6 +56,7 @@ mod lora_plus;
 mod low_rank;
 mod merge;
 mod merge_report;
+mod orthogonality;
 mod p_tuning;
 mod pattern;
 mod peft_config;
@@ -58,10 +64,16 @@ mod prefix_tuning;
 mod prompt;
 mod prompt_host;
 mod prompt_tuning;
+mod rank_allocator;
+mod rank_allocator_record;
+mod rank_schedule;
 mod targets;
 mod trained_beside;
+mod trained_directions;
 mod weighted_sum;
 
+pub use ada_lora::AdaLora;
+pub use ada_lora_config::AdaLoraConfig;
 pub use adapted_linear::AdaptedLinear;
 pub use adapter::Adapter;
 pub use adapter_base::AdapterBase;
@@ -87,6 +99,9 @@ pub use peft_config::PeftConfig;
 pub use prefix_tuning::{PrefixInit, PrefixTuningConfig};
 pub use prompt_host::PromptSize;
 pub use prompt_tuning::{PromptTuningConfig, PromptTuningInit};
+pub use rank_allocator::{DirectionGradients, RankAllocator};
+pub use rank_allocator_record::RankAllocatorRecord;
+pub use rank_schedule::{RankSchedule, RankStep, kept_directions};
 pub use targets::{TargetModules, Targets};
 #[cfg(feature = "interop")]
 pub(crate) use trained_beside::TrainedBeside;

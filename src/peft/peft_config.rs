@@ -3,8 +3,9 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdapterBase, BitFitConfig, Ia3Config, LoraBias, LoraConfig, PTuningConfig, PeftError,
-    PrefixTuningConfig, PromptTuningConfig, Targets, adapter::Init, prompt_host::PromptHost,
+    AdaLoraConfig, AdaptedLinear, AdapterBase, BitFitConfig, Ia3Config, LoraBias, LoraConfig,
+    PTuningConfig, PeftError, PrefixTuningConfig, PromptTuningConfig, Targets, adapter::Init,
+    prompt_host::PromptHost,
 };
 use crate::nn::Prompt;
 
@@ -25,6 +26,9 @@ use crate::nn::Prompt;
 pub enum PeftConfig {
     /// LoRA, rsLoRA or DoRA.
     Lora(LoraConfig),
+    /// AdaLoRA.
+    #[serde(rename = "adalora")]
+    AdaLora(AdaLoraConfig),
     /// (IA)³.
     Ia3(Ia3Config),
     /// BitFit.
@@ -58,6 +62,7 @@ impl PeftConfig {
     pub fn validate(&self) -> Result<(), PeftError> {
         match self {
             Self::Lora(config) => config.validate(),
+            Self::AdaLora(config) => config.validate(),
             Self::Ia3(config) => config.validate(),
             Self::BitFit(config) => config.validate(),
             Self::PrefixTuning(config) => config.validate(),
@@ -70,6 +75,7 @@ impl PeftConfig {
     pub fn targets(&self) -> Option<&Targets> {
         match self {
             Self::Lora(config) => Some(&config.targets),
+            Self::AdaLora(config) => Some(&config.targets),
             Self::Ia3(config) => Some(&config.targets),
             Self::BitFit(config) => Some(&config.targets),
             Self::PrefixTuning(_) | Self::PTuning(_) | Self::PromptTuning(_) => None,
@@ -79,7 +85,7 @@ impl PeftConfig {
     /// Returns the number of positions of the prompt, 0 of adapters: the model has so many fewer for tokens.
     pub fn num_virtual_tokens(&self) -> usize {
         match self {
-            Self::Lora(_) | Self::Ia3(_) | Self::BitFit(_) => 0,
+            Self::Lora(_) | Self::AdaLora(_) | Self::Ia3(_) | Self::BitFit(_) => 0,
             Self::PrefixTuning(config) => config.num_virtual_tokens,
             Self::PTuning(config) => config.num_virtual_tokens,
             Self::PromptTuning(config) => config.num_virtual_tokens,
@@ -90,6 +96,7 @@ impl PeftConfig {
     pub fn modules_to_save(&self) -> &[String] {
         match self {
             Self::Lora(config) => &config.modules_to_save,
+            Self::AdaLora(config) => &config.modules_to_save,
             Self::Ia3(config) => &config.modules_to_save,
             Self::BitFit(config) => &config.modules_to_save,
             Self::PrefixTuning(config) => &config.modules_to_save,
@@ -102,6 +109,7 @@ impl PeftConfig {
     pub fn bias(&self) -> LoraBias {
         match self {
             Self::Lora(config) => config.bias,
+            Self::AdaLora(config) => config.bias,
             _ => LoraBias::None,
         }
     }
@@ -109,6 +117,7 @@ impl PeftConfig {
     pub(super) fn addition<P: AdapterBase>(&self) -> Result<Addition<'_, P>, PeftError> {
         Ok(match self {
             Self::Lora(config) => Addition::Adapters(&config.targets, config.init()?),
+            Self::AdaLora(config) => Addition::Adapters(&config.targets, config.init()?),
             Self::Ia3(config) => Addition::Adapters(&config.targets, config.init()?),
             Self::BitFit(config) => Addition::Adapters(&config.targets, config.init()),
             Self::PrefixTuning(config) => {
@@ -124,6 +133,26 @@ impl PeftConfig {
     }
 }
 
+#[cfg(feature = "interop")]
+impl PeftConfig {
+    /// Adds a new adapter of a module to a projection.
+    pub(crate) fn adapt<P: AdapterBase>(
+        &self,
+        module: &str,
+        base: P,
+        name: &str,
+        device: &burn::tensor::Device,
+    ) -> Result<AdaptedLinear<P>, PeftError> {
+        match self.addition()? {
+            Addition::Adapters(_, init) => {
+                let (base, adapter) = init(module, base, device)?;
+                Ok(AdaptedLinear::new(base).with_adapter(name, adapter))
+            }
+            Addition::Prompt(_) => Err(PeftError::PromptOfProjection),
+        }
+    }
+}
+
 impl<T: Clone + Into<PeftConfig>> From<&T> for PeftConfig {
     fn from(config: &T) -> Self {
         config.clone().into()
@@ -134,6 +163,7 @@ impl fmt::Display for PeftConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lora(config) => config.fmt(f),
+            Self::AdaLora(config) => config.fmt(f),
             Self::Ia3(config) => config.fmt(f),
             Self::BitFit(config) => config.fmt(f),
             Self::PrefixTuning(config) => config.fmt(f),

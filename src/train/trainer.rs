@@ -115,7 +115,7 @@ where
         config.optimizer.check_groups(&model)?;
         Ok(Self {
             optimizer: config.optimizer.init(config.training.seed)?,
-            scheduler: config.scheduler(&handles)?,
+            scheduler: config.scheduler(&model, &handles)?,
             strategy: strategy.with_callback(report.clone()),
             report,
             model,

@@ -1,5 +1,7 @@
 //! Values, comparisons, models and files for the tests.
 
+#[cfg(feature = "peft")]
+pub mod ada_lora;
 #[cfg(feature = "train")]
 pub mod callbacks;
 pub mod loss_reference;

@@ -26,7 +26,8 @@ fn read(name: &str) -> Vec<u8> {
 /// A safetensors file with its part of the manifest.
 pub struct Oracle {
     bytes: Vec<u8>,
-    manifest: Value,
+    /// The manifest's entry of the file.
+    pub about: Value,
 }
 
 /// A case of a file.
@@ -44,19 +45,19 @@ impl Oracle {
         let mut manifest: Value = serde_json::from_slice(&read("manifest.json")).unwrap();
         Self {
             bytes: read(&file),
-            manifest: manifest["files"][&file]["cases"].take(),
+            about: manifest["files"][&file].take(),
         }
     }
 
     /// Returns all cases, in alphabetical order.
     pub fn cases(&self) -> Vec<Case<'_>> {
-        let cases = self.manifest.as_object().expect("a table of cases");
+        let cases = self.about["cases"].as_object().expect("a table of cases");
         cases.keys().map(|name| self.case(name)).collect()
     }
 
     /// Returns the case with this name.
     pub fn case(&self, name: &str) -> Case<'_> {
-        let about = &self.manifest[name];
+        let about = &self.about["cases"][name];
         assert!(about.is_object(), "no case {name}");
         Case {
             oracle: self,

@@ -2,11 +2,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{PeftFileError, fields::Fields, ia3, lora, prompts};
+use super::{PeftFileError, ada_lora, fields::Fields, ia3, lora, prompts};
 use crate::{base::key_table::UnknownKey, peft::PeftConfig};
 
 /// Methods that are read and written.
-const SUPPORTED: &str = "LORA, IA3, PREFIX_TUNING, P_TUNING, PROMPT_TUNING";
+const SUPPORTED: &str = "LORA, ADALORA, IA3, PREFIX_TUNING, P_TUNING, PROMPT_TUNING";
 
 /// Reads the configuration of an adapter. Keys that are absent have peft's defaults.
 ///
@@ -21,6 +21,7 @@ pub(super) fn read(
     let method: String = fields.required("peft_type")?;
     let (config, unknown): (PeftConfig, _) = match method.as_str() {
         "LORA" => into(lora::read(&fields)?),
+        "ADALORA" => into(ada_lora::read(&fields)?),
         "IA3" => into(ia3::read(&fields)?),
         "PREFIX_TUNING" => into(prompts::read_prefix(&fields)?),
         "P_TUNING" => into(prompts::read_p_tuning(&fields)?),
@@ -45,6 +46,7 @@ fn into<T: Into<PeftConfig>>(
 pub(super) fn write(path: &Path, config: &PeftConfig) -> Result<Value, PeftFileError> {
     match config {
         PeftConfig::Lora(config) => Ok(lora::write(config)),
+        PeftConfig::AdaLora(config) => Ok(ada_lora::write(config)),
         PeftConfig::Ia3(config) => ia3::write(path, config),
         PeftConfig::PrefixTuning(config) => Ok(prompts::write_prefix(config)),
         PeftConfig::PTuning(config) => Ok(prompts::write_p_tuning(config)),
@@ -163,8 +165,8 @@ mod tests {
             "a: lora_bias is true, supported is null or empty or false"
         );
         assert_eq!(
-            with("peft_type", json!("ADALORA")).unwrap_err(),
-            "a: peft_type is ADALORA, supported is LORA, IA3, PREFIX_TUNING, P_TUNING, PROMPT_TUNING"
+            with("peft_type", json!("VERA")).unwrap_err(),
+            "a: peft_type is VERA, supported is LORA, ADALORA, IA3, PREFIX_TUNING, P_TUNING, PROMPT_TUNING"
         );
         let error = with("init_lora_weights", json!("pissa")).unwrap_err();
         assert!(

@@ -8,8 +8,8 @@ use burn::tensor::{FloatDType, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
 use super::{
-    CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, beside, config_json, ends, ia3, lora,
-    prefix, prompts, reader::Reader,
+    CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, ada_lora, beside, config_json, ends,
+    ia3, lora, prefix, prompts, reader::Reader,
 };
 use crate::{
     base::key_table::UnknownKey,
@@ -18,7 +18,7 @@ use crate::{
         hf::TensorProblem,
     },
     nn::{BitNetLm, Prompt},
-    peft::{AdaptedLinear, Adapter, AdapterBase, End, PeftConfig},
+    peft::{AdaptedLinear, Adapter, AdapterBase, End, PeftConfig, PeftError},
 };
 
 /// An adapter folder that has been read.
@@ -103,6 +103,30 @@ impl AdapterFolder {
         self.add(lm.map_projections(|_, base| AdaptedLinear::new(base)), name)
     }
 
+    /// Adds the adapter of a module to a projection, of a model other than [`BitNetLm`].
+    ///
+    /// # Errors
+    ///
+    /// If tensors of the module are missing, or of another shape.
+    pub fn attach_projection<P: AdapterBase>(
+        &self,
+        module: &str,
+        base: P,
+        name: &str,
+    ) -> Result<AdaptedLinear<P>, PeftFileError> {
+        let device = base.devices().into_iter().next().unwrap_or_default();
+        let adapted = self.config.adapt(module, base, name, &device);
+        let mut linear = adapted.map_err(|source| self.invalid(source))?;
+        let mut reader = self.reader();
+        linear.map_adapter(name, |adapter| {
+            fill(&mut reader, &self.config, module, adapter)
+        });
+        match reader.problems.is_empty() {
+            true => Ok(linear),
+            false => Err(self.unfit(reader.problems)),
+        }
+    }
+
     /// Adds the adapter to a model that has others.
     ///
     /// # Errors
@@ -115,23 +139,18 @@ impl AdapterFolder {
     ) -> Result<BitNetLm<AdaptedLinear<P>>, PeftFileError> {
         let (lm, report) = lm
             .add_adapter(name, prompts::folded(&self.config))
-            .map_err(|source| PeftFileError::Config {
-                path: self.path.with_file_name(CONFIG_FILE),
-                source,
-            })?;
+            .map_err(|source| self.invalid(source))?;
         let modules: Vec<&str> = report.modules.iter().map(|m| m.name.as_str()).collect();
-        let mut reader = Reader {
-            tensors: self.tensors.clone(),
-            prefix: prefix(&self.config),
-            problems: Vec::new(),
-        };
+        let mut reader = self.reader();
         let mut lm = lm;
         if let Some(prompt) = lm.model.prompt.take_if(|prompt| prompt.name() == name) {
             lm.model.prompt = Some(fill_prompt(&mut reader, prompt));
         }
         let lm = lm.map_projections(|module, mut linear| {
             if modules.contains(&module) {
-                linear.map_adapter(name, |adapter| fill(&mut reader, module, adapter));
+                linear.map_adapter(name, |adapter| {
+                    fill(&mut reader, &self.config, module, adapter)
+                });
             }
             linear
         });
@@ -151,18 +170,43 @@ impl AdapterFolder {
         reader.problems.extend(unexpected);
         match reader.problems.is_empty() {
             true => Ok(lm),
-            false => Err(PeftFileError::Tensors {
-                path: self.path.clone(),
-                problems: reader.problems,
-            }),
+            false => Err(self.unfit(reader.problems)),
+        }
+    }
+
+    fn reader(&self) -> Reader {
+        Reader {
+            tensors: self.tensors.clone(),
+            prefix: prefix(&self.config),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Returns the error of a configuration that does not fit the model.
+    fn invalid(&self, source: PeftError) -> PeftFileError {
+        PeftFileError::Config {
+            path: self.path.with_file_name(CONFIG_FILE),
+            source,
+        }
+    }
+
+    /// Returns the error of tensors that do not fit the model.
+    fn unfit(&self, problems: Vec<TensorProblem>) -> PeftFileError {
+        PeftFileError::Tensors {
+            path: self.path.clone(),
+            problems,
         }
     }
 }
 
 /// Replaces the values of an adapter.
-fn fill(reader: &mut Reader, module: &str, adapter: Adapter) -> Adapter {
+fn fill(reader: &mut Reader, config: &PeftConfig, module: &str, adapter: Adapter) -> Adapter {
     match adapter {
         Adapter::Lora(adapter) => lora::fill(reader, module, adapter).into(),
+        Adapter::AdaLora(adapter) => {
+            let kept = ada_lora::kept(config, module);
+            ada_lora::fill(reader, module, adapter, kept).into()
+        }
         Adapter::Ia3(adapter) => ia3::fill(reader, module, adapter).into(),
         // No configuration that is read has it.
         Adapter::BitFit(adapter) => adapter.into(),

@@ -1,5 +1,5 @@
 //! Adapter folders of Hugging Face's [peft](https://huggingface.co/docs/peft): `adapter_config.json` and
-//! `adapter_model.safetensors` with LoRA, rsLoRA, DoRA and (IA)³ adapters of language models, and the biases and whole
+//! `adapter_model.safetensors` with LoRA, rsLoRA, DoRA, AdaLoRA and (IA)³ adapters of language models, and the biases and whole
 //! modules (`modules_to_save`) that train beside them; and with prompts (prefix tuning, P-tuning, prompt tuning), whose
 //! encoders are replaced by the values that they compute.
 //!
@@ -19,6 +19,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod ada_lora;
 mod beside;
 mod config_json;
 mod ends;

@@ -34,11 +34,15 @@ impl Reader {
         shape: [usize; D],
         device: &Device,
     ) -> Option<Tensor<D>> {
-        let full = self.in_file(&name);
-        let problem = match self.tensors.remove(&name) {
-            Some(data) if data.shape()[..] == shape => {
-                return Some(Tensor::from_data(data, device));
-            }
+        let data = self.take_data(&name, &shape)?;
+        Some(Tensor::from_data(data, device))
+    }
+
+    /// Returns the values of a name, or notes the problem with them.
+    pub(super) fn take_data(&mut self, name: &str, shape: &[usize]) -> Option<TensorData> {
+        let full = self.in_file(name);
+        let problem = match self.tensors.remove(name) {
+            Some(data) if data.shape()[..] == *shape => return Some(data),
             Some(data) => TensorProblem::Shape {
                 name: full,
                 expected: shape.to_vec(),

@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 use safetensors::{Dtype, tensor::TensorView};
 
 use super::{
-    CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, beside, config_json, ends, ia3, lora,
-    prompts,
+    CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, ada_lora, beside, config_json, ends,
+    ia3, lora, prompts,
     tensors::{Tensors, Written, written},
 };
 use crate::{
@@ -32,8 +32,9 @@ pub fn save<P: AdapterBase>(
     let (folder, config) = (folder.as_ref(), config.into());
     let path = folder.join(CONFIG_FILE);
     check_init(lm, name, &config).map_err(|reason| PeftFileError::file(&path, reason))?;
+    let config = ada_lora::with_kept(config, lm, name)?;
     let fields = config_json::write(&path, &config)?;
-    let mut tensors = tensors(lm, name)?;
+    let mut tensors = tensors(lm, name, &config)?;
     if tensors.is_empty() {
         let reason = format!(
             "the model has no adapter {name:?}; it has {:?}",
@@ -89,6 +90,7 @@ fn check_init<P: AdapterBase>(
 fn tensors<P: AdapterBase>(
     lm: &BitNetLm<AdaptedLinear<P>>,
     name: &str,
+    config: &PeftConfig,
 ) -> Result<BTreeMap<String, Written>, PeftFileError> {
     if let Some(prompt) = lm.prompt(name) {
         let values = written(prompts::values(prompt))?;
@@ -105,6 +107,10 @@ fn tensors<P: AdapterBase>(
         };
         match adapter {
             Adapter::Lora(adapter) => lora::add(&mut tensors, adapter)?,
+            Adapter::AdaLora(adapter) => {
+                let kept = ada_lora::kept(config, &module);
+                ada_lora::add(&mut tensors, adapter, kept)?;
+            }
             Adapter::Ia3(adapter) => ia3::add(&mut tensors, adapter)?,
             // Refused with its configuration.
             Adapter::BitFit(_) => {}

@@ -1,7 +1,9 @@
 use core::error::Error;
+use std::collections::BTreeMap;
 
 use burn::{
     optim::GradientsParams,
+    tensor::TensorData,
     train::{LearnerModel, TrainStep},
 };
 use serde_json::Value;
@@ -14,6 +16,9 @@ pub type CallbackResult = Result<(), Box<dyn Error + Send + Sync>>;
 
 /// Output of a model's training step.
 pub type TrainOutputOf<M> = <M as TrainStep>::Output;
+
+/// Tensors of the state of a callback, by name.
+pub type StateTensors = BTreeMap<String, TensorData>;
 
 /// Completed forward and backward pass of a batch.
 pub struct BackwardPass<'a, M: LearnerModel> {
@@ -144,6 +149,22 @@ pub trait Callback<M: LearnerModel>: Send {
 
     /// Restores a [`state`](Self::state) from a checkpoint.
     fn load_state(&mut self, _state: Value) -> CallbackResult {
+        Ok(())
+    }
+
+    /// Returns tensors to save in a checkpoint beside the [`state`](Self::state), in a file of their own and bit for
+    /// bit; by default none.
+    ///
+    /// # Errors
+    ///
+    /// If a value cannot be read back from the device. The checkpoint is not written.
+    fn tensors(&self) -> Result<StateTensors, Box<dyn Error + Send + Sync>> {
+        Ok(StateTensors::new())
+    }
+
+    /// Restores [`tensors`](Self::tensors) from a checkpoint: when a training resumes, before
+    /// [`load_state`](Self::load_state), if there are any, and before [`on_rollback`](Self::on_rollback) in any case.
+    fn load_tensors(&mut self, _tensors: StateTensors) -> CallbackResult {
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use burn::{
     train::{LearnerModel, TrainingError},
 };
 
-use super::{Callback, CallbackError, CallbackResult, TrainingRun};
+use super::{Callback, CallbackError, CallbackResult, StateTensors, TrainingRun};
 
 /// Callbacks of a training, called in the order in which they were added.
 pub(in crate::train) struct CallbackList<M: LearnerModel>(Vec<Box<dyn Callback<M>>>);
@@ -77,17 +77,46 @@ impl<M: LearnerModel> CallbackList<M> {
         states
     }
 
-    /// Restores the state of each callback that has one in the checkpoint.
-    pub fn load_states(&mut self, mut states: CallbackStates) -> Result<(), CallbackError> {
+    /// Returns the tensors for a checkpoint, of the callbacks that have any.
+    pub fn tensors(&self) -> Result<BTreeMap<String, StateTensors>, CallbackError> {
+        let mut all = BTreeMap::new();
+        for callback in &self.0 {
+            let callback_name = callback.name().to_string();
+            match callback.tensors() {
+                Ok(tensors) if tensors.is_empty() => {}
+                Ok(tensors) => drop(all.insert(callback_name, tensors)),
+                Err(source) => {
+                    return Err(CallbackError {
+                        callback: callback_name,
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Restores the tensors and the state of each callback that has them in the checkpoint.
+    pub fn load_states(
+        &mut self,
+        mut states: CallbackStates,
+        mut tensors: BTreeMap<String, StateTensors>,
+    ) -> Result<(), CallbackError> {
         for callback in &mut self.0 {
             let name = callback.name().to_string();
-            if let Some(state) = states.remove(&name) {
-                let loaded = callback.load_state(state);
-                loaded.map_err(|source| CallbackError {
-                    callback: name,
-                    source,
-                })?;
-            }
+            let (state, tensors) = (states.remove(&name), tensors.remove(&name));
+            let loaded = match tensors {
+                Some(tensors) => callback.load_tensors(tensors),
+                None => Ok(()),
+            };
+            let loaded = loaded.and_then(|()| match state {
+                Some(state) => callback.load_state(state),
+                None => Ok(()),
+            });
+            loaded.map_err(|source| CallbackError {
+                callback: name,
+                source,
+            })?;
         }
         Ok(())
     }

@@ -23,6 +23,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "peft")]
+mod ada_lora;
 mod base;
 mod calibration;
 mod earlier_file;
@@ -48,8 +50,12 @@ mod schedule;
 mod scheduled_weight_decay;
 mod step_loss;
 
+#[cfg(feature = "peft")]
+pub use ada_lora::AdaLoraAllocation;
 pub(in crate::train) use base::CallbackError;
-pub use base::{BackwardPass, Callback, CallbackResult, OptimizerStep, TrainOutputOf};
+pub use base::{
+    BackwardPass, Callback, CallbackResult, OptimizerStep, StateTensors, TrainOutputOf,
+};
 pub use calibration::Calibration;
 pub use early_stopping::EarlyStopping;
 pub use error_monitor::ErrorMonitor;

@@ -9,7 +9,7 @@ use std::{
 use burn::{tensor::Bytes, train::checkpoint::Checkpoint as Record};
 
 use super::{
-    CheckpointError, CheckpointManifest, FileEntry, Records,
+    CallbackTensors, CheckpointError, CheckpointManifest, FileEntry, Records,
     manifest::{FORMAT, VERSION},
 };
 use crate::base::file_error::FileError;
@@ -19,6 +19,7 @@ const MANIFEST_SUM: &str = "manifest.crc32";
 const MODEL: &str = "model.bpk";
 const OPTIMIZER: &str = "optimizer.bpk";
 const SCHEDULER: &str = "scheduler.bpk";
+const CALLBACKS: &str = "callbacks.bpk";
 
 /// Writes a checkpoint into an empty folder.
 pub(super) fn write(
@@ -31,6 +32,10 @@ pub(super) fn write(
         write_record(folder, OPTIMIZER, records.optimizer)?,
         write_record(folder, SCHEDULER, records.scheduler)?,
     ];
+    if !records.callbacks.is_empty() {
+        let entry = write_record(folder, CALLBACKS, records.callbacks)?;
+        manifest.files.push(entry);
+    }
     let path = folder.join(MANIFEST);
     let json = serde_json::to_vec_pretty(&manifest)
         .map_err(|error| CheckpointError::record(&path, error))?;
@@ -124,7 +129,13 @@ pub(super) fn read_records(
     folder: &Path,
     manifest: &CheckpointManifest,
 ) -> Result<Records, CheckpointError> {
+    let has_tensors = manifest.files.iter().any(|entry| entry.name == CALLBACKS);
+    let callbacks = match has_tensors {
+        true => read_record(folder, manifest, CALLBACKS)?,
+        false => CallbackTensors::default(),
+    };
     Ok(Records {
+        callbacks,
         model: read_record(folder, manifest, MODEL)?,
         optimizer: read_record(folder, manifest, OPTIMIZER)?,
         scheduler: read_record(folder, manifest, SCHEDULER)?,

@@ -10,6 +10,7 @@
 //! checkpoints/step-00000250/model.bpk
 //!                          /optimizer.bpk
 //!                          /scheduler.bpk
+//!                          /callbacks.bpk   if a callback has tensors
 //!                          /manifest.json
 //!                          /manifest.crc32
 //! ```
@@ -22,6 +23,7 @@
 //! best checkpoint ignore them. Each is removed when the new training has passed its step; until
 //! then it can be restored by renaming it to `step-00000250`.
 
+mod callback_tensors;
 mod error;
 mod files;
 mod folder;
@@ -38,6 +40,7 @@ pub use folder::CheckpointFolder;
 pub use manifest::CheckpointManifest;
 pub use policy::{BestMetric, CheckpointPolicy, Resume};
 
+pub(super) use callback_tensors::CallbackTensors;
 pub(super) use folder::{BestCheckpoint, Checkpoint, Refused};
 pub(super) use frozen_parameters::{FrozenParameter, FrozenParameters};
 pub(super) use manifest::{FileEntry, MetricValue, TrainingOver, TrainingPosition};

@@ -17,11 +17,14 @@ use burn::{
     },
 };
 
-/// State of a learner.
+use super::CallbackTensors;
+
+/// State of a learner, and tensors of callbacks.
 pub(in crate::train) struct Records {
     pub model: ModuleRecord,
     pub optimizer: OptimizerRecord,
     pub scheduler: LrSchedulerRecord,
+    pub callbacks: CallbackTensors,
 }
 
 /// Extracts the records of a `Learner`, whose optimizer and scheduler are private: Burn's own
@@ -47,14 +50,20 @@ impl<M: LearnerModel> RecordTap<M> {
         }
     }
 
-    /// Returns the state of the learner.
-    pub fn records(&mut self, learner: &Learner<M>, store: &EventStoreClient) -> Records {
+    /// Returns the state of the learner, beside the tensors of callbacks.
+    pub fn records(
+        &mut self,
+        learner: &Learner<M>,
+        store: &EventStoreClient,
+        callbacks: CallbackTensors,
+    ) -> Records {
         self.checkpointer.checkpoint(learner, 0, store);
         let received = "a checkpointer passes on each record that it is given";
         Records {
             model: self.model.recv().expect(received),
             optimizer: self.optimizer.recv().expect(received),
             scheduler: self.scheduler.recv().expect(received),
+            callbacks,
         }
     }
 }

@@ -1,5 +1,6 @@
 use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLrScheduler,
+    module::Module,
     tensor::Device,
     train::{
         LearnerModel,
@@ -12,8 +13,6 @@ use super::{
     CalibrationConfig, LearningRateConfig, MonitoringConfig, OptimizerConfig, ScheduleConfig,
     TrainingConfigError, TrainingHandles,
 };
-#[cfg(feature = "peft")]
-use crate::peft::PeftConfig;
 use crate::{
     base::bounds::{Bounds, OutOfBounds},
     qat::QuantControls,
@@ -26,6 +25,11 @@ use crate::{
         },
         checkpoint::CheckpointPolicy,
     },
+};
+#[cfg(feature = "peft")]
+use crate::{
+    peft::{PeftConfig, lora_plus_group},
+    train::callback::AdaLoraAllocation,
 };
 
 /// Configuration of a training: its length, quantization, optimizer, schedules, logging and
@@ -146,6 +150,11 @@ impl TrainingConfig {
         #[cfg(feature = "peft")]
         if let Some(peft) = &self.peft {
             peft.validate()?;
+            if let PeftConfig::AdaLora(config) = peft {
+                let expected = format!("training.steps, {}", self.training.steps);
+                let is_same = config.total_step == self.training.steps;
+                OutOfBounds::unless(is_same, "peft.total_step", &expected, config.total_step)?;
+            }
         }
         if let Some(calibration) = &self.calibration {
             calibration.validate()?;
@@ -161,12 +170,22 @@ impl TrainingConfig {
     }
 
     /// Creates the learning rate scheduler, including those of [groups](OptimizerConfig::groups).
-    pub(in crate::train) fn scheduler(
+    pub(in crate::train) fn scheduler<M: Module>(
         &self,
+        model: &M,
         handles: &TrainingHandles,
     ) -> Result<ModuleLrScheduler, TrainingConfigError> {
         let (steps, scale) = (self.training.steps, &handles.learning_rate);
         let mut scheduler = self.learning_rate.init(steps, scale)?;
+        #[cfg(feature = "peft")]
+        if let Some(PeftConfig::Lora(config)) = &self.peft
+            && let Some(ratio) = config.loraplus_lr_ratio
+        {
+            let own = self.learning_rate.scaled(ratio).scheduler(steps, scale)?;
+            scheduler = scheduler.with_group(lora_plus_group(model), own);
+        }
+        #[cfg(not(feature = "peft"))]
+        let _ = model;
         for (i, group) in self.optimizer.groups.iter().enumerate() {
             let own = self.learning_rate.scaled(group.learning_rate);
             scheduler = scheduler.with_group(group.parameters(i)?, own.scheduler(steps, scale)?);
@@ -215,6 +234,14 @@ impl TrainingConfig {
                     .as_ref()
                     .map(|path| JsonLogger::new(path).every(monitoring.log_every)),
             );
+        #[cfg(feature = "peft")]
+        let strategy = match &self.peft {
+            // Importance is that of the gradients that the optimizer gets.
+            Some(PeftConfig::AdaLora(config)) => {
+                strategy.with_callback(AdaLoraAllocation::new(config).every(monitoring.log_every))
+            }
+            _ => strategy,
+        };
         Ok(match &self.checkpoints {
             Some(policy) => {
                 let mut policy = self.with_fingerprint(policy.clone());

@@ -1,12 +1,12 @@
 use burn::train::{LearnerModel, metric::store::Split};
 
-use super::resume::{Start, records_for};
+use super::resume::{Start, records_for, state_error};
 use crate::train::{
     callback::{CallbackList, CallbackStates, TrainingEvent, TrainingRun},
     checkpoint::{
-        BestMetric, CheckpointError, CheckpointFolder, CheckpointManifest, CheckpointPolicy,
-        FrozenParameter, FrozenParameters, MetricValue, RecordTap, TensorEntry, TrainingOver,
-        TrainingPosition, TrainingSettings,
+        BestMetric, CallbackTensors, CheckpointError, CheckpointFolder, CheckpointManifest,
+        CheckpointPolicy, FrozenParameter, FrozenParameters, MetricValue, RecordTap, TensorEntry,
+        TrainingOver, TrainingPosition, TrainingSettings,
     },
 };
 
@@ -120,7 +120,8 @@ impl<M: LearnerModel> Checkpoints<M> {
             CheckpointManifest::new(position, fingerprint, &self.settings, &self.tensors, states);
         manifest.metric = metric;
         manifest.over = run.over.clone();
-        let mut records = self.tap.records(&run.learner, &run.event_store);
+        let tensors = CallbackTensors(callbacks.tensors().map_err(state_error)?);
+        let mut records = self.tap.records(&run.learner, &run.event_store, tensors);
         if !self.frozen.is_empty() {
             let model = run.learner.model();
             let (unchanged, others) = FrozenParameters::of(&model)?.unchanged(&self.frozen);
@@ -138,11 +139,11 @@ impl<M: LearnerModel> Checkpoints<M> {
     }
 
     /// Restores model and optimizer from the last complete checkpoint, and returns its step with
-    /// the states of callbacks.
+    /// the states and tensors of callbacks.
     pub fn roll_back(
         &mut self,
         run: &mut TrainingRun<M>,
-    ) -> Result<(usize, CallbackStates), CheckpointError> {
+    ) -> Result<(usize, CallbackStates, CallbackTensors), CheckpointError> {
         let (newest, _) = self.folder.load_newest()?;
         let checkpoint = newest.ok_or_else(|| {
             let folder = self.folder.path().display();
@@ -153,7 +154,7 @@ impl<M: LearnerModel> Checkpoints<M> {
         let (records, _) = records_for(checkpoint, &self.policy, &run.model())?;
         run.learner.load_model(records.model);
         run.learner.load_optim(records.optimizer);
-        Ok((step, states))
+        Ok((step, states, records.callbacks))
     }
 }
 

@@ -229,11 +229,13 @@ impl<M: LearnerModel> TrainingLoop<'_, M> {
             return;
         };
         match checkpoints.roll_back(&mut self.run) {
-            Ok((step, mut states)) => {
+            Ok((step, mut states, mut tensors)) => {
                 let message = format!("{reason}: rolled back to the checkpoint of step {step}");
                 self.run.notify(source, message);
                 self.call(|callback, run| {
                     let state = states.remove(callback.name());
+                    let tensors = tensors.0.remove(callback.name());
+                    callback.load_tensors(tensors.unwrap_or_default())?;
                     callback.on_rollback(run, state)
                 });
             }

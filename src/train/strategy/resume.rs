@@ -207,6 +207,7 @@ pub(super) fn records_for<M: LearnerModel>(
         model: model.allow_partial(!manifest.frozen.is_empty()),
         optimizer: states.record,
         scheduler: records.scheduler,
+        callbacks: records.callbacks,
     };
     Ok((records, states.dropped.len()))
 }
@@ -223,11 +224,16 @@ fn load<M: LearnerModel>(
     learner.load_model(records.model);
     learner.load_optim(records.optimizer);
     learner.load_scheduler(records.scheduler);
-    let loaded = settings.callbacks().load_states(states);
-    loaded.map_err(|CallbackError { callback, source }| {
-        CheckpointError::Request(format!("the state of the callback `{callback}`: {source}"))
-    })?;
+    let loaded = settings
+        .callbacks()
+        .load_states(states, records.callbacks.0);
+    loaded.map_err(state_error)?;
     Ok(dropped)
+}
+
+/// Returns the error of a checkpoint for a callback whose state cannot be saved or loaded.
+pub(super) fn state_error(CallbackError { callback, source }: CallbackError) -> CheckpointError {
+    CheckpointError::Request(format!("the state of the callback `{callback}`: {source}"))
 }
 
 /// Wraps the error of a checkpoint in one of a training, from which

@@ -1,5 +1,6 @@
 //! Adapters beside frozen weights.
 
+mod ada_lora;
 mod attach;
 mod beside;
 mod language_model;

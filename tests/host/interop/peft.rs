@@ -1,6 +1,6 @@
 //! Adapter folders: those that peft wrote have its logits, and ours are read back.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use bitnet_burn::{
     interop::{
@@ -9,15 +9,19 @@ use bitnet_burn::{
         peft::{load, save},
     },
     nn::{BitNetLm, Projection},
-    peft::{LoraConfig, PeftConfig, TargetModules},
+    peft::{AdaLoraConfig, AdaptedLinear, Adapter, LoraConfig, PeftConfig, TargetModules},
 };
 use burn::{
-    nn::Linear,
+    module::Param,
+    nn::{Linear, LinearConfig},
     tensor::{Device, Int, Tensor},
 };
 use safetensors::SafeTensors;
 
-use crate::support::{oracle::data_path, values::*};
+use crate::support::{
+    oracle::{Oracle, data_path},
+    values::*,
+};
 
 fn llama() -> BitNetLm<Linear> {
     let device = Device::default();
@@ -32,8 +36,8 @@ fn llama() -> BitNetLm<Linear> {
 struct Logits(Vec<u8>);
 
 impl Logits {
-    fn open() -> Self {
-        Self(fs::read(data_path("g_adapter_io.safetensors")).unwrap())
+    fn open(name: &str) -> Self {
+        Self(fs::read(data_path(&format!("{name}.safetensors"))).unwrap())
     }
 
     fn tokens(&self) -> Tensor<2, Int> {
@@ -73,7 +77,7 @@ fn assert_logits<P: Projection>(
 
 #[test]
 fn folders_of_peft_have_its_logits_and_ours_are_read_back() {
-    let expected = Logits::open();
+    let expected = Logits::open("g_adapter_io");
     assert_logits(
         &llama(),
         &expected.of("logits_base"),
@@ -102,6 +106,128 @@ fn folders_of_peft_have_its_logits_and_ours_are_read_back() {
             "saved and loaded",
         );
     }
+}
+
+#[test]
+fn an_adalora_folder_of_peft_has_its_logits_and_ours_is_the_same() {
+    let expected = Logits::open("adalora_llama_io");
+    let adapter = load(data_path("adalora_llama")).unwrap();
+    assert_eq!(adapter.unknown_keys, []);
+    let lm = adapter.attach(llama(), "default").unwrap();
+    let logits = expected.of("logits_adalora");
+    assert_ne!(logits, expected.of("logits_base"));
+    assert_logits(&lm, &logits, expected.tokens(), "adalora");
+    let (merged, _) = lm.clone().merge(None);
+    let of_merged = expected.of("logits_adalora_merged");
+    assert_logits(&merged, &of_merged, expected.tokens(), "merged");
+
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &lm, "default", &adapter.config).unwrap();
+    let again = load(folder.path()).unwrap();
+    // With the directions that peft pruned.
+    assert_eq!(again.config, adapter.config);
+    let model = |path: &Path| fs::read(path.join("adapter_model.safetensors")).unwrap();
+    let (ours, peft) = (model(folder.path()), model(&data_path("adalora_llama")));
+    let (ours, peft) = (
+        SafeTensors::deserialize(&ours).unwrap(),
+        SafeTensors::deserialize(&peft).unwrap(),
+    );
+    assert_eq!(ours.len(), peft.len());
+    for (name, tensor) in peft.tensors() {
+        assert_eq!(ours.tensor(&name).unwrap(), tensor, "{name}");
+    }
+}
+
+#[test]
+fn an_adalora_adapter_before_its_training_is_written_whole() {
+    let config = AdaLoraConfig::new(10)
+        .with_ranks(4, 2)
+        .with_targets(TargetModules::AllLinear);
+    let (lm, _) = llama().with_adapter("default", &config).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &lm, "default", &config).unwrap();
+    let again = load(folder.path()).unwrap();
+    assert_eq!(again.config, PeftConfig::from(&config));
+    let again = again.attach(llama(), "default").unwrap();
+    for ((_, read), (name, written)) in again.projections().zip(lm.projections()) {
+        let (Adapter::AdaLora(read), Adapter::AdaLora(written)) =
+            (&read.adapters[0], &written.adapters[0])
+        else {
+            panic!("another method");
+        };
+        assert_equal(&floats(read.a.val()), &floats(written.a.val()), &name);
+        assert_equal(&floats(read.b.val()), &floats(written.b.val()), &name);
+    }
+}
+
+/// Sets the values of all directions of the queries to zero, and those of the values but for the last.
+fn pruned(lm: BitNetLm<AdaptedLinear<Linear>>) -> BitNetLm<AdaptedLinear<Linear>> {
+    lm.map_projections(|name, mut linear| {
+        let e: [f32; 2] = if name.ends_with("q_proj") {
+            [0.0; 2]
+        } else {
+            [0.0, 0.5]
+        };
+        if let Some(Adapter::AdaLora(adapter)) = linear.adapters.first_mut() {
+            let e = Tensor::<1>::from_floats(e, &Device::default());
+            adapter.e = Param::from_tensor(e);
+        }
+        linear
+    })
+}
+
+#[test]
+fn a_module_without_directions_is_read_back() {
+    let config = AdaLoraConfig::new(10).with_ranks(2, 1);
+    let (lm, _) = llama().with_adapter("default", &config).unwrap();
+    let lm = pruned(lm);
+    let folder = tempfile::tempdir().unwrap();
+    save(folder.path(), &lm, "default", &config).unwrap();
+    let again = load(folder.path()).unwrap();
+    let PeftConfig::AdaLora(read) = &again.config else {
+        panic!("{}", again.config);
+    };
+    let kept = |name: &str| &read.rank_pattern[&format!("model.layers.0.self_attn.{name}.lora_E")];
+    assert_eq!(kept("q_proj"), &[false, false]);
+    assert_eq!(kept("v_proj"), &[false, true]);
+    let again = again.attach(llama(), "default").unwrap();
+    let tokens = Logits::open("adalora_llama_io").tokens();
+    let logits = floats(again.forward(tokens.clone()));
+    assert_equal(&logits, &floats(lm.forward(tokens)), "logits");
+}
+
+#[test]
+fn an_adalora_folder_of_another_model_has_the_deltas_of_peft() {
+    let oracle = Oracle::open("h_adalora");
+    let (init, last) = (oracle.case("init"), oracle.case("final"));
+    let folder = load(data_path("h_adapter_adalora")).unwrap();
+    assert_eq!(folder.unknown_keys, []);
+    for layer in ["fc1", "fc2", "fc3"] {
+        let device = Device::default();
+        let weight = init.tensor::<2>(&format!("base.{layer}.weight"), &device);
+        let base = Linear {
+            weight: Param::from_tensor(weight.transpose()),
+            bias: None,
+        };
+        let linear = folder.attach_projection(layer, base, "default").unwrap();
+        let Adapter::AdaLora(adapter) = &linear.adapters[0] else {
+            panic!("{}", linear.adapters[0]);
+        };
+        // The scale remains that of the initial rank.
+        assert_eq!((adapter.rank(), adapter.scaling), (6, 16.0 / 6.00001));
+        let delta = floats(adapter.delta().transpose());
+        let expected = last.floats(&format!("delta.{layer}"));
+        // Roundings of three products and a sum of three.
+        let largest = expected.iter().fold(0.0f32, |a, b| a.max(b.abs()));
+        let bound = 8.0 * ROUNDING * f64::from(largest);
+        assert_within(&delta, &expected, |_| bound, layer);
+    }
+    let base = LinearConfig::new(2, 2).init(&Device::default());
+    let error = folder
+        .attach_projection("fc1", base, "default")
+        .unwrap_err();
+    let expected = "base_model.model.fc1.lora_A: expected shape [1, 2], found [1, 12]";
+    assert!(error.to_string().contains(expected), "{error}");
 }
 
 #[test]

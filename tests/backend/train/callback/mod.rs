@@ -1,5 +1,7 @@
 //! Bundled callbacks.
 
+#[cfg(feature = "peft")]
+mod ada_lora;
 mod bundled;
 mod calibration;
 mod early_stopping;
