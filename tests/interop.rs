@@ -4,10 +4,21 @@
 //! `BITNET_BURN_PYTHON` is a Python with `tests/interop/requirements.txt`:
 //! `BITNET_BURN_PYTHON=venv/bin/python cargo test --release --features text --test interop -- --ignored`.
 
+#[allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "other binaries use the rest"
+)]
+#[path = "support/values.rs"]
+mod values;
+
 mod interop {
     mod chat_template_cases;
     mod chat_templates;
     mod llama_cpp;
+    #[cfg(feature = "peft")]
+    mod llama_cpp_adapters;
     mod python;
     #[cfg(feature = "cli")]
     mod smollm2;

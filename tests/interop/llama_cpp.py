@@ -4,7 +4,8 @@ usage: llama_cpp.py INPUT FILE...
 
 INPUT is JSON: `prompts`, lists of tokens to go on from; `new_tokens`, how many; `text`, tokens whose
 log-probabilities are asked for. Prints JSON by the name of each file: `greedy`, the tokens after each
-prompt, and `logprobs`, of each token of the text but the first, given those before.
+prompt, and `logprobs`, of each token of the text but the first, given those before. Where INPUT has
+`adapters`, the file of a LoRA adapter by the name of a file, it is active.
 """
 
 import json
@@ -14,9 +15,11 @@ from pathlib import Path
 import xllamacpp as llama
 
 
-def server(path: str) -> llama.Server:
+def server(path: str, adapter: str | None) -> llama.Server:
     params = llama.CommonParams()
     params.model.path = path
+    if adapter is not None:
+        params.lora_adapters = [llama.CommonAdapterLoraInfo(adapter, 1.0)]
     params.n_ctx = 256
     params.n_parallel = 1
     params.n_gpu_layers = 0
@@ -60,7 +63,7 @@ def logprob(model: llama.Server, prefix: list[int], token: int, vocabulary: int)
 given = json.loads(Path(sys.argv[1]).read_text())
 results = {}
 for path in sys.argv[2:]:
-    model = server(path)
+    model = server(path, given.get("adapters", {}).get(Path(path).name))
     text = given["text"]
     results[Path(path).name] = {
         "greedy": [greedy(model, prompt, given["new_tokens"]) for prompt in given["prompts"]],

@@ -10,7 +10,7 @@ use bitnet_burn::{
             tokenizer::{self, SpecialIds, TokenizerOptions},
         },
     },
-    nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear},
+    nn::{BitNetLm, BitNetLmConfig, GatedActivation, PackedBitLinear, Projection},
     optim::clip_grad_norm,
     text::{Tokenizer, dataset::SHAKESPEARE},
 };
@@ -28,9 +28,9 @@ const CONTEXT: usize = 64;
 const BATCH: usize = 8;
 const STEPS: usize = 150;
 /// Number of tokens of a greedy continuation.
-const NEW_TOKENS: usize = 64;
+pub const NEW_TOKENS: usize = 64;
 /// Logit difference below which a program that multiplies in half precision may choose either token.
-const TIE: f32 = 0.05;
+pub const TIE: f32 = 0.05;
 
 fn tokens(tokens: &[u32], shape: [usize; 2], device: &Device) -> Tensor<2, Int> {
     let tokens: Vec<i32> = tokens.iter().map(|token| *token as i32).collect();
@@ -79,7 +79,7 @@ fn train(sub_norm: bool, text: &[u32], vocab_size: usize) -> PretrainedLm {
 }
 
 /// Returns the model with its activations in float, as llama.cpp computes them.
-fn float_activations(model: PretrainedLm) -> BitNetLm<PackedBitLinear> {
+pub fn float_activations(model: PretrainedLm) -> BitNetLm<PackedBitLinear> {
     let CausalLm::Packed(lm) = model.lm else {
         panic!("{}", model.lm.form())
     };
@@ -90,7 +90,7 @@ fn float_activations(model: PretrainedLm) -> BitNetLm<PackedBitLinear> {
 }
 
 /// Returns the log-probabilities of the next token, after each token.
-fn log_probabilities(lm: &BitNetLm<PackedBitLinear>, ids: &[u32]) -> Vec<Vec<f32>> {
+pub fn log_probabilities<P: Projection>(lm: &BitNetLm<P>, ids: &[u32]) -> Vec<Vec<f32>> {
     let device = Device::default();
     let logits = lm.forward(tokens(ids, [1, ids.len()], &device));
     let [_, positions, vocab_size] = logits.dims();
@@ -109,15 +109,21 @@ fn best(log_probabilities: &[f32]) -> (u32, f32) {
     )
 }
 
-/// Returns whether a continuation is greedy up to the first tie, and its number of greedy tokens.
-fn is_greedy(lm: &BitNetLm<PackedBitLinear>, prompt: &[u32], new: &[u32]) -> (bool, usize) {
+/// Returns whether a continuation is greedy up to the first tie, a difference of logits below `tie`, and its number
+/// of greedy tokens.
+pub fn is_greedy<P: Projection>(
+    lm: &BitNetLm<P>,
+    prompt: &[u32],
+    new: &[u32],
+    tie: f32,
+) -> (bool, usize) {
     let ids = [prompt, new].concat();
     let steps = log_probabilities(lm, &ids);
     for (i, token) in new.iter().enumerate() {
         let (expected, gap) = best(&steps[prompt.len() + i - 1]);
         if expected != *token {
             println!("token {i}: expected {expected}, found {token}, gap {gap}");
-            return (gap < TIE, i);
+            return (gap < tie, i);
         }
     }
     (true, new.len())
@@ -128,7 +134,7 @@ fn perplexity(logprobs: impl ExactSizeIterator<Item = f64>) -> f64 {
     (-logprobs.sum::<f64>() / n).exp()
 }
 
-fn tokenizer_metadata(tokenizer: &Tokenizer, vocab_size: usize) -> GgufMetadata {
+pub fn tokenizer_metadata(tokenizer: &Tokenizer, vocab_size: usize) -> GgufMetadata {
     let config = Value::Object(tokenizer.config().clone());
     let ids = SpecialIds {
         eos: tokenizer.eos(),
@@ -192,7 +198,7 @@ fn compare(sub_norm: bool) {
         if !ggml_type.is_ternary() {
             let same = prompts.iter().zip(&greedy).map(|(prompt, new)| {
                 assert_eq!(new.len(), NEW_TOKENS);
-                is_greedy(&lm, prompt, new)
+                is_greedy(&lm, prompt, new, TIE)
             });
             let same: Vec<(bool, usize)> = same.collect();
             println!("{ggml_type}: greedy tokens that are the same: {same:?}");

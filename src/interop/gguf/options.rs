@@ -1,4 +1,4 @@
-use super::{GgmlType, GgufMetadata};
+use super::{Architecture, GgmlType, GgufMetadata};
 use crate::nn::GatedActivation;
 
 /// Options to read a file.
@@ -51,6 +51,7 @@ pub struct SaveOptions {
     pub(super) tokenizer: Option<GgufMetadata>,
     pub(super) name: Option<String>,
     pub(super) squared_relu: bool,
+    pub(super) scales_in_weights: bool,
 }
 
 impl SaveOptions {
@@ -77,6 +78,7 @@ impl SaveOptions {
             tokenizer: None,
             name: None,
             squared_relu: false,
+            scales_in_weights: false,
         }
     }
 
@@ -111,6 +113,24 @@ impl SaveOptions {
     pub fn with_squared_relu(mut self, squared_relu: bool) -> Self {
         self.squared_relu = squared_relu;
         self
+    }
+
+    /// Whether the scales of quantized weights are multiplied into them for `bitnet`, too, as for the other
+    /// architectures, and rounded to half precision unless the type is F32. Default: no, they are beside them.
+    ///
+    /// A base for LoRA adapters needs it: llama.cpp multiplies the scale beside a weight by the sum of its product and
+    /// that of the adapter (`build_lora_mm` in `src/llama-graph.cpp`; later versions only by the first).
+    #[must_use]
+    pub fn with_scales_in_weights(mut self, scales_in_weights: bool) -> Self {
+        self.scales_in_weights = scales_in_weights;
+        self
+    }
+
+    /// Whether the scales of weights are tensors beside them.
+    pub(super) fn has_scales_beside(&self, architecture: Architecture) -> bool {
+        // I2_S has the scale in its blocks; beside it the programs that read it do not look.
+        let in_weights = self.scales_in_weights || self.weights == GgmlType::I2_S;
+        architecture == Architecture::BitNet && !in_weights
     }
 
     /// Type of the embedding table and the head.

@@ -7,7 +7,7 @@ use super::Architecture;
 use crate::interop::architecture::Parameter;
 
 impl Architecture {
-    /// Rows of this crate in the order of the architecture.
+    /// Rows of this crate in the order of the architecture: those of a weight or a bias, or of a factor of as many.
     pub(super) fn permute_rope_heads<T: Copy>(
         self,
         parameter: &Parameter,
@@ -33,7 +33,8 @@ impl Architecture {
     ) -> Vec<T> {
         match parameter.rope_heads {
             Some(heads) if self.has_interleaved_rows() => {
-                reorder(&values, heads, parameter.row_len(), source)
+                let row_len = values.len() / parameter.shape[0];
+                reorder(&values, heads, row_len, source)
             }
             _ => values,
         }

@@ -31,7 +31,7 @@ pub(super) fn add_tensors(
     for parameter in table {
         match values.take(&parameter) {
             Some(Values::Packed(weight)) => {
-                add_packed(writer, parameter, weight, architecture, options.weights)?;
+                add_packed(writer, parameter, weight, architecture, options)?;
             }
             Some(Values::Floats(float)) => {
                 add_float(writer, parameter, float, architecture, options)?;
@@ -74,22 +74,22 @@ fn add_float(
     })
 }
 
-/// Adds codes and their scale: beside them for `bitnet`, else in the blocks.
+/// Adds codes and their scale: beside them for `bitnet`, unless asked otherwise, else in the blocks.
 fn add_packed(
     writer: &mut GgufWriter<'_>,
     parameter: Parameter,
     weight: PackedWeight,
     architecture: Architecture,
-    ggml_type: GgmlType,
+    options: &SaveOptions,
 ) -> Result<(), GgufError> {
+    let ggml_type = options.weights;
     let name = parameter.gguf.clone();
     let gamma = weight.scale().map_err(|source| GgufError::Producer {
         tensor: "a packed weight".to_string(),
         source: Box::new(source),
     })?;
     check_finite(&name, GgmlType::F32, &[gamma])?;
-    // I2_S has the scale in its blocks; beside it the programs that read it do not look.
-    let beside = architecture == Architecture::BitNet && ggml_type != GgmlType::I2_S;
+    let beside = options.has_scales_beside(architecture);
     if beside {
         let scale = parameter.gguf_scale();
         let shape = shape(&scale, &[1])?;
@@ -121,7 +121,11 @@ fn encoded_codes(
 }
 
 /// Refuses what a training that went wrong has left, of which a program makes nothing but NaN.
-fn check_finite(name: &str, ggml_type: GgmlType, values: &[f32]) -> Result<(), GgufError> {
+pub(super) fn check_finite(
+    name: &str,
+    ggml_type: GgmlType,
+    values: &[f32],
+) -> Result<(), GgufError> {
     match checks::first_not_finite(values) {
         None => Ok(()),
         Some((index, value)) => Err(unstorable(name, ggml_type, index, value)),

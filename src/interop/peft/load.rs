@@ -21,7 +21,7 @@ use crate::{
     peft::{AdaptedLinear, Adapter, AdapterBase, End, PeftConfig, PeftError},
 };
 
-/// An adapter folder that has been read.
+/// An adapter folder, or an [adapter of llama.cpp](crate::interop::gguf::load_adapter), that has been read.
 #[derive(Debug, Clone)]
 pub struct AdapterFolder {
     /// Its configuration.
@@ -31,6 +31,7 @@ pub struct AdapterFolder {
     /// Tensors by their names without the prefix, in `f32` and in the layout of files.
     tensors: BTreeMap<String, TensorData>,
     path: PathBuf,
+    config_path: PathBuf,
 }
 
 /// Reads an adapter folder of peft.
@@ -39,9 +40,9 @@ pub struct AdapterFolder {
 ///
 /// If a file cannot be read or is damaged, or the configuration asks for what is not supported.
 pub fn load(folder: impl AsRef<Path>) -> Result<AdapterFolder, PeftFileError> {
-    let path = folder.as_ref().join(CONFIG_FILE);
-    let text = fs::read(&path).map_err(PeftFileError::io(&path))?;
-    let (config, unknown_keys) = config_json::read(&path, &text)?;
+    let config_path = folder.as_ref().join(CONFIG_FILE);
+    let text = fs::read(&config_path).map_err(PeftFileError::io(&config_path))?;
+    let (config, unknown_keys) = config_json::read(&config_path, &text)?;
     let path = folder.as_ref().join(MODEL_FILE);
     let bytes = fs::read(&path).map_err(PeftFileError::io(&path))?;
     let prefix = prefix(&config);
@@ -50,6 +51,7 @@ pub fn load(folder: impl AsRef<Path>) -> Result<AdapterFolder, PeftFileError> {
         tensors: tensors(&path, &bytes, prefix)?,
         config,
         path,
+        config_path,
     })
 }
 
@@ -88,6 +90,22 @@ fn tensors(
 }
 
 impl AdapterFolder {
+    /// Creates the adapter of another file, with its tensors in `f32` under the names of peft without the prefix.
+    pub(in crate::interop) fn new(
+        config: impl Into<PeftConfig>,
+        unknown_keys: Vec<UnknownKey>,
+        tensors: BTreeMap<String, TensorData>,
+        path: &Path,
+    ) -> Self {
+        Self {
+            config: config.into(),
+            unknown_keys,
+            tensors,
+            path: path.to_path_buf(),
+            config_path: path.to_path_buf(),
+        }
+    }
+
     /// Adds the adapter to a model, active and frozen but for training, under a name of its own. Biases and whole
     /// modules of the file replace those of the model.
     ///
@@ -185,7 +203,7 @@ impl AdapterFolder {
     /// Returns the error of a configuration that does not fit the model.
     fn invalid(&self, source: PeftError) -> PeftFileError {
         PeftFileError::Config {
-            path: self.path.with_file_name(CONFIG_FILE),
+            path: self.config_path.clone(),
             source,
         }
     }

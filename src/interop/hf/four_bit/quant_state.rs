@@ -33,7 +33,7 @@ pub(in crate::interop::hf) struct QuantState {
 
 /// The object as bitsandbytes writes it.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename = "quant_state", deny_unknown_fields)]
 struct Fields {
     quant_type: String,
     blocksize: usize,

@@ -1,5 +1,7 @@
 //! GGUF files.
 
+#[cfg(feature = "peft")]
+mod adapter;
 mod blocks;
 mod codecs;
 mod damage;

@@ -150,7 +150,11 @@ fn damaged_weights_are_refused_with_tensor_and_field() {
             "9999999999999999999999999999999999999999.",
             "nested_offset is inf",
         ),
-        ("{", "", "quant_state.bitsandbytes__nf4: expected"),
+        (
+            "{",
+            "",
+            "quant_state.bitsandbytes__nf4: invalid type: string \"quant_type\"",
+        ),
     ] {
         let error = state(from, to);
         assert!(error.contains(message), "{error}");
