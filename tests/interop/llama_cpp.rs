@@ -99,9 +99,10 @@ pub fn log_probabilities<P: Projection>(lm: &BitNetLm<P>, ids: &[u32]) -> Vec<Ve
     values.chunks(vocab_size).map(<[f32]>::to_vec).collect()
 }
 
-/// Returns the two likeliest tokens and the difference of their logits.
-fn best(log_probabilities: &[f32]) -> (u32, f32) {
-    let mut order: Vec<usize> = (0..log_probabilities.len()).collect();
+/// Returns the likeliest token but `end`, and the difference of its logit and the next.
+fn best(log_probabilities: &[f32], end: Option<u32>) -> (u32, f32) {
+    let tokens = 0..log_probabilities.len();
+    let mut order: Vec<usize> = tokens.filter(|token| Some(*token as u32) != end).collect();
     order.sort_by(|a, b| log_probabilities[*b].total_cmp(&log_probabilities[*a]));
     (
         order[0] as u32,
@@ -110,17 +111,17 @@ fn best(log_probabilities: &[f32]) -> (u32, f32) {
 }
 
 /// Returns whether a continuation is greedy up to the first tie, a difference of logits below `tie`, and its number
-/// of greedy tokens.
+/// of greedy tokens. The token that ends a text is not chosen.
 pub fn is_greedy<P: Projection>(
     lm: &BitNetLm<P>,
     prompt: &[u32],
     new: &[u32],
-    tie: f32,
+    (tie, end): (f32, Option<u32>),
 ) -> (bool, usize) {
     let ids = [prompt, new].concat();
     let steps = log_probabilities(lm, &ids);
     for (i, token) in new.iter().enumerate() {
-        let (expected, gap) = best(&steps[prompt.len() + i - 1]);
+        let (expected, gap) = best(&steps[prompt.len() + i - 1], end);
         if expected != *token {
             println!("token {i}: expected {expected}, found {token}, gap {gap}");
             return (gap < tie, i);
@@ -198,7 +199,7 @@ fn compare(sub_norm: bool) {
         if !ggml_type.is_ternary() {
             let same = prompts.iter().zip(&greedy).map(|(prompt, new)| {
                 assert_eq!(new.len(), NEW_TOKENS);
-                is_greedy(&lm, prompt, new, TIE)
+                is_greedy(&lm, prompt, new, (TIE, tokenizer.eos()))
             });
             let same: Vec<(bool, usize)> = same.collect();
             println!("{ggml_type}: greedy tokens that are the same: {same:?}");

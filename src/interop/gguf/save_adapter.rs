@@ -10,7 +10,7 @@ use super::{
 use crate::{
     interop::architecture::{self, Parameter},
     nn::{BitNetLm, BitNetLmConfig},
-    peft::{AdaptedLinear, Adapter, AdapterBase, Lora, LoraBias, PeftConfig},
+    peft::{AdaptedLinear, Adapter, AdapterBase, End, Lora, LoraBias, PeftConfig},
 };
 
 /// Relative difference of two values of alpha that are the same but for rounding.
@@ -39,6 +39,7 @@ pub fn save_adapter<P: AdapterBase>(
 ) -> Result<(), GgufError> {
     check(&config.into())?;
     let architecture = Architecture::for_config(model);
+    check_places(lm, name)?;
     if base.has_scales_beside(architecture) {
         check_scales(lm, name)?;
     }
@@ -51,6 +52,32 @@ pub fn save_adapter<P: AdapterBase>(
         }
     }
     writer.write(path)
+}
+
+/// Refuses adapters of other modules than projections.
+fn check_places<P: AdapterBase>(
+    lm: &BitNetLm<AdaptedLinear<P>>,
+    name: &str,
+) -> Result<(), GgufError> {
+    if lm.prompt(name).is_some() {
+        let found = "a prompt";
+        return Err(GgufError::unsupported(
+            format!("the adapter {name:?}"),
+            found,
+            "LoRA",
+        ));
+    }
+    let adapted = End::ALL
+        .into_iter()
+        .find(|end| end.products(lm).get(name).is_some());
+    match adapted {
+        Some(end) => Err(GgufError::unsupported(
+            "a module of the adapter",
+            end.name(),
+            "a projection of a layer",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Refuses what a file has no place for.
@@ -120,11 +147,12 @@ fn plain(adapter: &Adapter, module: &str) -> Result<Lora, GgufError> {
             "LoRA without norms",
         ))
     };
-    #[allow(unreachable_patterns, reason = "LoRA may be the only method")]
     match adapter {
         Adapter::Lora(lora) if lora.magnitude.is_some() => refused("DoRA"),
         Adapter::Lora(lora) => Ok(lora.clone().into_plain()),
-        _ => refused("of another method"),
+        Adapter::AdaLora(_) => refused("AdaLoRA"),
+        Adapter::Ia3(_) => refused("(IA)³"),
+        Adapter::BitFit(_) => refused("BitFit"),
     }
 }
 

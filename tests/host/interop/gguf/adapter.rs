@@ -16,7 +16,10 @@ use bitnet_burn::{
         hf, peft,
     },
     nn::{BitNetLm, BitNetLmConfig},
-    peft::{AdaptedLinear, LoraBias, LoraConfig, TargetModules},
+    peft::{
+        AdaLoraConfig, AdaptedLinear, BitFitConfig, Ia3Config, LoraBias, LoraConfig, PeftConfig,
+        PromptTuningConfig, TargetModules,
+    },
 };
 use burn::{
     module::Module,
@@ -206,6 +209,12 @@ fn what_llama_cpp_does_not_compute_is_not_written() {
         error.contains("the adapter of model.layers.0.self_attn.q_proj is DoRA"),
         "{error}"
     );
+    let head = LoraConfig::new(4).with_targets(TargetModules::names(["q_proj", "lm_head"]));
+    let error = refused(&head, &head, "default");
+    assert!(
+        error.contains("a module of the adapter is lm_head"),
+        "{error}"
+    );
     let mut bias = LoraConfig::new(4);
     bias.bias = LoraBias::All;
     assert!(refused(&plain, &bias, "default").contains("trains biases"));
@@ -250,6 +259,29 @@ fn adapters_of_bitnet_are_for_bases_with_scales_in_their_weights() {
     let (lm, _) = lm.with_adapter("default", &config).unwrap();
     save_adapter(&path, &lm, &model, "default", &config, &options()).unwrap();
     assert!(load_adapter(&path, &model).is_ok());
+}
+
+#[test]
+fn other_methods_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.gguf");
+    let methods: [(PeftConfig, &str); 4] = [
+        (AdaLoraConfig::new(10).into(), "AdaLoRA"),
+        (Ia3Config::default().into(), "(IA)³"),
+        (BitFitConfig::default().into(), "BitFit"),
+        (PromptTuningConfig::new(2).into(), "a prompt"),
+    ];
+    for (config, method) in methods {
+        let (model, lm) = llama();
+        let (lm, _) = lm.with_adapter("default", &config).unwrap();
+        let error = save_adapter(&path, &lm, &model, "default", &config, &options()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains(&format!(" is {method}, supported is LoRA")),
+            "{error}"
+        );
+    }
 }
 
 /// A file in parts.
