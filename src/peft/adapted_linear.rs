@@ -117,13 +117,14 @@ impl<P: AdapterBase> AdaptedLinear<P> {
         active.filter(|(entry, _)| entry.is_active).map(|(_, a)| a)
     }
 
-    /// Returns the adapters that take part: the active ones, and what stands for the others.
+    /// Returns the adapters that take part: what stands for those that rest, as a part of the base, and the active ones.
     fn taking_part(&self) -> impl Iterator<Item = Cow<'_, Adapter>> {
         let entries = self.entries.iter().zip(&self.adapters);
-        entries.filter_map(|(entry, adapter)| match entry.is_active {
-            true => Some(Cow::Borrowed(adapter)),
-            false => adapter.at_rest().map(Cow::Owned),
-        })
+        let resting = entries.filter(|(entry, _)| !entry.is_active);
+        let resting = resting.filter_map(|(_, adapter)| adapter.at_rest());
+        resting
+            .map(Cow::Owned)
+            .chain(self.active().map(Cow::Borrowed))
     }
 
     /// Returns the weight `[d_input, d_output]` with all active adapters in it, in `f32` and without autodiff:

@@ -140,9 +140,9 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             .collect()
     }
 
-    /// Makes exactly these adapters active: their products are added, and the tokens stand behind a prompt that is
-    /// one of them. None is the base model, also of adapters that were subtracted from it
-    /// ([PiSSA](super::LoraInit::Pissa), [OLoRA](super::LoraInit::Olora)).
+    /// Makes exactly these adapters active: projections [compose](AdaptedLinear) them in the order in which they were
+    /// added, and the tokens stand behind a prompt that is one of them. None is the base model, also of adapters that were
+    /// subtracted from it ([PiSSA](super::LoraInit::Pissa), [OLoRA](super::LoraInit::Olora)).
     ///
     /// # Errors
     ///

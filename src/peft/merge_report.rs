@@ -54,7 +54,14 @@ impl fmt::Display for MergeReport {
 
 /// Returns `|W' - M| / |M - W|` of a weight before `W`, with its adapters `M` and as it was merged, `W'`.
 pub(super) fn loss(before: Tensor<2>, expected: Tensor<2>, merged: Tensor<2>) -> f64 {
-    let norm = |t: Tensor<2>| f64::from(t.square().sum().into_scalar::<f32>());
-    let (lost, of) = (norm(merged - expected.clone()), norm(expected - before));
-    if of > 0.0 { (lost / of).sqrt() } else { 0.0 }
+    let (lost, of) = (
+        distance(merged, expected.clone()),
+        distance(expected, before),
+    );
+    if of > 0.0 { lost / of } else { 0.0 }
+}
+
+/// Returns `|A - B|`.
+pub(super) fn distance(a: Tensor<2>, b: Tensor<2>) -> f64 {
+    f64::from((a - b).square().sum().into_scalar::<f32>()).sqrt()
 }
