@@ -27,7 +27,7 @@ use super::{AdapterBase, BitFit, PeftError, TargetModules, Targets, adapter::Ini
 ///
 /// ```
 /// use bitnet_burn::{nn::{BitLinear, BitNetLm, BitNetLmConfig}, peft::BitFitConfig};
-/// use burn::tensor::Device;
+/// use burn::{module::Module, tensor::Device};
 ///
 /// let device = Device::default().autodiff();
 /// let lm: BitNetLm<BitLinear> = BitNetLmConfig::new(64, 32, 1, 4, 48).init(&device);

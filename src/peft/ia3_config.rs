@@ -18,7 +18,7 @@ use super::{
 ///
 /// ```
 /// use bitnet_burn::{nn::{BitLinear, BitNetLm, BitNetLmConfig}, peft::Ia3Config};
-/// use burn::tensor::Device;
+/// use burn::{module::Module, tensor::Device};
 ///
 /// let device = Device::default().autodiff();
 /// let lm: BitNetLm<BitLinear> = BitNetLmConfig::new(64, 32, 2, 4, 48).init(&device);
