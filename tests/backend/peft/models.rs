@@ -89,23 +89,37 @@ pub fn tokens() -> Tensor<2, Int> {
     Tensor::from_ints([[5, 3, 17, 9, 0, 31, 2, 8]], &device())
 }
 
-/// Adds normally distributed values to the parameters that train.
+/// Returns a module as if it was trained. Parameters that train get normally distributed values in place of those of
+/// Burn's random numbers; factors and norms, which have a mean, change by them.
 pub fn perturbed<M: Module>(module: M, seed: u64) -> M {
-    module.map(&mut Perturbed(seed))
+    let name = String::new();
+    module.map(&mut Perturbed { seed, name })
 }
 
-struct Perturbed(u64);
+struct Perturbed {
+    seed: u64,
+    /// Name of the parameter.
+    name: String,
+}
 
 impl ModuleMapper for Perturbed {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.name = name.to_string();
+    }
+
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         if !param.is_require_grad() {
             return param;
         }
-        self.0 += 1;
-        let noise = normal(param.shape().num_elements(), self.0);
+        self.seed += 1;
+        let noise = normal(param.shape().num_elements(), self.seed);
+        let has_mean = ["l", "magnitude"].contains(&self.name.as_str());
         param.map(|value| {
             let noise = tensor(&noise, value.dims(), value.dtype(), &value.device());
-            (value.set_require_grad(false) + noise).require_grad()
+            match has_mean {
+                true => (value.set_require_grad(false) + noise).require_grad(),
+                false => noise.require_grad(),
+            }
         })
     }
 }
