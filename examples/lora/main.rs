@@ -95,6 +95,7 @@ fn pretrained(options: &Options, folder: &Path) -> Result<(), Error> {
             )
         }
         (CausalLm::Qat(lm), _) => adapt(lm.pack().train(), data, options),
+        (CausalLm::FourBit(lm), _) => adapt(lm, data, options),
         (CausalLm::Packed(lm), _) => adapt(lm, data, options),
     }
 }

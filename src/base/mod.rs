@@ -13,4 +13,5 @@ pub(crate) mod key_table;
 pub(crate) mod path_visitor;
 pub(crate) mod random;
 pub(crate) mod serde_none;
+#[cfg(feature = "train")]
 pub(crate) mod shared;

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{atomic_file, file_error::FileError, shared::Shared},
+    base::{atomic_file, file_error::FileError},
     qat::QuantizationError,
 };
 
@@ -81,7 +81,8 @@ pub struct ErrorHistory {
 }
 
 /// Reports of a training, shared by the monitor that adds them and the metrics that read them.
-pub type SharedErrorHistory = Shared<ErrorHistory>;
+#[cfg(feature = "train")]
+pub type SharedErrorHistory = crate::base::shared::Shared<ErrorHistory>;
 
 /// Error when a history cannot be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,8 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdaLoraConfig, AdaptedLinear, AdapterBase, BitFitConfig, Ia3Config, LoraBias, LoraConfig,
-    PTuningConfig, PeftError, PrefixTuningConfig, PromptTuningConfig, Targets, adapter::Init,
+    AdaLoraConfig, AdapterBase, BitFitConfig, Ia3Config, LoraBias, LoraConfig, PTuningConfig,
+    PeftError, PrefixTuningConfig, PromptTuningConfig, Targets, adapter::Init,
     prompt_host::PromptHost,
 };
 use crate::nn::Prompt;
@@ -142,11 +142,11 @@ impl PeftConfig {
         base: P,
         name: &str,
         device: &burn::tensor::Device,
-    ) -> Result<AdaptedLinear<P>, PeftError> {
+    ) -> Result<super::AdaptedLinear<P>, PeftError> {
         match self.addition()? {
             Addition::Adapters(_, init) => {
                 let (base, adapter) = init(module, base, device)?;
-                Ok(AdaptedLinear::new(base).with_adapter(name, adapter))
+                Ok(super::AdaptedLinear::new(base).with_adapter(name, adapter))
             }
             Addition::Prompt(_) => Err(PeftError::PromptOfProjection),
         }

@@ -25,6 +25,7 @@ mod sensitivity;
 mod tagged;
 
 pub use activation_fake_quant::ActivationFakeQuant;
+#[cfg(feature = "train")]
 pub(crate) use calibrate::ObserverStates;
 pub use control::{QuantControls, detach_controls};
 pub use convert::{ConvertError, convert};
