@@ -52,11 +52,7 @@ impl BaseLm {
             (CausalLm::FourBit(lm), None | Some(Base::Nf4)) => Self::FourBit(lm),
             (CausalLm::FourBit(lm), Some(Base::Float)) => Self::Full(lm.dequantize()),
             (CausalLm::Qat(lm), Some(Base::Float)) => Self::Latent(lm),
-            (CausalLm::Qat(lm), None | Some(Base::Packed)) => {
-                let trains = trains(&lm);
-                let packed = lm.pack();
-                Self::Packed(if trains { packed.train() } else { packed })
-            }
+            (CausalLm::Qat(lm), None | Some(Base::Packed)) => Self::Packed(lm.pack()),
             (CausalLm::Packed(lm), None | Some(Base::Packed)) => Self::Packed(lm),
             (_, Some(base)) => {
                 let name = base
@@ -80,6 +76,10 @@ impl BaseLm {
     }
 }
 
-fn trains<P: Projection>(lm: &BitNetLm<P>) -> bool {
-    lm.model.embed_tokens.weight.val().is_autodiff()
+/// Returns a model with gradients; one of packed weights is loaded without.
+pub fn trained<P: Projection>(lm: BitNetLm<P>) -> BitNetLm<P> {
+    match lm.model.embed_tokens.weight.val().is_autodiff() {
+        true => lm,
+        false => lm.train(),
+    }
 }

@@ -13,7 +13,7 @@ use bitnet_burn::{
 };
 
 use crate::{
-    base::{BaseLm, LmTask},
+    base::{BaseLm, LmTask, trained},
     error::Failure,
     flags::TrainingFlags,
     model_file::{self, GgufArguments, ModelFile, ReadArguments, TokenizerFolder},
@@ -179,7 +179,7 @@ impl LmTask for Adapters<'_> {
         let (output, peft) = (self.job.output, &self.peft);
         self.job.run(
             |_, _| {
-                let (lm, report) = lm.with_adapter(ADAPTER, peft)?;
+                let (lm, report) = trained(lm).with_adapter(ADAPTER, peft)?;
                 output.note(report.to_string());
                 Ok(lm)
             },
