@@ -96,11 +96,11 @@ impl Inputs {
     }
 }
 
-/// Errors of sums of up to `terms` products of values up to `largest`, and of exponentials of logits below 64, whose
-/// own rounding is 64 units.
+/// Errors of sums of up to `terms` products of values up to `largest`, and of exponentials of differences of logits
+/// below 64, which WGSL allows 3 + 2 x 64 units in the last place, for the probability and for its sum.
 fn assert_close(actual: &[f32], expected: &[f64], terms: usize, what: &str) {
     let largest = expected.iter().fold(1.0f64, |a, b| a.max(b.abs()));
-    let bound = (terms + 256) as f64 * ROUNDING * largest;
+    let bound = (terms + 4 * 131) as f64 * ROUNDING * largest;
     let expected: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
     assert_within(actual, &expected, |_| bound, what);
 }
