@@ -77,7 +77,7 @@ impl Text {
     ///
     /// # Errors
     ///
-    /// If the tokens cannot be read, or a capital is not in the text.
+    /// If the tokens cannot be read or decoded.
     pub fn in_capitals(&self) -> Result<Self, Error> {
         let mut tokens = Vec::new();
         self.tokens.read(0..self.tokens.len(), &mut tokens)?;

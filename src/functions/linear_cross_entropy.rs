@@ -28,7 +28,8 @@ use crate::ops::{CrossEntropyOps, CrossEntropyTerms};
 ///
 /// # Panics
 ///
-/// If shapes or types do not fit, or there is no class. On Flex, if a target is not a class.
+/// If the shapes or types differ from those above, or the weight has no rows. On Flex, also if a target is not in
+/// `0..classes`.
 ///
 /// # Example
 ///

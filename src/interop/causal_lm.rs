@@ -43,7 +43,7 @@ impl CausalLm {
         }
     }
 
-    /// What it is, in a word.
+    /// Returns the name of the form.
     pub fn form(&self) -> &'static str {
         match self {
             Self::Full(_) => "full precision",

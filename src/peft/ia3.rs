@@ -34,7 +34,7 @@ use super::{
 pub struct Ia3 {
     /// Factors of shape `[d_output]`, or `[d_input]` of a feed-forward module.
     pub l: Param<Tensor<1>>,
-    /// Whether the factors are those of the inputs.
+    /// `true` if the factors are those of the inputs.
     pub is_feed_forward: bool,
 }
 

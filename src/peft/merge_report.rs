@@ -2,7 +2,7 @@ use core::fmt;
 
 use burn::tensor::Tensor;
 
-/// What became of the adapters of a module in its weight.
+/// Error of the adapters of a module that were merged into its weight.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MergedModule {
     /// Name, such as `model.layers.0.self_attn.q_proj`.
@@ -12,7 +12,7 @@ pub struct MergedModule {
     pub loss: f64,
 }
 
-/// What merging lost in each adapted module.
+/// Errors of merging in each adapted module.
 ///
 /// A weight in full precision takes up an adapter but for rounding. One of a few bits is quantized again, which
 /// can undo a small adapter: keep the adapter beside it then, choose finer scales, or merge into latent weights and

@@ -42,7 +42,7 @@ pub enum PeftConfig {
     PromptTuning(PromptTuningConfig),
 }
 
-/// What a method adds to a model.
+/// Part that a method adds to a model.
 pub(super) enum Addition<'a, P> {
     /// Adapters of the projections that are targets.
     Adapters(&'a Targets, Init<'a, P>),

@@ -26,7 +26,7 @@ pub struct AdapterArguments {
     pub base: Option<Base>,
 }
 
-/// What is done with a model that infers, with or without adapters.
+/// Task for a model in inference, with or without adapters.
 pub trait InferenceTask {
     type Output;
 

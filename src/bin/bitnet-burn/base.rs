@@ -32,7 +32,7 @@ pub enum BaseLm {
     Packed(BitNetLm<PackedBitLinear>),
 }
 
-/// What is done with a model, whatever the form of its weights.
+/// Task for a model with weights of any form.
 pub trait LmTask {
     type Output;
 

@@ -153,7 +153,7 @@ fn ranks<'a>(
     }
 }
 
-/// What is wrong with a factor.
+/// Returns the problem with the shape or the type of a factor.
 fn problem(tensor: Option<GgufTensor<'_>>, [rows, row_len]: [usize; 2]) -> Option<String> {
     let expected = [rows, row_len];
     let Some(tensor) = tensor else {

@@ -115,7 +115,7 @@ impl SaveOptions {
         self
     }
 
-    /// Whether the scales of quantized weights are multiplied into them for `bitnet`, too, as for the other
+    /// Sets whether the scales of quantized weights are multiplied into them for `bitnet`, too, as for the other
     /// architectures, and rounded to half precision unless the type is F32. Default: no, they are beside them.
     ///
     /// A base for LoRA adapters needs it: llama.cpp multiplies the scale beside a weight by the sum of its product and
@@ -126,7 +126,7 @@ impl SaveOptions {
         self
     }
 
-    /// Whether the scales of weights are tensors beside them.
+    /// Returns whether the scales of weights are tensors beside them.
     pub(super) fn has_scales_beside(&self, architecture: Architecture) -> bool {
         // I2_S has the scale in its blocks; beside it the programs that read it do not look.
         let in_weights = self.scales_in_weights || self.weights == GgmlType::I2_S;

@@ -141,12 +141,12 @@ impl BitNetQuantization {
 
 /// Quantization to 4 bits, as transformers' `BitsAndBytesConfig` has it.
 ///
-/// What a weight was quantized to is also beside it, and must not be something else.
+/// The quantization of a weight is also beside it, and must be the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BitsAndBytesQuantization {
     /// Codes (`bnb_4bit_quant_type`), where the file says so.
     pub quant_type: Option<FourBitType>,
-    /// Whether the absolute maxima are quantized, too (`bnb_4bit_use_double_quant`), where the file says so.
+    /// `true` if the absolute maxima are quantized, too (`bnb_4bit_use_double_quant`), where the file says so.
     pub double_quant: Option<bool>,
     /// Type that transformers multiplies in (`bnb_4bit_compute_dtype`). Here it is that of the input.
     pub compute_dtype: Option<FloatDType>,

@@ -59,7 +59,7 @@ pub fn save(
     new.finish()
 }
 
-/// What `config.json` says of the weights.
+/// Returns the entry of `config.json` for the weights.
 fn quantization(
     lm: &CausalLm,
     form: WeightForm,

@@ -50,7 +50,7 @@ pub(super) struct Source<'a> {
     pub device: &'a Device,
 }
 
-/// Whether a parameter is one of the weights that a quantization converts.
+/// Returns whether a parameter is one of the weights that a quantization converts.
 pub(super) fn is_converted(parameter: &Parameter, not_converted: &NotConverted) -> bool {
     parameter.is_projection() && !not_converted.matches(parameter.module())
 }

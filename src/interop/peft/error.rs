@@ -51,7 +51,7 @@ pub enum PeftFileError {
         path: PathBuf,
         /// The method.
         method: &'static str,
-        /// What to do instead.
+        /// Alternative.
         instead: &'static str,
     },
     /// Tensors are missing, unknown, or not of the shape and type that the model and the configuration say.

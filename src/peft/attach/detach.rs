@@ -18,8 +18,8 @@ use crate::{
 /// Removes the adapters that [`Attach`](super::Attach) attached: returns the model with the stored values of its
 /// weights, bit for bit, and their fake quantizers.
 ///
-/// What the initializations [PiSSA](crate::peft::LoraInit::Pissa) and [OLoRA](crate::peft::LoraInit::Olora) subtracted
-/// from a weight is added to it again, which gives the weight but for rounding. Parameters that adapting froze stay
+/// A product that [PiSSA](crate::peft::LoraInit::Pissa) or [OLoRA](crate::peft::LoraInit::Olora) subtracted from a weight is
+/// added to it again, which gives the weight but for rounding. Parameters that adapting froze stay
 /// frozen; [`Module::unfreeze`] trains all of them.
 ///
 /// # Errors

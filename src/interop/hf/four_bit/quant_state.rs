@@ -21,7 +21,7 @@ use crate::{
     quant::{FourBitConfig, FourBitType},
 };
 
-/// How a weight was quantized.
+/// Quantization of a weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::interop::hf) struct QuantState {
     pub config: FourBitConfig,
