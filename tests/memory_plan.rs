@@ -9,9 +9,11 @@ use std::{
     },
 };
 
+#[cfg(feature = "peft")]
+use bitnet_burn::peft::{LoraConfig, TargetModules};
 use bitnet_burn::{
     nn::{
-        BitLinear, BitNetLm, BitNetLmConfig, PackedForward, ProjectionBias, QkNorm,
+        BitLinear, BitNetLm, BitNetLmConfig, PackedForward, Projection, ProjectionBias, QkNorm,
         TrainableProjection,
     },
     optim::{AdamW8bitConfig, QatOptimizerConfig},
@@ -110,9 +112,13 @@ impl Case {
     }
 
     /// The last of some steps.
-    fn measure<P: TrainableProjection>(&self, device: &Device) -> Measured {
+    fn measure<P: Projection>(
+        &self,
+        model: impl Fn(&Device) -> BitNetLm<P>,
+        device: &Device,
+    ) -> Measured {
         let before = in_use();
-        let (mut lm, mut optimizer) = (self.model::<P>(device), self.optimizer());
+        let (mut lm, mut optimizer) = (model(device), self.optimizer());
         let shape = [self.batch, self.positions];
         let mut step = || {
             let tokens = Tensor::<2, Int>::random(shape, Distribution::Uniform(0.0, 95.0), device);
@@ -142,13 +148,17 @@ impl Case {
     }
 
     fn check<P: TrainableProjection>(&self) {
+        self.check_model(|device| self.model::<P>(device));
+    }
+
+    fn check_model<P: Projection>(&self, model: impl Fn(&Device) -> BitNetLm<P>) {
         let device = Device::flex().autodiff();
         let plan = MemoryPlanConfig::new(self.batch, self.positions)
             .with_optimizer(self.optimizer)
-            .plan(&self.model::<P>(&device));
+            .plan(&model(&device));
         // The buffers of threads are kept from the first use on.
-        self.measure::<P>(&device);
-        let measured = self.measure::<P>(&device);
+        self.measure(&model, &device);
+        let measured = self.measure(&model, &device);
         println!("{plan:?}\n{measured:?}");
         let kept = plan.weights + plan.optimizer;
         assert_close("weights and optimizer", kept, measured.kept, 0.02);
@@ -206,6 +216,20 @@ fn a_step_takes_what_is_planned() {
             latent,
         };
         case.check::<BitLinear>();
+    }
+}
+
+#[cfg(feature = "peft")]
+#[test]
+fn a_step_of_an_adapter_takes_what_is_planned() {
+    let _alone = alone();
+    for sub_norm in [false, true] {
+        let case = many_tokens(small().with_sub_norm(sub_norm));
+        let lora = LoraConfig::new(2).with_targets(TargetModules::AllLinear);
+        case.check_model(|device| {
+            let lm: BitNetLm<Linear> = case.model(device);
+            lm.with_adapter("default", lora.clone()).unwrap().0
+        });
     }
 }
 

@@ -13,7 +13,7 @@ use burn::{
     module::Module,
     nn::Linear,
     optim::{AdamWConfig, ModuleOptimizer},
-    tensor::Device,
+    tensor::{Device, FloatDType},
     train::{TrainOutput, TrainStep},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -28,7 +28,7 @@ use crate::{
 
 pub const ABOUT: &str = "Training step of LoRA (rank 16 on all projections, AdamW) beside full \
     fine-tuning in full precision (AdamW), for a model\nof the shape of SmolLM2-135M: 30 layers of \
-    width 576, a vocabulary of 49152, with 4 x 256 tokens. Bases are in f32, in 4\nbits (NF4 with \
+    width 576, a vocabulary of 49152, with 4 x 256 tokens. Bases are in f32,\nbf16, 4 bits (NF4 with \
     double quantization), and ternary, packed to 2 bits. With `BITNET_BURN_PYTHON`, the path of a \
     Python with\ntorch, transformers and peft, PyTorch takes the same steps in turn. Each variant \
     runs in its own process; times are\nmedians, and the ratio of times is the median over the \
@@ -42,9 +42,13 @@ const STEPS: usize = 7;
 
 type Variant = (&'static str, &'static str, fn() -> MemoryPlan);
 
-const VARIANTS: [Variant; 4] = [
+const VARIANTS: [Variant; 5] = [
     ("full", "full fine-tuning", || train(full(), PLAN)),
     ("lora", "LoRA, f32 base", || train(adapted(full()), PLAN)),
+    ("bf16", "LoRA, bf16 base", || {
+        let base = full().with_projection_dtype(FloatDType::BF16);
+        train(adapted(base), PLAN)
+    }),
     ("qlora", "LoRA, NF4 base", || {
         train(adapted(four_bit()), PLAN)
     }),

@@ -1,10 +1,10 @@
 use burn::{
     module::{Content, DisplaySettings, Module, ModuleDisplay, Param},
     nn::Linear,
-    tensor::{DType, Tensor, assert_shape, module::linear},
+    tensor::{DType, Tensor, assert_shape},
 };
 
-use super::{Projection, SavedTensors, projection::by_tokens};
+use super::{Projection, SavedInput, SavedTensors, projection::linear_map};
 use crate::{
     qat::{FakeQuant, PackedFourBit, PackedParameter},
     quant::FourBitConfig,
@@ -106,10 +106,7 @@ impl Linear4bit {
         assert_shape!(x, [.., d_input]);
         let bias = self.bias.as_ref().map(Param::val);
         match &self.float_weight {
-            Some(weight) => {
-                let weight = weight.val().cast(x.dtype());
-                by_tokens(x, |x| linear(x, weight, bias))
-            }
+            Some(weight) => linear_map(x, weight.val(), bias),
             None => self.weight.linear(x, bias),
         }
     }
@@ -130,12 +127,13 @@ impl Projection for Linear4bit {
     }
 
     fn saved(&self) -> SavedTensors {
-        SavedTensors {
-            // Of a weight that has a gradient.
-            input: self.is_full_precision(),
-            input_copy: 0,
-            weight_copy: false,
-        }
+        let float = self.float_weight.as_ref();
+        SavedTensors::of_input(
+            match float.is_some_and(|weight| weight.val().is_require_grad()) {
+                true => SavedInput::Kept,
+                false => SavedInput::Unused,
+            },
+        )
     }
 }
 

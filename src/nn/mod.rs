@@ -27,6 +27,7 @@ mod packed_bit_linear;
 mod packed_forward;
 mod projection;
 mod projection_bias;
+mod projection_dtype;
 mod prompt;
 mod prompt_encoder;
 mod qk_norm;
@@ -52,7 +53,7 @@ pub use packed_bit_linear::PackedBitLinear;
 pub use packed_forward::PackedForward;
 #[cfg(feature = "peft")]
 pub(crate) use projection::by_tokens;
-pub use projection::{Projection, SavedTensors, TrainableProjection};
+pub use projection::{Projection, SavedInput, SavedTensors, TrainableProjection};
 pub use projection_bias::ProjectionBias;
 pub use prompt::{Prompt, PromptKind};
 pub use prompt_encoder::PromptEncoder;

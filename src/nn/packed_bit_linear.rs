@@ -5,8 +5,9 @@ use burn::{
 };
 
 use super::{
-    Projection,
-    quantized_product::{is_plain, normalized, packed_product, product},
+    Projection, SavedInput, SavedTensors,
+    projection::linear_map,
+    quantized_product::{is_plain, normalized, packed_product},
 };
 use crate::{
     qat::{ActivationFakeQuant, PackedWeight},
@@ -116,8 +117,7 @@ impl PackedBitLinear {
         let x = normalized(x, &self.rms_norm);
         let bias = self.bias.as_ref().map(Param::val);
         if let Some(weight) = &self.float_weight {
-            let weight = weight.val().cast(x.dtype());
-            return product(x, weight, bias);
+            return linear_map(x, weight.val(), bias);
         }
         let input_quant = self.input_quant.as_ref().filter(|_| self.fused);
         let bits = input_quant.and_then(ActivationFakeQuant::absmax_bits);
@@ -128,5 +128,14 @@ impl PackedBitLinear {
 impl Projection for PackedBitLinear {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         PackedBitLinear::forward(self, x)
+    }
+
+    fn saved(&self) -> SavedTensors {
+        let is_fused = self.fused && self.input_quant.is_some();
+        SavedTensors::of_input(match &self.float_weight {
+            None if is_fused => SavedInput::Unused,
+            Some(weight) if !weight.val().is_require_grad() => SavedInput::Unused,
+            _ => SavedInput::Kept,
+        })
     }
 }

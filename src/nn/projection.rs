@@ -1,10 +1,10 @@
 use burn::{
     module::{Initializer, Module, ModuleDisplay, Param},
     nn::{Linear, LinearConfig},
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, module::linear},
 };
 
-use crate::quant::QatScheme;
+use crate::{functions::frozen_linear, quant::QatScheme};
 
 /// A linear map `[.., d_input] -> [.., d_output]` inside a BitNet block.
 pub trait Projection: Module + ModuleDisplay + 'static {
@@ -23,23 +23,41 @@ pub trait Projection: Module + ModuleDisplay + 'static {
 
     /// Returns the tensors saved for backward by its forward pass, for a memory plan.
     fn saved(&self) -> SavedTensors {
-        SavedTensors {
-            input: true,
-            input_copy: 0,
-            weight_copy: false,
-        }
+        SavedTensors::of_input(SavedInput::Kept)
     }
 }
 
 /// Memory that a [`Projection`] saves for backward, in addition to its parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SavedTensors {
-    /// `true` if it saves its input unchanged; projections of the same input share it.
-    pub input: bool,
+    /// Its input, unchanged; projections of the same input share it.
+    pub input: SavedInput,
     /// Bytes per input value of a copy of its own.
     pub input_copy: usize,
     /// `true` if it saves a copy of its weight in `f32`.
     pub weight_copy: bool,
+}
+
+impl SavedTensors {
+    /// Nothing but the input, or not even that.
+    pub(crate) fn of_input(input: SavedInput) -> Self {
+        Self {
+            input,
+            input_copy: 0,
+            weight_copy: false,
+        }
+    }
+}
+
+/// How backward gets the input of a [`Projection`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SavedInput {
+    /// It needs none.
+    Unused,
+    /// It is computed again if it is the output of a norm or a gated activation, and saved otherwise.
+    Recomputed,
+    /// It is saved.
+    Kept,
 }
 
 /// A [`Projection`] that can be initialized for training.
@@ -57,8 +75,28 @@ pub trait TrainableProjection: Projection {
 
 impl Projection for Linear {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        by_tokens(x, |x| Linear::forward(self, x))
+        linear_map(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
+
+    fn saved(&self) -> SavedTensors {
+        SavedTensors::of_input(match self.weight.val().is_require_grad() {
+            true => SavedInput::Kept,
+            false => SavedInput::Unused,
+        })
+    }
+}
+
+/// Computes `X W + b` in the type of `x`.
+pub(crate) fn linear_map<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    // Under autodiff a weight may be frozen, for which Burn would keep `x` all the same.
+    if x.is_autodiff() || x.dtype() != weight.dtype() {
+        return frozen_linear(x, weight, bias);
+    }
+    by_tokens(x, |x| linear(x, weight, bias))
 }
 
 /// Applies a linear map to `[.., d_input]` as `[tokens, d_input]`. With a batch dimension, Burn computes the

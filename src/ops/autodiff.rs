@@ -4,6 +4,7 @@
 //! implemented here. The textbook form `w + (q - w).detach()` is not exact: its rounding moves about
 //! 4 % of normally distributed weights by one unit in the last place.
 
+mod adapter;
 mod bit_linear;
 mod cross_entropy;
 mod four_bit;

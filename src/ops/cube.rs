@@ -17,8 +17,8 @@ use allocation::empty;
 use int8_matmul::{Input, has_int8_matmul};
 
 use super::{
-    AbsmaxCodes, AffineLevels, BlockwiseCodes, CrossEntropyOps, FourBitOps, PackedTernary, QatOps,
-    TransformerOps, composed, packed_shape,
+    AbsmaxCodes, AdapterOps, AffineLevels, BlockwiseCodes, CrossEntropyOps, FourBitOps,
+    PackedTernary, QatOps, TransformerOps, composed, packed_shape,
 };
 
 /// Number of tokens up to which weights are multiplied in packed form. Above it, it is faster to unpack
@@ -311,3 +311,5 @@ impl TransformerOps for CubeBackend {}
 impl CrossEntropyOps for CubeBackend {}
 
 impl FourBitOps for CubeBackend {}
+
+impl AdapterOps for CubeBackend {}

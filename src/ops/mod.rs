@@ -4,8 +4,8 @@
 //! implementation at run time. Its default methods are chains of Burn operations (`composed`). Flex and
 //! CubeCL have their own loops and kernels, Autodiff its own backward steps, and Fusion defers to the
 //! backend below. [`TransformerOps`] holds the operations between the quantized projections of a
-//! transformer, [`CrossEntropyOps`] its output head with the loss, [`FourBitOps`] those on weights of 4 bits; only Flex
-//! has its own loops for them.
+//! transformer, [`CrossEntropyOps`] its output head with the loss, [`FourBitOps`] those on weights of 4 bits,
+//! [`AdapterOps`] those of adapters beside frozen weights; only Flex has its own loops for them.
 //!
 //! User code calls [`functions`](crate::functions), not these traits.
 
@@ -13,6 +13,7 @@
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
 
 mod adamw_step;
+mod adapter;
 mod autodiff;
 mod composed;
 mod cross_entropy;
@@ -36,6 +37,7 @@ use burn::backend::{
 };
 
 pub use adamw_step::AdamWStep;
+pub use adapter::AdapterOps;
 pub(crate) use bitnet_burn_kernels::{
     BLOCK, packing,
     reference::{EPSILON, mean_prescale},

@@ -2,7 +2,7 @@
 
 use burn::backend::NdArray;
 
-use super::{CrossEntropyOps, FourBitOps, QatOps, TransformerOps};
+use super::{AdapterOps, CrossEntropyOps, FourBitOps, QatOps, TransformerOps};
 
 impl QatOps for NdArray {}
 
@@ -11,3 +11,5 @@ impl TransformerOps for NdArray {}
 impl CrossEntropyOps for NdArray {}
 
 impl FourBitOps for NdArray {}
+
+impl AdapterOps for NdArray {}

@@ -162,17 +162,20 @@ fn restored<P: AdapterBase>(base: P, adapter: &Adapter) -> P {
     base.with_weight(merged.weight, None)
 }
 
-/// Returns the output of a base, and that with adapters.
+/// Returns the output of a base, if it is used, and that with adapters.
 fn outputs<P: AdapterBase, const D: usize>(
     base: &P,
     adapters: &[&Adapter],
     x: Tensor<D>,
-) -> [Tensor<D>; 2] {
+    is_used: bool,
+) -> (Option<Tensor<D>>, Tensor<D>) {
     let Some((last, before)) = adapters.split_last() else {
+        // A second tensor of the same memory would keep adapters from adding to it in place.
         let output = base.forward(x);
-        return [output.clone(), output];
+        return (is_used.then(|| output.clone()), output);
     };
-    let [output, y] = outputs(base, before, last.input(x.clone()));
+    let is_used = is_used || last.uses_base_output();
+    let (output, y) = outputs(base, before, last.input(x.clone()), is_used);
     let base_input = |x| before.iter().rev().fold(x, |x, adapter| adapter.input(x));
     let pass = BasePass {
         base,
@@ -181,21 +184,23 @@ fn outputs<P: AdapterBase, const D: usize>(
         output,
     };
     let y = last.output(&pass, y);
-    [pass.output, y]
+    (pass.output, y)
 }
 
 impl<P: AdapterBase> Projection for AdaptedLinear<P> {
     fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let adapters: Vec<_> = self.taking_part().collect();
         let adapters: Vec<&Adapter> = adapters.iter().map(AsRef::as_ref).collect();
-        let [_, y] = outputs(&self.base, &adapters, x);
-        y
+        outputs(&self.base, &adapters, x, false).1
     }
 
     fn saved(&self) -> SavedTensors {
         let base = self.base.saved();
         SavedTensors {
-            input: base.input || self.active().any(AdapterMethod::saves_input),
+            input: self
+                .active()
+                .map(AdapterMethod::saved_input)
+                .fold(base.input, Ord::max),
             ..base
         }
     }

@@ -7,6 +7,7 @@ use super::{
     AdaLora, AdapterBase, BitFit, Ia3, Lora, PeftError,
     adapter_method::{AdapterMethod, BasePass, Merged},
 };
+use crate::nn::SavedInput;
 
 /// An adapter of one projection, by its method.
 #[derive(Module, Debug, derive_more::From)]
@@ -92,8 +93,12 @@ impl AdapterMethod for Adapter {
         each!(self, method => method.output(pass, y))
     }
 
-    fn saves_input(&self) -> bool {
-        each!(self, method => method.saves_input())
+    fn uses_base_output(&self) -> bool {
+        each!(self, method => method.uses_base_output())
+    }
+
+    fn saved_input(&self) -> SavedInput {
+        each!(self, method => method.saved_input())
     }
 
     fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged {

@@ -1,6 +1,7 @@
 use burn::{module::ParamId, tensor::Tensor};
 
 use super::AdapterBase;
+use crate::nn::SavedInput;
 
 /// Input and output of the base of an adapted projection, as an adapter sees them.
 pub(super) struct BasePass<'a, P, const D: usize> {
@@ -9,8 +10,8 @@ pub(super) struct BasePass<'a, P, const D: usize> {
     pub(super) base_input: &'a dyn Fn(Tensor<D>) -> Tensor<D>,
     /// Input of the adapter, `[.., d_input]`.
     pub(super) x: Tensor<D>,
-    /// Output of the base, `[.., d_output]`.
-    pub(super) output: Tensor<D>,
+    /// Output of the base, `[.., d_output]`, for a method that uses it.
+    pub(super) output: Option<Tensor<D>>,
 }
 
 impl<P: AdapterBase, const D: usize> BasePass<'_, P, D> {
@@ -64,10 +65,14 @@ pub(super) trait AdapterMethod {
         y: Tensor<D>,
     ) -> Tensor<D>;
 
-    /// Returns whether the input is saved for backward: that of `A` of a LoRA adapter, whose `B` has an input of `rank`
-    /// values.
-    fn saves_input(&self) -> bool {
-        true
+    /// Returns whether the output of the base itself is used, not only that with the adapters before.
+    fn uses_base_output(&self) -> bool {
+        false
+    }
+
+    /// Returns how backward gets the input: that of `A` of a LoRA adapter, whose `B` has an input of `rank` values.
+    fn saved_input(&self) -> SavedInput {
+        SavedInput::Kept
     }
 
     /// Returns weight and bias with this adapter, of a projection with the weight `base` and the adapters before

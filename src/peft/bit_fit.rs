@@ -7,6 +7,7 @@ use super::{
     AdapterBase,
     adapter_method::{AdapterMethod, BasePass, Merged},
 };
+use crate::nn::SavedInput;
 
 /// BitFit adapter of one projection: a trained difference of the bias, `y = base(x) + d`.
 ///
@@ -58,8 +59,8 @@ impl AdapterMethod for BitFit {
         y + self.difference.val().cast(dtype).unsqueeze()
     }
 
-    fn saves_input(&self) -> bool {
-        false
+    fn saved_input(&self) -> SavedInput {
+        SavedInput::Unused
     }
 
     fn merged(&self, _base: &Tensor<2>, mut merged: Merged) -> Merged {

@@ -8,7 +8,10 @@ use super::{
     AdapterBase,
     adapter_method::{AdapterMethod, BasePass, Merged},
 };
-use crate::nn::by_tokens;
+use crate::{
+    functions::low_rank_sum,
+    nn::{SavedInput, by_tokens},
+};
 
 /// LoRA adapter of one projection: `y = base(x) + s B(A(dropout(x)))`.
 ///
@@ -133,6 +136,15 @@ impl Lora {
         by_tokens(x, |x| (x.matmul(a) * self.scaling).matmul(b))
     }
 
+    /// Returns `y + s B(A(x))`, in the type of `y`.
+    fn added_to<const D: usize>(&self, y: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        let (a, b, dtype) = (self.a.val(), self.b.val(), y.dtype());
+        match a.dtype() == dtype {
+            true => low_rank_sum(y, x.cast(dtype), a, b, self.scaling),
+            false => y + self.product(x).cast(dtype),
+        }
+    }
+
     /// Returns `s A B` of shape `[d_input, d_output]`, in `f32`.
     pub fn delta(&self) -> Tensor<2> {
         let [a, b] = [&self.a, &self.b].map(|factor| factor.val().detach().cast(DType::F32));
@@ -170,9 +182,9 @@ impl Lora {
         // The base sees the dropped input here, as in peft.
         let drops = self.dropout.prob > 0.0 && pass.x.is_autodiff();
         let x = self.dropout.forward(pass.x.clone());
-        let output = match drops {
-            true => pass.output_of(x.clone()),
-            false => pass.output.clone(),
+        let output = match &pass.output {
+            Some(output) if !drops => output.clone(),
+            _ => pass.output_of(x.clone()),
         };
         let linear = match pass.base.bias() {
             Some(bias) => output - bias.val().unsqueeze(),
@@ -221,13 +233,21 @@ impl AdapterMethod for Lora {
         pass: &BasePass<'_, P, D>,
         y: Tensor<D>,
     ) -> Tensor<D> {
-        let dtype = y.dtype();
-        y + match &self.magnitude {
-            None => self
-                .product(self.dropout.forward(pass.x.clone()))
-                .cast(dtype),
-            Some(magnitude) => self.directed(magnitude.val(), pass),
+        let Some(magnitude) = &self.magnitude else {
+            return self.added_to(y, self.dropout.forward(pass.x.clone()));
+        };
+        y + self.directed(magnitude.val(), pass)
+    }
+
+    fn saved_input(&self) -> SavedInput {
+        match self.magnitude.is_none() && self.dropout.prob == 0.0 {
+            true => SavedInput::Recomputed,
+            false => SavedInput::Kept,
         }
+    }
+
+    fn uses_base_output(&self) -> bool {
+        self.magnitude.is_some()
     }
 
     fn merged(&self, base: &Tensor<2>, mut merged: Merged) -> Merged {

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 
-use crate::nn::{BitNetLm, DecoderLayer, Projection, SavedTensors};
+use crate::nn::{BitNetLm, DecoderLayer, Projection, SavedInput, SavedTensors};
 
 /// Returns the bytes that a forward pass of `batch` sequences of `positions` saves for backward.
 pub(super) fn saved_bytes<P: Projection>(
@@ -53,18 +53,23 @@ fn of_layer<P: Projection>(layer: &DecoderLayer<P>, tokens: usize, d_model: usiz
     let normalized = 2 * d_model + norms.map(|(_, size)| size).sum::<usize>();
     let input = [&attention.q_proj, &attention.k_proj, &attention.v_proj];
     4 * tokens * (normalized + d_heads + 2 * d_kv + 2 * d_ff)
-        + of_projections(&input, tokens * d_model)
-        + of_projections(&[&attention.o_proj], tokens * d_heads)
-        + of_projections(&[&mlp.gate_proj, &mlp.up_proj], tokens * d_model)
-        + of_projections(&[&mlp.down_proj], tokens * d_ff)
+        + of_projections(&input, tokens * d_model, true)
+        + of_projections(
+            &[&attention.o_proj],
+            tokens * d_heads,
+            attention.attn_sub_norm.is_some(),
+        )
+        + of_projections(&[&mlp.gate_proj, &mlp.up_proj], tokens * d_model, true)
+        + of_projections(&[&mlp.down_proj], tokens * d_ff, true)
 }
 
-/// Returns the bytes saved by projections of the same input of `values` values.
-fn of_projections<P: Projection>(projections: &[&P], values: usize) -> usize {
+/// Returns the bytes saved by projections of the same input of `values` values, which can be computed again or not.
+fn of_projections<P: Projection>(projections: &[&P], values: usize, again: bool) -> usize {
     let saved: Vec<SavedTensors> = projections.iter().map(|p| p.saved()).collect();
-    let shared = match saved.iter().any(|s| s.input) {
-        true => 4 * values,
-        false => 0,
+    let shared = match saved.iter().map(|saved| saved.input).max() {
+        None | Some(SavedInput::Unused) => 0,
+        Some(SavedInput::Recomputed) if again => 0,
+        Some(_) => 4 * values,
     };
     let own = saved.iter().zip(projections).map(|(saved, projection)| {
         let weight = match saved.weight_copy {

@@ -7,6 +7,7 @@ pub mod callbacks;
 pub mod loss_reference;
 pub mod models;
 pub mod oracle;
+pub mod products;
 pub mod tiny_bitnet;
 #[cfg(feature = "train")]
 pub mod training;

@@ -2,7 +2,13 @@ use std::fmt::Debug;
 
 use burn::backend::{Autodiff, Backend, TensorMetadata, tensor::FloatTensor};
 use burn_autodiff::{
-    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    NodeId,
+    checkpoint::{
+        base::Checkpointer,
+        retro_forward::RetroForward,
+        state::BackwardStates,
+        strategy::{BalancedCheckpointing, CheckpointStrategy},
+    },
     grads,
     ops::{Backward, NodeGuard, Ops, OpsKind},
 };
@@ -57,6 +63,56 @@ where
     match prepared.stateful() {
         OpsKind::Tracked(tracked) => tracked.finish(save(), output),
         OpsKind::UnTracked(untracked) => untracked.finish(output),
+    }
+}
+
+/// Returns `output` as a function of `inputs`, like [`operation`]. An operation after it that asks the checkpointer for
+/// it has it computed again by `forward` from its inputs, instead of saving it: for outputs that take little time, and
+/// are as large as the inputs that are saved anyway.
+///
+/// This holds for every strategy of checkpointing. Under that of Burn which computes again what can be, all sums along
+/// a residual stream would be.
+pub(super) fn recomputed<B: Backend, C: CheckpointStrategy, S, T, const N: usize>(
+    inputs: [FloatTensor<Autodiff<B, C>>; N],
+    output: FloatTensor<B>,
+    forward: Forward<B, T, N>,
+    settings: T,
+    save: impl FnOnce() -> S,
+    gradients: Gradients<B, S, N>,
+) -> FloatTensor<Autodiff<B, C>>
+where
+    S: Clone + Send + Debug + 'static,
+    T: Send + Debug + 'static,
+{
+    let nodes = inputs.each_ref().map(|input| input.clone().into_parts().1);
+    let again = Again::<B, T, N> {
+        inputs: nodes.each_ref().map(NodeGuard::id),
+        forward,
+        settings,
+    };
+    let prepared = Operation { gradients }.prepare::<BalancedCheckpointing>(nodes);
+    let prepared = prepared.memory_bound().retro_forward(again);
+    match prepared.parents(&inputs).stateful() {
+        OpsKind::Tracked(tracked) => tracked.finish(save(), output),
+        OpsKind::UnTracked(untracked) => untracked.finish(output),
+    }
+}
+
+/// Computes an output from its inputs.
+type Forward<B, T, const N: usize> = fn([FloatTensor<B>; N], &T) -> FloatTensor<B>;
+
+/// The forward pass of an operation, for backward.
+#[derive(Debug)]
+struct Again<B: Backend, T, const N: usize> {
+    inputs: [NodeId; N],
+    forward: Forward<B, T, N>,
+    settings: T,
+}
+
+impl<B: Backend, T: Send + Debug + 'static, const N: usize> RetroForward for Again<B, T, N> {
+    fn forward(&self, states: &mut BackwardStates, output: NodeId) {
+        let inputs = self.inputs.map(|input| states.get_state(&input));
+        states.save(output, (self.forward)(inputs, &self.settings));
     }
 }
 

@@ -1,6 +1,10 @@
 //! Products of matrices inside larger tensors.
 
+use std::mem::MaybeUninit;
+
 use gemm::Parallelism;
+
+use super::slices::filled;
 
 /// A matrix in memory, with the strides of its rows and columns.
 #[derive(Clone, Copy)]
@@ -44,7 +48,7 @@ impl<'a> Matrix<'a> {
 /// Computes the row-major `output = scale * a b`, or adds it to `output` with `add`, on this thread only.
 pub(super) fn product(output: &mut [f32], scale: f32, a: Matrix<'_>, b: Matrix<'_>, add: bool) {
     let parallelism = Parallelism::None;
-    product_on(output, b.columns, scale, a, b, add, parallelism);
+    product_on(as_uninit(output), b.columns, scale, a, b, add, parallelism);
 }
 
 /// Computes `output = a b`, or adds it to `output` with `add`, on all threads. The rows of the output are `row_stride`
@@ -56,11 +60,38 @@ pub(super) fn parallel_product(
     b: Matrix<'_>,
     add: bool,
 ) {
-    product_on(output, row_stride, 1.0, a, b, add, Parallelism::Rayon(0));
+    let (output, parallelism) = (as_uninit(output), Parallelism::Rayon(0));
+    product_on(output, row_stride, 1.0, a, b, add, parallelism);
 }
 
+/// Writes `output = a b` on all threads. The rows of the output are `row_stride` apart.
+pub(super) fn write_parallel_product(
+    output: &mut [MaybeUninit<f32>],
+    row_stride: usize,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+) {
+    let parallelism = Parallelism::Rayon(0);
+    product_on(output, row_stride, 1.0, a, b, false, parallelism);
+}
+
+/// Returns `a b`, row-major, computed on all threads.
+pub(super) fn new_parallel_product(a: Matrix<'_>, b: Matrix<'_>) -> Vec<f32> {
+    let [rows, columns] = [a.rows, b.columns];
+    let fill = |output: &mut [MaybeUninit<f32>]| write_parallel_product(output, columns, a, b);
+    // SAFETY: the product has a value for each place.
+    unsafe { filled(rows * columns, fill) }
+}
+
+/// Returns values as places to write values to.
+pub(super) fn as_uninit(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: the layouts are the same, and only values are written here.
+    unsafe { &mut *(std::ptr::from_mut(values) as *mut [MaybeUninit<f32>]) }
+}
+
+/// Computes a product; with `add`, the output has values.
 fn product_on(
-    output: &mut [f32],
+    output: &mut [MaybeUninit<f32>],
     row_stride: usize,
     scale: f32,
     a: Matrix<'_>,
@@ -70,13 +101,13 @@ fn product_on(
 ) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert!(k == b.rows && n <= row_stride && (m == 0 || (m - 1) * row_stride + n <= output.len()));
-    // SAFETY: the matrices are inside their slices, and the product inside the output.
+    // SAFETY: the matrices are inside their slices, and the product inside the output, which is only read with `add`.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            output.as_mut_ptr(),
+            output.as_mut_ptr().cast::<f32>(),
             1,
             row_stride as isize,
             add,

@@ -1,5 +1,6 @@
 //! Loops over slices for the Flex backend.
 
+mod adapter;
 mod affine;
 mod attention;
 mod blockwise;
@@ -16,6 +17,7 @@ mod packing;
 mod quantizer;
 mod rms_norm;
 mod rotate;
+mod row_panels;
 mod slices;
 mod stochastic_round;
 mod ternary_gemm;

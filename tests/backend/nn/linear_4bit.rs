@@ -3,7 +3,7 @@
 use std::fs;
 
 use bitnet_burn::{
-    nn::{BitNetLmConfig, Linear4bit, Projection},
+    nn::{BitNetLmConfig, Linear4bit, Projection, SavedInput},
     quant::{FourBitConfig, FourBitType},
 };
 use burn::{
@@ -230,7 +230,8 @@ fn only_the_bias_of_a_layer_is_trained() {
     assert_equal(&floats(grads.get::<1>(bias.id).unwrap()), &[2.0; 8], "bias");
     assert_eq!(grads.len(), 1);
     let saved = layer.saved();
-    assert!(!saved.input && saved.input_copy == 0 && !saved.weight_copy);
+    assert_eq!(saved.input, SavedInput::Unused);
+    assert!(saved.input_copy == 0 && !saved.weight_copy);
 }
 
 #[test]

@@ -1,19 +1,21 @@
 //! Weights of 4 bits.
 
 mod codes;
-mod product;
 
 use bitnet_burn_kernels::FourBitFormat;
 use burn::backend::{
-    Flex, FloatDType, Shape, TensorMetadata,
+    DType, Flex, FloatDType, Shape, TensorMetadata,
     tensor::{FloatTensor, IntTensor},
 };
 use burn_flex::FlexTensor;
+use half::{bf16, f16};
 
 use codes::Decoder;
-use product::Weight;
 
-use super::values::{Values, from_values, tensor};
+use super::{
+    row_panels::{RowPanels, product, product_transposed},
+    values::{Values, from_values, tensor},
+};
 use crate::ops::{FourBitOps, FourBitWeight, composed};
 
 impl FourBitOps for Flex {
@@ -41,14 +43,41 @@ impl FourBitOps for Flex {
     }
 
     fn four_bit_linear(x: FloatTensor<Self>, weight: FourBitWeight<Self>) -> FloatTensor<Self> {
-        by_weight(&x, weight, product::product)
+        by_weight(&x, weight, |x, weight| product_transposed(x, weight))
     }
 
     fn four_bit_linear_gradient(
         grads: FloatTensor<Self>,
         weight: FourBitWeight<Self>,
     ) -> FloatTensor<Self> {
-        by_weight(&grads, weight, product::input_gradient)
+        by_weight(&grads, weight, |grads, weight| product(grads, weight))
+    }
+}
+
+/// A matrix `[d_output, d_input]` of codes, whose values are rounded to a type.
+struct Weight<'a> {
+    values: Decoder<'a>,
+    shape: [usize; 2],
+    dtype: DType,
+}
+
+impl RowPanels for Weight<'_> {
+    fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    fn write_rows(&self, row: usize, panel: &mut [f32]) {
+        let [_, d_input] = self.shape;
+        self.values.decode(row * d_input, panel);
+        match self.dtype {
+            DType::F16 => panel
+                .iter_mut()
+                .for_each(|v| *v = f16::from_f32(*v).to_f32()),
+            DType::BF16 => panel
+                .iter_mut()
+                .for_each(|v| *v = bf16::from_f32(*v).to_f32()),
+            _ => (),
+        }
     }
 }
 
