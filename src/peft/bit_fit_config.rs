@@ -18,10 +18,11 @@ use super::{AdapterBase, BitFit, PeftError, TargetModules, Targets, adapter::Ini
 /// # Merging
 ///
 /// The [merged](crate::nn::BitNetLm::merge) projections have biases; no weight is quantized again. Files of models say
-/// which projections have biases, so that the configuration that is saved with the model must have them, too: for
-/// `all-linear` [`with_bias(ProjectionBias::new(true, true, true))`](crate::nn::BitNetLmConfig::with_bias). It needs an
-/// architecture with a place for them: Llama for all, BitNet for those of the attention, Qwen2 for queries, keys and
-/// values alone. A model with biases that its configuration does not have is not saved, but refused.
+/// which kinds of projections have biases, so that the configuration that is saved with the model must have
+/// [them](Self::biases), too, for all projections of a kind ([`with_biases`](crate::nn::BitNetLm::with_biases)). It needs an
+/// architecture with a place for them (`interop::hf::place_for_biases`): Llama for all, BitNet for those of the attention,
+/// Qwen2 for queries, keys and values alone. A model with biases that its configuration does not have is not saved, but
+/// refused.
 ///
 /// # Example
 ///

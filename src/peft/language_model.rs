@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use burn::{
-    module::{Module, Param, ParamGroup, list_param_ids},
+    module::{Module, Param, ParamGroup, ParamId, list_param_ids},
     tensor::Tensor,
 };
 
@@ -29,6 +29,9 @@ impl<P: AdapterBase> BitNetLm<P> {
     ///
     /// Of a model whose head is the embedding table, `modules_to_save` trains the table or the head alone, as in
     /// peft: the model [gets a head of its own](BitNetLm::with_own_head).
+    ///
+    /// A model without gradients, such as one that was loaded on a device without autodiff or packed, stays one: what
+    /// the report counts trains as soon as [`Module::train`] turns gradients on, which the `Trainer` does itself.
     ///
     /// # Errors
     ///
@@ -86,14 +89,20 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
             }
         };
         let lm = with_own_head(lm, config.modules_to_save());
-        let lm = lm.train_adapter(name, &config, &mut unmatched);
-        let mut trainable = Trainable::default();
-        visit_paths(&lm, &mut trainable);
+        let trained = lm.trained_with(name, &config, &mut unmatched);
+        let mut values = Values {
+            of: &trained,
+            number: 0,
+        };
+        visit_paths(&lm, &mut values);
+        let num_trainable = values.number;
+        let group = ParamGroup::from_ids(trained);
+        let lm = lm.freeze().unfreeze_group(group);
         let report = AdapterReport {
             method: config.to_string(),
             modules,
             unmatched,
-            num_trainable: trainable.0,
+            num_trainable,
             num_params: lm.num_params(),
         };
         Ok((lm, report))
@@ -189,16 +198,21 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         }
     }
 
-    /// Freezes everything but the adapter, and what its configuration trains beside it.
-    fn train_adapter(self, name: &str, config: &PeftConfig, unmatched: &mut Vec<String>) -> Self {
-        let mut ids = TrainedBeside::of(&self, name, config).ids(&self, unmatched);
+    /// Returns the parameters of the adapter, and those that its configuration trains beside it.
+    fn trained_with(
+        &self,
+        name: &str,
+        config: &PeftConfig,
+        unmatched: &mut Vec<String>,
+    ) -> Vec<ParamId> {
+        let mut ids = TrainedBeside::of(self, name, config).ids(self, unmatched);
         ids.extend(self.prompt(name).map(list_param_ids).unwrap_or_default());
         let adapters = self
             .projections()
             .filter_map(|(_, linear)| linear.adapter(name));
         ids.extend(adapters.flat_map(Adapter::trained).map(|(id, _)| id));
-        ids.extend(ends::ids(&self, name));
-        self.freeze().unfreeze_group(ParamGroup::from_ids(ids))
+        ids.extend(ends::ids(self, name));
+        ids
     }
 }
 
@@ -211,14 +225,16 @@ fn no_match(targets: &Targets, names: &[String]) -> PeftError {
     }
 }
 
-/// Number of values that train.
-#[derive(Default)]
-struct Trainable(usize);
+/// Number of values of parameters.
+struct Values<'a> {
+    of: &'a [ParamId],
+    number: usize,
+}
 
-impl PathVisitor for Trainable {
+impl PathVisitor for Values<'_> {
     fn visit_float<const D: usize>(&mut self, _path: &ModulePath, param: &Param<Tensor<D>>) {
-        if param.is_require_grad() {
-            self.0 += param.shape().num_elements();
+        if self.of.contains(&param.id) {
+            self.number += param.shape().num_elements();
         }
     }
 }

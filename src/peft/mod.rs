@@ -41,6 +41,7 @@ mod adapter_method;
 mod adapter_report;
 mod attach;
 mod bit_fit;
+mod bit_fit_biases;
 mod bit_fit_config;
 mod ends;
 mod error;

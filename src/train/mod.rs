@@ -9,6 +9,7 @@ mod distillation_metric;
 mod distillation_output;
 mod distiller;
 mod frozen;
+mod gradients;
 #[cfg(feature = "text")]
 mod language_model;
 mod mean_metric;

@@ -16,6 +16,7 @@ use super::{
     callback::{Callback, ReportRecorder, TrainOutputOf},
     checkpoint::{CheckpointError, CheckpointFolder, CheckpointPolicy},
     config::{TrainingConfig, TrainingConfigError, TrainingHandles},
+    gradients::with_gradients,
 };
 use crate::monitor::SharedErrorHistory;
 
@@ -100,14 +101,16 @@ where
     TrainOutputOf<M>: Adaptor<LossInput>,
 {
     /// Creates a training of a model that was built with the [scheme](TrainingConfig::qat) of the
-    /// configuration.
+    /// configuration. Gradients are turned on in a model without, such as one that was loaded on a device without
+    /// autodiff: parameters that are frozen stay so.
     ///
     /// # Errors
     ///
     /// If a value of the configuration is out of range, a group of the optimizer matches no
-    /// parameter of the model or shares one with another group, or a schedule does not fit the
-    /// model.
+    /// parameter of the model or shares one with another group, a schedule does not fit the
+    /// model, or all its parameters are frozen.
     pub fn new(model: M, config: TrainingConfig) -> Result<Self, TrainingConfigError> {
+        let model = with_gradients(model)?;
         let handles = TrainingHandles::default();
         let report = ReportRecorder::default();
         let device = model.devices().into_iter().next().unwrap_or_default();

@@ -1,5 +1,8 @@
 //! Adapters: trained, evaluated, merged, and resumed after a kill.
 
+mod bit_fit;
+mod files;
+
 use std::{
     fs,
     io::{BufRead, BufReader},

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use bitnet_burn::{
-    interop::{CausalLm, peft},
-    nn::{BitNetLm, Projection},
+    interop::{CausalLm, PretrainedLm},
+    nn::{BitNetLm, BitNetLmConfig, Projection},
     peft::{AdaptedLinear, AdapterBase},
 };
 
 use crate::{
+    adapter_file::AdapterFile,
     base::{Base, BaseLm, LmTask},
     error::Failure,
     model_file::note_unknown,
@@ -18,8 +19,8 @@ use crate::{
 /// Adapters beside the weights of a model.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct AdapterArguments {
-    /// Folder of an adapter as peft saves it; may be repeated, and all are active
-    #[arg(long, value_name = "DIR")]
+    /// Folder of an adapter as peft saves it, or a GGUF adapter; may be repeated, and all are active
+    #[arg(long, value_name = "PATH")]
     pub adapter: Vec<PathBuf>,
     /// Form of the base weights [default: that of the file; latent weights are packed]
     #[arg(long, value_name = "FORM")]
@@ -37,12 +38,13 @@ impl AdapterArguments {
     /// Runs a task with the model in its base form and its adapters.
     pub fn run<T: InferenceTask>(
         &self,
-        lm: CausalLm,
+        model: PretrainedLm,
         task: T,
         output: Output,
     ) -> Result<T::Output, Failure> {
-        BaseLm::new(lm, self.base)?.run(WithAdapters {
-            folders: &self.adapter,
+        BaseLm::new(model.lm, self.base)?.run(WithAdapters {
+            paths: &self.adapter,
+            model: &model.config,
             task,
             output,
         })
@@ -50,7 +52,8 @@ impl AdapterArguments {
 }
 
 struct WithAdapters<'a, T> {
-    folders: &'a [PathBuf],
+    paths: &'a [PathBuf],
+    model: &'a BitNetLmConfig,
     task: T,
     output: Output,
 }
@@ -58,26 +61,34 @@ struct WithAdapters<'a, T> {
 impl<T: InferenceTask> LmTask for WithAdapters<'_, T> {
     type Output = T::Output;
 
-    fn run<P: AdapterBase>(self, lm: BitNetLm<P>) -> Result<T::Output, Failure> {
-        match self.folders {
+    fn run<P: AdapterBase>(
+        self,
+        lm: BitNetLm<P>,
+        _form: fn(BitNetLm<P>) -> CausalLm,
+    ) -> Result<T::Output, Failure> {
+        match self.paths {
             [] => self.task.run(&lm),
-            folders => self.task.run(&attached(lm, folders, self.output)?),
+            paths => {
+                let lm = attached(lm, self.model, paths, self.output)?;
+                self.task.run(&lm)
+            }
         }
     }
 }
 
-/// Adds the adapters of folders, all of them active, under the names of their folders.
+/// Adds the adapters of files, all of them active, under the names of their paths.
 pub fn attached<P: AdapterBase>(
     lm: BitNetLm<P>,
-    folders: &[PathBuf],
+    model: &BitNetLmConfig,
+    paths: &[PathBuf],
     output: Output,
 ) -> Result<BitNetLm<AdaptedLinear<P>>, Failure> {
     let mut lm = lm.map_projections(|_, base| AdaptedLinear::new(base));
     let mut names = Vec::new();
-    for folder in folders {
-        let adapter = peft::load(folder)?;
+    for path in paths {
+        let adapter = AdapterFile::expect(path)?.load(model)?;
         note_unknown(&adapter.unknown_keys, output);
-        let name = folder.display().to_string();
+        let name = path.display().to_string();
         lm = adapter.add(lm, &name)?;
         names.push(name);
     }

@@ -38,7 +38,12 @@ pub enum BaseLm {
 pub trait LmTask {
     type Output;
 
-    fn run<P: AdapterBase>(self, lm: BitNetLm<P>) -> Result<Self::Output, Failure>;
+    /// Runs the task with a model, and what makes it one of its form again.
+    fn run<P: AdapterBase>(
+        self,
+        lm: BitNetLm<P>,
+        form: fn(BitNetLm<P>) -> CausalLm,
+    ) -> Result<Self::Output, Failure>;
 }
 
 impl BaseLm {
@@ -73,10 +78,10 @@ impl BaseLm {
 
     pub fn run<T: LmTask>(self, task: T) -> Result<T::Output, Failure> {
         match self {
-            Self::Full(lm) => task.run(lm),
-            Self::Latent(lm) => task.run(lm),
-            Self::FourBit(lm) => task.run(lm),
-            Self::Packed(lm) => task.run(lm),
+            Self::Full(lm) => task.run(lm, CausalLm::Full),
+            Self::Latent(lm) => task.run(lm, CausalLm::Qat),
+            Self::FourBit(lm) => task.run(lm, CausalLm::FourBit),
+            Self::Packed(lm) => task.run(lm, CausalLm::Packed),
         }
     }
 }

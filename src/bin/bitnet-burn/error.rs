@@ -76,7 +76,7 @@ impl Failure {
 }
 
 /// Names of library settings in error messages, and the flags that replace them.
-const FLAGS: [(&str, &str); 13] = [
+const FLAGS: [(&str, &str); 15] = [
     (
         "LoadOptions::with_activation",
         "--activation relu2 or --activation silu",
@@ -85,6 +85,8 @@ const FLAGS: [(&str, &str); 13] = [
     ("LoadOptions::with_max_positions", "--max-positions"),
     ("LoadOptions::with_scale_convention", "--input-scale"),
     ("allow to overwrite it", "replace it with --overwrite"),
+    ("SaveOptions::with_scales_in_weights", "--scales-in-weights"),
+    ("BitNetLm::merge", "bitnet-burn merge"),
     ("TextDataConfig::text", "--text"),
     ("TextDataConfig::validation", "--validation"),
     ("TextDataConfig::tokenizer", "--tokenizer FILE"),

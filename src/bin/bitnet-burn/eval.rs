@@ -134,7 +134,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         device: &device,
     };
     let (evaluation, windows) = on_pool(arguments.device.name(), || {
-        arguments.adapters.run(model.lm, task, output)
+        arguments.adapters.run(model, task, output)
     })?;
     if !evaluation.loss.is_finite() {
         return Err(Failure::failed(format!(

@@ -13,7 +13,8 @@ use bitnet_burn::{
 };
 
 use crate::{
-    base::{BaseLm, LmTask, trained},
+    base::{Base, BaseLm, LmTask, trained},
+    bit_fit,
     error::Failure,
     flags::TrainingFlags,
     model_file::{self, GgufArguments, ModelFile, ReadArguments, TokenizerFolder},
@@ -35,14 +36,17 @@ Examples:
       trains a quantized model further
   bitnet-burn finetune llama --text book.txt --out run --insert-sub-norm --progressive 200 --resume
   bitnet-burn finetune llama --text book.txt --out run --peft lora --rank 16 --base nf4
-      trains adapters beside 4-bit weights (QLoRA), for eval, generate and merge with --adapter run/adapter";
+      trains adapters beside 4-bit weights (QLoRA), for eval, generate and merge with --adapter run/adapter
+  bitnet-burn finetune llama --text book.txt --out run --peft bitfit
+      trains biases, which the model in run/model has from then on";
 
 /// Fine-tune a Hugging Face model: all weights, into a BitNet model, or adapters beside frozen weights.
 ///
 /// MODEL is a folder of the Llama or BitNet family, in full precision or with latent (master) weights, or
 /// a GGUF file in full precision. 4-bit weights of bitsandbytes, which adapters are trained beside as they are, and
 /// llama.cpp's quantized types are dequantized.
-/// Writes DIR/model with the files of MODEL's tokenizer, or DIR/adapter.
+/// Writes DIR/model with the files of MODEL's tokenizer, or DIR/adapter. Biases (--peft bitfit) are parts of a model, which is
+/// written as a whole.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -100,6 +104,11 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
         )));
     }
     model_file::check_vocabulary(&model, &tokenizer)?;
+    if arguments.peft.leaves_biases_open()
+        && let Some(PeftConfig::BitFit(bit_fit)) = &mut settings.training.peft
+    {
+        bit_fit.targets = bit_fit::default_targets(&model.config).into();
+    }
     let mut config = model.config.clone();
     if settings.training.peft.is_none() {
         config.sub_norm |= settings.run.insert_sub_norm;
@@ -156,7 +165,12 @@ fn all_weights(job: Job<'_>, model: PretrainedLm, path: &Path) -> Result<(), Fai
 
 /// Trains adapters beside frozen weights.
 fn adapters(mut job: Job<'_>, model: PretrainedLm, peft: PeftConfig) -> Result<(), Failure> {
-    let base = BaseLm::new(model.lm, job.settings.run.base)?;
+    let base = match (&peft, &model.lm) {
+        // Packed, the model that is saved would have no latent weights any more.
+        (PeftConfig::BitFit(_), CausalLm::Qat(_)) => job.settings.run.base.or(Some(Base::Float)),
+        _ => job.settings.run.base,
+    };
+    let base = BaseLm::new(model.lm, base)?;
     if !matches!(base, BaseLm::Latent(_)) {
         // There are no quantizers to set.
         job.settings.run.precision = Precision::Fp;
@@ -175,18 +189,32 @@ struct Adapters<'a> {
 impl LmTask for Adapters<'_> {
     type Output = ();
 
-    fn run<P: AdapterBase>(self, lm: BitNetLm<P>) -> Result<(), Failure> {
-        let (output, peft) = (self.job.output, &self.peft);
-        self.job.run(
+    fn run<P: AdapterBase>(
+        self,
+        lm: BitNetLm<P>,
+        form: fn(BitNetLm<P>) -> CausalLm,
+    ) -> Result<(), Failure> {
+        let Self { mut job, peft } = self;
+        if let PeftConfig::BitFit(config) = &peft {
+            job.config.bias = bit_fit::biases(config, &lm, &job.config)?;
+        }
+        let (output, peft) = (job.output, &peft);
+        job.run(
             |_, _| {
                 let (lm, report) = trained(lm).with_adapter(ADAPTER, peft)?;
                 output.note(report.to_string());
                 Ok(lm)
             },
-            |job, lm| {
-                let folder = job.flags.folder().adapter();
-                interop::peft::save(&folder, &lm, ADAPTER, peft)?;
-                Ok(folder)
+            |job, lm| match peft {
+                PeftConfig::BitFit(_) => {
+                    let (lm, _) = lm.merge(None);
+                    job.save(form(lm.with_biases(job.config.bias)))
+                }
+                _ => {
+                    let folder = job.flags.folder().adapter();
+                    interop::peft::save(&folder, &lm, ADAPTER, peft)?;
+                    Ok(folder)
+                }
             },
         )
     }

@@ -157,7 +157,7 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         output,
     };
     let generated = on_pool(arguments.device.name(), || {
-        arguments.adapters.run(model.lm, generation, output)
+        arguments.adapters.run(model, generation, output)
     })?;
     let rate = generated.tokens.len() as f64 / start.elapsed().as_secs_f64();
     let finish = format!("{:?}", generated.finish).to_lowercase();

@@ -1,5 +1,6 @@
 //! `bitnet-burn inspect`.
 
+mod adapter;
 mod checkpoint;
 mod gguf_file;
 mod safetensors_file;
@@ -14,6 +15,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    adapter_file::PEFT_CONFIG,
     error::Failure,
     output::{self, Output},
 };
@@ -22,12 +24,13 @@ const EXAMPLES: &str = "\
 Examples:
   bitnet-burn inspect run/model                 config.json, tensors, scales and codes
   bitnet-burn inspect model.gguf --no-values    names, types and shapes only, fast
+  bitnet-burn inspect run/adapter               method, rank, scale and tensors of an adapter, also one in GGUF
   bitnet-burn inspect run                       the checkpoints of a run, with each file verified
   bitnet-burn inspect train.bin --json";
 
 /// Print the content of a file or a folder.
 ///
-/// Reads safetensors files, folders of Hugging Face, GGUF files, folders of a run and its checkpoints,
+/// Reads safetensors files, folders of Hugging Face and peft, GGUF files, folders of a run and its checkpoints,
 /// token files (.bin) and tokenizer.json. Prints the histogram of the codes -1, 0 and 1 and the scale of
 /// ternary weights, and the mean magnitude of floats.
 #[derive(clap::Args, Debug)]
@@ -78,6 +81,7 @@ fn find(arguments: &Arguments) -> Result<Found, Failure> {
         return match () {
             () if has("manifest.json") => checkpoint::one(path),
             () if has("checkpoints") => checkpoint::run(path),
+            () if has(PEFT_CONFIG) => adapter::folder(path, values),
             () if has("config.json") || has("model.safetensors") => {
                 safetensors_file::folder(path, values)
             }

@@ -1,8 +1,10 @@
 //! The program `bitnet-burn`: a command line for the library.
 
+mod adapter_file;
 mod adapters;
 mod allocator;
 mod base;
+mod bit_fit;
 mod choice;
 mod convert;
 mod device;
@@ -24,6 +26,7 @@ mod sensitivity;
 mod settings;
 mod train;
 mod training;
+mod weight_form;
 
 use std::process::ExitCode;
 

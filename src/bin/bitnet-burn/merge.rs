@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use bitnet_burn::{
     interop::{
         CausalLm, PretrainedLm,
-        hf::{self, SaveOptions, ScaleConvention, WeightForm},
+        hf::{self, SaveOptions},
     },
-    nn::BitNetLm,
+    nn::{BitNetLm, BitNetLmConfig},
     peft::{AdapterBase, MergeReport},
     quant::{TernaryConfig, WeightGranularity, WeightQuantizer},
 };
@@ -17,10 +17,11 @@ use serde_json::json;
 use crate::{
     adapters::attached,
     choice::one_of,
-    convert::{DTYPES, four_bit_config},
+    convert::DTYPES,
     error::Failure,
     model_file::{ModelFile, ReadArguments},
     output::Output,
+    weight_form::{is_tied, weight_form},
 };
 
 const EXAMPLES: &str = "\
@@ -41,8 +42,8 @@ pub struct Arguments {
     model: PathBuf,
     /// Output folder
     output: PathBuf,
-    /// Folder of an adapter as peft saves it; may be repeated
-    #[arg(long, value_name = "DIR", required = true)]
+    /// Folder of an adapter as peft saves it, or a GGUF adapter; may be repeated
+    #[arg(long, value_name = "PATH", required = true)]
     adapter: Vec<PathBuf>,
     /// Data type of the floats in the folder
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = one_of(&DTYPES))]
@@ -56,9 +57,10 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
     let file = ModelFile::find(&arguments.model)?;
-    let model = file.load(&arguments.read, &Device::default(), output)?;
+    let mut model = file.load(&arguments.read, &Device::default(), output)?;
     let merge = Merge {
-        folders: &arguments.adapter,
+        paths: &arguments.adapter,
+        model: &model.config,
         output,
     };
     let form = model.lm.form();
@@ -68,14 +70,9 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
         CausalLm::Packed(lm) => merge.run(lm, CausalLm::Packed)?,
         CausalLm::FourBit(lm) => merge.run(lm, CausalLm::FourBit)?,
     };
-    let weights = match &lm {
-        CausalLm::FourBit(lm) => WeightForm::FourBit {
-            config: four_bit_config(lm).unwrap_or_default(),
-            dtype: arguments.dtype,
-        },
-        CausalLm::Packed(_) => WeightForm::Packed(ScaleConvention::Multiply),
-        _ => WeightForm::Float(arguments.dtype),
-    };
+    // Adapters of the embedding table or of the head make two of them.
+    model.config.tied_embeddings = is_tied(&lm);
+    let weights = weight_form(&lm, arguments.dtype);
     let tokenizer = file.tokenizer_folder(&arguments.read)?;
     let options = SaveOptions::new(weights)
         .with_tokenizer(tokenizer.as_ref().map(|folder| folder.path().to_path_buf()))
@@ -103,7 +100,8 @@ pub fn run(arguments: &Arguments, output: Output) -> Result<(), Failure> {
 }
 
 struct Merge<'a> {
-    folders: &'a [PathBuf],
+    paths: &'a [PathBuf],
+    model: &'a BitNetLmConfig,
     output: Output,
 }
 
@@ -115,7 +113,8 @@ impl Merge<'_> {
     ) -> Result<(CausalLm, MergeReport), Failure> {
         // The files of packed models hold one scale for each weight.
         let per_tensor: WeightQuantizer = TernaryConfig::new(WeightGranularity::PerTensor).into();
-        let (lm, report) = attached(lm, self.folders, self.output)?.merge(Some(&per_tensor));
+        let lm = attached(lm, self.model, self.paths, self.output)?;
+        let (lm, report) = lm.merge(Some(&per_tensor));
         Ok((causal_lm(lm), report))
     }
 }

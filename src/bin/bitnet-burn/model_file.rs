@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    adapter_file::AdapterFile,
     choice::{Choice, one_of},
     error::Failure,
     model_settings::Activation,
@@ -74,6 +75,13 @@ impl ModelFile {
     /// Recognizes a path: a folder of Hugging Face, a run folder with such a folder in it, or a GGUF file.
     pub fn find(path: &Path) -> Result<Self, Failure> {
         let metadata = fs::metadata(path).map_err(Failure::io(path))?;
+        if !path.join("config.json").is_file() && AdapterFile::find(path)?.is_some() {
+            return Err(Failure::failed(format!(
+                "{}: expected a model, found an adapter: name the model that it was trained beside here, and the adapter \
+                 with --adapter",
+                path.display()
+            )));
+        }
         if !metadata.is_dir() {
             return match path.extension().is_some_and(|name| name == "safetensors") {
                 // Its config.json is beside it.

@@ -1,8 +1,8 @@
 //! Flags of finetune for adapters.
 
 use bitnet_burn::peft::{
-    AdaLoraConfig, Ia3Config, LoraConfig, PTuningConfig, PeftConfig, PrefixTuningConfig,
-    PromptTuningConfig, TargetModules, Targets,
+    AdaLoraConfig, BitFitConfig, Ia3Config, LoraConfig, PTuningConfig, PeftConfig,
+    PrefixTuningConfig, PromptTuningConfig, TargetModules, Targets,
 };
 use clap::ValueEnum;
 
@@ -27,6 +27,8 @@ pub enum Method {
     Adalora,
     /// Trained factors of keys, values and hidden features
     Ia3,
+    /// Trained biases, which the saved model has from then on
+    Bitfit,
     /// Trained keys and values before those of the tokens
     Prefix,
     /// Trained embeddings before those of the tokens, from a perceptron
@@ -47,6 +49,7 @@ impl Method {
                 .with_steps(steps / 10, 3 * steps / 10, (steps / 100).max(1))
                 .into(),
             Self::Ia3 => Ia3Config::default().into(),
+            Self::Bitfit => BitFitConfig::default().into(),
             Self::Prefix => PrefixTuningConfig::new(VIRTUAL_TOKENS).into(),
             Self::PTuning => PTuningConfig::new(VIRTUAL_TOKENS).into(),
             Self::Prompt => PromptTuningConfig::new(VIRTUAL_TOKENS).into(),
@@ -57,7 +60,8 @@ impl Method {
 /// Adapters to train instead of the weights.
 #[derive(clap::Args, Debug, Clone, Default)]
 pub struct PeftArguments {
-    /// Train adapters beside frozen weights, and save them as a folder of peft in DIR/adapter
+    /// Train adapters beside frozen weights, and save them as a folder of peft in DIR/adapter; bitfit, which peft does not
+    /// have, as the whole model in DIR/model
     #[arg(long, value_name = "METHOD", help_heading = "Adapters")]
     pub peft: Option<Method>,
     /// Rank of the adapters [default: 8]
@@ -70,13 +74,13 @@ pub struct PeftArguments {
     #[arg(long, value_name = "P", help_heading = "Adapters")]
     pub dropout: Option<f64>,
     /// Modules that get an adapter: names such as q_proj, or one regular expression of whole names
-    /// [default: all-linear]
+    /// [default: all-linear; of bitfit all that may have biases, in BitNet models those of the attention]
     #[arg(long, num_args = 1.., value_name = "NAME", help_heading = "Adapters")]
     pub target: Vec<String>,
     /// Virtual tokens of a prompt, which take positions of the model [default: 20]
     #[arg(long, value_name = "N", help_heading = "Adapters")]
     pub virtual_tokens: Option<usize>,
-    /// Form of the frozen weights [default: float, or packed for BitNet models]
+    /// Form of the frozen weights [default: float, or packed for BitNet models; of bitfit that of MODEL]
     #[arg(long, value_name = "FORM", help_heading = "Adapters")]
     pub base: Option<Base>,
 }
@@ -101,6 +105,11 @@ impl PeftArguments {
                 Ok(config.validate()?)
             }
         }
+    }
+
+    /// Returns whether the flags ask for BitFit, and name no projections for it.
+    pub fn leaves_biases_open(&self) -> bool {
+        self.peft == Some(Method::Bitfit) && self.target.is_empty()
     }
 
     /// Returns the flags that are given, beside the method.
@@ -139,14 +148,10 @@ impl PeftArguments {
                 self.set_targets(&mut lora.targets, is_new);
             }
             PeftConfig::Ia3(ia3) => self.set_targets(&mut ia3.targets, false),
+            PeftConfig::BitFit(bit_fit) => self.set_targets(&mut bit_fit.targets, false),
             PeftConfig::PrefixTuning(prompt) => self.set_tokens(&mut prompt.num_virtual_tokens),
             PeftConfig::PTuning(prompt) => self.set_tokens(&mut prompt.num_virtual_tokens),
             PeftConfig::PromptTuning(prompt) => self.set_tokens(&mut prompt.num_virtual_tokens),
-            PeftConfig::BitFit(_) => {
-                return Err(Failure::usage(
-                    "finetune saves adapters as folders of peft, which has no BitFit: train it with the library",
-                ));
-            }
         }
         let of_method: &[&str] = match config {
             PeftConfig::Lora(_) | PeftConfig::AdaLora(_) => {

@@ -8,7 +8,7 @@ use std::{
 use bitnet_burn::{
     interop::{
         CausalLm, PretrainedLm,
-        hf::{self, SaveOptions, WeightForm},
+        hf::{self, SaveOptions},
     },
     nn::{BitNetLm, BitNetLmConfig, Projection},
     text::{ChatTemplate, Tokenizer, dataset::TextData},
@@ -21,8 +21,15 @@ use burn::{module::Module, tensor::Device};
 use serde_json::json;
 
 use crate::{
-    device::on_pool, error::Failure, flags::TrainingFlags, interrupt, model_file::add_ends,
-    output::Output, progress::Progress, settings::Settings,
+    device::on_pool,
+    error::Failure,
+    flags::TrainingFlags,
+    interrupt,
+    model_file::add_ends,
+    output::Output,
+    progress::Progress,
+    settings::Settings,
+    weight_form::{is_tied, weight_form},
 };
 
 /// A training to start or resume.
@@ -189,7 +196,9 @@ impl Job<'_> {
     pub fn save(&self, lm: CausalLm) -> Result<PathBuf, Failure> {
         let folder = self.flags.folder();
         let special = &self.special;
-        let mut model = PretrainedLm::new(self.config.clone(), lm);
+        let config = self.config.clone().with_tied_embeddings(is_tied(&lm));
+        let options = SaveOptions::new(weight_form(&lm, self.flags.dtype));
+        let mut model = PretrainedLm::new(config, lm);
         model.bos_token_id = special.bos.or(self.tokenizer.bos());
         model.eos_token_ids = special.eos.clone();
         model.pad_token_id = special.pad;
@@ -203,7 +212,7 @@ impl Job<'_> {
                 folder.tokenizer()
             }
         };
-        let options = SaveOptions::new(WeightForm::Float(self.flags.dtype))
+        let options = options
             .with_tokenizer(Some(tokenizer))
             // Existing files belong to this run: others were rejected at the beginning.
             .with_overwrite(true);

@@ -16,6 +16,10 @@ use crate::{
 /// Relative difference of two values of alpha that are the same but for rounding.
 const ROUNDING: f64 = 1e-6;
 
+/// What llama.cpp has, and what to do with an adapter of another method.
+const SUPPORTED: &str =
+    "LoRA without norms: merge the adapter into the weights (BitNetLm::merge), and write the model";
+
 /// Writes a LoRA adapter of a model for llama.cpp, in F32: for `llama-cli --lora`, beside the GGUF file that
 /// [`save`](super::save) makes of the base with the options `base`. `model` is the architecture of the language model,
 /// and `config` the configuration that the adapter was added with.
@@ -37,7 +41,7 @@ pub fn save_adapter<P: AdapterBase>(
     config: impl Into<PeftConfig>,
     base: &SaveOptions,
 ) -> Result<(), GgufError> {
-    check(&config.into())?;
+    check(name, &config.into())?;
     let architecture = Architecture::for_config(model);
     check_places(lm, name)?;
     if base.has_scales_beside(architecture) {
@@ -60,12 +64,7 @@ fn check_places<P: AdapterBase>(
     name: &str,
 ) -> Result<(), GgufError> {
     if lm.prompt(name).is_some() {
-        let found = "a prompt";
-        return Err(GgufError::unsupported(
-            format!("the adapter {name:?}"),
-            found,
-            "LoRA",
-        ));
+        return Err(prompt(name));
     }
     let adapted = End::ALL
         .into_iter()
@@ -80,11 +79,34 @@ fn check_places<P: AdapterBase>(
     }
 }
 
+fn prompt(name: &str) -> GgufError {
+    GgufError::unsupported(
+        format!("the adapter {name:?}"),
+        "a prompt",
+        "LoRA without norms: a prompt stands before the tokens, and can be merged into no weight; keep the folder of peft",
+    )
+}
+
 /// Refuses what a file has no place for.
-fn check(config: &PeftConfig) -> Result<(), GgufError> {
+fn check(name: &str, config: &PeftConfig) -> Result<(), GgufError> {
+    let method = match config {
+        PeftConfig::Lora(lora) if lora.use_dora => Some("DoRA"),
+        PeftConfig::Lora(_) => None,
+        PeftConfig::AdaLora(_) => Some("AdaLoRA"),
+        PeftConfig::Ia3(_) => Some("(IA)³"),
+        PeftConfig::BitFit(_) => Some("BitFit"),
+        PeftConfig::PrefixTuning(_) | PeftConfig::PTuning(_) | PeftConfig::PromptTuning(_) => {
+            return Err(prompt(name));
+        }
+    };
+    if let Some(method) = method {
+        let adapter = format!("the adapter {name:?}");
+        return Err(GgufError::unsupported(adapter, method, SUPPORTED));
+    }
     let refused = |what: &str| {
         Err(GgufError::model(format!(
-            "the adapter trains {what} beside it, which llama.cpp's adapters do not have: merge it instead"
+            "the adapter trains {what} beside it, which llama.cpp's adapters do not have: merge it into the weights \
+             (BitNetLm::merge), and write the model"
         )))
     };
     match config.bias() {
@@ -144,7 +166,7 @@ fn plain(adapter: &Adapter, module: &str) -> Result<Lora, GgufError> {
         Err(GgufError::unsupported(
             format!("the adapter of {module}"),
             found,
-            "LoRA without norms",
+            SUPPORTED,
         ))
     };
     match adapter {

@@ -3,6 +3,7 @@
 //! [`load`] reads models of the BitNet and Llama families, [`save`] writes folders that transformers
 //! loads.
 
+mod biases;
 mod checkpoint;
 mod config;
 mod config_json;
@@ -28,6 +29,7 @@ mod source;
 mod special_tokens;
 mod tensors;
 
+pub use biases::place_for_biases;
 pub use config::HfConfig;
 pub use error::HfError;
 #[cfg(feature = "peft")]

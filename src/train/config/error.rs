@@ -27,6 +27,12 @@ pub enum TrainingConfigError {
     /// A value is out of range.
     #[error(transparent)]
     OutOfRange(#[from] OutOfBounds),
+    /// All parameters of the model are frozen.
+    #[error(
+        "no parameter of the model trains: all are frozen, unfreeze those that are to train (Module::unfreeze_group) or \
+         add an adapter (BitNetLm::with_adapter)"
+    )]
+    NothingTrains,
     /// The configuration of adapters is invalid.
     #[cfg(feature = "peft")]
     #[error("peft: {0}")]

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use bitnet_burn::{
-    nn::{BitLinear, BitNetLm, BitNetLmConfig, PackedBitLinear},
+    nn::{BitLinear, BitNetLm, BitNetLmConfig, PackedBitLinear, Projection},
     peft::{
         AdaptedLinear, LoraConfig, PeftConfig, PrefixTuningConfig, PromptTuningConfig,
         TargetModules,
@@ -13,7 +13,7 @@ use bitnet_burn::{
         LanguageModel, Trained, Trainer, TrainerError,
         callback::{Callback, CallbackResult, TrainingRun},
         checkpoint::{CheckpointFolder, CheckpointPolicy, Resume},
-        config::{LearningRateConfig, OptimizerKind, TrainingConfig},
+        config::{LearningRateConfig, OptimizerKind, TrainingConfig, TrainingConfigError},
     },
 };
 use burn::{
@@ -107,7 +107,7 @@ fn train(
     trainer.train(train, valid)
 }
 
-fn logits(model: &Model) -> Vec<f32> {
+fn logits<P: Projection>(model: &LanguageModel<P>) -> Vec<f32> {
     let tokens = Tensor::<2, Int>::from_ints([[1, 5, 9, 2]], &Device::default());
     floats(model.lm.valid().forward(tokens))
 }
@@ -196,5 +196,33 @@ fn checkpoints_leave_the_base_out_and_are_of_that_base_alone() {
     assert!(
         error.contains("which does not train, and the model has other values"),
         "{error}"
+    );
+}
+
+#[test]
+fn an_adapter_beside_a_model_without_gradients_trains() {
+    let folder = Folder::new("without gradients");
+    let config = config(&folder.0, OptimizerKind::AdamW, Resume::Never);
+    let lm = BitNetLmConfig::new(16, 32, 2, 4, 64).init::<BitLinear>(&Device::default());
+    let base = lm.map(&mut Drawn::new(1, 0.15)).pack();
+    let of_base = logits(&LanguageModel::new(base.clone()));
+    let peft = config.peft.as_ref().unwrap();
+    let (lm, report) = base.with_adapter("default", peft).unwrap();
+    // Two layers of four projections 32 x 32 and three of 32 x 64, of rank 4.
+    assert_eq!(report.num_trainable, 2 * 4 * (4 * 64 + 3 * 96));
+    let trained = train(LanguageModel::new(lm), config, None).unwrap();
+    assert_ne!(logits(&trained.model), of_base);
+    let base = LanguageModel::new(trained.model.lm.into_base());
+    assert_equal(&logits(&base), &of_base, "the base");
+}
+
+#[test]
+fn a_training_of_frozen_parameters_alone_is_refused() {
+    let folder = Folder::new("frozen");
+    let config = config(&folder.0, OptimizerKind::AdamW, Resume::Never);
+    let error = Trainer::new(LanguageModel::new(base(1).freeze()), config).err();
+    assert!(
+        matches!(error, Some(TrainingConfigError::NothingTrains)),
+        "{error:?}"
     );
 }

@@ -115,6 +115,30 @@ fn merged_biases_are_saved_where_the_architecture_has_them() {
 }
 
 #[test]
+fn projections_beside_the_targets_get_biases_of_zero_to_be_saved() {
+    let targets = TargetModules::names(["q_proj", "up_proj"]);
+    let config = BitFitConfig::new(targets.clone());
+    let (mut model, lm) = llama();
+    let needed = config.biases(&lm).unwrap();
+    assert_eq!(needed, ProjectionBias::new(true, false, true));
+    // No file has biases of queries, keys and values without that of the output, and of the feed-forward blocks.
+    let bias = hf::place_for_biases(&model.config, needed).unwrap();
+    assert_eq!(bias, ProjectionBias::new(true, true, true));
+    let (merged, beside) = merged(targets);
+    let CausalLm::Full(lm) = merged.lm else {
+        panic!("{}", merged.lm.form());
+    };
+    model.lm = CausalLm::Full(lm.with_biases(bias));
+    model.config.bias = bias;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hf");
+    hf::save(&path, &model, &f32_form()).unwrap();
+    let loaded = hf::load(&path, &LoadOptions::new(), &Device::default()).unwrap();
+    assert_eq!(loaded.config.bias, bias);
+    assert_equal(&floats(loaded.lm.forward(tokens())), &beside, "folder");
+}
+
+#[test]
 fn peft_has_no_bitfit() {
     let config = BitFitConfig::default();
     let (_, lm) = llama();

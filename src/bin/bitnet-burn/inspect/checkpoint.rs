@@ -6,7 +6,7 @@ use bitnet_burn::train::checkpoint::{CheckpointFolder, CheckpointManifest};
 use serde_json::{Value, json};
 
 use super::Found;
-use crate::{error::Failure, output};
+use crate::{adapter_file::PEFT_CONFIG, error::Failure, output};
 
 /// Inspects the folder of one checkpoint.
 pub fn one(path: &Path) -> Result<Found, Failure> {
@@ -64,13 +64,15 @@ pub fn folder(path: &Path) -> Result<Found, Failure> {
 pub fn run(path: &Path) -> Result<Found, Failure> {
     let mut found = folder(&path.join("checkpoints"))?;
     found.kind = "run";
-    let model = path.join("model").join("config.json").is_file();
-    found.text += match model {
-        true => "complete: `inspect` the folder `model` for the weights\n",
-        false => "not complete: continue with --resume\n",
+    let results = [("model", "config.json"), ("adapter", PEFT_CONFIG)];
+    let written = |(folder, file): &(_, _)| path.join(folder).join(file).is_file();
+    let result = results.into_iter().find(written);
+    found.text += &match result {
+        Some((folder, _)) => format!("complete: `inspect` the folder `{folder}` for the weights\n"),
+        None => "not complete: continue with --resume\n".to_string(),
     };
     if let Value::Object(json) = &mut found.json {
-        json.insert("complete".to_string(), model.into());
+        json.insert("complete".to_string(), result.is_some().into());
     }
     Ok(found)
 }

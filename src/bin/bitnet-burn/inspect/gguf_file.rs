@@ -6,10 +6,10 @@ use bitnet_burn::interop::gguf::{GgufError, GgufReader, GgufTensor, GgufValue, L
 use serde_json::{Map, Value, json};
 
 use super::{
-    Found,
+    Found, adapter,
     tensor::{self, Tensor, Values},
 };
-use crate::error::Failure;
+use crate::{adapter_file::is_adapter, error::Failure};
 
 /// Maximum number of printed array elements; vocabularies have a hundred thousand.
 const SHOWN: usize = 8;
@@ -34,7 +34,20 @@ pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
         })
     });
     let tensors: Vec<Tensor> = tensors.collect::<Result<_, GgufError>>()?;
-    let mut text = format!("version {}, {} keys\n", reader.version(), metadata.len());
+    let summary = match is_adapter(reader.metadata()) {
+        true => Some(adapter::of_gguf(reader.metadata(), &tensors)?),
+        false => None,
+    };
+    let mut text = match &summary {
+        Some(summary) => summary.to_string(),
+        None => String::new(),
+    };
+    let _ = writeln!(
+        text,
+        "version {}, {} keys",
+        reader.version(),
+        metadata.len()
+    );
     for (key, value) in &metadata {
         let value = value.to_string();
         let short: String = value.chars().take(90).collect();
@@ -42,15 +55,19 @@ pub fn file(path: &Path, i2_s: bool, values: bool) -> Result<Found, Failure> {
         let _ = writeln!(text, "  {key} = {short}{dots}");
     }
     text += &tensor::text(&tensors);
-    Ok(Found {
-        kind: "GGUF",
-        json: json!({
-            "version": reader.version(),
-            "metadata": metadata,
-            "tensors": tensors,
-        }),
-        text,
-    })
+    let mut json = json!({
+        "version": reader.version(),
+        "metadata": metadata,
+        "tensors": tensors,
+    });
+    let kind = match summary {
+        Some(summary) => {
+            json["adapter"] = json!(summary);
+            "GGUF adapter"
+        }
+        None => "GGUF",
+    };
+    Ok(Found { kind, json, text })
 }
 
 fn values(reader: &GgufReader, tensor: &GgufTensor<'_>) -> Result<Values, GgufError> {

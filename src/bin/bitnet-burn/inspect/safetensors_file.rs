@@ -91,7 +91,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-fn tensors(
+pub fn tensors(
     path: &Path,
     read: bool,
     convention: Option<ScaleConvention>,
