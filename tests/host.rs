@@ -10,11 +10,21 @@ mod support;
 
 mod host {
     mod base;
-    #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
+    #[cfg(all(
+        feature = "interop",
+        feature = "peft",
+        feature = "text",
+        feature = "train"
+    ))]
     mod fuzz_corpus;
     #[cfg(feature = "interop")]
     mod interop;
-    #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
+    #[cfg(all(
+        feature = "interop",
+        feature = "peft",
+        feature = "text",
+        feature = "train"
+    ))]
     mod readers;
     #[cfg(feature = "text")]
     mod text;

@@ -1,4 +1,4 @@
-//! Files exchanged with other programs: transformers, llama.cpp, and the `gguf` and `safetensors` packages
+//! Files exchanged with other programs: transformers, peft, llama.cpp, and the `gguf` and `safetensors` packages
 //! of Python.
 //!
 //! `BITNET_BURN_PYTHON` is a Python with `tests/interop/requirements.txt`:
@@ -19,6 +19,8 @@ mod interop {
     mod llama_cpp;
     #[cfg(feature = "peft")]
     mod llama_cpp_adapters;
+    #[cfg(feature = "peft")]
+    mod peft;
     mod python;
     #[cfg(feature = "cli")]
     mod smollm2;

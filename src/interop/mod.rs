@@ -9,10 +9,12 @@ mod checks;
 mod floats;
 pub mod gguf;
 pub mod hf;
+mod json_text;
 mod load_parameters;
 mod parameters;
 #[cfg(feature = "peft")]
 pub mod peft;
+mod safetensors_header;
 
 use crate::base::key_table::UnknownKey;
 pub use causal_lm::{CausalLm, PretrainedLm};

@@ -33,6 +33,20 @@ impl FloatParameter {
         (self.read)(self.order)
     }
 
+    /// The parameter with another number for each.
+    pub fn map(self, number: impl Fn(f32) -> f32 + 'static) -> Self {
+        let Self { shape, order, read } = self;
+        let read = move |order| {
+            let values = read(order)?;
+            Ok(values.into_iter().map(&number).collect())
+        };
+        Self {
+            shape,
+            order,
+            read: Box::new(read),
+        }
+    }
+
     /// The first value in the layout of files that is NaN or infinite. Nothing is transposed for it.
     pub fn first_not_finite(&self) -> Result<Option<(usize, f32)>, TensorReadError> {
         let values = (self.read)(Order::Kept)?;
@@ -134,6 +148,11 @@ impl ModelValues {
             CausalLm::Qat(_) | CausalLm::Packed(_) => BTreeMap::new(),
         };
         Self { four_bit, ..self }
+    }
+
+    /// The packed weight of a module that was not taken.
+    pub fn packed(&self, module: &str) -> Option<&PackedWeight> {
+        self.packed.get(module)
     }
 
     /// The float values of a parameter, if the model has them.

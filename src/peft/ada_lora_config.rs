@@ -4,7 +4,10 @@ use burn::tensor::{Device, Distribution, Tensor};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use super::{AdaLora, Adapter, AdapterBase, LoraBias, PeftError, Targets, adapter::Init};
+use super::{
+    AdaLora, Adapter, AdapterBase, LoraBias, PeftError, Targets, adapter::Init,
+    lora_config::check_alpha,
+};
 use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// Standard deviation of the initial values of `A` and `B`.
@@ -172,7 +175,7 @@ impl AdaLoraConfig {
         Bounds::BETWEEN_0_AND_1.check("beta1", self.beta1)?;
         Bounds::BETWEEN_0_AND_1.check("beta2", self.beta2)?;
         Bounds::NOT_NEGATIVE.check("orth_reg_weight", self.orth_reg_weight)?;
-        Bounds::POSITIVE.check("alpha", self.alpha)?;
+        check_alpha("alpha", self.alpha)?;
         Bounds::BELOW_1.check("dropout", self.dropout)?;
         let of_init_r = format!("a list of init_r = {} values", self.init_r);
         for (key, kept) in &self.rank_pattern {

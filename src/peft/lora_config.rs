@@ -12,7 +12,7 @@ use super::{
     lora::column_norms,
     pattern::{first_match, last_parts},
 };
-use crate::base::bounds::OutOfBounds;
+use crate::base::bounds::{Bounds, OutOfBounds};
 
 /// Biases that train beside the adapters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,13 +243,8 @@ impl LoraConfig {
             "0 or more, and less than 1",
             self.dropout,
         )?;
-        for (name, &alpha) in self.alphas() {
-            OutOfBounds::unless(
-                alpha.is_finite() && alpha > 0.0,
-                name,
-                "positive and finite",
-                alpha,
-            )?;
+        for (name, alpha) in self.alphas() {
+            check_alpha(&name, alpha)?;
         }
         if let Some(ratio) = self.loraplus_lr_ratio {
             let in_range = ratio.is_finite() && ratio >= 1.0;
@@ -266,9 +261,10 @@ impl LoraConfig {
         })
     }
 
-    fn alphas(&self) -> impl Iterator<Item = (&str, &f64)> {
+    fn alphas(&self) -> impl Iterator<Item = (String, f64)> {
         let patterns = self.alpha_pattern.iter();
-        std::iter::once(("alpha", &self.alpha)).chain(patterns.map(|(key, a)| (key.as_str(), a)))
+        let patterns = patterns.map(|(key, alpha)| (format!("alpha_pattern.{key}"), *alpha));
+        std::iter::once(("alpha".to_string(), self.alpha)).chain(patterns)
     }
 
     /// Returns the factor of the adapter of a rank: `alpha / rank`, or `alpha / sqrt(rank)`.
@@ -294,6 +290,13 @@ impl fmt::Display for LoraConfig {
         }
         write!(f, ", on {}", self.targets.target_modules)
     }
+}
+
+/// Checks a value of alpha, which becomes a factor of tensors.
+pub(super) fn check_alpha(name: &str, alpha: f64) -> Result<(), OutOfBounds> {
+    Bounds::POSITIVE.check(name, alpha)?;
+    let in_f32 = alpha <= f64::from(f32::MAX);
+    OutOfBounds::unless(in_f32, name, "a number of f32", alpha)
 }
 
 fn compiled<T: Copy>(
@@ -359,6 +362,11 @@ mod tests {
             (
                 r#"{"alpha": 0}"#,
                 "alpha must be positive and finite, got 0",
+            ),
+            (r#"{"alpha": 1e39}"#, "alpha must be a number of f32, got 1"),
+            (
+                r#"{"alpha_pattern": {"q_proj": -1.5}}"#,
+                "alpha_pattern.q_proj must be positive and finite, got -1.5",
             ),
             (
                 r#"{"loraplus_lr_ratio": 0.5}"#,

@@ -50,6 +50,10 @@ pub(super) enum Addition<'a, P> {
     Prompt(NewPrompt<'a>),
 }
 
+/// Rank of the adapter of a module.
+#[cfg(feature = "interop")]
+pub(crate) type Ranks<'a> = Box<dyn Fn(&str) -> Option<usize> + 'a>;
+
 /// Creates the prompt of a name for a model.
 pub(super) type NewPrompt<'a> = Box<dyn Fn(&str, &PromptHost) -> Result<Prompt, PeftError> + 'a>;
 
@@ -135,6 +139,18 @@ impl PeftConfig {
 
 #[cfg(feature = "interop")]
 impl PeftConfig {
+    /// Returns the rank of the adapter of a module by its name; `None` if the model alone gives its size.
+    pub(crate) fn ranks(&self) -> Result<Ranks<'_>, PeftError> {
+        Ok(match self {
+            Self::Lora(config) => {
+                let compiled = config.compile()?;
+                Box::new(move |module| Some(compiled.rank_and_scaling(config, module).0))
+            }
+            Self::AdaLora(config) => Box::new(|_| Some(config.init_r)),
+            _ => Box::new(|_| None),
+        })
+    }
+
     /// Adds a new adapter of a module to a projection.
     pub(crate) fn adapt<P: AdapterBase>(
         &self,

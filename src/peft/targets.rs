@@ -162,7 +162,7 @@ fn is_last_part(target: &str, name: &str) -> bool {
 }
 
 /// Compiled [`Targets`].
-pub(super) struct Selection {
+pub(crate) struct Selection {
     targets: Matcher,
     excluded: Option<Matcher>,
     saved: Vec<String>,
@@ -171,7 +171,7 @@ pub(super) struct Selection {
 
 impl Targets {
     /// Compiles the choice, for a configuration that saves the modules `saved` as a whole.
-    pub(super) fn compile(&self, saved: &[String]) -> Result<Selection, PeftError> {
+    pub(crate) fn compile(&self, saved: &[String]) -> Result<Selection, PeftError> {
         let layers = match (&self.layers_to_transform, &self.target_modules) {
             (Some(layers), TargetModules::Names(_)) => Some((layers.clone(), self.lists()?)),
             (Some(_), targets) => {
@@ -208,7 +208,7 @@ impl Targets {
 
 impl Selection {
     /// Returns whether the module with a name gets an adapter.
-    pub(super) fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let is_saved = |saved: &String| format!(".{name}.").contains(&format!(".{saved}."));
         let is_excluded = self.excluded.as_ref().is_some_and(|e| e.matches(name));
         if is_excluded || self.saved.iter().any(is_saved) || !self.targets.matches(name) {
@@ -218,12 +218,13 @@ impl Selection {
             return true;
         };
         let layer = lists.iter().find_map(|list| list.captures(name));
-        let layer = layer.and_then(|captures| captures[1].parse().ok());
+        // The name of a list may have groups of its own, and alternatives without a number.
+        let layer = layer.and_then(|captures| captures.get(1)?.as_str().parse().ok());
         layer.is_some_and(|layer: usize| layers.contains(&layer))
     }
 
     /// Returns whether the embedding table or the output head of a name gets an adapter: not by `"all-linear"`.
-    pub(super) fn matches_end(&self, name: &str) -> bool {
+    pub(crate) fn matches_end(&self, name: &str) -> bool {
         !matches!(self.targets, Matcher::All) && self.matches(name)
     }
 
@@ -295,6 +296,8 @@ mod tests {
         assert_eq!(matched(targets.clone(), &[]), [false, true]);
         targets.layers_pattern = vec!["layers".to_string()];
         assert_eq!(matched(targets.clone(), &[]), [false, true]);
+        targets.layers_pattern = vec!["(layers)".to_string(), ".*|h".to_string()];
+        assert_eq!(matched(targets.clone(), &[]), [false, false]);
         targets.layers_pattern = vec!["h".to_string()];
         assert_eq!(matched(targets.clone(), &[]), [false, false]);
         targets.target_modules = TargetModules::AllLinear;

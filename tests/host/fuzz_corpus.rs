@@ -10,8 +10,13 @@ use bitnet_burn::{
         CausalLm, PretrainedLm,
         gguf::{self, GgmlType},
         hf::{self, ScaleConvention, WeightForm},
+        peft,
     },
-    nn::{BitNetLm, BitNetLmConfig, GatedActivation},
+    nn::{BitLinear, BitNetLm, BitNetLmConfig, GatedActivation},
+    peft::{
+        AdaLoraConfig, AdaptedLinear, Ia3Config, LoraConfig, PeftConfig, PrefixTuningConfig,
+        PromptTuningConfig, TargetModules,
+    },
     qat::{Prepare, convert},
     quant::WeightGranularity,
     text::dataset::TokenFileWriter,
@@ -23,7 +28,7 @@ use burn::{
 };
 use serde_json::json;
 
-use super::readers::{TARGETS, folder_bytes, packed_layer, teacher_logits_format};
+use super::readers::{TARGETS, adapted_model, folder_bytes, packed_layer, teacher_logits_format};
 use crate::support::{models::scheme, unusual_config::unusual, values::*};
 
 fn corpus(target: &str) -> PathBuf {
@@ -94,6 +99,12 @@ fn write_seeds() {
         "index",
         &hf_folder(true, WeightForm::Float(FloatDType::BF16)),
     );
+    for (name, config) in adapters() {
+        save("peft_folder", name, &peft_files(&config));
+        if name == "lora" {
+            save("gguf_adapter", name, &adapter_file(&config));
+        }
+    }
     save("training_config", "toml", unusual().to_toml().as_bytes());
     save("training_config", "json", unusual().to_json().as_bytes());
     for (name, top_k) in [("full", false), ("top_k", true)] {
@@ -143,6 +154,44 @@ fn hf_folder(in_shards: bool, form: WeightForm) -> Vec<u8> {
     let options = hf::SaveOptions::new(form).with_max_shard_bytes(shard);
     hf::save(&path, &model(true), &options).unwrap();
     files_of(&path)
+}
+
+/// Adapters of each method.
+fn adapters() -> Vec<(&'static str, PeftConfig)> {
+    let targets = TargetModules::names(["q_proj", "down_proj"]);
+    let lora = LoraConfig::new(2).with_targets(targets.clone());
+    let ia3 = Ia3Config::new(targets.clone(), TargetModules::names(["down_proj"]));
+    let ada_lora = AdaLoraConfig::new(9).with_ranks(2, 1).with_targets(targets);
+    vec![
+        ("lora", lora.clone().into()),
+        ("dora", lora.with_dora().into()),
+        ("ada_lora", ada_lora.into()),
+        ("ia3", ia3.into()),
+        ("prefix", PrefixTuningConfig::new(2).into()),
+        ("prompt", PromptTuningConfig::new(2).into()),
+    ]
+}
+
+/// Returns a model with an adapter whose values are drawn.
+fn adapted(config: &PeftConfig) -> BitNetLm<AdaptedLinear<BitLinear>> {
+    let lm: BitNetLm = adapted_model().init(&Device::default());
+    let (lm, _) = lm.with_adapter("default", config).unwrap();
+    lm.map(&mut Drawn::new(5, 0.2))
+}
+
+fn peft_files(config: &PeftConfig) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    peft::save(folder.path(), &adapted(config), "default", config).unwrap();
+    files_of(folder.path())
+}
+
+fn adapter_file(config: &PeftConfig) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.gguf");
+    let (lm, model) = (adapted(config), adapted_model());
+    let options = gguf::SaveOptions::new(GgmlType::F16).with_scales_in_weights(true);
+    gguf::save_adapter(&path, &lm, &model, "default", config, &options).unwrap();
+    fs::read(path).unwrap()
 }
 
 fn logits_file(top_k: bool) -> Vec<u8> {

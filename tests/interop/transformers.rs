@@ -11,12 +11,13 @@ use bitnet_burn::{
     qat::QuantControls,
 };
 use burn::{
-    module::Initializer,
+    module::{Initializer, Module, ModuleMapper, Param},
     nn::Linear,
     tensor::{Device, FloatDType, Int, Tensor, TensorData},
 };
 
 use super::python;
+use crate::values::{Drawn, floats};
 
 /// Tolerance in full precision: logits of about 1 differ by the order of sums of up to 64 terms, over two
 /// layers: at most about 300 roundings of 6e-8 each, if all of them have the same sign.
@@ -82,6 +83,7 @@ fn folders_of_transformers_have_its_logits_here() {
         ("qwen2", "full precision"),
         ("qwen2_online", "latent weights"),
         ("qwen2_divide", "packed"),
+        ("qwen2_multiply", "packed"),
         ("qwen3", "full precision"),
         ("qwen3_tied", "full precision"),
         ("mistral", "full precision"),
@@ -168,6 +170,7 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
         let device = Device::default();
         device.seed(11);
         let full: BitNetLm<Linear> = config.init(&device);
+        let full = full.map(&mut Biases(1));
         let quantized = kept.is_some();
         let lm = match kept {
             None => CausalLm::Full(full),
@@ -196,6 +199,22 @@ fn folders_of_ours_have_the_same_logits_in_transformers() {
     for (name, quantized, _, ours) in &folders {
         let theirs = python::floats(&file, name);
         assert_same(name, *quantized, prompts.len(), ours, &theirs);
+    }
+}
+
+/// Draws the biases.
+struct Biases(u64);
+
+impl ModuleMapper for Biases {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        // Norms are ones.
+        match D {
+            1 if floats(param.val()).iter().any(|value| *value != 1.0) => {
+                self.0 += 1;
+                Drawn::new(self.0, 0.5).map_float(param)
+            }
+            _ => param,
+        }
     }
 }
 
@@ -257,6 +276,18 @@ fn variants() -> Vec<(
             base().with_sub_norm(true),
             Some("down_proj"),
             float,
+        ),
+        (
+            "qwen2-biases-packed",
+            base().with_bias(ProjectionBias::QKV),
+            Some("no projection"),
+            packed,
+        ),
+        (
+            "llama-biases-packed",
+            base().with_bias(whole),
+            Some("o_proj"),
+            packed,
         ),
         (
             "bitnet-kept-packed",

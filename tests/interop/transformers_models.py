@@ -151,6 +151,7 @@ for name, cls, config, after in [
     ("qwen2", Qwen2ForCausalLM, Qwen2Config(**SIZES), None),
     ("qwen2_online", Qwen2ForCausalLM, Qwen2Config(**SIZES), online),
     ("qwen2_divide", Qwen2ForCausalLM, Qwen2Config(**SIZES), lambda f: pack(f, "bitlinear")),
+    ("qwen2_multiply", Qwen2ForCausalLM, Qwen2Config(**SIZES), lambda f: pack(f, "autobitlinear")),
     ("qwen3", Qwen3ForCausalLM, Qwen3Config(**SIZES, head_dim=12, attention_bias=True), None),
     ("qwen3_tied", Qwen3ForCausalLM, Qwen3Config(**SIZES, tie_word_embeddings=True), None),
     ("mistral", MistralForCausalLM, MistralConfig(**SIZES, head_dim=16, sliding_window=32), None),

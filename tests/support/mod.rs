@@ -4,6 +4,7 @@
 pub mod ada_lora;
 #[cfg(feature = "train")]
 pub mod callbacks;
+pub mod damage;
 pub mod loss_reference;
 pub mod models;
 pub mod oracle;

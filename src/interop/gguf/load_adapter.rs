@@ -211,7 +211,7 @@ fn config(
         config.rank_pattern.insert(module, *other);
     }
     let checked = config.validate();
-    checked.map_err(|error| GgufError::model(error.to_string()))?;
+    checked.map_err(|error| GgufError::model(format!("key `{ALPHA_KEY}`: {error}")))?;
     Ok(config)
 }
 

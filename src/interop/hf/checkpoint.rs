@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     HfError,
     error::{TensorProblem, read_json},
-    header::check_unique_names,
 };
+use crate::interop::safetensors_header::check_header;
 
 pub(super) const SINGLE_FILE: &str = "model.safetensors";
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
@@ -90,7 +90,7 @@ impl Checkpoint {
         // SAFETY: the map is read only. As with every reader that maps files, another program that
         // shortens the file meanwhile ends this one.
         let map = unsafe { Mmap::map(&file) }.map_err(HfError::io(path))?;
-        check_unique_names(&map).map_err(|error| HfError::file(path, error))?;
+        check_header(&map).map_err(|error| HfError::file(path, error))?;
         let header = SafeTensors::read_metadata(&map);
         let (length, metadata) = header.map_err(|error| HfError::file(path, error))?;
         let number = self.files.len();

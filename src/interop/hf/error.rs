@@ -7,6 +7,8 @@ use std::{
 use burn::tensor::{FloatDType, TensorReadError};
 use serde::de::DeserializeOwned;
 
+use crate::interop::json_text::located;
+
 /// Error when a folder of Hugging Face cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -209,7 +211,7 @@ impl HfError {
 /// Reads a JSON file.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, HfError> {
     let json = fs::read(path).map_err(HfError::io(path))?;
-    serde_json::from_slice(&json).map_err(|error| HfError::file(path, error))
+    serde_json::from_slice(&json).map_err(|error| HfError::file(path, located(&error, &json)))
 }
 
 /// The number of problems, and the first few.

@@ -5,6 +5,7 @@ use burn::{nn::Linear, tensor::Device};
 use super::{
     Family, HfConfig, HfError, LoadOptions, ScaleConvention,
     checkpoint::Checkpoint,
+    exact_values::ExactValues,
     four_bit::{is_quant_state, quant_states},
     head::Head,
     load_checks::{check_mode, check_names, check_positions, check_size, check_tensors},
@@ -102,6 +103,7 @@ pub fn load(
             _ => device.clone(),
         },
         storage,
+        exact: ExactValues::read(&checkpoint),
         not_converted: &not_converted,
     };
     check_tensors(&source)?;

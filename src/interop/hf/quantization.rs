@@ -13,7 +13,8 @@ use crate::quant::{FourBitConfig, FourBitType};
 /// transformers that holds the weights, tells them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ScaleConvention {
-    /// `weight_scale = gamma` (microsoft/bitnet-b1.58-2B-4T). `AutoBitLinear` trains, too.
+    /// `weight_scale = gamma` (microsoft/bitnet-b1.58-2B-4T). `AutoBitLinear` trains, too. A bias is multiplied with the
+    /// product: a file has that of the model divided by the scale.
     #[serde(rename = "autobitlinear")]
     Multiply,
     /// `weight_scale = 1 / gamma` (HF1BitLLM, Falcon3, Falcon-E, onebitllms). `BitLinear` is for inference.

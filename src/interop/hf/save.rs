@@ -4,12 +4,13 @@ use super::{
     Family, HfError, SaveOptions, ScaleConvention, WeightForm,
     config_json::config_json,
     dtype::dtype_name,
-    exact_scales::ExactScales,
+    exact_values::ExactValues,
     folder::NewFolder,
     four_bit,
     quantization::{BitNetQuantization, BitsAndBytesQuantization, QuantizationConfig},
     save_checks::{family, full_precision},
     saved_tensor::SavedTensor,
+    scaled_bias,
     shards::write_shards,
     tensors::SCALE_SUFFIX,
 };
@@ -84,7 +85,7 @@ fn tensors(
     model: &PretrainedLm,
     family: Family,
     form: WeightForm,
-) -> Result<(Vec<SavedTensor>, ExactScales), HfError> {
+) -> Result<(Vec<SavedTensor>, ExactValues), HfError> {
     let table = architecture::parameters(&model.config);
     let values = ModelValues::floats(&model.lm, &table);
     let mut values = values.map_err(HfError::unwritable)?;
@@ -100,11 +101,18 @@ fn tensors(
             values = values.with_four_bit(&model.lm, &config, dtype);
         }
     }
-    let (mut tensors, mut exact) = (Vec::new(), ExactScales::default());
+    let (mut tensors, mut exact) = (Vec::new(), ExactValues::default());
     for parameter in &table {
         let name = family.tensor_name(parameter);
         match (values.take(parameter), form) {
             (Some(Values::Floats(float)), _) => {
+                let float = match scale_of_bias(parameter, &values, form)? {
+                    Some(scale) => {
+                        exact.insert_bias(&name, &float.values()?, scale);
+                        float.map(move |bias| scaled_bias::for_file(bias, scale))
+                    }
+                    None => float,
+                };
                 let shape = parameter.shape.clone();
                 tensors.push(SavedTensor::floats(name, shape, float, dtype));
             }
@@ -123,6 +131,17 @@ fn tensors(
         }
     }
     Ok((tensors, exact))
+}
+
+/// The scale that transformers multiplies a bias by, too.
+fn scale_of_bias(
+    parameter: &Parameter,
+    values: &ModelValues,
+    form: WeightForm,
+) -> Result<Option<f32>, HfError> {
+    let is_scaled = parameter.is_bias && form == WeightForm::Packed(ScaleConvention::Multiply);
+    let weight = values.packed(parameter.module()).filter(|_| is_scaled);
+    Ok(weight.map(PackedWeight::scale).transpose()?)
 }
 
 /// Refuses weights that have no scale.
@@ -146,7 +165,7 @@ fn packed_tensors(
     parameter: &Parameter,
     weight: PackedWeight,
     convention: ScaleConvention,
-    exact: &mut ExactScales,
+    exact: &mut ExactValues,
 ) -> Result<[SavedTensor; 2], HfError> {
     // Names of projections are those of transformers in all families.
     let name = parameter.hf.clone();
@@ -162,7 +181,7 @@ fn packed_tensors(
     if !gamma.is_finite() {
         return Err(HfError::not_finite(&scale_name, (0, gamma)));
     }
-    exact.insert(&name, convention, gamma);
+    exact.insert_scale(&name, convention, gamma);
     let scale = SavedTensor::scale(scale_name, convention.weight_scale(gamma));
     Ok([SavedTensor::codes(name, weight), scale])
 }

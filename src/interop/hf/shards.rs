@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use super::{
     HfError,
     checkpoint::{INDEX_FILE, SINGLE_FILE, ShardIndex},
-    exact_scales::ExactScales,
+    exact_values::ExactValues,
     folder::NewFolder,
     saved_tensor::SavedTensor,
 };
@@ -19,7 +19,7 @@ use super::{
 pub(super) fn write_shards(
     new: &NewFolder,
     tensors: Vec<SavedTensor>,
-    exact: &ExactScales,
+    exact: &ExactValues,
     max_bytes: usize,
 ) -> Result<(), HfError> {
     let total_size: usize = tensors.iter().map(SavedTensor::num_bytes).sum();
@@ -62,11 +62,11 @@ fn write_shard(
     new: &NewFolder,
     name: &str,
     tensors: &[SavedTensor],
-    exact: &ExactScales,
+    exact: &ExactValues,
 ) -> Result<(), HfError> {
     let path = new.file(name);
     let mut metadata = HashMap::from([("format".to_string(), "pt".to_string())]);
-    metadata.extend(exact.entry(tensors.iter().map(SavedTensor::name)));
+    metadata.extend(exact.entries(tensors.iter().map(SavedTensor::name)));
     let views = tensors.iter().map(|tensor| (tensor.name(), tensor));
     safetensors::serialize_to_file(views, Some(metadata), &path)
         .map_err(|error| HfError::file(&path, error))?;

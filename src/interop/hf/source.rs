@@ -12,7 +12,7 @@ use super::{
     checkpoint::{Checkpoint, Entry},
     dtype::float_dtype,
     error::TensorProblem,
-    exact_scales::ExactScales,
+    exact_values::ExactValues,
     four_bit::{self, QuantState},
     head::Head,
     not_converted::NotConverted,
@@ -46,6 +46,7 @@ pub(super) struct Source<'a> {
     pub head: Head,
     pub dtype: Option<FloatDType>,
     pub storage: Storage,
+    pub exact: ExactValues,
     pub not_converted: &'a NotConverted,
     pub device: &'a Device,
 }
@@ -113,7 +114,31 @@ impl Source<'_> {
         let types = [from, self.dtype_of(from)];
         let (order, shape) = (parameter.order(), parameter.tensor_shape());
         let release = |bytes| self.checkpoint.release(entry, bytes);
-        floats::read(self.checkpoint.bytes(entry), types, order, &shape, &release)
+        let data = floats::read(self.checkpoint.bytes(entry), types, order, &shape, &release);
+        match self.scale_of_bias(parameter) {
+            Some(scale) => {
+                let values = self.exact.bias(name, data.iter::<f32>(), scale);
+                TensorData::new(values, shape).convert_dtype(data.dtype())
+            }
+            None => data,
+        }
+    }
+
+    /// The scale that multiplies a bias, too.
+    fn scale_of_bias(&self, parameter: &Parameter) -> Option<f32> {
+        let is_scaled = self.storage == Storage::Ternary(ScaleConvention::Multiply)
+            && parameter.is_bias
+            && !self.not_converted.matches(parameter.module());
+        let scale = is_scaled.then(|| self.weight_scale(&format!("{}.weight", parameter.module())));
+        // Others are refused with their weights.
+        scale.filter(|scale| scale.is_finite())
+    }
+
+    /// The scale in the file of a packed weight.
+    fn weight_scale(&self, weight: &str) -> f32 {
+        let scale = self.entry(&format!("{weight}{SCALE_SUFFIX}"));
+        let dtype = float_dtype(scale.info.dtype).expect("checked before");
+        floats::values(self.checkpoint.bytes(scale), dtype)[0]
     }
 
     /// The packed weights of the folder by the paths of their projections.
@@ -125,10 +150,9 @@ impl Source<'_> {
         &self,
         convention: ScaleConvention,
     ) -> Result<BTreeMap<String, PackedWeight>, HfError> {
-        let exact = ExactScales::read(self.checkpoint);
         let (mut weights, mut problems) = (BTreeMap::new(), Vec::new());
         for parameter in self.table.iter().filter(|p| self.is_packed(p)) {
-            match self.packed_weight(parameter, convention, &exact) {
+            match self.packed_weight(parameter, convention) {
                 Ok(weight) => {
                     weights.insert(parameter.module().to_string(), weight);
                 }
@@ -167,7 +191,6 @@ impl Source<'_> {
         &self,
         parameter: &Parameter,
         convention: ScaleConvention,
-        exact: &ExactScales,
     ) -> Result<PackedWeight, TensorProblem> {
         // Names of projections are those of transformers in all families.
         let name = &parameter.hf;
@@ -176,12 +199,10 @@ impl Source<'_> {
             name: name.to_string(),
             reason,
         };
-        let scale_name = format!("{name}{SCALE_SUFFIX}");
-        let scale = self.entry(&scale_name);
-        let dtype = float_dtype(scale.info.dtype).expect("checked before");
-        let scale = floats::values(self.checkpoint.bytes(scale), dtype)[0];
-        let gamma = exact.gamma(name, convention, scale);
+        let scale = self.weight_scale(name);
+        let gamma = self.exact.gamma(name, convention, scale);
         if !(gamma.is_finite() && gamma > 0.0) {
+            let scale_name = format!("{name}{SCALE_SUFFIX}");
             let reason = format!("a scale is positive and finite, found {scale}");
             return Err(wrong(&scale_name, reason));
         }

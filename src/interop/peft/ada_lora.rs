@@ -164,6 +164,20 @@ fn transposed(matrix: &TensorData) -> TensorData {
     TensorData::new(transposed, [width, rows])
 }
 
+/// Returns the names and shapes of the factors of a module `[d_input, d_output]` in a file that has so many directions.
+pub(super) fn factors(
+    module: &str,
+    [d_input, d_output]: [usize; 2],
+    directions: usize,
+) -> [(String, [usize; 2]); 3] {
+    [
+        ("A", [directions, d_input]),
+        ("E", [directions, 1]),
+        ("B", [d_output, directions]),
+    ]
+    .map(|(factor, shape)| (format!("{module}.lora_{factor}"), shape))
+}
+
 /// Fills an adapter with the tensors of a file, whose directions are those that are kept; the others are zero.
 pub(super) fn fill(
     reader: &mut Reader,
@@ -175,18 +189,13 @@ pub(super) fn fill(
     let [d_input, rank] = adapter.a.shape().dims();
     let [_, d_output] = adapter.b.shape().dims();
     let rows: Vec<usize> = (0..rank).filter(|&i| kept.is_none_or(|k| k[i])).collect();
-    let mut factor = |name: &str, shape: [usize; 2]| {
-        let data = reader.take_data(&format!("{module}.lora_{name}"), &shape)?;
-        // Directions are the columns of `B`.
-        let data = if name == "B" { transposed(&data) } else { data };
-        Some(spread(&data, &rows, rank))
-    };
-    let a = factor("A", [rows.len(), d_input]);
-    let e = factor("E", [rows.len(), 1]);
-    let b = factor("B", [d_output, rows.len()]);
+    let [a, e, b] = factors(module, [d_input, d_output], rows.len())
+        .map(|(name, shape)| reader.take_data(&name, &shape));
     let (Some(a), Some(e), Some(b)) = (a, e, b) else {
         return adapter;
     };
+    // Directions are the columns of `B`.
+    let [a, e, b] = [a, e, transposed(&b)].map(|data| spread(&data, &rows, rank));
     // Transposed here, so that the tensor is stored as one that a checkpoint restores.
     let a = Tensor::from_data(transposed(&a), &device);
     let e = Tensor::<2>::from_data(e, &device).squeeze_dim(1);

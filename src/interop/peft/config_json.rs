@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{PeftFileError, ada_lora, fields::Fields, ia3, lora, prompts};
 use crate::{base::key_table::UnknownKey, peft::PeftConfig};
@@ -44,28 +44,35 @@ fn into<T: Into<PeftConfig>>(
 ///
 /// If peft has no such method, or the method has no such setting there.
 pub(super) fn write(path: &Path, config: &PeftConfig) -> Result<Value, PeftFileError> {
-    match config {
-        PeftConfig::Lora(config) => Ok(lora::write(config)),
-        PeftConfig::AdaLora(config) => Ok(ada_lora::write(config)),
-        PeftConfig::Ia3(config) => ia3::write(path, config),
-        PeftConfig::PrefixTuning(config) => Ok(prompts::write_prefix(config)),
-        PeftConfig::PTuning(config) => Ok(prompts::write_p_tuning(config)),
-        PeftConfig::PromptTuning(config) => Ok(prompts::write_prompt_tuning(config)),
-        PeftConfig::BitFit(_) => Err(PeftFileError::NotInPeft {
-            path: path.to_path_buf(),
-            method: "BitFit",
-            instead: "save a record of the trained parameters, or merge the adapter and save the model, with the \
-                      biases in its configuration",
-        }),
+    let mut fields = match config {
+        PeftConfig::Lora(config) => lora::write(config),
+        PeftConfig::AdaLora(config) => ada_lora::write(config),
+        PeftConfig::Ia3(config) => ia3::write(path, config)?,
+        PeftConfig::PrefixTuning(config) => prompts::write_prefix(config),
+        PeftConfig::PTuning(config) => prompts::write_p_tuning(config),
+        PeftConfig::PromptTuning(config) => prompts::write_prompt_tuning(config),
+        PeftConfig::BitFit(_) => {
+            return Err(PeftFileError::NotInPeft {
+                path: path.to_path_buf(),
+                method: "BitFit",
+                instead: "save a record of the trained parameters, or merge the adapter and save the model, with \
+                          the biases in its configuration",
+            });
+        }
+    };
+    if !config.modules_to_save().is_empty() {
+        fields["modules_to_save"] = json!(config.modules_to_save());
     }
+    Ok(fields)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::peft::{BitFitConfig, Ia3Config, LoraConfig, TargetModules};
+    use crate::peft::{
+        AdaLoraConfig, BitFitConfig, Ia3Config, LoraConfig, PTuningConfig, PrefixTuningConfig,
+        PromptTuningConfig, TargetModules,
+    };
 
     fn of(json: Value) -> Result<PeftConfig, String> {
         let read = read(Path::new("a"), json.to_string().as_bytes());
@@ -84,6 +91,35 @@ mod tests {
         let config = config.into();
         let written = write(Path::new("a"), &config).unwrap();
         assert_eq!(of(written).unwrap(), config);
+    }
+
+    #[test]
+    fn modules_that_are_saved_as_a_whole_are_read_back_for_each_method() {
+        let saved = || vec!["lm_head".to_string()];
+        let mut ada_lora = AdaLoraConfig::new(9);
+        ada_lora.modules_to_save = saved();
+        let mut lora = LoraConfig::new(2);
+        lora.modules_to_save = saved();
+        let mut ia3 = Ia3Config::default();
+        ia3.modules_to_save = saved();
+        let mut prefix = PrefixTuningConfig::new(2);
+        prefix.modules_to_save = saved();
+        let mut p_tuning = PTuningConfig::new(2);
+        p_tuning.modules_to_save = saved();
+        let mut prompt = PromptTuningConfig::new(2);
+        prompt.modules_to_save = saved();
+        let configs: [PeftConfig; 6] = [
+            ada_lora.into(),
+            lora.into(),
+            ia3.into(),
+            prefix.into(),
+            p_tuning.into(),
+            prompt.into(),
+        ];
+        for config in configs {
+            let written = write(Path::new("a"), &config).unwrap();
+            assert_eq!(of(written).unwrap(), config);
+        }
     }
 
     #[test]

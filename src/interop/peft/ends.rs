@@ -41,6 +41,21 @@ pub(super) fn add<P: Projection>(
     Ok(())
 }
 
+/// Returns the names and shapes of the factors of an end of a rank.
+pub(super) fn factors<P: Projection>(
+    end: End,
+    lm: &BitNetLm<P>,
+    rank: usize,
+) -> [(String, [usize; 2]); 2] {
+    let [vocab, d_model] = lm.model.embed_tokens.weight.shape().dims();
+    let [d_input, d_output] = match end {
+        End::Embedding => [vocab, d_model],
+        End::Head => [d_model, vocab],
+    };
+    let [a, b] = names(end);
+    [(a, [rank, d_input]), (b, [d_output, rank])]
+}
+
 /// Fills an adapter with the tensors of a file.
 pub(super) fn fill(reader: &mut Reader, end: End, product: &mut LowRankProduct) {
     for (name, factor) in names(end).into_iter().zip([&mut product.a, &mut product.b]) {

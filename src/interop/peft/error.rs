@@ -1,4 +1,7 @@
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::TensorReadError;
 
@@ -54,7 +57,8 @@ pub enum PeftFileError {
         /// Alternative.
         instead: &'static str,
     },
-    /// Tensors are missing, unknown, or not of the shape and type that the model and the configuration say.
+    /// Tensors are missing, unknown, not of the shape and type that the model and the configuration say, or have values
+    /// that are not finite.
     #[error("{path}: {}", listed(.problems))]
     Tensors {
         /// The file.
@@ -81,6 +85,13 @@ impl PeftFileError {
     pub(super) fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         |source| Self::Io { path, source }
+    }
+
+    pub(super) fn tensors(path: &Path, problems: Vec<TensorProblem>) -> Self {
+        Self::Tensors {
+            path: path.to_path_buf(),
+            problems,
+        }
     }
 
     pub(super) fn file(path: impl Into<PathBuf>, reason: impl ToString) -> Self {

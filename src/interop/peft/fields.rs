@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{CONFIG_FILE, PeftFileError};
 use crate::{
     base::key_table::{KeyTable, UnknownKey},
+    interop::json_text::located,
     peft::PeftError,
 };
 
@@ -18,6 +19,27 @@ pub(super) const ORIGIN: &[&str] = &[
     "revision",
     "task_type",
 ];
+
+/// Fields that have another name here, and that of files.
+const NAMES: [(&str, &str); 4] = [
+    ("rank", "r"),
+    ("alpha", "lora_alpha"),
+    ("dropout", "lora_dropout"),
+    ("delta_t", "deltaT"),
+];
+
+/// Returns the error of a configuration of a file, with the names of fields there.
+pub(super) fn invalid(path: &Path, mut source: PeftError) -> PeftFileError {
+    if let PeftError::OutOfBounds(bounds) = &mut source
+        && let Some((_, name)) = NAMES.iter().find(|(here, _)| *here == bounds.name)
+    {
+        bounds.name = name.to_string();
+    }
+    PeftFileError::Config {
+        path: path.to_path_buf(),
+        source,
+    }
+}
 
 /// Fields of a configuration.
 pub(super) struct Fields<'a> {
@@ -32,8 +54,8 @@ impl<'a> Fields<'a> {
     ///
     /// If it is not a JSON object.
     pub(super) fn read(path: &'a Path, text: &[u8]) -> Result<Self, PeftFileError> {
-        let fields =
-            serde_json::from_slice(text).map_err(|error| PeftFileError::file(path, error))?;
+        let fields = serde_json::from_slice(text);
+        let fields = fields.map_err(|error| PeftFileError::file(path, located(&error, text)))?;
         Ok(Self { path, fields })
     }
 
@@ -56,10 +78,7 @@ impl<'a> Fields<'a> {
 
     /// Returns the error of a configuration that is read, but not valid.
     pub(super) fn invalid(&self, source: PeftError) -> PeftFileError {
-        PeftFileError::Config {
-            path: self.path.to_path_buf(),
-            source,
-        }
+        invalid(self.path, source)
     }
 
     pub(super) fn unsupported(

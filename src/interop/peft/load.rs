@@ -9,13 +9,14 @@ use safetensors::{Dtype, SafeTensors};
 
 use super::{
     CONFIG_FILE, MODEL_FILE, PROMPT_TENSOR, PeftFileError, ada_lora, beside, config_json, ends,
-    ia3, lora, prefix, prompts, reader::Reader,
+    fields, ia3, lora, prefix, prompts, reader::Reader, sizes,
 };
 use crate::{
     base::key_table::UnknownKey,
     interop::{
         floats::{self, Order},
         hf::TensorProblem,
+        safetensors_header::check_header,
     },
     nn::{BitNetLm, Prompt},
     peft::{AdaptedLinear, Adapter, AdapterBase, End, PeftConfig, PeftError},
@@ -38,7 +39,7 @@ pub struct AdapterFolder {
 ///
 /// # Errors
 ///
-/// If a file cannot be read or is damaged, or the configuration asks for what is not supported.
+/// If a file cannot be read or is damaged, the configuration asks for what is not supported, or a value is not finite.
 pub fn load(folder: impl AsRef<Path>) -> Result<AdapterFolder, PeftFileError> {
     let config_path = folder.as_ref().join(CONFIG_FILE);
     let text = fs::read(&config_path).map_err(PeftFileError::io(&config_path))?;
@@ -61,8 +62,9 @@ fn tensors(
     bytes: &[u8],
     prefix: &str,
 ) -> Result<BTreeMap<String, TensorData>, PeftFileError> {
+    check_header(bytes).map_err(|error| PeftFileError::file(path, error))?;
     let file = SafeTensors::deserialize(bytes).map_err(|error| PeftFileError::file(path, error))?;
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, view) in file.tensors() {
         let short = match name.as_str() {
             PROMPT_TENSOR => Some(PROMPT_TENSOR),
@@ -84,9 +86,17 @@ fn tensors(
         };
         let types = [dtype, FloatDType::F32];
         let data = floats::read(view.data(), types, Order::Kept, view.shape(), &|_| ());
+        if let Some(place) = floats::first_not_finite(data.as_bytes(), data.dtype()) {
+            let reason = format!("value {place} is not finite");
+            let name = name.clone();
+            problems.push(TensorProblem::Value { name, reason });
+        }
         tensors.insert(short.to_string(), data);
     }
-    Ok(tensors)
+    match problems.is_empty() {
+        true => Ok(tensors),
+        false => Err(PeftFileError::tensors(path, problems)),
+    }
 }
 
 impl AdapterFolder {
@@ -132,10 +142,12 @@ impl AdapterFolder {
         base: P,
         name: &str,
     ) -> Result<AdaptedLinear<P>, PeftFileError> {
+        let mut reader = self.reader();
+        let checked = sizes::check_module(&mut reader, &self.config, module, base.size());
+        self.checked(&reader, checked)?;
         let device = base.devices().into_iter().next().unwrap_or_default();
         let adapted = self.config.adapt(module, base, name, &device);
         let mut linear = adapted.map_err(|source| self.invalid(source))?;
-        let mut reader = self.reader();
         linear.map_adapter(name, |adapter| {
             fill(&mut reader, &self.config, module, adapter)
         });
@@ -155,11 +167,13 @@ impl AdapterFolder {
         lm: BitNetLm<AdaptedLinear<P>>,
         name: &str,
     ) -> Result<BitNetLm<AdaptedLinear<P>>, PeftFileError> {
+        let mut reader = self.reader();
+        let checked = sizes::check(&mut reader, &self.config, &lm);
+        self.checked(&reader, checked)?;
         let (lm, report) = lm
             .add_adapter(name, prompts::folded(&self.config))
             .map_err(|source| self.invalid(source))?;
         let modules: Vec<&str> = report.modules.iter().map(|m| m.name.as_str()).collect();
-        let mut reader = self.reader();
         let mut lm = lm;
         if let Some(prompt) = lm.model.prompt.take_if(|prompt| prompt.name() == name) {
             lm.model.prompt = Some(fill_prompt(&mut reader, prompt));
@@ -200,20 +214,27 @@ impl AdapterFolder {
         }
     }
 
+    /// Returns the result of the check of sizes.
+    fn checked(
+        &self,
+        reader: &Reader,
+        checked: Result<(), PeftError>,
+    ) -> Result<(), PeftFileError> {
+        checked.map_err(|source| self.invalid(source))?;
+        match reader.problems.is_empty() {
+            true => Ok(()),
+            false => Err(self.unfit(reader.problems.clone())),
+        }
+    }
+
     /// Returns the error of a configuration that does not fit the model.
     fn invalid(&self, source: PeftError) -> PeftFileError {
-        PeftFileError::Config {
-            path: self.config_path.clone(),
-            source,
-        }
+        fields::invalid(&self.config_path, source)
     }
 
     /// Returns the error of tensors that do not fit the model.
     fn unfit(&self, problems: Vec<TensorProblem>) -> PeftFileError {
-        PeftFileError::Tensors {
-            path: self.path.clone(),
-            problems,
-        }
+        PeftFileError::tensors(&self.path, problems)
     }
 }
 

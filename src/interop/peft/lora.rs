@@ -1,4 +1,3 @@
-use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
 use super::{
@@ -113,9 +112,6 @@ pub(super) fn write(config: &LoraConfig) -> Value {
             fields[key] = pattern;
         }
     }
-    if !config.modules_to_save.is_empty() {
-        fields["modules_to_save"] = json!(config.modules_to_save);
-    }
     fields
 }
 
@@ -130,16 +126,23 @@ pub(super) fn add(tensors: &mut Tensors<'_>, lora: &Lora) -> Result<(), PeftFile
     }
 }
 
+/// Returns the names and shapes of the factors `A` and `B` of a module `[d_input, d_output]`.
+pub(super) fn factors(
+    module: &str,
+    [d_input, d_output]: [usize; 2],
+    rank: usize,
+) -> [(String, [usize; 2]); 2] {
+    [("A", [rank, d_input]), ("B", [d_output, rank])]
+        .map(|(factor, shape)| (format!("{module}.lora_{factor}.weight"), shape))
+}
+
 /// Fills an adapter with the tensors of a file.
 pub(super) fn fill(reader: &mut Reader, module: &str, lora: Lora) -> Lora {
     let device = lora.a.device();
     let [d_input, rank] = lora.a.shape().dims();
     let [_, d_output] = lora.b.shape().dims();
-    let mut factor = |name, shape| -> Option<Tensor<2>> {
-        reader.take(format!("{module}.lora_{name}.weight"), shape, &device)
-    };
-    let a = factor("A", [rank, d_input]);
-    let b = factor("B", [d_output, rank]);
+    let [a, b] = factors(module, [d_input, d_output], rank)
+        .map(|(name, shape)| reader.take::<2>(name, shape, &device));
     let magnitude = lora.magnitude.is_some().then(|| {
         let name = format!("{module}.lora_magnitude_vector");
         reader.take(name, [d_output], &device)

@@ -31,6 +31,7 @@ mod lora;
 mod prompts;
 mod reader;
 mod save;
+mod sizes;
 mod targets;
 mod tensors;
 

@@ -127,7 +127,6 @@ fn size(fields: &Fields<'_>) -> Result<PromptSize, PeftFileError> {
 /// Returns the configuration of prefix tuning as peft reads it.
 pub(super) fn write_prefix(config: &PrefixTuningConfig) -> Value {
     let mut fields = write("PREFIX_TUNING", config.num_virtual_tokens, &config.size);
-    fields["modules_to_save"] = saved(&config.modules_to_save);
     fields["prefix_projection"] = json!(config.prefix_projection);
     fields["encoder_hidden_size"] = json!(config.encoder_hidden_size);
     fields["init_weights"] = match config.init_weights {
@@ -140,7 +139,6 @@ pub(super) fn write_prefix(config: &PrefixTuningConfig) -> Value {
 /// Returns the configuration of P-tuning as peft reads it.
 pub(super) fn write_p_tuning(config: &PTuningConfig) -> Value {
     let mut fields = write("P_TUNING", config.num_virtual_tokens, &config.size);
-    fields["modules_to_save"] = saved(&config.modules_to_save);
     fields["encoder_reparameterization_type"] = json!("MLP");
     fields["encoder_hidden_size"] = json!(config.encoder_hidden_size);
     fields
@@ -149,19 +147,11 @@ pub(super) fn write_p_tuning(config: &PTuningConfig) -> Value {
 /// Returns the configuration of prompt tuning as peft reads it. Tokens are none of its settings, and have become values.
 pub(super) fn write_prompt_tuning(config: &PromptTuningConfig) -> Value {
     let mut fields = write("PROMPT_TUNING", config.num_virtual_tokens, &config.size);
-    fields["modules_to_save"] = saved(&config.modules_to_save);
     fields["prompt_tuning_init"] = match config.prompt_tuning_init {
         PromptTuningInit::SampleVocab => json!("SAMPLE_VOCAB"),
         PromptTuningInit::Random | PromptTuningInit::Tokens(_) => json!("RANDOM"),
     };
     fields
-}
-
-fn saved(modules: &[String]) -> Value {
-    match modules {
-        [] => Value::Null,
-        modules => json!(modules),
-    }
 }
 
 fn write(peft_type: &str, num_virtual_tokens: usize, size: &PromptSize) -> Value {

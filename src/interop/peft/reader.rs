@@ -40,20 +40,26 @@ impl Reader {
 
     /// Returns the values of a name, or notes the problem with them.
     pub(super) fn take_data(&mut self, name: &str, shape: &[usize]) -> Option<TensorData> {
-        let full = self.in_file(name);
-        let problem = match self.tensors.remove(name) {
-            Some(data) if data.shape()[..] == *shape => return Some(data),
+        let fits = self.check(name, shape);
+        self.tensors.remove(name).filter(|_| fits)
+    }
+
+    /// Returns whether there is a tensor of a name and shape, or notes the problem with it.
+    pub(super) fn check(&mut self, name: &str, shape: &[usize]) -> bool {
+        let name_in_file = self.in_file(name);
+        let problem = match self.tensors.get(name) {
+            Some(data) if data.shape()[..] == *shape => return true,
             Some(data) => TensorProblem::Shape {
-                name: full,
+                name: name_in_file,
                 expected: shape.to_vec(),
                 found: data.shape().to_vec(),
             },
             None => TensorProblem::Missing {
-                name: full,
+                name: name_in_file,
                 shape: shape.to_vec(),
             },
         };
         self.problems.push(problem);
-        None
+        false
     }
 }

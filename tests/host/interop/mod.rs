@@ -7,6 +7,8 @@ mod peft;
 #[cfg(feature = "peft")]
 mod peft_bit_fit;
 #[cfg(feature = "peft")]
+mod peft_damage;
+#[cfg(feature = "peft")]
 mod peft_ia3;
 #[cfg(feature = "peft")]
 mod peft_lora;

@@ -4,6 +4,7 @@
 //!
 //! The package in `fuzz/` has this module as its library, so nothing here uses the other tests.
 
+mod adapter;
 mod chat_template;
 mod checkpoint;
 mod folder;
@@ -17,6 +18,7 @@ mod token_file;
 mod tokenizer;
 mod training_config;
 
+pub use adapter::{gguf_adapter, model as adapted_model, peft_folder};
 pub use chat_template::chat_template;
 pub use checkpoint::checkpoint;
 pub use folder::folder_bytes;
@@ -34,14 +36,16 @@ pub use training_config::training_config;
 pub type Target = fn(&[u8]);
 
 /// All targets with the names of their corpora.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("chat_template", chat_template),
     ("checkpoint", checkpoint),
     ("gguf", gguf),
+    ("gguf_adapter", gguf_adapter),
     ("hf_config", hf_config),
     ("hf_folder", hf_folder),
     ("json_lines", json_lines),
     ("packed_model", packed_model),
+    ("peft_folder", peft_folder),
     ("teacher_logits", teacher_logits),
     ("text_files", text_files),
     ("token_file", token_file),

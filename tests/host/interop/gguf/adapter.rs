@@ -10,8 +10,7 @@ use bitnet_burn::{
     interop::{
         CausalLm, PretrainedLm,
         gguf::{
-            GgmlType, GgufMetadata, GgufReader, GgufShape, GgufValue, GgufWriter, SaveOptions,
-            load_adapter, save_adapter,
+            GgmlType, GgufReader, GgufShape, GgufValue, SaveOptions, load_adapter, save_adapter,
         },
         hf, peft,
     },
@@ -29,6 +28,7 @@ use burn::{
 use safetensors::SafeTensors;
 use tempfile::TempDir;
 
+use super::parts::Parts;
 use crate::support::{oracle::data_path, values::*};
 
 fn llama() -> (BitNetLmConfig, BitNetLm<Linear>) {
@@ -281,33 +281,6 @@ fn other_methods_are_refused_by_name() {
                 .contains(&format!(" is {method}, supported is LoRA")),
             "{error}"
         );
-    }
-}
-
-/// A file in parts.
-struct Parts {
-    metadata: GgufMetadata,
-    tensors: Vec<(String, GgufShape, Vec<u8>)>,
-}
-
-impl Parts {
-    fn of(path: &Path) -> Self {
-        let reader = GgufReader::open(path).unwrap();
-        let tensors = reader.tensors();
-        Self {
-            metadata: reader.metadata().clone(),
-            tensors: tensors
-                .map(|t| (t.name().to_string(), t.shape(), t.bytes().to_vec()))
-                .collect(),
-        }
-    }
-
-    fn write(self, path: &Path) {
-        let mut writer = GgufWriter::new(self.metadata).unwrap();
-        for (name, shape, bytes) in self.tensors {
-            writer.add_bytes(name, GgmlType::F32, shape, bytes).unwrap();
-        }
-        writer.write(path).unwrap();
     }
 }
 

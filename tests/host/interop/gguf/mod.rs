@@ -2,6 +2,8 @@
 
 #[cfg(feature = "peft")]
 mod adapter;
+#[cfg(feature = "peft")]
+mod adapter_damage;
 mod blocks;
 mod codecs;
 mod damage;
@@ -9,6 +11,8 @@ pub mod file;
 mod keys;
 mod model;
 mod models;
+#[cfg(feature = "peft")]
+mod parts;
 mod positions;
 mod round_trip;
 mod tokenizer;

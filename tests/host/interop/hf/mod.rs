@@ -5,6 +5,7 @@ mod families;
 mod folder;
 mod four_bit;
 mod four_bit_damage;
+mod four_bit_mutations;
 mod full_precision;
 mod hostile;
 mod models;
