@@ -9,7 +9,6 @@
 mod support;
 
 mod host {
-    mod base;
     #[cfg(all(feature = "interop", feature = "text", feature = "train"))]
     mod fuzz_corpus;
     #[cfg(feature = "interop")]
