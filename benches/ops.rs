@@ -3,15 +3,13 @@
 
 use bitnet_burn::{
     functions::{
-        AffineParams, absmax_fake_quant, affine_fake_quant, four_bit_dequantize, four_bit_linear,
-        four_bit_quantize, hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
+        AffineParams, FourBitFormat, GradientRule, Groups, QuantRange, absmax_fake_quant,
+        affine_fake_quant, four_bit_dequantize, four_bit_linear, four_bit_quantize,
+        hadamard_transform, straight_through, ternary_fake_quant, ternary_pack, ternary_unpack,
     },
-    ops::{AffineLevels, CodeRange, FourBitFormat, FourBitType, GradientRule, Groups, QatOps},
+    quant::FourBitType,
 };
-use burn::{
-    backend::Dispatch,
-    tensor::{Device, Distribution, FloatDType, Int, Tensor},
-};
+use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor};
 use divan::{Bencher, black_box_drop};
 
 /// Allocator that keeps freed memory for the next tensor, as in the examples. With the allocator of
@@ -167,7 +165,7 @@ mod affine_fake_quant_1024x4096 {
     #[divan::bench(args = GRANULARITIES)]
     fn operation(bencher: Bencher, granularity: Granularity) {
         let weight = random(WEIGHT);
-        let codes = CodeRange::signed(4);
+        let codes = QuantRange::signed(4);
         let levels = AffineParams::symmetric(steps(granularity), granularity.groups(), codes);
         time(bencher, || {
             affine_fake_quant(weight.clone(), levels.clone())
@@ -190,24 +188,19 @@ mod affine_fake_quant_1024x4096 {
     }
 }
 
-/// Gradients of the estimators, with one scale for the whole weight.
+/// Backward passes of the estimators, from a gradient of ones, with one scale for the whole weight.
 #[divan::bench_group]
 mod affine_gradient_1024x4096 {
     use super::*;
 
     fn operation(bencher: Bencher, rule: GradientRule) {
-        let (weight, grads) = (random(WEIGHT), random(WEIGHT));
+        let weight = random(WEIGHT).autodiff().require_grad();
         let groups = Granularity::Tensor.groups();
-        let steps = steps(Granularity::Tensor);
+        let steps = steps(Granularity::Tensor).autodiff();
+        let levels = AffineParams::symmetric(steps, groups, QuantRange::TERNARY);
         time(bencher, || {
-            let levels = AffineLevels {
-                scales: steps.clone().into_dispatch(),
-                zero_points: steps.zeros_like().into_dispatch(),
-                groups,
-                codes: CodeRange::TERNARY,
-            };
-            let (x, grads) = (weight.clone(), grads.clone());
-            Dispatch::affine_gradient(x.into_dispatch(), grads.into_dispatch(), levels, rule)
+            let (x, quantized) = (weight.clone(), weight.clone().detach());
+            straight_through(x, quantized, levels.clone(), Some(rule)).backward()
         });
     }
 

@@ -3,8 +3,8 @@
 //! the device.
 
 use bitnet_burn::{
-    functions::{GatedActivation, causal_attention, gated_activation, rms_norm},
-    nn::{RotaryEmbedding, RotaryEmbeddingConfig},
+    functions::{causal_attention, gated_activation, rms_norm},
+    nn::{GatedActivation, RotaryEmbedding, RotaryEmbeddingConfig},
 };
 use burn::{
     nn::{RmsNorm, RmsNormConfig},

@@ -34,7 +34,6 @@
 //!   distillation from a full-precision teacher
 //! - [`monitor`]: quantization error of each layer over a training, as numbers and as an HTML page
 //! - [`functions`]: operations on tensors
-//! - [`ops`]: operations on backends
 //! - [`optim`]: optimizers for latent weights, schedules, loss scaling and mixed precision
 //! - `peft` (feature `peft`): adapters beside frozen weights
 //! - `interop` (feature `interop`): model folders of Hugging Face Transformers, GGUF for llama.cpp
@@ -51,7 +50,7 @@ pub mod interop;
 pub mod loss;
 pub mod monitor;
 pub mod nn;
-pub mod ops;
+mod ops;
 pub mod optim;
 #[cfg(feature = "peft")]
 pub mod peft;
@@ -63,9 +62,8 @@ pub mod text;
 #[cfg(feature = "train")]
 pub mod train;
 
-#[doc(hidden)]
-pub use base::atomic_file::write as write_file;
 pub use base::bounds::OutOfBounds;
+pub use ops::{DeviceError, device};
 
 /// Code blocks of the README, compiled and run as documentation tests.
 #[cfg(all(doctest, feature = "interop"))]

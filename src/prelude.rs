@@ -15,7 +15,7 @@ pub use crate::{
         Projection,
     },
     qat::{PackedModel, Prepare, QuantControls, convert},
-    quant::{ActivationQuantizer, QatScheme, TernaryConfig, WeightGranularity, WeightQuantizer},
+    quant::{ActivationQuantizer, QatScheme, WeightGranularity, WeightQuantizer},
 };
 
 #[cfg(feature = "interop")]

@@ -9,7 +9,6 @@
 mod support;
 
 mod host {
-    mod base;
     #[cfg(all(
         feature = "interop",
         feature = "peft",

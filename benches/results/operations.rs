@@ -2,12 +2,10 @@
 
 use std::thread;
 
-use bitnet_burn::{
-    functions::{
-        AffineParams, absmax_fake_quant, absmax_quantize, affine_fake_quant, blockwise_quantize,
-        group_statistic, hadamard_transform, ternary_fake_quant, ternary_pack, ternary_unpack,
-    },
-    ops::{CodeRange, DynamicMap, Groups, Statistic},
+use bitnet_burn::functions::{
+    AffineParams, DynamicMap, Groups, QuantRange, Statistic, absmax_fake_quant, absmax_quantize,
+    affine_fake_quant, blockwise_quantize, group_statistic, hadamard_transform, ternary_fake_quant,
+    ternary_pack, ternary_unpack,
 };
 use burn::tensor::{Device, Distribution, FloatDType, Tensor};
 
@@ -87,7 +85,7 @@ pub fn run(quick: bool) -> Table {
     );
     for (scales, groups) in by_scales {
         let (_, gamma) = ternary_fake_quant(weight.clone(), groups);
-        let levels = AffineParams::symmetric(gamma, groups, CodeRange::signed(4));
+        let levels = AffineParams::symmetric(gamma, groups, QuantRange::signed(4));
         let f = timed(|| affine_fake_quant(weight.clone(), levels.clone()));
         row("affine_fake_quant", scales, WEIGHT, f);
     }

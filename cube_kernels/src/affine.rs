@@ -2,14 +2,14 @@
 
 /// The range of integer codes of a quantizer, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct CodeRange {
+pub struct QuantRange {
     /// Smallest code.
     pub min: f32,
     /// Largest code.
     pub max: f32,
 }
 
-impl CodeRange {
+impl QuantRange {
     /// Codes of ternary weights: -1 to 1.
     pub const TERNARY: Self = Self {
         min: -1.0,

@@ -5,7 +5,7 @@
 //! [CubeCL](https://docs.rs/cubecl).
 //!
 //! The crate is independent of tensor libraries. [`Groups`] defines the values that share a scale.
-//! [`CodeRange`] and [`GradientRule`] define a quantizer with even steps and its surrogate gradient.
+//! [`QuantRange`] and [`GradientRule`] define a quantizer with even steps and its surrogate gradient.
 //! [`packing`] defines the bit layout, and [`mod@reference`] holds the numerics in plain scalar code.
 //! `kernels` (feature `cube`) launches the kernels on contiguous buffers.
 
@@ -19,7 +19,7 @@ pub mod packing;
 pub mod reference;
 mod statistic;
 
-pub use affine::{CodeRange, GradientRule};
+pub use affine::{GradientRule, QuantRange};
 pub use dynamic_map::{BLOCK, DynamicMap};
 pub use four_bit::{FourBitFormat, FourBitType, MIN_ABSMAX};
 pub use groups::Groups;

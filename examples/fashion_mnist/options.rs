@@ -2,13 +2,7 @@
 
 use std::path::PathBuf;
 
-use bitnet_burn::{
-    ops,
-    quant::{
-        BitWidth, LearnedStepConfig, SymmetricConfig, TernaryConfig, WeightGranularity,
-        WeightQuantizer,
-    },
-};
+use bitnet_burn::quant::{BitWidth, WeightGranularity, WeightQuantizer};
 use bitnet_burn_examples::{learning_rate, parsed};
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
@@ -37,7 +31,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// flex, ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda or rocm
-    #[arg(long, value_name = "NAME", default_value = "flex", value_parser = ops::device)]
+    #[arg(long, value_name = "NAME", default_value = "flex", value_parser = bitnet_burn::device)]
     pub device: Device,
 }
 
@@ -68,11 +62,11 @@ impl Options {
             _ => WeightGranularity::PerTensor,
         };
         match self.weights {
-            Weights::Ternary => TernaryConfig::new(granularity).into(),
-            Weights::Absmax2 => SymmetricConfig::new(2).with_granularity(granularity).into(),
-            Weights::Lsq2 => LearnedStepConfig::new(BitWidth::Bits(2))
-                .with_granularity(granularity)
-                .into(),
+            Weights::Ternary => WeightQuantizer::ternary(granularity),
+            Weights::Absmax2 => WeightQuantizer::symmetric(2).with_granularity(granularity),
+            Weights::Lsq2 => {
+                WeightQuantizer::learned_step(BitWidth::Bits(2)).with_granularity(granularity)
+            }
         }
     }
 }

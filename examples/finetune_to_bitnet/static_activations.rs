@@ -4,8 +4,8 @@ use bitnet_burn::{
     nn::{BitLinear, BitNetLm},
     qat::QuantControls,
     quant::{
-        QatScheme, StaticConfig,
-        calibration::{MinMaxConfig, MseConfig, ObserverConfig, PercentileConfig, SamplingPolicy},
+        ActivationQuantizer, QatScheme,
+        calibration::{ObserverConfig, SamplingPolicy},
     },
 };
 use bitnet_burn_examples::{Error, STEPS_PER_EPOCH, Text};
@@ -19,7 +19,10 @@ pub fn losses(
     options: &Options,
     text: &Text,
 ) -> Result<Vec<(&'static str, f64)>, Error> {
-    let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
+    let scheme = QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Static {
+        bits: 8,
+        symmetric: true,
+    }));
     let lm = dynamic.clone().with_scheme(&scheme);
     let frozen = QuantControls::of(&lm);
     let observed = QuantControls::of(dynamic).filter(|path| path.ends_with("input_quant"));
@@ -41,8 +44,8 @@ pub fn losses(
 /// Observers to compare; the first is the one to report.
 fn observers() -> [(&'static str, ObserverConfig); 3] {
     [
-        ("mse", MseConfig::default().into()),
-        ("percentile", PercentileConfig::default().into()),
-        ("min-max", MinMaxConfig::default().into()),
+        ("mse", ObserverConfig::mse()),
+        ("percentile", ObserverConfig::percentile()),
+        ("min-max", ObserverConfig::min_max()),
     ]
 }

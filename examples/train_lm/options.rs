@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use bitnet_burn::ops;
 use bitnet_burn_examples::{Error, count, learning_rate};
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
@@ -35,7 +34,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// flex, ndarray, cpu, wgpu, vulkan, metal, webgpu, cuda or rocm
-    #[arg(long, value_name = "NAME", default_value = "flex", value_parser = ops::device)]
+    #[arg(long, value_name = "NAME", default_value = "flex", value_parser = bitnet_burn::device)]
     pub device: Device,
     /// Text to train on [default: an excerpt of Shakespeare]
     #[arg(long, value_name = "FILE")]

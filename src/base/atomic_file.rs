@@ -205,3 +205,6 @@ pub(crate) fn replace(from: &Path, to: &Path) -> io::Result<()> {
     write(to, |file| io::copy(&mut File::open(from)?, file).map(drop))?;
     fs::remove_file(from)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
 use super::operand::assert_float;
-use crate::ops::{CodeRange, Groups, QatOps};
+use crate::ops::{Groups, QatOps, QuantRange};
 
 /// Applies symmetric fake quantization to activations:
 /// `Q(x) = clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1) / s` with
@@ -26,7 +26,7 @@ use crate::ops::{CodeRange, Groups, QatOps};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::absmax_fake_quant, ops::Groups};
+/// use bitnet_burn::functions::{Groups, absmax_fake_quant};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let x = Tensor::<2>::from_floats([[127.0, 2.5], [-63.5, 0.2]], &Device::default());
@@ -42,7 +42,7 @@ pub fn absmax_fake_quant<const D: usize>(
 ) -> (Tensor<D>, Tensor<2>) {
     assert_float("absmax_fake_quant", &x);
     groups.assert_cover(&x.dims());
-    let max_code = CodeRange::signed(bits).max;
+    let max_code = QuantRange::signed(bits).max;
     let (quantized, inverse_scales) =
         Dispatch::absmax_fake_quant(x.into_dispatch(), groups, max_code);
     (

@@ -1,7 +1,7 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
 use super::operand::{assert_float, assert_per_group};
-use crate::ops::{AffineLevels, CodeRange, GradientRule, Groups, QatOps};
+use crate::ops::{AffineLevels, GradientRule, Groups, QatOps, QuantRange};
 
 /// Evenly spaced levels `(code - zero_point) * scale` of a quantized tensor, one for each code of a range.
 ///
@@ -17,12 +17,12 @@ pub struct AffineParams {
     /// Groups of values that share a scale.
     pub groups: Groups,
     /// The range of codes.
-    pub codes: CodeRange,
+    pub codes: QuantRange,
 }
 
 impl AffineParams {
     /// Creates levels around zero, `code * scale`.
-    pub fn symmetric(scales: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
+    pub fn symmetric(scales: Tensor<2>, groups: Groups, codes: QuantRange) -> Self {
         let zero_points = scales.zeros_like();
         Self {
             scales,
@@ -68,13 +68,13 @@ impl AffineParams {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::{AffineParams, affine_fake_quant}, ops::{CodeRange, Groups}};
+/// use bitnet_burn::functions::{AffineParams, Groups, QuantRange, affine_fake_quant};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();
 /// let x = Tensor::<1>::from_floats([0.6, -0.2, 9.0], &device);
 /// let scales = Tensor::full([1, 1], 0.5, &device);
-/// let levels = AffineParams::symmetric(scales, Groups::per_tensor(3), CodeRange::signed(4));
+/// let levels = AffineParams::symmetric(scales, Groups::per_tensor(3), QuantRange::signed(4));
 /// let quantized = affine_fake_quant(x, levels);
 /// assert_eq!(quantized.into_data().to_vec::<f32>().unwrap(), [0.5, 0.0, 3.5]);
 /// ```
@@ -100,13 +100,13 @@ pub fn affine_fake_quant<const D: usize>(x: Tensor<D>, levels: AffineParams) -> 
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::{AffineParams, straight_through}, ops::{CodeRange, GradientRule, Groups}};
+/// use bitnet_burn::functions::{AffineParams, GradientRule, Groups, QuantRange, straight_through};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default().autodiff();
 /// let x = Tensor::<1>::from_floats([0.4, 3.0], &device).require_grad();
 /// let sign = x.clone().detach().sign();
-/// let levels = AffineParams::symmetric(Tensor::ones([1, 1], &device), Groups::per_tensor(2), CodeRange::TERNARY);
+/// let levels = AffineParams::symmetric(Tensor::ones([1, 1], &device), Groups::per_tensor(2), QuantRange::TERNARY);
 /// let clipped = Some(GradientRule::Clipped { bound: 1.0 });
 /// let grads = straight_through(x.clone(), sign, levels, clipped).sum().backward();
 /// assert_eq!(x.grad(&grads).unwrap().into_data().to_vec::<f32>().unwrap(), [1.0, 0.0]);
@@ -161,7 +161,7 @@ pub fn learned_step_fake_quant<const D: usize>(
     scales: Tensor<2>,
     offsets: Tensor<2>,
     groups: Groups,
-    codes: CodeRange,
+    codes: QuantRange,
     grad_scale: f32,
 ) -> Tensor<D> {
     assert_float("learned_step_fake_quant", &x);

@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::operand::assert_float;
-use crate::ops::{CodeRange, Groups, QatOps};
+use crate::ops::{Groups, QatOps, QuantRange};
 
 /// Computes `Y = Qx(X) Qw(W) + b` in one operation: [`absmax_fake_quant`](super::absmax_fake_quant) of
 /// `bits` bits per token, [`ternary_fake_quant`](super::ternary_fake_quant) and the product of the two.
@@ -35,7 +35,7 @@ use crate::ops::{CodeRange, Groups, QatOps};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::bit_linear, ops::Groups};
+/// use bitnet_burn::functions::{Groups, bit_linear};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();
@@ -60,7 +60,7 @@ pub fn bit_linear<const D: usize>(
     assert_float("bit_linear", &weight);
     assert_operands(&x, d_input, x.dtype(), "weight");
     groups.assert_cover(&weight.dims());
-    let max_code = CodeRange::signed(bits).max;
+    let max_code = QuantRange::signed(bits).max;
     let mut shape = x.dims();
     let tokens = shape[..D - 1].iter().product();
     let bias = bias_or_none(&x, bias, d_output);

@@ -26,10 +26,7 @@ use crate::ops::{AdamWStep, BLOCK, BlockwiseCodes, DynamicMap, QatOps};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{
-///     functions::{blockwise_dequantize, blockwise_quantize},
-///     ops::DynamicMap,
-/// };
+/// use bitnet_burn::functions::{DynamicMap, blockwise_dequantize, blockwise_quantize};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let x = Tensor::<1>::from_floats([4.0, 0.0, -0.4], &Device::default());

@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::operand::assert_float;
-use crate::ops::{AbsmaxCodes, CodeRange, QatOps, packing::code_words_per_row};
+use crate::ops::{AbsmaxCodes, QatOps, QuantRange, packing::code_words_per_row};
 
 /// Quantizes activations symmetrically to codes of one byte: returns
 /// `clamp(round(x * s), -2^(bits-1), 2^(bits-1) - 1)` and the inverse scales
@@ -37,7 +37,7 @@ use crate::ops::{AbsmaxCodes, CodeRange, QatOps, packing::code_words_per_row};
 #[track_caller]
 pub fn absmax_quantize(x: Tensor<2>, bits: u8) -> (Tensor<2, Int>, Tensor<2>) {
     assert_float("absmax_quantize", &x);
-    let max_code = CodeRange::signed(bits).max;
+    let max_code = QuantRange::signed(bits).max;
     let [rows, n] = x.dims();
     if rows * n == 0 {
         let codes = Tensor::zeros([rows, code_words_per_row(n)], (&x.device(), DType::U32));

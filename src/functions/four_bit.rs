@@ -79,10 +79,7 @@ impl<const D: usize> FourBitTensor<D> {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{
-///     functions::{four_bit_dequantize, four_bit_quantize},
-///     ops::{FourBitFormat, FourBitType},
-/// };
+/// use bitnet_burn::{functions::{FourBitFormat, four_bit_dequantize, four_bit_quantize}, quant::FourBitType};
 /// use burn::tensor::{Device, FloatDType, Tensor};
 ///
 /// let format = FourBitFormat { quant_type: FourBitType::Nf4, block_size: 64 };

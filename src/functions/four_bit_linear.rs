@@ -32,10 +32,7 @@ use crate::ops::{FourBitOps, FourBitWeight};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{
-///     functions::{four_bit_linear, four_bit_quantize},
-///     ops::{FourBitFormat, FourBitType},
-/// };
+/// use bitnet_burn::{functions::{FourBitFormat, four_bit_linear, four_bit_quantize}, quant::FourBitType};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();

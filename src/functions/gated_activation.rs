@@ -1,9 +1,7 @@
 use burn::{backend::Dispatch, tensor::Tensor};
 
 use super::operand::assert_float;
-use crate::ops::TransformerOps;
-
-pub use crate::ops::GatedActivation;
+use crate::ops::{GatedActivation, TransformerOps};
 
 /// Computes `y = activation(gate) * up` with squared ReLU or SiLU, as in a gated feed-forward block.
 ///
@@ -25,7 +23,7 @@ pub use crate::ops::GatedActivation;
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::functions::{GatedActivation, gated_activation};
+/// use bitnet_burn::{functions::gated_activation, nn::GatedActivation};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let device = Device::default();

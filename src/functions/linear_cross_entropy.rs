@@ -34,7 +34,7 @@ use crate::ops::{CrossEntropyOps, CrossEntropyTerms};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::linear_cross_entropy, ops::CrossEntropyTerms};
+/// use bitnet_burn::functions::{CrossEntropyTerms, linear_cross_entropy};
 /// use burn::tensor::{Device, Int, Tensor};
 ///
 /// let device = Device::default();

@@ -1,8 +1,8 @@
 //! Operations on tensors, for quantizers, layers and users.
 //!
-//! Each function checks its arguments, then calls [`ops`](crate::ops). Under autodiff the fake quantizers
-//! have the straight-through gradient of the identity, and [`straight_through`] replaces it by another;
-//! the Hadamard transform has its own.
+//! Each function checks its arguments, then calls the implementation of the tensors' backend. Under autodiff
+//! the fake quantizers have the straight-through gradient of the identity, and [`straight_through`] replaces
+//! it by another; the Hadamard transform has its own.
 
 mod absmax;
 mod affine;
@@ -30,14 +30,15 @@ mod ternary;
 pub use absmax::absmax_fake_quant;
 pub use affine::{AffineParams, affine_fake_quant, learned_step_fake_quant, straight_through};
 pub use bit_linear::bit_linear;
-pub use blockwise::{BlockwiseMoment, adamw_8bit, blockwise_dequantize, blockwise_quantize};
+pub(crate) use blockwise::{BlockwiseMoment, adamw_8bit};
+pub use blockwise::{blockwise_dequantize, blockwise_quantize};
 pub use causal_attention::causal_attention;
 pub use codes::{absmax_dequantize, absmax_quantize};
 pub use four_bit::{FourBitTensor, four_bit_dequantize, four_bit_quantize};
 pub use four_bit_absmax::FourBitAbsmax;
 pub use four_bit_linear::four_bit_linear;
 pub use frozen_linear::frozen_linear;
-pub use gated_activation::{GatedActivation, gated_activation};
+pub use gated_activation::gated_activation;
 pub use hadamard::hadamard_transform;
 pub use linear_cross_entropy::linear_cross_entropy;
 pub use low_rank_sum::low_rank_sum;
@@ -48,3 +49,7 @@ pub use rotary_embedding::rotary_embedding;
 pub use statistic::group_statistic;
 pub use stochastic_round::stochastic_round;
 pub use ternary::ternary_fake_quant;
+
+pub use crate::ops::{
+    CrossEntropyTerms, DynamicMap, FourBitFormat, GradientRule, Groups, QuantRange, Statistic,
+};

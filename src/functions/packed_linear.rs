@@ -7,7 +7,7 @@ use super::{
     bit_linear::{bias_or_none, empty_sum},
     operand::{assert_float, assert_per_group},
 };
-use crate::ops::{CodeRange, Groups, PackedTernary, QatOps, packing::words_per_row};
+use crate::ops::{Groups, PackedTernary, QatOps, QuantRange, packing::words_per_row};
 
 /// Computes `Y = Qx(X) W + b` with a packed ternary weight: the values of
 /// [`bit_linear`](super::bit_linear), bit for bit.
@@ -49,7 +49,7 @@ pub fn packed_linear<const D: usize>(
         words_per_row(d_input),
         packed.dtype()
     );
-    let max_code = CodeRange::signed(bits).max;
+    let max_code = QuantRange::signed(bits).max;
     let tokens = shape[..D - 1].iter().product();
     shape[D - 1] = d_output;
     let bias = bias_or_none(&x, bias, d_output);

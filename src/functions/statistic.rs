@@ -20,7 +20,7 @@ use crate::ops::{Groups, QatOps, Statistic};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::group_statistic, ops::{Groups, Statistic}};
+/// use bitnet_burn::functions::{Groups, Statistic, group_statistic};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let values = Tensor::<2>::from_floats([[1.0, -3.0], [0.5, 0.5]], &Device::default());

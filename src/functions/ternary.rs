@@ -26,7 +26,7 @@ use crate::ops::{Groups, QatOps};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::ternary_fake_quant, ops::Groups};
+/// use bitnet_burn::functions::{Groups, ternary_fake_quant};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let weight = Tensor::<1>::from_floats([0.5, -1.5, 0.25, 1.75], &Device::default());

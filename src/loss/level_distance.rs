@@ -24,7 +24,7 @@ pub enum Distance {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::ternary_fake_quant, loss::LevelDistanceLoss, ops::Groups};
+/// use bitnet_burn::{functions::{Groups, ternary_fake_quant}, loss::LevelDistanceLoss};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let weight = Tensor::<1>::from_floats([1.5, -0.5], &Device::default());

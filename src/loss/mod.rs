@@ -27,7 +27,9 @@ mod weight_regularizer;
 
 pub use attention_relation::{AttentionRelationLoss, AttentionStates};
 pub use causal_lm::CausalLmLoss;
-pub use distillation::{DistillationLoss, DistillationLossConfig, DistillationLosses};
+#[cfg(feature = "train")]
+pub(crate) use distillation::DistillationLosses;
+pub use distillation::{DistillationLoss, DistillationLossConfig};
 pub use distillation_states::{StudentStates, TeacherLogits, TeacherStates};
 pub use hidden_distillation::{
     HiddenDistance, HiddenDistillationLoss, HiddenDistillationLossConfig,

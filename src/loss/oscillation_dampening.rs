@@ -18,7 +18,7 @@ use super::precision::full_precision;
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::{functions::ternary_fake_quant, loss::OscillationDampeningLoss, ops::Groups};
+/// use bitnet_burn::{functions::{Groups, ternary_fake_quant}, loss::OscillationDampeningLoss};
 /// use burn::tensor::{Device, Tensor};
 ///
 /// let weight = Tensor::<1>::from_floats([0.25, -1.75], &Device::default());

@@ -5,9 +5,7 @@ use burn::{
 };
 
 use super::{BitLinear, BitNetLmConfig, Projection, TrainableProjection, norm::normalize_if};
-use crate::functions::gated_activation;
-
-pub use crate::functions::GatedActivation;
+use crate::{functions::gated_activation, ops::GatedActivation};
 
 /// Gated feed-forward block with a norm before the last projection:
 /// `Y = down(norm(act(gate(X)) * up(X)))`.

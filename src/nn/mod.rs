@@ -48,17 +48,23 @@ pub use key_values::KeyValues;
 pub use kv_cache::{KvCache, KvCacheConfig};
 pub use layer_cache::KvCacheDType;
 pub use linear_4bit::Linear4bit;
-pub use low_rank_product::{LowRankProduct, LowRankProducts};
+#[cfg(any(feature = "interop", feature = "peft"))]
+pub(crate) use low_rank_product::LowRankProduct;
+#[cfg(feature = "peft")]
+pub(crate) use low_rank_product::LowRankProducts;
+#[cfg(not(feature = "peft"))]
+use low_rank_product::LowRankProducts;
 pub use packed_bit_linear::PackedBitLinear;
 pub use packed_forward::PackedForward;
 #[cfg(feature = "peft")]
 pub(crate) use projection::by_tokens;
 pub use projection::{Projection, SavedInput, SavedTensors, TrainableProjection};
 pub use projection_bias::ProjectionBias;
-pub use prompt::{Prompt, PromptKind};
+pub use prompt::Prompt;
+pub(crate) use prompt::PromptKind;
 pub use prompt_encoder::PromptEncoder;
 pub use qk_norm::QkNorm;
 pub use rope_scaling::RopeScaling;
 pub use rotary_embedding::{RotaryEmbedding, RotaryEmbeddingConfig};
 
-pub use crate::functions::GatedActivation;
+pub use crate::ops::GatedActivation;

@@ -17,7 +17,7 @@ pub enum PromptKind {
 /// Trained positions before the tokens of a [`BitNetLm`](super::BitNetLm), in place of words.
 ///
 /// The tokens take the positions after them, so that the model has fewer positions for tokens, and no logits are
-/// computed of the prompt. In a [prefix](PromptKind::Prefix) virtual token `i` has the values
+/// computed of the prompt. In a [prefix](Prompt::prefix) virtual token `i` has the values
 /// `K_0, V_0, K_1, V_1, ..` of the layers, each with its heads one after another, as in Hugging Face's peft. Its keys
 /// are not rotated.
 ///

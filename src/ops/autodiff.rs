@@ -12,7 +12,7 @@ mod learned_step;
 mod operation;
 mod transformer;
 
-use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, Statistic};
+use bitnet_burn_kernels::{GradientRule, Groups, QuantRange, Statistic};
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, FloatDType, Shape,
     tensor::{FloatTensor, IntTensor},
@@ -187,7 +187,7 @@ impl<B: QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
         scales: FloatTensor<Self>,
         offsets: FloatTensor<Self>,
         groups: Groups,
-        codes: CodeRange,
+        codes: QuantRange,
         grad_scale: f32,
     ) -> FloatTensor<Self> {
         let (scales, scales_node) = scales.into_parts();

@@ -34,7 +34,7 @@ pub enum DeviceError {
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::ops::{DeviceError, device};
+/// use bitnet_burn::{DeviceError, device};
 ///
 /// assert!(matches!(device("gpu"), Err(DeviceError::Unknown { .. })));
 /// ```

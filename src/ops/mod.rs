@@ -36,23 +36,24 @@ use burn::backend::{
     tensor::{FloatTensor, IntTensor},
 };
 
-pub use adamw_step::AdamWStep;
-pub use adapter::AdapterOps;
+pub(crate) use adamw_step::AdamWStep;
+pub(crate) use adapter::AdapterOps;
 pub(crate) use bitnet_burn_kernels::{
     BLOCK, packing,
     reference::{EPSILON, mean_prescale},
 };
 pub use bitnet_burn_kernels::{
-    CodeRange, DynamicMap, FourBitFormat, FourBitType, GradientRule, Groups, Statistic,
+    DynamicMap, FourBitFormat, FourBitType, GradientRule, Groups, QuantRange, Statistic,
 };
-pub use cross_entropy::{CrossEntropyOps, CrossEntropyTerms};
+pub(crate) use cross_entropy::CrossEntropyOps;
+pub use cross_entropy::CrossEntropyTerms;
 pub use device::{DeviceError, device};
-pub use four_bit::FourBitOps;
+pub(crate) use four_bit::FourBitOps;
 pub use gated_activation::GatedActivation;
-pub use operand::{
+pub(crate) use operand::{
     AbsmaxCodes, AffineLevels, BlockMaxima, BlockwiseCodes, FourBitWeight, PackedTernary,
 };
-pub use transformer::TransformerOps;
+pub(crate) use transformer::TransformerOps;
 
 /// Operations of quantization-aware training on backend primitives.
 ///
@@ -248,7 +249,7 @@ pub trait QatOps: Backend {
         scales: FloatTensor<Self>,
         offsets: FloatTensor<Self>,
         groups: Groups,
-        codes: CodeRange,
+        codes: QuantRange,
         _grad_scale: f32,
     ) -> FloatTensor<Self> {
         Self::affine_fake_quant(

@@ -1,6 +1,6 @@
 //! Tensors and settings that belong together.
 
-use bitnet_burn_kernels::{CodeRange, FourBitFormat, Groups};
+use bitnet_burn_kernels::{FourBitFormat, Groups, QuantRange};
 use burn::backend::{
     Backend, ExtensionType,
     tensor::{FloatTensor, IntTensor},
@@ -41,7 +41,7 @@ pub struct AffineLevels<B: Backend> {
     /// Groups of values that share a scale.
     pub groups: Groups,
     /// The range of codes.
-    pub codes: CodeRange,
+    pub codes: QuantRange,
 }
 
 /// Codes of flat values by a [`DynamicMap`](super::DynamicMap), in blocks of 256.
@@ -91,7 +91,7 @@ impl<B: Backend> AffineLevels<B> {
         scales: FloatTensor<B>,
         offsets: FloatTensor<B>,
         groups: Groups,
-        codes: CodeRange,
+        codes: QuantRange,
     ) -> Self {
         Self {
             zero_points: B::float_div(B::float_neg(offsets), scales.clone()),

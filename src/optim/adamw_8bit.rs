@@ -34,7 +34,7 @@ pub struct AdamW8bitConfig {
 ///
 /// Both moments are quantized in blocks of 256 values, each with its absolute maximum: 2.03 bytes
 /// per parameter instead of 8. Each step dequantizes them to f32, updates the parameter, and rounds
-/// them again to the nearest value of bitsandbytes' [dynamic maps](crate::ops::DynamicMap). The
+/// them again to the nearest value of bitsandbytes' [dynamic maps](crate::functions::DynamicMap). The
 /// arithmetic is that of its CUDA kernel, up to the rounding of f32 (its CPU kernel rounds to 16
 /// bits before).
 ///

@@ -27,7 +27,7 @@ pub use learning_rate_scale::{LearningRateScale, ScaledLrScheduler};
 pub use loss_scaler::{LossScaler, LossScalerConfig, LossScalerError, LossScalerRecord};
 pub use mixed_precision::{MixedPrecision, MixedPrecisionError};
 pub use oscillation_freezing::{FreezingThreshold, OscillationFreezingConfig};
-pub use oscillation_monitor::{OscillationMonitor, OscillationReport};
+pub use oscillation_monitor::OscillationMonitor;
 pub use paged::{PageError, PagedOptimizer, PagedOptimizerConfig};
 pub use qat_optimizer::{QatOptimizer, QatOptimizerConfig};
 pub use two_stage_lr::{LrDecay, TwoStageLrSchedulerConfig};

@@ -80,11 +80,11 @@ pub struct QatOptimizerConfig {
 ///     nn::BitLinearConfig,
 ///     optim::TwoStageLrSchedulerConfig,
 ///     qat::quantizer_parameters,
-///     quant::{LearnedStepConfig, QatScheme},
+///     quant::{BitWidth, QatScheme, WeightQuantizer},
 /// };
 /// use burn::{lr_scheduler::module_lr_scheduler::ModuleLrScheduler, tensor::Device};
 ///
-/// let scheme = QatScheme::b1_58().with_weight(LearnedStepConfig::default());
+/// let scheme = QatScheme::b1_58().with_weight(WeightQuantizer::learned_step(BitWidth::Ternary));
 /// let layer = BitLinearConfig::new(8, 4).with_scheme(scheme).init(&Device::default());
 /// let schedule = |scale| TwoStageLrSchedulerConfig::new(scale * 1.2e-3, scale * 8e-4, 1000).init();
 /// let steps = quantizer_parameters(&layer);

@@ -20,7 +20,7 @@ const INIT_STD: f64 = 0.02;
 /// A step `t`, from 0, prunes directions
 ///
 /// - for `t <= tinit`: never,
-/// - until `total_step - tfinal`: in steps that are multiples of `delta_t`, down to a [budget](super::RankSchedule) that
+/// - until `total_step - tfinal`: in steps that are multiples of `delta_t`, down to a budget that
 ///   falls to the target,
 /// - after it: the same as at step `total_step - tfinal`.
 ///

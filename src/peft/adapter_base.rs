@@ -8,7 +8,7 @@ use crate::{
     nn::{BitLinear, Linear4bit, PackedBitLinear, Projection},
     ops::Groups,
     qat::{PackedFourBit, PackedWeight},
-    quant::{TernaryConfig, WeightGranularity, WeightQuantizer},
+    quant::{WeightGranularity, WeightQuantizer},
 };
 
 /// A projection that adapters stand beside.
@@ -175,7 +175,7 @@ impl AdapterBase for PackedBitLinear {
             self.float_weight = Some(replaced(float, weight));
             return self;
         }
-        let same = || TernaryConfig::new(granularity(&self.weight)).into();
+        let same = || WeightQuantizer::ternary(granularity(&self.weight));
         let quantizer = quantizer.cloned().unwrap_or_else(same);
         self.weight = PackedWeight::from_latent(weight.without_autodiff(), &quantizer, 1);
         self

@@ -78,7 +78,8 @@ pub use ada_lora_config::AdaLoraConfig;
 pub use adapted_linear::AdaptedLinear;
 pub use adapter::Adapter;
 pub use adapter_base::AdapterBase;
-pub use adapter_report::{AdaptedModule, AdapterReport};
+use adapter_report::AdaptedModule;
+pub use adapter_report::AdapterReport;
 pub use attach::{
     AdaptedWeight, Attach, AttachError, Attached, QuantizedPart, detach_adapters, merge_adapters,
 };
@@ -90,19 +91,22 @@ pub use error::PeftError;
 pub use ia3::Ia3;
 pub use ia3_config::Ia3Config;
 pub use loftq::loftq;
-pub use lora::{InitialFactors, Lora};
+use lora::InitialFactors;
+pub use lora::Lora;
 pub use lora_config::{LoraBias, LoraConfig};
 pub use lora_init::LoraInit;
 pub use lora_plus::lora_plus_group;
-pub use merge_report::{MergeReport, MergedModule};
+pub use merge_report::MergeReport;
+use merge_report::MergedModule;
 pub use p_tuning::PTuningConfig;
 pub use peft_config::PeftConfig;
 pub use prefix_tuning::{PrefixInit, PrefixTuningConfig};
-pub use prompt_host::PromptSize;
+pub(crate) use prompt_host::PromptSize;
 pub use prompt_tuning::{PromptTuningConfig, PromptTuningInit};
-pub use rank_allocator::{DirectionGradients, RankAllocator};
-pub use rank_allocator_record::RankAllocatorRecord;
-pub use rank_schedule::{RankSchedule, RankStep, kept_directions};
+pub(crate) use rank_allocator::DirectionGradients;
+pub use rank_allocator::RankAllocator;
+pub(crate) use rank_allocator_record::RankAllocatorRecord;
+use rank_schedule::{RankSchedule, RankStep, kept_directions};
 pub use targets::{TargetModules, Targets};
 #[cfg(feature = "interop")]
 pub(crate) use trained_beside::TrainedBeside;

@@ -9,18 +9,6 @@ use super::AdaLoraConfig;
 /// - `b_T` after it.
 ///
 /// Source: [AdaLoRA](https://arxiv.org/abs/2303.10512), equation 12, as in peft's `RankAllocator`.
-///
-/// # Example
-///
-/// ```
-/// use bitnet_burn::peft::{AdaLoraConfig, RankSchedule, RankStep};
-///
-/// let config = AdaLoraConfig::new(20).with_ranks(6, 2).with_steps(3, 4, 2);
-/// let schedule = RankSchedule::new(&config, 18, 3);
-/// assert_eq!([3, 4, 8, 12, 19].map(|t| schedule.budget(t)), [18, 15, 8, 6, 6]);
-/// assert_eq!(schedule.step(3), RankStep::Measure);
-/// assert_eq!(schedule.step(4), RankStep::Prune);
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RankSchedule {
     initial: usize,
@@ -103,16 +91,6 @@ impl RankSchedule {
 ///
 /// Directions of the same score at the threshold are all pruned, as in peft. A budget for all directions keeps all of
 /// them.
-///
-/// # Example
-///
-/// ```
-/// use bitnet_burn::peft::kept_directions;
-///
-/// let scores = [vec![0.1, 3.0], vec![2.0, 0.5, 0.1]];
-/// let kept = kept_directions(&scores, 2);
-/// assert_eq!(kept, [vec![false, true], vec![true, false, false]]);
-/// ```
 pub fn kept_directions(scores: &[Vec<f32>], budget: usize) -> Vec<Vec<bool>> {
     let mut sorted = scores.concat();
     let pruned = sorted.len().saturating_sub(budget);
@@ -153,6 +131,16 @@ mod tests {
     }
 
     #[test]
+    fn the_budget_is_that_of_all_modules() {
+        let config = AdaLoraConfig::new(20).with_ranks(6, 2).with_steps(3, 4, 2);
+        let schedule = RankSchedule::new(&config, 18, 3);
+        let budgets = [3, 4, 8, 12, 19].map(|t| schedule.budget(t));
+        assert_eq!(budgets, [18, 15, 8, 6, 6]);
+        assert_eq!(schedule.step(3), RankStep::Measure);
+        assert_eq!(schedule.step(4), RankStep::Prune);
+    }
+
+    #[test]
     fn directions_are_pruned_between_the_first_and_the_last_steps() {
         use RankStep::*;
         let config = AdaLoraConfig::new(10).with_ranks(4, 2).with_steps(2, 3, 2);
@@ -175,6 +163,8 @@ mod tests {
     fn equal_scores_at_the_threshold_are_all_pruned() {
         let kept = kept_directions(&[vec![1.0, 1.0], vec![2.0, 1.0]], 2);
         assert_eq!(kept, [[false, false], [true, false]]);
+        let kept = kept_directions(&[vec![0.1, 3.0], vec![2.0, 0.5, 0.1]], 2);
+        assert_eq!(kept, [vec![false, true], vec![true, false, false]]);
         // A NaN is above every number.
         let kept = kept_directions(&[vec![f32::NAN, 1.0]], 1);
         assert_eq!(kept, [[true, false]]);

@@ -46,15 +46,12 @@ impl ActivationFakeQuant {
         );
         let quantizer = scheme.activation.clone()?;
         let (mut scale, mut offset) = (None, None);
-        if let ActivationQuantizer::LearnedStep(config) = &quantizer {
+        if let Some(config) = quantizer.as_learned_step() {
             let [initial, offsets] = config.initial_parameters(device);
             scale = Some(Param::from_tensor(initial));
             offset = config.offset.then(|| Param::from_tensor(offsets));
         }
-        let static_config = match &quantizer {
-            ActivationQuantizer::Static(config) => Some(config.clone()),
-            _ => None,
-        };
+        let static_config = quantizer.as_static();
         let words = match &scheme.rotation {
             Some(rotation) => format!("{quantizer}, {rotation}"),
             None => quantizer.to_string(),
@@ -125,11 +122,13 @@ impl ActivationFakeQuant {
         let plain = state.is_full() && self.ste == Ste::Identity;
         match (state.width, &self.quantizer) {
             (Some(BitWidth::Bits(bits)), _) if plain => Some(bits),
-            (Some(BitWidth::Ternary) | None, ActivationQuantizer::Absmax(config))
-                if plain && config.granularity == ActivationGranularity::PerToken =>
-            {
-                Some(config.bits)
-            }
+            (
+                Some(BitWidth::Ternary) | None,
+                &ActivationQuantizer::Absmax {
+                    bits,
+                    granularity: ActivationGranularity::PerToken,
+                },
+            ) if plain => Some(bits),
             _ => None,
         }
     }
@@ -138,23 +137,22 @@ impl ActivationFakeQuant {
     /// themselves.
     fn limits(&self) -> Option<[Tensor<1>; 2]> {
         let state = self.control.state();
-        let (step, zero_point, codes) = match (&self.quantizer, &self.scale) {
-            _ if state.width.is_some() => return None,
-            (ActivationQuantizer::Static(config), _) => {
-                let StaticRange { step, zero_point } = state.range?;
-                let device = self.control.device();
-                let fixed = |value| Tensor::full([1], value, &device);
-                (fixed(step), fixed(zero_point), config.codes())
-            }
-            (ActivationQuantizer::LearnedStep(config), Some(step)) => {
-                let step = step.val().reshape([1]);
-                let zero_point = match &self.offset {
-                    Some(offset) => offset.val().reshape([1]).neg() / step.clone(),
-                    None => step.zeros_like(),
-                };
-                (step, zero_point, config.codes())
-            }
-            _ => return None,
+        if state.width.is_some() {
+            return None;
+        }
+        let (step, zero_point, codes) = if let Some(config) = self.quantizer.as_static() {
+            let StaticRange { step, zero_point } = state.range?;
+            let device = self.control.device();
+            let fixed = |value| Tensor::full([1], value, &device);
+            (fixed(step), fixed(zero_point), config.codes())
+        } else {
+            let config = self.quantizer.as_learned_step()?;
+            let step = self.scale.as_ref()?.val().reshape([1]);
+            let zero_point = match &self.offset {
+                Some(offset) => offset.val().reshape([1]).neg() / step.clone(),
+                None => step.zeros_like(),
+            };
+            (step, zero_point, config.codes())
         };
         let limit = |code: f32| (zero_point.clone().neg() + code) * step.clone();
         Some([limit(codes.min - 0.5), limit(codes.max + 0.5)])
@@ -166,9 +164,11 @@ impl ActivationFakeQuant {
             let granularity = ActivationGranularity::PerToken;
             return AbsmaxConfig { bits, granularity }.fake_quant(x, self.ste);
         }
-        match (&self.quantizer, &self.scale) {
-            (ActivationQuantizer::Static(config), _) => config.fake_quant(x, state.range, self.ste),
-            (ActivationQuantizer::LearnedStep(config), Some(step)) => {
+        if let Some(config) = self.quantizer.as_static() {
+            return config.fake_quant(x, state.range, self.ste);
+        }
+        match (self.quantizer.as_learned_step(), &self.scale) {
+            (Some(config), Some(step)) => {
                 let step = step.val();
                 let offset = match &self.offset {
                     Some(offset) => offset.val(),
@@ -176,7 +176,7 @@ impl ActivationFakeQuant {
                 };
                 config.fake_quant(x, step, offset)
             }
-            (quantizer, _) => quantizer.fake_quant(x, self.ste),
+            _ => self.quantizer.fake_quant(x, self.ste),
         }
     }
 }

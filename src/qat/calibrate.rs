@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{QuantControls, control::Controlled, observer_slot::ObserverState};
 use crate::quant::{
     StaticRange,
-    calibration::{CalibrationTable, ObserverConfig, SamplingPolicy, TableError},
+    calibration::{CalibrationError, CalibrationTable, ObserverConfig, SamplingPolicy},
 };
 
 /// Observers of the quantizers of a model by their paths, to resume after an interruption.
@@ -25,16 +25,17 @@ pub struct CalibrateError(String);
 /// use bitnet_burn::{
 ///     nn::BitLinearConfig,
 ///     qat::QuantControls,
-///     quant::{QatScheme, StaticConfig, calibration::{MinMaxConfig, SamplingPolicy}},
+///     quant::{ActivationQuantizer, QatScheme, calibration::{ObserverConfig, SamplingPolicy}},
 /// };
 /// use burn::tensor::{Device, Distribution, Tensor};
 ///
 /// let device = Device::default();
-/// let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
+/// let quantizer = ActivationQuantizer::Static { bits: 8, symmetric: true };
+/// let scheme = QatScheme::b1_58().with_activation(Some(quantizer));
 /// let layer = BitLinearConfig::new(8, 4).with_scheme(scheme).init(&device);
 ///
 /// let controls = QuantControls::of(&layer).filter(|path| path.ends_with("input_quant"));
-/// controls.observe(&MinMaxConfig::default().into(), SamplingPolicy::default());
+/// controls.observe(&ObserverConfig::min_max(), SamplingPolicy::default());
 /// for _ in 0..4 {
 ///     layer.forward(Tensor::<2>::random([16, 8], Distribution::Default, &device));
 /// }
@@ -99,7 +100,7 @@ impl QuantControls {
     ///
     /// If a quantizer observed nothing, or values that are not finite, or a tensor could not be
     /// read back from its device.
-    pub fn finish_observation(&self) -> Result<CalibrationTable, TableError> {
+    pub fn finish_observation(&self) -> Result<CalibrationTable, CalibrationError> {
         let mut table = CalibrationTable::default();
         // All observations end, also if one of them returns an error.
         let observers: Vec<_> = self
@@ -111,7 +112,8 @@ impl QuantControls {
                 Some(Ok(observer)) => table.insert(path, &observer)?,
                 Some(Err(source)) => {
                     let path = path.to_string();
-                    return Err(TableError::NoRange { path, source });
+                    let source = Box::new(source);
+                    return Err(CalibrationError::NoRange { path, source });
                 }
                 None => {}
             }
@@ -156,7 +158,7 @@ impl QuantControls {
         }
         if ranges.is_empty() {
             return Err(CalibrateError(
-                "no activation of the model is quantized statically: use `StaticConfig` in its \
+                "no activation of the model is quantized statically: use `ActivationQuantizer::Static` in its \
                  scheme"
                     .to_string(),
             ));

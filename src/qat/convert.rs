@@ -148,10 +148,8 @@ impl Packing {
         }
         let row_axis = row_axis(&parameter);
         let dtype = values.dtype();
-        let quantized = match (&quantizer, self.scales.of(&quantizer_path)) {
-            (WeightQuantizer::LearnedStep(config), Some(scale)) => {
-                config.quantize(values, scale, groups)
-            }
+        let quantized = match (quantizer.as_learned_step(), self.scales.of(&quantizer_path)) {
+            (Some(config), Some(scale)) => config.quantize(values, scale, groups),
             _ => quantizer.quantize(values, groups),
         };
         let weight = PackedWeight::from_quantized(quantized, &quantizer, groups, row_axis);

@@ -8,7 +8,7 @@ use std::sync::{
 use burn::tensor::{DType, Int, Tensor};
 
 use crate::{
-    ops::{CodeRange, Groups},
+    ops::{Groups, QuantRange},
     quant::{QuantizedWeight, reshape},
 };
 
@@ -49,7 +49,7 @@ pub(super) struct Measurement {
 /// Number of weights with each code.
 #[derive(Debug)]
 pub(super) struct CodeCounts {
-    pub range: CodeRange,
+    pub range: QuantRange,
     /// Number of latent weights in each bin.
     pub latent: Tensor<1, Int>,
     pub counts: Counts,
@@ -215,7 +215,7 @@ fn integer(values: Tensor<1>) -> Tensor<1, Int> {
     }
 }
 
-fn count(codes: Tensor<1, Int>, range: CodeRange) -> Counts {
+fn count(codes: Tensor<1, Int>, range: QuantRange) -> Counts {
     let levels = (range.max - range.min) as usize + 1;
     if levels > COUNTED_ON_DEVICE {
         return Counts::Codes(codes);

@@ -62,7 +62,7 @@ impl FakeQuant {
             control,
         };
         let groups = fake_quant.groups(&weight.dims());
-        if let WeightQuantizer::LearnedStep(config) = &scheme.weight {
+        if let Some(config) = scheme.weight.as_learned_step() {
             let scale = config.initial_scales(weight.detach(), groups);
             fake_quant.scale = Some(Param::from_tensor(scale));
         }
@@ -164,11 +164,10 @@ impl FakeQuant {
     pub(crate) fn ternary_groups(&self, shape: &[usize]) -> Option<Groups> {
         let plain = self.control.state().is_full() && self.noise.is_none();
         match self.active_quantizer() {
-            WeightQuantizer::Ternary(config)
-                if plain && self.ste == Ste::Identity && config.scale == TernaryScale::Absmean =>
-            {
-                Some(self.groups(shape))
-            }
+            WeightQuantizer::Ternary {
+                scale: TernaryScale::Absmean,
+                ..
+            } if plain && self.ste == Ste::Identity => Some(self.groups(shape)),
             _ => None,
         }
     }
@@ -186,8 +185,9 @@ impl FakeQuant {
 
     /// Returns the quantized value as a constant, with its scales and levels.
     fn constant<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> QuantizedWeight<D> {
-        match (&self.active_quantizer(), &self.scale) {
-            (WeightQuantizer::LearnedStep(config), Some(scale)) => {
+        let quantizer = self.active_quantizer();
+        match (quantizer.as_learned_step(), &self.scale) {
+            (Some(config), Some(scale)) => {
                 // Without autodiff, as for packing, the weight must not track gradients through its scale.
                 let scale = match latent.is_autodiff() {
                     true => scale.val(),
@@ -195,16 +195,15 @@ impl FakeQuant {
                 };
                 config.quantize(latent, scale, groups)
             }
-            (quantizer, _) => quantizer.quantize(latent, groups),
+            _ => quantizer.quantize(latent, groups),
         }
     }
 
     fn quantize<const D: usize>(&self, latent: Tensor<D>, groups: Groups) -> Tensor<D> {
-        match (&self.active_quantizer(), &self.scale) {
-            (WeightQuantizer::LearnedStep(config), Some(scale)) => {
-                config.fake_quant(latent, scale.val(), groups)
-            }
-            (quantizer, _) => quantizer.fake_quant(latent, groups, self.ste).0,
+        let quantizer = self.active_quantizer();
+        match (quantizer.as_learned_step(), &self.scale) {
+            (Some(config), Some(scale)) => config.fake_quant(latent, scale.val(), groups),
+            _ => quantizer.fake_quant(latent, groups, self.ste).0,
         }
     }
 

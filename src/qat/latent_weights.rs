@@ -19,11 +19,11 @@ use super::parameters::{Inventory, Parameter};
 /// use bitnet_burn::{
 ///     nn::BitLinearConfig,
 ///     qat::{latent_weights, quantizer_parameters},
-///     quant::{LearnedStepConfig, QatScheme},
+///     quant::{BitWidth, QatScheme, WeightQuantizer},
 /// };
 /// use burn::tensor::Device;
 ///
-/// let scheme = QatScheme::b1_58().with_weight(LearnedStepConfig::default());
+/// let scheme = QatScheme::b1_58().with_weight(WeightQuantizer::learned_step(BitWidth::Ternary));
 /// let config = BitLinearConfig::new(8, 4).with_bias(true).with_scheme(scheme);
 /// let layer = config.init(&Device::default());
 /// let weights = latent_weights(&layer);

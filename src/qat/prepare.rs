@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     base::bounds::assert_valid,
-    quant::{QatScheme, SymmetricConfig, WeightGranularity, WeightQuantizer},
+    quant::{QatScheme, WeightGranularity, WeightQuantizer},
 };
 
 pub use error::PrepareError;
@@ -313,7 +313,7 @@ impl Prepare {
         match planned {
             Some(Precision::Bits(bits)) => {
                 let granularity = scheme.weight.granularity();
-                scheme.with_weight(SymmetricConfig::new(*bits).with_granularity(granularity))
+                scheme.with_weight(WeightQuantizer::symmetric(*bits).with_granularity(granularity))
             }
             _ => scheme,
         }

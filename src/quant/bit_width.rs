@@ -7,7 +7,7 @@ use crate::{
         bits::{check_bits, deserialize_bits},
         bounds::OutOfBounds,
     },
-    ops::CodeRange,
+    ops::QuantRange,
 };
 
 /// Width of the codes of a quantizer.
@@ -27,10 +27,10 @@ impl BitWidth {
     ///
     /// If the number of bits is not in 2..=8.
     #[track_caller]
-    pub fn codes(&self) -> CodeRange {
+    pub fn codes(&self) -> QuantRange {
         match self {
-            Self::Bits(bits) => CodeRange::signed(*bits),
-            Self::Ternary => CodeRange::TERNARY,
+            Self::Bits(bits) => QuantRange::signed(*bits),
+            Self::Ternary => QuantRange::TERNARY,
         }
     }
 

@@ -4,10 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::{
     base::bounds::{OutOfBounds, assert_valid},
-    ops::{BLOCK, FourBitFormat},
+    ops::{BLOCK, FourBitFormat, FourBitType},
 };
-
-pub use crate::ops::FourBitType;
 
 /// Quantization of frozen weights to 4 bits in bitsandbytes' format, for QLoRA.
 ///

@@ -16,21 +16,19 @@ mod scheme;
 mod ste;
 mod weight;
 
-pub(crate) use activation::StaticRange;
-pub use activation::{
-    AbsmaxConfig, AbsmeanConfig, ActivationQuantizer, AsymmetricConfig, LearnedActivationConfig,
-    StaticConfig, TopKConfig,
-};
+pub use activation::ActivationQuantizer;
+pub(crate) use activation::{AbsmaxConfig, StaticConfig, StaticRange};
 pub use bit_width::BitWidth;
 pub(crate) use blend::blend;
-pub use four_bit::{FourBitConfig, FourBitType};
+pub use four_bit::FourBitConfig;
 pub(crate) use granularity::GranularityError;
 pub use granularity::{ActivationGranularity, WeightGranularity};
 pub(crate) use group::reshape;
-pub use learned_step::LearnedStepConfig;
 pub use noise::NoiseConfig;
 pub use rotation::HadamardConfig;
 pub use scheme::QatScheme;
 pub use ste::Ste;
 pub(crate) use weight::QuantizedWeight;
-pub use weight::{BinaryConfig, SymmetricConfig, TernaryConfig, TernaryScale, WeightQuantizer};
+pub use weight::{TernaryScale, WeightQuantizer};
+
+pub use crate::ops::FourBitType;

@@ -3,8 +3,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AbsmaxConfig, ActivationQuantizer, HadamardConfig, NoiseConfig, Ste, TernaryConfig,
-    WeightQuantizer,
+    ActivationGranularity, ActivationQuantizer, HadamardConfig, NoiseConfig, Ste, WeightQuantizer,
 };
 use crate::base::bounds::{OutOfBounds, assert_valid};
 
@@ -17,10 +16,10 @@ use crate::base::bounds::{OutOfBounds, assert_valid};
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::quant::{QatScheme, TernaryConfig, WeightGranularity};
+/// use bitnet_burn::quant::{QatScheme, WeightGranularity, WeightQuantizer};
 ///
 /// let scheme = QatScheme::b1_58()
-///     .with_weight(TernaryConfig::new(WeightGranularity::PerGroup { group_size: 64 }));
+///     .with_weight(WeightQuantizer::ternary(WeightGranularity::PerGroup { group_size: 64 }));
 /// let json = serde_json::to_string(&scheme).unwrap();
 /// assert_eq!(serde_json::from_str::<QatScheme>(&json).unwrap(), scheme);
 /// ```
@@ -51,8 +50,11 @@ impl QatScheme {
     /// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764).
     pub fn b1_58() -> Self {
         Self {
-            weight: TernaryConfig::default().into(),
-            activation: Some(AbsmaxConfig::default().into()),
+            weight: WeightQuantizer::default(),
+            activation: Some(ActivationQuantizer::Absmax {
+                bits: 8,
+                granularity: ActivationGranularity::PerToken,
+            }),
             ste: Ste::Identity,
             rotation: None,
             noise: None,
@@ -147,14 +149,14 @@ impl fmt::Display for QatScheme {
     /// token".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.weight {
-            WeightQuantizer::Ternary(config) => {
-                write!(f, "ternary {} {}", config.scale, config.granularity)?;
+            WeightQuantizer::Ternary { granularity, scale } => {
+                write!(f, "ternary {scale} {granularity}")?;
             }
             other => write!(f, "{other}")?,
         }
         match &self.activation {
-            Some(ActivationQuantizer::Absmax(config)) => {
-                write!(f, ", int{} absmax {}", config.bits, config.granularity)?;
+            Some(ActivationQuantizer::Absmax { bits, granularity }) => {
+                write!(f, ", int{bits} absmax {granularity}")?;
             }
             Some(other) => write!(f, ", activations {other}")?,
             None => f.write_str(", float activations")?,

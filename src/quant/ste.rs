@@ -11,7 +11,7 @@ use crate::{
 ///
 /// A quantizer is piecewise constant, so that its own gradient is zero almost everywhere. The forward
 /// value is `Q(x)` bit for bit with every estimator. The learnable estimator, LSQ, is a quantizer of
-/// its own: [`LearnedStepConfig`](crate::quant::LearnedStepConfig).
+/// its own: [`WeightQuantizer::LearnedStep`](crate::quant::WeightQuantizer::LearnedStep).
 ///
 /// # Example
 ///

@@ -48,6 +48,6 @@ pub use chat::{ChatMessage, ChatTemplate, Conversation, RenderedChat};
 pub use error::TextError;
 pub use evaluation::{Evaluation, evaluate};
 pub use generation::{
-    FinishReason, GeneratedText, GenerationConfig, Generator, Piece, check_generation_settings,
+    FinishReason, GeneratedText, GenerationConfig, Generator, check_generation_settings,
 };
 pub use tokenizer::{TextStream, Tokenizer};

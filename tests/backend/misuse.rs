@@ -6,9 +6,11 @@ use std::{
 };
 
 use bitnet_burn::{
-    functions::{absmax_quantize, gated_activation, hadamard_transform, ternary_fake_quant},
+    functions::{
+        Groups, absmax_quantize, gated_activation, hadamard_transform, ternary_fake_quant,
+    },
     loss::*,
-    ops::{GatedActivation, Groups},
+    nn::GatedActivation,
     optim::{
         AdamW8bitConfig, DecoupledWeightDecay, LatentClipping, LossScalerConfig,
         QatOptimizerConfig, TwoStageLrSchedulerConfig, WeightDecaySchedule,
@@ -67,14 +69,20 @@ fn check<T>(misuse: impl FnOnce() -> T, expected: &str) {
 #[test]
 fn quantizers_are_checked_where_they_are_made() {
     let bits = "bits must be 2 to 8, got 1";
-    check(|| SymmetricConfig::new(1), bits);
-    check(|| LearnedStepConfig::new(BitWidth::Bits(1)), bits);
+    check(|| WeightQuantizer::symmetric(1), bits);
+    check(|| WeightQuantizer::learned_step(BitWidth::Bits(1)), bits);
     let none = WeightGranularity::PerGroup { group_size: 0 };
     let size = "group_size must be 1 or more, got 0";
-    check(|| TernaryConfig::new(none), size);
-    check(|| BinaryConfig::new(none), size);
-    check(|| SymmetricConfig::default().with_granularity(none), size);
-    check(|| LearnedStepConfig::default().with_granularity(none), size);
+    check(|| WeightQuantizer::ternary(none), size);
+    check(|| WeightQuantizer::binary(none), size);
+    check(
+        || WeightQuantizer::symmetric(8).with_granularity(none),
+        size,
+    );
+    check(
+        || WeightQuantizer::learned_step(BitWidth::Ternary).with_granularity(none),
+        size,
+    );
     check(
         || Ste::clipped(0.0),
         "bound must be positive and finite, got 0",
@@ -92,39 +100,39 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
     let bits = 9;
     let granularity = ActivationGranularity::PerToken;
     let wrong: [ActivationQuantizer; 6] = [
-        AbsmaxConfig { bits, granularity }.into(),
-        AbsmeanConfig { bits, granularity }.into(),
-        AsymmetricConfig { bits, granularity }.into(),
-        TopKConfig { keep: 0.5, bits }.into(),
-        StaticConfig {
+        ActivationQuantizer::Absmax { bits, granularity },
+        ActivationQuantizer::Absmean { bits, granularity },
+        ActivationQuantizer::Asymmetric { bits, granularity },
+        ActivationQuantizer::TopK { keep: 0.5, bits },
+        ActivationQuantizer::Static {
             bits,
             symmetric: true,
-        }
-        .into(),
-        LearnedActivationConfig {
+        },
+        ActivationQuantizer::LearnedStep {
             bits,
-            ..Default::default()
-        }
-        .into(),
+            offset: false,
+            absmean: 0.8,
+        },
     ];
     for wrong in wrong {
         let with = || scheme().with_activation(Some(wrong));
         check(with, "bits must be 2 to 8, got 9");
     }
-    let top_k = TopKConfig { keep: 0.0, bits: 8 }.into();
+    let top_k = ActivationQuantizer::TopK { keep: 0.0, bits: 8 };
     check(
         || scheme().with_activation(Some(top_k)),
         "keep must be in (0, 1], got 0",
     );
-    let learned = LearnedActivationConfig {
-        absmean: -1.0,
-        ..Default::default()
+    let learned = |absmean| ActivationQuantizer::LearnedStep {
+        bits: 8,
+        offset: false,
+        absmean,
     };
     check(
-        || scheme().with_activation(Some(learned.into())),
+        || scheme().with_activation(Some(learned(-1.0))),
         "absmean must be positive and finite, got -1",
     );
-    let weight = SymmetricConfig {
+    let weight = WeightQuantizer::Symmetric {
         bits: 0,
         granularity: WeightGranularity::PerTensor,
     };
@@ -146,11 +154,13 @@ fn parts_that_are_made_without_functions_are_checked_by_the_scheme() {
         || scheme().with_ste(ste),
         "bound must be positive and finite",
     );
-    let mut whole = activation(AbsmaxConfig::default().into());
-    whole.weight = BinaryConfig {
+    let mut whole = activation(ActivationQuantizer::Absmax {
+        bits: 8,
+        granularity,
+    });
+    whole.weight = WeightQuantizer::Binary {
         granularity: WeightGranularity::PerGroup { group_size: 0 },
-    }
-    .into();
+    };
     check(
         || Prepare::new(whole),
         "group_size must be 1 or more, got 0",
@@ -168,27 +178,28 @@ fn deserializing_and_code_have_the_same_error_messages() {
     let cases = [
         (
             r#"{"weight": {"symmetric": {"bits": 1}}}"#,
-            message(|| SymmetricConfig::new(1)),
+            message(|| WeightQuantizer::symmetric(1)),
         ),
         (
             r#"{"weight": {"ternary": {"granularity": {"per_group": {"group_size": 0}}}}}"#,
-            message(|| TernaryConfig::new(WeightGranularity::PerGroup { group_size: 0 })),
+            message(|| WeightQuantizer::ternary(WeightGranularity::PerGroup { group_size: 0 })),
         ),
         (
             r#"{"activation": {"top_k": {"keep": 1.5}}}"#,
             message(|| {
-                let top_k = TopKConfig { keep: 1.5, bits: 8 };
-                QatScheme::b1_58().with_activation(Some(top_k.into()))
+                let top_k = ActivationQuantizer::TopK { keep: 1.5, bits: 8 };
+                QatScheme::b1_58().with_activation(Some(top_k))
             }),
         ),
         (
             r#"{"activation": {"learned_step": {"absmean": 0.0}}}"#,
             message(|| {
-                let learned = LearnedActivationConfig {
+                let learned = ActivationQuantizer::LearnedStep {
+                    bits: 8,
+                    offset: false,
                     absmean: 0.0,
-                    ..Default::default()
                 };
-                QatScheme::b1_58().with_activation(Some(learned.into()))
+                QatScheme::b1_58().with_activation(Some(learned))
             }),
         ),
     ];
@@ -288,17 +299,16 @@ fn optimizers_and_schedules_are_checked_where_they_are_made() {
 
 #[test]
 fn observers_are_checked_where_they_are_made() {
-    let wrong = PercentileConfig {
+    let observer = ObserverConfig::Percentile {
         percentile: 40.0,
-        ..Default::default()
+        bins: 4096,
     };
-    let observer: ObserverConfig = wrong.into();
     check(
         || observer.init(),
         "percentile must be in (50, 100], got 40",
     );
     check(
-        || Histogram::new(17),
+        || ObserverConfig::Histogram { bins: 17 }.init(),
         "a power of two from 16 to 65536, got 17",
     );
     check(
@@ -334,7 +344,7 @@ fn operations_name_the_line_of_their_caller() {
     check(|| BitWidth::Bits(9).codes(), "9");
     let controls = QuantControls::of(&LinearConfig::new(1, 1).init(&device));
     check(|| controls.set_lambda(f64::NAN), "NaN");
-    let quantizer: ActivationQuantizer = TopKConfig { keep: 2.0, bits: 8 }.into();
+    let quantizer = ActivationQuantizer::TopK { keep: 2.0, bits: 8 };
     check(
         || quantizer.fake_quant(x([2, 4]), Ste::Identity),
         "keep must be",
@@ -381,9 +391,9 @@ fn trainings_are_checked_where_they_are_described() {
         "max_norm must be positive and finite, got NaN",
     );
     let controls = QuantControls::of(&LinearConfig::new(1, 1).init(&Device::default()));
-    let observer = HistogramConfig { bins: 3 };
+    let observer = ObserverConfig::Histogram { bins: 3 };
     check(
-        || Calibration::new(controls.clone(), observer.into(), 0, 5),
+        || Calibration::new(controls.clone(), observer, 0, 5),
         "bins must be a power of two",
     );
     let keep = message(|| CheckpointPolicy::new("run").keep_last(0));
@@ -393,11 +403,10 @@ fn trainings_are_checked_where_they_are_described() {
 
     // Values set in code are checked, too.
     let mut config = TrainingConfig::default();
-    config.qat.weight = SymmetricConfig {
+    config.qat.weight = WeightQuantizer::Symmetric {
         bits: 1,
         granularity: WeightGranularity::PerTensor,
-    }
-    .into();
+    };
     let error = config.validate().unwrap_err().to_string();
     assert_eq!(error, "qat.weight.bits must be 2 to 8, got 1");
 }

@@ -1,6 +1,6 @@
 //! Models of Burn layers, and a scheme for their weights.
 
-use bitnet_burn::quant::{QatScheme, TernaryConfig, WeightGranularity};
+use bitnet_burn::quant::{QatScheme, WeightGranularity, WeightQuantizer};
 use burn::{
     module::Module,
     nn::{
@@ -60,5 +60,5 @@ impl Cnn {
 
 /// Returns a scheme of ternary weights.
 pub fn scheme(granularity: WeightGranularity) -> QatScheme {
-    QatScheme::weight_only().with_weight(TernaryConfig::new(granularity))
+    QatScheme::weight_only().with_weight(WeightQuantizer::ternary(granularity))
 }

@@ -3,9 +3,9 @@
 use bitnet_burn::{
     peft::{LoraConfig, PeftConfig},
     quant::{
-        BitWidth, HadamardConfig, NoiseConfig, QatScheme, StaticConfig, TernaryConfig,
-        WeightGranularity,
-        calibration::{MseConfig, SamplingPolicy},
+        ActivationQuantizer, BitWidth, HadamardConfig, NoiseConfig, QatScheme, WeightGranularity,
+        WeightQuantizer,
+        calibration::{ObserverConfig, SamplingPolicy},
         schedule::{BitWidthSchedule, ProgressiveSchedule, ProgressiveShape},
     },
     train::{
@@ -21,7 +21,7 @@ use bitnet_burn::{
 
 /// A configuration without any default value.
 pub fn unusual() -> TrainingConfig {
-    let weight = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 64 });
+    let weight = WeightQuantizer::ternary(WeightGranularity::PerGroup { group_size: 64 });
     TrainingConfig {
         training: RunConfig {
             steps: 77,
@@ -31,7 +31,10 @@ pub fn unusual() -> TrainingConfig {
         },
         qat: QatScheme::b1_58()
             .with_weight(weight)
-            .with_activation(Some(StaticConfig::default().into()))
+            .with_activation(Some(ActivationQuantizer::Static {
+                bits: 8,
+                symmetric: true,
+            }))
             .with_rotation(Some(HadamardConfig::new(64)))
             .with_noise(Some(NoiseConfig::Quant {
                 fraction: 0.5,
@@ -70,7 +73,7 @@ pub fn unusual() -> TrainingConfig {
         calibration: Some(CalibrationConfig {
             start: 10,
             end: 20,
-            observer: MseConfig::default().into(),
+            observer: ObserverConfig::mse(),
             sampling: SamplingPolicy::every(3).with_max_samples(5),
             file: Some("ranges.json".into()),
         }),

@@ -1,6 +1,6 @@
 //! Test values and tables, and comparisons that report the position.
 
-use bitnet_burn::ops::Groups;
+use bitnet_burn::functions::Groups;
 use burn::{
     module::{ModuleMapper, Param},
     optim::{RecordState, StateSink, StateSource},

@@ -5,7 +5,7 @@ use cubecl::{client::Client, prelude::*, server::Handle};
 use super::absmax::round_ties_even;
 use super::launch::{buffer, elementwise, index, vector_size};
 use super::ternary::scale_index;
-use crate::{CodeRange, GradientRule, Groups};
+use crate::{GradientRule, Groups, QuantRange};
 
 /// Returns whether a value is NaN, by its bits: `clamp` drops a NaN on most devices, and shader
 /// compilers assume that comparisons have none.
@@ -172,7 +172,7 @@ pub fn affine_fake_quant(
     zero_points: &Handle,
     output: &Handle,
     groups: Groups,
-    codes: CodeRange,
+    codes: QuantRange,
     dtype: ElemType,
 ) {
     if groups.num_elements() == 0 {
@@ -217,7 +217,7 @@ pub fn affine_gradient(
     zero_points: &Handle,
     output: &Handle,
     groups: Groups,
-    codes: CodeRange,
+    codes: QuantRange,
     rule: GradientRule,
     dtype: ElemType,
 ) {

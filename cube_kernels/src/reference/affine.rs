@@ -1,8 +1,8 @@
 use super::round_clamp;
-use crate::{CodeRange, GradientRule, Groups};
+use crate::{GradientRule, Groups, QuantRange};
 
 /// Returns `clamp(round(x / step + zero_point), min, max)`.
-pub fn affine_code(value: f32, step: f32, zero_point: f32, codes: CodeRange) -> f32 {
+pub fn affine_code(value: f32, step: f32, zero_point: f32, codes: QuantRange) -> f32 {
     round_clamp(value / step + zero_point, codes.min, codes.max)
 }
 
@@ -12,7 +12,7 @@ pub fn affine_fake_quant(
     steps: &[f32],
     zero_points: &[f32],
     groups: Groups,
-    codes: CodeRange,
+    codes: QuantRange,
 ) -> Vec<f32> {
     let quantize = |(i, &value): (usize, &f32)| {
         let group = groups.scale_index(i);
@@ -23,8 +23,8 @@ pub fn affine_fake_quant(
 }
 
 /// Returns the factor of a rule for the value `v` in codes.
-pub fn gradient_factor(v: f32, zero_point: f32, codes: CodeRange, rule: GradientRule) -> f32 {
-    let CodeRange { min, max } = codes;
+pub fn gradient_factor(v: f32, zero_point: f32, codes: QuantRange, rule: GradientRule) -> f32 {
+    let QuantRange { min, max } = codes;
     if v.is_nan() {
         return 0.0;
     }
@@ -72,7 +72,7 @@ pub fn affine_gradient(
     steps: &[f32],
     zero_points: &[f32],
     groups: Groups,
-    codes: CodeRange,
+    codes: QuantRange,
     rule: GradientRule,
 ) -> Vec<f32> {
     let gradient = |(i, (&value, &grad)): (usize, (&f32, &f32))| {
@@ -92,7 +92,7 @@ mod tests {
         const POINTS: usize = 100_000;
         let width = (to - from) as f64 / POINTS as f64;
         let at = |i| (from as f64 + (i as f64 + 0.5) * width) as f32;
-        let factor = |i| gradient_factor(at(i), 0.0, CodeRange::TERNARY, rule) as f64;
+        let factor = |i| gradient_factor(at(i), 0.0, QuantRange::TERNARY, rule) as f64;
         (0..POINTS).map(factor).sum::<f64>() / POINTS as f64
     }
 
@@ -117,14 +117,14 @@ mod tests {
     #[test]
     fn a_wide_tanh_is_the_identity_inside_the_codes() {
         let rule = GradientRule::Tanh { temperature: 1e3 };
-        let factor = |v| gradient_factor(v, 0.0, CodeRange::TERNARY, rule);
+        let factor = |v| gradient_factor(v, 0.0, QuantRange::TERNARY, rule);
         assert!((factor(0.9) - 1.0).abs() < 1e-6);
         assert_eq!(factor(1.1), 0.0);
     }
 
     #[test]
     fn the_levels_of_an_affine_quantizer_contain_zero_exactly() {
-        let codes = CodeRange::unsigned(8);
+        let codes = QuantRange::unsigned(8);
         let groups = Groups::per_tensor(4);
         let quantized = affine_fake_quant(&[0.0, -0.3, 0.7, 9.0], &[0.1], &[3.0], groups, codes);
         assert_eq!(quantized[0], 0.0);
@@ -140,7 +140,7 @@ mod tests {
             GradientRule::Sigmoid { temperature: 0.2 },
         ] {
             for v in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
-                assert_eq!(gradient_factor(v, 0.0, CodeRange::TERNARY, rule), 0.0);
+                assert_eq!(gradient_factor(v, 0.0, QuantRange::TERNARY, rule), 0.0);
             }
         }
     }

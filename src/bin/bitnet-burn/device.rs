@@ -1,6 +1,5 @@
 //! Device of a model.
 
-use bitnet_burn::ops;
 use burn::tensor::Device;
 
 use crate::error::Failure;
@@ -23,7 +22,7 @@ impl DeviceArguments {
     }
 
     pub fn device(&self) -> Result<Device, Failure> {
-        Ok(ops::device(self.name())?)
+        Ok(bitnet_burn::device(self.name())?)
     }
 }
 

@@ -7,9 +7,9 @@ use std::{
 };
 
 use bitnet_burn::{
+    DeviceError,
     interop::{gguf, hf::HfError, peft::PeftFileError},
     monitor::HistoryError,
-    ops::DeviceError,
     peft::PeftError,
     text::{TextError, dataset::TextDataError},
     train::{

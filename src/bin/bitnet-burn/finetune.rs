@@ -8,7 +8,6 @@ use std::{
 use bitnet_burn::{
     interop::{self, CausalLm, PretrainedLm},
     nn::BitNetLm,
-    ops,
     peft::{AdapterBase, PeftConfig},
 };
 
@@ -82,7 +81,7 @@ impl Arguments {
 
 pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let mut settings = arguments.settings()?;
-    let device = ops::device(&settings.run.device)?;
+    let device = bitnet_burn::device(&settings.run.device)?;
     let read = ReadArguments {
         gguf: arguments.gguf,
         ..Default::default()

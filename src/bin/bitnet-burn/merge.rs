@@ -9,7 +9,7 @@ use bitnet_burn::{
     },
     nn::{BitNetLm, BitNetLmConfig},
     peft::{AdapterBase, MergeReport},
-    quant::{TernaryConfig, WeightGranularity, WeightQuantizer},
+    quant::{WeightGranularity, WeightQuantizer},
 };
 use burn::tensor::{Device, FloatDType};
 use serde_json::json;
@@ -112,7 +112,7 @@ impl Merge<'_> {
         causal_lm: fn(BitNetLm<P>) -> CausalLm,
     ) -> Result<(CausalLm, MergeReport), Failure> {
         // The files of packed models hold one scale for each weight.
-        let per_tensor: WeightQuantizer = TernaryConfig::new(WeightGranularity::PerTensor).into();
+        let per_tensor = WeightQuantizer::ternary(WeightGranularity::PerTensor);
         let lm = attached(lm, self.model, self.paths, self.output)?;
         let (lm, report) = lm.merge(Some(&per_tensor));
         Ok((causal_lm(lm), report))

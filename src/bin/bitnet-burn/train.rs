@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bitnet_burn::{interop::CausalLm, ops};
+use bitnet_burn::interop::CausalLm;
 use burn::nn::Linear;
 
 use crate::{
@@ -99,7 +99,7 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     let settings = arguments.settings()?;
     // Conflicting sizes are rejected before a long text is read.
     settings.model.config(1, settings.data.context)?;
-    let device = ops::device(&settings.run.device)?;
+    let device = bitnet_burn::device(&settings.run.device)?;
     let tokenizer = settings.data.tokenizer()?;
     let config = settings
         .model

@@ -37,7 +37,5 @@ pub(in crate::interop) use error::TensorProblem;
 pub use family::Family;
 pub use load::load;
 pub use options::{LoadOptions, SaveOptions, WeightForm};
-pub use quantization::{
-    BitNetQuantization, BitsAndBytesQuantization, QuantizationConfig, ScaleConvention,
-};
+pub use quantization::ScaleConvention;
 pub use save::save;

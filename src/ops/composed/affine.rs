@@ -1,6 +1,6 @@
 //! Evenly spaced levels as Burn operations.
 
-use bitnet_burn_kernels::{CodeRange, GradientRule};
+use bitnet_burn_kernels::{GradientRule, QuantRange};
 use burn::backend::{Backend, FloatDType, TensorMetadata, tensor::FloatTensor};
 
 use super::{bool_dtype, broadcast, grouped, not_a_number, ungrouped};
@@ -31,7 +31,7 @@ pub(in crate::ops) fn affine_fake_quant<B: Backend>(
     }
     let (shape, dtype) = (x.shape(), x.dtype().into());
     let (v, levels) = coded::<B>(x, levels);
-    let CodeRange { min, max } = levels.codes;
+    let QuantRange { min, max } = levels.codes;
     let codes = B::float_clamp(B::float_round(v), min.into(), max.into());
     let quantized = B::float_mul(B::float_sub(codes, levels.zero_points), levels.scales);
     ungrouped::<B>(quantized, shape, dtype)
@@ -58,10 +58,10 @@ pub(in crate::ops) fn affine_gradient<B: Backend>(
 fn factor<B: Backend>(
     v: FloatTensor<B>,
     zero_points: FloatTensor<B>,
-    codes: CodeRange,
+    codes: QuantRange,
     rule: GradientRule,
 ) -> FloatTensor<B> {
-    let CodeRange { min, max } = codes;
+    let QuantRange { min, max } = codes;
     match rule {
         GradientRule::Clipped { bound } => {
             let x = B::float_sub(v, zero_points.clone());
@@ -100,7 +100,7 @@ fn factor<B: Backend>(
 fn outside_as<B: Backend>(
     factor: FloatTensor<B>,
     v: &FloatTensor<B>,
-    codes: CodeRange,
+    codes: QuantRange,
     below: f32,
     above: f32,
 ) -> FloatTensor<B> {
@@ -113,7 +113,7 @@ fn outside_as<B: Backend>(
 
 fn sigmoid_slopes<B: Backend>(
     v: FloatTensor<B>,
-    codes: CodeRange,
+    codes: QuantRange,
     temperature: f32,
 ) -> FloatTensor<B> {
     let mut sum = B::float_zeros(v.shape(), &v.device(), FloatDType::F32);

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bitnet_burn_kernels::{CodeRange, GradientRule, Groups, reference::gradient_factor};
+use bitnet_burn_kernels::{GradientRule, Groups, QuantRange, reference::gradient_factor};
 use burn::backend::Flex;
 use rayon::prelude::*;
 
@@ -17,7 +17,7 @@ pub(super) struct Levels<'a> {
     scales: Values<'a>,
     zero_points: Values<'a>,
     groups: Groups,
-    codes: CodeRange,
+    codes: QuantRange,
 }
 
 impl<'a> Levels<'a> {
@@ -66,7 +66,7 @@ impl<'a> Levels<'a> {
 
     /// Returns the nearest level of every value.
     pub fn fake_quant(&self, values: &[f32]) -> Vec<f32> {
-        let CodeRange { min, max } = self.codes;
+        let QuantRange { min, max } = self.codes;
         let f = move |_, scaled: f32, scale: f32, zero_point: f32| {
             // The clamp comes first, so that the sum in `round` stays exact. The result is the same, since
             // the bounds are integers.
@@ -79,7 +79,7 @@ impl<'a> Levels<'a> {
     /// Returns the gradients by a rule.
     pub fn gradient(&self, values: &[f32], grads: &[f32], rule: GradientRule) -> Vec<f32> {
         let codes = self.codes;
-        let CodeRange { min, max } = codes;
+        let QuantRange { min, max } = codes;
         match rule {
             // These two make no library call, and compile to SIMD loops.
             GradientRule::Clipped { bound } => {

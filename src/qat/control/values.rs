@@ -4,9 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::ControlState;
 use crate::{
     qat::{QuantizerSettings, error_probe::ErrorProbe, observer_slot::ObserverSlot},
-    quant::{
-        BitWidth, StaticConfig, SymmetricConfig, TernaryConfig, WeightGranularity, WeightQuantizer,
-    },
+    quant::{BitWidth, StaticConfig, WeightGranularity, WeightQuantizer},
 };
 
 /// What the clones of a quantizer share.
@@ -53,11 +51,14 @@ impl ControlledWeight {
             false => self.quantizer.granularity(),
         };
         match state.width {
-            None => self.quantizer.clone().with_granularity(granularity),
-            Some(BitWidth::Ternary) => TernaryConfig::new(granularity).into(),
-            Some(BitWidth::Bits(bits)) => SymmetricConfig::new(bits)
-                .with_granularity(granularity)
-                .into(),
+            None => self
+                .quantizer
+                .clone()
+                .with_computed_granularity(granularity),
+            Some(BitWidth::Ternary) => WeightQuantizer::ternary(granularity),
+            Some(BitWidth::Bits(bits)) => {
+                WeightQuantizer::symmetric(bits).with_granularity(granularity)
+            }
         }
     }
 }

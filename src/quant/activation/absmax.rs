@@ -1,25 +1,16 @@
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::bits::deserialize_bits,
     functions::{AffineParams, absmax_fake_quant},
-    ops::CodeRange,
+    ops::QuantRange,
     quant::{ActivationGranularity, Ste},
 };
 
-/// Symmetric quantization of activations: `clamp(round(x * s)) / s` with
-/// `s = (2^(bits-1) - 1) / max(max|x|, 1e-5)`.
-///
-/// Source: [The Era of 1-bit LLMs](https://arxiv.org/abs/2402.17764) (8 bits per token).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AbsmaxConfig {
-    /// Bits of a code, 2 to 8.
-    #[serde(deserialize_with = "deserialize_bits")]
-    pub bits: u8,
-    /// Values that share a scale.
-    pub granularity: ActivationGranularity,
+/// Fields of [`ActivationQuantizer::Absmax`](super::ActivationQuantizer::Absmax).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct AbsmaxConfig {
+    pub(crate) bits: u8,
+    pub(crate) granularity: ActivationGranularity,
 }
 
 impl AbsmaxConfig {
@@ -38,18 +29,8 @@ impl AbsmaxConfig {
     pub(super) fn quantize<const D: usize>(&self, x: Tensor<D>) -> (Tensor<D>, AffineParams) {
         let groups = self.granularity.groups(&x.dims());
         let (quantized, scales) = absmax_fake_quant(x, groups, self.bits);
-        let codes = CodeRange::signed(self.bits);
+        let codes = QuantRange::signed(self.bits);
         let levels = AffineParams::symmetric(scales.recip(), groups, codes);
         (quantized, levels)
-    }
-}
-
-impl Default for AbsmaxConfig {
-    /// Returns 8 bits per token, as in BitNet b1.58.
-    fn default() -> Self {
-        Self {
-            bits: 8,
-            granularity: ActivationGranularity::PerToken,
-        }
     }
 }

@@ -1,58 +1,41 @@
 use burn::tensor::{Device, Tensor};
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    base::{
-        bits::deserialize_bits,
-        bounds::{Bounds, OutOfBounds},
-    },
+    base::bounds::{Bounds, OutOfBounds},
     functions::learned_step_fake_quant,
-    ops::{CodeRange, Groups},
+    ops::{Groups, QuantRange},
     quant::learned_step::at_least_epsilon,
 };
 
-/// Quantization of activations with a trained step size and, if asymmetric, a trained offset (LSQ, LSQ+):
-/// `(clamp(round(v), min, max) - z) * step` with `z = -offset / step` and `v = x / step + z`.
-///
-/// There is one step and offset for the whole tensor. The step starts at `2 absmean / sqrt(max)`, the
-/// offset at the value that maps zero to the middle of the codes. The gradient of the activations is that
-/// of LSQ for any estimator of the scheme.
-///
-/// Sources: [Learned Step Size Quantization](https://arxiv.org/abs/1902.08153),
-/// [LSQ+](https://arxiv.org/abs/2004.09576).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LearnedActivationConfig {
-    /// Bits of a code, 2 to 8.
-    #[serde(deserialize_with = "deserialize_bits")]
-    pub bits: u8,
-    /// `true` to train an offset, with unsigned codes (LSQ+).
-    pub offset: bool,
-    /// Expected mean magnitude of the activations, for the initial step. 0.8 is that of normally
-    /// distributed ones after a norm. Positive and finite.
-    #[serde(deserialize_with = "deserialize_absmean")]
-    pub absmean: f32,
+/// Fields of [`ActivationQuantizer::LearnedStep`](super::ActivationQuantizer::LearnedStep).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct LearnedActivationConfig {
+    pub(crate) bits: u8,
+    pub(crate) offset: bool,
+    pub(crate) absmean: f32,
 }
 
-fn deserialize_absmean<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+pub(super) fn deserialize_absmean<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<f32, D::Error> {
     Bounds::POSITIVE.read("absmean", deserializer)
 }
 
-impl LearnedActivationConfig {
-    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
-        Bounds::POSITIVE.check("absmean", self.absmean)
-    }
+pub(super) fn check_absmean(absmean: f32) -> Result<(), OutOfBounds> {
+    Bounds::POSITIVE.check("absmean", absmean)
+}
 
-    pub(crate) fn codes(&self) -> CodeRange {
+impl LearnedActivationConfig {
+    pub(crate) fn codes(&self) -> QuantRange {
         match self.offset {
-            true => CodeRange::unsigned(self.bits),
-            false => CodeRange::signed(self.bits),
+            true => QuantRange::unsigned(self.bits),
+            false => QuantRange::signed(self.bits),
         }
     }
 
     /// Returns the initial step and offset, `[1, 1]` each.
     pub(crate) fn initial_parameters(&self, device: &Device) -> [Tensor<2>; 2] {
-        let step = 2.0 * self.absmean / CodeRange::signed(self.bits).max.sqrt();
+        let step = 2.0 * self.absmean / QuantRange::signed(self.bits).max.sqrt();
         let codes = self.codes();
         let middle = match self.offset {
             true => ((codes.min + codes.max) / 2.0).ceil(),
@@ -81,16 +64,5 @@ impl LearnedActivationConfig {
             codes,
             grad_scale,
         )
-    }
-}
-
-impl Default for LearnedActivationConfig {
-    /// Returns 8 bits, symmetric.
-    fn default() -> Self {
-        Self {
-            bits: 8,
-            offset: false,
-            absmean: 0.8,
-        }
     }
 }

@@ -8,12 +8,10 @@ mod learned_step;
 mod static_range;
 mod top_k;
 
-pub use absmax::AbsmaxConfig;
-pub use absmean::AbsmeanConfig;
-pub use asymmetric::AsymmetricConfig;
+pub(crate) use absmax::AbsmaxConfig;
+use absmean::AbsmeanConfig;
+use asymmetric::AsymmetricConfig;
 pub use base::ActivationQuantizer;
-pub use learned_step::LearnedActivationConfig;
-pub use static_range::StaticConfig;
-pub use top_k::TopKConfig;
-
-pub(crate) use static_range::StaticRange;
+use learned_step::LearnedActivationConfig;
+pub(crate) use static_range::{StaticConfig, StaticRange};
+use top_k::TopKConfig;

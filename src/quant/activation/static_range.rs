@@ -1,29 +1,17 @@
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 use super::AbsmaxConfig;
 use crate::{
-    base::bits::deserialize_bits,
     functions::AffineParams,
-    ops::{CodeRange, Groups},
+    ops::{Groups, QuantRange},
     quant::{ActivationGranularity, Ste, calibration::Mapping},
 };
 
-/// Quantization of activations with a fixed step size and zero point from calibration. A forward pass
-/// computes no statistics of the values, as integer accelerators require.
-///
-/// Before calibration each tensor is scaled by its largest magnitude.
-///
-/// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-/// Inference](https://arxiv.org/abs/1712.05877).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StaticConfig {
-    /// Bits of a code, 2 to 8.
-    #[serde(deserialize_with = "deserialize_bits")]
-    pub bits: u8,
-    /// `true` for signed codes and the zero point 0.
-    pub symmetric: bool,
+/// Fields of [`ActivationQuantizer::Static`](super::ActivationQuantizer::Static).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct StaticConfig {
+    pub(crate) bits: u8,
+    pub(crate) symmetric: bool,
 }
 
 /// Step size and zero point from calibration.
@@ -66,17 +54,7 @@ impl StaticConfig {
         }
     }
 
-    pub(crate) fn codes(&self) -> CodeRange {
+    pub(crate) fn codes(&self) -> QuantRange {
         self.mapping().codes(self.bits)
-    }
-}
-
-impl Default for StaticConfig {
-    /// Returns 8 bits, symmetric.
-    fn default() -> Self {
-        Self {
-            bits: 8,
-            symmetric: true,
-        }
     }
 }

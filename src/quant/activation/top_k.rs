@@ -1,32 +1,16 @@
 use burn::tensor::Tensor;
-use serde::{Deserialize, Serialize};
 
 use super::AbsmaxConfig;
 use crate::{
-    base::{
-        bits::deserialize_bits,
-        bounds::{Bounds, OutOfBounds, assert_valid},
-    },
+    base::bounds::{Bounds, OutOfBounds, assert_valid},
     quant::{ActivationGranularity, Ste},
 };
 
-/// Sparse quantization of activations: the `keep` largest magnitudes of each token are quantized by
-/// absmax, the others are zero. All magnitudes equal to the smallest one kept are kept.
-///
-/// The gradient of the estimator passes to all values, also to the zeroed ones.
-///
-/// Sources: [Q-Sparse](https://arxiv.org/abs/2407.10969),
-/// [BitNet a4.8](https://arxiv.org/abs/2411.04965) (half of the inputs of the output projection,
-/// 8 bits).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TopKConfig {
-    /// Share of the values that are kept, above 0 and at most 1.
-    #[serde(deserialize_with = "deserialize_keep")]
-    pub keep: f64,
-    /// Bits of a code, 2 to 8.
-    #[serde(deserialize_with = "deserialize_bits")]
-    pub bits: u8,
+/// Fields of [`ActivationQuantizer::TopK`](super::ActivationQuantizer::TopK).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct TopKConfig {
+    pub(crate) keep: f64,
+    pub(crate) bits: u8,
 }
 
 impl TopKConfig {
@@ -67,13 +51,8 @@ impl TopKConfig {
     }
 }
 
-fn deserialize_keep<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+pub(super) fn deserialize_keep<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<f64, D::Error> {
     Bounds::POSITIVE_FRACTION.read("keep", deserializer)
-}
-
-impl Default for TopKConfig {
-    /// Returns half of the values with 8 bits, as in BitNet a4.8.
-    fn default() -> Self {
-        Self { keep: 0.5, bits: 8 }
-    }
 }

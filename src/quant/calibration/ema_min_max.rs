@@ -1,47 +1,23 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{ObserverGranularity, extremes::Extremes};
+use super::extremes::Extremes;
 use crate::base::bounds::{Bounds, OutOfBounds};
-
-/// Observer of exponential moving averages of the smallest and the largest value of the samples:
-/// `b_1 = x_1`, `b_n = m * b_(n-1) + (1 - m) * x_n`, where `x_n` is the bound of sample `n` and `m`
-/// the momentum.
-///
-/// An outlying sample moves the range only by `1 - m` of the distance; values may lie outside the range.
-/// Only the bounds of a tensor are read back from the device. The result depends on the order of the samples.
-///
-/// Source: [Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
-/// Inference](https://arxiv.org/abs/1712.05877); PyTorch's `MovingAverageMinMaxObserver` with
-/// `averaging_constant = 1 - m`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EmaMinMaxConfig {
-    /// Momentum in [0, 1); 0.99 by default.
-    #[serde(deserialize_with = "deserialize_momentum")]
-    pub momentum: f64,
-    /// Values that share a range.
-    pub granularity: ObserverGranularity,
-}
-
-impl Default for EmaMinMaxConfig {
-    fn default() -> Self {
-        Self {
-            momentum: 0.99,
-            granularity: ObserverGranularity::PerTensor,
-        }
-    }
-}
 
 const MOMENTUM: &str = "momentum";
 
-fn deserialize_momentum<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+/// Returns the momentum where none is given.
+pub(super) fn momentum() -> f64 {
+    0.99
+}
+
+pub(super) fn deserialize_momentum<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<f64, D::Error> {
     Bounds::BELOW_1.read(MOMENTUM, deserializer)
 }
 
-impl EmaMinMaxConfig {
-    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
-        Bounds::BELOW_1.check(MOMENTUM, self.momentum)
-    }
+pub(super) fn check_momentum(momentum: f64) -> Result<(), OutOfBounds> {
+    Bounds::BELOW_1.check(MOMENTUM, momentum)
 }
 
 /// State of the observer: averages of each channel, none before the first sample.

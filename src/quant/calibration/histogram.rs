@@ -3,30 +3,9 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use super::CalibrationError;
 use crate::base::bounds::{OutOfBounds, assert_valid};
 
-/// Observer of a histogram of the stream; its range goes from the smallest to the largest value.
-///
-/// [`Observer::histogram`](super::Observer::histogram) returns the counts, from which
-/// [`PercentileConfig::range`](super::PercentileConfig::range) and
-/// [`MseConfig::range`](super::MseConfig::range) compute other ranges of the same stream. Every
-/// value of an observed tensor is read back from the device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HistogramConfig {
-    /// Number of bins, a power of two from 16 to 65536; 4096 by default.
-    #[serde(deserialize_with = "deserialize_bins")]
-    pub bins: usize,
-}
-
-impl Default for HistogramConfig {
-    fn default() -> Self {
-        Self { bins: 4096 }
-    }
-}
-
-impl HistogramConfig {
-    pub(super) fn validate(&self) -> Result<(), OutOfBounds> {
-        check_bins(self.bins)
-    }
+/// Returns the number of bins where none is given.
+pub(super) fn bins() -> usize {
+    4096
 }
 
 pub(super) fn deserialize_bins<'de, D: Deserializer<'de>>(

@@ -1,17 +1,5 @@
 use serde::{Deserialize, Serialize};
 
-use super::ObserverGranularity;
-
-/// Observer of the range from the smallest to the largest value of the stream.
-///
-/// Only the bounds of a tensor are read back from the device. The order of the samples does not matter.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MinMaxConfig {
-    /// Values that share a range.
-    pub granularity: ObserverGranularity,
-}
-
 /// State of the observer: bounds of each channel, none before the first sample.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

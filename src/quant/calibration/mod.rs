@@ -15,19 +15,16 @@ mod sampling;
 mod static_params;
 mod statistics;
 mod table;
-mod table_error;
+#[cfg(test)]
+mod tests;
 
-pub use ema_min_max::EmaMinMaxConfig;
 pub use error::CalibrationError;
 pub use granularity::ObserverGranularity;
-pub use histogram::{Histogram, HistogramConfig};
-pub use min_max::MinMaxConfig;
-pub use mse::MseConfig;
+use histogram::Histogram;
 pub use observer::Observer;
 pub use observer_config::ObserverConfig;
-pub use percentile::PercentileConfig;
-pub use range::Range;
+use range::Range;
 pub use sampling::SamplingPolicy;
-pub use static_params::{Mapping, StaticParams};
+pub use static_params::Mapping;
+use static_params::StaticParams;
 pub use table::CalibrationTable;
-pub use table_error::TableError;

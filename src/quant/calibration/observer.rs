@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CalibrationError, Histogram, ObserverConfig, Range, ema_min_max::EmaMinMax, extremes::Extremes,
-    min_max::MinMax, statistics::Statistics,
+    min_max::MinMax, percentile, statistics::Statistics,
 };
 use crate::base::bounds::assert_valid;
 
@@ -19,10 +19,10 @@ use crate::base::bounds::assert_valid;
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::quant::calibration::{Mapping, MinMaxConfig, ObserverConfig};
+/// use bitnet_burn::quant::calibration::{Mapping, ObserverConfig};
 /// use burn::tensor::{Device, Tensor};
 ///
-/// let mut observer = ObserverConfig::from(MinMaxConfig::default()).init();
+/// let mut observer = ObserverConfig::min_max().init();
 /// for batch in [[-0.5, 2.0], [-2.54, 1.0]] {
 ///     observer.observe(Tensor::<1>::from_floats(batch, &Device::default()))?;
 /// }
@@ -134,8 +134,8 @@ impl Observer {
         );
         match (&self.config, &mut self.statistics) {
             (_, Statistics::MinMax(bounds)) => bounds.widen(&sample.min, &sample.max),
-            (ObserverConfig::EmaMinMax(config), Statistics::EmaMinMax(bounds)) => {
-                bounds.update(sample, config.momentum)
+            (ObserverConfig::EmaMinMax { momentum, .. }, Statistics::EmaMinMax(bounds)) => {
+                bounds.update(sample, *momentum)
             }
             _ => unreachable!("a histogram takes values"),
         }
@@ -165,11 +165,13 @@ impl Observer {
                 let narrow = |bounds: &[f64]| bounds.iter().map(|&bound| bound as f32).collect();
                 Range::new(narrow(min), narrow(max))
             }
-            (ObserverConfig::Percentile(config), Statistics::Histogram(counts)) => {
-                config.range(counts)
+            (ObserverConfig::Percentile { percentile, .. }, Statistics::Histogram(counts)) => {
+                percentile::range(*percentile, counts)
             }
-            (ObserverConfig::Mse(config), Statistics::Histogram(counts)) => config.range(counts),
             (_, Statistics::Histogram(counts)) => {
+                if let Some(search) = self.config.search() {
+                    return search.range(counts);
+                }
                 let extremes = counts.extremes();
                 let (min, max) = extremes.ok_or(CalibrationError::NothingObserved)?;
                 Range::new(vec![min], vec![max])

@@ -4,17 +4,6 @@ use super::CalibrationError;
 
 /// The values that a quantizer must represent: `[min, max]`, one for the whole tensor or one for
 /// each channel.
-///
-/// # Example
-///
-/// ```
-/// use bitnet_burn::quant::calibration::{Mapping, Range};
-///
-/// let range = Range::new(vec![-1.27], vec![0.5])?;
-/// let params = range.static_params(8, Mapping::Symmetric);
-/// assert_eq!(params.step, [0.01]);
-/// # Ok::<(), bitnet_burn::quant::calibration::CalibrationError>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Fields")]
 pub struct Range {

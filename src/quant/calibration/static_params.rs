@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Range;
-use crate::ops::CodeRange;
+use crate::ops::QuantRange;
 
 /// Mapping of codes to values: `value = (code - zero_point) * step`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,10 +22,10 @@ impl Mapping {
     ///
     /// If the number of bits is not in 2..=8.
     #[track_caller]
-    pub fn codes(self, bits: u8) -> CodeRange {
+    pub fn codes(self, bits: u8) -> QuantRange {
         match self {
-            Self::Symmetric => CodeRange::signed(bits),
-            Self::Asymmetric => CodeRange::unsigned(bits),
+            Self::Symmetric => QuantRange::signed(bits),
+            Self::Asymmetric => QuantRange::unsigned(bits),
         }
     }
 }

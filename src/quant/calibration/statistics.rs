@@ -18,7 +18,7 @@ impl Statistics {
     pub(super) fn new(config: &ObserverConfig) -> Self {
         match (config, config.bins()) {
             (_, Some(bins)) => Self::Histogram(Histogram::new(bins)),
-            (ObserverConfig::EmaMinMax(_), None) => Self::EmaMinMax(EmaMinMax::default()),
+            (ObserverConfig::EmaMinMax { .. }, None) => Self::EmaMinMax(EmaMinMax::default()),
             (_, None) => Self::MinMax(MinMax::default()),
         }
     }

@@ -2,7 +2,7 @@ use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Observer, ObserverConfig, Range, TableError};
+use super::{CalibrationError, Observer, ObserverConfig, Range};
 use crate::base::atomic_file;
 
 /// Format name in the file.
@@ -18,9 +18,9 @@ const VERSION: u64 = 1;
 /// # Example
 ///
 /// ```
-/// use bitnet_burn::quant::calibration::{CalibrationTable, MinMaxConfig, ObserverConfig};
+/// use bitnet_burn::quant::calibration::{CalibrationTable, ObserverConfig};
 ///
-/// let mut observer = ObserverConfig::from(MinMaxConfig::default()).init();
+/// let mut observer = ObserverConfig::min_max().init();
 /// observer.observe_values(&[-0.1, 0.3], 1);
 /// let mut table = CalibrationTable::default();
 /// table.insert("layers.0.input", &observer)?;
@@ -60,14 +60,17 @@ impl CalibrationTable {
         &mut self,
         path: impl Into<String>,
         observer: &Observer,
-    ) -> Result<(), TableError> {
+    ) -> Result<(), CalibrationError> {
         let path = path.into();
         if self.entries.contains_key(&path) {
-            return Err(TableError::Duplicate { path, file: None });
+            return Err(CalibrationError::Duplicate { path, file: None });
         }
         let range = match observer.range() {
             Ok(range) => range,
-            Err(source) => return Err(TableError::NoRange { path, source }),
+            Err(source) => {
+                let source = Box::new(source);
+                return Err(CalibrationError::NoRange { path, source });
+            }
         };
         let entry = CalibrationEntry {
             path: path.clone(),
@@ -95,7 +98,7 @@ impl CalibrationTable {
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn save(&self, file: impl AsRef<Path>) -> Result<(), TableError> {
+    pub fn save(&self, file: impl AsRef<Path>) -> Result<(), CalibrationError> {
         let file = file.as_ref();
         let contents = Contents {
             format: FORMAT.to_string(),
@@ -103,9 +106,11 @@ impl CalibrationTable {
             entries: self.entries.values().cloned().collect(),
         };
         let json = serde_json::to_vec_pretty(&contents).expect("a table of names and numbers");
-        atomic_file::write(file, |file| file.write_all(&json)).map_err(|source| TableError::Io {
-            file: file.to_path_buf(),
-            source,
+        atomic_file::write(file, |file| file.write_all(&json)).map_err(|source| {
+            CalibrationError::Io {
+                file: file.to_path_buf(),
+                source,
+            }
         })
     }
 
@@ -115,13 +120,13 @@ impl CalibrationTable {
     ///
     /// If the file cannot be read, is not a table, has another version, is malformed, or has a path
     /// twice.
-    pub fn load(file: impl AsRef<Path>) -> Result<Self, TableError> {
+    pub fn load(file: impl AsRef<Path>) -> Result<Self, CalibrationError> {
         let file = file.as_ref();
-        let json = fs::read(file).map_err(|source| TableError::Io {
+        let json = fs::read(file).map_err(|source| CalibrationError::Io {
             file: file.to_path_buf(),
             source,
         })?;
-        let malformed = |source| TableError::Malformed {
+        let malformed = |source| CalibrationError::Malformed {
             file: file.to_path_buf(),
             source,
         };
@@ -134,7 +139,7 @@ impl CalibrationTable {
             let path = entry.path.clone();
             if entries.insert(path.clone(), entry).is_some() {
                 let file = Some(file.to_path_buf());
-                return Err(TableError::Duplicate { path, file });
+                return Err(CalibrationError::Duplicate { path, file });
             }
         }
         Ok(Self { entries })
@@ -159,15 +164,15 @@ struct Contents {
 }
 
 impl Header {
-    fn check(self, file: &Path) -> Result<(), TableError> {
+    fn check(self, file: &Path) -> Result<(), CalibrationError> {
         let file = file.to_path_buf();
         if self.format != FORMAT {
             let found = self.format;
-            return Err(TableError::Format { file, found });
+            return Err(CalibrationError::Format { file, found });
         }
         if self.version != VERSION {
             let (found, supported) = (self.version, VERSION);
-            return Err(TableError::Version {
+            return Err(CalibrationError::Version {
                 file,
                 found,
                 supported,

@@ -2,13 +2,12 @@
 
 mod base;
 mod binary;
+mod constructors;
 mod quantized_weight;
 mod symmetric;
 mod ternary;
 
 pub use base::WeightQuantizer;
-pub use binary::BinaryConfig;
-pub use symmetric::SymmetricConfig;
-pub use ternary::{TernaryConfig, TernaryScale};
+pub use ternary::TernaryScale;
 
 pub(crate) use quantized_weight::QuantizedWeight;

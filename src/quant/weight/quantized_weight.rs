@@ -2,7 +2,7 @@ use burn::tensor::Tensor;
 
 use crate::{
     functions::{AffineParams, affine_fake_quant},
-    ops::{CodeRange, Groups},
+    ops::{Groups, QuantRange},
 };
 
 /// A quantized weight, a constant for autodiff.
@@ -17,7 +17,12 @@ pub(crate) struct QuantizedWeight<const D: usize> {
 
 impl<const D: usize> QuantizedWeight<D> {
     /// Rounds a weight to levels around zero.
-    pub fn rounded(weight: Tensor<D>, scales: Tensor<2>, groups: Groups, codes: CodeRange) -> Self {
+    pub fn rounded(
+        weight: Tensor<D>,
+        scales: Tensor<2>,
+        groups: Groups,
+        codes: QuantRange,
+    ) -> Self {
         let levels = AffineParams::symmetric(scales.clone(), groups, codes);
         Self {
             values: affine_fake_quant(weight, levels.clone()),
@@ -31,7 +36,7 @@ impl<const D: usize> QuantizedWeight<D> {
         values: Tensor<D>,
         scales: Tensor<2>,
         groups: Groups,
-        codes: CodeRange,
+        codes: QuantRange,
     ) -> Self {
         Self {
             values,

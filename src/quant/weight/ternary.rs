@@ -5,22 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::QuantizedWeight;
 use crate::{
-    base::bounds::assert_valid,
     functions::ternary_fake_quant,
-    ops::{CodeRange, Groups},
-    quant::{WeightGranularity, group::GroupedValues},
+    ops::{Groups, QuantRange},
+    quant::group::GroupedValues,
 };
-
-/// Ternary quantization: `Q(W) = clamp(round(W / gamma), -1, 1) * gamma`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TernaryConfig {
-    /// Weights that share a `gamma`.
-    pub granularity: WeightGranularity,
-    /// Definition of `gamma`.
-    #[serde(skip_serializing_if = "TernaryScale::is_absmean")]
-    pub scale: TernaryScale,
-}
 
 /// The scale `gamma` of ternary weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,12 +27,6 @@ pub enum TernaryScale {
     Absmedian,
 }
 
-impl TernaryScale {
-    fn is_absmean(&self) -> bool {
-        *self == Self::Absmean
-    }
-}
-
 impl fmt::Display for TernaryScale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -54,40 +36,24 @@ impl fmt::Display for TernaryScale {
     }
 }
 
-impl TernaryConfig {
-    /// Creates an absmean ternary quantizer of the given granularity.
-    ///
-    /// # Panics
-    ///
-    /// If a group has no input features.
-    #[track_caller]
-    pub fn new(granularity: WeightGranularity) -> Self {
-        assert_valid(granularity.validate());
-        Self {
-            granularity,
-            scale: TernaryScale::Absmean,
-        }
+impl TernaryScale {
+    pub(super) fn is_absmean(&self) -> bool {
+        *self == Self::Absmean
     }
 
-    /// Sets the scale `gamma`.
-    #[must_use]
-    pub fn with_scale(mut self, scale: TernaryScale) -> Self {
-        self.scale = scale;
-        self
-    }
-
+    /// Quantizes a weight with this scale.
     pub(super) fn quantize<const D: usize>(
-        &self,
+        self,
         weight: Tensor<D>,
         groups: Groups,
     ) -> QuantizedWeight<D> {
-        let codes = CodeRange::TERNARY;
-        match self.scale {
-            TernaryScale::Absmean => {
+        let codes = QuantRange::TERNARY;
+        match self {
+            Self::Absmean => {
                 let (values, gamma) = ternary_fake_quant(weight, groups);
                 QuantizedWeight::symmetric(values, gamma, groups, codes)
             }
-            TernaryScale::Absmedian => {
+            Self::Absmedian => {
                 let gamma = GroupedValues::new(weight.clone(), groups).absmedian();
                 QuantizedWeight::rounded(weight, gamma, groups, codes)
             }

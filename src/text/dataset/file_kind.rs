@@ -1,16 +1,6 @@
 use std::path::Path;
 
 /// Content of the files of a data set, by file name.
-///
-/// # Example
-///
-/// ```
-/// use bitnet_burn::text::dataset::FileKind;
-///
-/// assert_eq!(FileKind::of("chats.JSONL"), FileKind::Records);
-/// assert_eq!(FileKind::of("tokens.bin"), FileKind::Tokens);
-/// assert_eq!(FileKind::of("book"), FileKind::Text);
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
     /// Plain text, for [`TextFiles`](super::TextFiles): every other name.
@@ -30,5 +20,17 @@ impl FileKind {
             "bin" => Self::Tokens,
             _ => Self::Text,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extension_tells_the_kind() {
+        assert_eq!(FileKind::of("chats.JSONL"), FileKind::Records);
+        assert_eq!(FileKind::of("tokens.bin"), FileKind::Tokens);
+        assert_eq!(FileKind::of("book"), FileKind::Text);
     }
 }

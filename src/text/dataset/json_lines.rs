@@ -6,7 +6,7 @@ use crate::text::Tokenizer;
 /// Documents of files with one JSON object per line, or with one list of objects.
 ///
 /// Empty lines and a byte-order mark are skipped; a file without any record is an error. File names
-/// are not checked; [`FileKind`](super::FileKind) recognizes this kind by name.
+/// are not checked.
 ///
 /// # Example
 ///

@@ -56,7 +56,7 @@ pub use batch::TokenBatch;
 pub use document::{Document, DocumentSource, Documents};
 pub use document_batches::DocumentBatchesConfig;
 pub use even_windows::EvenWindowsConfig;
-pub use file_kind::FileKind;
+use file_kind::FileKind;
 pub use json_lines::JsonLines;
 pub use json_record::{JsonRecord, TrainedTurns};
 pub use learned::read_documents;
@@ -73,7 +73,7 @@ pub use text_files::{DocumentSplit, TextFiles};
 pub use text_reader::read_text;
 pub use token_batches::TokenBatches;
 pub use token_file::{TokenDType, TokenFile, TokenFileWriter};
-pub use token_files::TokenFiles;
+use token_files::TokenFiles;
 pub use token_store::{TokenPart, TokenStore};
 
 pub use crate::base::data_position::SeekableDataLoader;

@@ -7,7 +7,8 @@ use super::{
 use crate::text::{TextError, Tokenizer};
 
 /// Returns the concatenated tokens of text files and files of records with a field `text`, or of token files,
-/// which stay on disk; of [`SHAKESPEARE`] if there are no files. [`FileKind`] tells the kinds.
+/// which stay on disk; of [`SHAKESPEARE`] if there are no files. The extension tells the kind: `.jsonl`,
+/// `.ndjson` and `.json` are records, `.bin` tokens, and all others text.
 ///
 /// # Errors
 ///

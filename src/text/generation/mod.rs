@@ -9,4 +9,5 @@ mod stop_sequences;
 pub use config::GenerationConfig;
 pub use generator::Generator;
 pub use model_settings::check_generation_settings;
-pub use progress::{FinishReason, GeneratedText, Piece};
+use progress::Piece;
+pub use progress::{FinishReason, GeneratedText};

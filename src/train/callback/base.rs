@@ -158,13 +158,13 @@ pub trait Callback<M: LearnerModel>: Send {
     /// # Errors
     ///
     /// If a value cannot be read back from the device. The checkpoint is not written.
-    fn tensors(&self) -> Result<StateTensors, Box<dyn Error + Send + Sync>> {
-        Ok(StateTensors::new())
+    fn tensors(&self) -> Result<BTreeMap<String, TensorData>, Box<dyn Error + Send + Sync>> {
+        Ok(BTreeMap::new())
     }
 
     /// Restores [`tensors`](Self::tensors) from a checkpoint: when a training resumes, before
     /// [`load_state`](Self::load_state), if there are any, and before [`on_rollback`](Self::on_rollback) in any case.
-    fn load_tensors(&mut self, _tensors: StateTensors) -> CallbackResult {
+    fn load_tensors(&mut self, _tensors: BTreeMap<String, TensorData>) -> CallbackResult {
         Ok(())
     }
 }

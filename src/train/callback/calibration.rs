@@ -14,7 +14,7 @@ use crate::{
 /// Observes activations during training, then freezes the ranges of the static quantizers.
 ///
 /// Before, those quantize by the range of each tensor, as
-/// [`StaticConfig`](crate::quant::StaticConfig) defines. Only the forward passes of training are
+/// [`ActivationQuantizer::Static`](crate::quant::ActivationQuantizer::Static) defines. Only the forward passes of training are
 /// observed, not those of validations. Checkpoints store the observations: a rollback restores
 /// them, and the missing steps are observed again. A training that ends before the calibration
 /// freezes the ranges observed until then, and logs this at its first step.

@@ -53,9 +53,8 @@ mod step_loss;
 #[cfg(feature = "peft")]
 pub use ada_lora::AdaLoraAllocation;
 pub(in crate::train) use base::CallbackError;
-pub use base::{
-    BackwardPass, Callback, CallbackResult, OptimizerStep, StateTensors, TrainOutputOf,
-};
+pub(in crate::train) use base::StateTensors;
+pub use base::{BackwardPass, Callback, CallbackResult, OptimizerStep, TrainOutputOf};
 pub use calibration::Calibration;
 pub use early_stopping::EarlyStopping;
 pub use error_monitor::ErrorMonitor;

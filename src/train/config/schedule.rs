@@ -48,7 +48,7 @@ pub struct CalibrationConfig {
 }
 
 fn min_max() -> ObserverConfig {
-    crate::quant::calibration::MinMaxConfig::default().into()
+    ObserverConfig::min_max()
 }
 
 impl ScheduleConfig {

@@ -10,4 +10,4 @@ mod resume;
 mod training_loop;
 
 pub use callback_strategy::CallbackStrategy;
-pub use no_data::NoData;
+pub(super) use no_data::NoData;

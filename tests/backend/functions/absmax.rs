@@ -1,9 +1,6 @@
 //! [`absmax_fake_quant`] against the scalar reference.
 
-use bitnet_burn::{
-    functions::{absmax_dequantize, absmax_fake_quant, absmax_quantize},
-    ops::Groups,
-};
+use bitnet_burn::functions::{Groups, absmax_dequantize, absmax_fake_quant, absmax_quantize};
 use bitnet_burn_kernels::reference;
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 

@@ -1,9 +1,10 @@
 //! The fused linear layer against the separate operations, values and gradients.
 
 use bitnet_burn::{
-    functions::{absmax_fake_quant, bit_linear, packed_linear, ternary_fake_quant, ternary_pack},
+    functions::{
+        Groups, absmax_fake_quant, bit_linear, packed_linear, ternary_fake_quant, ternary_pack,
+    },
     nn::BitLinearConfig,
-    ops::Groups,
     qat::QuantControls,
     quant::QatScheme,
 };

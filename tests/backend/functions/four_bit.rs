@@ -1,8 +1,11 @@
 //! 4-bit codes against bitsandbytes and the scalar reference.
 
 use bitnet_burn::{
-    functions::{FourBitAbsmax, FourBitTensor, four_bit_dequantize, four_bit_quantize},
-    ops::{DynamicMap, FourBitFormat, FourBitType},
+    functions::{
+        DynamicMap, FourBitAbsmax, FourBitFormat, FourBitTensor, four_bit_dequantize,
+        four_bit_quantize,
+    },
+    quant::FourBitType,
 };
 use bitnet_burn_kernels::reference;
 use burn::tensor::{DType, Device, FloatDType, Tensor};

@@ -1,8 +1,10 @@
 //! Products with weights of 4 bits against sums in `f64`.
 
 use bitnet_burn::{
-    functions::{FourBitTensor, four_bit_dequantize, four_bit_linear, four_bit_quantize},
-    ops::{FourBitFormat, FourBitType},
+    functions::{
+        FourBitFormat, FourBitTensor, four_bit_dequantize, four_bit_linear, four_bit_quantize,
+    },
+    quant::FourBitType,
 };
 use burn::tensor::{DType, Device, Tensor};
 

@@ -2,7 +2,7 @@
 
 use core::array;
 
-use bitnet_burn::functions::{GatedActivation, gated_activation};
+use bitnet_burn::{functions::gated_activation, nn::GatedActivation};
 use burn::tensor::{
     DType, Device, Tensor,
     activation::{relu, silu},

@@ -1,9 +1,8 @@
 //! Statistics and fake quantization of all layouts of groups on Flex, which has a loop for each, against the
 //! scalar reference.
 
-use bitnet_burn::{
-    functions::{absmax_fake_quant, group_statistic, ternary_fake_quant},
-    ops::{Groups, Statistic},
+use bitnet_burn::functions::{
+    Groups, Statistic, absmax_fake_quant, group_statistic, ternary_fake_quant,
 };
 use bitnet_burn_kernels::reference;
 use burn::tensor::{DType, Device, Tensor};

@@ -1,6 +1,9 @@
 //! Output head and cross-entropy in one operation, against the formula in `f64` and the chain of operations.
 
-use bitnet_burn::{functions::linear_cross_entropy, loss::CausalLmLoss, ops::CrossEntropyTerms};
+use bitnet_burn::{
+    functions::{CrossEntropyTerms, linear_cross_entropy},
+    loss::CausalLmLoss,
+};
 use burn::tensor::{DType, Device, Int, Tensor};
 
 use crate::support::values::*;

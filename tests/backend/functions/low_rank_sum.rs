@@ -1,6 +1,9 @@
 //! Sums of low rank against the same sum by single operations.
 
-use bitnet_burn::functions::{GatedActivation, gated_activation, low_rank_sum, rms_norm};
+use bitnet_burn::{
+    functions::{gated_activation, low_rank_sum, rms_norm},
+    nn::GatedActivation,
+};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::support::values::*;

@@ -1,9 +1,6 @@
 //! [`ternary_pack`] and [`ternary_unpack`] against the scalar reference.
 
-use bitnet_burn::{
-    functions::{ternary_fake_quant, ternary_pack, ternary_unpack},
-    ops::Groups,
-};
+use bitnet_burn::functions::{Groups, ternary_fake_quant, ternary_pack, ternary_unpack};
 use bitnet_burn_kernels::{packing, reference};
 use burn::tensor::{DType, Device, Int, Tensor};
 

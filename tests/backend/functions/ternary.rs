@@ -1,6 +1,6 @@
 //! [`ternary_fake_quant`] against the scalar reference.
 
-use bitnet_burn::{functions::ternary_fake_quant, ops::Groups};
+use bitnet_burn::functions::{Groups, ternary_fake_quant};
 use bitnet_burn_kernels::reference;
 use burn::tensor::{DType, Device, Tensor};
 

@@ -1,9 +1,8 @@
 //! [`LevelDistanceLoss`](bitnet_burn::loss::LevelDistanceLoss) against its definition in `f64`.
 
 use bitnet_burn::{
-    functions::ternary_fake_quant,
+    functions::{Groups, ternary_fake_quant},
     loss::{Distance, LevelDistanceLoss},
-    ops::Groups,
 };
 use burn::tensor::{DType, Device, Tensor};
 

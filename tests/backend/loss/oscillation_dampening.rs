@@ -1,6 +1,9 @@
 //! [`OscillationDampeningLoss`] against its definition in `f64`.
 
-use bitnet_burn::{functions::ternary_fake_quant, loss::OscillationDampeningLoss, ops::Groups};
+use bitnet_burn::{
+    functions::{Groups, ternary_fake_quant},
+    loss::OscillationDampeningLoss,
+};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::support::{loss_reference::*, values::*};

@@ -2,9 +2,8 @@
 //! definitions in `f64`.
 
 use bitnet_burn::{
-    functions::ternary_fake_quant,
+    functions::{Groups, ternary_fake_quant},
     loss::{L1Loss, SparsityTargetLoss},
-    ops::Groups,
 };
 use burn::tensor::{DType, Device, Tensor};
 

@@ -2,13 +2,13 @@
 //! resulting loss.
 
 use bitnet_burn::{
+    functions::Groups,
     loss::{
         KurtosisLoss, LevelDistanceLoss, Regularizer, ScaleDecayLoss, SparsityTargetLoss,
         WeightRegularizer,
     },
-    ops::Groups,
     qat::Prepare,
-    quant::{QatScheme, TernaryConfig, WeightGranularity},
+    quant::{QatScheme, WeightGranularity, WeightQuantizer},
 };
 use bitnet_burn_kernels::reference;
 use burn::{
@@ -142,7 +142,7 @@ fn levels_are_those_of_the_output_channels_of_each_layer() {
         let config = |regularizer| {
             WeightRegularizer::new(regularizer)
                 .with_group(ParamGroup::from_path(path))
-                .with_quantizer(TernaryConfig::new(WeightGranularity::PerChannel))
+                .with_quantizer(WeightQuantizer::ternary(WeightGranularity::PerChannel))
         };
         let value = penalty(&config(Regularizer::OscillationDampening), &model);
         let expected = sum(&values, groups, dampened);
@@ -333,7 +333,7 @@ fn a_granularity_that_does_not_fit_is_refused() {
     let layer = LinearConfig::new(6, 4).init(&Device::default());
     let granularity = WeightGranularity::PerGroup { group_size: 4 };
     WeightRegularizer::new(Regularizer::OscillationDampening)
-        .with_quantizer(TernaryConfig::new(granularity))
+        .with_quantizer(WeightQuantizer::ternary(granularity))
         .forward(&layer);
 }
 

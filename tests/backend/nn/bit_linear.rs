@@ -2,7 +2,7 @@
 
 use bitnet_burn::{
     nn::BitLinearConfig,
-    quant::{QatScheme, TernaryConfig, WeightGranularity},
+    quant::{QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::tensor::{Device, Tensor};
 
@@ -26,7 +26,7 @@ fn the_input_must_have_d_input_features() {
 #[test]
 #[should_panic(expected = "group_size 3 does not divide the 4 input features")]
 fn a_group_size_that_does_not_fit_is_refused_at_init() {
-    let weight = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 3 });
+    let weight = WeightQuantizer::ternary(WeightGranularity::PerGroup { group_size: 3 });
     BitLinearConfig::new(4, 2)
         .with_scheme(QatScheme::b1_58().with_weight(weight))
         .init(&Device::default());

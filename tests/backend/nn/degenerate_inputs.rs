@@ -2,18 +2,13 @@
 //! quantizer, and ranges from calibration.
 
 use bitnet_burn::{
-    functions::{bit_linear, causal_attention, rms_norm},
+    functions::{Groups, bit_linear, causal_attention, rms_norm},
     nn::{BitLinear, BitLinearConfig},
-    ops::Groups,
     qat::QuantControls,
     quant::{
-        AbsmaxConfig, AbsmeanConfig, ActivationGranularity, ActivationQuantizer, AsymmetricConfig,
-        BinaryConfig, BitWidth, HadamardConfig, LearnedActivationConfig, LearnedStepConfig,
-        QatScheme, StaticConfig, SymmetricConfig, TopKConfig, WeightGranularity, WeightQuantizer,
-        calibration::{
-            EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, ObserverConfig,
-            PercentileConfig, SamplingPolicy,
-        },
+        ActivationGranularity, ActivationQuantizer, BitWidth, HadamardConfig, QatScheme,
+        WeightGranularity, WeightQuantizer,
+        calibration::{ObserverConfig, SamplingPolicy},
     },
 };
 use burn::{
@@ -32,44 +27,38 @@ fn activations() -> Vec<Option<ActivationQuantizer>> {
         ActivationGranularity::PerToken,
         ActivationGranularity::PerTensor,
     ];
-    let learned = |bits, offset| LearnedActivationConfig {
+    let learned = |bits, offset| ActivationQuantizer::LearnedStep {
         bits,
         offset,
         absmean: 0.8,
     };
     let mut all: Vec<ActivationQuantizer> = vec![
-        ActivationQuantizer::TopK(TopKConfig { keep: 0.5, bits: 8 }),
-        StaticConfig::default().into(),
-        learned(8, false).into(),
-        learned(4, true).into(),
+        ActivationQuantizer::TopK { keep: 0.5, bits: 8 },
+        ActivationQuantizer::Static {
+            bits: 8,
+            symmetric: true,
+        },
+        learned(8, false),
+        learned(4, true),
     ];
     for granularity in granularities {
         let bits = 8;
-        all.push(ActivationQuantizer::Absmax(AbsmaxConfig {
-            bits,
-            granularity,
-        }));
-        let config = AsymmetricConfig { bits, granularity };
-        all.push(ActivationQuantizer::Asymmetric(config));
+        all.push(ActivationQuantizer::Absmax { bits, granularity });
+        all.push(ActivationQuantizer::Asymmetric { bits, granularity });
         let bits = 4;
-        all.push(ActivationQuantizer::Absmean(AbsmeanConfig {
-            bits,
-            granularity,
-        }));
+        all.push(ActivationQuantizer::Absmean { bits, granularity });
     }
     all.into_iter().map(Some).chain([None]).collect()
 }
 
 fn weights() -> Vec<WeightQuantizer> {
-    let symmetric = SymmetricConfig::new(4);
+    let symmetric = WeightQuantizer::symmetric(4);
     vec![
         WeightQuantizer::default(),
-        BinaryConfig::default().into(),
-        symmetric
-            .with_granularity(WeightGranularity::PerChannel)
-            .into(),
-        LearnedStepConfig::default().into(),
-        LearnedStepConfig::new(BitWidth::Bits(4)).into(),
+        WeightQuantizer::binary(WeightGranularity::PerTensor),
+        symmetric.with_granularity(WeightGranularity::PerChannel),
+        WeightQuantizer::learned_step(BitWidth::Ternary),
+        WeightQuantizer::learned_step(BitWidth::Bits(4)),
     ]
 }
 
@@ -199,11 +188,11 @@ fn zeros_constants_and_extremes_have_finite_outputs_and_gradients() {
 #[test]
 fn ranges_are_calibrated_on_empty_zero_and_constant_inputs() {
     let observers: [ObserverConfig; 5] = [
-        MinMaxConfig::default().into(),
-        EmaMinMaxConfig::default().into(),
-        HistogramConfig::default().into(),
-        PercentileConfig::default().into(),
-        MseConfig::default().into(),
+        ObserverConfig::min_max(),
+        ObserverConfig::ema_min_max(),
+        ObserverConfig::histogram(),
+        ObserverConfig::percentile(),
+        ObserverConfig::mse(),
     ];
     let sequences = [
         vec![(0, 0.0), (3, 0.0), (3, 0.0), (1, 1.0)],
@@ -211,8 +200,8 @@ fn ranges_are_calibrated_on_empty_zero_and_constant_inputs() {
         vec![(2, -2.5), (0, 0.0)],
     ];
     for symmetric in [true, false] {
-        let config = StaticConfig { bits: 8, symmetric };
-        let scheme = QatScheme::b1_58().with_activation(Some(config.into()));
+        let quantizer = ActivationQuantizer::Static { bits: 8, symmetric };
+        let scheme = QatScheme::b1_58().with_activation(Some(quantizer));
         for (observer, sequence) in observers
             .iter()
             .flat_map(|o| sequences.iter().map(move |s| (o, s)))

@@ -3,7 +3,7 @@
 use bitnet_burn::{
     nn::{BitLinear, BitNetLm, BitNetLmConfig},
     qat::{PackedWeight, QuantControls},
-    quant::{HadamardConfig, QatScheme, SymmetricConfig},
+    quant::{HadamardConfig, QatScheme, WeightQuantizer},
 };
 use burn::{
     module::{Module, Param},
@@ -179,7 +179,7 @@ fn a_model_that_is_quantized_already_takes_another_scheme() {
     let config = BitNetLmConfig::new(16, 32, 1, 2, 64).with_max_positions(8);
     let lm: BitNetLm = config.init(&device);
     let scheme = QatScheme::b1_58()
-        .with_weight(SymmetricConfig::new(4))
+        .with_weight(WeightQuantizer::symmetric(4))
         .with_rotation(Some(HadamardConfig::new(32)));
     let expected: BitNetLm = config.clone().with_scheme(scheme.clone()).init(&device);
     let quantizers = |lm: &BitNetLm| -> Vec<String> {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use bitnet_burn::{
-    functions::blockwise_dequantize,
-    ops::DynamicMap,
+    functions::{DynamicMap, blockwise_dequantize},
     optim::{AdamW8bit, AdamW8bitConfig, QatOptimizerConfig},
 };
 use burn::{

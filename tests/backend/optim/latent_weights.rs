@@ -9,10 +9,7 @@ use bitnet_burn::{
         QatOptimizerConfig,
     },
     qat::{Decision, Prepare, PrepareError, latent_weights, quantizer_parameters},
-    quant::{
-        BitWidth, LearnedActivationConfig, LearnedStepConfig, QatScheme, SymmetricConfig,
-        TernaryConfig, WeightGranularity,
-    },
+    quant::{ActivationQuantizer, BitWidth, QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamGroup},
@@ -35,14 +32,14 @@ struct Net {
 
 /// Trained step sizes and offsets.
 fn scheme() -> QatScheme {
-    let activation = LearnedActivationConfig {
+    let activation = ActivationQuantizer::LearnedStep {
         bits: 4,
         offset: true,
         absmean: 0.8,
     };
     QatScheme::b1_58()
-        .with_weight(LearnedStepConfig::new(BitWidth::Bits(4)))
-        .with_activation(Some(activation.into()))
+        .with_weight(WeightQuantizer::learned_step(BitWidth::Bits(4)))
+        .with_activation(Some(activation))
 }
 
 fn net() -> Net {
@@ -130,8 +127,9 @@ fn the_scale_of_a_bound_is_that_of_each_quantizer() {
         config.init(&device).map(&mut Drawn::new(90, 0.1))
     };
     // mean|W| of each column, and max|W| / 7 of the whole.
-    let ternary = QatScheme::b1_58().with_weight(TernaryConfig::new(WeightGranularity::PerChannel));
-    let symmetric = SymmetricConfig::new(4).with_granularity(WeightGranularity::PerTensor);
+    let ternary =
+        QatScheme::b1_58().with_weight(WeightQuantizer::ternary(WeightGranularity::PerChannel));
+    let symmetric = WeightQuantizer::symmetric(4).with_granularity(WeightGranularity::PerTensor);
     let symmetric = QatScheme::b1_58().with_weight(symmetric);
     let layers = vec![layer(&ternary), layer(&symmetric)];
     let weight = floats(layers[0].weight.val());

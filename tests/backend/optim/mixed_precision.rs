@@ -1,8 +1,7 @@
 //! Working copies in bf16 and f16 with master weights in f32.
 
 use bitnet_burn::{
-    functions::ternary_fake_quant,
-    ops::Groups,
+    functions::{Groups, ternary_fake_quant},
     optim::{
         LossScalerConfig, MixedPrecision, MixedPrecisionError, QatOptimizerConfig, clip_grad_norm,
     },

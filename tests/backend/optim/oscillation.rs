@@ -1,8 +1,7 @@
 //! Tracking and freezing of oscillating weights, against the algorithm written for one weight.
 
 use bitnet_burn::{
-    functions::ternary_fake_quant,
-    ops::Groups,
+    functions::{Groups, ternary_fake_quant},
     optim::{
         FreezingThreshold, OscillationFreezingConfig, OscillationMonitor, QatOptimizer,
         QatOptimizerConfig,

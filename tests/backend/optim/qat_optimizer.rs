@@ -7,7 +7,7 @@ use bitnet_burn::{
         WeightDecayScheduler,
     },
     qat::{FakeQuant, Prepare},
-    quant::{QatScheme, TernaryConfig, WeightGranularity},
+    quant::{QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::{Module, Param, ParamGroup},
@@ -212,7 +212,7 @@ fn weights_are_clipped_to_an_absolute_bound() {
 #[test]
 fn weights_are_clipped_to_a_multiple_of_the_scale_of_their_channel() {
     let granularity = WeightGranularity::PerChannel;
-    let quantizer = LatentQuantizer::new().with_quantizer(TernaryConfig::new(granularity).into());
+    let quantizer = LatentQuantizer::new().with_quantizer(WeightQuantizer::ternary(granularity));
     let layer = clipped(LatentClipping::Scaled(1.25), quantizer);
 
     let weight = normal(24, 7);
@@ -276,7 +276,7 @@ fn groups_of_one_module_optimizer_share_weight_decay_and_monitor() {
 #[test]
 fn the_latent_quantizer_is_derived_from_a_prepared_parameter() {
     let granularity = WeightGranularity::PerGroup { group_size: 2 };
-    let weight = TernaryConfig::new(granularity);
+    let weight = WeightQuantizer::ternary(granularity);
     let layer = LinearConfig::new(4, 3).init(&Device::default());
     let prepare = Prepare::new(QatScheme::weight_only().with_weight(weight.clone()));
     let layer = prepare.apply(layer).unwrap().model;

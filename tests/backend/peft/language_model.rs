@@ -6,7 +6,7 @@ use bitnet_burn::{
         AdaptedLinear, AdapterBase, LoraBias, LoraConfig, LoraInit, PeftError, TargetModules,
         Targets,
     },
-    quant::{TernaryConfig, WeightGranularity},
+    quant::{WeightGranularity, WeightQuantizer},
 };
 use burn::{module::Module, nn::Linear, tensor::Tensor};
 
@@ -49,7 +49,7 @@ fn merging_into_codes_tells_what_it_loses() {
     let (lm, _) = packed.with_adapter("default", all_linear(4)).unwrap();
     let lm = perturbed(lm, 30);
     let (_, coarse) = lm.clone().merge(None);
-    let groups = TernaryConfig::new(WeightGranularity::PerGroup { group_size: 4 }).into();
+    let groups = WeightQuantizer::ternary(WeightGranularity::PerGroup { group_size: 4 });
     let (merged, fine) = lm.clone().merge(Some(&groups));
     let mean = |report: &bitnet_burn::peft::MergeReport| {
         report.modules.iter().map(|m| m.loss).sum::<f64>() / report.modules.len() as f64

@@ -1,8 +1,7 @@
 //! Observers on a device, compared with the same observers on host values.
 
 use bitnet_burn::quant::calibration::{
-    CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, Observer,
-    ObserverConfig, ObserverGranularity, PercentileConfig,
+    CalibrationError, Mapping, Observer, ObserverConfig, ObserverGranularity,
 };
 use burn::tensor::{DType, Device, Tensor};
 
@@ -12,31 +11,28 @@ const PER_CHANNEL: ObserverGranularity = ObserverGranularity::PerChannel;
 
 /// One observer of each kind and granularity.
 fn observers() -> Vec<Observer> {
-    let ema = |granularity| EmaMinMaxConfig {
+    let ema = |granularity| ObserverConfig::EmaMinMax {
         momentum: 0.75,
         granularity,
     };
     let configs: [ObserverConfig; 7] = [
-        MinMaxConfig::default().into(),
-        MinMaxConfig {
+        ObserverConfig::min_max(),
+        ObserverConfig::MinMax {
             granularity: PER_CHANNEL,
-        }
-        .into(),
-        ema(ObserverGranularity::PerTensor).into(),
-        ema(PER_CHANNEL).into(),
-        PercentileConfig {
+        },
+        ema(ObserverGranularity::PerTensor),
+        ema(PER_CHANNEL),
+        ObserverConfig::Percentile {
             percentile: 95.0,
             bins: 64,
-        }
-        .into(),
-        HistogramConfig { bins: 64 }.into(),
-        MseConfig {
+        },
+        ObserverConfig::Histogram { bins: 64 },
+        ObserverConfig::Mse {
             bits: 4,
+            mapping: Mapping::Symmetric,
             candidates: 10,
             bins: 64,
-            ..MseConfig::default()
-        }
-        .into(),
+        },
     ];
     configs.iter().map(ObserverConfig::init).collect()
 }
@@ -137,7 +133,7 @@ fn a_value_of_f64_beyond_f32_is_not_finite() {
 fn another_number_of_channels_panics() {
     let device = Device::default();
     let granularity = PER_CHANNEL;
-    let mut observer = ObserverConfig::from(MinMaxConfig { granularity }).init();
+    let mut observer = ObserverConfig::MinMax { granularity }.init();
     observer
         .observe(Tensor::<2>::ones([1, 2], &device))
         .unwrap();

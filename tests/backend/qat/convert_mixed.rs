@@ -3,10 +3,7 @@
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
     qat::{MixedPrecisionPlan, PackedModel, Precision, Prepare, QuantControls, convert},
-    quant::{
-        BitWidth, HadamardConfig, LearnedStepConfig, QatScheme, SymmetricConfig, TernaryConfig,
-        WeightGranularity,
-    },
+    quant::{BitWidth, HadamardConfig, QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::Module,
@@ -77,10 +74,10 @@ fn layers_that_quantize_compute_the_same_from_packed_weights() {
     let b1_58 = QatScheme::b1_58;
     for scheme in [
         b1_58(),
-        b1_58().with_weight(TernaryConfig::new(WeightGranularity::PerChannel)),
+        b1_58().with_weight(WeightQuantizer::ternary(WeightGranularity::PerChannel)),
         b1_58().with_activation(None),
         b1_58().with_rotation(Some(HadamardConfig::new(8))),
-        b1_58().with_weight(LearnedStepConfig::new(BitWidth::Ternary)),
+        b1_58().with_weight(WeightQuantizer::learned_step(BitWidth::Ternary)),
     ] {
         let trained = Layers::new(&scheme, &device);
         let packed = through_a_file(&convert(&trained).unwrap());
@@ -155,14 +152,14 @@ fn weights_that_a_plan_gives_more_bits_keep_their_quantized_values() {
 #[test]
 fn a_width_that_a_schedule_set_is_the_one_that_is_packed() {
     let device = Device::default();
-    let four_bits = QatScheme::b1_58().with_weight(SymmetricConfig::new(4));
+    let four_bits = QatScheme::b1_58().with_weight(WeightQuantizer::symmetric(4));
     let prepare = Prepare::new(four_bits.clone().with_activation(None)).without_output_head();
     let trained = prepare.apply(Mlp::new(&device)).unwrap().model;
     QuantControls::of(&trained).set_weight_width(Some(BitWidth::Ternary));
     let packed = convert(&trained).unwrap();
     // The granularity stays that of the scheme.
-    let ternary = TernaryConfig::new(WeightGranularity::PerChannel);
-    assert_eq!(packed.quantizer("fc1.weight"), Some(&ternary.into()));
+    let ternary = WeightQuantizer::ternary(WeightGranularity::PerChannel);
+    assert_eq!(packed.quantizer("fc1.weight"), Some(&ternary));
     let deployed = packed.load_into(Mlp::new(&device)).unwrap();
     assert_same(
         deployed.forward(input(&device)),

@@ -4,8 +4,8 @@ use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
     qat::{Prepare, QuantControls, detach_controls},
     quant::{
-        BitWidth, LearnedStepConfig, QatScheme, StaticConfig,
-        calibration::{MinMaxConfig, SamplingPolicy},
+        ActivationQuantizer, BitWidth, QatScheme, WeightQuantizer,
+        calibration::{ObserverConfig, SamplingPolicy},
     },
 };
 use burn::{
@@ -33,13 +33,13 @@ fn lambdas(model: &impl Module) -> Vec<f64> {
 #[test]
 fn a_detached_copy_keeps_its_settings_and_changes_alone() {
     let device = Device::default();
-    let config = StaticConfig::default();
-    let student = layer(
-        QatScheme::b1_58().with_activation(Some(config.into())),
-        &device,
-    );
+    let quantizer = ActivationQuantizer::Static {
+        bits: 8,
+        symmetric: true,
+    };
+    let student = layer(QatScheme::b1_58().with_activation(Some(quantizer)), &device);
     let controls = QuantControls::of(&student);
-    controls.observe(&MinMaxConfig::default().into(), SamplingPolicy::default());
+    controls.observe(&ObserverConfig::min_max(), SamplingPolicy::default());
     student.forward(input(&device));
     let table = controls.finish_observation().unwrap();
     controls.calibrate(&table).unwrap();
@@ -68,7 +68,7 @@ fn a_detached_copy_keeps_its_settings_and_changes_alone() {
 fn models_derived_from_a_detached_copy_share_its_controls() {
     let device = Device::default().autodiff();
     let student = layer(
-        QatScheme::b1_58().with_weight(LearnedStepConfig::default()),
+        QatScheme::b1_58().with_weight(WeightQuantizer::learned_step(BitWidth::Ternary)),
         &device,
     );
     let copy = detach_controls(student.clone());

@@ -1,9 +1,8 @@
 //! Latent weights in bf16: the layer, their gradients and their updates.
 
 use bitnet_burn::{
-    functions::{bit_linear, stochastic_round},
+    functions::{Groups, bit_linear, stochastic_round},
     nn::{BitLinear, BitLinearConfig, BitNetLm, BitNetLmConfig},
-    ops::Groups,
     optim::{AdamW8bitConfig, QatOptimizer, QatOptimizerConfig},
     qat::cast_latent_weights,
 };

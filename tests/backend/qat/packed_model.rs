@@ -8,7 +8,7 @@ use bitnet_burn::{
         ConvertError, PackedModel, PackedModelError, PackedParameter, Prepare, QuantControls,
         convert,
     },
-    quant::{NoiseConfig, QatScheme, TopKConfig, WeightGranularity},
+    quant::{ActivationQuantizer, NoiseConfig, QatScheme, WeightGranularity},
 };
 use burn::{
     module::{Initializer, Lora, Module, Param, ParamGroup},
@@ -159,8 +159,8 @@ fn a_bit_linear_unpacks_parts_with_every_scheme() {
     let x = tensor(&normal(3 * 1024, 9), [3, 1024], DType::F32, &device);
     for granularity in GRANULARITIES {
         let weights = scheme(granularity);
-        let topk = TopKConfig { keep: 0.5, bits: 8 };
-        let both = weights.clone().with_activation(Some(topk.into()));
+        let topk = ActivationQuantizer::TopK { keep: 0.5, bits: 8 };
+        let both = weights.clone().with_activation(Some(topk));
         for scheme in [QatScheme::b1_58(), weights, both] {
             let config = BitLinearConfig::new(1024, 1100)
                 .with_bias(true)

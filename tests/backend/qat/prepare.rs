@@ -112,6 +112,6 @@ fn a_group_is_taken_as_it_is_and_nothing_else() {
     let rows = Tensor::<2, Int>::from_ints([[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]], &device);
     let rows = floats(model.embedding.forward(rows));
     let table = model.embedding.weight.base();
-    let groups = bitnet_burn::ops::Groups::per_tensor(80);
+    let groups = bitnet_burn::functions::Groups::per_tensor(80);
     assert_equal(&rows, &floats(ternary_fake_quant(table, groups).0), "table");
 }

@@ -2,7 +2,7 @@
 
 use bitnet_burn::{
     qat::{ConvertError, Prepare, PrepareError, convert},
-    quant::{HadamardConfig, QatScheme, SymmetricConfig, WeightGranularity},
+    quant::{HadamardConfig, QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::{Lora, Module, Param, ParamGroup},
@@ -95,7 +95,7 @@ fn a_model_that_was_not_prepared_is_not_converted() {
 
 #[test]
 fn a_model_without_ternary_codes_is_not_converted() {
-    let scheme = QatScheme::weight_only().with_weight(SymmetricConfig::new(4));
+    let scheme = QatScheme::weight_only().with_weight(WeightQuantizer::symmetric(4));
     let prepared = Prepare::new(scheme).apply(Mlp::new(&Device::default()));
     let error = convert(&prepared.unwrap().model).unwrap_err();
     assert_eq!(error, ConvertError::NotTernary);

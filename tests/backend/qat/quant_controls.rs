@@ -4,8 +4,8 @@ use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
     qat::{Prepare, QuantControls},
     quant::{
-        BitWidth, NoiseConfig, QatScheme, StaticConfig,
-        calibration::{CalibrationTable, MinMaxConfig, SamplingPolicy},
+        ActivationQuantizer, BitWidth, NoiseConfig, QatScheme,
+        calibration::{CalibrationTable, ObserverConfig, SamplingPolicy},
         schedule::{LayerOrder, LayerwiseConfig, ProgressiveSchedule, ProgressiveShape},
     },
 };
@@ -277,14 +277,17 @@ fn quant_noise_quantizes_a_share_and_leaves_the_rest_alone() {
 #[test]
 fn calibration_freezes_ranges_that_records_and_files_keep() {
     let device = Device::default();
-    let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
+    let scheme = QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Static {
+        bits: 8,
+        symmetric: true,
+    }));
     let layer = layer(scheme.clone(), &device);
     let all = QuantControls::of(&layer);
     let weights = all.filter(|path| path == "weight_quant");
     let error = weights.calibrate(&CalibrationTable::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no activation of the model is quantized statically: use `StaticConfig` in its scheme"
+        "no activation of the model is quantized statically: use `ActivationQuantizer::Static` in its scheme"
     );
     assert_eq!(
         all.calibrate(&CalibrationTable::default())
@@ -294,7 +297,7 @@ fn calibration_freezes_ranges_that_records_and_files_keep() {
     );
 
     let inputs = all.filter(|path| path.ends_with("input_quant"));
-    inputs.observe(&MinMaxConfig::default().into(), SamplingPolicy::every(2));
+    inputs.observe(&ObserverConfig::min_max(), SamplingPolicy::every(2));
     let seen = tensor(&[-1.27, 0.5, 0.25, 1.0], [1, 4], DType::F32, &device).repeat_dim(1, 2);
     layer.forward(seen.clone());
     // Not observed: every second pass.

@@ -4,9 +4,9 @@ use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
     qat::{Prepare, QuantControls, QuantizationError},
     quant::{
-        AbsmaxConfig, BitWidth, LearnedStepConfig, QatScheme, StaticConfig, SymmetricConfig,
-        TernaryConfig, WeightGranularity, WeightQuantizer,
-        calibration::{MinMaxConfig, SamplingPolicy},
+        ActivationGranularity, ActivationQuantizer, BitWidth, QatScheme, WeightGranularity,
+        WeightQuantizer,
+        calibration::{ObserverConfig, SamplingPolicy},
     },
 };
 use burn::{
@@ -124,12 +124,10 @@ fn weights_are_measured_as_they_are_quantized() {
     for device in [Device::default(), Device::default().autodiff()] {
         for granularity in groups {
             let quantizers: [WeightQuantizer; 4] = [
-                TernaryConfig::new(granularity).into(),
-                SymmetricConfig::new(4).with_granularity(granularity).into(),
-                SymmetricConfig::new(8).with_granularity(granularity).into(),
-                LearnedStepConfig::new(BitWidth::Bits(2))
-                    .with_granularity(granularity)
-                    .into(),
+                WeightQuantizer::ternary(granularity),
+                WeightQuantizer::symmetric(4).with_granularity(granularity),
+                WeightQuantizer::symmetric(8).with_granularity(granularity),
+                WeightQuantizer::learned_step(BitWidth::Bits(2)).with_granularity(granularity),
             ];
             for quantizer in quantizers {
                 let scheme = QatScheme::b1_58()
@@ -217,14 +215,14 @@ fn flips_are_the_codes_that_changed_since_the_last_look() {
 fn activations_are_measured_and_clipped_ones_counted() {
     let device = Device::default();
     for symmetric in [true, false] {
-        let config = StaticConfig { bits: 4, symmetric };
-        let scheme = QatScheme::b1_58().with_activation(Some(config.into()));
+        let quantizer = ActivationQuantizer::Static { bits: 4, symmetric };
+        let scheme = QatScheme::b1_58().with_activation(Some(quantizer));
         let layer = layer(&scheme, &device);
         let controls = QuantControls::of(&layer).filter(|path| path == "input_quant");
         let x = inputs(&device);
         let values = floats(x.clone());
         // Calibrated on half of the range.
-        controls.observe(&MinMaxConfig::default().into(), SamplingPolicy::default());
+        controls.observe(&ObserverConfig::min_max(), SamplingPolicy::default());
         layer.forward(x.clone().mul_scalar(0.5));
         controls
             .calibrate(&controls.finish_observation().unwrap())
@@ -252,7 +250,10 @@ fn activations_are_measured_and_clipped_ones_counted() {
             "clipping",
         );
     }
-    let scheme = QatScheme::b1_58().with_activation(Some(AbsmaxConfig::default().into()));
+    let scheme = QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Absmax {
+        bits: 8,
+        granularity: ActivationGranularity::PerToken,
+    }));
     let layer = layer(&scheme, &device);
     let controls = QuantControls::of(&layer);
     let errors = measure(&controls, || drop(layer.forward(inputs(&device))));

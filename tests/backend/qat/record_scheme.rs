@@ -3,7 +3,10 @@
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
     qat::{Prepare, QuantControls},
-    quant::{AbsmaxConfig, HadamardConfig, QatScheme, SymmetricConfig, WeightGranularity},
+    quant::{
+        ActivationGranularity, ActivationQuantizer, HadamardConfig, QatScheme, WeightGranularity,
+        WeightQuantizer,
+    },
 };
 use burn::{
     module::Module,
@@ -30,11 +33,8 @@ fn load<M: Module>(from: &M, to: M) -> Result<M, RecordError> {
 }
 
 fn b1_58_with(bits: u8) -> QatScheme {
-    let absmax = AbsmaxConfig {
-        bits,
-        ..AbsmaxConfig::default()
-    };
-    QatScheme::b1_58().with_activation(Some(absmax.into()))
+    let granularity = ActivationGranularity::PerToken;
+    QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Absmax { bits, granularity }))
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_record_of_another_scheme_is_refused_with_the_schemes_name() {
     let others = [
         (b1_58_with(4), "absmax_8_bits_per_token"),
         (
-            b1_58.clone().with_weight(SymmetricConfig::new(3)),
+            b1_58.clone().with_weight(WeightQuantizer::symmetric(3)),
             "absmean_ternary_per_tensor",
         ),
         (
@@ -106,7 +106,7 @@ fn a_prepared_model_of_another_scheme_is_refused() {
         let prepared = Prepare::new(scheme).apply(Mlp::new(&device)).unwrap();
         prepared.model
     };
-    let symmetric = QatScheme::weight_only().with_weight(SymmetricConfig::new(3));
+    let symmetric = QatScheme::weight_only().with_weight(WeightQuantizer::symmetric(3));
     let error = load(
         &prepared(QatScheme::weight_only()),
         prepared(symmetric.clone()),

@@ -9,10 +9,7 @@ use bitnet_burn::{
         Decision, LayerSensitivity, MixedPrecisionPlan, PlanBudget, PlanError, Precision, Prepare,
         PrepareError, QuantControls, Sensitivity, SensitivityError, SensitivityReport,
     },
-    quant::{
-        BitWidth, QatScheme, SymmetricConfig, WeightGranularity, WeightQuantizer,
-        schedule::LayerOrder,
-    },
+    quant::{BitWidth, QatScheme, WeightGranularity, WeightQuantizer, schedule::LayerOrder},
 };
 use burn::{
     module::{Module, Param, ParamGroup},
@@ -100,7 +97,7 @@ fn independent(schemes: [Option<QatScheme>; 3]) -> f64 {
 }
 
 fn four_bits() -> QatScheme {
-    let four = SymmetricConfig::new(4).with_granularity(WeightGranularity::PerTensor);
+    let four = WeightQuantizer::symmetric(4).with_granularity(WeightGranularity::PerTensor);
     QatScheme::b1_58().with_weight(four)
 }
 

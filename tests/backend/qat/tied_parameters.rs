@@ -6,7 +6,7 @@ use bitnet_burn::{
         Decision, FakeQuant, MixedPrecisionPlan, Precision, Prepare, PrepareError, QuantControls,
         convert,
     },
-    quant::{BitWidth, LearnedStepConfig, QatScheme, TernaryConfig, WeightGranularity},
+    quant::{BitWidth, QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::{Module, Param, ParamGroup},
@@ -155,7 +155,8 @@ fn recurrent() -> Recurrent {
 
 #[test]
 fn a_weight_that_is_quantized_in_two_places_has_one_quantizer() {
-    let scheme = QatScheme::weight_only().with_weight(LearnedStepConfig::new(BitWidth::Bits(4)));
+    let scheme =
+        QatScheme::weight_only().with_weight(WeightQuantizer::learned_step(BitWidth::Bits(4)));
     let prepared = Prepare::new(scheme).apply(recurrent()).unwrap();
     assert_eq!(prepared.report.num_quantized(), 1);
     let model = prepared.model;
@@ -213,7 +214,7 @@ fn places_whose_quantizers_would_differ_are_refused() {
     // Rows are the channels of a table, columns those of a layer.
     let group = ParamGroup::from_paths(vec!["embed.weight", "proj.weight"]);
     let prepare = |granularity| {
-        let scheme = QatScheme::weight_only().with_weight(TernaryConfig::new(granularity));
+        let scheme = QatScheme::weight_only().with_weight(WeightQuantizer::ternary(granularity));
         Prepare::new(scheme).with_group(group.clone())
     };
     let error = prepare(WeightGranularity::PerChannel)

@@ -4,7 +4,7 @@
 use bitnet_burn::{
     nn::{BitLinear, BitLinearConfig},
     qat::PackedWeight,
-    quant::{QatScheme, Ste, TernaryConfig, WeightGranularity, WeightQuantizer},
+    quant::{QatScheme, Ste, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::{Module, Param},
@@ -20,7 +20,7 @@ fn quantizers(group_size: usize) -> [WeightQuantizer; 3] {
         WeightGranularity::PerChannel,
         WeightGranularity::PerGroup { group_size },
     ]
-    .map(|granularity| TernaryConfig::new(granularity).into())
+    .map(WeightQuantizer::ternary)
 }
 
 /// Compares the fake-quantized and the packed weight for every granularity and type.

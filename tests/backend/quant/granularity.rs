@@ -1,4 +1,4 @@
-use bitnet_burn::{ops::Groups, quant::WeightGranularity};
+use bitnet_burn::{functions::Groups, quant::WeightGranularity};
 
 #[test]
 fn groups_of_input_features_lie_along_the_first_dimension_of_a_linear_weight() {

@@ -2,14 +2,10 @@
 //! formulas in scalar f64 code.
 
 use bitnet_burn::{
-    functions::learned_step_fake_quant,
+    functions::{Groups, QuantRange, learned_step_fake_quant},
     nn::BitLinearConfig,
-    ops::{CodeRange, Groups},
     qat::{ActivationFakeQuant, FakeQuant, PackedWeight, Prepare, convert},
-    quant::{
-        BitWidth, LearnedActivationConfig, LearnedStepConfig, QatScheme, Ste, WeightGranularity,
-        WeightQuantizer,
-    },
+    quant::{ActivationQuantizer, BitWidth, QatScheme, Ste, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     module::{Module, ParamGroup},
@@ -27,7 +23,7 @@ fn expected_gradients(
     [x, g]: [&[f32]; 2],
     [steps, offsets]: [&[f32]; 2],
     groups: Groups,
-    codes: CodeRange,
+    codes: QuantRange,
     grad_scale: f32,
 ) -> [Vec<f64>; 3] {
     let count = groups.num_groups();
@@ -58,9 +54,9 @@ fn gradients_are_those_of_the_papers_for_every_grouping() {
     let (x, g) = (normal(60, 1), normal(60, 2));
     for groups in groupings(&SHAPE) {
         for codes in [
-            CodeRange::TERNARY,
-            CodeRange::signed(2),
-            CodeRange::unsigned(4),
+            QuantRange::TERNARY,
+            QuantRange::signed(2),
+            QuantRange::unsigned(4),
         ] {
             let what = format!("{groups:?} {codes:?}");
             let count = groups.num_groups();
@@ -103,7 +99,7 @@ fn gradients_are_those_of_the_papers_for_every_grouping() {
 }
 
 fn lsq_scheme(granularity: WeightGranularity) -> QatScheme {
-    let config = LearnedStepConfig::new(BitWidth::Ternary).with_granularity(granularity);
+    let config = WeightQuantizer::learned_step(BitWidth::Ternary).with_granularity(granularity);
     QatScheme::b1_58().with_weight(config).with_activation(None)
 }
 
@@ -168,7 +164,7 @@ fn a_layer_that_trains_its_steps_packs_to_plain_tensors_and_the_same_outputs() {
 #[test]
 fn small_weights_start_with_the_scale_that_they_are_quantized_with() {
     let weight = Tensor::<2>::full([2, 2], 1e-6, &Device::default());
-    let quantizer = WeightQuantizer::from(LearnedStepConfig::new(BitWidth::Bits(8)));
+    let quantizer = WeightQuantizer::learned_step(BitWidth::Bits(8));
     let groups = Groups::per_tensor(4);
     // 2 * 1e-5 / sqrt(127) is below the least step.
     let (_, steps) = quantizer.fake_quant(weight, groups, Ste::Identity);
@@ -195,12 +191,12 @@ fn a_step_that_would_be_negative_is_the_smallest_and_keeps_its_gradient() {
 #[test]
 fn a_trained_offset_moves_towards_one_sided_activations() {
     let device = Device::default().autodiff();
-    let config = LearnedActivationConfig {
+    let quantizer = ActivationQuantizer::LearnedStep {
         bits: 4,
         offset: true,
         absmean: 0.8,
     };
-    let scheme = QatScheme::b1_58().with_activation(Some(config.into()));
+    let scheme = QatScheme::b1_58().with_activation(Some(quantizer));
     let mut quantizer = ActivationFakeQuant::new(&scheme, &device).unwrap();
     // All in 0.2 to 3.2, of which the symmetric start clamps the upper part.
     let values: Vec<f32> = (0..64).map(|i| 0.2 + 3.0 * i as f32 / 63.0).collect();

@@ -1,8 +1,7 @@
 //! Quantizers and packed codes against transformers' `WeightQuant`, `ActQuant` and `pack_weights`.
 
-use bitnet_burn::{
-    functions::{absmax_fake_quant, ternary_fake_quant, ternary_pack, ternary_unpack},
-    ops::Groups,
+use bitnet_burn::functions::{
+    Groups, absmax_fake_quant, ternary_fake_quant, ternary_pack, ternary_unpack,
 };
 use burn::tensor::{DType, Device, Tensor};
 

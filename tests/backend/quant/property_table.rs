@@ -2,12 +2,10 @@
 //! formula, fake == packed, and edge cases of inputs.
 
 use bitnet_burn::{
-    ops::{CodeRange, Groups},
+    functions::{Groups, QuantRange},
     qat::PackedWeight,
     quant::{
-        AbsmaxConfig, AbsmeanConfig, ActivationGranularity, ActivationQuantizer, AsymmetricConfig,
-        BinaryConfig, BitWidth, LearnedActivationConfig, LearnedStepConfig, StaticConfig, Ste,
-        SymmetricConfig, TernaryConfig, TernaryScale, TopKConfig, WeightGranularity,
+        ActivationGranularity, ActivationQuantizer, BitWidth, Ste, TernaryScale, WeightGranularity,
         WeightQuantizer,
     },
 };
@@ -25,14 +23,14 @@ type Reference = Box<dyn Fn(&[f32]) -> Quantized>;
 /// A quantizer, and an independent reference for one of its groups.
 struct Row<Q> {
     quantizer: Q,
-    codes: CodeRange,
+    codes: QuantRange,
     reference: Reference,
 }
 
 impl<Q> Row<Q> {
     fn new(
         quantizer: impl Into<Q>,
-        codes: CodeRange,
+        codes: QuantRange,
         reference: impl Fn(&[f32]) -> Quantized + 'static,
     ) -> Self {
         let (quantizer, reference) = (quantizer.into(), Box::new(reference));
@@ -61,7 +59,7 @@ impl<Q> Row<Q> {
 }
 
 /// Computes `(clamp(round(x / step + z)) - z) * step` of each value.
-fn affine(values: &[f32], step: f32, z: f32, codes: CodeRange) -> Quantized {
+fn affine(values: &[f32], step: f32, z: f32, codes: QuantRange) -> Quantized {
     let quantize = |v: &f32| (round_clamp(v / step + z, codes.min, codes.max) - z) * step;
     (values.iter().map(quantize).collect(), step, z)
 }
@@ -70,7 +68,7 @@ fn copied(values: &[f32]) -> std::iter::Copied<std::slice::Iter<'_, f32>> {
     values.iter().copied()
 }
 
-const TERNARY: CodeRange = CodeRange::TERNARY;
+const TERNARY: QuantRange = QuantRange::TERNARY;
 
 /// Multiplies by the reciprocal, as the fused operation for absmean ternary weights.
 fn ternary(values: &[f32]) -> Quantized {
@@ -99,7 +97,7 @@ fn binary(values: &[f32]) -> Quantized {
 }
 
 fn symmetric(bits: u8) -> impl Fn(&[f32]) -> Quantized {
-    let codes = CodeRange::signed(bits);
+    let codes = QuantRange::signed(bits);
     move |values| affine(values, absmax(copied(values)) / codes.max, 0.0, codes)
 }
 
@@ -112,22 +110,25 @@ fn learned(width: BitWidth) -> impl Fn(&[f32]) -> Quantized {
 }
 
 fn weight_rows(granularity: WeightGranularity) -> Vec<Row<WeightQuantizer>> {
-    let median = TernaryConfig::new(granularity).with_scale(TernaryScale::Absmedian);
+    let median = WeightQuantizer::Ternary {
+        granularity,
+        scale: TernaryScale::Absmedian,
+    };
     let mut rows = vec![
-        Row::new(TernaryConfig::new(granularity), TERNARY, ternary),
+        Row::new(WeightQuantizer::ternary(granularity), TERNARY, ternary),
         Row::new(median, TERNARY, absmedian),
         Row::new(
-            BinaryConfig::new(granularity),
-            CodeRange { min: 0.0, max: 1.0 },
+            WeightQuantizer::binary(granularity),
+            QuantRange { min: 0.0, max: 1.0 },
             binary,
         ),
     ];
     for bits in [2, 4, 8] {
-        let config = SymmetricConfig::new(bits).with_granularity(granularity);
-        rows.push(Row::new(config, CodeRange::signed(bits), symmetric(bits)));
+        let config = WeightQuantizer::symmetric(bits).with_granularity(granularity);
+        rows.push(Row::new(config, QuantRange::signed(bits), symmetric(bits)));
     }
     for width in [BitWidth::Ternary, BitWidth::Bits(2), BitWidth::Bits(4)] {
-        let config = LearnedStepConfig::new(width).with_granularity(granularity);
+        let config = WeightQuantizer::learned_step(width).with_granularity(granularity);
         rows.push(Row::new(config, width.codes(), learned(width)));
     }
     rows
@@ -135,9 +136,9 @@ fn weight_rows(granularity: WeightGranularity) -> Vec<Row<WeightQuantizer>> {
 
 /// Multiplies and divides by the inverse step, as in BitNet's formula.
 fn absmax_row(bits: u8, granularity: ActivationGranularity) -> Row<ActivationQuantizer> {
-    let codes = CodeRange::signed(bits);
-    let config = AbsmaxConfig { bits, granularity };
-    Row::new(config, codes, move |values| {
+    let codes = QuantRange::signed(bits);
+    let quantizer = ActivationQuantizer::Absmax { bits, granularity };
+    Row::new(quantizer, codes, move |values| {
         let s = codes.max / absmax(copied(values));
         let quantize = |v: &f32| round_clamp(v * s, codes.min, codes.max) / s;
         (values.iter().map(quantize).collect(), 1.0 / s, 0.0)
@@ -145,7 +146,7 @@ fn absmax_row(bits: u8, granularity: ActivationGranularity) -> Row<ActivationQua
 }
 
 fn asymmetric(values: &[f32]) -> Quantized {
-    let codes = CodeRange::unsigned(8);
+    let codes = QuantRange::unsigned(8);
     let min = copied(values).fold(0.0, f32::min);
     let max = copied(values).fold(0.0, f32::max);
     let step = (max - min).max(EPSILON) / codes.max;
@@ -153,7 +154,7 @@ fn asymmetric(values: &[f32]) -> Quantized {
 }
 
 fn absmean_four_bits(values: &[f32]) -> Quantized {
-    let codes = CodeRange::signed(4);
+    let codes = QuantRange::signed(4);
     affine(
         values,
         absmean(copied(values)) / codes.max.sqrt(),
@@ -175,19 +176,21 @@ fn top_half(values: &[f32]) -> Quantized {
 }
 
 fn learned_activation(offset: bool) -> Row<ActivationQuantizer> {
-    let config = LearnedActivationConfig {
+    let quantizer = ActivationQuantizer::LearnedStep {
         bits: 8,
         offset,
         absmean: 0.08,
     };
     let codes = match offset {
-        true => CodeRange::unsigned(8),
-        false => CodeRange::signed(8),
+        true => QuantRange::unsigned(8),
+        false => QuantRange::signed(8),
     };
     let step = 2.0 * 0.08 / 127f32.sqrt();
     let middle = if offset { 128.0 } else { 0.0 };
     let z = -(-middle * step) / step;
-    Row::new(config, codes, move |values| affine(values, step, z, codes))
+    Row::new(quantizer, codes, move |values| {
+        affine(values, step, z, codes)
+    })
 }
 
 /// All quantizers, each with the granularity of its groups.
@@ -197,28 +200,33 @@ fn activation_rows() -> Vec<(ActivationGranularity, Row<ActivationQuantizer>)> {
     for granularity in [PerToken, PerTensor, PerChannel] {
         rows.push((granularity, absmax_row(8, granularity)));
         rows.push((granularity, absmax_row(4, granularity)));
-        let config = AsymmetricConfig {
+        let quantizer = ActivationQuantizer::Asymmetric {
             bits: 8,
             granularity,
         };
         rows.push((
             granularity,
-            Row::new(config, CodeRange::unsigned(8), asymmetric),
+            Row::new(quantizer, QuantRange::unsigned(8), asymmetric),
         ));
-        let config = AbsmeanConfig {
+        let quantizer = ActivationQuantizer::Absmean {
             bits: 4,
             granularity,
         };
         rows.push((
             granularity,
-            Row::new(config, CodeRange::signed(4), absmean_four_bits),
+            Row::new(quantizer, QuantRange::signed(4), absmean_four_bits),
         ));
     }
-    let top_k = Row::new(TopKConfig::default(), CodeRange::signed(8), top_half);
+    let half = ActivationQuantizer::TopK { keep: 0.5, bits: 8 };
+    let top_k = Row::new(half, QuantRange::signed(8), top_half);
     rows.push((PerToken, top_k));
     // Before its calibration.
     let dynamic = absmax_row(8, PerTensor);
-    let before = Row::new(StaticConfig::default(), dynamic.codes, dynamic.reference);
+    let quantizer = ActivationQuantizer::Static {
+        bits: 8,
+        symmetric: true,
+    };
+    let before = Row::new(quantizer, dynamic.codes, dynamic.reference);
     rows.push((PerTensor, before));
     rows.push((PerTensor, learned_activation(false)));
     rows.push((PerTensor, learned_activation(true)));
@@ -236,7 +244,7 @@ fn estimators() -> [Ste; 5] {
 }
 
 /// Returns the gradient factor of an estimator, by its documented formula.
-fn factor(ste: Ste, v: f64, z: f64, codes: CodeRange) -> f64 {
+fn factor(ste: Ste, v: f64, z: f64, codes: QuantRange) -> f64 {
     let (min, max) = (codes.min as f64, codes.max as f64);
     match ste {
         Ste::Clipped { bound } => {

@@ -1,6 +1,6 @@
 //! Schemes and their parts as text.
 
-use bitnet_burn::quant::{BitWidth, HadamardConfig, NoiseConfig, QatScheme, Ste, SymmetricConfig};
+use bitnet_burn::quant::{BitWidth, HadamardConfig, NoiseConfig, QatScheme, Ste, WeightQuantizer};
 
 #[test]
 fn json_says_each_choice_by_name() {
@@ -23,7 +23,7 @@ fn display_names_the_quantizers() {
         rotated.to_string(),
         format!("{text}, Hadamard blocks of 64")
     );
-    let scheme = QatScheme::weight_only().with_weight(SymmetricConfig::new(4));
+    let scheme = QatScheme::weight_only().with_weight(WeightQuantizer::symmetric(4));
     assert_eq!(
         scheme.to_string(),
         "symmetric 4 bits per channel, float activations"

@@ -1,9 +1,6 @@
 //! Gradients of the fake quantizers: the identity, bit for bit.
 
-use bitnet_burn::{
-    functions::{absmax_fake_quant, ternary_fake_quant},
-    ops::Groups,
-};
+use bitnet_burn::functions::{Groups, absmax_fake_quant, ternary_fake_quant};
 use burn::tensor::{DType, Device, Tensor};
 
 use crate::support::values::*;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use bitnet_burn::{
-    quant::{QatScheme, SymmetricConfig, TernaryConfig, schedule::LayerwiseConfig},
+    quant::{QatScheme, WeightQuantizer, schedule::LayerwiseConfig},
     train::{
         Trainer,
         checkpoint::{CheckpointPolicy, Resume},
@@ -19,7 +19,7 @@ fn every_value_comes_back_from_toml_and_json() {
     let mut configs = vec![TrainingConfig::default(), unusual()];
     let mut float = unusual();
     float.qat = QatScheme::b1_58()
-        .with_weight(SymmetricConfig::new(4))
+        .with_weight(WeightQuantizer::symmetric(4))
         .with_activation(None);
     float.schedule.progressive = None;
     float.schedule.layerwise = Some(LayerwiseConfig::default());
@@ -191,7 +191,7 @@ fn a_training_runs_by_its_configuration_and_goes_on_only_with_the_same() {
     let policy = CheckpointPolicy::new(folder.0.join("checkpoints"));
     config.checkpoints = Some(policy);
     // The layers are narrower than the groups.
-    config.qat.weight = TernaryConfig::default().into();
+    config.qat.weight = WeightQuantizer::default();
     let run = Run {
         scheme: config.qat.clone(),
         ..Run::new(&folder.0)

@@ -10,8 +10,8 @@ use bitnet_burn::{
     optim::{DecoupledWeightDecay, LossScalerConfig, QatOptimizerConfig, WeightDecaySchedule},
     qat::QuantControls,
     quant::{
-        BitWidth, NoiseConfig, QatScheme, StaticConfig,
-        calibration::MinMaxConfig,
+        ActivationQuantizer, BitWidth, NoiseConfig, QatScheme,
+        calibration::ObserverConfig,
         schedule::{BitWidthSchedule, ProgressiveSchedule, ProgressiveShape},
     },
     train::{
@@ -203,7 +203,10 @@ fn train(
     policy: CheckpointPolicy,
 ) -> Result<Net, String> {
     let scheme = QatScheme::b1_58()
-        .with_activation(Some(StaticConfig::default().into()))
+        .with_activation(Some(ActivationQuantizer::Static {
+            bits: 8,
+            symmetric: true,
+        }))
         .with_noise(Some(NoiseConfig::Quant {
             fraction: 0.5,
             seed: 3,
@@ -255,7 +258,7 @@ fn train(
         (8, BitWidth::Ternary),
     ];
     let widths = BitWidthSchedule::new(widths).unwrap();
-    let calibration = Calibration::new(controls.clone(), MinMaxConfig::default().into(), 2, 7);
+    let calibration = Calibration::new(controls.clone(), ObserverConfig::min_max(), 2, 7);
     let strategy = strategy()
         .with_callback(ProgressiveQuantization::new(controls.clone(), lambda))
         .with_callback(BitWidthAnnealing::new(controls.clone(), widths))

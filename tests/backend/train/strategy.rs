@@ -6,8 +6,8 @@ use bitnet_burn::{
     nn::BitLinearConfig,
     qat::QuantControls,
     quant::{
-        NoiseConfig, QatScheme, StaticConfig,
-        calibration::MinMaxConfig,
+        ActivationQuantizer, NoiseConfig, QatScheme,
+        calibration::ObserverConfig,
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
     train::{
@@ -175,7 +175,7 @@ fn eventful(run: &Run<'_>, policy: CheckpointPolicy) -> (Learner<Net>, CallbackS
     let controls = QuantControls::of(&learner.model());
     let schedule = ProgressiveSchedule::new(ProgressiveShape::Cosine, 2, 16).unwrap();
     // The window of the observation has the break in it.
-    let calibration = Calibration::new(controls.clone(), MinMaxConfig::default().into(), 4, 13);
+    let calibration = Calibration::new(controls.clone(), ObserverConfig::min_max(), 4, 13);
     let strategy = strategy()
         .with_callback(ProgressiveQuantization::new(controls.clone(), schedule))
         .with_callback(QuantizationNoise::new(controls))
@@ -185,7 +185,10 @@ fn eventful(run: &Run<'_>, policy: CheckpointPolicy) -> (Learner<Net>, CallbackS
 }
 
 fn static_activations(folder: &Folder) -> Run<'_> {
-    let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
+    let scheme = QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Static {
+        bits: 8,
+        symmetric: true,
+    }));
     Run {
         scheme: scheme.with_noise(Some(NoiseConfig::Quant {
             fraction: 0.5,

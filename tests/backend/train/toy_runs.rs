@@ -4,8 +4,7 @@ use bitnet_burn::{
     nn::BitLinear,
     qat::QuantControls,
     quant::{
-        BitWidth, LearnedStepConfig, QatScheme, SymmetricConfig, WeightGranularity,
-        WeightQuantizer,
+        BitWidth, QatScheme, WeightGranularity, WeightQuantizer,
         schedule::{ProgressiveSchedule, ProgressiveShape},
     },
 };
@@ -80,10 +79,9 @@ fn trained_steps_of_two_bits_beat_the_largest_magnitude_and_steps_that_stay() {
     let target = x.clone().matmul(weight.clone());
     let regression = Regression { x, target };
 
-    let learned_step: WeightQuantizer = LearnedStepConfig::new(BitWidth::Bits(2)).into();
-    let largest_magnitude = SymmetricConfig::new(2)
-        .with_granularity(WeightGranularity::PerTensor)
-        .into();
+    let learned_step = WeightQuantizer::learned_step(BitWidth::Bits(2));
+    let largest_magnitude =
+        WeightQuantizer::symmetric(2).with_granularity(WeightGranularity::PerTensor);
     let run = |quantizer: &WeightQuantizer, trains_steps: bool| {
         let scheme = QatScheme::b1_58()
             .with_weight(quantizer.clone())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bitnet_burn::{
     nn::{BitLinear, BitNetLmConfig},
-    quant::{LearnedStepConfig, QatScheme},
+    quant::{BitWidth, QatScheme, WeightQuantizer},
     text::{
         TextError,
         dataset::{EvenWindowsConfig, RandomWindowsConfig, TokenBatches},
@@ -155,7 +155,7 @@ const SCALES: &str = r"quant\.scale$";
 
 fn with_groups(groups: Vec<ParameterGroupConfig>) -> TrainingConfig {
     let mut config = config();
-    config.qat = QatScheme::b1_58().with_weight(LearnedStepConfig::default());
+    config.qat = QatScheme::b1_58().with_weight(WeightQuantizer::learned_step(BitWidth::Ternary));
     config.optimizer.groups = groups;
     config
 }

@@ -1,12 +1,12 @@
 //! Token files: round trip, and rejection of all other files.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use bitnet_burn::text::{
-    TextError,
+    TextError, Tokenizer,
     dataset::{
-        RandomWindowsConfig, TokenDType, TokenFile, TokenFileWriter, TokenFiles, TokenPart,
-        TokenStore,
+        RandomWindowsConfig, TokenDType, TokenFile, TokenFileWriter, TokenPart, TokenStore,
+        read_tokens,
     },
 };
 use burn::tensor::Device;
@@ -137,11 +137,14 @@ fn a_file_must_be_as_long_as_its_description_says() {
 fn windows_go_over_the_ends_of_files() {
     let folder = Folder::new();
     let tokens: Vec<u32> = (0..40).collect();
-    let files = TokenFiles(vec![
-        TokenFile::open(folder.write("a.bin", &tokens[..7], 100)).unwrap(),
-        TokenFile::open(folder.write("b.bin", &[], 100)).unwrap(),
-        TokenFile::open(folder.write("c.bin", &tokens[7..], 100)).unwrap(),
-    ]);
+    let paths = [
+        folder.write("a.bin", &tokens[..7], 100),
+        folder.write("b.bin", &[], 100),
+        folder.write("c.bin", &tokens[7..], 100),
+    ];
+    let letters: String = ('A'..).take(100).collect();
+    let tokenizer = Arc::new(Tokenizer::characters(&letters).unwrap());
+    let files = read_tokens(&paths, &tokenizer).unwrap();
     assert_eq!(all(&files), tokens);
     let mut part = Vec::new();
     files.read(5..9, &mut part).unwrap();
@@ -159,7 +162,7 @@ fn windows_go_over_the_ends_of_files() {
 
 #[test]
 fn a_part_is_read_from_its_start() {
-    let part = TokenPart::new(std::sync::Arc::new(vec![1, 2, 3, 4, 5]), 1..4);
+    let part = TokenPart::new(Arc::new(vec![1, 2, 3, 4, 5]), 1..4);
     let mut tokens = vec![0];
     part.read(1..3, &mut tokens).unwrap();
     assert_eq!(tokens, [0, 3, 4]);

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, sync::Mutex};
 use bitnet_burn::{
     nn::BitLinearConfig,
     qat::{Prepare, QuantControls, convert},
-    quant::{QatScheme, SymmetricConfig, WeightGranularity},
+    quant::{QatScheme, WeightGranularity, WeightQuantizer},
     train::{CallbackStrategy, SilentRenderer, TrainingFailure, callback::*, checkpoint::*},
 };
 use burn::data::dataloader::{DataLoader, DataLoaderBuilder, batcher::Batcher};
@@ -114,7 +114,7 @@ fn panic_of<T>(mistake: impl FnOnce() -> T) -> (String, bool) {
 
 #[test]
 fn a_number_of_bits_that_there_is_not() {
-    let (text, here) = panic_of(|| SymmetricConfig::new(1));
+    let (text, here) = panic_of(|| WeightQuantizer::symmetric(1));
     promised(&text, "bits must be 2 to 8, got 1");
     assert!(here);
 }
@@ -129,7 +129,7 @@ fn inputs_of_another_width() {
 
 #[test]
 fn a_layer_of_three_bits_is_packed() {
-    let scheme = QatScheme::weight_only().with_weight(SymmetricConfig::new(3));
+    let scheme = QatScheme::weight_only().with_weight(WeightQuantizer::symmetric(3));
     let layer = BitLinearConfig::new(8, 4).with_scheme(scheme).init(&Device::default());
     let (text, here) = panic_of(|| layer.pack());
     promised(&text, "only codes -1, 0 and 1 are packed");
@@ -183,7 +183,7 @@ fn a_packed_model_of_another_model() {
 fn a_record_of_another_scheme() {
     let record = Mlp::prepared(&QatScheme::weight_only()).into_record();
     let other =
-        QatScheme::weight_only().with_weight(SymmetricConfig::new(3).with_granularity(WeightGranularity::PerTensor));
+        QatScheme::weight_only().with_weight(WeightQuantizer::symmetric(3).with_granularity(WeightGranularity::PerTensor));
     let error = Mlp::prepared(&other).try_load_record(record).unwrap_err().to_string();
     promised(&error, "Missing tensors");
     promised(&error, "control.state.symmetric_3_bits_per_tensor");
@@ -207,7 +207,7 @@ fn a_training_that_is_resumed_under_another_scheme() {
         train(Mlp::prepared(&scheme), 8, strategy)
     };
     assert!(resume(QatScheme::weight_only()).is_none());
-    let error = resume(QatScheme::weight_only().with_weight(SymmetricConfig::new(3))).unwrap();
+    let error = resume(QatScheme::weight_only().with_weight(WeightQuantizer::symmetric(3))).unwrap();
     assert!(matches!(error.checkpoint_error(), Some(CheckpointError::OtherQuantizer { .. })));
     promised(&error.reason(), "is of a training with another scheme: expected symmetric 3 bits");
 }

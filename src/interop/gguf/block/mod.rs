@@ -22,6 +22,9 @@ mod tq1_0;
 mod tq2_0;
 
 pub(super) use check::{check_length, check_shape, unstorable};
-pub use codec::{decode, encode};
-pub use ternary_codec::{decode_ternary, encode_ternary};
-pub use ternary_tensor::{TernaryScales, TernaryTensor};
+pub(super) use codec::decode;
+pub use codec::encode;
+pub(super) use ternary_codec::decode_ternary;
+pub use ternary_codec::encode_ternary;
+pub use ternary_tensor::TernaryScales;
+pub(super) use ternary_tensor::TernaryTensor;

@@ -1,14 +1,13 @@
 //! Adapters on weights with a fake quantizer.
 
 use bitnet_burn::{
-    functions::ternary_fake_quant,
-    ops::Groups,
+    functions::{Groups, ternary_fake_quant},
     peft::{
         AdaptedWeight, Attach, AttachError, LoraInit, QuantizedPart, detach_adapters,
         merge_adapters,
     },
     qat::{Prepare, PrepareError, QuantControls, convert},
-    quant::{LearnedStepConfig, QatScheme},
+    quant::{BitWidth, QatScheme, WeightQuantizer},
 };
 use burn::module::{Lora, ParamGroup};
 
@@ -43,7 +42,8 @@ fn quantize(weight: Tensor<2>) -> Tensor<2> {
 
 #[test]
 fn an_untrained_adapter_keeps_the_quantized_weights() {
-    let learned = QatScheme::weight_only().with_weight(LearnedStepConfig::default());
+    let learned =
+        QatScheme::weight_only().with_weight(WeightQuantizer::learned_step(BitWidth::Ternary));
     for scheme in [QatScheme::weight_only(), learned] {
         let net = prepared(scheme);
         for part in [QuantizedPart::Base, QuantizedPart::Sum] {

@@ -1,23 +1,8 @@
-//! Observers, ranges and their tables.
+//! Observers and their tables.
 
-use bitnet_burn::quant::calibration::StaticParams;
-
+#[path = "../../../../src/quant/calibration/tests/distributions.rs"]
 mod distributions;
-mod histogram;
-mod mse;
 mod observer;
 mod observer_config;
-mod percentile;
-mod range;
 mod sampling;
-mod static_params;
 mod table;
-
-/// Returns `Q(x)` of a value of the first channel, by the definition.
-fn quantized(params: &StaticParams, x: f64) -> f64 {
-    let codes = params.mapping.codes(params.bits);
-    let (step, zero_point) = (params.step[0] as f64, params.zero_point[0] as f64);
-    let code = (x / step).round_ties_even() + zero_point;
-    let code = code.clamp(codes.min as f64, codes.max as f64);
-    (code - zero_point) * step
-}

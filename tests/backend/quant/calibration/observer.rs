@@ -1,6 +1,5 @@
 use bitnet_burn::quant::calibration::{
-    CalibrationError, EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, Observer,
-    ObserverConfig, ObserverGranularity, PercentileConfig,
+    CalibrationError, Mapping, Observer, ObserverConfig, ObserverGranularity,
 };
 
 use super::distributions::{distributions, shuffled};
@@ -8,41 +7,38 @@ use super::distributions::{distributions, shuffled};
 fn configs() -> Vec<ObserverConfig> {
     let granularity = ObserverGranularity::PerChannel;
     vec![
-        MinMaxConfig::default().into(),
-        MinMaxConfig { granularity }.into(),
-        EmaMinMaxConfig::default().into(),
-        EmaMinMaxConfig {
+        ObserverConfig::min_max(),
+        ObserverConfig::MinMax { granularity },
+        ObserverConfig::ema_min_max(),
+        ObserverConfig::EmaMinMax {
             momentum: 0.5,
             granularity,
-        }
-        .into(),
-        PercentileConfig {
+        },
+        ObserverConfig::Percentile {
             percentile: 90.0,
             bins: 64,
-        }
-        .into(),
-        HistogramConfig { bins: 64 }.into(),
-        MseConfig {
+        },
+        ObserverConfig::Histogram { bins: 64 },
+        ObserverConfig::Mse {
             bits: 3,
+            mapping: Mapping::Symmetric,
             candidates: 10,
             bins: 64,
-            ..MseConfig::default()
-        }
-        .into(),
+        },
     ]
 }
 
 /// Returns whether the order of samples matters.
 fn is_ordered(config: &ObserverConfig) -> bool {
-    matches!(config, ObserverConfig::EmaMinMax(_))
+    matches!(config, ObserverConfig::EmaMinMax { .. })
 }
 
 #[test]
 fn min_max_is_the_smallest_and_largest_of_all_values_of_a_channel() {
     for (name, values) in distributions(300, 41) {
         let granularity = ObserverGranularity::PerChannel;
-        let mut whole = ObserverConfig::from(MinMaxConfig::default()).init();
-        let mut channels = ObserverConfig::from(MinMaxConfig { granularity }).init();
+        let mut whole = ObserverConfig::min_max().init();
+        let mut channels = ObserverConfig::MinMax { granularity }.init();
         for sample in values.chunks(30) {
             whole.observe_values(sample, 3);
             channels.observe_values(sample, 3);
@@ -68,10 +64,10 @@ fn min_max_is_the_smallest_and_largest_of_all_values_of_a_channel() {
 fn moving_averages_are_the_weighted_sums_of_all_bounds() {
     for (name, values) in distributions(300, 42) {
         let momentum = 0.7f64;
-        let mut observer = ObserverConfig::from(EmaMinMaxConfig {
+        let mut observer = ObserverConfig::EmaMinMax {
             momentum,
             granularity: ObserverGranularity::PerTensor,
-        })
+        }
         .init();
         values
             .chunks(30)
@@ -151,13 +147,13 @@ fn merged_observers_are_one_that_saw_both_streams() {
 #[test]
 fn observers_that_differ_are_not_merged() {
     let granularity = ObserverGranularity::PerChannel;
-    let mut observer = ObserverConfig::from(MinMaxConfig { granularity }).init();
+    let mut observer = ObserverConfig::MinMax { granularity }.init();
     observer.observe_values(&[1.0, 2.0], 2);
     let mut other = observer.config().init();
     other.observe_values(&[1.0, 2.0, 3.0], 3);
     let error = observer.merge(&other).unwrap_err();
     assert!(error.to_string().contains("numbers of channels differ"));
-    let other = ObserverConfig::from(MinMaxConfig::default()).init();
+    let other = ObserverConfig::min_max().init();
     let error = observer.merge(&other).unwrap_err();
     assert!(error.to_string().contains("configurations differ"));
 }
@@ -237,16 +233,16 @@ fn a_stream_of_one_value_has_the_range_of_that_value() {
 #[should_panic(expected = "the observer has seen 2 channels before, got 3")]
 fn another_number_of_channels_panics() {
     let granularity = ObserverGranularity::PerChannel;
-    let mut observer = ObserverConfig::from(MinMaxConfig { granularity }).init();
+    let mut observer = ObserverConfig::MinMax { granularity }.init();
     observer.observe_values(&[1.0, 2.0], 2);
     observer.observe_values(&[1.0, 2.0, 3.0], 3);
 }
 
 #[test]
 fn a_state_that_contradicts_itself_is_refused() {
-    let mut ema = ObserverConfig::from(EmaMinMaxConfig::default()).init();
+    let mut ema = ObserverConfig::ema_min_max().init();
     ema.observe_values(&[1.0, 2.0], 1);
-    let mut counts = ObserverConfig::from(HistogramConfig { bins: 16 }).init();
+    let mut counts = ObserverConfig::Histogram { bins: 16 }.init();
     counts.observe_values(&[1.0, 2.0], 1);
     let bounds = serde_json::json!({"ema_min_max": {"min": [1.0, 2.0], "max": [2.0, 2.0]}});
     let uneven = serde_json::json!({"ema_min_max": {"min": [1.0], "max": []}});

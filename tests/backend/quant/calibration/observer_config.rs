@@ -1,28 +1,26 @@
-use bitnet_burn::quant::calibration::{
-    EmaMinMaxConfig, HistogramConfig, MinMaxConfig, MseConfig, ObserverConfig, PercentileConfig,
-};
+use bitnet_burn::quant::calibration::{ObserverConfig, ObserverGranularity};
 
 #[test]
 fn json_says_each_choice_by_name_and_missing_fields_are_the_defaults() {
     for (config, json) in [
         (
-            ObserverConfig::MinMax(MinMaxConfig::default()),
+            ObserverConfig::min_max(),
             serde_json::json!({"min_max": {"granularity": "per_tensor"}}),
         ),
         (
-            EmaMinMaxConfig::default().into(),
+            ObserverConfig::ema_min_max(),
             serde_json::json!({"ema_min_max": {"momentum": 0.99, "granularity": "per_tensor"}}),
         ),
         (
-            PercentileConfig::default().into(),
+            ObserverConfig::percentile(),
             serde_json::json!({"percentile": {"percentile": 99.99, "bins": 4096}}),
         ),
         (
-            HistogramConfig::default().into(),
+            ObserverConfig::histogram(),
             serde_json::json!({"histogram": {"bins": 4096}}),
         ),
         (
-            MseConfig::default().into(),
+            ObserverConfig::mse(),
             serde_json::json!({"mse": {
                 "bits": 8, "mapping": "symmetric", "candidates": 100, "bins": 4096,
             }}),
@@ -65,9 +63,11 @@ fn a_field_out_of_its_range_is_refused_when_read() {
 #[test]
 #[should_panic(expected = "momentum must be in [0, 1), got 1.5")]
 fn a_field_out_of_its_range_panics_at_init() {
-    let config = EmaMinMaxConfig {
-        momentum: 1.5,
-        ..EmaMinMaxConfig::default()
-    };
-    ObserverConfig::from(config).init();
+    let granularity = ObserverGranularity::PerTensor;
+    let momentum = 1.5;
+    ObserverConfig::EmaMinMax {
+        momentum,
+        granularity,
+    }
+    .init();
 }

@@ -3,8 +3,8 @@
 use bitnet_burn::{
     qat::QuantControls,
     quant::{
-        QatScheme, StaticConfig,
-        calibration::{CalibrationTable, MinMaxConfig},
+        ActivationQuantizer, QatScheme,
+        calibration::{CalibrationTable, ObserverConfig},
     },
     train::{callback::*, checkpoint::CheckpointPolicy},
 };
@@ -17,7 +17,10 @@ use crate::support::{
 };
 
 fn run(folder: &Folder) -> Run<'_> {
-    let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
+    let scheme = QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Static {
+        bits: 8,
+        symmetric: true,
+    }));
     Run {
         epochs: 2,
         scheme,
@@ -30,7 +33,7 @@ fn calibrate(run: &Run<'_>, end: usize) -> (CalibrationTable, Net, QuantControls
     let learner = run.learner();
     let controls = QuantControls::of(&learner.model());
     let (file, events) = (run.folder.join("table.json"), Events::default());
-    let calibration = Calibration::new(controls.clone(), MinMaxConfig::default().into(), 0, end);
+    let calibration = Calibration::new(controls.clone(), ObserverConfig::min_max(), 0, end);
     let mut policy = CheckpointPolicy::new(run.folder.join("checkpoints")).every_steps(5);
     policy.every_epoch = false;
     let strategy = strategy()

@@ -4,7 +4,7 @@ use bitnet_burn::{
     qat::{QuantControls, detach_controls},
     quant::{
         BitWidth, QatScheme,
-        calibration::MinMaxConfig,
+        calibration::ObserverConfig,
         schedule::{BitWidthSchedule, LayerwiseConfig, LayerwiseSchedule, ProgressiveSchedule},
     },
     train::{CallbackStrategy, TrainingFailure, callback::*},
@@ -16,7 +16,7 @@ use crate::support::training::{Folder, Net, Run, strategy};
 fn strategies(controls: &QuantControls) -> Vec<CallbackStrategy<Net>> {
     let all = || controls.clone();
     let widths = BitWidthSchedule::new([(0, BitWidth::Bits(4))]).unwrap();
-    let observer = MinMaxConfig::default().into();
+    let observer = ObserverConfig::min_max();
     vec![
         strategy().with_callback(ProgressiveQuantization::new(
             all(),
@@ -107,7 +107,7 @@ fn a_calibration_without_activations_to_observe_is_an_error() {
     };
     let learner = run.learner();
     let controls = QuantControls::of(&learner.model());
-    let calibration = Calibration::new(controls, MinMaxConfig::default().into(), 0, 2);
+    let calibration = Calibration::new(controls, ObserverConfig::min_max(), 0, 2);
     let result = run.launch_learner(learner, strategy().with_callback(calibration));
     let error = result.error.unwrap().reason();
     assert!(error.contains("has no such quantizers"), "{error}");

@@ -3,7 +3,7 @@
 use bitnet_burn::{
     optim::{LearningRateScale, ScaledLrScheduler},
     qat::QuantControls,
-    quant::{SymmetricConfig, WeightGranularity, WeightQuantizer},
+    quant::{WeightGranularity, WeightQuantizer},
     train::{
         callback::{
             Callback, CallbackResult, ErrorMonitor, Mitigation, MitigationRule, Mitigations,
@@ -103,7 +103,7 @@ fn a_layer_gets_more_bits_once_and_they_can_be_taken_back() {
         "{said:?}"
     );
 
-    let four = SymmetricConfig::new(4).with_granularity(WeightGranularity::PerTensor);
+    let four = WeightQuantizer::symmetric(4).with_granularity(WeightGranularity::PerTensor);
     let ternary = WeightQuantizer::default();
     let weight = |model: &Net| floats(model.second.quantized_weight());
     assert_equal(&weight(&model), &quantized(&model, four.clone()), "4 bits");
@@ -148,7 +148,7 @@ fn scales_for_channels_and_layers_in_float() {
     let folder = Folder::new("mitigation");
     let rules = vec![rule(Symptom::SqnrBelow { db: 8.0 }, Remedy::PerChannel)];
     let (model, done, _) = treated(&folder, rules, false, Resume::Never);
-    let channels = bitnet_burn::quant::TernaryConfig::new(WeightGranularity::PerChannel);
+    let channels = WeightQuantizer::ternary(WeightGranularity::PerChannel);
     let weight = |model: &Net| floats(model.second.quantized_weight());
     assert_equal(&weight(&model), &quantized(&model, channels), "per channel");
     assert!(model.second.weight_quant.is_packable());

@@ -6,8 +6,8 @@ use bitnet_burn::{
     monitor::ErrorHistory,
     qat::QuantControls,
     quant::{
-        BitWidth, QatScheme, StaticConfig,
-        calibration::MinMaxConfig,
+        ActivationQuantizer, BitWidth, QatScheme,
+        calibration::ObserverConfig,
         schedule::{BitWidthSchedule, ProgressiveSchedule, ProgressiveShape},
     },
     train::{
@@ -98,9 +98,9 @@ fn changing(run: &Run<'_>, policy: CheckpointPolicy) -> (Learner<Net>, CallbackS
     let linear = |end| ProgressiveSchedule::new(ProgressiveShape::Linear, 0, end).unwrap();
     let widths = [(0, BitWidth::Bits(8)), (4, BitWidth::Ternary)];
     let widths = BitWidthSchedule::new(widths).unwrap();
-    let observer = MinMaxConfig::default();
-    let calibration = Calibration::new(of("first"), observer.clone().into(), 4, 6);
-    let too_long = Calibration::new(of("second"), observer.into(), 10, 99);
+    let observer = ObserverConfig::min_max();
+    let calibration = Calibration::new(of("first"), observer.clone(), 4, 6);
+    let too_long = Calibration::new(of("second"), observer, 10, 99);
     let strategy = strategy()
         .with_callback(ProgressiveQuantization::new(of("first"), linear(4)))
         .with_callback(ProgressiveQuantization::new(of("second"), linear(6)).with_name("later"))
@@ -131,7 +131,10 @@ fn said(folder: &Folder) -> Vec<(u64, String)> {
 fn events_logged_once_are_not_repeated_after_a_resume() {
     let run_in = |folder: &Folder, stop: Option<usize>, resume: Resume| {
         let run = Run {
-            scheme: QatScheme::b1_58().with_activation(Some(StaticConfig::default().into())),
+            scheme: QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Static {
+                bits: 8,
+                symmetric: true,
+            })),
             ..Run::new(&folder.0)
         };
         let policy = CheckpointPolicy::new(folder.0.join("checkpoints")).resume(resume);

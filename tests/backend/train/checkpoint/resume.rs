@@ -4,7 +4,7 @@ use bitnet_burn::{
     nn::BitLinear,
     optim::QatOptimizerConfig,
     qat::cast_latent_weights,
-    quant::{QatScheme, Ste, SymmetricConfig},
+    quant::{QatScheme, Ste, WeightQuantizer},
     train::{
         callback::*,
         checkpoint::{BestMetric, CheckpointFolder, CheckpointPolicy, Resume},
@@ -239,7 +239,7 @@ fn a_checkpoint_of_another_scheme_is_refused_with_both() {
     assert!(train(QatScheme::b1_58(), policy()).error.is_none());
     let latest = || policy().resume(Resume::Latest);
     let clipped = QatScheme::b1_58().with_ste(Ste::clipped(1.0));
-    let symmetric = QatScheme::b1_58().with_weight(SymmetricConfig::new(3));
+    let symmetric = QatScheme::b1_58().with_weight(WeightQuantizer::symmetric(3));
     let expected = [
         (clipped, "Clipped", "at `first.input_quant`"),
         (

@@ -3,8 +3,8 @@
 use bitnet_burn::{
     qat::QuantControls,
     quant::{
-        BitWidth, QatScheme, StaticConfig,
-        calibration::MinMaxConfig,
+        ActivationQuantizer, BitWidth, QatScheme,
+        calibration::ObserverConfig,
         schedule::{BitWidthSchedule, LayerwiseConfig, ProgressiveSchedule, ProgressiveShape},
     },
     train::{callback::*, checkpoint::CheckpointPolicy},
@@ -150,12 +150,15 @@ fn widths_go_on_by_their_schedule() {
 
 #[test]
 fn calibrated_ranges_stay_frozen() {
-    let scheme = QatScheme::b1_58().with_activation(Some(StaticConfig::default().into()));
+    let scheme = QatScheme::b1_58().with_activation(Some(ActivationQuantizer::Static {
+        bits: 8,
+        symmetric: true,
+    }));
     for (start, end) in [(0, LAST), (0, 4), (LAST, ROLLBACK)] {
         let (result, _, _) = train(scheme.clone(), |controls| {
             Box::new(Calibration::new(
                 controls,
-                MinMaxConfig::default().into(),
+                ObserverConfig::min_max(),
                 start,
                 end,
             ))

@@ -11,7 +11,7 @@ use bitnet_burn::{
         },
     },
     nn::{BitNetLm, BitNetLmConfig, GatedActivation, RopeScaling},
-    quant::{QatScheme, TernaryConfig, WeightGranularity},
+    quant::{QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::{
     nn::Linear,
@@ -145,7 +145,7 @@ fn saving_rejects_models_that_llama_cpp_computes_differently() {
         error.contains("blk.0.") && error.contains("rows of 64 elements"),
         "{error}"
     );
-    let per_channel = TernaryConfig::new(WeightGranularity::PerChannel);
+    let per_channel = WeightQuantizer::ternary(WeightGranularity::PerChannel);
     let scheme = QatScheme::b1_58().with_weight(per_channel);
     let per_channel = qat(config(true).with_scheme(scheme));
     assert!(refused(&per_channel, GgmlType::F16).contains("is not quantized in full"));

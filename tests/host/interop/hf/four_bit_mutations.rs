@@ -19,7 +19,6 @@ const FOLDERS: [&str; 2] = ["nf4", "fp4"];
 
 /// A folder that is damaged.
 struct Whole {
-    name: &'static str,
     config: Vec<u8>,
     tensors: Vec<u8>,
     names: BTreeSet<String>,
@@ -31,7 +30,6 @@ impl Whole {
         let tensors = file("model.safetensors");
         let names = raw_tensors(&tensors).into_iter().map(|tensor| tensor.name);
         Self {
-            name,
             config: file("config.json"),
             names: names.collect(),
             tensors,

@@ -7,7 +7,7 @@ use bitnet_burn::{
     },
     nn::{BitLinear, BitNetLm},
     qat::convert,
-    quant::{QatScheme, TernaryConfig, WeightGranularity},
+    quant::{QatScheme, WeightGranularity, WeightQuantizer},
 };
 use burn::{nn::Linear, tensor::Device};
 
@@ -89,7 +89,7 @@ fn saving_rejects_models_that_other_programs_cannot_compute() {
         assert!(!folder.path().join("new").exists());
         error.to_string()
     };
-    let per_channel = TernaryConfig::new(WeightGranularity::PerChannel);
+    let per_channel = WeightQuantizer::ternary(WeightGranularity::PerChannel);
     let per_channel = QatScheme::b1_58().with_weight(per_channel);
     let model = trained(config(true, true).with_scheme(per_channel));
     assert!(refused(&model, SaveOptions::new(F32)).contains("is not quantized as BitNet b1.58"));

@@ -1,6 +1,12 @@
-use bitnet_burn::quant::calibration::{Histogram, Mapping, MseConfig, Range};
-
 use super::{distributions::distributions, quantized};
+use crate::quant::calibration::{Histogram, Mapping, ObserverConfig, Range, mse::MseSearch};
+
+/// The search of an observer without further settings.
+const DEFAULT: MseSearch = MseSearch {
+    bits: 8,
+    mapping: Mapping::Symmetric,
+    candidates: 100,
+};
 
 fn histogram(values: &[f32], bins: usize) -> Histogram {
     let mut histogram = Histogram::new(bins);
@@ -9,7 +15,7 @@ fn histogram(values: &[f32], bins: usize) -> Histogram {
 }
 
 /// Returns the root mean squared error of the values, by the definition.
-fn rms(values: &[f32], min: f64, max: f64, config: &MseConfig) -> f64 {
+fn rms(values: &[f32], min: f64, max: f64, config: &MseSearch) -> f64 {
     let eps = f32::EPSILON as f64;
     let quantized = |x: f64| match config.mapping {
         Mapping::Symmetric => {
@@ -40,11 +46,10 @@ fn the_range_found_is_as_good_as_the_best_of_the_values_within_a_bin() {
             (3, Mapping::Asymmetric),
             (8, Mapping::Asymmetric),
         ] {
-            let config = MseConfig {
+            let config = MseSearch {
                 bits,
                 mapping,
                 candidates: 40,
-                bins: 1024,
             };
             let range = config.range(&histogram).unwrap();
             let found = rms(
@@ -76,10 +81,10 @@ fn the_error_of_the_centres_is_that_of_the_values_within_half_a_bin() {
         let (min, max) = histogram.extremes().unwrap();
         let centres: Vec<_> = histogram.centres().collect();
         for candidate in 1..=10 {
-            let config = MseConfig {
+            let config = MseSearch {
                 bits: 4,
+                mapping: Mapping::Symmetric,
                 candidates: 10,
-                ..MseConfig::default()
             };
             let ratio = candidate as f64 / 10.0;
             let clip = |bound: f32| vec![(ratio * bound as f64) as f32];
@@ -110,12 +115,8 @@ fn few_bits_clip_a_normal_distribution_and_many_hardly() {
     let values = &distributions(5000, 33)[0].1;
     let histogram = histogram(values, 4096);
     let clip = |bits| {
-        let range = MseConfig {
-            bits,
-            ..MseConfig::default()
-        }
-        .range(&histogram)
-        .unwrap();
+        let search = MseSearch { bits, ..DEFAULT };
+        let range = search.range(&histogram).unwrap();
         range.max()[0] / histogram.extremes().unwrap().1
     };
     // The best step of a uniform quantizer with 3 levels is 1.22 standard deviations (Max
@@ -126,9 +127,7 @@ fn few_bits_clip_a_normal_distribution_and_many_hardly() {
 
 #[test]
 fn a_constant_is_kept_whole() {
-    let range = MseConfig::default()
-        .range(&histogram(&[0.75; 9], 16))
-        .unwrap();
+    let range = DEFAULT.range(&histogram(&[0.75; 9], 16)).unwrap();
     assert_eq!((range.min(), range.max()), (&[0.75][..], &[0.75][..]));
 }
 
@@ -143,7 +142,8 @@ fn numbers_out_of_range_are_refused_when_read() {
         (r#"{"bins": 100}"#, "bins must be a power of two"),
         (r#"{"mapping": "affine"}"#, "unknown variant `affine`"),
     ] {
-        let error = serde_json::from_str::<MseConfig>(json).unwrap_err();
+        let json = format!(r#"{{"mse": {json}}}"#);
+        let error = serde_json::from_str::<ObserverConfig>(&json).unwrap_err();
         assert!(error.to_string().contains(message), "{error}");
     }
 }

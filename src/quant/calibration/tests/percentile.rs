@@ -1,11 +1,10 @@
-use bitnet_burn::quant::calibration::{CalibrationError, Histogram, PercentileConfig, Range};
-
 use super::distributions::distributions;
+use crate::quant::calibration::{CalibrationError, Histogram, ObserverConfig, Range, percentile};
 
 fn of(values: &[f32], percentile: f64, bins: usize) -> (Range, f64) {
     let mut histogram = Histogram::new(bins);
     histogram.extend(values);
-    let range = PercentileConfig { percentile, bins }.range(&histogram);
+    let range = percentile::range(percentile, &histogram);
     (range.unwrap(), histogram.width())
 }
 
@@ -53,14 +52,14 @@ fn one_outlier_in_ten_thousand_is_cut_off() {
 #[test]
 fn percentiles_out_of_range_are_refused_when_read() {
     for percentile in ["50.0", "100.5", "-1.0"] {
-        let json = format!(r#"{{"percentile": {percentile}}}"#);
-        let error = serde_json::from_str::<PercentileConfig>(&json).unwrap_err();
+        let json = format!(r#"{{"percentile": {{"percentile": {percentile}}}}}"#);
+        let error = serde_json::from_str::<ObserverConfig>(&json).unwrap_err();
         assert!(
             error
                 .to_string()
                 .contains("percentile must be in (50, 100]")
         );
     }
-    let empty = PercentileConfig::default().range(&Histogram::new(16));
+    let empty = percentile::range(99.99, &Histogram::new(16));
     assert!(matches!(empty, Err(CalibrationError::NothingObserved)));
 }

@@ -1,6 +1,5 @@
-use bitnet_burn::quant::calibration::Histogram;
-
 use super::distributions::{distributions, shuffled};
+use crate::quant::calibration::Histogram;
 
 /// Counts all values at once in bins of the width for the largest magnitude.
 fn brute_force(values: &[f32], bins: usize) -> (f64, Vec<u64>) {

@@ -1,7 +1,7 @@
-use bitnet_burn::quant::calibration::{Mapping, Range, StaticParams};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::quantized;
+use crate::quant::calibration::{Mapping, Range, StaticParams};
 
 fn params(min: f32, max: f32, bits: u8, mapping: Mapping) -> StaticParams {
     let range = Range::new(vec![min], vec![max]).unwrap();

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use bitnet_burn::write_file as write;
+use super::write;
 
 fn put(path: &Path, text: &str) -> io::Result<()> {
     write(path, |file| file.write_all(text.as_bytes()))

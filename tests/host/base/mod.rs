@@ -1,3 +1,0 @@
-//! Atomic file writes.
-
-mod atomic_file;
