@@ -261,12 +261,12 @@ impl Projection for BitLinear {
 
     fn saved(&self) -> SavedTensors {
         let (input, input_copy, weight_copy) = match &self.input_quant {
-            _ if self.is_full_precision() => (SavedInput::Kept, 0, false),
+            _ if self.is_full_precision() => (SavedInput::Recomputed, 0, false),
             // The codes of the input; the weight is quantized again from the latent one.
             Some(_) if self.fused().is_some() => (SavedInput::Unused, 1, false),
             Some(quant) if quant.keeps_input() => (SavedInput::Kept, 4, true),
             Some(_) => (SavedInput::Unused, 4, true),
-            None => (SavedInput::Kept, 0, true),
+            None => (SavedInput::Recomputed, 0, true),
         };
         SavedTensors {
             input,

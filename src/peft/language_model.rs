@@ -219,8 +219,13 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
 fn no_match(targets: &Targets, names: &[String]) -> PeftError {
     let last = |name: &String| name.rsplit('.').next().unwrap_or(name).to_string();
     let modules: BTreeSet<String> = names.iter().map(last).collect();
+    let restriction = match (&targets.layers_to_transform, &targets.exclude_modules) {
+        (Some(layers), _) => format!(" in layers_to_transform {layers:?}"),
+        (None, Some(exclude)) => format!(" but exclude_modules {exclude}"),
+        (None, None) => String::new(),
+    };
     PeftError::NoMatch {
-        targets: targets.target_modules.to_string(),
+        targets: format!("{}{restriction}", targets.target_modules),
         modules: modules.into_iter().collect::<Vec<_>>().join(", "),
     }
 }

@@ -33,6 +33,21 @@ pub(super) fn largest_bytes<P: Projection>(
     4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
 }
 
+/// Returns the bytes of the largest input of a projection that backward computes again.
+pub(super) fn recomputed_bytes<P: Projection>(lm: &BitNetLm<P>, tokens: usize) -> usize {
+    let of_projection = |layer: &DecoderLayer<P>, name: &str, saved: SavedInput| match saved {
+        SavedInput::Recomputed if name.ends_with("down_proj") => layer.mlp.d_ff(),
+        SavedInput::Recomputed => layer.self_attn.heads_size(),
+        _ => 0,
+    };
+    let layers = lm.model.layers.iter();
+    let widths = layers.flat_map(|layer| {
+        let projections = layer.projections();
+        projections.map(move |(name, p)| of_projection(layer, &name, p.saved().input))
+    });
+    4 * tokens * widths.max().unwrap_or(0)
+}
+
 /// Returns the bytes saved by a layer: inputs of its norms and projections, queries, keys and values, gate and
 /// up.
 fn of_layer<P: Projection>(layer: &DecoderLayer<P>, tokens: usize, d_model: usize) -> usize {

@@ -49,7 +49,7 @@ pub struct MemoryPlanConfig {
 /// while the gradients are computed, so both are never complete at the same time. The peak is
 ///
 /// ```text
-/// weights + optimizer + max(activations + 1.5 largest activation,
+/// weights + optimizer + max(activations + 1.5 largest activation + largest input computed again,
 ///                           gradients + activations / (2 layers) + largest weight in f32)
 /// ```
 ///
@@ -115,7 +115,8 @@ impl MemoryPlanConfig {
         let largest_activation =
             activation_memory::largest_bytes(model, self.batch, self.positions);
         let layers = model.model.layers.len().max(1);
-        let forward = activations + largest_activation * 3 / 2;
+        let again = activation_memory::recomputed_bytes(model, self.batch * self.positions);
+        let forward = activations + largest_activation * 3 / 2 + again;
         let backward = parameters.gradients
             + activations / (2 * layers)
             + parameters.largest

