@@ -175,6 +175,12 @@ fn deserializing_and_code_have_the_same_error_messages() {
             .unwrap_err()
             .to_string()
     };
+    let top_k = ActivationQuantizer::TopK { keep: 1.5, bits: 8 };
+    let learned = ActivationQuantizer::LearnedStep {
+        bits: 8,
+        offset: false,
+        absmean: 0.0,
+    };
     let cases = [
         (
             r#"{"weight": {"symmetric": {"bits": 1}}}"#,
@@ -186,21 +192,11 @@ fn deserializing_and_code_have_the_same_error_messages() {
         ),
         (
             r#"{"activation": {"top_k": {"keep": 1.5}}}"#,
-            message(|| {
-                let top_k = ActivationQuantizer::TopK { keep: 1.5, bits: 8 };
-                QatScheme::b1_58().with_activation(Some(top_k))
-            }),
+            message(|| QatScheme::b1_58().with_activation(Some(top_k))),
         ),
         (
             r#"{"activation": {"learned_step": {"absmean": 0.0}}}"#,
-            message(|| {
-                let learned = ActivationQuantizer::LearnedStep {
-                    bits: 8,
-                    offset: false,
-                    absmean: 0.0,
-                };
-                QatScheme::b1_58().with_activation(Some(learned))
-            }),
+            message(|| QatScheme::b1_58().with_activation(Some(learned))),
         ),
     ];
     for (json, expected) in cases {
