@@ -121,8 +121,10 @@ fn ours() -> Vec<(&'static str, &'static str, PeftConfig, f32)> {
         .with_targets(TargetModules::AllLinear);
     let mut adalora_saved = adalora.clone();
     adalora_saved.modules_to_save = vec!["lm_head".to_string()];
-    let mut ia3_saved = Ia3Config::default();
-    ia3_saved.modules_to_save = vec!["lm_head".to_string()];
+    let ia3_saved = Ia3Config {
+        modules_to_save: vec!["lm_head".to_string()],
+        ..Default::default()
+    };
     let mut with_head = PromptTuningConfig::new(3);
     with_head.modules_to_save = vec!["lm_head".to_string()];
     let prefix = PrefixTuningConfig::new(3);

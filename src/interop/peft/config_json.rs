@@ -100,8 +100,10 @@ mod tests {
         ada_lora.modules_to_save = saved();
         let mut lora = LoraConfig::new(2);
         lora.modules_to_save = saved();
-        let mut ia3 = Ia3Config::default();
-        ia3.modules_to_save = saved();
+        let ia3 = Ia3Config {
+            modules_to_save: saved(),
+            ..Default::default()
+        };
         let mut prefix = PrefixTuningConfig::new(2);
         prefix.modules_to_save = saved();
         let mut p_tuning = PTuningConfig::new(2);

@@ -282,7 +282,7 @@ fn the_latent_quantizer_is_derived_from_a_prepared_parameter() {
     let layer = prepare.apply(layer).unwrap().model;
     let fake_quant = layer.weight.reparameterization::<FakeQuant>().unwrap();
     let expected = LatentQuantizer::new()
-        .with_quantizer(weight.into())
+        .with_quantizer(weight)
         .with_output_axis(1);
     assert_eq!(LatentQuantizer::from(fake_quant), expected);
 }

@@ -18,6 +18,9 @@ use tempfile::TempDir;
 use super::parts::Parts;
 use crate::support::{damage::damaged, values::*};
 
+/// Name, shape and bytes of a tensor.
+type Part = (String, GgufShape, Vec<u8>);
+
 /// An adapter in a file, and its model.
 struct Whole {
     _folder: TempDir,
@@ -181,9 +184,7 @@ fn a_wrong_tensor_is_an_error_that_names_it() {
     for (at, (name, shape, bytes)) in whole.parts.tensors.iter().enumerate() {
         let [rows, row_len] = [shape.rows(), shape.row_len()];
         let of = |sizes: &[u64]| GgufShape::from_ggml(sizes).unwrap();
-        let with = |change: &dyn Fn(&mut (String, GgufShape, Vec<u8>))| {
-            whole.with(|parts| change(&mut parts.tensors[at]))
-        };
+        let with = |change: &dyn Fn(&mut Part)| whole.with(|parts| change(&mut parts.tensors[at]));
         let value =
             |value: f32| with(&|tensor| tensor.2[4..8].copy_from_slice(&value.to_le_bytes()));
         // Behind the name: the number of dimensions, each of them, the type, the offset.
