@@ -24,7 +24,7 @@ use crate::ops::AdapterOps;
 ///
 /// # Panics
 ///
-/// If shapes or types do not fit.
+/// If `x` is not `[.., d_input]`, the bias is not `[d_output]`, or a type is none of f32, f16 and bf16.
 ///
 /// # Example
 ///

@@ -24,7 +24,7 @@ use crate::ops::AdapterOps;
 ///
 /// # Panics
 ///
-/// If shapes do not fit, or the types differ.
+/// If a tensor has another shape than above, `x` and `y` have different leading dimensions, or the types differ.
 ///
 /// # Example
 ///

@@ -6,8 +6,8 @@ use crate::qat::cast_leaf;
 impl BitNetLm<Linear> {
     /// Casts the weights of the projections to another float type; parameters keep their identifiers.
     ///
-    /// The frozen base of an adapter takes half the memory in bf16, of which most files are, with the same outputs
-    /// as in f32: activations keep their type, and values are widened in parts; see
+    /// The frozen base of an adapter takes half the memory in bf16, the type of most files, whose values it then has
+    /// exactly. Activations keep their type: the weights are widened in parts; see
     /// [`frozen_linear`](crate::functions::frozen_linear).
     ///
     /// # Example

@@ -14,8 +14,7 @@ pub trait AdapterOps: Backend {
     /// Computes `Y = X W` of `x` `[.., d_input]` with a weight `[d_input, d_output]`, whose type may be another than
     /// that of `x`.
     ///
-    /// Under autodiff `dX = dY W`. Of a weight that has no gradient nothing is copied, and `x` is not saved for
-    /// backward.
+    /// Under autodiff `dX = dY W^T`, and `x` is saved for backward only if the weight has a gradient.
     #[fusion(default)]
     fn frozen_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         composed::linear::<Self>(x, weight)

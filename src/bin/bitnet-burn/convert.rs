@@ -147,13 +147,13 @@ enum Form {
     Peft,
 }
 
-/// What was converted, and into what.
+/// A conversion that was done.
 struct Converted {
     input: PathBuf,
     /// A model or an adapter.
     kind: &'static str,
     form: Form,
-    /// Whether a tokenizer was written, which adapters have none of.
+    /// `true` if a tokenizer was written; `None` for adapters, which have none.
     tokenizer: Option<bool>,
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// Relative difference of two values of alpha that are the same but for rounding.
 const ROUNDING: f64 = 1e-6;
 
-/// What llama.cpp has, and what to do with an adapter of another method.
+/// The method that llama.cpp computes, and the way out for the others: the end of an error message.
 const SUPPORTED: &str =
     "LoRA without norms: merge the adapter into the weights (BitNetLm::merge), and write the model";
 

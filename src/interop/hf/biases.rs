@@ -9,7 +9,7 @@ use crate::nn::{BitNetLmConfig, ProjectionBias};
 ///
 /// # Errors
 ///
-/// If no such architecture has the biases.
+/// [`HfError`] if the architectures of such a model have no place for the biases.
 ///
 /// # Example
 ///

@@ -164,7 +164,7 @@ fn transposed(matrix: &TensorData) -> TensorData {
     TensorData::new(transposed, [width, rows])
 }
 
-/// Returns the names and shapes of the factors of a module `[d_input, d_output]` in a file that has so many directions.
+/// Returns the names and shapes of the factors of a module `[d_input, d_output]` in a file; pruned directions are not in it.
 pub(super) fn factors(
     module: &str,
     [d_input, d_output]: [usize; 2],

@@ -36,7 +36,7 @@ const PARTS: [&str; 7] = [
     ".lora_b",
 ];
 
-/// What an adapter computes.
+/// Method, size and targets of an adapter.
 #[derive(Serialize)]
 pub struct Summary {
     /// Name of the method, as that of `finetune --peft`.
