@@ -182,8 +182,8 @@ fn a_packed_model_of_another_model() {
 #[test]
 fn a_record_of_another_scheme() {
     let record = Mlp::prepared(&QatScheme::weight_only()).into_record();
-    let other =
-        QatScheme::weight_only().with_weight(WeightQuantizer::symmetric(3).with_granularity(WeightGranularity::PerTensor));
+    let other = QatScheme::weight_only()
+        .with_weight(WeightQuantizer::symmetric(3).with_granularity(WeightGranularity::PerTensor));
     let error = Mlp::prepared(&other).try_load_record(record).unwrap_err().to_string();
     promised(&error, "Missing tensors");
     promised(&error, "control.state.symmetric_3_bits_per_tensor");
