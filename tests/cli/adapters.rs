@@ -122,6 +122,31 @@ fn adapters_of_floats_are_merged_and_of_4_bit_weights_stay_beside_them() {
 }
 
 #[test]
+fn a_base_in_bf16_is_the_rounded_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let run_folder = folder.path().join("run");
+    train(&run_folder, &["--steps", "4", "--precision", "fp"]).succeeded();
+    let model = run_folder.join("model");
+    let rounded = loss(&model, &["--base", "bf16"]);
+    let exact = loss(&model, &[]);
+    assert_ne!(rounded, exact);
+    assert!((rounded - exact).abs() < 0.01 * exact, "{rounded} {exact}");
+    // Trained beside it, an adapter comes near the one beside the exact base.
+    let trained = |base: &str| {
+        let options = ["--peft", "lora", "--base", base];
+        let (_, loss) = adapter(&model, &folder.path().join(base), &options);
+        loss
+    };
+    let (beside_rounded, beside_exact) = (trained("bf16"), trained("float"));
+    assert_ne!(beside_rounded, beside_exact);
+    let difference = (beside_rounded - beside_exact).abs();
+    assert!(
+        difference < 0.02 * beside_exact,
+        "{beside_rounded} {beside_exact}"
+    );
+}
+
+#[test]
 fn merging_into_packed_weights_says_what_it_loses() {
     let (folder, model) = trained();
     let packed = folder.path().join("packed");

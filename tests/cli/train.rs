@@ -1,6 +1,6 @@
 //! Runs and their settings.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -164,4 +164,49 @@ fn a_count_of_steps_is_kept_whatever_divides_it() {
             .json_lines();
         assert_eq!(event(&lines, "done")["step"], 101);
     }
+}
+
+#[test]
+fn a_model_is_fine_tuned_in_full_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    train(&out, &["--steps", "4", "--precision", "fp"]).succeeded();
+    let model = out.join("model");
+    let tuned = folder.path().join("tuned");
+    let finetune = |model: &Path, more: &[&str]| {
+        let flags = [
+            "finetune",
+            text(model),
+            "--out",
+            text(&tuned),
+            "--precision",
+            "fp",
+            "--steps",
+            "6",
+            "--context",
+            "16",
+            "--batch",
+            "2",
+        ];
+        run(&[&flags[..], more].concat())
+    };
+    finetune(&model, &["--learning-rate", "0.01"]).succeeded();
+    let inspected = run(&["inspect", text(&tuned.join("model")), "--json"])
+        .succeeded()
+        .json();
+    assert_eq!(inspected["config"]["quantization_config"], Value::Null);
+    let loss = |model: &Path| {
+        let flags = ["eval", text(model), "--context", "16", "--json"];
+        let ran = run(&flags).succeeded();
+        ran.json()["loss"].as_f64().unwrap()
+    };
+    assert!(loss(&tuned.join("model")) < loss(&model));
+
+    finetune(&model, &["--overwrite", "--peft", "lora"]).failed(2, &["--precision", "--peft"]);
+    let quantized = folder.path().join("quantized");
+    train(&quantized, &["--steps", "2"]).succeeded();
+    finetune(&quantized.join("model"), &["--overwrite"]).failed(
+        2,
+        &["--precision fp does not fit a model with latent weights"],
+    );
 }

@@ -7,9 +7,10 @@ use std::{
 
 use bitnet_burn::{
     interop::{self, CausalLm, PretrainedLm},
-    nn::BitNetLm,
+    nn::{BitNetLm, BitNetLmConfig, Projection},
     peft::{AdapterBase, PeftConfig},
 };
+use burn::nn::Linear;
 
 use crate::{
     base::{Base, BaseLm, LmTask, trained},
@@ -33,13 +34,16 @@ Examples:
       converts a full-precision model to BitNet gradually
   bitnet-burn finetune run/model --text chats.jsonl --records messages --out tuned
       trains a quantized model further
+  bitnet-burn finetune llama --text book.txt --out run --precision fp --learning-rate 3e-5
+      trains all weights in full precision
   bitnet-burn finetune llama --text book.txt --out run --insert-sub-norm --progressive 200 --resume
   bitnet-burn finetune llama --text book.txt --out run --peft lora --rank 16 --base nf4
       trains adapters beside 4-bit weights (QLoRA), for eval, generate and merge with --adapter run/adapter
   bitnet-burn finetune llama --text book.txt --out run --peft bitfit
       trains biases, which the model in run/model has from then on";
 
-/// Fine-tune a Hugging Face model: all weights, into a BitNet model, or adapters beside frozen weights.
+/// Fine-tune a Hugging Face model: all weights, into a BitNet model or in full precision, or adapters beside frozen
+/// weights.
 ///
 /// MODEL is a folder of the Llama or BitNet family, in full precision or with latent (master) weights, or
 /// a GGUF file in full precision. 4-bit weights of bitsandbytes, which adapters are trained beside as they are, and
@@ -54,6 +58,14 @@ pub struct Arguments {
     /// Insert norms before the last projections of the blocks, as in BitNet models, if there are none
     #[arg(long, help_heading = "Model")]
     insert_sub_norm: bool,
+    /// Train all weights in full precision, or quantized, into a BitNet model [default: qat]
+    #[arg(
+        long,
+        value_name = "KIND",
+        conflicts_with = "peft",
+        help_heading = "Training"
+    )]
+    precision: Option<Precision>,
     #[command(flatten)]
     peft: PeftArguments,
     #[command(flatten)]
@@ -67,7 +79,11 @@ impl Arguments {
         let mut settings = self.training.settings(LEARNING_RATE)?;
         self.peft.apply(&mut settings)?;
         let run = &mut settings.run;
-        run.precision = Precision::Qat;
+        run.precision = match settings.training.peft {
+            // The base decides.
+            Some(_) => Precision::Qat,
+            None => self.precision.unwrap_or(run.precision),
+        };
         run.insert_sub_norm |= self.insert_sub_norm;
         if run.insert_sub_norm && settings.training.peft.is_some() {
             return Err(Failure::usage(
@@ -139,27 +155,51 @@ pub fn run(arguments: Arguments, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// Trains all weights, quantized.
+/// Trains all weights, quantized or in full precision.
 fn all_weights(job: Job<'_>, model: PretrainedLm, path: &Path) -> Result<(), Failure> {
     let (scheme, memory) = (job.config.scheme.clone(), job.settings.run.memory);
     let insert = job.config.sub_norm && !model.config.sub_norm;
-    job.run(
-        |config, _| {
-            let lm = model.into_qat(&scheme).ok_or_else(|| {
-                Failure::failed(format!(
-                    "{}: expected trainable weights, found packed ones: fine-tune the model that they were packed \
-                     from, or train adapters beside them with --peft lora",
-                    path.display()
-                ))
-            })?;
-            let lm = match insert {
-                true => lm.insert_sub_norms(config.rms_norm_epsilon),
-                false => lm,
-            };
-            Ok(memory.cast(lm))
-        },
-        |job, lm| job.save(CausalLm::Qat(lm)),
-    )
+    match job.settings.run.precision {
+        Precision::Qat => job.run(
+            |config, _| {
+                let lm = model.into_qat(&scheme).ok_or_else(|| {
+                    Failure::failed(format!(
+                        "{}: expected trainable weights, found packed ones: fine-tune the model that they were \
+                         packed from, or train adapters beside them with --peft lora",
+                        path.display()
+                    ))
+                })?;
+                Ok(memory.cast(with_sub_norms(lm, insert, config)))
+            },
+            |job, lm| job.save(CausalLm::Qat(lm)),
+        ),
+        Precision::Fp => job.run(
+            |config, _| Ok(with_sub_norms(full_precision(model.lm)?, insert, config)),
+            |job, lm| job.save(CausalLm::Full(lm)),
+        ),
+    }
+}
+
+fn with_sub_norms<P: Projection>(
+    lm: BitNetLm<P>,
+    insert: bool,
+    config: &BitNetLmConfig,
+) -> BitNetLm<P> {
+    match insert {
+        true => lm.insert_sub_norms(config.rms_norm_epsilon),
+        false => lm,
+    }
+}
+
+/// Returns a model in full precision, from one that has no quantizers.
+fn full_precision(lm: CausalLm) -> Result<BitNetLm<Linear>, Failure> {
+    match lm.dequantize() {
+        CausalLm::Full(lm) => Ok(lm),
+        lm => Err(Failure::usage(format!(
+            "--precision fp does not fit a model with {} weights",
+            lm.form()
+        ))),
+    }
 }
 
 /// Trains adapters beside frozen weights.

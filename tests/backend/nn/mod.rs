@@ -8,6 +8,7 @@ mod kv_cache;
 mod linear_4bit;
 mod oracle_bit_linear;
 mod oracle_lm;
+mod projection_dtype;
 mod prompt;
 mod rope_scaling;
 mod rotary_embedding;
