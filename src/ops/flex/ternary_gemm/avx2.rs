@@ -1,4 +1,5 @@
-//! AVX2: products of bytes summed in pairs to 16 bits.
+//! AVX2: products of bytes summed in pairs to 16 bits. Loops over indices, as those of `avx512`.
+#![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
 
@@ -46,27 +47,29 @@ fn widen(sum: __m256i, narrow: __m256i) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS]; N] {
-    let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
+    let mut codes: [&[u32]; N] = [&[]; N];
+    for row in 0..N {
+        codes[row] = rows.row(row);
+    }
     let mut acc = [[_mm256_setzero_si256(); 2]; N];
     let mut narrow = acc;
-    for (position, block) in panel.blocks().enumerate() {
-        add_block(
-            block,
-            rows.map(|row| &row[4 * position..4 * position + 4]),
-            &mut narrow,
-        );
+    for position in 0..panel.depth() {
+        add_block(panel.block(position), &codes, position, &mut narrow);
         if position % NARROW_BLOCKS == NARROW_BLOCKS - 1 || position + 1 == panel.depth() {
-            for (acc, narrow) in acc.as_flattened_mut().iter_mut().zip(narrow.as_flattened()) {
-                *acc = widen(*acc, *narrow);
+            for row in 0..N {
+                for half in 0..2 {
+                    acc[row][half] = widen(acc[row][half], narrow[row][half]);
+                }
             }
             narrow = [[_mm256_setzero_si256(); 2]; N];
         }
     }
     let mut sums = [[0; COLUMNS]; N];
-    for (sums, acc) in sums.iter_mut().zip(acc) {
-        for (sums, acc) in sums.as_chunks_mut::<8>().0.iter_mut().zip(acc) {
+    for row in 0..N {
+        let (halves, _) = sums[row].as_chunks_mut::<8>();
+        for half in 0..2 {
             // SAFETY: eight integers of 32 bits, and the store needs no alignment.
-            unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), acc) };
+            unsafe { _mm256_storeu_si256(halves[half].as_mut_ptr().cast(), acc[row][half]) };
         }
     }
     sums
@@ -74,14 +77,20 @@ fn rows_tile<const N: usize>(panel: Panel<'_>, rows: Rows<'_>) -> [[i32; COLUMNS
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_block<const N: usize>(block: &Block, rows: [&[u32]; N], narrow: &mut [[__m256i; 2]; N]) {
+fn add_block<const N: usize>(
+    block: &Block,
+    codes: &[&[u32]; N],
+    position: usize,
+    narrow: &mut [[__m256i; 2]; N],
+) {
     let (halves, _) = block.as_chunks::<8>();
     let weights = [unpack(load(&halves[0])), unpack(load(&halves[1]))];
     for i in 0..4 {
-        for (narrow, row) in narrow.iter_mut().zip(&rows) {
-            let codes = _mm256_set1_epi32(row[i] as i32);
-            for (narrow, weights) in narrow.iter_mut().zip(&weights) {
-                *narrow = _mm256_add_epi16(*narrow, _mm256_maddubs_epi16(weights[i], codes));
+        for row in 0..N {
+            let codes = _mm256_set1_epi32(codes[row][4 * position + i] as i32);
+            for half in 0..2 {
+                let products = _mm256_maddubs_epi16(weights[half][i], codes);
+                narrow[row][half] = _mm256_add_epi16(narrow[row][half], products);
             }
         }
     }

@@ -1,4 +1,8 @@
 //! AVX-512 with VNNI: 64 products of bytes in one instruction.
+//!
+//! Loops are over indices: closures that adapters of the standard library call are inlined only after those, for which
+//! not every build has a second round of inlining; not inlined, each is a call between two instructions.
+#![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::*;
 
@@ -28,33 +32,41 @@ fn rows_tile<const N: usize, const P: usize>(
     rows: Rows<'_>,
     sums: &mut [Sums],
 ) -> usize {
-    let rows: [&[u32]; N] = std::array::from_fn(|i| rows.row(i));
+    let mut codes: [&[u32]; N] = [&[]; N];
+    for row in 0..N {
+        codes[row] = rows.row(row);
+    }
     let mask = _mm512_set1_epi8(3);
     let mut acc = [[_mm512_setzero_si512(); P]; N];
     for at in 0..panels[0].depth() {
-        let mut words = panels.map(|panel| {
+        let mut words = [_mm512_setzero_si512(); P];
+        for panel in 0..P {
             // SAFETY: a block is sixteen words of 32 bits, and the load needs no alignment.
-            unsafe { _mm512_loadu_si512(panel.block(at).as_ptr().cast()) }
-        });
+            words[panel] = unsafe { _mm512_loadu_si512(panels[panel].block(at).as_ptr().cast()) };
+        }
         // One code of each byte after the other: all four would not leave registers for the sums.
         for i in 0..4 {
-            let weights = words.map(|words| _mm512_and_si512(words, mask));
-            for (acc, row) in acc.iter_mut().zip(&rows) {
+            let mut weights = words;
+            for panel in 0..P {
+                weights[panel] = _mm512_and_si512(words[panel], mask);
+                words[panel] = _mm512_srli_epi32::<2>(words[panel]);
+            }
+            for row in 0..N {
                 // SAFETY: a panel has one block for each group of four words of a row, which
                 // `Instructions::tile` asserts.
-                let codes = unsafe { *row.get_unchecked(4 * at + i) };
+                let codes = unsafe { *codes[row].get_unchecked(4 * at + i) };
                 let codes = _mm512_set1_epi32(codes as i32);
-                for (acc, weights) in acc.iter_mut().zip(weights) {
-                    *acc = _mm512_dpbusd_epi32(*acc, weights, codes);
+                for panel in 0..P {
+                    acc[row][panel] = _mm512_dpbusd_epi32(acc[row][panel], weights[panel], codes);
                 }
             }
-            words = words.map(|words| _mm512_srli_epi32::<2>(words));
         }
     }
-    for (sums, acc) in sums.iter_mut().zip(acc) {
-        for (sums, acc) in sums.iter_mut().zip(acc) {
+    for row in 0..N {
+        for panel in 0..P {
+            let sums = &mut sums[row][panel];
             // SAFETY: sums are sixteen integers of 32 bits, and the store needs no alignment.
-            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc) };
+            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), acc[row][panel]) };
         }
     }
     N
@@ -129,18 +141,21 @@ unsafe fn dot_tile<const N: usize, const M: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn lane_sums(vectors: &[__m512i; 16]) -> [i32; 16] {
-    let pairs: [__m512i; 8] = std::array::from_fn(|i| {
+    let mut pairs = [_mm512_setzero_si512(); 8];
+    for i in 0..8 {
         let (a, b) = (vectors[2 * i], vectors[2 * i + 1]);
-        _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b))
-    });
-    let fours: [__m512i; 4] = std::array::from_fn(|i| {
+        pairs[i] = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    }
+    let mut fours = [_mm512_setzero_si512(); 4];
+    for i in 0..4 {
         let (a, b) = (pairs[2 * i], pairs[2 * i + 1]);
-        _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b))
-    });
+        fours[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+    }
     // Each quarter has the partial sums of four vectors; the quarters are added up.
-    let eights: [__m512i; 2] =
-        std::array::from_fn(|i| add_quarters(fours[2 * i], fours[2 * i + 1]));
-    let sums = add_quarters(eights[0], eights[1]);
+    let sums = add_quarters(
+        add_quarters(fours[0], fours[1]),
+        add_quarters(fours[2], fours[3]),
+    );
     let mut output = [0; 16];
     // SAFETY: sixteen integers of 32 bits, and the store needs no alignment.
     unsafe { _mm512_storeu_si512(output.as_mut_ptr().cast(), sums) };
