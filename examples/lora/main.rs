@@ -2,14 +2,15 @@
 //! `cargo run --release --features lora --example lora -- --help`.
 
 mod memory;
+mod merging;
 mod options;
 
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use bitnet_burn::{
     interop::{CausalLm, hf, peft},
-    nn::{BitLinear, BitNetLm, Linear4bit, PackedBitLinear},
-    peft::{AdapterBase, LoraConfig, TargetModules},
+    nn::{BitLinear, BitNetLm},
+    peft::{AdaptedLinear, AdapterBase, LoraConfig, TargetModules},
     quant::FourBitConfig,
     text::{
         Tokenizer,
@@ -49,18 +50,23 @@ fn characters(options: &Options) -> Result<(), Error> {
         train_tokens: capitals.train_len(),
         valid_tokens: 0,
     };
-    adapt(lm.train(), data, options)
+    let lora = lora(options);
+    let adapted = adapt(lm.pack().train(), &data, &lora, options)?;
+    match options.merging {
+        true => merging::compare(lm, adapted, &lora, &data, options),
+        false => Ok(()),
+    }
 }
 
-/// Trains a BitNet model of characters, and packs it.
-fn character_model(options: &Options, text: &Text) -> Result<BitNetLm<PackedBitLinear>, Error> {
+/// Trains a BitNet model of characters.
+fn character_model(options: &Options, text: &Text) -> Result<BitNetLm<BitLinear>, Error> {
     println!("\nBitNet character model, all weights");
     let lm: BitNetLm<BitLinear> = text.lm_config().init(&options.device.clone().autodiff());
     let steps = options.base_steps;
     let config = training_config(steps, 1.5e-3, warm_up_steps(steps), options.seed);
     let lm = train(text, lm, config)?;
     println!("validation loss {:.4}", text.valid_loss(&lm)?);
-    Ok(lm.pack())
+    Ok(lm)
 }
 
 /// Adapts a model of a folder to a text.
@@ -83,20 +89,22 @@ fn pretrained(options: &Options, folder: &Path) -> Result<(), Error> {
         STEPS_PER_EPOCH,
         options.seed,
     )?;
+    let lora = lora(options);
     match (lm, options.base) {
-        (CausalLm::Full(lm), Base::Float) => adapt(lm, data, options),
+        (CausalLm::Full(lm), Base::Float) => adapt(lm, &data, &lora, options).map(drop),
         (CausalLm::Full(lm), Base::Nf4) => {
             let config = FourBitConfig::default();
-            let four_bit = |linear| Linear4bit::from_linear(&linear, &config);
-            adapt(
-                lm.map_projections(|_, linear| four_bit(linear)),
-                data,
-                options,
-            )
+            adapt(lm.into_four_bit(&config), &data, &lora, options).map(drop)
         }
-        (CausalLm::Qat(lm), _) => adapt(lm.pack().train(), data, options),
-        (CausalLm::FourBit(lm), _) => adapt(lm, data, options),
-        (CausalLm::Packed(lm), _) => adapt(lm, data, options),
+        (CausalLm::Qat(lm), _) => {
+            let adapted = adapt(lm.pack().train(), &data, &lora, options)?;
+            match options.merging {
+                true => merging::compare(lm, adapted, &lora, &data, options),
+                false => Ok(()),
+            }
+        }
+        (CausalLm::FourBit(lm), _) => adapt(lm, &data, &lora, options).map(drop),
+        (CausalLm::Packed(lm), _) => adapt(lm, &data, &lora, options).map(drop),
     }
 }
 
@@ -113,22 +121,30 @@ fn text_file(options: &Options) -> Result<(std::path::PathBuf, Option<tempfile::
     Ok((file.to_path_buf(), Some(file)))
 }
 
-/// Trains adapters on all projections, and prints what they cost and achieve.
-fn adapt<P: AdapterBase>(lm: BitNetLm<P>, data: TextData, options: &Options) -> Result<(), Error> {
-    let lora = LoraConfig::new(options.rank)
+fn lora(options: &Options) -> LoraConfig {
+    LoraConfig::new(options.rank)
         .with_alpha(2.0 * options.rank as f64)
-        .with_targets(TargetModules::AllLinear);
+        .with_targets(TargetModules::AllLinear)
+}
+
+/// Trains adapters on all projections, and prints what they cost and achieve.
+fn adapt<P: AdapterBase>(
+    lm: BitNetLm<P>,
+    data: &TextData,
+    lora: &LoraConfig,
+    options: &Options,
+) -> Result<BitNetLm<AdaptedLinear<P>>, Error> {
     memory::reset_peak();
-    let (lm, report) = lm.with_adapter("default", &lora)?;
+    let (lm, report) = lm.with_adapter("default", lora)?;
     println!("{report}");
-    let before = loss(&lm, &data)?;
+    let before = loss(&lm, data)?;
     let warm_up = warm_up_steps(options.steps);
     let mut config = training_config(options.steps, options.learning_rate, warm_up, options.seed);
     config.peft = Some(lora.clone().into());
     let trainer = Trainer::new(LanguageModel::new(lm), config)?.with_token_losses();
     let trained = trainer.train(data.train.clone(), data.valid.clone())?;
-    let after = loss(&trained.model.lm, &data)?;
-    peft::save(&options.out, &trained.model.lm, "default", &lora)?;
+    let after = loss(&trained.model.lm, data)?;
+    peft::save(&options.out, &trained.model.lm, "default", lora)?;
     let peak = memory::peak();
     println!("loss before {before:.4}, after {after:.4}");
     if let Some(peak) = peak {
@@ -144,7 +160,7 @@ fn adapt<P: AdapterBase>(lm: BitNetLm<P>, data: TextData, options: &Options) -> 
         "seconds": trained.report.seconds,
     });
     println!("{json}");
-    Ok(())
+    Ok(trained.model.lm)
 }
 
 /// Returns the loss of a model on the validation data, in nats per token.

@@ -35,6 +35,9 @@ pub struct Options {
     /// Context of a model of Hugging Face in tokens
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = count)]
     pub context: usize,
+    /// Compare ways to deploy the adapter of a model with latent weights, which trains others for comparison
+    #[arg(long)]
+    pub merging: bool,
     /// Folder for the adapter, as peft reads it
     #[arg(long, value_name = "DIR", default_value = "lora_out")]
     pub out: PathBuf,
