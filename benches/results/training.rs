@@ -5,6 +5,7 @@ use std::{hint::black_box, time::Instant};
 use bitnet_burn::{
     nn::{BitNetLm, BitNetLmConfig, TrainableProjection},
     qat::cast_latent_weights,
+    quant::QatScheme,
     train::{MemoryPlan, MemoryPlanConfig, OptimizerStates},
 };
 use burn::{
@@ -58,12 +59,23 @@ pub type States = (OptimizerStates, Option<u64>);
 /// Trains a language model in turns, and returns the planned memory.
 pub fn train<P: TrainableProjection>(
     model: Model,
+    optimizer: ModuleOptimizer,
+    latent_dtype: FloatDType,
+    states: States,
+) -> MemoryPlan {
+    train_with::<P>(model, QatScheme::b1_58(), optimizer, latent_dtype, states)
+}
+
+/// As [`train`], with a scheme.
+pub fn train_with<P: TrainableProjection>(
+    model: Model,
+    scheme: QatScheme,
     mut optimizer: ModuleOptimizer,
     latent_dtype: FloatDType,
     (states, page_budget): States,
 ) -> MemoryPlan {
     let device = Device::default().autodiff();
-    let lm: BitNetLm<P> = model.config().init(&device);
+    let lm: BitNetLm<P> = model.config().with_scheme(scheme).init(&device);
     let mut lm = match latent_dtype {
         FloatDType::F32 => lm,
         dtype => cast_latent_weights(lm, dtype),

@@ -3,6 +3,7 @@
 use bitnet_burn::{
     nn::BitLinear,
     optim::{AdamW8bitConfig, PagedOptimizerConfig, QatOptimizer, QatOptimizerConfig},
+    quant::{InputGradient, QatScheme},
     train::{MemoryPlan, OptimizerStates},
 };
 use burn::{
@@ -15,7 +16,7 @@ use crate::{
     fail,
     peak::Memory,
     stepping,
-    training::{Model, States, train},
+    training::{Model, States, train, train_with},
 };
 
 /// Variant of a training.
@@ -26,7 +27,7 @@ pub struct Variant {
     train: fn(Model) -> MemoryPlan,
 }
 
-pub const VARIANTS: [Variant; 5] = [
+pub const VARIANTS: [Variant; 6] = [
     Variant {
         name: "fp",
         title: "full precision, AdamW",
@@ -36,6 +37,14 @@ pub const VARIANTS: [Variant; 5] = [
         name: "qat",
         title: "QAT, AdamW",
         train: |model| train::<BitLinear>(model, adamw().init(), FloatDType::F32, PLAN),
+    },
+    Variant {
+        name: "qat-int8-gradients",
+        title: "QAT with int8 gradients of inputs, AdamW",
+        train: |model| {
+            let scheme = QatScheme::b1_58().with_input_gradient(InputGradient::Int8);
+            train_with::<BitLinear>(model, scheme, adamw().init(), FloatDType::F32, PLAN)
+        },
     },
     Variant {
         name: "qat-8bit",

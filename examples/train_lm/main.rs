@@ -85,6 +85,7 @@ fn finish_qat(
 fn init<P: TrainableProjection>(options: &Options, text: &Text) -> BitNetLm<P> {
     let lm = text
         .lm_config()
+        .with_scheme(options.scheme())
         .init::<P>(&options.device.clone().autodiff());
     let (lm, states) = match options.memory {
         Memory::Full => (lm, OptimizerStates::AdamW),

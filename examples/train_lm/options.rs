@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitnet_burn::quant::{InputGradient, QatScheme};
 use bitnet_burn_examples::{Error, count, learning_rate};
 use burn::tensor::Device;
 use clap::{Parser, ValueEnum};
@@ -26,6 +27,9 @@ pub struct Options {
     /// Steps over which the share of quantization grows to 1
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub progressive: usize,
+    /// Compute the gradients of the inputs of layers from gradients of outputs in 8 bits
+    #[arg(long)]
+    pub int8_gradients: bool,
     /// Distill from a full-precision model of `train_lm --precision fp`, in
     /// train_lm_out/checkpoints/step-N/model.bpk
     #[arg(long, value_name = "FILE")]
@@ -65,6 +69,14 @@ pub enum Memory {
 }
 
 impl Options {
+    /// Returns the quantization scheme of the model.
+    pub fn scheme(&self) -> QatScheme {
+        QatScheme::b1_58().with_input_gradient(match self.int8_gradients {
+            true => InputGradient::Int8,
+            false => InputGradient::Float,
+        })
+    }
+
     /// Rejects options that exclude each other.
     pub fn check(&self) -> Result<(), Error> {
         if self.progressive >= self.steps {

@@ -64,6 +64,7 @@ fn config(options: &Options, text: &Text, folder: &RunFolder) -> Result<Training
         config.optimizer.stochastic_rounding = true;
     }
     if options.precision == Precision::Qat {
+        config.qat = options.scheme();
         let lambda = ProgressiveSchedule::new(ProgressiveShape::Linear, 0, options.progressive)?;
         config.schedule.progressive = Some(lambda);
     }

@@ -4,7 +4,7 @@ use burn::{
 };
 
 use super::operand::assert_float;
-use crate::ops::{Groups, QatOps, QuantRange};
+use crate::ops::{Groups, InputGradient, QatOps, QuantRange};
 
 /// Computes `Y = Qx(X) Qw(W) + b` in one operation: [`absmax_fake_quant`](super::absmax_fake_quant) of
 /// `bits` bits per token, [`ternary_fake_quant`](super::ternary_fake_quant) and the product of the two.
@@ -54,6 +54,19 @@ pub fn bit_linear<const D: usize>(
     groups: Groups,
     bits: u8,
 ) -> Tensor<D> {
+    bit_linear_with(x, weight, bias, groups, bits, InputGradient::Float)
+}
+
+/// Computes [`bit_linear`], with the gradient of its input in another precision.
+#[track_caller]
+pub(crate) fn bit_linear_with<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    groups: Groups,
+    bits: u8,
+    input_gradient: InputGradient,
+) -> Tensor<D> {
     let [d_input, d_output] = weight.dims();
     assert_float("bit_linear", &x);
     // Latent weights may have another type than `x`.
@@ -77,6 +90,7 @@ pub fn bit_linear<const D: usize>(
         bias.into_dispatch(),
         groups,
         max_code,
+        input_gradient,
     ));
     shape[D - 1] = d_output;
     reshape(y, shape)

@@ -30,6 +30,7 @@ mod ternary;
 pub use absmax::absmax_fake_quant;
 pub use affine::{AffineParams, affine_fake_quant, learned_step_fake_quant, straight_through};
 pub use bit_linear::bit_linear;
+pub(crate) use bit_linear::bit_linear_with;
 pub(crate) use blockwise::{BlockwiseMoment, adamw_8bit};
 pub use blockwise::{blockwise_dequantize, blockwise_quantize};
 pub use causal_attention::causal_attention;

@@ -9,7 +9,7 @@ use super::{
     quantized_product::{is_plain, normalized, packed, packed_product, product, quantized},
 };
 use crate::{
-    functions::bit_linear,
+    functions::bit_linear_with,
     ops::Groups,
     qat::{ActivationFakeQuant, FakeQuant, PackedParameter, PackedWeight, QuantControls},
     quant::QatScheme,
@@ -170,7 +170,9 @@ impl BitLinear {
         if let (Some(input_quant), Some((groups, bits))) = (&self.input_quant, self.fused()) {
             let weight = self.weight.val();
             self.weight_quant.observe(&weight);
-            return bit_linear(input_quant.observe(x), weight, bias, groups, bits);
+            let input_gradient = self.weight_quant.input_gradient();
+            let x = input_quant.observe(x);
+            return bit_linear_with(x, weight, bias, groups, bits, input_gradient);
         }
         let x = quantized(x, &self.input_quant);
         let latent = self.weight.val().cast(x.dtype());
@@ -183,7 +185,7 @@ impl BitLinear {
         packed(&self.weight, OUTPUT_AXIS)
     }
 
-    /// Returns the groups of the weight and the bits of the input, if the layer is [`bit_linear`].
+    /// Returns the groups of the weight and the bits of the input, if the layer is [`bit_linear`](crate::functions::bit_linear).
     pub(super) fn fused(&self) -> Option<(Groups, u8)> {
         let bits = self.input_quant.as_ref()?.absmax_bits()?;
         let groups = self

@@ -19,7 +19,7 @@ use burn::backend::{
 };
 use burn_autodiff::{checkpoint::strategy::CheckpointStrategy, ops::NodeGuard};
 
-use super::{AbsmaxCodes, AffineLevels, PackedTernary, QatOps};
+use super::{AbsmaxCodes, AffineLevels, InputGradient, PackedTernary, QatOps};
 use operation::operation;
 
 /// Returns `quantized` as a function of `input` with the gradient of the identity.
@@ -146,8 +146,9 @@ impl<B: QatOps, C: CheckpointStrategy> QatOps for Autodiff<B, C> {
         bias: FloatTensor<Self>,
         groups: Groups,
         max_code: f32,
+        input_gradient: InputGradient,
     ) -> FloatTensor<Self> {
-        bit_linear::bit_linear::<B, C>(x, weight, bias, groups, max_code)
+        bit_linear::bit_linear::<B, C>(x, weight, bias, groups, max_code, input_gradient)
     }
 
     fn packed_bit_linear(

@@ -26,6 +26,7 @@ mod four_bit;
 #[cfg(all(feature = "fusion", feature = "cube"))]
 mod fusion;
 mod gated_activation;
+mod input_gradient;
 #[cfg(feature = "ndarray")]
 mod ndarray;
 mod operand;
@@ -50,6 +51,7 @@ pub use cross_entropy::CrossEntropyTerms;
 pub use device::{DeviceError, device};
 pub(crate) use four_bit::FourBitOps;
 pub use gated_activation::GatedActivation;
+pub use input_gradient::InputGradient;
 pub(crate) use operand::{
     AbsmaxCodes, AffineLevels, BlockMaxima, BlockwiseCodes, FourBitWeight, PackedTernary,
 };
@@ -167,7 +169,7 @@ pub trait QatOps: Backend {
     /// Computes `Y = Q(X) Q(W) + b`: absmax codes per token, ternary weights.
     ///
     /// Under autodiff `dX = dY Q(W)^T`, `dW = Q(X)^T dY` and `db` is the sum of `dY` over tokens. The codes
-    /// of `X` are saved for backward, 8 bits each.
+    /// of `X` are saved for backward, 8 bits each. With [`InputGradient::Int8`] `dX = Q(dY) Q(W)^T`.
     #[fusion(default)]
     fn bit_linear(
         x: FloatTensor<Self>,
@@ -175,6 +177,7 @@ pub trait QatOps: Backend {
         bias: FloatTensor<Self>,
         groups: Groups,
         max_code: f32,
+        _input_gradient: InputGradient,
     ) -> FloatTensor<Self> {
         Self::ternary_linear(Self::absmax_quantize(x, max_code), weight, bias, groups)
     }

@@ -8,7 +8,7 @@ use super::{
     control::{Controlled, ControlledWeight, QuantControl},
 };
 use crate::{
-    ops::Groups,
+    ops::{Groups, InputGradient},
     quant::{NoiseConfig, QatScheme, QuantizedWeight, Ste, TernaryScale, WeightQuantizer, blend},
 };
 
@@ -28,6 +28,8 @@ pub struct FakeQuant {
     #[module(skip)]
     noise: Option<NoiseConfig>,
     output_axis: usize,
+    #[module(skip)]
+    input_gradient: InputGradient,
     /// Trained scales `[outer, inner]`, if the quantizer has them.
     pub scale: Option<Param<Tensor<2>>>,
     control: QuantControl,
@@ -58,6 +60,7 @@ impl FakeQuant {
             ste: scheme.ste,
             noise: scheme.noise,
             output_axis,
+            input_gradient: scheme.input_gradient,
             scale: None,
             control,
         };
@@ -82,6 +85,7 @@ impl FakeQuant {
             ste: settings.ste,
             noise: settings.noise,
             output_axis: weight.output_axis,
+            input_gradient: InputGradient::Float,
             scale,
             control,
         })
@@ -90,6 +94,11 @@ impl FakeQuant {
     /// Returns the quantizer.
     pub fn quantizer(&self) -> &WeightQuantizer {
         &self.quantizer
+    }
+
+    /// Returns the precision of the gradient of a layer's input.
+    pub(crate) fn input_gradient(&self) -> InputGradient {
+        self.input_gradient
     }
 
     /// Returns the dimension of the output channels.

@@ -31,4 +31,4 @@ pub use ste::Ste;
 pub(crate) use weight::QuantizedWeight;
 pub use weight::{TernaryScale, WeightQuantizer};
 
-pub use crate::ops::FourBitType;
+pub use crate::ops::{FourBitType, InputGradient};

@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     ActivationGranularity, ActivationQuantizer, HadamardConfig, NoiseConfig, Ste, WeightQuantizer,
 };
-use crate::base::bounds::{OutOfBounds, assert_valid};
+use crate::{
+    base::bounds::{OutOfBounds, assert_valid},
+    ops::InputGradient,
+};
 
 /// Quantization scheme of a model, used for training, conversion and deployment.
 ///
@@ -41,6 +44,14 @@ pub struct QatScheme {
     /// Noise on weights during training.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseConfig>,
+    /// Precision of the gradient that [`BitLinear`](crate::nn::BitLinear) passes to its input, where it computes ternary
+    /// weights with activations of absmax codes; elsewhere it is that of floats.
+    #[serde(skip_serializing_if = "is_default")]
+    pub input_gradient: InputGradient,
+}
+
+fn is_default(input_gradient: &InputGradient) -> bool {
+    *input_gradient == InputGradient::default()
 }
 
 impl QatScheme {
@@ -58,6 +69,7 @@ impl QatScheme {
             ste: Ste::Identity,
             rotation: None,
             noise: None,
+            input_gradient: InputGradient::Float,
         }
     }
 
@@ -142,6 +154,13 @@ impl QatScheme {
         self.noise = noise;
         self
     }
+
+    /// Sets the precision of the gradients of inputs.
+    #[must_use]
+    pub fn with_input_gradient(mut self, input_gradient: InputGradient) -> Self {
+        self.input_gradient = input_gradient;
+        self
+    }
 }
 
 impl fmt::Display for QatScheme {
@@ -164,9 +183,12 @@ impl fmt::Display for QatScheme {
         if let Some(rotation) = &self.rotation {
             write!(f, ", {rotation}")?;
         }
-        match self.noise {
-            Some(_) => f.write_str(", noise on weights"),
-            None => Ok(()),
+        if self.noise.is_some() {
+            f.write_str(", noise on weights")?;
+        }
+        match self.input_gradient {
+            InputGradient::Float => Ok(()),
+            InputGradient::Int8 => write!(f, ", {}", self.input_gradient),
         }
     }
 }

@@ -2,7 +2,7 @@ use burn::backend::{Autodiff, Backend, FloatDType, Shape, TensorMetadata, tensor
 use burn_autodiff::checkpoint::strategy::CheckpointStrategy;
 
 use super::operation::{operation, zeros_like};
-use crate::ops::{AbsmaxCodes, Groups, PackedTernary, QatOps, composed};
+use crate::ops::{AbsmaxCodes, Groups, InputGradient, PackedTernary, QatOps, Statistic, composed};
 
 /// Tensors saved for backward, each only if the parent that needs it is tracked.
 #[derive(Debug, Clone)]
@@ -13,12 +13,50 @@ struct Saved<B: Backend> {
     weight: Option<FloatTensor<B>>,
     weight_dtype: FloatDType,
     groups: Groups,
+    input_gradient: InputGradient,
 }
 
 /// Computes `db = sum dY`.
 fn bias_gradient<B: Backend>(grad: &FloatTensor<B>) -> FloatTensor<B> {
     let d_output = grad.shape()[1];
     B::float_reshape(B::float_sum_dim(grad.clone(), 0), Shape::new([d_output]))
+}
+
+/// Largest code of a gradient of 8 bits.
+const MAX_GRADIENT_CODE: f32 = 127.0;
+
+/// Lower bound of the largest gradient, which divides all.
+const MIN_GRADIENT: f32 = 1e-30;
+
+/// Computes `dX = Q(dY) Q(W)^T`. The rows of `W` are input features, the outputs of this product: packed as they are, they
+/// are those of a packed linear layer.
+///
+/// Gradients are divided by the largest before: scales of tokens have a lower bound of 1e-5, below which gradients of a mean
+/// over tokens often are.
+fn int8_input_gradient<B: QatOps>(
+    weight: FloatTensor<B>,
+    groups: Groups,
+    grad: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let no_bias = B::float_zeros(Shape::new([0]), &grad.device(), grad.dtype().into());
+    // Codes and scale of any latent type are those of the forward pass, in f32.
+    let weight = B::float_cast(weight, FloatDType::F32);
+    let scales = B::group_statistic(weight.clone(), groups, Statistic::AbsMean);
+    let words = B::ternary_pack(weight, scales.clone(), groups);
+    let largest = B::float_max_abs(B::float_cast(grad.clone(), FloatDType::F32));
+    let largest = B::float_clamp_min(largest, MIN_GRADIENT.into());
+    let largest = B::float_reshape(largest, Shape::new([1, 1]));
+    let packed = PackedTernary {
+        words,
+        scales: B::float_mul(scales, largest.clone()),
+        groups,
+    };
+    let relative = B::float_div(B::float_cast(grad, FloatDType::F32), largest);
+    B::packed_linear(
+        B::absmax_quantize(relative, MAX_GRADIENT_CODE),
+        packed,
+        no_bias,
+    )
 }
 
 /// Computes `dX = dY Q(W)^T`, `dW = Q(X)^T dY`, `db = sum dY`.
@@ -34,9 +72,12 @@ fn gradients<B: QatOps>(
         let product = B::float_matmul(B::float_transpose(x), grad.clone());
         B::float_cast(product, saved.weight_dtype)
     });
-    let of_x = saved.weight.map(|weight| {
-        let quantized = composed::quantized_as::<B>(weight, saved.groups, dtype);
-        B::float_matmul(grad, B::float_transpose(quantized))
+    let of_x = saved.weight.map(|weight| match saved.input_gradient {
+        InputGradient::Float => {
+            let quantized = composed::quantized_as::<B>(weight, saved.groups, dtype);
+            B::float_matmul(grad, B::float_transpose(quantized))
+        }
+        InputGradient::Int8 => int8_input_gradient::<B>(weight, saved.groups, grad),
     });
     [of_x, of_weight, of_bias]
 }
@@ -47,6 +88,7 @@ pub(super) fn bit_linear<B: QatOps, C: CheckpointStrategy>(
     bias: FloatTensor<Autodiff<B, C>>,
     groups: Groups,
     max_code: f32,
+    input_gradient: InputGradient,
 ) -> FloatTensor<Autodiff<B, C>> {
     let num_elements = |tensor: &FloatTensor<Autodiff<B, C>>| tensor.shape().num_elements();
     if num_elements(&x) * num_elements(&weight) == 0 {
@@ -63,6 +105,7 @@ pub(super) fn bit_linear<B: QatOps, C: CheckpointStrategy>(
         weight_dtype: weight.dtype().into(),
         weight: x_tracked.then_some(weight),
         groups,
+        input_gradient,
     };
     operation::<B, C, _, 3>([x_node, weight_node, bias_node], y, save, gradients::<B>)
 }
