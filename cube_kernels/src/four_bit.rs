@@ -13,9 +13,6 @@ pub enum FourBitType {
 /// Number of codes.
 const CODES: usize = 16;
 
-/// Codes in a word.
-const CODES_PER_WORD: usize = 8;
-
 /// Lower bound of the divisor of a block, that of bitsandbytes.
 pub const MIN_ABSMAX: f32 = 1e-38;
 
@@ -142,6 +139,9 @@ pub struct FourBitFormat {
 }
 
 impl FourBitFormat {
+    /// Number of codes in a `u32` word.
+    pub const CODES_PER_WORD: usize = 8;
+
     /// Returns whether bitsandbytes has blocks of this size: powers of two from 32 to 4096.
     pub const fn has_block_size(size: usize) -> bool {
         size.is_power_of_two() && 32 <= size && size <= 4096
@@ -154,7 +154,7 @@ impl FourBitFormat {
 
     /// Returns the number of words of the codes of `n` values.
     pub const fn num_words(n: usize) -> usize {
-        n.div_ceil(CODES_PER_WORD)
+        n.div_ceil(Self::CODES_PER_WORD)
     }
 
     /// Returns the number of bytes of the codes of `n` values.

@@ -1,7 +1,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 //! Kernels and bit layouts of [bitnet-burn](https://docs.rs/bitnet-burn): ternary and 8-bit fake
-//! quantization, 2-bit packing and the Hadamard rotation, for every runtime of
+//! quantization, 2-bit packing, 4-bit weights and the Hadamard rotation, for every runtime of
 //! [CubeCL](https://docs.rs/cubecl).
 //!
 //! The crate is independent of tensor libraries. [`Groups`] defines the values that share a scale.

@@ -11,7 +11,7 @@ use crate::ops::{FourBitOps, FourBitWeight};
 ///
 /// The values of `W` are those of [`four_bit_dequantize`](super::four_bit_dequantize) in the type of `x`,
 /// but there is never a matrix of all of them: Flex dequantizes about 100 000 at a time on each thread,
-/// other backends a million.
+/// other backends a million. CubeCL's dequantize none for up to 16 tokens if `d_input` is a multiple of 8.
 ///
 /// Under autodiff `dX = dY W` and `db = sum dY`. The weight is frozen, and the input is not saved for
 /// backward.

@@ -28,7 +28,7 @@ pub(super) use blockwise::{adamw_8bit, blockwise_dequantize, blockwise_quantize}
 pub(super) use cross_entropy::{linear_cross_entropy, linear_cross_entropy_gradients};
 pub(super) use four_bit::{four_bit_dequantize, four_bit_quantize};
 pub(super) use four_bit_linear::FourBitRows;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "cube"))]
 pub(super) use four_bit_linear::block_maxima;
 pub(super) use gated_activation::{gated_activation, gated_activation_gradient};
 pub(super) use hadamard::hadamard_transform;

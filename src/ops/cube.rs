@@ -1,6 +1,7 @@
 //! Launches of the CubeCL kernels of `bitnet-burn-kernels`.
 
 mod allocation;
+mod four_bit;
 mod int8_matmul;
 
 use bitnet_burn_kernels::{
@@ -17,8 +18,8 @@ use allocation::empty;
 use int8_matmul::{Input, has_int8_matmul};
 
 use super::{
-    AbsmaxCodes, AdapterOps, AffineLevels, BlockwiseCodes, CrossEntropyOps, FourBitOps,
-    PackedTernary, QatOps, TransformerOps, composed, packed_shape,
+    AbsmaxCodes, AdapterOps, AffineLevels, BlockwiseCodes, CrossEntropyOps, PackedTernary, QatOps,
+    TransformerOps, composed, packed_shape,
 };
 
 /// Number of tokens up to which weights are multiplied in packed form. Above it, it is faster to unpack
@@ -309,7 +310,5 @@ impl QatOps for CubeBackend {
 impl TransformerOps for CubeBackend {}
 
 impl CrossEntropyOps for CubeBackend {}
-
-impl FourBitOps for CubeBackend {}
 
 impl AdapterOps for CubeBackend {}

@@ -19,7 +19,7 @@ fn max_non_negative(a: f32, b: f32) -> f32 {
 
 /// Returns `|value|`, also without the sign of a NaN.
 #[cube]
-fn absolute(value: f32) -> f32 {
+pub(super) fn absolute(value: f32) -> f32 {
     f32::reinterpret(u32::reinterpret(value) & 0x7fff_ffffu32)
 }
 

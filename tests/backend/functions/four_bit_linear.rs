@@ -15,14 +15,34 @@ const NF4: FourBitFormat = FourBitFormat {
     block_size: 64,
 };
 
-fn weight(shape: [usize; 2], seed: u64, double_quant: bool) -> FourBitTensor<2> {
+fn in_format(format: FourBitFormat, shape: [usize; 2], seed: u64) -> FourBitTensor<2> {
     let values = normal(shape[0] * shape[1], seed);
     let values = tensor(&values, shape, DType::F32, &Device::default());
-    let quantized = four_bit_quantize(values, NF4);
+    four_bit_quantize(values, format)
+}
+
+fn weight(shape: [usize; 2], seed: u64, double_quant: bool) -> FourBitTensor<2> {
+    let quantized = in_format(NF4, shape, seed);
     match double_quant {
         true => quantized.double_quantized(),
         false => quantized,
     }
+}
+
+/// Checks the product of a weight. Returns the values of the weight.
+fn check_product(tokens: usize, weight: &FourBitTensor<2>, dtype: DType) -> Vec<f32> {
+    let [d_output, d_input] = weight.shape;
+    let what = format!(
+        "{tokens} tokens of {dtype:?}, {:?} {:?}",
+        weight.shape, weight.format
+    );
+    let values = floats(four_bit_dequantize(weight, dtype.into()));
+    let x = rounded(&normal(tokens * d_input, 2), dtype);
+    let input = tensor(&x, [tokens, d_input], dtype, &Device::default());
+    let y = four_bit_linear(input, weight, None);
+    assert_eq!((y.dims(), y.dtype()), ([tokens, d_output], dtype));
+    assert_products(&floats(y), &x, &values, d_input, dtype, &what);
+    values
 }
 
 /// Checks the product of a weight and the gradient of its input.
@@ -31,17 +51,12 @@ fn check(tokens: usize, shape: [usize; 2], double_quant: bool, dtype: DType) {
     let [d_output, d_input] = shape;
     let what = format!("{tokens} tokens, {shape:?} {dtype:?} {double_quant}");
     let weight = weight(shape, 1, double_quant);
-    let values = floats(four_bit_dequantize(&weight, dtype.into()));
-    let [x, grads] = [(d_input, 2), (d_output, 3)]
-        .map(|(features, seed)| rounded(&normal(tokens * features, seed), dtype));
+    let values = check_product(tokens, &weight, dtype);
 
-    let input = tensor(&x, [tokens, d_input], dtype, &device);
-    let y = four_bit_linear(input.clone(), &weight, None);
-    assert_eq!((y.dims(), y.dtype()), ([tokens, d_output], dtype));
-    assert_products(&floats(y), &x, &values, d_input, dtype, &what);
-
+    let input = Tensor::<2>::ones([tokens, d_input], (&device, dtype));
     let input = Tensor::from_inner(input).require_grad();
     let y = four_bit_linear(input.clone(), &weight, None);
+    let grads = rounded(&normal(tokens * d_output, 3), dtype);
     let of_y = Tensor::from_inner(tensor(&grads, [tokens, d_output], dtype, &device));
     let gradients = (y * of_y).sum().backward();
     let found = floats(input.grad(&gradients).expect("a gradient of the input"));
@@ -63,6 +78,31 @@ fn products_and_gradients_are_within_rounding() {
             for dtype in float_types(&Device::default()) {
                 check(tokens, shape, double_quant, dtype);
             }
+        }
+    }
+}
+
+#[test]
+fn products_of_few_tokens_are_within_rounding_for_every_type_and_block() {
+    // Rows of whole words, one block or several, across whose ends rows lie or not.
+    for (tokens, shape, block_size) in [
+        (1, [1, 8], 32),
+        (1, [6, 40], 32),
+        (2, [3, 64], 64),
+        (5, [9, 136], 256),
+        (16, [4, 1032], 4096),
+        (17, [7, 40], 64),
+    ] {
+        for quant_type in [FourBitType::Nf4, FourBitType::Fp4] {
+            let format = FourBitFormat {
+                quant_type,
+                block_size,
+            };
+            let weight = in_format(format, shape, 1);
+            for dtype in float_types(&Device::default()) {
+                check_product(tokens, &weight, dtype);
+            }
+            check_product(tokens, &weight.double_quantized(), DType::F32);
         }
     }
 }

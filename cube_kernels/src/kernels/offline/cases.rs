@@ -1,6 +1,7 @@
 //! All kernels in the variants that the launchers use.
 
 mod codes;
+mod four_bit;
 mod hadamard;
 
 use cubecl::{
@@ -67,9 +68,10 @@ impl Case {
         self.name.ends_with("Tanh") || self.name.ends_with("Sigmoid")
     }
 
-    /// Returns whether the kernel only computes the largest magnitude of each group.
+    /// Returns whether all maxima of the kernel are largest magnitudes of a group.
     pub fn only_finds_maxima(&self) -> bool {
         self.name.contains(&format!("{:?}", Statistic::AbsMax))
+            || self.function() == "quantize_four_bit"
     }
 }
 
@@ -117,6 +119,7 @@ impl Target {
             }
         }
         cases.extend(codes::cases(self));
+        cases.extend(four_bit::cases(self));
         cases.extend(hadamard::cases(self));
         cases
     }

@@ -31,6 +31,8 @@ fn the_table_has_every_kernel_of_the_crate() {
         include_str!("../affine.rs"),
         include_str!("../blockwise.rs"),
         include_str!("../codes.rs"),
+        include_str!("../four_bit.rs"),
+        include_str!("../four_bit_rows.rs"),
         include_str!("../hadamard.rs"),
         include_str!("../pack.rs"),
         include_str!("../packed_rows.rs"),

@@ -91,3 +91,23 @@ fn transforms_add_in_registers_and_scale_what_was_rounded() {
         assert_instructions(case, &ptx(case, 80), &present, &["fma.", "ld.local"]);
     }
 }
+
+#[test]
+fn four_bit_codes_are_divided_exactly() {
+    for case in TARGET.cases().iter() {
+        if case.function() == "quantize_four_bit" {
+            let absent = ["div.full", "div.approx", "rcp.approx", "fma."];
+            assert_instructions(case, &ptx(case, 80), &["div.rn.f32", "rcp.rn.f32"], &absent);
+        }
+    }
+}
+
+#[test]
+fn four_bit_weights_stay_in_registers() {
+    for case in TARGET.cases().iter() {
+        if case.function() == "multiply_four_bit" {
+            let present = ["ld.shared", "mul.f32"];
+            assert_instructions(case, &ptx(case, 80), &present, &["ld.local", "st.local"]);
+        }
+    }
+}
