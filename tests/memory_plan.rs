@@ -21,6 +21,13 @@ use bitnet_burn::{
     quant::{QatScheme, Ste},
     train::{MemoryPlanConfig, OptimizerStates},
 };
+#[cfg(feature = "text")]
+use bitnet_burn::{
+    text::dataset::{Sequence, TokenBatch},
+    train::{LanguageModel, MemoryPlan},
+};
+#[cfg(feature = "text")]
+use burn::train::TrainStep;
 use burn::{
     module::{Module, ParamGroup},
     nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, loss::CrossEntropyLossConfig},
@@ -232,6 +239,68 @@ fn a_step_of_an_adapter_takes_what_is_planned() {
             lm.with_adapter("default", lora.clone()).unwrap().0
         });
     }
+}
+
+/// Returns the plan and the measured peak of the last of some training steps.
+#[cfg(feature = "text")]
+fn training_step<P: Projection>(
+    case: &Case,
+    model: &impl Fn(&Device) -> BitNetLm<P>,
+    gradient_checkpointing: bool,
+) -> (MemoryPlan, usize) {
+    let device = Device::flex().autodiff();
+    let before = in_use();
+    let lm = model(&device);
+    let plan = MemoryPlanConfig::new(case.batch, case.positions)
+        .with_optimizer(case.optimizer)
+        .with_gradient_checkpointing(gradient_checkpointing)
+        .plan(&lm);
+    let model = LanguageModel::new(lm).with_gradient_checkpointing(gradient_checkpointing);
+    let (mut model, mut optimizer) = (model, case.optimizer());
+    for step in 0..3 {
+        let tokens = |i| (0..=case.positions).map(move |j| ((i + step + j * j) % 95) as u32);
+        let sequences = (0..case.batch).map(|i| Sequence::unmasked(tokens(i).collect()));
+        let batch = TokenBatch::new(&sequences.collect::<Vec<_>>(), &Device::flex());
+        PEAK.store(in_use(), Relaxed);
+        let output = TrainStep::step(&model, batch);
+        model = optimizer.step(1e-3, model.clone(), output.grads);
+    }
+    (plan, PEAK.load(Relaxed) - before)
+}
+
+#[cfg(feature = "text")]
+#[test]
+fn gradient_checkpointing_takes_less_than_is_planned_and_a_fraction_of_one_graph() {
+    let _alone = alone();
+    // Activations of twelve blocks.
+    let case = Case {
+        batch: 4,
+        ..many_tokens(BitNetLmConfig::new(96, 64, 12, 4, 192).with_max_positions(128))
+    };
+    fn check<P: Projection>(case: &Case, model: impl Fn(&Device) -> BitNetLm<P>) {
+        // The buffers of threads are kept from the first use on.
+        training_step(case, &model, false);
+        let (whole, of_whole) = training_step(case, &model, false);
+        let (parts, of_parts) = training_step(case, &model, true);
+        println!("{whole:?} {of_whole}\n{parts:?} {of_parts}");
+        // A small constant for non-tensors.
+        assert!(of_parts <= parts.peak + 400_000, "{of_parts} of {parts:?}");
+        assert!(2 * parts.peak < 3 * of_parts, "{of_parts} of {parts:?}");
+        // Beside the model, whose states both have.
+        let model = whole.weights + whole.optimizer;
+        assert!(
+            3 * (of_parts - model) < of_whole - model,
+            "{of_parts} against {of_whole}, of which {model} for the model"
+        );
+    }
+    check(&case, |device| case.model::<BitLinear>(device));
+    check(&case, |device| case.model::<Linear>(device));
+    #[cfg(feature = "peft")]
+    check(&case, |device| {
+        let lora = LoraConfig::new(2).with_targets(TargetModules::AllLinear);
+        let lm = case.model::<Linear>(device);
+        lm.with_adapter("default", lora).unwrap().0
+    });
 }
 
 /// Returns the file of a packed layer.

@@ -12,8 +12,8 @@ use crate::ops::AdapterOps;
 /// The values of `W` are used in the type of `x`. On Flex they are widened about a million at a time, so that there is
 /// never a copy of all of them.
 ///
-/// Under autodiff `dX = dY W^T` and `db = sum dY`, and `x` is not saved for backward. A weight that has a gradient is
-/// multiplied as by Burn's `matmul`, with `dW = X^T dY`.
+/// Under autodiff `dX = dY W^T` and `db = sum dY`, and `x` is not saved for backward. A weight may have a gradient,
+/// `dW = X^T dY`, for which `x` is saved; the output is the same.
 ///
 /// # Shapes
 ///

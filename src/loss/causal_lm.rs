@@ -233,9 +233,30 @@ impl CausalLmLoss {
         tokens: Tensor<2, Int>,
         targets: Tensor<2, Int>,
     ) -> Tensor<1> {
+        self.forward_states(lm, lm.model.forward(tokens), targets)
+    }
+
+    /// Computes the loss of the hidden states of a language model on targets, as [`forward_lm`](Self::forward_lm).
+    ///
+    /// # Shapes
+    ///
+    /// - hidden: `[batch, positions, d_model]`, as of [`BitNetModel::forward`](crate::nn::BitNetModel::forward)
+    /// - targets: `[batch, positions]`
+    /// - output: `[1]`, f32
+    ///
+    /// # Panics
+    ///
+    /// As [`forward_hidden`](Self::forward_hidden).
+    #[track_caller]
+    pub fn forward_states<P: Projection>(
+        &self,
+        lm: &BitNetLm<P>,
+        hidden: Tensor<3>,
+        targets: Tensor<2, Int>,
+    ) -> Tensor<1> {
         match lm.head_weight() {
-            Some(head) => self.forward_hidden(lm.model.forward(tokens), head, targets),
-            None => self.forward(lm.forward(tokens), targets),
+            Some(head) => self.forward_hidden(hidden, head, targets),
+            None => self.forward(lm.head(hidden), targets),
         }
     }
 

@@ -6,7 +6,7 @@ use burn::{
 
 use super::{
     BitLinear, KeyValues, LowRankProducts, Projection, Prompt, PromptKind, RotaryEmbedding,
-    decoder_layer::DecoderLayer, norm::normalize,
+    block_seeds::BlockSeeds, decoder_layer::DecoderLayer, norm::normalize,
 };
 
 /// The decoder stack of a [`BitNetLm`](super::BitNetLm).
@@ -39,18 +39,32 @@ impl<P: Projection> BitNetModel<P> {
     /// If there are more tokens than [`max_tokens`](Self::max_tokens), or the prompt does not fit the model.
     #[track_caller]
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        self.forward_seeded(tokens, &BlockSeeds::none())
+    }
+
+    /// Computes the forward pass with the random numbers of each block from its seed.
+    #[track_caller]
+    pub(crate) fn forward_seeded(&self, tokens: Tensor<2, Int>, seeds: &BlockSeeds) -> Tensor<3> {
         let [_, positions] = tokens.dims();
+        self.check_positions(positions);
+        let (mut x, pasts) = self.prompted(self.embed(tokens));
+        for (block, (layer, past)) in self.layers.iter().zip(pasts).enumerate() {
+            seeds.start(block);
+            x = layer.forward(x, &self.rotary, past);
+        }
+        seeds.start(self.layers.len());
+        self.last_states(x, positions)
+    }
+
+    /// Checks that tokens fit behind the prompt.
+    #[track_caller]
+    pub(super) fn check_positions(&self, positions: usize) {
         let n_virtual = self.n_virtual();
         assert!(
             n_virtual == 0 || positions <= self.max_tokens(),
             "{n_virtual} positions of a prompt and {positions} of tokens go beyond max_positions {}",
             self.rotary.max_positions()
         );
-        let (mut x, pasts) = self.prompted(self.embed(tokens));
-        for (layer, past) in self.layers.iter().zip(pasts) {
-            x = layer.forward(x, &self.rotary, past);
-        }
-        self.last_states(x, positions)
     }
 
     /// Returns the embeddings of tokens, with the active products.

@@ -166,7 +166,7 @@ impl<P: Projection> BitNetLm<P> {
         }
     }
 
-    pub(super) fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
         let logits = match &self.lm_head {
             Some(head) => Projection::forward(head, hidden.clone()),
             None => {

@@ -25,6 +25,12 @@ pub trait Projection: Module + ModuleDisplay + 'static {
     fn saved(&self) -> SavedTensors {
         SavedTensors::of_input(SavedInput::Kept)
     }
+
+    /// Returns whether its forward pass draws random numbers of the device in training, as a dropout does. A step with
+    /// gradient checkpointing draws them twice, each time the same ones.
+    fn draws_random_numbers(&self) -> bool {
+        false
+    }
 }
 
 /// Memory that a [`Projection`] saves for backward, in addition to its parameters.

@@ -112,6 +112,10 @@ impl AdapterMethod for AdaLora {
         y + product.cast(dtype)
     }
 
+    fn draws_random_numbers(&self) -> bool {
+        self.dropout.prob > 0.0 && self.dropout.training.is_enabled()
+    }
+
     fn merged(&self, _base: &Tensor<2>, mut merged: Merged) -> Merged {
         merged.weight = merged.weight + self.delta().without_autodiff();
         merged

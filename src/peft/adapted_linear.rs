@@ -204,6 +204,10 @@ impl<P: AdapterBase> Projection for AdaptedLinear<P> {
             ..base
         }
     }
+
+    fn draws_random_numbers(&self) -> bool {
+        self.base.draws_random_numbers() || self.active().any(AdapterMethod::draws_random_numbers)
+    }
 }
 
 impl<P: AdapterBase> ModuleDisplay for AdaptedLinear<P> {

@@ -101,6 +101,10 @@ impl AdapterMethod for Adapter {
         each!(self, method => method.saved_input())
     }
 
+    fn draws_random_numbers(&self) -> bool {
+        each!(self, method => method.draws_random_numbers())
+    }
+
     fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged {
         each!(self, method => method.merged(base, merged))
     }

@@ -75,6 +75,11 @@ pub(super) trait AdapterMethod {
         SavedInput::Kept
     }
 
+    /// Returns whether its output in training depends on random numbers of the device.
+    fn draws_random_numbers(&self) -> bool {
+        false
+    }
+
     /// Returns weight and bias with this adapter, of a projection with the weight `base` and the adapters before
     /// in `merged`, all without autodiff and in `f32`.
     fn merged(&self, base: &Tensor<2>, merged: Merged) -> Merged;

@@ -97,7 +97,8 @@ impl<P: AdapterBase> BitNetLm<AdaptedLinear<P>> {
         visit_paths(&lm, &mut values);
         let num_trainable = values.number;
         let group = ParamGroup::from_ids(trained);
-        let lm = lm.freeze().unfreeze_group(group);
+        // Not frozen, which would turn off the dropout of the adapter, too.
+        let lm = lm.no_grad().unfreeze_group(group);
         let report = AdapterReport {
             method: config.to_string(),
             modules,

@@ -250,6 +250,10 @@ impl AdapterMethod for Lora {
         self.magnitude.is_some()
     }
 
+    fn draws_random_numbers(&self) -> bool {
+        self.dropout.prob > 0.0 && self.dropout.training.is_enabled()
+    }
+
     fn merged(&self, base: &Tensor<2>, mut merged: Merged) -> Merged {
         let delta = self.delta().without_autodiff();
         merged.weight = merged.weight

@@ -72,6 +72,14 @@ impl QuantControls {
         }
     }
 
+    /// Computes a forward pass that repeats one whose values were observed.
+    pub(crate) fn unobserved<T>(&self, pass: impl FnOnce() -> T) -> T {
+        let repeat = Repeat::begin(self);
+        let result = pass();
+        drop(repeat);
+        result
+    }
+
     /// Returns the observations so far; observing continues.
     pub fn observations(&self) -> ObserverStates {
         let observed = self
@@ -167,5 +175,25 @@ impl QuantControls {
             values.update(|state| state.range = Some(range));
         }
         Ok(())
+    }
+}
+
+/// A pass that is not observed, until it is dropped.
+struct Repeat<'a>(&'a QuantControls);
+
+impl<'a> Repeat<'a> {
+    fn begin(controls: &'a QuantControls) -> Self {
+        for (_, values) in controls.iter() {
+            values.observer.begin_repeat();
+        }
+        Self(controls)
+    }
+}
+
+impl Drop for Repeat<'_> {
+    fn drop(&mut self) {
+        for (_, values) in self.0.iter() {
+            values.observer.end_repeat();
+        }
     }
 }

@@ -1,6 +1,6 @@
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use burn::tensor::Tensor;
@@ -13,6 +13,8 @@ use crate::quant::calibration::{CalibrationError, Observer, ObserverConfig, Samp
 pub(super) struct ObserverSlot {
     /// Checked first, so that a forward pass without calibration takes no lock.
     active: AtomicBool,
+    /// Number of repeated passes in progress, which are not observed.
+    repeats: AtomicUsize,
     /// The observer, or the first error of reading a tensor.
     state: Mutex<Option<Result<ObserverState, CalibrationError>>>,
 }
@@ -83,7 +85,7 @@ impl ObserverSlot {
 
     /// Passes the values of a forward pass to the observer, if there is one.
     pub fn see<const D: usize>(&self, values: &Tensor<D>) {
-        if !self.is_active() {
+        if !self.is_active() || self.repeats.load(Ordering::Acquire) > 0 {
             return;
         }
         let mut state = self.lock();
@@ -92,6 +94,16 @@ impl ObserverSlot {
         {
             *state = Some(Err(error));
         }
+    }
+
+    /// Begins a pass that repeats an observed one.
+    pub fn begin_repeat(&self) {
+        self.repeats.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ends it.
+    pub fn end_repeat(&self) {
+        self.repeats.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Result<ObserverState, CalibrationError>>> {

@@ -1,4 +1,4 @@
-//! Memory of the activations of a training step, without gradient checkpointing; as measured on Burn 0.22.
+//! Memory of the activations of a training step; as measured on Burn 0.22.
 
 use burn::module::Module;
 
@@ -10,14 +10,40 @@ pub(super) fn saved_bytes<P: Projection>(
     batch: usize,
     positions: usize,
 ) -> usize {
-    let [vocab_size, d_model] = lm.model.embed_tokens.weight.shape().dims();
+    let [_, d_model] = lm.model.embed_tokens.weight.shape().dims();
     let tokens = batch * positions;
     let layers = lm.model.layers.iter();
-    // The input of the final norm, its output and the logits.
-    4 * tokens * (2 * d_model + vocab_size)
+    of_head(lm, tokens)
         + layers
             .map(|layer| of_layer(layer, tokens, d_model))
             .sum::<usize>()
+}
+
+/// Returns the bytes saved by the head: the input of the final norm, its output and the logits.
+pub(super) fn of_head<P: Projection>(lm: &BitNetLm<P>, tokens: usize) -> usize {
+    let [vocab_size, d_model] = lm.model.embed_tokens.weight.shape().dims();
+    4 * tokens * (2 * d_model + vocab_size)
+}
+
+/// Returns the bytes saved by the layer that saves most.
+pub(super) fn of_largest_layer<P: Projection>(lm: &BitNetLm<P>, tokens: usize) -> usize {
+    let [_, d_model] = lm.model.embed_tokens.weight.shape().dims();
+    let layers = lm.model.layers.iter();
+    let saved = layers.map(|layer| of_layer(layer, tokens, d_model));
+    saved.max().unwrap_or(0)
+}
+
+/// Returns the bytes of the inputs of the layers and the head, which gradient checkpointing keeps.
+pub(super) fn of_inputs<P: Projection>(lm: &BitNetLm<P>, tokens: usize) -> usize {
+    let [_, d_model] = lm.model.embed_tokens.weight.shape().dims();
+    4 * tokens * d_model * lm.model.layers.len()
+}
+
+/// Returns the bytes from which the backward pass of a layer of its own begins: output and gradient, their product and
+/// its gradient.
+pub(super) fn of_root<P: Projection>(lm: &BitNetLm<P>, tokens: usize) -> usize {
+    let [_, d_model] = lm.model.embed_tokens.weight.shape().dims();
+    4 * 4 * tokens * d_model
 }
 
 /// Returns the bytes of the largest tensor of a forward pass on Flex: hidden values of a layer, or the
@@ -28,9 +54,15 @@ pub(super) fn largest_bytes<P: Projection>(
     positions: usize,
 ) -> usize {
     let [vocab_size, _] = lm.model.embed_tokens.weight.shape().dims();
+    let tokens = batch * positions;
+    largest_in_layers(lm, tokens).max(4 * tokens * vocab_size)
+}
+
+/// Returns the bytes of the largest tensor of the layers: hidden values.
+pub(super) fn largest_in_layers<P: Projection>(lm: &BitNetLm<P>, tokens: usize) -> usize {
     let layers = lm.model.layers.iter();
     let widths = layers.map(|layer| layer.mlp.d_ff().max(layer.self_attn.heads_size()));
-    4 * batch * positions * widths.max().unwrap_or(0).max(vocab_size)
+    4 * tokens * widths.max().unwrap_or(0)
 }
 
 /// Returns the bytes of the largest input of a projection that backward computes again.

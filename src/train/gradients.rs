@@ -1,7 +1,7 @@
 //! Models in training.
 
 use burn::{
-    module::{Module, ModuleVisitor, Param},
+    module::{Flag, Module, ModuleVisitor, Param},
     tensor::Tensor,
 };
 
@@ -41,5 +41,33 @@ impl ModuleVisitor for Counts {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         self.parameters += 1;
         self.trained += usize::from(param.base().is_require_grad());
+    }
+}
+
+/// Returns whether gradient checkpointing is on in a model or a part of it: a flag of this name.
+pub(super) fn has_gradient_checkpointing<M: Module>(model: &M) -> bool {
+    let mut found = FindFlag::default();
+    model.visit(&mut found);
+    found.is_on
+}
+
+#[derive(Default)]
+struct FindFlag {
+    fields: Vec<String>,
+    is_on: bool,
+}
+
+impl ModuleVisitor for FindFlag {
+    fn visit_flag(&mut self, flag: &Param<Flag>) {
+        let field = self.fields.last().map(String::as_str);
+        self.is_on |= field == Some("gradient_checkpointing") && flag.val().is_enabled();
+    }
+
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.fields.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.fields.pop();
     }
 }

@@ -1,9 +1,10 @@
 use burn::{
     module::{Module, ModuleDisplay},
+    optim::GradientsParams,
     train::{InferenceStep, TrainOutput, TrainStep},
 };
 
-use super::{Student, StudentStep, Teacher, TokenLoss};
+use super::{GradientCheckpointing, Student, StudentStep, Teacher, TokenLoss};
 use crate::{
     loss::{CausalLmLoss, StudentStates, TeacherStates},
     nn::{BitNetLm, Projection},
@@ -35,12 +36,26 @@ use crate::{
 pub struct LanguageModel<P: Projection> {
     /// Wrapped model.
     pub lm: BitNetLm<P>,
+    gradient_checkpointing: GradientCheckpointing,
 }
 
 impl<P: Projection> LanguageModel<P> {
     /// Wraps a model.
     pub fn new(lm: BitNetLm<P>) -> Self {
-        Self { lm }
+        Self {
+            lm,
+            gradient_checkpointing: GradientCheckpointing::new(false),
+        }
+    }
+
+    /// Sets gradient checkpointing: a training step holds the activations of one block at a time, and computes each block
+    /// again in the backward pass ([`BitNetLm::forward_backward`]). Losses and gradients are the same bit for bit.
+    ///
+    /// It is for training alone, not for a [`Student`], whose states come from one forward pass.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, is_on: bool) -> Self {
+        self.gradient_checkpointing = GradientCheckpointing::new(is_on);
+        self
     }
 
     /// Returns the loss of a batch.
@@ -64,9 +79,25 @@ impl<P: Projection> TrainStep for LanguageModel<P> {
     type Output = TokenLoss;
 
     fn step(&self, batch: TokenBatch) -> TrainOutput<TokenLoss> {
-        let loss = self.loss(batch);
-        let grads = loss.mean.backward();
-        TrainOutput::new(self, grads, loss)
+        let TokenBatch {
+            inputs,
+            targets,
+            tokens,
+        } = batch;
+        let loss = |states| CausalLmLoss::new().forward_states(&self.lm, states, targets);
+        let (mean, grads) = match self.gradient_checkpointing.is_on() {
+            true => self.lm.forward_backward(inputs, loss),
+            false => {
+                // Those of gradient checkpointing, so that both have the same random numbers.
+                let seeds = self.lm.block_seeds();
+                let mean = loss(self.lm.model.forward_seeded(inputs, &seeds));
+                let grads = GradientsParams::from_grads(mean.backward(), self);
+                seeds.start(self.lm.model.layers.len() + 1);
+                (mean, grads)
+            }
+        };
+        let item = TokenLoss::new(mean, tokens);
+        TrainOutput { grads, item }
     }
 }
 
@@ -81,6 +112,10 @@ impl<P: Projection> InferenceStep for LanguageModel<P> {
 
 impl<P: Projection + ModuleDisplay> Student for LanguageModel<P> {
     fn student_forward(&self, batch: TokenBatch) -> StudentStep<TokenLoss> {
+        assert!(
+            !self.gradient_checkpointing.is_on(),
+            "a student has no gradient checkpointing: its states come from one forward pass"
+        );
         let (output, states) = self.forward(batch);
         StudentStep {
             loss: output.mean.clone(),

@@ -2,7 +2,7 @@ use std::fmt;
 
 use burn::{
     config::Config,
-    module::{ModuleVisitor, Param},
+    module::{Module, ModuleVisitor, Param},
     tensor::{Bool, DType, Int, Tensor},
 };
 
@@ -40,6 +40,10 @@ pub struct MemoryPlanConfig {
     /// Bytes of states that a [`PagedOptimizer`](crate::optim::PagedOptimizer) keeps in memory;
     /// `None` for all.
     pub page_budget: Option<u64>,
+    /// `true` if a step computes each layer again in the backward pass
+    /// ([`LanguageModel::with_gradient_checkpointing`](super::LanguageModel::with_gradient_checkpointing)).
+    #[config(default = false)]
+    pub gradient_checkpointing: bool,
 }
 
 /// Memory of a training step of a [`BitNetLm`]: bytes of tensors.
@@ -57,7 +61,17 @@ pub struct MemoryPlanConfig {
 /// tensors: its code, about 25 MiB, and memory that its allocator retains after it was freed: a few
 /// percent for that of the C library, 15 to 40 percent for mimalloc.
 ///
-/// Applies to models without gradient checkpointing or fusion of operations, on Flex: other
+/// With gradient checkpointing the activations are the inputs of all layers and what one layer or the head saves, and
+/// the peak is
+///
+/// ```text
+/// weights + optimizer + max(inputs + those of the head + 1.5 logits,
+///                           max(inputs + gradients outside of the layers, gradients) + those of a layer
+///                               + 4 outputs of a layer + 3 largest activations of a layer
+///                               + largest input computed again + largest weight in f32)
+/// ```
+///
+/// Applies to models without Burn's own gradient checkpointing or fusion of operations, on Flex: other
 /// backends also hold the scores of one layer's attention at a time.
 ///
 /// # Example
@@ -94,17 +108,7 @@ pub struct MemoryPlan {
 impl MemoryPlanConfig {
     /// Returns the memory required for training `model`.
     pub fn plan<P: Projection>(&self, model: &BitNetLm<P>) -> MemoryPlan {
-        let mut parameters = Parameters {
-            optimizer: self.optimizer,
-            weights: 0,
-            gradients: 0,
-            states: 0,
-            largest_state: 0,
-            largest: 0,
-            largest_casts: 0,
-        };
-        visit_distinct(model, &mut parameters);
-        let activations = activation_memory::saved_bytes(model, self.batch, self.positions);
+        let parameters = Parameters::of(model, self.optimizer);
         let optimizer = match self.page_budget {
             None => parameters.states,
             // State of the parameter that is stepped, and of the next one.
@@ -112,6 +116,22 @@ impl MemoryPlanConfig {
                 .states
                 .min((budget as usize).saturating_add(2 * parameters.largest_state)),
         };
+        let [activations, step] = match self.gradient_checkpointing {
+            true => self.in_parts(model, &parameters),
+            false => self.at_once(model, &parameters),
+        };
+        MemoryPlan {
+            weights: parameters.weights,
+            gradients: parameters.gradients,
+            optimizer,
+            activations,
+            peak: parameters.weights + optimizer + step,
+        }
+    }
+
+    /// Returns the activations of a step with one graph, and the peak of activations and gradients.
+    fn at_once<P: Projection>(&self, model: &BitNetLm<P>, parameters: &Parameters) -> [usize; 2] {
+        let activations = activation_memory::saved_bytes(model, self.batch, self.positions);
         let largest_activation =
             activation_memory::largest_bytes(model, self.batch, self.positions);
         let layers = model.model.layers.len().max(1);
@@ -121,13 +141,28 @@ impl MemoryPlanConfig {
             + activations / (2 * layers)
             + parameters.largest
             + parameters.largest_casts;
-        MemoryPlan {
-            weights: parameters.weights,
-            gradients: parameters.gradients,
-            optimizer,
-            activations,
-            peak: parameters.weights + optimizer + forward.max(backward),
-        }
+        [activations, forward.max(backward)]
+    }
+
+    /// Returns those of a step with gradient checkpointing.
+    fn in_parts<P: Projection>(&self, model: &BitNetLm<P>, parameters: &Parameters) -> [usize; 2] {
+        let tokens = self.batch * self.positions;
+        let inputs = activation_memory::of_inputs(model, tokens);
+        let of_head = activation_memory::of_head(model, tokens);
+        let of_layer = activation_memory::of_largest_layer(model, tokens);
+        let logits = activation_memory::largest_bytes(model, self.batch, self.positions);
+        let head = inputs + of_head + logits * 3 / 2;
+        let in_layers = Parameters::of(&model.model.layers, self.optimizer).gradients;
+        let outside = parameters.gradients.saturating_sub(in_layers);
+        let kept = (inputs + outside).max(parameters.gradients);
+        let layer = kept
+            + of_layer
+            + activation_memory::of_root(model, tokens)
+            + activation_memory::largest_in_layers(model, tokens) * 3
+            + activation_memory::recomputed_bytes(model, tokens)
+            + parameters.largest
+            + parameters.largest_casts;
+        [inputs + of_head.max(of_layer), head.max(layer)]
     }
 }
 
@@ -142,6 +177,23 @@ struct Parameters {
     largest: usize,
     /// Size of the `f32` cast of the largest weight of another type.
     largest_casts: usize,
+}
+
+impl Parameters {
+    /// Sums up those of a module.
+    fn of<M: Module>(module: &M, optimizer: OptimizerStates) -> Self {
+        let mut parameters = Self {
+            optimizer,
+            weights: 0,
+            gradients: 0,
+            states: 0,
+            largest_state: 0,
+            largest: 0,
+            largest_casts: 0,
+        };
+        visit_distinct(module, &mut parameters);
+        parameters
+    }
 }
 
 impl OptimizerStates {

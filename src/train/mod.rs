@@ -9,6 +9,8 @@ mod distillation_metric;
 mod distillation_output;
 mod distiller;
 mod frozen;
+#[cfg(feature = "text")]
+mod gradient_checkpointing;
 mod gradients;
 #[cfg(feature = "text")]
 mod language_model;
@@ -34,6 +36,8 @@ pub use distillation_metric::DistillationMetric;
 use distillation_output::DistillationOutput;
 pub use distiller::{Distiller, Student, StudentStep, Teacher};
 pub use frozen::Frozen;
+#[cfg(feature = "text")]
+use gradient_checkpointing::GradientCheckpointing;
 #[cfg(feature = "text")]
 pub use language_model::LanguageModel;
 pub use memory_plan::{MemoryPlan, MemoryPlanConfig, OptimizerStates};

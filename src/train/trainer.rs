@@ -16,7 +16,7 @@ use super::{
     callback::{Callback, ReportRecorder, TrainOutputOf},
     checkpoint::{CheckpointError, CheckpointFolder, CheckpointPolicy},
     config::{TrainingConfig, TrainingConfigError, TrainingHandles},
-    gradients::with_gradients,
+    gradients::{has_gradient_checkpointing, with_gradients},
 };
 use crate::monitor::SharedErrorHistory;
 
@@ -108,9 +108,12 @@ where
     ///
     /// If a value of the configuration is out of range, a group of the optimizer matches no
     /// parameter of the model or shares one with another group, a schedule does not fit the
-    /// model, or all its parameters are frozen.
+    /// model, all its parameters are frozen, or it has no gradient checkpointing where the configuration does.
     pub fn new(model: M, config: TrainingConfig) -> Result<Self, TrainingConfigError> {
         let model = with_gradients(model)?;
+        if config.training.gradient_checkpointing && !has_gradient_checkpointing(&model) {
+            return Err(TrainingConfigError::NoGradientCheckpointing);
+        }
         let handles = TrainingHandles::default();
         let report = ReportRecorder::default();
         let device = model.devices().into_iter().next().unwrap_or_default();

@@ -210,3 +210,20 @@ fn a_model_is_fine_tuned_in_full_precision() {
         &["--precision fp does not fit a model with latent weights"],
     );
 }
+
+#[test]
+fn gradient_checkpointing_trains_the_same_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = |name: &str, more: &[&str]| {
+        let out = folder.path().join(name);
+        train(&out, &[&["--steps", "3"], more].concat()).succeeded();
+        let config = fs::read_to_string(out.join("config.toml")).unwrap();
+        assert!(
+            config.contains(&format!("gradient_checkpointing = {}", !more.is_empty())),
+            "{config}"
+        );
+        fs::read(out.join("model/model.safetensors")).unwrap()
+    };
+    let plain = weights("plain", &[]);
+    assert!(plain == weights("parts", &["--gradient-checkpointing"]));
+}

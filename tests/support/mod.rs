@@ -9,6 +9,8 @@ pub mod loss_reference;
 pub mod models;
 pub mod oracle;
 pub mod products;
+#[cfg(all(feature = "text", feature = "train"))]
+pub mod steps;
 pub mod tiny_bitnet;
 #[cfg(feature = "train")]
 pub mod training;

@@ -28,6 +28,7 @@ pub fn unusual() -> TrainingConfig {
             epochs: 3,
             grad_accumulation: 2,
             seed: 9,
+            gradient_checkpointing: true,
         },
         qat: QatScheme::b1_58()
             .with_weight(weight)

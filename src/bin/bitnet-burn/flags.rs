@@ -76,6 +76,10 @@ pub struct TrainingFlags {
     /// Memory of parameters and optimizer states [default: full]
     #[arg(long, value_name = "KIND", help_heading = "Training")]
     pub memory: Option<Memory>,
+    /// Compute each decoder block again in the backward pass: the same results, a third more work and a
+    /// fraction of the memory of activations, for long contexts
+    #[arg(long, help_heading = "Training")]
+    pub gradient_checkpointing: bool,
     /// Seed of initialization and data order [default: 0]
     #[arg(long, value_name = "N", help_heading = "Training")]
     pub seed: Option<u64>,
@@ -180,6 +184,7 @@ impl TrainingFlags {
             }
         }
         set(&mut training.training.seed, self.seed);
+        training.training.gradient_checkpointing |= self.gradient_checkpointing;
         match &mut training.learning_rate {
             LearningRateConfig::Cosine {
                 peak,

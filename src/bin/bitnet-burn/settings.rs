@@ -160,6 +160,7 @@ impl Settings {
         let mut same = self.clone();
         same.training.monitoring = MonitoringConfig::default();
         same.training.checkpoints = None;
+        same.training.training.gradient_checkpointing = false;
         same.run.device = String::new();
         Ok(RunIdentity::of(&same)?)
     }

@@ -152,7 +152,9 @@ impl Job<'_> {
     ) -> Result<(BitNetLm<P>, TrainingReport), Failure> {
         let config = self.settings.training()?;
         self.say_sizes(&lm, config.optimizer.kind);
-        let trainer = Trainer::new(LanguageModel::new(lm), config)?
+        let checkpointing = config.training.gradient_checkpointing;
+        let model = LanguageModel::new(lm).with_gradient_checkpointing(checkpointing);
+        let trainer = Trainer::new(model, config)?
             .with_token_losses()
             .with_metrics_folder(self.flags.folder().metrics())
             .with_callback(progress.clone())
@@ -167,7 +169,10 @@ impl Job<'_> {
             OptimizerKind::AdamW => OptimizerStates::AdamW,
             _ => OptimizerStates::AdamW8bit,
         };
-        let plan = MemoryPlanConfig::new(data.batch, data.context).with_optimizer(states);
+        let checkpointing = self.settings.training.training.gradient_checkpointing;
+        let plan = MemoryPlanConfig::new(data.batch, data.context)
+            .with_optimizer(states)
+            .with_gradient_checkpointing(checkpointing);
         let plan = plan.plan(lm);
         let mib = |bytes: usize| bytes as f64 / f64::from(1 << 20);
         self.output.note(format!(

@@ -12,7 +12,7 @@ use crate::ops::{AdapterOps, composed};
 impl<B: AdapterOps, C: CheckpointStrategy> AdapterOps for Autodiff<B, C> {
     fn frozen_linear(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
         if weight.is_tracked() {
-            return composed::linear::<Self>(x, weight);
+            return trained_linear::<B, C>(x, weight);
         }
         let (x, node) = x.into_parts();
         let weight = weight.into_primitive();
@@ -57,6 +57,33 @@ impl<B: AdapterOps, C: CheckpointStrategy> AdapterOps for Autodiff<B, C> {
             OpsKind::UnTracked(untracked) => untracked.finish(sum),
         }
     }
+}
+
+/// Computes `Y = X W` as of a frozen weight, so that a forward pass without gradients has the same bits; `dX = dY W^T`
+/// and `dW = X^T dY` are those of Burn's product.
+fn trained_linear<B: AdapterOps, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let (x, x_node) = x.into_parts();
+    let (weight, weight_node) = weight.into_parts();
+    let y = B::frozen_linear(x.clone(), weight.clone());
+    let nodes = [x_node, weight_node];
+    operation::<B, C, _, 2>(
+        nodes,
+        y,
+        || [x, weight],
+        |[x, weight], grad, tracked| {
+            let of_weight = tracked[1].then(|| {
+                let x = B::float_swap_dims(composed::by_tokens::<B>(x), 0, 1);
+                let product = B::float_matmul(x, composed::by_tokens::<B>(grad.clone()));
+                B::float_cast(product, weight.dtype().into())
+            });
+            let of_x =
+                tracked[0].then(|| composed::linear::<B>(grad, B::float_swap_dims(weight, 0, 1)));
+            [of_x, of_weight]
+        },
+    )
 }
 
 /// Backward step of [`AdapterOps::low_rank_sum`].

@@ -33,6 +33,12 @@ pub enum TrainingConfigError {
          add an adapter (BitNetLm::with_adapter)"
     )]
     NothingTrains,
+    /// The model has no gradient checkpointing.
+    #[error(
+        "training.gradient_checkpointing must be false for a model without it, got true: turn it on in the model \
+         (LanguageModel::with_gradient_checkpointing); other models and a Distiller have none"
+    )]
+    NoGradientCheckpointing,
     /// The configuration of adapters is invalid.
     #[cfg(feature = "peft")]
     #[error("peft: {0}")]

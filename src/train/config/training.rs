@@ -112,6 +112,10 @@ pub struct RunConfig {
     pub grad_accumulation: usize,
     /// Seed of all random numbers.
     pub seed: u64,
+    /// `true` if the blocks of the model are computed again in the backward pass, in a fraction of the memory and with
+    /// the same results; the model is
+    /// [made](crate::train::LanguageModel::with_gradient_checkpointing) with it. A resumed run may change it.
+    pub gradient_checkpointing: bool,
 }
 
 impl Default for RunConfig {
@@ -121,6 +125,7 @@ impl Default for RunConfig {
             epochs: 6,
             grad_accumulation: 1,
             seed: 0,
+            gradient_checkpointing: false,
         }
     }
 }
@@ -298,6 +303,7 @@ impl TrainingConfig {
         let mut same = self.clone();
         same.checkpoints = None;
         same.monitoring = MonitoringConfig::default();
+        same.training.gradient_checkpointing = false;
         let fingerprint = serde_json::to_string(&same).unwrap_or_default();
         policy.fingerprint(fingerprint)
     }

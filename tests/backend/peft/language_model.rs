@@ -1,10 +1,10 @@
 //! Adapters in a language model, on float, latent and packed bases.
 
 use bitnet_burn::{
-    nn::BitLinear,
+    nn::{BitLinear, BitNetLm},
     peft::{
-        AdaptedLinear, AdapterBase, LoraBias, LoraConfig, LoraInit, PeftError, TargetModules,
-        Targets,
+        AdaptedLinear, Adapter, AdapterBase, LoraBias, LoraConfig, LoraInit, PeftError,
+        TargetModules, Targets,
     },
     quant::{WeightGranularity, WeightQuantizer},
 };
@@ -25,6 +25,22 @@ fn a_new_adapter_with_dropout_changes_nothing() {
     let (adapted, report) = lm.with_adapter("default", config).unwrap();
     assert_eq!(report.modules.len(), 14);
     assert_equal(&logits(&adapted), &before, "a new adapter");
+}
+
+#[test]
+fn dropout_of_a_new_adapter_acts_in_training() {
+    let dropouts = |lm: &BitNetLm<AdaptedLinear<Linear>>| {
+        let loras = lm.projections().filter_map(|(_, p)| {
+            let adapter = p.adapter("default").and_then(Adapter::as_lora);
+            adapter.map(|lora| lora.dropout.training.is_enabled())
+        });
+        loras.collect::<Vec<_>>()
+    };
+    let config = all_linear(4).with_dropout(0.5);
+    let (adapted, _) = lm::<Linear>().with_adapter("default", config).unwrap();
+    assert_eq!(dropouts(&adapted), [true; 14]);
+    assert_eq!(dropouts(&adapted.valid()), [false; 14]);
+    assert_eq!(dropouts(&adapted.valid().train()), [true; 14]);
 }
 
 #[test]

@@ -181,6 +181,7 @@ fn a_training_runs_by_its_configuration_and_goes_on_only_with_the_same() {
     config.optimizer.groups.clear();
     config.training.grad_accumulation = 1;
     config.training.steps = 3 * BATCHES;
+    config.training.gradient_checkpointing = false;
     config.schedule.bit_width = None;
     config.monitoring.log_file = Some(folder.0.join("log.jsonl"));
     let errors = config.monitoring.errors.as_mut().unwrap();

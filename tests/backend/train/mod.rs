@@ -6,6 +6,8 @@ mod config;
 mod distiller;
 mod failure;
 mod faults;
+#[cfg(feature = "text")]
+mod gradient_checkpointing;
 mod learning_rate;
 mod no_data;
 mod oracle;
