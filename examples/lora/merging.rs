@@ -10,7 +10,10 @@ use bitnet_burn::{
     train::{LanguageModel, Trainer},
 };
 use bitnet_burn_examples::{Error, training_config, warm_up_steps};
-use burn::{module::ParamGroup, nn::Linear};
+use burn::{
+    module::{Module, ParamGroup},
+    nn::Linear,
+};
 
 use crate::{loss, options::Options};
 
