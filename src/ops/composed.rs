@@ -17,7 +17,7 @@ mod rotate;
 mod stochastic_round;
 mod words;
 
-pub(super) use adapter::{by_tokens, linear, low_rank_input};
+pub(super) use adapter::{by_tokens, linear, low_rank_input, product};
 pub(super) use affine::{affine_fake_quant, affine_gradient};
 pub(super) use attention::{causal_attention, causal_attention_gradient};
 pub(super) use bit_linear::{

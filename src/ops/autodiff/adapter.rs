@@ -76,7 +76,7 @@ fn trained_linear<B: AdapterOps, C: CheckpointStrategy>(
         |[x, weight], grad, tracked| {
             let of_weight = tracked[1].then(|| {
                 let x = B::float_swap_dims(composed::by_tokens::<B>(x), 0, 1);
-                let product = B::float_matmul(x, composed::by_tokens::<B>(grad.clone()));
+                let product = composed::product::<B>(x, composed::by_tokens::<B>(grad.clone()));
                 B::float_cast(product, weight.dtype().into())
             });
             let of_x =

@@ -11,6 +11,16 @@ pub(in crate::ops) fn by_tokens<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B>
     }
 }
 
+/// Computes the product of two matrices, which may be empty: not every backend multiplies those.
+pub(in crate::ops) fn product<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    let empty = |tensor: &FloatTensor<B>| tensor.shape().num_elements() == 0;
+    if empty(&a) || empty(&b) {
+        let shape = Shape::new([a.shape()[0], b.shape()[1]]);
+        return B::float_zeros(shape, &a.device(), a.dtype().into());
+    }
+    B::float_matmul(a, b)
+}
+
 /// Computes `X W`, with the values of `W` in the type of `x`.
 pub(in crate::ops) fn linear<B: Backend>(
     x: FloatTensor<B>,
@@ -23,7 +33,7 @@ pub(in crate::ops) fn linear<B: Backend>(
     };
     let last = shape.num_dims() - 1;
     shape[last] = weight.shape()[1];
-    let y = B::float_matmul(by_tokens::<B>(x), weight);
+    let y = product::<B>(by_tokens::<B>(x), weight);
     B::float_reshape(y, shape)
 }
 

@@ -2,7 +2,7 @@
 //! quantizer, and ranges from calibration.
 
 use bitnet_burn::{
-    functions::{Groups, bit_linear, causal_attention, rms_norm},
+    functions::{Groups, bit_linear, causal_attention, frozen_linear, rms_norm},
     nn::{BitLinear, BitLinearConfig},
     qat::QuantControls,
     quant::{
@@ -153,6 +153,12 @@ fn operations_between_the_layers_have_gradients_of_zero_for_an_empty_batch() {
     assert_eq!(y.dims(), [0, 4]);
     let grads = y.sum().backward();
     assert_equal(&floats(gamma.grad(&grads).unwrap()), &[0.0; 4], "gamma");
+
+    let weight = Tensor::<2>::ones([4, 3], &device).require_grad();
+    let y = frozen_linear(Tensor::<2>::zeros([0, 4], &device), weight.clone(), None);
+    assert_eq!(y.dims(), [0, 3]);
+    let grads = y.sum().backward();
+    assert_equal(&floats(weight.grad(&grads).unwrap()), &[0.0; 12], "weight");
 
     let operand = |positions| Tensor::<4>::ones([1, 2, positions, 4], &device).require_grad();
     let (query, key, value) = (operand(0), operand(3), operand(3));
