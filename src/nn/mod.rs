@@ -52,7 +52,7 @@ pub use key_values::KeyValues;
 pub use kv_cache::{KvCache, KvCacheConfig};
 pub use layer_cache::KvCacheDType;
 pub use linear_4bit::Linear4bit;
-#[cfg(any(feature = "interop", feature = "peft"))]
+#[cfg(feature = "peft")]
 pub(crate) use low_rank_product::LowRankProduct;
 #[cfg(feature = "peft")]
 pub(crate) use low_rank_product::LowRankProducts;

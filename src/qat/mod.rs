@@ -33,7 +33,6 @@ pub use fake_quant::FakeQuant;
 pub(crate) use latent_weights::cast_leaf;
 pub use latent_weights::{cast_latent_weights, latent_weights, quantizer_parameters};
 pub use mixed_precision_plan::{MixedPrecisionPlan, PlanBudget, PlanError, Precision};
-#[cfg(feature = "interop")]
 pub(crate) use packed_four_bit::PackedFourBit;
 pub use packed_model::{PackedModel, PackedModelError};
 pub use packed_parameter::PackedParameter;
