@@ -45,7 +45,8 @@ pub fn compare(
     let merged = peft::load(&options.out)?.attach(latent.clone(), "default")?;
     let (merged, _) = merged.merge(None);
     print("merged into the latent weights", loss(&merged, data)?);
-    let trained = trained(merged.train(), data, options)?;
+    // The base of an adapter is frozen, and stays so when it is merged.
+    let trained = trained(merged.unfreeze(), data, options)?;
     print(
         "the same, and all weights trained for as many steps",
         loss(&trained, data)?,
