@@ -145,7 +145,7 @@ impl<'a, P: Projection> BlockCheckpoints<'a, P> {
     ///
     /// # Panics
     ///
-    /// If a block drew other random numbers when it was computed again.
+    /// If a recomputed block draws other random numbers than the first time.
     #[track_caller]
     pub fn gradients(self) -> GradientsParams {
         let differences = self.differences.into_iter();
