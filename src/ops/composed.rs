@@ -1,6 +1,7 @@
 //! The operations as chains of Burn operations: the implementation for backends without their own, and
 //! the reference that the others are tested against.
 
+mod adamw;
 mod adapter;
 mod affine;
 mod attention;
@@ -17,6 +18,7 @@ mod rotate;
 mod stochastic_round;
 mod words;
 
+pub(super) use adamw::fused_adamw;
 pub(super) use adapter::{by_tokens, linear, low_rank_input, product};
 pub(super) use affine::{affine_fake_quant, affine_gradient};
 pub(super) use attention::{causal_attention, causal_attention_gradient};

@@ -37,7 +37,7 @@ use burn::backend::{
     tensor::{FloatTensor, IntTensor},
 };
 
-pub(crate) use adamw_step::AdamWStep;
+pub(crate) use adamw_step::{AdamWStep, FusedAdamWStep};
 pub(crate) use adapter::AdapterOps;
 pub(crate) use bitnet_burn_kernels::{
     BLOCK, packing,
@@ -299,6 +299,19 @@ pub trait QatOps: Backend {
         BlockwiseCodes<Self>,
     ) {
         composed::adamw_8bit::<Self>(param, grad, [moment_1, moment_2], step)
+    }
+
+    /// Applies a step of AdamW, bit for bit as Burn's chain of operations where the backend does not fuse it. Returns the
+    /// parameter and both moments. No gradient.
+    #[fusion(default)]
+    fn fused_adamw(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        moment_1: FloatTensor<Self>,
+        moment_2: FloatTensor<Self>,
+        step: FusedAdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        composed::fused_adamw::<Self>(param, grad, [moment_1, moment_2], step)
     }
 }
 

@@ -3,6 +3,7 @@
 //! optimizer states, optionally paged to a file.
 
 mod adamw_8bit;
+mod fused_adamw;
 mod grad_norm;
 mod latent_clipping;
 mod latent_quantizer;
@@ -20,6 +21,7 @@ mod weight_decay;
 mod weight_decay_schedule;
 
 pub use adamw_8bit::{AdamW8bit, AdamW8bitConfig};
+pub use fused_adamw::{FusedAdamW, FusedAdamWConfig};
 pub use grad_norm::clip_grad_norm;
 pub use latent_clipping::LatentClipping;
 pub use latent_quantizer::LatentQuantizer;

@@ -1,5 +1,6 @@
 //! Loops over slices for the Flex backend.
 
+mod adamw;
 mod adapter;
 mod affine;
 mod attention;
@@ -39,8 +40,8 @@ use ternary_gemm::{Output, Panels, Rows, packed_product};
 use values::{Values, from_values, from_values_like, per_group, tensor};
 
 use super::{
-    AbsmaxCodes, AdamWStep, AffineLevels, BlockwiseCodes, PackedTernary, QatOps, composed,
-    packed_shape,
+    AbsmaxCodes, AdamWStep, AffineLevels, BlockwiseCodes, FusedAdamWStep, PackedTernary, QatOps,
+    composed, packed_shape,
 };
 
 impl QatOps for Flex {
@@ -202,6 +203,16 @@ impl QatOps for Flex {
         BlockwiseCodes<Self>,
     ) {
         blockwise::adamw_8bit(param, grad, [moment_1, moment_2], step)
+    }
+
+    fn fused_adamw(
+        param: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        moment_1: FloatTensor<Self>,
+        moment_2: FloatTensor<Self>,
+        step: FusedAdamWStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        adamw::fused_adamw(param, grad, [moment_1, moment_2], step)
     }
 
     fn stochastic_round(values: FloatTensor<Self>, seed: u32) -> FloatTensor<Self> {

@@ -1,13 +1,13 @@
 use burn::{
     module::Module,
-    optim::{AdamWConfig, ModuleOptimizer, Optimizer},
+    optim::{ModuleOptimizer, Optimizer},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{ParameterGroupConfig, TrainingConfigError, parameter_group::check_groups};
 use crate::{
     base::bounds::Bounds,
-    optim::{AdamW8bitConfig, QatOptimizerConfig},
+    optim::{AdamW8bitConfig, FusedAdamWConfig, QatOptimizerConfig},
 };
 
 /// Optimizer configuration, with the values of BitNet's recipe by default.
@@ -42,7 +42,7 @@ pub struct OptimizerConfig {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum OptimizerKind {
-    /// Burn's [`AdamW`](burn::optim::AdamW).
+    /// [`FusedAdamW`](crate::optim::FusedAdamW): Burn's AdamW in one operation.
     #[default]
     #[serde(rename = "adamw")]
     AdamW,
@@ -98,7 +98,7 @@ impl OptimizerConfig {
     pub fn init(&self, seed: u64) -> Result<ModuleOptimizer, TrainingConfigError> {
         match self.kind {
             OptimizerKind::AdamW => self.grouped(seed, |weight_decay| {
-                AdamWConfig::new()
+                FusedAdamWConfig::new()
                     .with_beta_1(self.beta_1 as f32)
                     .with_beta_2(self.beta_2 as f32)
                     .with_epsilon(self.epsilon as f32)

@@ -1,6 +1,7 @@
 //! Optimizers against their definitions and against other libraries.
 
 mod adamw_8bit;
+mod fused_adamw;
 mod latent_weights;
 mod learning_rates;
 mod loss_scaler;

@@ -1,6 +1,8 @@
 //! Burn's AdamW, bare and wrapped, with clipping by the global norm, against PyTorch's.
 
-use bitnet_burn::optim::{DecoupledWeightDecay, QatOptimizerConfig, clip_grad_norm};
+use bitnet_burn::optim::{
+    DecoupledWeightDecay, FusedAdamWConfig, QatOptimizerConfig, clip_grad_norm,
+};
 use burn::{
     module::{Module, Param},
     optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
@@ -29,6 +31,19 @@ fn adamw(case: &Case) -> AdamWConfig {
 #[test]
 fn five_steps_of_burn_equal_pytorch() {
     five_steps_equal_pytorch(|case| adamw(case).init());
+}
+
+#[test]
+fn five_fused_steps_equal_pytorch() {
+    five_steps_equal_pytorch(|case| {
+        let beta = |i: usize| case.about["betas"][i].as_f64().unwrap() as f32;
+        FusedAdamWConfig::new()
+            .with_beta_1(beta(0))
+            .with_beta_2(beta(1))
+            .with_epsilon(case.number("eps") as f32)
+            .with_weight_decay(case.number("weight_decay") as f32)
+            .init()
+    });
 }
 
 #[test]
