@@ -1,29 +1,25 @@
 //! Time and memory of training steps of adapters, beside full fine-tuning and PyTorch.
 
-use std::{env, hint::black_box, process::Command, time::Instant};
-
 use bitnet_burn::{
-    nn::{BitLinear, BitNetLm, BitNetLmConfig, Linear4bit, Projection},
+    nn::{BitLinear, BitNetLm, Linear4bit, PackedBitLinear},
     peft::{AdaptedLinear, AdapterBase, LoraConfig, TargetModules},
     quant::FourBitConfig,
-    text::dataset::{Sequence, TokenBatch},
-    train::{LanguageModel, MemoryPlan, MemoryPlanConfig, OptimizerStates},
+    train::MemoryPlan,
 };
 use burn::{
     module::Module,
     nn::Linear,
-    optim::{AdamWConfig, ModuleOptimizer},
     tensor::{Device, FloatDType},
-    train::{TrainOutput, TrainStep},
 };
-use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
     alternate::median,
     fail,
     peak::Memory,
+    peers::{self, Peer},
     stepping::{self, Measured, own},
     table::{Table, number},
+    training::{Model, Training},
 };
 
 pub const ABOUT: &str = "Training step of LoRA (rank 16 on all projections, AdamW) beside full \
@@ -35,45 +31,39 @@ pub const ABOUT: &str = "Training step of LoRA (rank 16 on all projections, Adam
     rounds of the ratio to the first. Memory is the peak of the\nprocess, including program, \
     libraries and allocator.";
 
-/// Tokens of a batch.
-const BATCH: [usize; 2] = [4, 256];
+const MODEL: Model = Model::SmolLm2;
 /// Number of timed steps per variant.
-const STEPS: usize = 7;
+const STEPS: usize = 5;
 
 type Variant = (&'static str, &'static str, fn() -> MemoryPlan);
 
-const VARIANTS: [Variant; 5] = [
-    ("full", "full fine-tuning", || train(full(), PLAN)),
-    ("lora", "LoRA, f32 base", || train(adapted(full()), PLAN)),
+const VARIANTS: [Variant; 6] = [
+    ("full", "full fine-tuning", || {
+        Training::adamw().steps(MODEL, full())
+    }),
+    ("lora", "LoRA, f32 base", || train(full())),
+    (
+        "checkpointing",
+        "LoRA, f32 base, gradient checkpointing",
+        || {
+            let training = Training::adamw().with_gradient_checkpointing();
+            training.steps(MODEL, adapted(full()))
+        },
+    ),
     ("bf16", "LoRA, bf16 base", || {
-        let base = full().with_projection_dtype(FloatDType::BF16);
-        train(adapted(base), PLAN)
+        train(full().with_projection_dtype(FloatDType::BF16))
     }),
-    ("qlora", "LoRA, NF4 base", || {
-        train(adapted(four_bit()), PLAN)
-    }),
-    ("packed", "LoRA, packed ternary base", || {
-        train(adapted(packed()), PLAN)
-    }),
+    ("qlora", "LoRA, NF4 base", || train(four_bit())),
+    ("packed", "LoRA, packed ternary base", || train(packed())),
 ];
 
-/// Variants of the script, with their names.
-const PEERS: [(&str, &str); 2] = [
+const PEERS: [Peer; 2] = [
     ("full", "PyTorch, full fine-tuning"),
     ("lora", "PyTorch, peft LoRA, f32 base"),
 ];
 
-const PLAN: OptimizerStates = OptimizerStates::AdamW;
-
-fn config() -> BitNetLmConfig {
-    BitNetLmConfig::new(49152, 576, 30, 9, 1536)
-        .with_n_kv_heads(Some(3))
-        .with_max_positions(BATCH[1])
-        .with_sub_norm(false)
-}
-
 fn full() -> BitNetLm<Linear> {
-    config().init(&Device::default().autodiff())
+    MODEL.config().init(&Device::default().autodiff())
 }
 
 fn four_bit() -> BitNetLm<Linear4bit> {
@@ -81,38 +71,20 @@ fn four_bit() -> BitNetLm<Linear4bit> {
     full().map_projections(|_, linear| Linear4bit::from_linear(&linear, &config))
 }
 
-fn packed() -> BitNetLm<bitnet_burn::nn::PackedBitLinear> {
-    let lm: BitNetLm<BitLinear> = config().init(&Device::default());
+fn packed() -> BitNetLm<PackedBitLinear> {
+    let lm: BitNetLm<BitLinear> = MODEL.config().init(&Device::default());
     lm.map_projections(|_, linear| linear.pack()).train()
+}
+
+/// Trains an adapter in turns, and returns the planned memory.
+fn train<P: AdapterBase>(lm: BitNetLm<P>) -> MemoryPlan {
+    Training::adamw().steps(MODEL, adapted(lm))
 }
 
 fn adapted<P: AdapterBase>(lm: BitNetLm<P>) -> BitNetLm<AdaptedLinear<P>> {
     let lora = LoraConfig::new(16).with_targets(TargetModules::AllLinear);
     let adapted = lm.with_adapter("default", lora);
     adapted.unwrap_or_else(|error| fail(&error.to_string())).0
-}
-
-/// Trains in turns, and returns the planned memory.
-fn train<P: Projection>(lm: BitNetLm<P>, states: OptimizerStates) -> MemoryPlan {
-    let device = Device::default().autodiff();
-    let plan = MemoryPlanConfig::new(BATCH[0], BATCH[1]).with_optimizer(states);
-    let plan = plan.plan(&lm);
-    let mut model = LanguageModel::new(lm);
-    let mut optimizer: ModuleOptimizer = AdamWConfig::new().init();
-    let mut rng = StdRng::seed_from_u64(0);
-    for () in stepping::turns() {
-        let sequences: Vec<Sequence> = (0..BATCH[0])
-            .map(|_| (0..=BATCH[1]).map(|_| rng.random_range(0..49152)).collect())
-            .map(Sequence::unmasked)
-            .collect();
-        let batch = TokenBatch::new(&sequences, &device);
-        let start = Instant::now();
-        let TrainOutput { grads, item } = TrainStep::step(&model, batch);
-        model = optimizer.step(1e-4, model, grads);
-        black_box(item.mean.into_scalar::<f32>());
-        stepping::answer(start.elapsed().as_secs_f64() * 1e3);
-    }
-    plan
 }
 
 /// Trains a variant in this process, in turns.
@@ -134,18 +106,9 @@ pub fn run(quick: bool) -> Table {
         "planned",
     ];
     let mut table = Table::new(head, "ratio to full fine-tuning, shorter is better");
-    let python = env::var("BITNET_BURN_PYTHON").ok();
-    let mut commands: Vec<Command> = VARIANTS.map(|(name, ..)| own(&["adapter", name])).into();
-    let mut titles: Vec<&str> = VARIANTS.map(|(_, title, _)| title).into();
-    for (name, title) in PEERS.iter().filter(|_| python.is_some()) {
-        let mut command = Command::new(python.as_deref().unwrap_or_default());
-        command.args([
-            concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/lora.py"),
-            name,
-        ]);
-        commands.push(command);
-        titles.push(title);
-    }
+    let own = VARIANTS.map(|(name, title, _)| (title, own(&["adapter", name])));
+    let variants = own.into_iter().chain(peers::commands(MODEL, &PEERS));
+    let (titles, commands): (Vec<_>, Vec<_>) = variants.unzip();
     let measured = stepping::measure(commands, if quick { 1 } else { STEPS });
     let first = &measured[0];
     for (title, Measured { step_ms, memory }) in titles.iter().zip(&measured) {

@@ -15,6 +15,7 @@ mod language_model;
 mod machine;
 mod operations;
 mod peak;
+mod peers;
 mod results_file;
 mod scaling;
 mod stepping;

@@ -1,87 +1,124 @@
 //! Variants of training a language model.
 
 use bitnet_burn::{
-    nn::BitLinear,
+    nn::{BitLinear, BitNetLm, TrainableProjection},
     optim::{AdamW8bitConfig, PagedOptimizerConfig, QatOptimizer, QatOptimizerConfig},
+    qat::cast_latent_weights,
     quant::{InputGradient, QatScheme},
     train::{MemoryPlan, OptimizerStates},
 };
 use burn::{
     nn::Linear,
-    optim::{AdamWConfig, Optimizer},
-    tensor::FloatDType,
+    optim::Optimizer,
+    tensor::{Device, FloatDType},
 };
 
 use crate::{
     fail,
     peak::Memory,
     stepping,
-    training::{Model, States, train, train_with},
+    training::{Model, Training},
 };
 
 /// Variant of a training.
 pub struct Variant {
     pub name: &'static str,
     pub title: &'static str,
+    models: &'static [Model],
     /// Trains in turns, and returns the planned memory.
     train: fn(Model) -> MemoryPlan,
 }
 
-pub const VARIANTS: [Variant; 6] = [
+impl Variant {
+    /// Returns the variants of a model, full precision first.
+    pub fn of(model: Model) -> impl Iterator<Item = &'static Self> {
+        VARIANTS.iter().filter(move |v| v.models.contains(&model))
+    }
+}
+
+/// Models whose variants are small enough to be in memory together.
+const SHORT: &[Model] = &[Model::Small, Model::Large];
+
+const VARIANTS: [Variant; 7] = [
     Variant {
         name: "fp",
         title: "full precision, AdamW",
-        train: |model| train::<Linear>(model, adamw().init(), FloatDType::F32, PLAN),
+        models: &Model::ALL,
+        train: |model| Training::adamw().steps(model, latent::<Linear>(model)),
     },
     Variant {
         name: "qat",
         title: "QAT, AdamW",
-        train: |model| train::<BitLinear>(model, adamw().init(), FloatDType::F32, PLAN),
+        models: &Model::ALL,
+        train: |model| Training::adamw().steps(model, latent::<BitLinear>(model)),
     },
     Variant {
         name: "qat-int8-gradients",
         title: "QAT with int8 gradients of inputs, AdamW",
+        models: &Model::ALL,
         train: |model| {
             let scheme = QatScheme::b1_58().with_input_gradient(InputGradient::Int8);
-            train_with::<BitLinear>(model, scheme, adamw().init(), FloatDType::F32, PLAN)
+            let lm: BitNetLm<BitLinear> = initialized(model, scheme);
+            Training::adamw().steps(model, lm)
+        },
+    },
+    Variant {
+        name: "qat-checkpointing",
+        title: "QAT with gradient checkpointing, AdamW",
+        models: &[Model::SmolLm2],
+        train: |model| {
+            let training = Training::adamw().with_gradient_checkpointing();
+            training.steps(model, latent::<BitLinear>(model))
         },
     },
     Variant {
         name: "qat-8bit",
         title: "QAT, AdamW8bit",
+        models: SHORT,
         train: |model| {
             let optimizer = AdamW8bitConfig::new().init();
-            train::<BitLinear>(model, optimizer, FloatDType::F32, PLAN_8BIT)
+            let training = Training::new(optimizer, OptimizerStates::AdamW8bit);
+            training.steps(model, latent::<BitLinear>(model))
         },
     },
     Variant {
         name: "qat-8bit-bf16",
         title: "QAT, AdamW8bit, bf16 latent weights",
+        models: &Model::ALL,
         train: |model| {
             let optimizer = rounding(AdamW8bitConfig::new().build());
-            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16, PLAN_8BIT)
+            let training = Training::new(optimizer.into(), OptimizerStates::AdamW8bit);
+            training.steps(model, latent_bf16(model))
         },
     },
     Variant {
         name: "qat-paged-bf16",
         title: "QAT, paged AdamW8bit, bf16 latent weights",
+        models: SHORT,
         train: |model| {
             let optimizer = rounding(AdamW8bitConfig::new().build());
             let pages = PagedOptimizerConfig::new(std::env::temp_dir());
             let optimizer = pages.build(optimizer).unwrap_or_else(|e| panic!("{e}"));
-            train::<BitLinear>(model, optimizer.into(), FloatDType::BF16, PLAN_PAGED)
+            let training = Training {
+                page_budget: Some(0),
+                ..Training::new(optimizer.into(), OptimizerStates::AdamW8bit)
+            };
+            training.steps(model, latent_bf16(model))
         },
     },
 ];
 
-const PLAN: States = (OptimizerStates::AdamW, None);
-const PLAN_8BIT: States = (OptimizerStates::AdamW8bit, None);
-const PLAN_PAGED: States = (OptimizerStates::AdamW8bit, Some(0));
+fn latent<P: TrainableProjection>(model: Model) -> BitNetLm<P> {
+    initialized(model, QatScheme::b1_58())
+}
 
-fn adamw() -> AdamWConfig {
-    AdamWConfig::new()
-        .with_epsilon(1e-8)
-        .with_weight_decay(0.01)
+fn latent_bf16(model: Model) -> BitNetLm<BitLinear> {
+    cast_latent_weights(latent(model), FloatDType::BF16)
+}
+
+fn initialized<P: TrainableProjection>(model: Model, scheme: QatScheme) -> BitNetLm<P> {
+    let config = model.config().with_scheme(scheme);
+    config.init(&Device::default().autodiff())
 }
 
 /// Wraps an optimizer to step in f32 and round stochastically to bf16 latent weights.
